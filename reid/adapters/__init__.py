@@ -1,0 +1,1 @@
+"""What meets the ports: libraries, files and screens."""

@@ -1,0 +1,1 @@
+"""Pictures on disk and the lists of them."""

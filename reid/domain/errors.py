@@ -1,0 +1,33 @@
+"""What can go wrong for the person who runs the program.
+
+Every message says what happened, where, and what to do. A programmer's mistake is a
+`ValueError` instead. Errors carry no exit codes: the command line maps classes to codes.
+"""
+
+
+class ReidError(Exception):
+    """Something the user can mend."""
+
+
+class ConfigurationError(ReidError):
+    """A setting is unknown, out of range, or does not fit another one."""
+
+
+class DatasetError(ReidError):
+    """A folder is missing, a picture cannot be read, or a list of pictures makes no sense."""
+
+
+class CheckpointError(ReidError):
+    """A run directory or checkpoint is missing, damaged, or of another run."""
+
+
+class EncoderError(ReidError):
+    """Weights cannot be had, cannot be read, or do not fit the encoder."""
+
+
+class VectorIndexError(ReidError):
+    """An index cannot be built or searched."""
+
+
+class EvaluationError(ReidError):
+    """The pictures do not allow the evaluation asked for."""

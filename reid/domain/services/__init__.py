@@ -1,0 +1,1 @@
+"""The two training stages and re-identification, knowing nothing but ports."""

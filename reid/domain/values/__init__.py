@@ -1,0 +1,1 @@
+"""What the domain speaks in: samples, features, rankings, recipes, reports."""

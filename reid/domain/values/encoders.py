@@ -1,0 +1,88 @@
+"""What an encoder is, apart from its weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.samples import ImageSize
+
+
+class Tower(StrEnum):
+    """The two halves of CLIP."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderGeometry:
+    """Sizes and pixel statistics that hold for every batch."""
+
+    image_size: ImageSize
+    pixel_mean: tuple[float, float, float]
+    """Subtracted from RGB in 0..1, then divided by `pixel_std`."""
+
+    pixel_std: tuple[float, float, float]
+    penultimate_width: int
+    final_width: int
+    projected_width: int
+    token_width: int
+    context_length: int
+    num_cameras: int = 0
+    """Cameras with an embedding of their own (SIE); 0 where the encoder ignores cameras."""
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of final and projected features side by side."""
+        return self.final_width + self.projected_width
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderDescription:
+    """Which encoder this is, for reports and for refusing what does not fit."""
+
+    name: str
+    """Kind as settings name it, for example `vit-b16`."""
+
+    weights: str
+    """Where the weights come from in words: `random (seed 1)`, `openai`, a file's name."""
+
+    is_pretrained: bool
+    """False for random weights, which every report must say aloud."""
+
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What its factory needs to build the same architecture again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderRequest:
+    """What a factory is asked to build; the same for built-in and plugged-in encoders."""
+
+    kind: str | None
+    """Name as in settings; None leaves it to a weights file that says it itself."""
+
+    weights: str = "random"
+    """`random`, `openai`, or the path of a file."""
+
+    image_size: ImageSize | None = None
+    """None: what the weights file says, else the kind's own default."""
+
+    stride: int | None = None
+    """Pixels between patches of a ViT; None: what the weights file says, else the patch size."""
+
+    num_cameras: int = 0
+    """Cameras that get an embedding of their own; 0: none, or what the weights file says."""
+
+    camera_scale: float = 1.0
+    """Weight of the camera embedding in the sum (SIE's lambda)."""
+
+    precision: str = "fp32"
+    """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
+
+    device: str = "cpu"
+    seed: int = 0
+    """Of random weights and of a fresh camera embedding."""
+
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Whatever else a plugged-in encoder takes."""

@@ -1,0 +1,58 @@
+"""Vectors that describe pictures.
+
+Letters: B batch, N pictures, D width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What an image encoder says of a batch, on three levels; none is normalised.
+
+    CLIP-ReID, section 3.3: the triplet loss acts on all three, identity losses on the last two.
+    """
+
+    penultimate: Tensor
+    """(B, D0): RN50 pooled layer 3; ViT class token of the last but one block."""
+
+    final: Tensor
+    """(B, D1): RN50 pooled layer 4; ViT class token after the last LayerNorm."""
+
+    projected: Tensor
+    """(B, D2): in the space shared with the text encoder."""
+
+    def embedding(self) -> Tensor:
+        """Concatenate final and projected features: (B, D1 + D2), not normalised."""
+        return torch.cat([self.final, self.projected], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSet:
+    """Embedded pictures with who is on them and which camera took them."""
+
+    vectors: Tensor
+    """(N, D) float32, rows of unit L2 norm."""
+
+    pids: Tensor
+    """(N,) int64."""
+
+    camids: Tensor
+    """(N,) int64."""
+
+    def __post_init__(self) -> None:
+        """Refuse sets whose parts disagree."""
+        if self.vectors.ndim != 2:
+            raise ValueError(f"vectors must be (N, D), got {tuple(self.vectors.shape)}")
+        sizes = {len(self.vectors), len(self.pids), len(self.camids)}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"{len(self.vectors)} vectors, {len(self.pids)} pids, {len(self.camids)} camids"
+            )
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.vectors)

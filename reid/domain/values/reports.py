@@ -1,0 +1,71 @@
+"""What commands answer, as plain numbers and words; imports no torch."""
+
+from dataclasses import dataclass
+
+from reid.domain.values.recipes import RerankingRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """How well a gallery was ranked for the queries; all scores are shares in 0..1."""
+
+    cmc: tuple[float, ...]
+    """CMC[k - 1]: share of valid queries whose first true match stands at rank k or better."""
+
+    mean_average_precision: float
+    mean_inverse_negative_penalty: float
+    """mINP (Ye et al. 2021, arXiv:2001.04193, eq. 9): how early the last true match comes."""
+
+    num_queries: int
+    num_valid_queries: int
+    """Queries with a true match in the gallery; the others do not count."""
+
+    num_gallery: int
+    is_same_camera_removed: bool
+    """Whether gallery pictures of the query's own person and camera were left out."""
+
+    is_exact: bool
+    index_recall: float
+    """Share of queries whose nearest neighbour the index finds; 1 where exact."""
+
+    reranking: RerankingRecipe | None = None
+
+    def rank(self, k: int) -> float:
+        """CMC at rank k; past the end of the curve its last value."""
+        return self.cmc[min(k, len(self.cmc)) - 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """What one training stage came to."""
+
+    stage: str
+    epochs: int
+    losses: dict[str, float]
+    """Mean loss terms of the last epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedPicture:
+    """One gallery picture in the answer for a query."""
+
+    image: str
+    label: str
+    similarity: float
+    """Cosine, in -1..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identification:
+    """The answer for one query picture."""
+
+    image: str
+    label: str
+    similarity: float
+    runner_up_label: str | None
+    """Best other label; None where the gallery knows a single one or none was among the answers."""
+
+    runner_up_similarity: float | None
+    pictures: tuple[RankedPicture, ...]
+    true_label: str | None = None
+    """The query's own label where it has one that the gallery could answer."""

@@ -1,0 +1,104 @@
+"""Pictures of people and the lists they stand in.
+
+pid: identity as the dataset numbers it. camid: zero-based camera. label: 0..C-1, training only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+JUNK_PID = -1
+"""Market-1501's mark for a bad detection: such pictures are dropped everywhere."""
+
+DISTRACTOR_PID = 0
+"""Market-1501's mark for a picture of nobody in the query list: kept in the gallery."""
+
+
+class Split(StrEnum):
+    """The three lists of a re-identification dataset."""
+
+    TRAIN = "train"
+    QUERY = "query"
+    GALLERY = "gallery"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """Height and width in pixels."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that hold no picture."""
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"image size must be positive, got {self.height}x{self.width}")
+
+    def __str__(self) -> str:
+        """Show as the field writes it: height x width."""
+        return f"{self.height}x{self.width}"
+
+
+class Resampling(Enum):
+    """How a picture is brought to another size."""
+
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture of one person seen by one camera."""
+
+    image: str
+    """Name by which the dataset that listed it reads it."""
+
+    pid: int
+    camid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture whose person and camera may be unknown, as `identify` meets them."""
+
+    image: str
+    label: str | None = None
+    camera: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableImage:
+    """A picture that cannot be decoded, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitStatistics:
+    """How much a split holds."""
+
+    split: Split
+    num_identities: int
+    num_images: int
+    num_cameras: int
+
+    @classmethod
+    def of(cls, split: Split, samples: Iterable[Sample]) -> "SplitStatistics":
+        """Count identities (distractors count as one), images and cameras."""
+        listed = tuple(samples)
+        return cls(
+            split=split,
+            num_identities=len({sample.pid for sample in listed}),
+            num_images=len(listed),
+            num_cameras=len({sample.camid for sample in listed}),
+        )
+
+
+def labels_by_pid(samples: Iterable[Sample]) -> dict[int, int]:
+    """Number the identities 0..C-1 by ascending pid.
+
+    Differs from CLIP-ReID, which enumerates a Python set: the order there is not ascending for
+    sparse pids.
+    """
+    return {pid: label for label, pid in enumerate(sorted({sample.pid for sample in samples}))}

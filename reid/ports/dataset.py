@@ -1,0 +1,70 @@
+"""Pictures and the lists of them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from reid.domain.values.samples import (
+    ImageSize,
+    Picture,
+    Resampling,
+    Sample,
+    Split,
+    UnreadableImage,
+)
+
+
+class ImageReader(Protocol):
+    """Reads pictures by the names under which they were listed."""
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        """Decode and resize.
+
+        Args:
+            images: B names.
+            size: What every picture is resized to, its aspect ratio given up.
+            resampling: Filter of the resize, antialiased.
+
+        Returns:
+            (B, 3, H, W) uint8 RGB on the CPU, in the order of the names.
+
+        Raises:
+            DatasetError: A picture cannot be read; names the picture and the reason.
+        """
+        ...
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        """Decode every picture in full and list those that fail, in the order of the names."""
+        ...
+
+
+class Dataset(ImageReader, Protocol):
+    """A re-identification dataset with its three lists."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in reports."""
+        ...
+
+    def samples(self, split: Split) -> tuple[Sample, ...]:
+        """List a split.
+
+        Sorted by name, the same at every call; junk left out, distractors kept, cameras zero-based.
+
+        Raises:
+            DatasetError: The folder is missing or holds no picture of this split.
+        """
+        ...
+
+
+class PictureSource(ImageReader, Protocol):
+    """A folder or list of pictures for `identify`."""
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """List the pictures, sorted by name, with labels and cameras where they are known.
+
+        Raises:
+            DatasetError: The folder is missing or holds no picture.
+        """
+        ...

@@ -1,0 +1,39 @@
+"""Where a training run keeps what it makes."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from reid.domain.values.checkpoints import Checkpoint, JsonValue
+
+
+class RunStore(Protocol):
+    """One run's checkpoints and records, each replaced as a whole or not at all."""
+
+    def begin(self, manifest: Mapping[str, JsonValue], *, resume: bool) -> None:
+        """Claim the place for a new run, or take an earlier one up again.
+
+        Args:
+            manifest: What decides the run's result: settings, seed, dataset digest, versions.
+            resume: True to go on with the run that is there.
+
+        Raises:
+            CheckpointError: A run is there already and `resume` is False; or none is there, or one
+                with another manifest, and `resume` is True.
+        """
+        ...
+
+    def save(self, name: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint under a name, replacing the last one of that name."""
+        ...
+
+    def load(self, name: str) -> Checkpoint | None:
+        """Return a checkpoint, or None where there is none of that name.
+
+        Raises:
+            CheckpointError: It is there but damaged.
+        """
+        ...
+
+    def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
+        """Keep a report under a name, replacing the last one of that name."""
+        ...

@@ -1,0 +1,55 @@
+"""Nearest-neighbour search.
+
+Letters: G gallery, Q queries, D width, K answers.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from reid.domain.values.ranking import Neighbours
+
+
+class VectorIndex(Protocol):
+    """Nearest-neighbour search over a fixed gallery of unit vectors."""
+
+    @property
+    def is_exact(self) -> bool:
+        """False obliges whoever reports a result to call it approximate."""
+        ...
+
+    @property
+    def recall(self) -> float:
+        """Share of gallery rows whose nearest other row is found, measured by `build`; 1 if exact.
+
+        Raises:
+            VectorIndexError: Nothing was built yet.
+        """
+        ...
+
+    def build(self, gallery: Tensor) -> None:
+        """Replace the content.
+
+        Args:
+            gallery: (G, D) float32 on any device, rows of unit L2 norm.
+
+        Raises:
+            VectorIndexError: No rows, or a row that is not of unit norm.
+        """
+        ...
+
+    def search(self, queries: Tensor, k: int) -> Neighbours:
+        """Rank gallery rows by cosine distance 1 - cos, nearest first, ties by row number.
+
+        Args:
+            queries: (Q, D) float32, rows of unit L2 norm.
+            k: How many answers are wanted, at least 1.
+
+        Returns:
+            min(k, G) distinct rows per query, on the CPU. An approximate index fills rows that it
+            did not find with index -1 and distance infinity, last.
+
+        Raises:
+            VectorIndexError: Nothing was built yet, k below 1, or queries of another width.
+        """
+        ...
