@@ -1,0 +1,153 @@
+"""Random variation of training pictures, and pixel normalisation, on whole batches.
+
+Letters: B batch, H W pixels, T attempts.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reid.domain.values.recipes import FineTuningRecipe
+
+_ERASED_SHARE = (0.02, 1 / 3)
+"""Least and largest share of the picture that is erased (Zhong et al. 2017, section 4.2)."""
+
+_ERASED_ASPECT = (0.3, 1 / 0.3)
+"""Least and largest height over width of the erased box."""
+
+_NUM_ATTEMPTS = 10
+"""Boxes drawn at most until one fits into the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A rectangle of one picture of a batch, in pixels."""
+
+    row: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def normalise(
+    images_uint8: Tensor,
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Tensor:
+    """Bring pixels to the range an encoder expects.
+
+    Args:
+        images_uint8: (B, 3, H, W) uint8, RGB.
+        mean: Subtracted per channel from pixels in 0..1.
+        std: Divides per channel what remains.
+
+    Returns:
+        (B, 3, H, W) float32 on the images' device.
+
+    Raises:
+        ValueError: Not a batch of RGB pictures in uint8.
+    """
+    _require_pictures(images_uint8)
+    pixels = images_uint8.to(torch.float32).div_(255)
+    shift = pixels.new_tensor(mean).view(3, 1, 1)
+    scale = pixels.new_tensor(std).view(3, 1, 1)
+    return pixels.sub_(shift).div_(scale)
+
+
+def augment(
+    images_uint8: Tensor,
+    recipe: FineTuningRecipe,
+    *,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    generator: torch.Generator,
+) -> Tensor:
+    """Mirror, shift, normalise and partly erase pictures, each by chances of its own.
+
+    Luo et al. 2019, arXiv:1903.07071, section 2 (flip, padding, crop), and random erasing: Zhong et
+    al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel.
+
+    Args:
+        images_uint8: (B, 3, H, W) uint8, RGB, already of the encoder's size.
+        recipe: Stage 2's constants.
+        mean: Subtracted per channel from pixels in 0..1.
+        std: Divides per channel what remains.
+        generator: The only source of chance; what is drawn does not depend on the pixels or on the
+            images' device.
+
+    Returns:
+        (B, 3, H, W) float32 on the images' device.
+
+    Raises:
+        ValueError: Not a batch of RGB pictures in uint8.
+    """
+    _require_pictures(images_uint8)
+    flipped = _flip(images_uint8, recipe.flip_probability, generator=generator)
+    shifted = _shift(flipped, recipe.padding, generator=generator)
+    pixels = normalise(shifted, mean=mean, std=std)
+    for box in _boxes(pixels.shape, recipe.erasing_probability, generator=generator):
+        _erase(pixels, box, generator=generator)
+    return pixels
+
+
+def _flip(images: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
+    is_flipped = _uniform((len(images), 1, 1, 1), generator=generator) < probability
+    return torch.where(is_flipped.to(images.device), images.flip(3), images)
+
+
+def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tensor:
+    """Pad with black pixels and cut the old size out anywhere."""
+    _, _, height, width = images.shape
+    offsets = torch.randint(
+        2 * padding + 1, (len(images), 2), generator=generator, device=generator.device
+    )
+    padded = F.pad(images, (padding, padding, padding, padding))  # (B, 3, H + 2p, W + 2p)
+    shifted = torch.empty_like(images)
+    for row, (top, left) in enumerate(offsets.tolist()):
+        shifted[row] = padded[row, :, top : top + height, left : left + width]
+    return shifted
+
+
+def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator) -> list[_Box]:
+    """Draw the boxes to erase: of each picture the first of T attempts that fits, if any."""
+    num_images, _, image_height, image_width = shape
+    is_erased = _uniform((num_images,), generator=generator) < probability  # (B,)
+    drawn = _uniform((4, num_images, _NUM_ATTEMPTS), generator=generator)  # (4, B, T)
+    area = _between(drawn[0], *_ERASED_SHARE) * image_height * image_width
+    aspect = _between(drawn[1], *map(math.log, _ERASED_ASPECT)).exp()
+    heights = (area * aspect).sqrt().round()  # (B, T)
+    widths = (area / aspect).sqrt().round()  # (B, T)
+    tops = (drawn[2] * (image_height - heights + 1)).floor()
+    lefts = (drawn[3] * (image_width - widths + 1)).floor()
+    fits = (heights < image_height) & (widths < image_width) & is_erased[:, None]
+    first = fits.int().argmax(dim=1, keepdim=True)  # (B, 1)
+    sides = torch.stack([tops, lefts, heights, widths]).long()  # (4, B, T)
+    chosen = sides.gather(2, first.expand(4, -1, -1)).squeeze(2).T  # (B, 4)
+    rows = fits.any(dim=1).nonzero().flatten()
+    return [_Box(row, *box) for row, box in zip(rows.tolist(), chosen[rows].tolist(), strict=True)]
+
+
+def _erase(pixels: Tensor, box: _Box, *, generator: torch.Generator) -> None:
+    noise = torch.randn((3, box.height, box.width), generator=generator, device=generator.device)
+    bottom, right = box.top + box.height, box.left + box.width
+    pixels[box.row, :, box.top : bottom, box.left : right] = noise.to(pixels.device)
+
+
+def _uniform(shape: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * uniform
+
+
+def _require_pictures(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(
+            f"pictures must be (B, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}"
+        )

@@ -1,0 +1,61 @@
+"""Learning rates as functions of the one-based epoch, constant within an epoch."""
+
+import math
+from bisect import bisect_right
+
+from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
+
+
+def prompt_learning_rate(epoch: int, recipe: PromptLearningRecipe) -> float:
+    """Give the learning rate of a stage-1 epoch: linear warm-up, then half a cosine.
+
+    Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, one cycle without restart. As in CLIP-ReID
+    the cosine's phase is epoch / epochs and does not start anew after the warm-up.
+
+    Args:
+        epoch: One-based.
+        recipe: Stage 1's constants.
+
+    Returns:
+        The rate, at least the recipe's smallest one after the warm-up.
+
+    Raises:
+        ValueError: Epochs are counted from one.
+    """
+    _require_one_based(epoch)
+    base, minimum = recipe.learning_rate, recipe.minimum_learning_rate
+    if epoch < recipe.warmup_epochs:
+        first = recipe.warmup_learning_rate
+        return first + epoch * ((base - first) / recipe.warmup_epochs)
+    if epoch >= recipe.epochs:
+        return minimum
+    return minimum + 0.5 * (base - minimum) * (1 + math.cos(math.pi * epoch / recipe.epochs))
+
+
+def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
+    """Give the learning rate of a stage-2 epoch: linear warm-up, then steps down.
+
+    Luo et al. 2019, arXiv:1903.07071, eq. 1. The first reduced epoch is the milestone itself.
+
+    Args:
+        epoch: One-based.
+        recipe: Stage 2's constants.
+
+    Returns:
+        The rate of weights; biases learn at `bias_learning_rate_factor` times this.
+
+    Raises:
+        ValueError: Epochs are counted from one.
+    """
+    _require_one_based(epoch)
+    warmup = 1.0
+    if epoch < recipe.warmup_epochs:
+        done = epoch / recipe.warmup_epochs
+        warmup = recipe.warmup_factor * (1 - done) + done
+    num_reductions = bisect_right(recipe.milestones, epoch)
+    return recipe.learning_rate * warmup * recipe.decay_factor**num_reductions
+
+
+def _require_one_based(epoch: int) -> None:
+    if epoch < 1:
+        raise ValueError(f"epochs are counted from 1, got {epoch}")
