@@ -57,6 +57,14 @@ class Dataset(ImageReader, Protocol):
         """
         ...
 
+    def unparsed_names(self, split: Split) -> tuple[str, ...]:
+        """List the pictures of a split left out because their names tell no person or camera.
+
+        Raises:
+            DatasetError: The folder is missing.
+        """
+        ...
+
 
 class PictureSource(ImageReader, Protocol):
     """A folder or list of pictures for `identify`."""

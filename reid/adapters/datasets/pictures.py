@@ -1,0 +1,185 @@
+"""Pictures for `identify`: a folder, a folder per person, a CSV, or a single file."""
+
+import csv
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from reid.adapters.datasets.market1501 import FOLDERS, holds_market1501
+from reid.adapters.datasets.market_names import parse_market_name
+from reid.adapters.datasets.pixels import PICTURE_ENDINGS, PictureFiles, is_picture_name
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import (
+    JUNK_PID,
+    ImageSize,
+    Picture,
+    Resampling,
+    Split,
+    UnreadableImage,
+)
+from reid.ports.dataset import PictureSource
+
+REQUIRED_COLUMNS = ("path", "label")
+"""Columns that a CSV must have; `camera` may follow, others are ignored."""
+
+
+class ListedPictures:
+    """Pictures under one folder, listed by a function when they are first asked for."""
+
+    def __init__(self, root: Path, *, list_pictures: Callable[[], tuple[Picture, ...]]) -> None:
+        """Remember where the pictures lie and how to list them; nothing is read yet."""
+        self._files = PictureFiles(root)
+        self._list_pictures = list_pictures
+        self._listed: tuple[Picture, ...] | None = None
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """List the pictures, sorted by name; read once and kept.
+
+        Raises:
+            DatasetError: The folder or list is missing, makes no sense, or holds no picture.
+        """
+        if self._listed is None:
+            self._listed = self._list_pictures()
+        return self._listed
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        """Decode and resize to (B, 3, H, W) uint8.
+
+        Raises:
+            DatasetError: A picture cannot be read.
+        """
+        return self._files.read(images, size=size, resampling=resampling)
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        """Decode every picture in full and list those that fail."""
+        return self._files.find_unreadable(images)
+
+
+def open_pictures(path: Path) -> PictureSource:
+    """Find out which layout a path has: a CSV, one picture, or a folder.
+
+    Args:
+        path: A file that ends in `.csv`; a picture; or a folder, see `list_folder`.
+
+    Returns:
+        A source that lists and reads on demand, so a missing folder shows when it is listed.
+    """
+    if path.suffix.lower() == ".csv" and not path.is_dir():
+        return ListedPictures(path.parent, list_pictures=lambda: list_table(path))
+    if path.is_file() and is_picture_name(path.name):
+        return ListedPictures(path.parent, list_pictures=lambda: (_picture(path.name),))
+    return ListedPictures(path, list_pictures=lambda: list_folder(path))
+
+
+def list_folder(root: Path) -> tuple[Picture, ...]:
+    """List all pictures in a folder and its sub-folders, sorted by name.
+
+    A picture in a sub-folder is of the person after whom the (outermost) sub-folder is called. One
+    that lies directly in the folder is of the person whom its Market-1501 name tells, written
+    `0002`; distractors are kept as `0000`, since they are people whom nobody asks for, and junk
+    (-1) is left out. Other names tell nobody: the label is None. Cameras come from Market-1501
+    names alone (`c1` is "1"). Dot files and dot folders are passed over.
+
+    Raises:
+        DatasetError: The folder is missing, holds no picture, or is a whole Market-1501.
+    """
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root} is not a folder of pictures, a picture ({_endings()}) or a .csv list"
+            if root.exists()
+            else f"{root} does not exist; give a folder of pictures or a .csv list"
+        )
+    if holds_market1501(root):
+        raise DatasetError(
+            f"{root} is a whole Market-1501, not a list of pictures; give one of its folders, for "
+            f"example {root / FOLDERS[Split.GALLERY]}"
+        )
+    names = [name for name in sorted(_walk(root)) if not _is_junk(name)]
+    if not names:
+        raise DatasetError(f"{root} holds no picture ({_endings()}), nor do its sub-folders")
+    return tuple(_picture(name) for name in names)
+
+
+def list_table(path: Path) -> tuple[Picture, ...]:
+    """List the pictures of a CSV with the columns path, label and, if wanted, camera.
+
+    Paths start from the CSV's folder, separated by `/`, and stay below it; an empty label or
+    camera is None. The answer is sorted by path.
+
+    Raises:
+        DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
+            picture outside the folder, twice, or not there; tells the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            pictures = list(_rows(path, csv.DictReader(file, strict=True)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
+    if not pictures:
+        raise DatasetError(f"{path} lists no picture: a header alone, or nothing at all")
+    return tuple(sorted(pictures, key=lambda picture: picture.image))
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in files:
+            if is_picture_name(name):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _is_junk(name: str) -> bool:
+    parsed = parse_market_name(name)
+    return "/" not in name and parsed is not None and parsed.pid == JUNK_PID
+
+
+def _picture(name: str) -> Picture:
+    folders, _, file = name.rpartition("/")
+    person = folders.partition("/")[0]
+    parsed = parse_market_name(file)
+    if parsed is None:
+        return Picture(image=name, label=person or None)
+    return Picture(image=name, label=person or f"{parsed.pid:04d}", camera=str(parsed.camid + 1))
+
+
+def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Picture]:
+    missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DatasetError(
+            f"{path}, line 1: no column {' and no column '.join(missing)}; the header must be "
+            "path,label or path,label,camera"
+        )
+    lines: dict[str, int] = {}
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise DatasetError(f"{where}: not as many cells as the header has columns")
+        image = _inside(path.parent, row["path"].strip(), where=where)
+        if image in lines:
+            raise DatasetError(f"{where}: {image} stands on line {lines[image]} already")
+        lines[image] = reader.line_num
+        yield Picture(
+            image=image,
+            label=row["label"].strip() or None,
+            camera=(row.get("camera") or "").strip() or None,
+        )
+
+
+def _inside(folder: Path, written: str, *, where: str) -> str:
+    """Bring a path to one spelling; links that the folder's owner made are followed."""
+    if not written:
+        raise DatasetError(f"{where}: the path is empty")
+    image = posixpath.normpath(written.replace("\\", "/"))
+    if Path(written).is_absolute() or image.split("/")[0] in ("..", ""):
+        raise DatasetError(f"{where}: {written} does not lie under the CSV's folder {folder}")
+    if not (folder / image).is_file():
+        raise DatasetError(f"{where}: there is no picture {folder / image}")
+    return image
+
+
+def _endings() -> str:
+    return " ".join(sorted(PICTURE_ENDINGS))
