@@ -9,16 +9,23 @@ from reid.domain.values.checkpoints import Checkpoint, JsonValue
 class RunStore(Protocol):
     """One run's checkpoints and records, each replaced as a whole or not at all."""
 
-    def begin(self, manifest: Mapping[str, JsonValue], *, resume: bool) -> None:
+    def begin(
+        self,
+        decisive: Mapping[str, JsonValue],
+        circumstances: Mapping[str, JsonValue],
+        *,
+        resume: bool,
+    ) -> None:
         """Claim the place for a new run, or take an earlier one up again.
 
         Args:
-            manifest: What decides the run's result: settings, seed, dataset digest, versions.
+            decisive: What decides the run's result: settings, seed, dataset digest.
+            circumstances: What is worth knowing beside it: versions, machine, command.
             resume: True to go on with the run that is there.
 
         Raises:
-            CheckpointError: A run is there already and `resume` is False; or none is there, or one
-                with another manifest, and `resume` is True.
+            CheckpointError: A run is there already and `resume` is False; or `resume` is True and
+                none is there, or one with other decisive values, which are named.
         """
         ...
 
@@ -32,6 +39,10 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It is there but damaged.
         """
+        ...
+
+    def discard(self, name: str) -> None:
+        """Forget a checkpoint that is no longer needed; nothing happens where there is none."""
         ...
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:

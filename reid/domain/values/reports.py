@@ -1,5 +1,6 @@
 """What commands answer, as plain numbers and words; imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reid.domain.values.recipes import RerankingRecipe
@@ -41,7 +42,7 @@ class StageReport:
 
     stage: str
     epochs: int
-    losses: dict[str, float]
+    losses: Mapping[str, float]
     """Mean loss terms of the last epoch."""
 
 

@@ -1,0 +1,61 @@
+"""The whole job in minutes, on drawn people: what training changes, and what identify answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reid.application.evaluate import Evaluate, EvaluationOutcome
+from reid.application.identify import IdentificationOutcome, Identify
+from reid.application.train import Train, TrainingRequest
+from reid.domain.errors import EvaluationError
+from reid.ports.dataset import PictureSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOutcome:
+    """Scores before and after training, and some answers."""
+
+    untrained: EvaluationOutcome
+    trained: EvaluationOutcome
+    identification: IdentificationOutcome
+
+
+class Demo:
+    """Evaluates an encoder, trains it, evaluates it again, and identifies a few queries."""
+
+    def __init__(
+        self,
+        *,
+        train: Train,
+        evaluate: Evaluate,
+        identify: Identify,
+        open_pictures: Callable[[], tuple[PictureSource, PictureSource]],
+    ) -> None:
+        """Keep the use cases; all of them share one encoder and one dataset.
+
+        Args:
+            train: Trains the encoder in place.
+            evaluate: Scores it.
+            identify: Names people with it.
+            open_pictures: Gives the query and gallery pictures for `identify`.
+        """
+        self._train = train
+        self._evaluate = evaluate
+        self._identify = identify
+        self._open_pictures = open_pictures
+
+    def run(self) -> DemoOutcome:
+        """Do it all.
+
+        Raises:
+            ReidError: As the use cases do.
+        """
+        untrained = self._evaluate.run()
+        trained = self._train.run(TrainingRequest()).evaluation
+        if trained is None:
+            raise EvaluationError("the training run was not evaluated")
+        queries, gallery = self._open_pictures()
+        return DemoOutcome(
+            untrained=untrained,
+            trained=trained,
+            identification=self._identify.run(queries, gallery),
+        )

@@ -1,0 +1,55 @@
+"""Score an encoder on a dataset."""
+
+from dataclasses import dataclass
+
+from reid.domain.services.reidentification import Reidentification
+from reid.domain.values.encoders import EncoderDescription
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import EvaluationReport
+from reid.ports.dataset import Dataset
+from reid.ports.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOutcome:
+    """Scores, and what they are the scores of."""
+
+    dataset: str
+    encoder: EncoderDescription
+    report: EvaluationReport
+
+
+class Evaluate:
+    """Embeds a dataset's query and gallery pictures and scores the ranking."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        dataset: Dataset,
+        reidentification: Reidentification,
+        reranking: RerankingRecipe | None = None,
+        remove_same_camera: bool = True,
+    ) -> None:
+        """Keep the parts and the protocol."""
+        self._encoder = encoder
+        self._dataset = dataset
+        self._reidentification = reidentification
+        self._reranking = reranking
+        self._remove_same_camera = remove_same_camera
+
+    def run(self) -> EvaluationOutcome:
+        """Evaluate.
+
+        Raises:
+            DatasetError: A list or picture cannot be read.
+            EvaluationError: No query has a true match.
+        """
+        report = self._reidentification.evaluate(
+            self._dataset,
+            reranking=self._reranking,
+            remove_same_camera=self._remove_same_camera,
+        )
+        return EvaluationOutcome(
+            dataset=self._dataset.name, encoder=self._encoder.description, report=report
+        )

@@ -1,0 +1,99 @@
+"""Pictures to vectors.
+
+Letters: N pictures, D embedding width, E width of the shared space.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.domain.augmentation import normalise
+from reid.domain.events import ImagesEmbedded
+from reid.domain.values.features import EmbeddingSet, ImageFeatures
+from reid.domain.values.samples import Resampling, Sample
+from reid.ports.dataset import ImageReader
+from reid.ports.encoder import Encoder
+from reid.ports.events import EventListener
+
+
+class Embedder:
+    """Runs an image encoder in evaluation mode over lists of pictures."""
+
+    def __init__(self, *, encoder: Encoder, listener: EventListener, batch_size: int = 64) -> None:
+        """Keep the encoder and how many pictures go through it at once."""
+        self._encoder = encoder
+        self._listener = listener
+        self._batch_size = batch_size
+
+    def embed(
+        self, reader: ImageReader, images: Sequence[str], *, camids: Tensor | None, subset: str
+    ) -> Tensor:
+        """Turn pictures into what an index holds.
+
+        Args:
+            reader: Knows the pictures by name.
+            images: N names.
+            camids: (N,) int64 for an encoder with camera embeddings, else ignored; None leaves
+                cameras out.
+            subset: What to call the pictures in progress events.
+
+        Returns:
+            (N, D) float32 on the CPU, rows of unit L2 norm.
+        """
+        features = self._features(
+            reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
+        )
+        return F.normalize(features, dim=1)
+
+    def embed_samples(
+        self, reader: ImageReader, samples: Sequence[Sample], *, subset: str
+    ) -> EmbeddingSet:
+        """Turn the pictures of a split into an embedding set."""
+        camids = torch.tensor([sample.camid for sample in samples])
+        images = [sample.image for sample in samples]
+        return EmbeddingSet(
+            vectors=self.embed(reader, images, camids=camids, subset=subset),
+            pids=torch.tensor([sample.pid for sample in samples]),
+            camids=camids,
+        )
+
+    def project(self, reader: ImageReader, images: Sequence[str], *, subset: str) -> Tensor:
+        """Turn pictures into projected features, cameras left out: what stage 1 learns from.
+
+        Returns:
+            (N, E) float32 on the encoder's device, not normalised.
+        """
+        projected = self._features(
+            reader, images, camids=None, subset=subset, select=lambda features: features.projected
+        )
+        return projected.to(self._encoder.device)
+
+    @torch.no_grad()
+    def _features(
+        self,
+        reader: ImageReader,
+        images: Sequence[str],
+        *,
+        camids: Tensor | None,
+        subset: str,
+        select: Callable[[ImageFeatures], Tensor],
+    ) -> Tensor:
+        self._encoder.set_training(enabled=False)
+        chunks = []
+        for start in range(0, len(images), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            batch = self._read(reader, images[rows])
+            cameras = None if camids is None else camids[rows].to(self._encoder.device)
+            chunks.append(select(self._encoder.encode_images(batch, cameras)).cpu())
+            done = min(rows.stop, len(images))
+            self._listener(ImagesEmbedded(subset=subset, done=done, total=len(images)))
+        return torch.cat(chunks)
+
+    def _read(self, reader: ImageReader, images: Sequence[str]) -> Tensor:
+        geometry = self._encoder.geometry
+        pixels = reader.read(images, size=geometry.image_size, resampling=Resampling.BILINEAR)
+        return normalise(
+            pixels.to(self._encoder.device), mean=geometry.pixel_mean, std=geometry.pixel_std
+        )

@@ -1,0 +1,259 @@
+"""Stage 2: train the image encoder, prompts and text encoder frozen.
+
+CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.3.
+
+Letters: N pictures, C identities, E width of the shared space, B batch, P identities x K images.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from reid.domain.augmentation import augment
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.events import Stage
+from reid.domain.heads import ReidHeads
+from reid.domain.objectives import Objective, fine_tuning_objective
+from reid.domain.optimizers import NamedAdam, fine_tuning_optimizer
+from reid.domain.sampling import GeneratorDraws, pk_batches
+from reid.domain.schedules import fine_tuning_rate
+from reid.domain.seeding import generator_for
+from reid.domain.services.freezing import train_only
+from reid.domain.services.prompt_learning import TEXT_FEATURES
+from reid.domain.services.stage_loop import StageLoop
+from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.encoders import Tower
+from reid.domain.values.recipes import FineTuningRecipe
+from reid.domain.values.samples import Resampling, Sample, Split, labels_by_pid
+from reid.ports.dataset import Dataset
+from reid.ports.encoder import Encoder
+from reid.ports.events import EventListener
+from reid.ports.runs import RunStore
+
+ENCODER = "encoder"
+"""Name of the finished stage's checkpoint."""
+
+
+class FineTuning:
+    """Trains the image encoder and its heads on PK batches."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        dataset: Dataset,
+        runs: RunStore,
+        listener: EventListener,
+        recipe: FineTuningRecipe,
+        seed: int,
+        checkpoint_every: int = 1,
+    ) -> None:
+        """Keep the parts; nothing is read or computed yet."""
+        self._encoder = encoder
+        self._dataset = dataset
+        self._runs = runs
+        self._recipe = recipe
+        self._seed = seed
+        self._loop = StageLoop(
+            stage=Stage.ENCODER,
+            num_epochs=recipe.epochs,
+            learning_rate=partial(fine_tuning_rate, recipe=recipe),
+            runs=runs,
+            listener=listener,
+            checkpoint_every=checkpoint_every,
+        )
+
+    def run(self, prompts: Checkpoint) -> Checkpoint:
+        """Train the encoder in place, or load into it what the run store already has.
+
+        Args:
+            prompts: What stage 1 left: `text_features` (C, E), and the pids in the header.
+
+        Returns:
+            The run store's `encoder`: image tower and heads under the names of the authors'
+            released checkpoints.
+
+        Raises:
+            DatasetError: The training pictures cannot be read.
+            ConfigurationError: A batch wants more identities than there are.
+            CheckpointError: The prompts are of other identities or of another encoder, or the run
+                store cannot be read or written.
+        """
+        finished = self._runs.load(ENCODER)
+        if finished is not None:
+            self._encoder.load_state_of(Tower.IMAGE, _image_tower_of(finished))
+            return finished
+        samples = self._dataset.samples(Split.TRAIN)
+        self._check_batches(samples)
+        text_features = self._text_features(prompts, samples)
+        trainee = self._trainee(samples, text_features)
+        losses = self._loop.run(trainee)
+        self._encoder.set_training(enabled=False)
+        trained = self._finish(trainee, losses=losses)
+        self._runs.save(ENCODER, trained)
+        self._runs.discard(self._loop.state_name)
+        return trained
+
+    def _check_batches(self, samples: Sequence[Sample]) -> None:
+        known, wanted = len({sample.pid for sample in samples}), self._recipe.identities_per_batch
+        if known < wanted:
+            raise ConfigurationError(
+                f"finetuning.identities_per_batch is {wanted}, but the training set has {known} "
+                f"identities; set it to {known} or less"
+            )
+
+    def _text_features(self, prompts: Checkpoint, samples: Sequence[Sample]) -> Tensor:
+        pids = list(labels_by_pid(samples))
+        known = prompts.header.get("pids")
+        if known != pids:
+            count = len(known) if isinstance(known, list) else "no"
+            raise CheckpointError(
+                f"the prompts are of {count} identities, but this training set has {len(pids)}, "
+                "or others; learn prompts on this dataset first: --stage prompts"
+            )
+        features = prompts.tensors[TEXT_FEATURES]
+        width = self._encoder.geometry.projected_width
+        if features.shape != (len(pids), width):
+            raise CheckpointError(
+                f"the prompts are {features.shape[1]} wide ({prompts.header.get('encoder')}), but "
+                f"the encoder {self._encoder.description.name} projects to {width}; learn prompts "
+                "with this encoder first: --stage prompts"
+            )
+        return features.to(self._encoder.device)
+
+    def _trainee(self, samples: Sequence[Sample], text_features: Tensor) -> "_EncoderTrainee":
+        geometry = self._encoder.geometry
+        train_only(self._encoder, Tower.IMAGE)
+        heads = ReidHeads(
+            final_width=geometry.final_width,
+            projected_width=geometry.projected_width,
+            num_identities=len(text_features),
+            generator=generator_for(self._seed, "encoder", "heads"),
+        ).to(self._encoder.device)
+        return _EncoderTrainee(
+            encoder=self._encoder,
+            heads=heads,
+            dataset=self._dataset,
+            samples=samples,
+            text_features=text_features,
+            recipe=self._recipe,
+            seed=self._seed,
+        )
+
+    def _finish(self, trainee: "_EncoderTrainee", *, losses: Mapping[str, float]) -> Checkpoint:
+        description = self._encoder.description
+        return Checkpoint(
+            tensors=trainee.state(),
+            header={
+                "format": "reid-encoder",
+                "version": 1,
+                "encoder": {
+                    "name": description.name,
+                    "weights": description.weights,
+                    "is_pretrained": description.is_pretrained,
+                    "options": dict(description.options),
+                },
+                "num_identities": trainee.num_identities,
+                "losses": dict(losses),
+            },
+        )
+
+
+class _EncoderTrainee:
+    """An image tower with heads that learn from PK batches."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        heads: ReidHeads,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        text_features: Tensor,
+        recipe: FineTuningRecipe,
+        seed: int,
+    ) -> None:
+        label_of = labels_by_pid(samples)
+        self._encoder = encoder
+        self._heads = heads
+        self._dataset = dataset
+        self._images = [sample.image for sample in samples]
+        self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
+        self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
+        self._text_features = text_features  # (C, E)
+        self._recipe = recipe
+        self._seed = seed
+        self._optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
+
+    @property
+    def num_identities(self) -> int:
+        return len(self._text_features)
+
+    @property
+    def optimizer(self) -> NamedAdam:
+        return self._optimizer
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        self._encoder.set_training(enabled=True)
+        self._heads.train()
+        batches = pk_batches(
+            self._labels.tolist(),
+            num_identities=self._recipe.identities_per_batch,
+            images_per_identity=self._recipe.images_per_identity,
+            draws=GeneratorDraws(generator_for(self._seed, "encoder", "batches", epoch)),
+        )
+        return [torch.tensor(batch) for batch in batches]
+
+    def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
+        device = self._encoder.device
+        features = self._encoder.encode_images(
+            self._read(rows, epoch=epoch, step=step), self._camids[rows].to(device)
+        )
+        return fine_tuning_objective(
+            features,
+            self._heads(features),
+            labels=self._labels[rows].to(device),
+            text_features=self._text_features,
+            recipe=self._recipe,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._encoder.state_of(Tower.IMAGE)) | dict(self._heads.state_dict())
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        own = self._heads.state_dict()
+        self._heads.load_state_dict({name: state[name] for name in own})
+        self._encoder.load_state_of(
+            Tower.IMAGE, {name: tensor for name, tensor in state.items() if name not in own}
+        )
+
+    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [
+            *self._heads.named_parameters(),
+            *self._encoder.named_parameters_of(Tower.IMAGE),
+        ]
+
+    def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
+        geometry, device = self._encoder.geometry, self._encoder.device
+        pixels = self._dataset.read(
+            [self._images[row] for row in rows.tolist()],
+            size=geometry.image_size,
+            resampling=Resampling.BICUBIC,
+        )
+        return augment(
+            pixels.to(device),
+            self._recipe,
+            mean=geometry.pixel_mean,
+            std=geometry.pixel_std,
+            generator=generator_for(self._seed, "encoder", "augment", epoch, step, device=device),
+        )
+
+
+def _image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Leave the heads out: only training needs them."""
+    heads = ("classifier", "bottleneck")
+    return {
+        name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(heads)
+    }

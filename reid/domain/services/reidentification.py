@@ -1,0 +1,203 @@
+"""Rank a gallery for queries: how well, and who is it.
+
+Letters: Q queries, G gallery, K answers.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import DatasetError
+from reid.domain.metrics import QueryScores, rank, score_rankings, summarise
+from reid.domain.reranking import reranked_distances
+from reid.domain.services.embedding import Embedder
+from reid.domain.values.features import EmbeddingSet
+from reid.domain.values.ranking import Neighbours
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import EvaluationReport, Identification, RankedPicture
+from reid.domain.values.samples import Picture, Split
+from reid.ports.dataset import Dataset, PictureSource
+from reid.ports.vector_index import VectorIndex
+
+QUERY_CHUNK = 256
+"""Queries ranked at once: bounds memory to a few rankings of the whole gallery."""
+
+APPROXIMATE_DEPTH = 1000
+"""Answers asked of an approximate index in evaluation; true matches beyond them count as missed."""
+
+
+class Reidentification:
+    """Embeds, indexes and ranks."""
+
+    def __init__(self, *, embedder: Embedder, index: VectorIndex) -> None:
+        """Keep the parts; nothing is read or computed yet."""
+        self._embedder = embedder
+        self._index = index
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether rankings are exact."""
+        return self._index.is_exact
+
+    @property
+    def index_recall(self) -> float:
+        """Share of nearest neighbours that the index built last finds."""
+        return self._index.recall
+
+    def evaluate(
+        self,
+        dataset: Dataset,
+        *,
+        reranking: RerankingRecipe | None = None,
+        remove_same_camera: bool = True,
+    ) -> EvaluationReport:
+        """Score the ranking of a dataset's gallery for its queries.
+
+        Args:
+            dataset: Gives both lists and their pictures.
+            reranking: Re-rank with these parameters, exactly and without the index; None: do not.
+            remove_same_camera: Leave out gallery pictures of the query's own person and camera, as
+                the Market-1501 protocol does.
+
+        Raises:
+            DatasetError: A list or picture cannot be read.
+            EvaluationError: No query has a true match.
+        """
+        queries, gallery = (
+            self._embedder.embed_samples(dataset, dataset.samples(split), subset=split)
+            for split in (Split.QUERY, Split.GALLERY)
+        )
+        return self.score(
+            queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
+        )
+
+    def score(
+        self,
+        queries: EmbeddingSet,
+        gallery: EmbeddingSet,
+        *,
+        reranking: RerankingRecipe | None = None,
+        remove_same_camera: bool = True,
+    ) -> EvaluationReport:
+        """Score the ranking of embedded pictures; see `evaluate`."""
+        uses_index = reranking is None
+        rankings = (
+            self._index_rankings(queries, gallery)
+            if reranking is None
+            else _reranked(queries, gallery, reranking)
+        )
+        scores, start = [], 0
+        for ranking in rankings:
+            rows = slice(start, start + len(ranking))
+            chunk = EmbeddingSet(queries.vectors[rows], queries.pids[rows], queries.camids[rows])
+            scores.append(
+                score_rankings(
+                    ranking, queries=chunk, gallery=gallery, remove_same_camera=remove_same_camera
+                )
+            )
+            start = rows.stop
+        return summarise(
+            QueryScores.concatenate(scores),
+            num_gallery=len(gallery),
+            is_same_camera_removed=remove_same_camera,
+            is_exact=self._index.is_exact or not uses_index,
+            index_recall=self._index.recall if uses_index else 1.0,
+            reranking=reranking,
+        )
+
+    def identify(
+        self, queries: PictureSource, gallery: PictureSource, *, top_k: int
+    ) -> tuple[Identification, ...]:
+        """Name the person on each query picture by the nearest gallery pictures.
+
+        Args:
+            queries: Pictures of the people to name.
+            gallery: Labelled pictures.
+            top_k: How many gallery pictures each answer shows.
+
+        Returns:
+            One answer per readable query picture, in the order of the queries.
+
+        Raises:
+            DatasetError: No picture, or a gallery picture without a label.
+        """
+        asked, known = queries.pictures(), gallery.pictures()
+        labels = _labels_of(known)
+        camids = _camids_of(asked, known)
+        self._index.build(
+            self._embedder.embed(
+                gallery, [p.image for p in known], camids=camids[1], subset=Split.GALLERY
+            )
+        )
+        vectors = self._embedder.embed(
+            queries, [p.image for p in asked], camids=camids[0], subset=Split.QUERY
+        )
+        # With one answer more than the commonest label has pictures, a second label is among them.
+        depth = max(top_k, max(Counter(labels).values()) + 1)
+        answers = self._index.search(vectors, depth)
+        return tuple(
+            _identification(picture, row, answers=answers, gallery=known, top_k=top_k)
+            for row, picture in enumerate(asked)
+        )
+
+    def _index_rankings(self, queries: EmbeddingSet, gallery: EmbeddingSet) -> Iterator[Tensor]:
+        self._index.build(gallery.vectors)
+        depth = len(gallery) if self._index.is_exact else min(len(gallery), APPROXIMATE_DEPTH)
+        for chunk in torch.split(queries.vectors, QUERY_CHUNK):
+            yield self._index.search(chunk, depth).indices
+
+
+def _reranked(
+    queries: EmbeddingSet, gallery: EmbeddingSet, recipe: RerankingRecipe
+) -> Iterator[Tensor]:
+    for distances in reranked_distances(queries.vectors, gallery.vectors, recipe):
+        yield rank(distances)
+
+
+def _labels_of(gallery: Sequence[Picture]) -> list[str]:
+    labels = [picture.label for picture in gallery if picture.label is not None]
+    if len(labels) < len(gallery):
+        nameless = next(picture.image for picture in gallery if picture.label is None)
+        raise DatasetError(
+            f"{len(gallery) - len(labels)} of {len(gallery)} gallery pictures have no label, the "
+            f"first is {nameless}; name them as in Market-1501 (0002_c1s1_000451_03.jpg), put "
+            "them in one sub-folder per person, or give a CSV with the columns path,label"
+        )
+    return labels
+
+
+def _camids_of(*sources: Sequence[Picture]) -> list[Tensor | None]:
+    """Number cameras from zero; None for all sources where any picture's camera is no number."""
+    cameras = [[picture.camera for picture in source] for source in sources]
+    if all(camera is not None and camera.isdigit() for source in cameras for camera in source):
+        return [torch.tensor([int(c) - 1 for c in source if c is not None]) for source in cameras]
+    return [None for _ in sources]
+
+
+def _identification(
+    picture: Picture, row: int, *, answers: Neighbours, gallery: Sequence[Picture], top_k: int
+) -> Identification:
+    ranked = [
+        RankedPicture(
+            image=gallery[index].image,
+            label=gallery[index].label or "",
+            similarity=1.0 - distance,
+        )
+        for index, distance in zip(
+            answers.indices[row].tolist(), answers.distances[row].tolist(), strict=True
+        )
+        if index >= 0
+    ]
+    best = ranked[0]
+    runner_up = next((other for other in ranked if other.label != best.label), None)
+    return Identification(
+        image=picture.image,
+        label=best.label,
+        similarity=best.similarity,
+        runner_up_label=runner_up.label if runner_up else None,
+        runner_up_similarity=runner_up.similarity if runner_up else None,
+        pictures=tuple(ranked[:top_k]),
+        true_label=picture.label,
+    )

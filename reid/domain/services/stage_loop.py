@@ -1,0 +1,168 @@
+"""The loop that both training stages share: epochs, steps, progress, and states to resume from.
+
+All randomness of a step derives from the seed, the epoch and the step, never from what ran before,
+so a stage that goes on from its last saved epoch ends where an uninterrupted one would.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import CheckpointError
+from reid.domain.events import (
+    CheckpointSaved,
+    EpochFinished,
+    Stage,
+    StageFinished,
+    StageStarted,
+    StepFinished,
+)
+from reid.domain.objectives import Objective
+from reid.domain.optimizers import NamedAdam
+from reid.domain.values.checkpoints import Checkpoint
+from reid.ports.events import EventListener
+from reid.ports.runs import RunStore
+
+OPTIMIZER_PREFIX = "adam."
+
+
+class Trainee(Protocol):
+    """What a stage trains, as the loop sees it."""
+
+    @property
+    def optimizer(self) -> NamedAdam:
+        """Steps over everything that learns."""
+        ...
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """List the epoch's batches: (B,) int64 rows of the training samples each."""
+        ...
+
+    def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
+        """Run the forward pass of one batch."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes, the optimizer's moments apart."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state that `state` gave."""
+        ...
+
+
+class StageLoop:
+    """Trains a trainee for a number of epochs, resuming where the run store says."""
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        num_epochs: int,
+        learning_rate: Callable[[int], float],
+        runs: RunStore,
+        listener: EventListener,
+        checkpoint_every: int,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            stage: Names events and checkpoints.
+            num_epochs: Epochs of the whole stage.
+            learning_rate: Base rate of a one-based epoch.
+            runs: Keeps the states.
+            listener: Hears of every step and epoch.
+            checkpoint_every: Epochs between saved states.
+        """
+        self._stage = stage
+        self._num_epochs = num_epochs
+        self._learning_rate = learning_rate
+        self._runs = runs
+        self._listener = listener
+        self._checkpoint_every = checkpoint_every
+
+    @property
+    def state_name(self) -> str:
+        """Name of the checkpoint from which an interrupted stage goes on."""
+        return f"{self._stage}-state"
+
+    def run(self, trainee: Trainee) -> dict[str, float]:
+        """Train to the last epoch.
+
+        Returns:
+            Mean loss terms of the last epoch.
+        """
+        last_epoch, losses = self._restore(trainee)
+        self._listener(StageStarted(self._stage, last_epoch + 1, self._num_epochs))
+        for epoch in range(last_epoch + 1, self._num_epochs + 1):
+            losses = self._train_epoch(trainee, epoch)
+            if epoch % self._checkpoint_every == 0 or epoch == self._num_epochs:
+                self._save(trainee, epoch=epoch, losses=losses)
+        self._listener(StageFinished(self._stage))
+        return losses
+
+    def _train_epoch(self, trainee: Trainee, epoch: int) -> dict[str, float]:
+        rate = self._learning_rate(epoch)
+        trainee.optimizer.set_learning_rate(rate)
+        batches = trainee.batches(epoch)
+        sums: dict[str, Tensor] = {}
+        for step, rows in enumerate(batches, start=1):
+            objective = trainee.objective(rows, epoch=epoch, step=step)
+            trainee.optimizer.zero_grad()
+            objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it
+            trainee.optimizer.step()
+            _add(sums, objective)
+            self._listener(StepFinished(self._stage, epoch, step, len(batches), len(rows)))
+        losses = {name: float(value) / len(batches) for name, value in sums.items()}
+        self._listener(
+            EpochFinished(
+                stage=self._stage,
+                epoch=epoch,
+                num_epochs=self._num_epochs,
+                losses=losses,
+                learning_rate=rate,
+                num_images=sum(len(rows) for rows in batches),
+            )
+        )
+        return losses
+
+    def _save(self, trainee: Trainee, *, epoch: int, losses: Mapping[str, float]) -> None:
+        checkpoint = Checkpoint(
+            tensors=trainee.state() | trainee.optimizer.state(),
+            header={"format": "reid-state", "epoch": epoch, "losses": dict(losses)},
+        )
+        self._runs.save(self.state_name, checkpoint)
+        self._listener(CheckpointSaved(self.state_name, epoch))
+
+    def _restore(self, trainee: Trainee) -> tuple[int, dict[str, float]]:
+        checkpoint = self._runs.load(self.state_name)
+        if checkpoint is None:
+            return 0, {}
+        moments = {
+            name: tensor
+            for name, tensor in checkpoint.tensors.items()
+            if name.startswith(OPTIMIZER_PREFIX)
+        }
+        trainee.load_state(
+            {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
+        )
+        trainee.optimizer.load_state(moments)
+        return _progress_of(checkpoint)
+
+
+def _add(sums: dict[str, Tensor], objective: Objective) -> None:
+    """Add up on the device: reading a number from it every step would stall it."""
+    with torch.no_grad():
+        for name, value in (objective.terms | {"total": objective.total}).items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+
+
+def _progress_of(checkpoint: Checkpoint) -> tuple[int, dict[str, float]]:
+    epoch, losses = checkpoint.header.get("epoch"), checkpoint.header.get("losses")
+    if not isinstance(epoch, int) or not isinstance(losses, dict):
+        raise CheckpointError(
+            "the saved training state does not say its epoch; start the stage anew in another run"
+        )
+    return epoch, {name: value for name, value in losses.items() if isinstance(value, float)}
