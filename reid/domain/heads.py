@@ -73,9 +73,13 @@ class ReidHeads(nn.Module):
         )
 
 
+class _Classifier(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Leave the weights to whoever builds it: Linear would draw from global randomness."""
+
+
 def _classifier(width: int, num_identities: int, *, generator: torch.Generator) -> nn.Linear:
-    # By way of "meta", because Linear's own initialisation would draw from global randomness.
-    layer = nn.Linear(width, num_identities, bias=False, device="meta").to_empty(device="cpu")
+    layer = _Classifier(width, num_identities, bias=False)
     nn.init.normal_(layer.weight, std=_CLASSIFIER_STD, generator=generator)
     return layer
 

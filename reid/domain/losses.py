@@ -27,7 +27,7 @@ def supervised_contrastive_loss(anchors: Tensor, others: Tensor, labels: Tensor)
         () float, mean over the B anchors, at least 0, differentiable in both inputs.
     """
     log_shares = F.log_softmax(anchors @ others.T, dim=1)  # (B, B)
-    is_positive = labels[:, None] == labels[None, :]  # (B, B)
+    is_positive = (labels[:, None] == labels[None, :]).to(log_shares.dtype)  # (B, B)
     weights = is_positive / is_positive.sum(dim=1, keepdim=True)  # (B, B), rows sum to 1
     return -(weights * log_shares).sum(dim=1).mean()
 
@@ -115,7 +115,7 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     squared = _squared_distances(features.detach())  # (B, B)
     farthest = squared.masked_fill(~is_same, -torch.inf).argmax(dim=1)  # (B,)
     nearest = squared.masked_fill(is_same, torch.inf).argmin(dim=1)  # (B,)
-    return _distances(features, features[farthest]), _distances(features, features[nearest])
+    return _distances_to(farthest, features), _distances_to(nearest, features)
 
 
 def _squared_distances(features: Tensor) -> Tensor:
@@ -123,6 +123,8 @@ def _squared_distances(features: Tensor) -> Tensor:
     return norms[:, None] + norms[None, :] - 2 * features @ features.T  # (B, B)
 
 
-def _distances(features: Tensor, partners: Tensor) -> Tensor:
-    squared = (features - partners).square().sum(dim=1)  # (B,)
-    return squared.clamp(min=_SMALLEST_SQUARED_DISTANCE).sqrt()
+def _distances_to(partners: Tensor, features: Tensor) -> Tensor:
+    # F.embedding: the gradient of plain indexing is summed by several threads in any order, and
+    # two runs would differ in the last bits.
+    differences = features - F.embedding(partners, features)  # (B, D)
+    return differences.square().sum(dim=1).clamp(min=_SMALLEST_SQUARED_DISTANCE).sqrt()
