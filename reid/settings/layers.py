@@ -1,0 +1,200 @@
+"""Where settings come from: recipe, file, environment, options; each a flat layer."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
+from reid.domain.errors import ConfigurationError
+from reid.settings.catalogue import (
+    known_sections,
+    known_settings,
+    nearest_known,
+    open_setting_above,
+)
+from reid.settings.recipes import RECIPES
+from reid.settings.schema import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
+
+CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
+NOT_SETTINGS = frozenset({CONFIG_FILE_VARIABLE, "REID_MARKET1501_ROOT", "REID_MARKET1501_FEATURES"})
+"""Variables with our prefix that are no settings: they point at files for us and for the tests."""
+
+
+class OriginKind(StrEnum):
+    """The layers, weakest first."""
+
+    DEFAULT = "default"
+    RECIPE = "recipe"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    OPTION = "option"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who set a value."""
+
+    kind: OriginKind = OriginKind.DEFAULT
+    name: str = ""
+    """Recipe, path or variable; empty where the kind says all."""
+
+    def __str__(self) -> str:
+        """Show as `environment REID_SEED`."""
+        return f"{self.kind} {self.name}".rstrip()
+
+
+DEFAULT = Origin()
+OPTION = Origin(OriginKind.OPTION)
+
+
+@dataclass(slots=True)
+class Layer:
+    """Values by dotted name, who set each, and what was wrong on the way."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, key: str, value: object, *, origin: Origin) -> None:
+        """Take a value, or a whole table of them, under a dotted name."""
+        if key in known_sections() or (_is_open(key) and isinstance(value, Mapping)):
+            self._add_table(key, value, origin=origin)
+        elif key in known_settings() or open_setting_above(key):
+            self._set(key, value, origin=origin)
+        else:
+            self.problems.append(f"{key}: {_unknown(key)} ({origin})")
+
+    def add_text(self, key: str, text: str, *, origin: Origin) -> None:
+        """Take a value written as text, as options and the environment give it."""
+        leaf = known_settings().get(key)
+        self.add(key, text if leaf and leaf.is_text else parse_text(text), origin=origin)
+
+    def update(self, stronger: "Layer") -> None:
+        """Let another layer's values replace ours, key by key."""
+        for key, value in stronger.values.items():
+            self._set(key, value, origin=stronger.origins[key])
+        self.problems.extend(stronger.problems)
+
+    def _add_table(self, key: str, value: object, *, origin: Origin) -> None:
+        if not isinstance(value, Mapping):
+            self.problems.append(f"{key}: is a table of settings, not a value ({origin})")
+            return
+        for name, entry in value.items():
+            if "." in name:
+                self.problems.append(f"{key}: a name cannot hold a dot, got {name!r} ({origin})")
+            else:
+                self.add(f"{key}.{name}", entry, origin=origin)
+
+    def _set(self, key: str, value: object, *, origin: Origin) -> None:
+        for other in [name for name in self.values if _overlap(name, key)]:
+            del self.values[other], self.origins[other]
+        self.values[key] = value
+        self.origins[key] = origin
+
+
+def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
+    """Collect what a recipe sets.
+
+    Args:
+        name: One of `RECIPES`.
+        asked_by: Who named it, for the message if there is none of that name.
+
+    Raises:
+        ConfigurationError: No recipe of that name.
+    """
+    if name not in RECIPES:
+        raise ConfigurationError(
+            f"recipe: there is no recipe {name!r}; the recipes are "
+            f"{', '.join(RECIPES)} ({asked_by})"
+        )
+    layer = Layer()
+    for key, value in RECIPES[name].items():
+        layer.add(key, value, origin=Origin(OriginKind.RECIPE, name))
+    return layer
+
+
+def file_layer(path: Path) -> Layer:
+    """Collect what a TOML file sets.
+
+    Raises:
+        ConfigurationError: It is missing, unreadable or not TOML.
+    """
+    if not path.is_file():
+        raise ConfigurationError(
+            f"settings file {path} does not exist; check --config and {CONFIG_FILE_VARIABLE}"
+        )
+    try:
+        content = TomlConfigSettingsSource(Settings, toml_file=path).toml_data
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
+    layer = Layer()
+    for key, value in content.items():
+        layer.add(key, value, origin=Origin(OriginKind.FILE, str(path)))
+    return layer
+
+
+def environment_layer() -> Layer:
+    """Collect what variables of the form `REID_SECTION__KEY` set."""
+    layer = Layer()
+    for name, text in EnvSettingsSource(Settings, case_sensitive=True).env_vars.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_SETTINGS or text is None:
+            continue
+        origin = Origin(OriginKind.ENVIRONMENT, name)
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split(ENVIRONMENT_DELIMITER)
+        layer.add_text(".".join(path), text, origin=origin)
+    return layer
+
+
+def option_layer(assignments: Sequence[str], options: Mapping[str, object]) -> Layer:
+    """Collect what the command line sets.
+
+    Args:
+        assignments: `section.key=value` each, the value written as in TOML; quotes may be left out.
+        options: Values by dotted name; they win over assignments, and None counts as not given.
+    """
+    layer = Layer()
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if equals:
+            layer.add_text(key.strip(), text.strip(), origin=OPTION)
+        else:
+            layer.problems.append(f"{assignment}: should be written section.key=value ({OPTION})")
+    for key, value in options.items():
+        if value is not None:
+            layer.add(key, value, origin=OPTION)
+    return layer
+
+
+def parse_text(text: str) -> object:
+    """Read a TOML value, else a JSON one, else take the text as it stands."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        document = {}
+    value = document.get("value")
+    if len(document) == 1 and isinstance(value, bool | int | float | str | list | dict):
+        return value
+    try:
+        return json.loads(text) if text.startswith(("{", "[")) else text
+    except json.JSONDecodeError:
+        return text
+
+
+def _is_open(key: str) -> bool:
+    leaf = known_settings().get(key)
+    return leaf.is_open if leaf else open_setting_above(key) is not None
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether one name is the other or lies in it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _unknown(key: str) -> str:
+    nearest = nearest_known(key.replace(" ", ""))
+    meant = f"; did you mean {nearest}?" if nearest else "; `reid settings` lists all of them"
+    return f"there is no such setting{meant}"

@@ -1,0 +1,187 @@
+"""Merge the layers, check the result once, and remember who set what."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reid.domain.errors import ConfigurationError
+from reid.settings.catalogue import known_sections, known_settings
+from reid.settings.layers import (
+    CONFIG_FILE_VARIABLE,
+    DEFAULT,
+    Layer,
+    Origin,
+    OriginKind,
+    environment_layer,
+    file_layer,
+    option_layer,
+    recipe_layer,
+)
+from reid.settings.recipes import recipe_for
+from reid.settings.schema import WEIGHTS_BY_NAME, Settings
+
+_NOT_THE_USER = (OriginKind.DEFAULT, OriginKind.RECIPE)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting for the eye."""
+
+    key: str
+    value: object
+    """As TOML and JSON would write it; None where unset."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSettings:
+    """Settings, and for every one that is not a default who set it."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+    def origin_of(self, key: str) -> Origin:
+        """Say who set a dotted name."""
+        return self.origins.get(key, DEFAULT)
+
+    def rows(self) -> tuple[SettingRow, ...]:
+        """List every setting in the order of the schema."""
+        plain = self.settings.model_dump(mode="json")
+        return tuple(
+            SettingRow(key=key, value=value, origin=self.origin_of(key))
+            for name in known_settings()
+            for key, value in _entries(name, _value_at(plain, name))
+        )
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    options: Mapping[str, object] | None = None,
+) -> ResolvedSettings:
+    """Resolve defaults < recipe < TOML file < environment < options.
+
+    Args:
+        config: TOML file; None: the one that REID_CONFIG_FILE names, if any.
+        assignments: `section.key=value` each.
+        options: Values by dotted name; None counts as not given.
+
+    Raises:
+        ConfigurationError: A line `section.key: problem` for everything unknown or out of range;
+            or the file is missing or not TOML.
+    """
+    given = Layer()
+    path = config or _file_of_environment()
+    if path is not None:
+        given.update(file_layer(path))
+    given.update(environment_layer())
+    given.update(option_layer(assignments, options or {}))
+    if given.problems:
+        raise ConfigurationError("\n".join(given.problems))
+    merged = _recipe_below(given)
+    merged.update(given)
+    return ResolvedSettings(settings=_validated(merged), origins=merged.origins)
+
+
+def _file_of_environment() -> Path | None:
+    name = os.environ.get(CONFIG_FILE_VARIABLE)
+    return Path(name) if name else None
+
+
+def _recipe_below(given: Layer) -> Layer:
+    """Start from the recipe that was named, else from the one that goes with the encoder."""
+    named = _text_or_none(given.values.pop("recipe", None))
+    origin = given.origins.pop("recipe", DEFAULT)
+    kind = _text_or_none(given.values.get("encoder.kind"))
+    layer = recipe_layer(named or recipe_for(kind), asked_by=origin)
+    weights = given.values.get("encoder.weights", WEIGHTS_BY_NAME[0])
+    if named is None and kind is None and weights not in WEIGHTS_BY_NAME:
+        # Nobody named an encoder: the weights file knows better than a default recipe.
+        del layer.values["encoder.kind"], layer.origins["encoder.kind"]
+    layer.values["recipe"] = named or recipe_for(kind)
+    layer.origins["recipe"] = origin if named else DEFAULT
+    return layer
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None or str(value).lower() == "none" else str(value)
+
+
+def _validated(merged: Layer) -> Settings:
+    try:
+        return Settings.model_validate(_nested(merged.values))
+    except ValidationError as error:
+        problems = dict.fromkeys(_problems(error, merged))
+        raise ConfigurationError("\n".join(problems)) from error
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        table = root
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = value
+    return root
+
+
+def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
+    for details in error.errors():
+        key = _known_part(details["loc"])
+        message = details["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if key in known_sections():
+            # Recipes check themselves and begin their message with the name of the field.
+            name, _, message = message.partition(" ")
+            key = f"{key}.{name}"
+        got = f", got {merged.values[key]!r}" if key in merged.values else ""
+        yield f"{key}: {message}{got} ({_blame(key, merged)})"
+
+
+def _known_part(location: Sequence[int | str]) -> str:
+    """Cut what pydantic adds below a setting: places in a list, members of a union."""
+    parts = [str(part) for part in location]
+    names = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    known = (name for name in names if name in known_settings() or name in known_sections())
+    return next(known, ".".join(parts))
+
+
+def _blame(key: str, merged: Layer) -> str:
+    """Say who set a value, or, where nobody did, who set its neighbours that it fails beside."""
+    origin = merged.origins.get(key, DEFAULT)
+    if origin.kind not in _NOT_THE_USER:
+        return str(origin)
+    section = key.rpartition(".")[0]
+    neighbours = [
+        f"{name} from {other}"
+        for name, other in merged.origins.items()
+        if section and name.startswith(f"{section}.") and other.kind not in _NOT_THE_USER
+    ]
+    return "; ".join([str(origin), *neighbours])
+
+
+def _value_at(plain: Mapping[str, Any], key: str) -> object:
+    value: Any = plain
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def _entries(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """Spread a table of options over one row per entry."""
+    if isinstance(value, dict) and value:
+        for name, entry in value.items():
+            yield from _entries(f"{key}.{name}", entry)
+    else:
+        yield key, value
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Turn settings into what JSON can hold, for a run's record."""
+    return settings.model_dump(mode="json")

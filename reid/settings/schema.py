@@ -1,0 +1,180 @@
+"""Every setting there is, with its type, range and default.
+
+Commands turn these into recipes and plain values before anything inside is called.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
+
+ENVIRONMENT_PREFIX = "REID_"
+ENVIRONMENT_DELIMITER = "__"
+WEIGHTS_BY_NAME = ("openai", "random")
+
+_Value = TypeVar("_Value")
+
+
+def _unset(value: object) -> object:
+    """Read `none` as no value: TOML and the environment have no other way to say it."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _checked_device(name: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
+        raise ValueError("should be auto, cpu, mps, cuda or cuda:N")
+    return name
+
+
+Unsettable = Annotated[_Value | None, BeforeValidator(_unset)]
+Device = Annotated[str, AfterValidator(_checked_device)]
+Name = Annotated[str, Field(min_length=1)]
+Options = dict[str, JsonValue]
+
+
+class Section(BaseModel):
+    """A table of settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class EncoderSettings(Section):
+    """Which encoder to build and from which weights."""
+
+    kind: Unsettable[Name] = None
+    """Given by the recipe; stays unset where a weights file is to say it itself."""
+
+    weights: Name = "openai"
+    """`openai`, `random`, or the path of a file."""
+
+    image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
+    """Height and width; unset: what the weights file says, else the kind's own default."""
+
+    stride: Unsettable[PositiveInt] = None
+    """Pixels between patches of a ViT; unset: what the weights file says, else the patch size."""
+
+    camera_embedding: bool = False
+    """Whether every camera gets an embedding of its own (SIE)."""
+
+    camera_scale: float = 1.0
+    """Weight of the camera embedding in the sum (SIE's lambda)."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    options: Options = Field(default_factory=dict)
+    """Whatever else a plugged-in encoder takes."""
+
+    @property
+    def has_weights_file(self) -> bool:
+        """Whether `weights` is a path."""
+        return self.weights not in WEIGHTS_BY_NAME
+
+    @model_validator(mode="after")
+    def _kind_known(self) -> "EncoderSettings":
+        if self.kind is None and not self.has_weights_file:
+            raise ValueError("kind must be named unless weights is a file that says it")
+        return self
+
+
+class DatasetSettings(Section):
+    """Which pictures to train on and to rank."""
+
+    kind: Name = "market1501"
+    root: Unsettable[Path] = None
+    options: Options = Field(default_factory=dict)
+    """Whatever else a plugged-in dataset takes."""
+
+
+class AnnoySettings(Section):
+    """Annoy's own knobs."""
+
+    recall: float = Field(default=0.95, gt=0, le=1)
+    """Share of nearest neighbours to find; decides what `trees` and `search_k` leave open."""
+
+    trees: Unsettable[PositiveInt] = None
+    search_k: Unsettable[PositiveInt] = None
+
+
+class IndexSettings(Section):
+    """How the gallery is searched."""
+
+    kind: Name = "exact"
+    annoy: AnnoySettings = AnnoySettings()
+    options: Options = Field(default_factory=dict)
+    """What a plugged-in index takes."""
+
+
+class EvaluationSettings(Section):
+    """How a ranking is scored."""
+
+    rerank: bool = False
+    same_camera_rule: bool = True
+    """Leave gallery pictures of the query's own person and camera out (Market-1501's protocol)."""
+
+    batch_size: PositiveInt = 64
+
+
+class IdentifySettings(Section):
+    """What `identify` answers."""
+
+    top_k: PositiveInt = 5
+
+
+class RunSettings(Section):
+    """Where a training run lives."""
+
+    directory: Path = Path("runs/default")
+
+
+class Settings(BaseSettings):
+    """All settings, merged and checked; built once by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=False,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=ENVIRONMENT_DELIMITER,
+    )
+
+    recipe: Unsettable[Name] = None
+    """Name of the recipe that the defaults come from; unset: the one that goes with the encoder."""
+
+    seed: int = Field(default=1234, ge=0, lt=2**63)
+    device: Device = "auto"
+    encoder: EncoderSettings
+    dataset: DatasetSettings = DatasetSettings()
+    index: IndexSettings = IndexSettings()
+    prompts: PromptLearningRecipe = PromptLearningRecipe()
+    finetuning: FineTuningRecipe = FineTuningRecipe()
+    reranking: RerankingRecipe = RerankingRecipe()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    identify: IdentifySettings = IdentifySettings()
+    run: RunSettings = RunSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  (signature of the base class)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load_settings` merged and nothing else: it alone knows each key's origin."""
+        return (init_settings,)
