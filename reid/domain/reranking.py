@@ -1,0 +1,192 @@
+"""k-reciprocal re-ranking (Zhong et al. 2017, arXiv:1701.08398) in bounded memory.
+
+Two pictures are near if their neighbourhoods are: each picture is encoded by the pictures that
+are mutually among its nearest (eq. 3-7 of the paper), and encodings are compared by the Jaccard
+distance (eq. 8-10). Only the nearest k1 + 1 rows and the largest distance of each picture are
+ever needed, so no matrix of all pictures by all pictures is kept: encodings are sparse, and the
+Jaccard distance runs over an inverted list.
+
+Letters: Q queries, G gallery, N = Q + G pictures, D width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from reid.domain.metrics import distances, rank
+from reid.domain.values.recipes import RerankingRecipe
+
+_ENTRIES_PER_BLOCK = 2**22
+"""Entries of a dense block held at once (16 MiB of float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Neighbourhood:
+    """What is kept of the distances among all pictures."""
+
+    nearest: np.ndarray
+    """(N, K) int64, nearest first, the picture itself at the front."""
+
+    largest: np.ndarray
+    """(N,) float32 largest distance of each row, positive."""
+
+    def among_nearest(self, k: int) -> sparse.csr_array:
+        """(N, N) indicator of each row's k nearest pictures."""
+        num_pictures = len(self.nearest)
+        columns = self.nearest[:, :k]
+        starts = np.arange(num_pictures + 1) * columns.shape[1]
+        ones = np.ones(columns.size, dtype=np.float32)
+        shape = (num_pictures, num_pictures)
+        return sparse.csr_array((ones, columns.ravel(), starts), shape=shape)
+
+
+def rerank(queries: Tensor, gallery: Tensor, recipe: RerankingRecipe) -> Tensor:
+    """Compute re-ranked distances of all queries at once; see `reranked_distances`.
+
+    Returns:
+        (Q, G) float32 on the CPU, in 0..1.
+    """
+    blocks = list(reranked_distances(queries, gallery, recipe=recipe))
+    return torch.cat(blocks) if blocks else torch.empty((0, len(gallery)))
+
+
+def reranked_distances(
+    queries: Tensor, gallery: Tensor, *, recipe: RerankingRecipe
+) -> Iterator[Tensor]:
+    """Compute re-ranked distances in blocks of queries.
+
+    Neighbourhoods larger than the N pictures at hand are cut to N. Differs from CLIP-ReID: float32
+    and float64 throughout, because its float16 is off by up to 4e-3, and a picture always counts
+    as its own nearest, because its copies would otherwise crowd it out.
+
+    Args:
+        queries: (Q, D) float32, rows of unit L2 norm.
+        gallery: (G, D) float32 on the same device, rows of unit L2 norm, G at least 1.
+        recipe: k1, k2 and the share of the original distance.
+
+    Yields:
+        (B, G) float32 on the CPU, in 0..1: (1 - lambda) Jaccard distance + lambda original
+        distance divided by the query's largest (eq. 12); blocks are in the order of the queries.
+    """
+    pictures = torch.cat([queries, gallery])  # (N, D)
+    neighbourhood = _find_neighbourhood(pictures, recipe.k1 + 1)
+    encoding = _encode(pictures, neighbourhood=neighbourhood, k1=recipe.k1)
+    encoding = _expand_queries(encoding, neighbourhood=neighbourhood, k2=recipe.k2)
+    num_queries = len(queries)
+    inverted = encoding[num_queries:].tocsc()
+    for start, stop in _blocks(num_queries, len(gallery)):
+        jaccard = _jaccard_distances(encoding[start:stop], inverted)  # (B, G)
+        original = distances(queries[start:stop], gallery).cpu()  # (B, G)
+        original /= torch.from_numpy(neighbourhood.largest[start:stop, None])
+        yield original.mul_(recipe.original_weight).add_(jaccard, alpha=1 - recipe.original_weight)
+
+
+def _blocks(num_rows: int, row_length: int) -> Iterator[tuple[int, int]]:
+    step = max(1, _ENTRIES_PER_BLOCK // row_length)
+    for start in range(0, num_rows, step):
+        yield start, min(start + step, num_rows)
+
+
+def _find_neighbourhood(pictures: Tensor, k: int) -> _Neighbourhood:
+    """Find the k nearest pictures of every picture and its largest distance.
+
+    Cosine distances serve: for unit rows the squared Euclidean ones are twice as large, and every
+    distance is divided by the largest of its row.
+    """
+    nearest, largest = [], []
+    for start, stop in _blocks(len(pictures), len(pictures)):
+        block = distances(pictures[start:stop], pictures)  # (B, N)
+        largest.append(block.amax(dim=1).cpu())
+        block[torch.arange(stop - start), torch.arange(start, stop)] = -1
+        nearest.append(rank(block, k=k))
+    tiny = torch.finfo(torch.float32).tiny  # all pictures alike: no division by zero
+    return _Neighbourhood(
+        nearest=torch.cat(nearest).numpy(), largest=torch.cat(largest).clamp(min=tiny).numpy()
+    )
+
+
+def _encode(pictures: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> sparse.csr_array:
+    """Weigh each picture's expanded k-reciprocal neighbours by their nearness: (N, N), eq. 3-7.
+
+    Candidate c of picture i brings its own neighbours R(c, k1 / 2) along if more than two thirds
+    of them are already among those of i (eq. 4).
+    """
+    reciprocal = _reciprocal(neighbourhood.among_nearest(k1 + 1))
+    # Python's round is the reference's: halves go to the even number.
+    half = _reciprocal(neighbourhood.among_nearest(round(k1 / 2) + 1))
+    half_sizes = half.sum(axis=1)
+    parts = []
+    for start, stop in _blocks(len(pictures), 64 * (k1 + 1)):
+        members = reciprocal[start:stop]
+        overlap = (members @ half.T).multiply(members).tocoo()
+        is_joined = 3 * overlap.data > 2 * half_sizes[overlap.col]
+        places = (overlap.row[is_joined], overlap.col[is_joined])
+        joined = sparse.csr_array((overlap.data[is_joined], places), shape=members.shape)
+        parts.append(_weigh(members + joined @ half, pictures, neighbourhood, start))
+    return sparse.vstack(parts, format="csr")
+
+
+def _reciprocal(forward: sparse.csr_array) -> sparse.csr_array:
+    """Keep the neighbours of which the picture is a neighbour in turn (eq. 3)."""
+    return forward.multiply(forward.T).tocsr()
+
+
+def _weigh(
+    members: sparse.csr_array, pictures: Tensor, neighbourhood: _Neighbourhood, first: int
+) -> sparse.csr_array:
+    """Replace member entries by exp(-distance) and let each row sum to 1 (eq. 7).
+
+    Args:
+        members: (B, N), not zero at the neighbours of pictures first..first + B - 1.
+        pictures: (N, D).
+        neighbourhood: Of all pictures.
+        first: Row of the first of the B pictures.
+    """
+    rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
+    normalised = _pair_distances(pictures, first + rows, members.indices)
+    normalised /= neighbourhood.largest[first + rows]
+    weights = np.exp(-normalised)
+    weights /= np.bincount(rows, weights=weights)[rows]
+    parts = (weights.astype(np.float32), members.indices, members.indptr)
+    return sparse.csr_array(parts, shape=members.shape)
+
+
+def _pair_distances(pictures: Tensor, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cosine distances of listed pairs of pictures: (len(left),) float32."""
+    found = np.empty(len(left), dtype=np.float32)
+    for start, stop in _blocks(len(left), pictures.shape[1]):
+        rows, others = (torch.from_numpy(side[start:stop]).long() for side in (left, right))
+        cosines = torch.einsum("pd,pd->p", pictures[rows], pictures[others])
+        found[start:stop] = (1 - cosines).clamp(min=0).cpu().numpy()
+    return found
+
+
+def _expand_queries(
+    encoding: sparse.csr_array, *, neighbourhood: _Neighbourhood, k2: int
+) -> sparse.csr_array:
+    """Replace each encoding by the mean over the picture's k2 nearest (eq. 11)."""
+    members = neighbourhood.among_nearest(k2)
+    size = min(k2, members.shape[1])
+    return (members @ encoding / np.float32(size)).tocsr()
+
+
+def _jaccard_distances(encoding: sparse.csr_array, inverted: sparse.csc_array) -> Tensor:
+    """Compare B encodings with all of the gallery (eq. 10): (B, G) float32.
+
+    Every encoding sums to 1, so the sum of maxima is 2 minus the sum of minima; and only pictures
+    that are in both encodings add to the latter.
+    """
+    found = torch.empty((encoding.shape[0], inverted.shape[0]))
+    for row, (start, stop) in enumerate(pairwise(encoding.indptr)):
+        columns = inverted[:, encoding.indices[start:stop]]
+        own = np.repeat(encoding.data[start:stop], np.diff(columns.indptr))
+        minima = np.bincount(
+            columns.indices, weights=np.minimum(columns.data, own), minlength=inverted.shape[0]
+        )
+        found[row] = torch.from_numpy(1 - minima / (2 - minima))
+    return found
