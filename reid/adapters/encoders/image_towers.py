@@ -1,0 +1,230 @@
+"""CLIP's image encoders, cut to what re-identification reads from them.
+
+Letters: B batch, D width, H W pixels, h w grid, P = h * w positions, N cameras.
+"""
+
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from reid.adapters.encoders.architectures import Grid
+from reid.domain.values.features import ImageFeatures
+
+
+def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor:
+    """Stretch position embeddings over another grid.
+
+    Bilinear, half-pixel centres, no antialiasing, as CLIP-ReID does; open_clip's own resize is
+    bicubic and antialiased and gives other features.
+
+    Args:
+        positions: (1 + source positions, D); row 0 belongs to the class or mean token.
+        source: Grid of the other rows, numbered row by row.
+        target: Grid wanted.
+
+    Returns:
+        (1 + target positions, D); `positions` itself where the grids agree.
+    """
+    if source == target:
+        return positions
+    token, cells = positions[:1], positions[1:]
+    cells = cells.T.reshape(1, -1, *source)  # (1, D, h, w)
+    cells = F.interpolate(cells, size=tuple(target), mode="bilinear", align_corners=False)
+    return torch.cat([token, cells.flatten(2)[0].T])  # (1 + P, D)
+
+
+def attend_from(block: ResidualAttentionBlock, tokens: Tensor, position: int) -> Tensor:
+    """Run a transformer block for one position that may look at all tokens.
+
+    What the last block says of the other positions is never read, so its queries, its output
+    projection and its perceptron run for a single token: equal, and cheaper.
+
+    Args:
+        block: The last block of a tower.
+        tokens: (B, L, D) residual stream before the block.
+        position: Which token to follow, 0 or -1.
+
+    Returns:
+        (B, D) residual stream of that token after the block.
+    """
+    normed = block.ln_1(tokens)
+    query = normed[:, position].unsqueeze(1)  # (B, 1, D)
+    attended = block.attn(query, normed, normed, need_weights=False)[0][:, 0]
+    token = tokens[:, position] + attended  # (B, D)
+    result: Tensor = token + block.mlp(block.ln_2(token))
+    return result
+
+
+def name_parts_as_openai(blocks: nn.Module) -> None:
+    """Walk each block's parts in OpenAI's order: attention before its LayerNorm.
+
+    The order of parameters then equals that of the paper's code and its checkpoints.
+    """
+    for block in blocks.children():
+        for name in ("attn", "ln_1", "mlp", "ln_2"):
+            part = getattr(block, name)
+            delattr(block, name)
+            setattr(block, name, part)
+
+
+class ResNetTower(nn.Module):
+    """CLIP's modified ResNet with a last stage as fine as the one before.
+
+    CLIP-ReID, section 4.1: the last stride is 1, so 256x128 pixels end in a map of 16x8.
+    """
+
+    def __init__(self, visual: ModifiedResNet, *, source: Grid, grid: Grid) -> None:
+        """Adapt open_clip's model in place.
+
+        Args:
+            visual: The model, with positions on the grid `source`.
+            source: Grid of its position embeddings.
+            grid: Grid of the maps of the pictures to come.
+        """
+        super().__init__()
+        first_block = visual.layer4[0]
+        first_block.stride = 1
+        first_block.avgpool = nn.Identity()
+        first_block.downsample[0] = nn.Identity()
+        positions = visual.attnpool.positional_embedding.detach()
+        visual.attnpool.positional_embedding = nn.Parameter(
+            resize_positions(positions, source=source, target=grid)
+        )
+        self.image_encoder = visual
+
+    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:  # noqa: ARG002
+        """Describe pictures; a ResNet takes no notice of cameras.
+
+        Args:
+            images: (B, 3, H, W) float32.
+            camids: Ignored.
+
+        Returns:
+            Means over the maps of layers 3 and 4, and the attention-pooled token.
+        """
+        visual = self.image_encoder
+        stem = visual.layer2(visual.layer1(visual.stem(images)))
+        third = visual.layer3(stem)  # (B, 16 * width, h, w)
+        fourth = visual.layer4(third)  # (B, 32 * width, h, w)
+        return ImageFeatures(
+            penultimate=third.float().mean(dim=(2, 3)),
+            final=fourth.float().mean(dim=(2, 3)),
+            projected=attention_pool(visual.attnpool, fourth).float(),
+        )
+
+
+def attention_pool(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+    """Pool a map by attention from its mean.
+
+    Differs from CLIP-ReID, which lets all positions ask, because only the mean's answer is read.
+
+    Args:
+        pool: Projections and (1 + P, D) position embeddings.
+        maps: (B, D, h, w).
+
+    Returns:
+        (B, projected width).
+    """
+    cells = maps.flatten(2).permute(2, 0, 1)  # (P, B, D)
+    tokens = torch.cat([cells.mean(dim=0, keepdim=True), cells])  # (1 + P, B, D)
+    tokens = tokens + pool.positional_embedding[:, None]
+    pooled, _ = F.multi_head_attention_forward(
+        query=tokens[:1],
+        key=tokens,
+        value=tokens,
+        embed_dim_to_check=tokens.shape[-1],
+        num_heads=pool.num_heads,
+        in_proj_weight=None,
+        in_proj_bias=torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]),
+        bias_k=None,
+        bias_v=None,
+        add_zero_attn=False,
+        dropout_p=0.0,
+        out_proj_weight=pool.c_proj.weight,
+        out_proj_bias=pool.c_proj.bias,
+        training=pool.training,
+        need_weights=False,
+        use_separate_proj_weight=True,
+        q_proj_weight=pool.q_proj.weight,
+        k_proj_weight=pool.k_proj.weight,
+        v_proj_weight=pool.v_proj.weight,
+    )
+    return pooled[0]
+
+
+class VisionTransformerTower(nn.Module):
+    """CLIP's ViT with overlapping patches and camera embeddings as options.
+
+    Camera embeddings: TransReID, He et al. 2021, arXiv:2102.04378, section 3.3 (SIE). Differs from
+    TransReID, which adds them to every token: CLIP-ReID adds them to the class token only.
+    """
+
+    cv_embed: nn.Parameter | None
+
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        *,
+        source: Grid,
+        grid: Grid,
+        stride: int,
+        cameras: Tensor | None,
+        camera_scale: float,
+    ) -> None:
+        """Adapt open_clip's model in place.
+
+        Args:
+            visual: The model, with positions on the grid `source`.
+            source: Grid of its position embeddings.
+            grid: Grid of the patches of the pictures to come.
+            stride: Pixels between patches.
+            cameras: (N, D) one embedding per camera, or None.
+            camera_scale: Weight of the camera embedding in the sum.
+        """
+        super().__init__()
+        visual.conv1.stride = (stride, stride)
+        visual.positional_embedding = nn.Parameter(
+            resize_positions(visual.positional_embedding.detach(), source=source, target=grid)
+        )
+        name_parts_as_openai(visual.transformer.resblocks)
+        self.cv_embed = None if cameras is None else nn.Parameter(cameras)
+        self.camera_scale = camera_scale
+        self.image_encoder = visual
+
+    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
+        """Describe pictures.
+
+        Args:
+            images: (B, 3, H, W) float32.
+            camids: (B,) int64 within the known cameras, or None.
+
+        Returns:
+            The class token before the last block, after it and the last LayerNorm, and projected.
+        """
+        visual = self.image_encoder
+        tokens = visual.ln_pre(self._embed(images, camids))  # (B, 1 + P, D)
+        *blocks, last = visual.transformer.resblocks
+        for block in blocks:
+            tokens = block(tokens)
+        final = visual.ln_post(attend_from(last, tokens, 0))  # (B, D)
+        return ImageFeatures(
+            penultimate=tokens[:, 0].float(),
+            final=final.float(),
+            projected=(final @ visual.proj).float(),
+        )
+
+    def _embed(self, images: Tensor, camids: Tensor | None) -> Tensor:
+        visual = self.image_encoder
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
+        token = visual.class_embedding.expand(len(images), -1)  # (B, D)
+        if self.cv_embed is not None and camids is not None:
+            token = token + self.camera_scale * self.cv_embed[camids]
+        tokens: Tensor = torch.cat([token[:, None], patches], dim=1) + visual.positional_embedding
+        return tokens
+
+
+ImageTower: TypeAlias = ResNetTower | VisionTransformerTower

@@ -1,0 +1,272 @@
+"""Weights files of CLIP and CLIP-ReID in all the layouts that are about.
+
+Whatever the layout, tensors come out under the names of the paper's released checkpoints:
+`image_encoder.*`, `text_encoder.*` and `cv_embed`. Files are data, never programs: pickles load
+with torch's weights-only reader, and of TorchScript archives only the tensors are taken.
+"""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from reid.adapters.encoders.architectures import Architecture
+from reid.adapters.safetensors_file import HEADER_KEY
+from reid.domain.errors import EncoderError
+from reid.domain.values.checkpoints import JsonValue
+
+ENCODER_FORMAT = "reid-encoder"
+"""Value of `format` in the header of a run's encoder checkpoint."""
+
+IMAGE_PREFIX = "image_encoder."
+TEXT_PREFIX = "text_encoder."
+CAMERA_NAME = "cv_embed"
+
+_OPENAI_PREFIX = "visual."
+_OPENAI_TEXT = ("transformer.", "token_embedding.", "ln_final.")
+_OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
+_MODULE_PREFIX = "module."
+
+_Header = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """What a file holds of an encoder."""
+
+    origin: str
+    """The file's path or where it was downloaded from, for messages."""
+
+    words: str
+    """How reports call these weights."""
+
+    image: Mapping[str, Tensor]
+    """`image_encoder.*` and perhaps `cv_embed`, float32 or integer, on the CPU."""
+
+    text: Mapping[str, Tensor]
+    """`text_encoder.*`; empty where the file has no text encoder."""
+
+    is_resized: bool
+    """True if positions lie on a re-identification grid, False for CLIP's square one."""
+
+    is_pretrained: bool = True
+    num_identities: int | None = None
+    """Rows of the classifier in the paper's checkpoints."""
+
+    encoder: _Header = field(default_factory=dict)
+    """Entry `encoder` of the header of reid's own files: name, weights, is_pretrained, options."""
+
+
+def read_weights_file(path: Path) -> WeightsFile:
+    """Read a file in any known layout.
+
+    Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
+    checkpoints, CLIP-ReID's checkpoints, and the encoder checkpoints of reid's own runs; pickled or
+    as safetensors. All are taken for QuickGELU models, as OpenAI's and the paper's are, since a
+    file cannot tell.
+
+    Raises:
+        EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
+    """
+    if not path.is_file():
+        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
+        raise EncoderError(f"{path} {what}: pass a file, or use --weights openai or random")
+    tensors, header = _read_tensors(path)
+    if header is not None:
+        return _from_reid(path, tensors, header)
+    return _from_foreign(path, _strip_module_prefix(tensors))
+
+
+def download_openai_weights(
+    architecture: Architecture, *, fetch: Callable[..., str] = download_pretrained
+) -> WeightsFile:
+    """Fetch OpenAI's weights into open_clip's cache, or find them there.
+
+    Args:
+        architecture: Whose weights.
+        fetch: open_clip's downloader.
+
+    Raises:
+        EncoderError: OpenAI published none for this architecture, or they cannot be had.
+    """
+    if architecture.openai_name is None:
+        raise EncoderError(
+            f"OpenAI published no weights for {architecture.kind}: use --weights random, "
+            "or the encoder vit-b16 or rn50"
+        )
+    config = get_pretrained_cfg(architecture.openai_name, "openai")
+    loaded = read_weights_file(_fetch_from_either_host(config, architecture.kind, fetch=fetch))
+    return WeightsFile(
+        origin=loaded.origin,
+        words="openai",
+        image=loaded.image,
+        text=loaded.text,
+        is_resized=loaded.is_resized,
+    )
+
+
+def _fetch_from_either_host(
+    config: Mapping[str, object], kind: str, *, fetch: Callable[..., str]
+) -> Path:
+    # OpenAI's own archive first, because open_clip checks its digest.
+    failure: Exception | None = None
+    for prefers_hub in (False, True):
+        try:
+            return Path(fetch(config, prefer_hf_hub=prefers_hub))
+        except (OSError, HTTPException, RuntimeError) as error:
+            failure = failure or error
+    raise EncoderError(
+        f"OpenAI's weights for {kind} are not on this machine and cannot be downloaded "
+        f"({failure}): fetch {config.get('url')} on a machine with network access and pass it as "
+        "--weights FILE, or use --weights random"
+    ) from failure
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
+    with path.open("rb") as file:
+        start = file.read(9)
+    if path.suffix == ".safetensors" or start[8:] == b"{":
+        return _read_safetensors(path)
+    if _is_torchscript(path):
+        return _read_torchscript(path), None
+    return _read_pickle(path), None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return tensors, header
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return any("/code/" in name for name in names) and any(
+        name.endswith("/constants.pkl") for name in names
+    )
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    try:
+        module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+    state: dict[str, Tensor] = module.state_dict()
+    return state
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - adapter
+    except pickle.UnpicklingError as error:
+        raise EncoderError(
+            f"{path} is no weights file, or holds Python objects that could run code when loaded: "
+            "save the model's state_dict, or better a safetensors file, and pass that"
+        ) from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise _damaged(path, error) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _damaged(path: Path, error: Exception) -> EncoderError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return EncoderError(
+        f"{path} cannot be read as weights ({reason}): it is damaged, cut short, or of another "
+        "kind; copy or download it again"
+    )
+
+
+def _strip_module_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Undo the names that data-parallel training gives."""
+    if not all(name.startswith(_MODULE_PREFIX) for name in tensors):
+        return tensors
+    return {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
+
+
+def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> WeightsFile:
+    encoder = header.get("encoder")
+    if header.get("format") != ENCODER_FORMAT or not isinstance(encoder, dict):
+        raise EncoderError(
+            f"{path} is a checkpoint of reid, but not of an encoder: pass the encoder's file of "
+            "that run"
+        )
+    image, text = _split_released(tensors)
+    return WeightsFile(
+        origin=str(path),
+        words=path.name,
+        image=image,
+        text=text,
+        is_resized=True,
+        is_pretrained=bool(encoder.get("is_pretrained", False)),
+        encoder=encoder,
+    )
+
+
+def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
+    is_released = any(name.startswith(IMAGE_PREFIX) for name in tensors)
+    image, text = _split_released(tensors if is_released else _rename_openai(tensors))
+    if f"{IMAGE_PREFIX}conv1.weight" not in image:
+        some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+        raise EncoderError(
+            f"{path} holds no CLIP image encoder (it has {some}): pass weights whose names start "
+            f"with {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}"
+        )
+    classifier = tensors.get("classifier.weight") if is_released else None
+    return WeightsFile(
+        origin=str(path),
+        words=path.name,
+        image=image,
+        text=text,
+        is_resized=is_released,
+        num_identities=None if classifier is None else len(classifier),
+    )
+
+
+def _split_released(
+    tensors: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Keep what belongs to the encoder; classifiers, BNNecks and prompts stay behind."""
+    image = {
+        name: _as_float32(value)
+        for name, value in tensors.items()
+        if name.startswith(IMAGE_PREFIX) or name == CAMERA_NAME
+    }
+    text = {
+        name: _as_float32(value) for name, value in tensors.items() if name.startswith(TEXT_PREFIX)
+    }
+    return image, text
+
+
+def _rename_openai(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give released names; the logit scale and three sizes have none, for nothing uses them."""
+    renamed: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        if name.startswith(_OPENAI_PREFIX):
+            renamed[IMAGE_PREFIX + name.removeprefix(_OPENAI_PREFIX)] = value
+        elif name.startswith(_OPENAI_TEXT) or name in _OPENAI_TEXT_TENSORS:
+            renamed[TEXT_PREFIX + name] = value
+    return renamed
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    # A copy, because a memory-mapped tensor would follow the file when that is overwritten.
+    return value.detach().to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
