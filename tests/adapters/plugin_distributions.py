@@ -1,0 +1,90 @@
+"""Distributions with entry points, as an installer would leave them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+Offers: TypeAlias = Mapping[str, Mapping[str, str]]
+"""Entry points by group and name."""
+
+Install: TypeAlias = Callable[[str, str, Offers], None]
+
+
+def write_distribution(folder: Path, *, name: str, source: str, offers: Offers) -> None:
+    """Write a module and the metadata that makes it an installed distribution."""
+    (folder / f"{name}.py").write_text(source)
+    metadata = folder / f"{name}-0.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+    lines = [
+        line
+        for group, entries in offers.items()
+        for line in (f"[{group}]", *(f"{kind} = {value}" for kind, value in entries.items()))
+    ]
+    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+SCENERY = '''
+"""A small adapter for each group, as a user would write them."""
+import numpy
+import torch
+
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.ranking import Neighbours
+from reid.domain.values.samples import Sample, Split
+
+
+class TwoPeople:
+    def __init__(self, root, options):
+        self.root = root
+        self.size = int(options.get("pictures", 2))
+
+    @property
+    def name(self):
+        return "two people"
+
+    def samples(self, split):
+        return tuple(
+            Sample(f"{split}_{pid}_{k}", pid=pid, camid=k % 2)
+            for pid in (1, 2) for k in range(self.size)
+        )
+
+    def read(self, images, *, size, resampling):
+        return torch.zeros(len(images), 3, size.height, size.width, dtype=torch.uint8)
+
+    def find_unreadable(self, images):
+        return ()
+
+
+class Backwards:
+    """Ranks by rows, last first; takes one option."""
+
+    is_exact = False
+    recall = 0.0
+
+    def __init__(self, options):
+        unknown = set(options) - {"shift"}
+        if unknown:
+            raise ConfigurationError(f"index.options: unknown {sorted(unknown)}")
+        self.shift = int(options.get("shift", 0))
+
+    def build(self, gallery):
+        self.rows = len(gallery)
+
+    def search(self, queries, k):
+        rows = torch.arange(self.rows).flip(0)[: min(k, self.rows)]
+        return Neighbours(rows.repeat(len(queries), 1), torch.zeros(len(queries), len(rows)))
+
+
+class Means:
+    """Knows its request; enough to see that it arrives."""
+
+    def __init__(self, request):
+        self.request = request
+'''
+
+SCENERY_OFFERS: Offers = {
+    "reid.encoders": {"means": "reid_scenery:Means"},
+    "reid.datasets": {"two-people": "reid_scenery:TwoPeople"},
+    "reid.indexes": {"backwards": "reid_scenery:Backwards"},
+}
