@@ -152,7 +152,7 @@ class Reidentification:
 def _reranked(
     queries: EmbeddingSet, gallery: EmbeddingSet, recipe: RerankingRecipe
 ) -> Iterator[Tensor]:
-    for distances in reranked_distances(queries.vectors, gallery.vectors, recipe):
+    for distances in reranked_distances(queries.vectors, gallery.vectors, recipe=recipe):
         yield rank(distances)
 
 

@@ -1,0 +1,54 @@
+"""Some of a source's pictures."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import ImageSize, Picture, Resampling, UnreadableImage
+from reid.ports.dataset import PictureSource
+
+
+class PictureSelection:
+    """A picture source that lists only chosen pictures of another one."""
+
+    def __init__(self, source: PictureSource, pictures: Sequence[Picture]) -> None:
+        """Keep the source and which of its pictures to list."""
+        self._source = source
+        self._pictures = tuple(pictures)
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """List the chosen pictures."""
+        return self._pictures
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        """Read as the source does."""
+        return self._source.read(images, size=size, resampling=resampling)
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        """Decode as the source does."""
+        return self._source.find_unreadable(images)
+
+
+def split_off_unreadable(
+    source: PictureSource, *, role: str
+) -> tuple[PictureSelection, tuple[UnreadableImage, ...]]:
+    """Decode every picture once; return those that can be read, and those that cannot.
+
+    Args:
+        source: Lists the pictures.
+        role: What to call them in an error.
+
+    Raises:
+        DatasetError: None can be read.
+    """
+    listed = source.pictures()
+    unreadable = source.find_unreadable([picture.image for picture in listed])
+    bad = {picture.image for picture in unreadable}
+    readable = PictureSelection(source, [p for p in listed if p.image not in bad])
+    if not readable.pictures():
+        raise DatasetError(
+            f"none of the {len(listed)} {role} pictures can be read; "
+            f"the first is {unreadable[0].image}: {unreadable[0].reason}"
+        )
+    return readable, unreadable
