@@ -1,0 +1,75 @@
+"""What is peculiar to runs in folders."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
+from reid.domain.errors import CheckpointError
+from reid.domain.values.checkpoints import Checkpoint
+
+SMALL = Checkpoint(tensors={"a": torch.arange(6.0)}, header={"epoch": 1})
+
+
+def test_the_manifest_says_what_decides_the_run_and_what_it_ran_with(tmp_path: Path) -> None:
+    FilesystemRunStore(tmp_path / "run").begin({"seed": 3}, {"torch": "2.8"}, resume=False)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest == {"version": 1, "decisive": {"seed": 3}, "circumstances": {"torch": "2.8"}}
+
+
+def test_every_differing_value_is_named(tmp_path: Path) -> None:
+    store = FilesystemRunStore(tmp_path)
+    store.begin({"seed": 3, "epochs": 5, "same": 1}, {}, resume=False)
+    with pytest.raises(CheckpointError) as caught:
+        store.begin({"seed": 4, "epochs": 6, "same": 1}, {}, resume=True)
+    assert "epochs: 5 then, 6 now" in str(caught.value)
+    assert "seed: 3 then, 4 now" in str(caught.value)
+    assert "same" not in str(caught.value).split(":\n")[1]
+
+
+def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"decisive"')
+    with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
+        FilesystemRunStore(tmp_path).begin({}, {}, resume=True)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 40, -1])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "state.safetensors"
+    write_checkpoint(path, SMALL)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=r"state\.safetensors"):
+        FilesystemRunStore(tmp_path).load("state")
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "state.safetensors")
+    with pytest.raises(CheckpointError, match="reid did not write it"):
+        read_checkpoint(tmp_path / "state.safetensors")
+
+
+def test_a_failed_write_leaves_the_last_checkpoint_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.safetensors"
+    write_checkpoint(path, SMALL)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        write_checkpoint(path, Checkpoint(tensors={"a": torch.zeros(1)}, header={"epoch": 2}))
+    assert read_checkpoint(path).header == {"epoch": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_place_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be made"):
+        FilesystemRunStore(tmp_path / "file" / "run").begin({}, {}, resume=False)
