@@ -59,7 +59,7 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_no_litter(
     path = tmp_path / "state.safetensors"
     write_checkpoint(path, SMALL)
 
-    def fail(descriptor: int) -> None:
+    def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)

@@ -92,7 +92,7 @@ def test_a_run_with_the_same_decisive_values_is_taken_up_again(store: RunStore) 
 
 def test_a_run_with_other_decisive_values_is_not_taken_up(store: RunStore) -> None:
     begin(store, seed=1)
-    with pytest.raises(CheckpointError, match="then.*now"):
+    with pytest.raises(CheckpointError, match=r"then.*now"):
         begin(store, seed=2, resume=True)
 
 
