@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reid.domain.events import Stage
 from reid.domain.objectives import Objective, prompt_objective
@@ -176,7 +177,8 @@ class _PromptTrainee:
         # One text pass per distinct identity, then one row per picture: differs from CLIP-ReID,
         # which encodes a prompt as often as its identity occurs, to the same result.
         distinct, row_of = torch.unique(labels, return_inverse=True)
-        texts = self._encoder.encode_prompts(self.learner(distinct))[row_of]  # (B, E)
+        # F.embedding, because the gradient of plain indexing is summed in any order.
+        texts = F.embedding(row_of, self._encoder.encode_prompts(self.learner(distinct)))  # (B, E)
         return prompt_objective(self._features[rows], texts, labels=labels)
 
     def state(self) -> dict[str, Tensor]:
