@@ -117,6 +117,18 @@ class ResNetTower(nn.Module):
         )
 
 
+def draw_convolutions(visual: ModifiedResNet) -> None:
+    """Draw a ResNet's convolutions so that signals keep their size.
+
+    He et al. 2015, arXiv:1502.01852, eq. 10. Differs from open_clip, which leaves torch's default:
+    there signals fade by a thousand before running statistics are learnt, and the pooled token of
+    an untrained network hardly depends on the picture.
+    """
+    for module in visual.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
 def attention_pool(pool: AttentionPool2d, maps: Tensor) -> Tensor:
     """Pool a map by attention from its mean.
 

@@ -15,6 +15,7 @@ from reid.adapters.encoders.image_towers import (
     ImageTower,
     ResNetTower,
     VisionTransformerTower,
+    draw_convolutions,
     resize_positions,
 )
 from reid.adapters.encoders.plans import (
@@ -277,6 +278,8 @@ def _build_towers(
         # Weights from a file replace all that is drawn here, so then nothing is drawn at all.
         with torch.device("cpu" if weights is None else "meta"):
             clip = plan.architecture.build()
+        if weights is None and plan.architecture.is_resnet:
+            draw_convolutions(clip.visual)
         cameras = _draw_cameras(plan)
     image = _image_tower(plan, clip.visual, cameras)
     text = TextTower(clip)

@@ -1,0 +1,236 @@
+"""What every encoder promises, whatever is behind the port."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.domain.errors import EncoderError
+from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.features import ImageFeatures
+from reid.domain.values.samples import ImageSize
+from reid.ports.encoder import Encoder
+from tests.fakes.encoder import FakeEncoder
+
+TEMPLATE = "A photo of a {} person."
+SMALL = ImageSize(48, 32)
+
+Factory = Callable[[], Encoder]
+
+ENCODERS: dict[str, Factory] = {
+    "vit-tiny": lambda: create_openclip_encoder(EncoderRequest(kind="vit-tiny", image_size=SMALL)),
+    "vit-tiny-cameras-overlapping": lambda: create_openclip_encoder(
+        EncoderRequest(kind="vit-tiny", image_size=SMALL, stride=12, num_cameras=3)
+    ),
+    "rn-tiny": lambda: create_openclip_encoder(EncoderRequest(kind="rn-tiny", image_size=SMALL)),
+    "fake": FakeEncoder,
+    "fake-cameras": lambda: FakeEncoder(num_cameras=3),
+}
+WITH_CAMERAS = ("vit-tiny-cameras-overlapping", "fake-cameras")
+
+
+@pytest.fixture(params=list(ENCODERS.values()), ids=list(ENCODERS))
+def factory(request: pytest.FixtureRequest) -> Factory:
+    chosen: Factory = request.param
+    return chosen
+
+
+@pytest.fixture
+def encoder(factory: Factory) -> Encoder:
+    return factory()
+
+
+@pytest.fixture(params=WITH_CAMERAS)
+def camera_encoder(request: pytest.FixtureRequest) -> Encoder:
+    return ENCODERS[request.param]()
+
+
+def images_for(encoder: Encoder, count: int = 4) -> Tensor:
+    size = encoder.geometry.image_size
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(count, 3, size.height, size.width, generator=generator)
+
+
+def prompts_for(encoder: Encoder, count: int = 3) -> Tensor:
+    fixed = encoder.embed_template(TEMPLATE, num_context_tokens=4)
+    generator = torch.Generator().manual_seed(6)
+    context = 0.02 * torch.randn(count, 4, encoder.geometry.token_width, generator=generator)
+    prefix = fixed.prefix.expand(count, -1, -1)
+    return torch.cat([prefix, context, fixed.suffix.expand(count, -1, -1)], dim=1)
+
+
+def levels(features: ImageFeatures) -> tuple[Tensor, Tensor, Tensor]:
+    return features.penultimate, features.final, features.projected
+
+
+def test_features_have_the_widths_of_the_geometry(encoder: Encoder) -> None:
+    features = encoder.encode_images(images_for(encoder))
+    geometry = encoder.geometry
+    assert [tuple(level.shape) for level in levels(features)] == [
+        (4, geometry.penultimate_width),
+        (4, geometry.final_width),
+        (4, geometry.projected_width),
+    ]
+    assert features.embedding().shape == (4, geometry.embedding_width)
+
+
+def test_features_are_finite_float32_and_tell_pictures_apart(encoder: Encoder) -> None:
+    for level in levels(encoder.encode_images(images_for(encoder))):
+        assert level.dtype == torch.float32
+        assert level.isfinite().all()
+        assert level.std(dim=0).mean() > 1e-3
+
+
+def test_features_do_not_depend_on_the_rest_of_the_batch(encoder: Encoder) -> None:
+    images = images_for(encoder)
+    with torch.no_grad():
+        together = encoder.encode_images(images).embedding()
+        alone = torch.cat([encoder.encode_images(image[None]).embedding() for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_is_deterministic_and_leaves_the_state_alone(encoder: Encoder) -> None:
+    images = images_for(encoder)
+    before = {name: value.clone() for name, value in encoder.state_of(Tower.IMAGE).items()}
+    first = encoder.encode_images(images).embedding()
+    assert torch.equal(first, encoder.encode_images(images).embedding())
+    for name, value in encoder.state_of(Tower.IMAGE).items():
+        assert torch.equal(before[name], value)
+
+
+def test_training_mode_can_be_left_again(encoder: Encoder) -> None:
+    images = images_for(encoder)
+    state = {name: value.clone() for name, value in encoder.state_of(Tower.IMAGE).items()}
+    expected = encoder.encode_images(images).embedding()
+    encoder.set_training(enabled=True)
+    encoder.encode_images(images)
+    encoder.set_training(enabled=False)
+    encoder.load_state_of(Tower.IMAGE, state)
+    assert torch.equal(encoder.encode_images(images).embedding(), expected)
+
+
+def test_two_encoders_of_one_factory_agree(factory: Factory) -> None:
+    first, second = factory(), factory()
+    images = images_for(first)
+    assert torch.equal(
+        first.encode_images(images).embedding(), second.encode_images(images).embedding()
+    )
+    assert first.description == second.description
+
+
+def test_building_leaves_the_global_random_state_alone(factory: Factory) -> None:
+    before = torch.random.get_rng_state()
+    factory()
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_prompts_give_vectors_of_the_shared_width(encoder: Encoder) -> None:
+    features = encoder.encode_prompts(prompts_for(encoder))
+    assert features.shape == (3, encoder.geometry.projected_width)
+    assert features.dtype == torch.float32
+    assert features.isfinite().all()
+
+
+def test_a_template_is_looked_up_without_gradient(encoder: Encoder) -> None:
+    fixed = encoder.embed_template(TEMPLATE, num_context_tokens=4)
+    assert fixed.prefix.shape == (5, encoder.geometry.token_width)
+    assert fixed.suffix.shape[1] == encoder.geometry.token_width
+    assert not fixed.prefix.requires_grad
+    assert not fixed.suffix.requires_grad
+
+
+def test_a_prompt_longer_than_the_context_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(EncoderError):
+        encoder.embed_template(TEMPLATE, num_context_tokens=encoder.geometry.context_length)
+
+
+def test_a_gradient_reaches_prompts_but_no_frozen_weight(encoder: Encoder) -> None:
+    for _, parameter in encoder.named_parameters_of(Tower.TEXT):
+        parameter.requires_grad = False
+    prompts = prompts_for(encoder).requires_grad_()
+    torch.autograd.backward(encoder.encode_prompts(prompts).square().sum())
+    assert prompts.grad is not None
+    assert (prompts.grad.abs().sum(dim=(1, 2)) > 0).all()
+    assert all(parameter.grad is None for _, parameter in encoder.named_parameters_of(Tower.TEXT))
+
+
+def test_a_gradient_reaches_every_parameter_of_the_image_tower(encoder: Encoder) -> None:
+    parameters = dict(encoder.named_parameters_of(Tower.IMAGE))
+    assert all(parameter.requires_grad for parameter in parameters.values())
+    camids = torch.tensor([0, 1, 2, 0])
+    encoder.set_training(enabled=True)
+    features = encoder.encode_images(images_for(encoder), camids)
+    torch.autograd.backward([level.square().sum() for level in levels(features)])
+    without = [name for name, parameter in parameters.items() if parameter.grad is None]
+    assert without == []
+    assert all(parameter.grad is None for _, parameter in encoder.named_parameters_of(Tower.TEXT))
+
+
+@pytest.mark.parametrize("tower", list(Tower))
+def test_parameters_bear_the_names_of_the_state(encoder: Encoder, tower: Tower) -> None:
+    state = encoder.state_of(tower)
+    names = [name for name, _ in encoder.named_parameters_of(tower)]
+    assert names
+    assert set(names) <= set(state)
+    assert names == [name for name, _ in encoder.named_parameters_of(tower)]
+    assert not any(value.requires_grad for value in state.values())
+
+
+def test_a_state_makes_the_round_trip(encoder: Encoder) -> None:
+    images, prompts = images_for(encoder), prompts_for(encoder)
+    saved = {
+        tower: {name: value.clone() for name, value in encoder.state_of(tower).items()}
+        for tower in Tower
+    }
+    expected = encoder.encode_images(images).embedding(), encoder.encode_prompts(prompts)
+    with torch.no_grad():
+        for tower in Tower:
+            for _, parameter in encoder.named_parameters_of(tower):
+                parameter.add_(0.1)
+    assert not torch.equal(encoder.encode_images(images).embedding(), expected[0])
+    for tower in Tower:
+        encoder.load_state_of(tower, saved[tower])
+    assert torch.equal(encoder.encode_images(images).embedding(), expected[0])
+    assert torch.equal(encoder.encode_prompts(prompts), expected[1])
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "shape"])
+@pytest.mark.parametrize("tower", list(Tower))
+def test_a_state_that_does_not_fit_is_refused_as_a_whole(
+    encoder: Encoder, tower: Tower, fault: str
+) -> None:
+    before = {name: value.clone() for name, value in encoder.state_of(tower).items()}
+    state = {name: value + 1 for name, value in before.items()}
+    name = list(state)[-1]
+    match fault:
+        case "missing":
+            del state[name]
+        case "unknown":
+            state["stranger"] = torch.zeros(1)
+        case _:
+            state[name] = torch.zeros(*state[name].shape, 2)
+    with pytest.raises(EncoderError):
+        encoder.load_state_of(tower, state)
+    for name, value in encoder.state_of(tower).items():
+        assert torch.equal(before[name], value)
+
+
+def test_cameras_are_left_out_where_none_are_given_or_known(encoder: Encoder) -> None:
+    images = images_for(encoder)
+    plain = encoder.encode_images(images).embedding()
+    seen = encoder.encode_images(images, torch.tensor([0, 1, 2, 0])).embedding()
+    assert torch.equal(plain, seen) == (encoder.geometry.num_cameras == 0)
+
+
+@pytest.mark.parametrize("camid", [-1, 3])
+def test_an_unknown_camera_is_refused(camera_encoder: Encoder, camid: int) -> None:
+    with pytest.raises(EncoderError):
+        camera_encoder.encode_images(images_for(camera_encoder, 2), torch.tensor([0, camid]))
+
+
+def test_the_same_picture_differs_between_cameras(camera_encoder: Encoder) -> None:
+    images = images_for(camera_encoder, 1).expand(2, -1, -1, -1)
+    first, second = camera_encoder.encode_images(images, torch.tensor([0, 2])).embedding()
+    assert not torch.allclose(first, second)
