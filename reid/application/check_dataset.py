@@ -1,0 +1,125 @@
+"""Use case: is a data set fit for training and evaluation?"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reid.domain.values.samples import (
+    DISTRACTOR_PID,
+    Sample,
+    Split,
+    SplitStatistics,
+    UnreadableImage,
+)
+from reid.ports.dataset import Dataset
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCheckReport:
+    """What a data set holds and what is wrong with it."""
+
+    dataset: str
+    statistics: tuple[SplitStatistics, ...]
+    """Of training, query and gallery, in this order."""
+
+    unreadable: tuple[UnreadableImage, ...]
+    unparsed: tuple[str, ...]
+    """Pictures whose names tell no person or camera, so that no list holds them."""
+
+    shared_identities: tuple[int, ...]
+    """People both trained on and tested with: the scores would flatter."""
+
+    absent_query_identities: tuple[int, ...]
+    """People asked for who are not in the gallery at all."""
+
+    unmatched_queries: tuple[str, ...]
+    """Queries of people in the gallery, but in no other camera; evaluation skips them."""
+
+    single_image_identities: tuple[int, ...]
+    """People with one training picture: a PK batch must repeat it."""
+
+    misplaced_distractors: tuple[str, ...]
+    """Pictures of pid 0 among training pictures and queries, where 0 counts as one person."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One phrase per kind of problem, with a count and the first examples."""
+        found: tuple[tuple[Sequence[object], str], ...] = (
+            ([image.image for image in self.unreadable], "pictures that cannot be decoded"),
+            (self.unparsed, "pictures whose names tell no person or camera"),
+            (self.shared_identities, "identities both in training and in query or gallery"),
+            (self.absent_query_identities, "query identities missing from the gallery"),
+            (self.unmatched_queries, "queries without a match from another camera"),
+            (self.single_image_identities, "training identities with a single picture"),
+            (self.misplaced_distractors, "training or query pictures with the distractors' pid 0"),
+        )
+        return tuple(_phrase(items, what) for items, what in found if items)
+
+
+class CheckDataset:
+    """Lists a data set, decodes every picture in full, and looks for contradictions."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Take the data set to check."""
+        self._dataset = dataset
+
+    def __call__(self) -> DatasetCheckReport:
+        """Check everything; problems are reported, not raised.
+
+        Raises:
+            DatasetError: A split is missing or empty, so that there is nothing to check.
+        """
+        dataset = self._dataset
+        splits = {split: dataset.samples(split) for split in Split}
+        train, query, gallery = splits[Split.TRAIN], splits[Split.QUERY], splits[Split.GALLERY]
+        images = [sample.image for samples in splits.values() for sample in samples]
+        return DatasetCheckReport(
+            dataset=dataset.name,
+            statistics=tuple(SplitStatistics.of(split, splits[split]) for split in splits),
+            unreadable=dataset.find_unreadable(images),
+            unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
+            shared_identities=_sorted_pids(_pids(train) & (_pids(query) | _pids(gallery))),
+            absent_query_identities=_sorted_pids(_pids(query) - _pids(gallery)),
+            unmatched_queries=_unmatched(query, gallery),
+            single_image_identities=_single_image_identities(train),
+            misplaced_distractors=tuple(
+                sample.image for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
+            ),
+        )
+
+
+def _pids(samples: Sequence[Sample]) -> set[int]:
+    return {sample.pid for sample in samples}
+
+
+def _sorted_pids(pids: set[int]) -> tuple[int, ...]:
+    return tuple(sorted(pids - {DISTRACTOR_PID}))
+
+
+def _unmatched(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[str, ...]:
+    cameras: dict[int, set[int]] = {}
+    for sample in gallery:
+        cameras.setdefault(sample.pid, set()).add(sample.camid)
+    return tuple(
+        sample.image
+        for sample in query
+        if sample.pid in cameras and not cameras[sample.pid] - {sample.camid}
+    )
+
+
+def _single_image_identities(train: Sequence[Sample]) -> tuple[int, ...]:
+    counts = Counter(sample.pid for sample in train)
+    return tuple(sorted(pid for pid, count in counts.items() if count == 1))
+
+
+def _phrase(items: Sequence[object], what: str) -> str:
+    examples = ", ".join(str(item) for item in items[:_NUM_EXAMPLES])
+    rest = ", ..." if len(items) > _NUM_EXAMPLES else ""
+    return f"{what}: {len(items)} ({examples}{rest})"

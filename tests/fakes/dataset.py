@@ -1,0 +1,165 @@
+"""Datasets and picture lists that live in memory: every picture is a plain colour."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import (
+    ImageSize,
+    Picture,
+    Resampling,
+    Sample,
+    Split,
+    UnreadableImage,
+)
+
+STORED = ImageSize(16, 8)
+
+
+class FakeImages:
+    """Pictures by name: (3, H, W) uint8, or the reason why they cannot be read."""
+
+    def __init__(self, images: Mapping[str, Tensor], *, damaged: Mapping[str, str]) -> None:
+        self.images = dict(images)
+        self.damaged = dict(damaged)
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        if not images:
+            return torch.empty((0, 3, size.height, size.width), dtype=torch.uint8)
+        stored = torch.stack([self._find(image) for image in images])
+        return F.interpolate(
+            stored,
+            size=(size.height, size.width),
+            mode=resampling.value,
+            antialias=True,
+            align_corners=False,
+        )
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        return tuple(
+            UnreadableImage(image, reason)
+            for image in images
+            if (reason := self._reason(image)) is not None
+        )
+
+    def _find(self, image: str) -> Tensor:
+        reason = self._reason(image)
+        if reason is not None:
+            raise DatasetError(f"{image} cannot be read: {reason}")
+        return self.images[image]
+
+    def _reason(self, image: str) -> str | None:
+        if image in self.damaged:
+            return self.damaged[image]
+        return None if image in self.images else "no such picture"
+
+
+class FakeDataset(FakeImages):
+    """People in one colour each, with a camera's tint and a little noise of the picture's own.
+
+    Train pids are 2, 5, 8, ..., test pids 1, 4, 7, ...; each person passes each camera. A query is
+    the first picture of each test person in each camera. Junk is not listed.
+    """
+
+    def __init__(
+        self,
+        *,
+        identities: int = 4,
+        test_identities: int = 3,
+        cameras: int = 2,
+        images_per_camera: int = 2,
+        distractors: int = 1,
+        splits: Mapping[Split, Sequence[Sample]] | None = None,
+        damaged: Mapping[str, str] | None = None,
+        unparsed: Mapping[Split, Sequence[str]] | None = None,
+        stored: ImageSize = STORED,
+    ) -> None:
+        self._splits = splits or {
+            Split.TRAIN: _passages(
+                "train", [3 * n + 2 for n in range(identities)], cameras, range(images_per_camera)
+            ),
+            Split.QUERY: _passages(
+                "query", [3 * n + 1 for n in range(test_identities)], cameras, range(1)
+            ),
+            Split.GALLERY: [
+                *_passages("gallery", [0], 1, range(distractors)),
+                *_passages(
+                    "gallery",
+                    [3 * n + 1 for n in range(test_identities)],
+                    cameras,
+                    range(1, max(images_per_camera, 2)),
+                ),
+            ],
+        }
+        self._unparsed = unparsed or {}
+        listed = [sample for samples in self._splits.values() for sample in samples]
+        super().__init__(
+            {
+                sample.image: paint(sample.image, pid=sample.pid, camid=sample.camid, size=stored)
+                for sample in listed
+            },
+            damaged=damaged or {},
+        )
+
+    @property
+    def name(self) -> str:
+        return "fake"
+
+    def samples(self, split: Split) -> tuple[Sample, ...]:
+        samples = self._splits.get(split, ())
+        if not samples:
+            raise DatasetError(f"the fake dataset has no {split} pictures")
+        return tuple(sorted(samples, key=lambda sample: sample.image))
+
+    def unparsed_names(self, split: Split) -> tuple[str, ...]:
+        return tuple(self._unparsed.get(split, ()))
+
+
+class FakePictures(FakeImages):
+    """A list of pictures for `identify`; each is painted in its label's colour."""
+
+    def __init__(
+        self, pictures: Sequence[Picture], *, damaged: Mapping[str, str] | None = None
+    ) -> None:
+        self._pictures = tuple(sorted(pictures, key=lambda picture: picture.image))
+        super().__init__(
+            {
+                picture.image: paint(
+                    picture.image,
+                    pid=zlib.crc32((picture.label or picture.image).encode()),
+                    camid=0,
+                    size=STORED,
+                )
+                for picture in self._pictures
+            },
+            damaged=damaged or {},
+        )
+
+    def pictures(self) -> tuple[Picture, ...]:
+        if not self._pictures:
+            raise DatasetError("the fake source holds no picture")
+        return self._pictures
+
+
+def paint(image: str, *, pid: int, camid: int, size: ImageSize) -> Tensor:
+    """Paint (3, H, W) uint8: the person's colour, 5 brighter per camera, noise up to 10."""
+    colour = torch.randint(40, 200, (3, 1, 1), generator=_generator(f"person {pid}"))
+    noise = torch.randint(0, 11, (3, size.height, size.width), generator=_generator(image))
+    return (colour + 5 * camid + noise).clamp(0, 255).to(torch.uint8)
+
+
+def _generator(purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(purpose.encode()))
+
+
+def _passages(folder: str, pids: Sequence[int], cameras: int, shots: range) -> list[Sample]:
+    return [
+        Sample(image=f"{folder}/{pid:04d}_c{camid + 1}_{shot:02d}", pid=pid, camid=camid)
+        for pid in pids
+        for camid in range(cameras)
+        for shot in shots
+    ]

@@ -1,0 +1,97 @@
+import pytest
+
+from reid.application.check_dataset import CheckDataset
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import Sample, Split, SplitStatistics, UnreadableImage
+from tests.fakes.dataset import FakeDataset
+
+
+def dataset_of(
+    *, train: list[tuple[int, int]], query: list[tuple[int, int]], gallery: list[tuple[int, int]]
+) -> FakeDataset:
+    """Build a dataset from (pid, camid) pairs."""
+    rows = {Split.TRAIN: train, Split.QUERY: query, Split.GALLERY: gallery}
+    return FakeDataset(
+        splits={
+            split: [Sample(f"{split}/{n}", pid, camid) for n, (pid, camid) in enumerate(pairs)]
+            for split, pairs in rows.items()
+        }
+    )
+
+
+def test_a_sound_dataset_is_clean_and_counted() -> None:
+    report = CheckDataset(FakeDataset())()
+    assert report.is_clean
+    assert report.problems == ()
+    assert report.dataset == "fake"
+    assert report.statistics == (
+        SplitStatistics(Split.TRAIN, num_identities=4, num_images=16, num_cameras=2),
+        SplitStatistics(Split.QUERY, num_identities=3, num_images=6, num_cameras=2),
+        SplitStatistics(Split.GALLERY, num_identities=4, num_images=7, num_cameras=2),
+    )
+
+
+def test_damaged_pictures_are_listed_with_their_reason() -> None:
+    report = CheckDataset(FakeDataset(damaged={"query/0001_c1_00": "truncated"}))()
+    assert report.unreadable == (UnreadableImage("query/0001_c1_00", "truncated"),)
+    assert report.problems == ("pictures that cannot be decoded: 1 (query/0001_c1_00)",)
+
+
+def test_names_that_tell_nobody_are_listed() -> None:
+    report = CheckDataset(FakeDataset(unparsed={Split.GALLERY: ["gallery/holiday.jpg"]}))()
+    assert report.unparsed == ("gallery/holiday.jpg",)
+    assert not report.is_clean
+
+
+def test_people_trained_on_and_tested_with_are_reported() -> None:
+    report = CheckDataset(
+        dataset_of(
+            train=[(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)],
+            query=[(2, 0), (4, 0)],
+            gallery=[(2, 1), (3, 0), (4, 1)],
+        )
+    )()
+    assert report.shared_identities == (2, 3)
+
+
+def test_a_query_of_somebody_absent_and_one_without_another_camera_are_told_apart() -> None:
+    report = CheckDataset(
+        dataset_of(
+            train=[(1, 0), (1, 1)],
+            query=[(5, 0), (6, 0), (7, 0)],
+            gallery=[(6, 0), (7, 0), (7, 1)],
+        )
+    )()
+    assert report.absent_query_identities == (5,)
+    assert report.unmatched_queries == ("query/1",)
+
+
+def test_training_identities_with_one_picture_are_reported() -> None:
+    report = CheckDataset(
+        dataset_of(train=[(9, 0), (1, 0), (1, 1), (3, 0)], query=[(2, 0)], gallery=[(2, 1)])
+    )()
+    assert report.single_image_identities == (3, 9)
+
+
+def test_distractors_belong_to_the_gallery_alone() -> None:
+    report = CheckDataset(
+        dataset_of(
+            train=[(0, 0), (0, 1), (1, 0), (1, 1)],
+            query=[(0, 0), (2, 0)],
+            gallery=[(0, 1), (2, 1)],
+        )
+    )()
+    assert report.misplaced_distractors == ("train/0", "train/1", "query/0")
+    assert report.shared_identities == ()
+
+
+def test_a_finding_names_the_first_three_only() -> None:
+    report = CheckDataset(
+        dataset_of(train=[(pid, 0) for pid in range(10, 15)], query=[(2, 0)], gallery=[(2, 1)])
+    )()
+    assert report.problems == ("training identities with a single picture: 5 (10, 11, 12, ...)",)
+
+
+def test_a_missing_split_is_an_error_rather_than_a_finding() -> None:
+    with pytest.raises(DatasetError, match="no query pictures"):
+        CheckDataset(dataset_of(train=[(1, 0)], query=[], gallery=[(1, 0)]))()
