@@ -1,0 +1,45 @@
+"""The `reid` program."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from reid.cli.dataset import dataset_app
+from reid.cli.errors import ReidGroup
+from reid.cli.settings import settings
+
+app = typer.Typer(
+    name="reid",
+    cls=ReidGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  (Typer calls it with the flag)
+    if wanted:
+        typer.echo(f"reid {version('clip-reid')}")
+        raise typer.Exit
+
+
+@app.callback()
+def reid(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Person re-identification with CLIP: train, evaluate and identify on your own pictures."""
+
+
+app.add_typer(dataset_app, name="dataset")
+app.command("settings")(settings)
+
+
+def main() -> None:
+    """Run the program."""
+    app()

@@ -1,0 +1,77 @@
+"""`reid dataset`: look at a dataset, or draw one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settings
+from reid.cli.render import render_dataset_check, render_generation, to_json
+from reid.cli.wiring import wired
+from reid.domain.errors import DatasetError
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+RootArgument = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the dataset.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")]
+IdentitiesOption = Annotated[int, typer.Option(metavar="N", help="People to train on.")]
+TestIdentitiesOption = Annotated[
+    int, typer.Option(metavar="N", help="Other people, in queries and gallery.")
+]
+ImagesOption = Annotated[
+    int, typer.Option(metavar="N", help="Pictures of a person in each camera.")
+]
+CamerasOption = Annotated[int, typer.Option(metavar="N", help="Cameras, at least 2.")]
+DistractorsOption = Annotated[
+    int, typer.Option(metavar="N", help="Gallery pictures of nobody asked for.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a folder that was drawn earlier.")
+]
+
+dataset_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at a dataset, or draw one."
+)
+
+
+@dataset_app.command("check")
+@takes_settings({"data": RootArgument, "dataset": DatasetOption})
+def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
+    """Count a dataset's people, pictures and cameras, and decode every picture."""
+    with wired(resolved) as container:
+        found = container.check_dataset()()
+    typer.echo(to_json(found) if as_json else render_dataset_check(found))
+    if found.unreadable:
+        raise DatasetError(
+            f"{len(found.unreadable)} pictures cannot be read; replace or remove them"
+        )
+
+
+@dataset_app.command("generate")
+@takes_settings({"seed": SeedOption})
+def generate(
+    resolved: "ResolvedSettings",
+    *,
+    folder: FolderArgument,
+    identities: IdentitiesOption = 16,
+    test_identities: TestIdentitiesOption = 8,
+    images_per_camera: ImagesOption = 2,
+    cameras: CamerasOption = 3,
+    distractors: DistractorsOption = 0,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw people in Market-1501's layout, for trying things out without real pictures."""
+    with wired(resolved) as container:
+        drawn = container.generate_dataset()(
+            folder,
+            identities=identities,
+            test_identities=test_identities,
+            images_per_camera=images_per_camera,
+            cameras=cameras,
+            distractors=distractors,
+            seed=resolved.settings.seed,
+            overwrite=overwrite,
+        )
+    typer.echo(to_json(drawn) if as_json else render_generation(folder, drawn))

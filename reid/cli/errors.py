@@ -1,0 +1,81 @@
+"""From errors to exit codes, the same ones in a shell and under a test's runner."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from reid.domain.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DatasetError,
+    EncoderError,
+    EvaluationError,
+    ReidError,
+    VectorIndexError,
+)
+
+EXIT_OK: Final = 0
+EXIT_BUG: Final = 1
+"""Python's own, with a traceback: not the user's mistake."""
+
+EXIT_USAGE: Final = 2
+"""Typer's own, for an option that does not exist and the like."""
+
+EXIT_INTERRUPTED: Final = 130
+
+EXIT_CODES: Final[Mapping[type[ReidError], int]] = {
+    ConfigurationError: 3,
+    DatasetError: 4,
+    CheckpointError: 5,
+    EncoderError: 5,
+    VectorIndexError: 6,
+    EvaluationError: 7,
+}
+
+
+def exit_code_of(error: ReidError) -> int:
+    """Look up the code of an error, or of the nearest class above it."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), EXIT_BUG)
+
+
+def describe(error: ReidError) -> str:
+    """Word an error for standard error: one block, its lines aligned below the first."""
+    return "\n".join(["Error: " + str(error).replace("\n", "\n       ")])
+
+
+class ReidGroup(TyperGroup):
+    """Runs commands and turns what they raise into a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (Typer 0.29 keeps Click's types private)
+        """Run the command that was asked for."""
+        with _errors_as_exit_codes():
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+            return answer
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except ReidError as error:
+        typer.echo(describe(error), err=True)
+        raise typer.Exit(exit_code_of(error)) from error
+    except KeyboardInterrupt as error:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except BrokenPipeError as error:
+        # Whoever read our results has seen enough, `head` for example.
+        _discard_standard_output()
+        raise typer.Exit(EXIT_OK) from error
+
+
+def _discard_standard_output() -> None:
+    """Keep Python from failing once more when it flushes at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

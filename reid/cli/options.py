@@ -1,0 +1,144 @@
+"""Options that stand for settings, shared by all commands."""
+
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+_Own = ParamSpec("_Own")
+Options: TypeAlias = Mapping[str, Any]
+"""Annotated types by parameter name, each a key of `SETTING_OF`."""
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file with settings [REID_CONFIG_FILE]."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+]
+RecipeOption = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME", help="Set of constants to start from.")
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option("--encoder", metavar="KIND", help="rn50, vit-b16, rn-tiny, vit-tiny or plug-in."),
+]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", metavar="FILE", help="openai, random, or a file.")
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", metavar="KIND", help="market1501 or plug-in.")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", metavar="ROOT", help="Folder of the dataset.")
+]
+IndexOption = Annotated[
+    str | None, typer.Option("--index", metavar="KIND", help="exact, annoy or plug-in.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Decides everything random.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", metavar="DIR", help="Folder of the training run.")
+]
+TopKOption = Annotated[
+    int | None, typer.Option("--top-k", metavar="N", help="Gallery pictures shown per answer.")
+]
+RerankOption = Annotated[
+    bool | None, typer.Option("--rerank/--no-rerank", help="k-reciprocal re-ranking.")
+]
+SameCameraOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--same-camera-rule/--no-same-camera-rule",
+        help="Leave out gallery pictures of the query's own person and camera.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+SETTING_OF: Mapping[str, str] = {
+    "recipe": "recipe",
+    "encoder": "encoder.kind",
+    "weights": "encoder.weights",
+    "dataset": "dataset.kind",
+    "data": "dataset.root",
+    "index": "index.kind",
+    "seed": "seed",
+    "device": "device",
+    "run": "run.directory",
+    "top_k": "identify.top_k",
+    "rerank": "evaluation.rerank",
+    "same_camera_rule": "evaluation.same_camera_rule",
+}
+"""The setting behind each parameter."""
+
+SHARED_OPTIONS: Options = {
+    "recipe": RecipeOption,
+    "encoder": EncoderOption,
+    "weights": WeightsOption,
+    "dataset": DatasetOption,
+    "data": DataOption,
+    "index": IndexOption,
+    "seed": SeedOption,
+    "device": DeviceOption,
+    "run": RunOption,
+}
+"""What a command takes unless it says otherwise."""
+
+
+def takes_settings(
+    options: Options = SHARED_OPTIONS,
+) -> Callable[[Callable[Concatenate["ResolvedSettings", _Own], None]], Callable[..., None]]:
+    """Give a command `--config`, `--set` and options for settings, and hand it the settings.
+
+    The command's first parameter receives the resolved settings; the rest are its own.
+
+    Args:
+        options: Annotated types by parameter name; one whose type does not admit None is required.
+    """
+
+    def decorate(
+        command: Callable[Concatenate["ResolvedSettings", _Own], None],
+    ) -> Callable[..., None]:
+        def run(
+            *,
+            config: Path | None,
+            assignments: list[str] | None,
+            **values: Any,  # noqa: ANN401
+        ) -> None:
+            from reid.settings.loading import load_settings
+
+            given = {SETTING_OF[name]: values.pop(name) for name in options}
+            resolved = load_settings(config=config, assignments=assignments or (), options=given)
+            command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
+
+        own = list(signature(command).parameters.values())[1:]
+        shared = [
+            _parameter("config", ConfigOption),
+            _parameter("assignments", SetOption),
+            *(_parameter(name, kind) for name, kind in options.items()),
+        ]
+        update_wrapper(run, command)
+        del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
+        parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own + shared]
+        run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, kind: Any) -> Parameter:  # noqa: ANN401  (an annotation)
+    admits_none = type(None) in getattr(kind.__origin__, "__args__", ())
+    default = None if admits_none else Parameter.empty
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)

@@ -1,0 +1,117 @@
+"""Reports as text for people and as JSON for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.samples import SplitStatistics
+
+if TYPE_CHECKING:
+    from reid.adapters.datasets.generator import GenerationReport
+    from reid.application.check_dataset import DatasetCheckReport
+    from reid.settings.loading import SettingRow
+
+_RULE = "-" * 40
+
+
+def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
+    """Tabulate splits, in the form that the field's programs print."""
+    rows = [
+        f"{row.split:<8} | {row.num_identities:>5} | {row.num_images:>8} | {row.num_cameras:>9}"
+        for row in statistics
+    ]
+    heading = "subset   | # ids | # images | # cameras"
+    return "\n".join([_RULE, heading, _RULE, *rows, _RULE])
+
+
+def render_dataset_check(report: "DatasetCheckReport") -> str:
+    """Tabulate the splits, then list what is odd about the dataset."""
+    lines = [render_dataset_table(report.statistics), *report.problems]
+    lines.extend(f"  {picture.image}: {picture.reason}" for picture in report.unreadable)
+    if report.is_clean:
+        lines.append("Every picture can be read; nothing odd was found.")
+    return "\n".join(lines)
+
+
+def render_generation(folder: Path, report: "GenerationReport") -> str:
+    """Say what was drawn and where."""
+    return (
+        f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
+        f"gallery pictures of {report.identities} + {report.test_identities} people "
+        f"in {report.cameras} cameras into {folder}"
+    )
+
+
+def render_evaluation(report: EvaluationReport) -> str:
+    """List the scores, then what they are the scores of."""
+    lines = [
+        f"Test Results - Rank-1: {report.rank(1):.2%}",
+        f"Test Results - Rank-5: {report.rank(5):.2%}",
+        f"Test Results - mAP: {report.mean_average_precision:.2%}",
+        f"Rank-10: {report.rank(10):.2%}",
+        f"mINP: {report.mean_inverse_negative_penalty:.2%}",
+        f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
+        f"among {report.num_gallery} gallery pictures",
+        f"Search: {_search(report)}",
+    ]
+    if report.is_same_camera_removed:
+        lines.append("Same camera: left out, as in the Market-1501 protocol")
+    else:
+        lines.append("Same camera: kept; not comparable with the Market-1501 protocol")
+    if report.reranking is not None:
+        recipe = report.reranking
+        lines.append(
+            f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={recipe.original_weight:g}"
+        )
+    return "\n".join(lines)
+
+
+def render_settings(rows: Sequence["SettingRow"]) -> str:
+    """List every setting with its value, written as in TOML, and who set it."""
+    cells = [(row.key, toml_value(row.value), str(row.origin)) for row in rows]
+    widths = [max(len(cell[column]) for cell in cells) for column in (0, 1)]
+    return "\n".join(
+        f"{key:<{widths[0]}} = {value:<{widths[1]}}  {origin}" for key, value, origin in cells
+    )
+
+
+def settings_as_json(rows: Sequence["SettingRow"]) -> str:
+    """Map every setting to its value and who set it."""
+    return to_json({row.key: {"value": row.value, "origin": str(row.origin)} for row in rows})
+
+
+def toml_value(value: object) -> str:
+    """Write a value as TOML does; `"none"` for one that is not set."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {toml_value(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
+    return json.dumps("none" if value is None else value)
+
+
+def to_json(report: object) -> str:
+    """Write a report, its dataclasses as objects, its enumerations and paths as texts."""
+    plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
+    return json.dumps(plain, indent=2, default=_plain)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401  (whatever JSON can hold)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _search(report: EvaluationReport) -> str:
+    if report.is_exact:
+        return "exact"
+    return (
+        f"approximate, scores too; the index finds {report.index_recall:.1%} of nearest neighbours"
+    )
