@@ -1,0 +1,195 @@
+"""What is peculiar to the Annoy index."""
+
+import gc
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.indexes.annoy import AnnoyIndex
+from reid.adapters.indexes.exact import ExactIndex
+from reid.adapters.indexes.recall_probes import MAXIMUM_PROBES, draw_probes
+from reid.domain.errors import VectorIndexError
+from reid.domain.values.ranking import Neighbours
+
+
+def unit_vectors(num_rows: int, *, width: int = 32, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
+
+
+def share_found(index: AnnoyIndex, gallery: Tensor) -> float:
+    """Recompute the share of rows whose nearest other row is found, by the plain definition."""
+    cosines = gallery.double() @ gallery.double().T
+    cosines.fill_diagonal_(-2)
+    answers = index.search(gallery, 2).indices
+    others = [next(row for row in rows if row != own) for own, rows in enumerate(answers.tolist())]
+    return float((torch.tensor(others) == cosines.argmax(dim=1)).double().mean())
+
+
+def test_it_says_that_it_is_approximate() -> None:
+    assert not AnnoyIndex().is_exact
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 0.99])
+def test_it_looks_at_enough_candidates_for_the_wanted_recall(wanted: float) -> None:
+    gallery = unit_vectors(MAXIMUM_PROBES)  # every row is a probe: the measure has no error
+    index = AnnoyIndex(recall=wanted)
+    index.build(gallery)
+    assert index.recall >= wanted
+    assert index.recall == pytest.approx(share_found(index, gallery), abs=0.002)
+
+
+def test_a_higher_recall_costs_more_candidates() -> None:
+    gallery = unit_vectors(1000)
+    modest, thorough = AnnoyIndex(recall=0.5), AnnoyIndex(recall=0.999)
+    modest.build(gallery)
+    thorough.build(gallery)
+    assert thorough.search_k > modest.search_k
+
+
+def test_full_recall_is_reached_by_looking_at_every_row() -> None:
+    gallery, queries = unit_vectors(400), unit_vectors(20, seed=1)
+    index, exact = AnnoyIndex(recall=1), ExactIndex()
+    index.build(gallery)
+    exact.build(gallery)
+    assert index.recall == 1
+    found, expected = index.search(queries, 400), exact.search(queries, 400)
+    assert torch.equal(found.indices[:, 0], expected.indices[:, 0])
+    assert torch.equal(found.indices.sort(dim=1).values, torch.arange(400).repeat(20, 1))
+    assert torch.allclose(found.distances, expected.distances, rtol=0, atol=1e-6)
+
+
+def test_given_trees_and_candidates_are_used_and_their_recall_is_told() -> None:
+    gallery = unit_vectors(1000)
+    index = AnnoyIndex(recall=0.95, trees=1, search_k=10)
+    index.build(gallery)
+    assert (index.trees, index.search_k) == (1, 10)
+    assert index.recall < 0.5
+    assert index.recall == pytest.approx(share_found(index, gallery), abs=0.002)
+
+
+def test_given_trees_leave_the_candidates_to_be_chosen() -> None:
+    index = AnnoyIndex(recall=0.9, trees=3)
+    index.build(unit_vectors(500))
+    assert index.trees == 3
+    assert index.recall >= 0.9
+
+
+def test_given_candidates_that_miss_the_wanted_recall_are_refused() -> None:
+    index = AnnoyIndex(recall=0.99, search_k=10)
+    with pytest.raises(VectorIndexError, match=r"reaches a recall of 0\.\d+ .* exact index"):
+        index.build(unit_vectors(1000))
+
+
+def test_rows_that_too_few_candidates_leave_out_are_filled() -> None:
+    index = AnnoyIndex(trees=1, search_k=1)
+    index.build(unit_vectors(500))
+    answers = index.search(unit_vectors(4, seed=1), 500)
+    assert (answers.indices[:, -1] == -1).all()
+    assert answers.distances[:, -1].isinf().all()
+
+
+def test_chosen_candidates_suffice_for_many_answers() -> None:
+    index = AnnoyIndex(recall=0.5)
+    index.build(unit_vectors(500))
+    assert (index.search(unit_vectors(4, seed=1), 300).indices >= 0).all()
+
+
+def test_a_gallery_of_copies_is_searched() -> None:
+    index = AnnoyIndex()
+    index.build(unit_vectors(1).repeat(300, 1))
+    assert index.recall == 1
+    assert index.search(unit_vectors(1), 3).distances.max() < 1e-6
+
+
+def test_the_seed_decides_the_forest() -> None:
+    gallery, queries = unit_vectors(1000), unit_vectors(50, seed=1)
+    answers = []
+    for seed in (0, 0, 1):
+        index = AnnoyIndex(trees=3, search_k=50, seed=seed)
+        index.build(gallery)
+        answers.append(index.search(queries, 10).indices)
+    assert torch.equal(answers[0], answers[1])
+    assert not torch.equal(answers[0], answers[2])
+
+
+def test_the_file_is_left_in_the_folder_given(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "index"
+    index = AnnoyIndex(directory=folder)
+    index.build(unit_vectors(100))
+    del index
+    gc.collect()
+    assert (folder / "gallery.annoy").stat().st_size > 0
+
+
+def test_a_temporary_file_goes_with_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    index = AnnoyIndex()
+    index.build(unit_vectors(100))
+    index.build(unit_vectors(50))
+    assert len(list(tmp_path.glob("*/gallery.annoy"))) == 1
+    del index
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_indexes_in_one_folder_keep_their_own_content(tmp_path: Path) -> None:
+    first, second = AnnoyIndex(directory=tmp_path), AnnoyIndex(directory=tmp_path)
+    first.build(unit_vectors(60))
+    second.build(unit_vectors(40, seed=1))
+    found = first.search(unit_vectors(60), 1).indices.flatten()
+    assert torch.equal(found, torch.arange(60))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    index = AnnoyIndex(directory=tmp_path / "file" / "index")
+    with pytest.raises(VectorIndexError, match=r"gallery\.annoy .* cannot be written"):
+        index.build(unit_vectors(10))
+
+
+@pytest.mark.parametrize(
+    ("recall", "trees", "search_k", "complaint"),
+    [
+        (0.0, None, None, "recall must be within"),
+        (1.1, None, None, "recall must be within"),
+        (float("nan"), None, None, "recall must be within"),
+        (0.9, 0, None, "trees must be within"),
+        (0.9, None, 0, "search_k must be within"),
+        (0.9, None, 2**31, "search_k must be within"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    recall: float, trees: int | None, search_k: int | None, complaint: str
+) -> None:
+    with pytest.raises(VectorIndexError, match=complaint):
+        AnnoyIndex(recall=recall, trees=trees, search_k=search_k)
+
+
+def test_probes_know_the_nearest_other_row() -> None:
+    gallery = unit_vectors(150)
+    probes = draw_probes(gallery, seed=3)
+    distances = 1 - gallery.double() @ gallery.double().T
+    distances.fill_diagonal_(9)
+    assert sorted(probes.rows.tolist()) == list(range(150))
+    assert torch.allclose(probes.nearest.double(), distances.amin(dim=1)[probes.rows], atol=1e-6)
+
+
+def test_probes_are_a_sample_of_a_large_gallery() -> None:
+    probes = draw_probes(unit_vectors(MAXIMUM_PROBES + 500, width=4), seed=0)
+    assert len(probes) == len(set(probes.rows.tolist())) == MAXIMUM_PROBES
+
+
+def test_a_probe_is_missed_if_only_itself_is_found() -> None:
+    probes = draw_probes(torch.eye(3), seed=0)
+    answers = Neighbours(
+        indices=torch.stack([probes.rows, torch.tensor([-1, (probes.rows[1] + 1) % 3, -1])], dim=1),
+        distances=torch.tensor([[0, torch.inf], [0, 1], [0, torch.inf]]),
+    )
+    assert torch.equal(probes.without_found(answers).rows, probes.rows[[0, 2]])
