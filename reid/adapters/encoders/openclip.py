@@ -115,9 +115,9 @@ class OpenClipEncoder:
         unknown = camids[(camids < 0) | (camids >= num_cameras)]
         if len(unknown):
             raise EncoderError(
-                f"camera {int(unknown[0])} (zero-based) is unknown to {self._description.weights}, "
-                f"which was trained with {num_cameras}: evaluate with cameras left out, or train "
-                "with more"
+                f"camera {int(unknown[0])} (zero-based) is unknown: the weights "
+                f"{self._description.weights} know {num_cameras} cameras; leave cameras out, or "
+                "train with more"
             )
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:

@@ -7,8 +7,10 @@ with torch's weights-only reader, and of TorchScript archives only the tensors a
 
 import json
 import pickle
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -151,6 +153,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
     return tensors, header
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Hide torch's advice to whoever wrote the file; its reader cannot follow it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -163,7 +173,8 @@ def _is_torchscript(path: Path) -> bool:
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     try:
-        module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        with _without_warnings():
+            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise _damaged(path, error) from error
     state: dict[str, Tensor] = module.state_dict()
@@ -172,7 +183,8 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - adapter
+        with _without_warnings():
+            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
         raise EncoderError(
             f"{path} is no weights file, or holds Python objects that could run code when loaded: "

@@ -1,0 +1,205 @@
+"""What is peculiar to the encoders built from open_clip."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from reid.adapters.encoders.architectures import ARCHITECTURES, Grid
+from reid.adapters.encoders.image_towers import attend_from, attention_pool, resize_positions
+from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.text_tower import TextTower, template_tokens
+from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.samples import ImageSize
+from reid.ports.encoder import Encoder
+
+SMALL = ImageSize(48, 32)
+VIT = EncoderRequest(kind="vit-tiny", image_size=SMALL)
+RN = EncoderRequest(kind="rn-tiny", image_size=SMALL)
+
+
+def noise(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def embed(encoder: Encoder, images: Tensor, camids: Tensor | None = None) -> Tensor:
+    with torch.no_grad():
+        return encoder.encode_images(images, camids).embedding()
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths"), [("rn50", (1024, 2048, 1024)), ("vit-b16", (768, 768, 512))]
+)
+def test_big_encoders_take_pictures_of_256x128(kind: str, widths: tuple[int, int, int]) -> None:
+    encoder = create_openclip_encoder(EncoderRequest(kind=kind))
+    with torch.no_grad():
+        features = encoder.encode_images(noise(1, 3, 256, 128))
+    shapes = features.penultimate.shape, features.final.shape, features.projected.shape
+    assert shapes == tuple((1, width) for width in widths)
+    assert features.embedding().isfinite().all()
+    assert features.embedding().std() > 0.1
+
+
+def test_the_description_says_that_weights_are_random() -> None:
+    description = create_openclip_encoder(
+        replace(VIT, seed=7, stride=12, num_cameras=2)
+    ).description
+    assert (description.name, description.weights) == ("vit-tiny", "random (seed 7)")
+    assert not description.is_pretrained
+    assert description.options == {
+        "image_size": [48, 32],
+        "stride": 12,
+        "num_cameras": 2,
+        "camera_scale": 1.0,
+    }
+
+
+@pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
+def test_another_seed_gives_other_weights(request_: EncoderRequest) -> None:
+    images = noise(2, 3, 48, 32)
+    first = embed(create_openclip_encoder(request_), images)
+    second = embed(create_openclip_encoder(replace(request_, seed=1)), images)
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
+def test_random_weights_can_learn_to_tell_pictures_apart(request_: EncoderRequest) -> None:
+    encoder = create_openclip_encoder(request_)
+    encoder.set_training(enabled=True)
+    images, labels = noise(6, 3, 48, 32), torch.arange(6)
+    classifier = torch.nn.Linear(encoder.geometry.final_width, 6)
+    torch.nn.init.zeros_(classifier.weight)
+    parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+    optimizer = torch.optim.Adam([*parameters, *classifier.parameters()], lr=1e-3)
+    losses = []
+    for _ in range(20):
+        final = encoder.encode_images(images).final
+        loss = torch.nn.functional.cross_entropy(classifier(final), labels)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("stride", [16, 12, 7])
+def test_a_vit_has_a_position_for_every_patch(stride: int) -> None:
+    encoder = create_openclip_encoder(replace(VIT, image_size=ImageSize(70, 45), stride=stride))
+    positions = encoder.state_of(Tower.IMAGE)["image_encoder.positional_embedding"]
+    assert len(positions) == 1 + ((70 - 16) // stride + 1) * ((45 - 16) // stride + 1)
+    assert embed(encoder, noise(1, 3, 70, 45)).isfinite().all()
+
+
+def test_a_camera_scale_of_zero_leaves_cameras_out() -> None:
+    encoder = create_openclip_encoder(replace(VIT, num_cameras=3, camera_scale=0.0))
+    images = noise(2, 3, 48, 32)
+    assert torch.equal(embed(encoder, images, torch.tensor([0, 2])), embed(encoder, images))
+
+
+def test_camera_embeddings_are_drawn_with_the_std_of_the_paper() -> None:
+    encoder = create_openclip_encoder(replace(VIT, num_cameras=200))
+    cameras = encoder.state_of(Tower.IMAGE)["cv_embed"]
+    assert cameras.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
+def test_bfloat16_stays_near_float32_and_answers_in_float32(request_: EncoderRequest) -> None:
+    images, prompts = noise(2, 3, 48, 32), 0.02 * noise(2, 12, 64)
+    exact = create_openclip_encoder(request_)
+    rough = create_openclip_encoder(replace(request_, precision="bf16"))
+    for expected, got in (
+        (embed(exact, images), embed(rough, images)),
+        (exact.encode_prompts(prompts), rough.encode_prompts(prompts)),
+    ):
+        assert got.dtype == torch.float32
+        assert not torch.equal(expected, got)
+        assert torch.nn.functional.cosine_similarity(expected, got).min() > 0.999
+
+
+def test_training_mode_uses_batch_statistics_and_keeps_running_ones() -> None:
+    encoder = create_openclip_encoder(RN)
+    name = "image_encoder.bn1.running_mean"
+    before = encoder.state_of(Tower.IMAGE)[name].clone()
+    embed(encoder, noise(2, 3, 48, 32))
+    assert torch.equal(before, encoder.state_of(Tower.IMAGE)[name])
+    encoder.set_training(enabled=True)
+    embed(encoder, noise(2, 3, 48, 32))
+    assert not torch.equal(before, encoder.state_of(Tower.IMAGE)[name])
+
+
+def test_following_one_token_through_a_block_equals_following_all() -> None:
+    block = ARCHITECTURES["vit-tiny"].build().visual.transformer.resblocks[0]
+    tokens = noise(3, 5, 64)
+    everything = block(tokens)
+    for position in (0, -1):
+        torch.testing.assert_close(attend_from(block, tokens, position), everything[:, position])
+
+
+def test_pooling_from_the_mean_equals_pooling_from_everywhere() -> None:
+    pool = ARCHITECTURES["rn-tiny"].build().visual.attnpool
+    maps = noise(2, 512, 7, 7)
+    torch.testing.assert_close(attention_pool(pool, maps), pool(maps))
+
+
+def test_a_prompt_cut_at_its_end_token_equals_the_padded_one() -> None:
+    clip = ARCHITECTURES["vit-tiny"].build()
+    prefix, suffix = template_tokens("A photo of a {} person.")
+    tokens = torch.tensor([[*prefix, 343, 343, *suffix]])
+    padded = torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1]))
+    expected = clip.encode_text(padded)
+    torch.testing.assert_close(TextTower(clip)(clip.token_embedding(tokens)), expected)
+
+
+def test_positions_of_the_same_grid_are_kept_as_they_are() -> None:
+    positions = noise(1 + 32, 8)
+    assert resize_positions(positions, source=Grid(8, 4), target=Grid(8, 4)) is positions
+
+
+def test_positions_are_resized_between_grids_of_equal_count() -> None:
+    resized = resize_positions(noise(1 + 32, 8), source=Grid(8, 4), target=Grid(4, 8))
+    assert resized.shape == (33, 8)
+    assert not torch.allclose(resized, noise(1 + 32, 8))
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (EncoderRequest(kind="vit-h14"), "vit-h14"),
+        (EncoderRequest(kind=None), "no encoder named"),
+        (replace(VIT, precision="fp8"), "fp8"),
+        (replace(VIT, device="abacus"), "abacus"),
+        (replace(VIT, stride=17), "stride 17"),
+        (replace(VIT, stride=-1), "stride -1"),
+        (replace(VIT, num_cameras=-1), "-1 cameras"),
+        (replace(VIT, image_size=ImageSize(15, 32)), "15x32"),
+        (replace(RN, stride=12), "12"),
+        (replace(RN, image_size=ImageSize(100, 50)), "100x50"),
+        (replace(RN, num_cameras=2), "camera"),
+        (EncoderRequest(kind=None, weights="openai"), "no encoder named"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(request_: EncoderRequest, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        create_openclip_encoder(request_)
+
+
+def test_an_unknown_camera_is_named_with_the_number_of_known_ones() -> None:
+    encoder = create_openclip_encoder(replace(VIT, num_cameras=2))
+    with pytest.raises(EncoderError, match=r"camera 5 .* 2 cameras"):
+        encoder.encode_images(noise(2, 3, 48, 32), torch.tensor([1, 5]))
+
+
+def test_inputs_of_another_shape_are_a_programmers_mistake() -> None:
+    encoder = create_openclip_encoder(replace(VIT, num_cameras=2))
+    with pytest.raises(ValueError, match="48x32"):
+        encoder.encode_images(noise(1, 3, 32, 48))
+    with pytest.raises(ValueError, match="1 images, 2 camids"):
+        encoder.encode_images(noise(1, 3, 48, 32), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="prompts must be"):
+        encoder.encode_prompts(noise(1, 4, 65))
+    with pytest.raises(ValueError, match="exactly once"):
+        encoder.embed_template("A photo.", num_context_tokens=4)
+    with pytest.raises(EncoderError, match="78"):
+        encoder.encode_prompts(noise(1, 78, 64))

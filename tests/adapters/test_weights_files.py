@@ -1,0 +1,469 @@
+"""Weights in all their layouts, and all the ways in which a file can be wrong."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
+from reid.adapters.encoders.weights import download_openai_weights, read_weights_file
+from reid.adapters.safetensors_file import write_checkpoint
+from reid.domain.errors import EncoderError
+from reid.domain.values.checkpoints import Checkpoint, JsonValue
+from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.samples import ImageSize
+from tests.golden.loading import golden_clip_state
+
+SIZE = ImageSize(128, 64)
+State = dict[str, Tensor]
+
+
+def openai_state(arch: str = "vit_tiny") -> State:
+    return {name: torch.from_numpy(value) for name, value in golden_clip_state(arch).items()}
+
+
+def released_state(encoder: OpenClipEncoder, *, num_identities: int = 7) -> State:
+    """A checkpoint as the paper's code writes it: no vocabulary, but heads and prompts."""
+    state = dict(encoder.state_of(Tower.IMAGE)) | dict(encoder.state_of(Tower.TEXT))
+    del state["text_encoder.token_embedding.weight"]
+    width = encoder.geometry.final_width
+    heads = {
+        "classifier.weight": torch.zeros(num_identities, width),
+        "bottleneck.bias": torch.zeros(width),
+        "prompt_learner.cls_ctx": torch.zeros(num_identities, 4, encoder.geometry.token_width),
+    }
+    return state | heads
+
+
+def load(path: Path, **asked: Any) -> OpenClipEncoder:
+    request = EncoderRequest(kind=None, weights=str(path))
+    return create_openclip_encoder(replace(request, **asked))
+
+
+def embed(encoder: OpenClipEncoder) -> Tensor:
+    size = encoder.geometry.image_size
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randn(2, 3, size.height, size.width, generator=generator)
+    camids = torch.tensor([0, 1]) if encoder.geometry.num_cameras else None
+    with torch.no_grad():
+        return encoder.encode_images(images, camids).embedding()
+
+
+class Holder(nn.Module):
+    """A module whose only purpose is to bear tensors under dotted names."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        children: dict[str, State] = {}
+        for name, value in state.items():
+            first, _, rest = name.partition(".")
+            if rest:
+                children.setdefault(first, {})[rest] = value
+            else:
+                self.register_buffer(first, value)
+        for first, part in children.items():
+            self.add_module(first, Holder(part))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+
+def write_pickle(path: Path, state: State) -> None:
+    torch.save(state, path)
+
+
+def write_half_pickle(path: Path, state: State) -> None:
+    torch.save({name: v.half() if v.is_floating_point() else v for name, v in state.items()}, path)
+
+
+def write_open_clip(path: Path, state: State) -> None:
+    inner = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"epoch": 3, "name": "run", "state_dict": inner}, path)
+
+
+def write_safetensors(path: Path, state: State) -> None:
+    save_file(state, path)
+
+
+def write_torchscript(path: Path, state: State) -> None:
+    with torch.device("cpu"):
+        torch.jit.script(Holder(state)).save(path)  # type: ignore[no-untyped-call]
+
+
+WRITERS: dict[str, Callable[[Path, State], None]] = {
+    "pickle": write_pickle,
+    "open_clip": write_open_clip,
+    "safetensors": write_safetensors,
+    "torchscript": write_torchscript,
+}
+
+
+@pytest.fixture(params=list(WRITERS.values()), ids=list(WRITERS))
+def write(request: pytest.FixtureRequest) -> Callable[[Path, State], None]:
+    writer: Callable[[Path, State], None] = request.param
+    return writer
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("arch", ["vit_tiny", "rn_tiny"])
+def test_every_container_of_openai_weights_gives_the_same_tensors(
+    arch: str, write: Callable[[Path, State], None], tmp_path: Path
+) -> None:
+    state = openai_state(arch)
+    path = tmp_path / "ViT-B-16.pt"
+    write(path, state)
+    encoder = load(path)
+    assert encoder.description.name == arch.replace("_", "-")
+    assert (encoder.description.weights, encoder.description.is_pretrained) == (path.name, True)
+    loaded = dict(encoder.state_of(Tower.IMAGE)) | dict(encoder.state_of(Tower.TEXT))
+    kept = {
+        name: value
+        for name, value in state.items()
+        if value.ndim
+        and not name.endswith("visual.positional_embedding")
+        and not name.endswith("attnpool.positional_embedding")
+    }
+    for name, value in kept.items():
+        new = (
+            name.replace("visual.", "image_encoder.")
+            if "visual" in name
+            else f"text_encoder.{name}"
+        )
+        assert torch.equal(loaded[new], value)
+
+
+def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
+    path = tmp_path / "half.pt"
+    write_half_pickle(path, openai_state())
+    state = load(path).state_of(Tower.IMAGE)
+    assert {value.dtype for value in state.values()} == {torch.float32}
+
+
+def test_every_parameter_of_loaded_weights_can_be_trained(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    write_pickle(path, openai_state())
+    encoder = load(path, num_cameras=2)
+    for tower in Tower:
+        assert all(parameter.requires_grad for _, parameter in encoder.named_parameters_of(tower))
+
+
+def test_loading_survives_that_the_file_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "clip.safetensors"
+    write_safetensors(path, openai_state())
+    encoder = load(path)
+    before = embed(encoder)
+    with path.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"\xff" * 1_000_000)
+    assert torch.equal(embed(encoder), before)
+
+
+def test_fresh_cameras_for_weights_without_them_depend_on_the_seed(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    write_pickle(path, openai_state())
+    first, same, other = (
+        load(path, num_cameras=3, seed=seed).state_of(Tower.IMAGE)["cv_embed"] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_batch_counts_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "rn.pt"
+    state = openai_state("rn_tiny")
+    write_pickle(path, {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")})
+    assert embed(load(path)).isfinite().all()
+
+
+def trained_vit(**asked: Any) -> OpenClipEncoder:
+    request = EncoderRequest(kind="vit-tiny", image_size=SIZE, seed=4)
+    return create_openclip_encoder(replace(request, **asked))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("stride", [16, 12])
+def test_a_released_checkpoint_says_cameras_stride_and_size(
+    stride: int, prefix: str, tmp_path: Path
+) -> None:
+    original = trained_vit(stride=stride, num_cameras=6)
+    path = tmp_path / "released.pth"
+    write_pickle(path, {prefix + name: v for name, v in released_state(original).items()})
+    encoder = load(path)
+    assert encoder.geometry == original.geometry
+    assert encoder.description.options == original.description.options
+    assert encoder.description.is_pretrained
+    assert torch.equal(embed(encoder), embed(original))
+    assert read_weights_file(path).num_identities == 7
+
+
+def test_a_released_resnet_is_read_and_its_idle_cameras_ignored(tmp_path: Path) -> None:
+    original = create_openclip_encoder(EncoderRequest(kind="rn-tiny", image_size=SIZE))
+    path = tmp_path / "released.pth"
+    write_pickle(path, released_state(original) | {"cv_embed": torch.zeros(6, 512)})
+    encoder = load(path)
+    assert encoder.geometry == original.geometry
+    assert torch.equal(embed(encoder), embed(original))
+
+
+def test_released_weights_describe_prompts_but_know_no_words(tmp_path: Path) -> None:
+    original = trained_vit()
+    path = tmp_path / "released.pth"
+    write_pickle(path, released_state(original))
+    encoder = load(path)
+    prompts = 0.02 * torch.ones(1, 5, 64)
+    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+    with pytest.raises(EncoderError, match=r"released\.pth hold no token embeddings"):
+        encoder.embed_template("A {} person.", num_context_tokens=1)
+
+
+def test_an_unusual_size_must_be_told(tmp_path: Path) -> None:
+    original = trained_vit(image_size=ImageSize(160, 64))
+    path = tmp_path / "released.pth"
+    write_pickle(path, released_state(original))
+    with pytest.raises(EncoderError, match=r"40 position embeddings.*pass the image size"):
+        load(path)
+    encoder = load(path, image_size=ImageSize(160, 64))
+    assert torch.equal(embed(encoder), embed(original))
+
+
+@pytest.mark.parametrize("asked", [{"image_size": ImageSize(256, 128)}, {"stride": 12}])
+def test_released_positions_are_resized_on_demand(asked: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "released.pth"
+    write_pickle(path, released_state(trained_vit()))
+    encoder = load(path, **asked)
+    expected = trained_vit(**asked).state_of(Tower.IMAGE)
+    name = "image_encoder.positional_embedding"
+    assert encoder.state_of(Tower.IMAGE)[name].shape == expected[name].shape
+    assert embed(encoder).isfinite().all()
+
+
+def reid_header(encoder: OpenClipEncoder) -> dict[str, JsonValue]:
+    description = encoder.description
+    return {
+        "format": "reid-encoder",
+        "encoder": {
+            "name": description.name,
+            "weights": description.weights,
+            "is_pretrained": description.is_pretrained,
+            "options": dict(description.options),
+        },
+    }
+
+
+def write_run(path: Path, encoder: OpenClipEncoder, *towers: Tower) -> None:
+    tensors = {name: v for tower in towers for name, v in encoder.state_of(tower).items()}
+    write_checkpoint(path, Checkpoint(tensors=tensors, header=reid_header(encoder)))
+
+
+def test_a_runs_checkpoint_rebuilds_its_encoder(tmp_path: Path) -> None:
+    original = trained_vit(image_size=ImageSize(70, 45), stride=7, num_cameras=3, camera_scale=2.5)
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, original, Tower.IMAGE, Tower.TEXT)
+    encoder = load(path)
+    assert encoder.geometry == original.geometry
+    assert encoder.description.options == original.description.options
+    assert not encoder.description.is_pretrained
+    assert torch.equal(embed(encoder), embed(original))
+    prompts = 0.02 * torch.ones(1, 5, 64)
+    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+
+
+def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path) -> None:
+    original = trained_vit()
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, original, Tower.IMAGE)
+    encoder = load(path)
+    assert torch.equal(embed(encoder), embed(original))
+    assert encoder.state_of(Tower.TEXT) == {}
+    assert list(encoder.named_parameters_of(Tower.TEXT)) == []
+    encoder.load_state_of(Tower.TEXT, {})
+    with pytest.raises(EncoderError, match="no text encoder"):
+        encoder.encode_prompts(torch.zeros(1, 5, 64))
+    with pytest.raises(EncoderError, match="no text encoder"):
+        encoder.embed_template("A {} person.", num_context_tokens=1)
+    with pytest.raises(EncoderError, match="is unknown"):
+        encoder.load_state_of(Tower.TEXT, original.state_of(Tower.TEXT))
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"format": "prompts"}, "not of an encoder"),
+        ({"format": "reid-encoder"}, "not of an encoder"),
+        ({"format": "reid-encoder", "encoder": {"name": "vit-tiny"}}, "does not say"),
+        (
+            {
+                "format": "reid-encoder",
+                "encoder": {"name": "x", "options": {"image_size": [0, 5], "stride": 16}},
+            },
+            "does not say",
+        ),
+    ],
+)
+def test_a_header_that_says_too_little_is_refused(
+    header: dict[str, JsonValue], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    tensors = dict(trained_vit().state_of(Tower.IMAGE))
+    write_checkpoint(path, Checkpoint(tensors=tensors, header=header))
+    with pytest.raises(EncoderError, match=words):
+        load(path)
+
+
+def test_a_kind_that_contradicts_the_file_is_refused_by_both_names(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    write_pickle(path, openai_state())
+    with pytest.raises(EncoderError, match=r"clip\.pt holds a vit-tiny.*rn50"):
+        load(path, kind="rn50")
+
+
+def test_another_number_of_cameras_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "released.pth"
+    write_pickle(path, released_state(trained_vit(num_cameras=6)))
+    with pytest.raises(EncoderError, match="knows 6 cameras, but 15"):
+        load(path, num_cameras=15)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"absent\.pt does not exist: .*--weights"):
+        load(tmp_path / "absent.pt")
+    with pytest.raises(EncoderError, match="is a folder"):
+        load(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_a_file_cut_short_is_refused_by_name(
+    write: Callable[[Path, State], None], share: float, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    write(whole, {"visual.conv1.weight": torch.randn(300, 300)})
+    cut = tmp_path / "cut.bin"
+    content = whole.read_bytes()
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(EncoderError, match=r"cut\.bin"):
+        load(cut)
+
+
+def test_a_torchscript_archive_damaged_inside_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("clip/constants.pkl", b"nonsense")
+        archive.writestr("clip/code/model.py", b"nonsense")
+    with pytest.raises(EncoderError, match=r"clip\.pt cannot be read"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.safetensors", "notes.pt"])
+def test_a_file_that_holds_no_tensors_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("Buy milk. " * 50)
+    with pytest.raises(EncoderError, match=name):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {"a": torch.zeros(2)}])
+def test_tensors_of_something_else_are_refused(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(EncoderError, match=r"other\.pt holds"):
+        load(path)
+
+
+def test_an_encoder_of_another_size_is_refused_with_its_measures(tmp_path: Path) -> None:
+    path = tmp_path / "wide.pt"
+    state = openai_state()
+    state["visual.proj"] = torch.zeros(64, 48)
+    write_pickle(path, state)
+    with pytest.raises(EncoderError, match=r"layers 12, width 64, projected width 48.*vit-b16"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"visual.ln_post.weight": None}, "ln_post.weight is missing"),
+        ({"visual.stranger": torch.zeros(1)}, "stranger is unknown"),
+        ({"ln_final.bias": torch.zeros(3)}, r"ln_final.bias is \(3,\), not \(64,\)"),
+        ({"visual.positional_embedding": torch.zeros(10, 64)}, "9 position embeddings"),
+        ({"visual.positional_embedding": None}, "0 position embeddings"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_tensor(
+    change: dict[str, Tensor | None], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.pt"
+    changed = openai_state() | change
+    write_pickle(path, {name: value for name, value in changed.items() if value is not None})
+    with pytest.raises(EncoderError, match=words):
+        load(path)
+
+
+class Trap:
+    """Unpickled without care, this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("container", ["zip", "pickle"])
+def test_a_pickle_that_would_run_code_is_refused_unrun(container: str, tmp_path: Path) -> None:
+    path, sprung = tmp_path / "trap.pt", tmp_path / "sprung"
+    content = {"visual.conv1.weight": torch.zeros(1), "trap": Trap(sprung)}
+    if container == "zip":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(EncoderError, match=r"trap\.pt .*run code"):
+        load(path)
+    assert not sprung.exists()
+
+
+def test_openai_weights_come_through_the_downloader(tmp_path: Path) -> None:
+    path = tmp_path / "ViT-B-16.pt"
+    write_pickle(path, openai_state())
+    asked = []
+
+    def fetch(config: Mapping[str, Any], *, prefer_hf_hub: bool) -> str:
+        asked.append((config["url"], prefer_hf_hub))
+        return str(path)
+
+    weights = download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
+    assert weights.words == "openai"
+    assert "image_encoder.conv1.weight" in weights.image
+    ((url, prefers_hub),) = asked
+    assert url.endswith("ViT-B-16.pt")
+    assert not prefers_hub
+
+
+@pytest.mark.parametrize("kind", ["vit-b16", "rn50"])
+def test_without_network_the_message_says_what_to_do(kind: str) -> None:
+    def fetch(config: Mapping[str, Any], *, prefer_hf_hub: bool) -> str:
+        assert config["url"].endswith(".pt")
+        raise FileNotFoundError("hub") if prefer_hf_hub else URLError("no route")
+
+    with pytest.raises(EncoderError) as caught:
+        download_openai_weights(ARCHITECTURES[kind], fetch=fetch)
+    message = str(caught.value)
+    assert "no route" in message
+    assert ".pt" in message
+    assert "--weights FILE" in message
+    assert "\n" not in message
+
+
+def test_tiny_encoders_have_no_openai_weights() -> None:
+    with pytest.raises(EncoderError, match="no weights for rn-tiny: use --weights random"):
+        create_openclip_encoder(EncoderRequest(kind="rn-tiny", weights="openai"))
