@@ -1,0 +1,67 @@
+"""Rules on the source that no linter we use can express."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "reid").rglob("*.py"))
+CORE = [
+    path
+    for path in SOURCES
+    if path.relative_to(ROOT).parts[1] in ("domain", "ports", "application")
+]
+PACKAGES = [path for path in SOURCES if path.name == "__init__.py"]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def device_literals(tree: ast.AST) -> Iterator[str]:
+    """Find `.cuda(...)`, and `.to(...)`, `device=...` or `torch.device(...)` of a fixed device."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        devices = [word.value for word in call.keywords if word.arg == "device"]
+        if name in ("to", "device"):
+            devices.extend(call.args)
+        if name == "cuda" or any(_is_accelerator(device) for device in devices):
+            yield f"line {call.lineno}: {ast.unparse(call)}"
+
+
+def _is_accelerator(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and str(node.value).startswith(("cuda", "mps"))
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_the_core_never_picks_an_accelerator(path: Path) -> None:
+    assert list(device_literals(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x.cuda()", 'x.to("cuda")', 'x.to("cuda:1")', 'f(device="cuda")', 'torch.device("mps")'],
+)
+def test_a_picked_accelerator_would_be_found(line: str) -> None:
+    assert list(device_literals(ast.parse(line)))
+
+
+@pytest.mark.parametrize("line", ["x.to(device)", 'x.to("cpu")', "f(device=x.device)"])
+def test_a_device_from_the_arguments_is_fine(line: str) -> None:
+    assert list(device_literals(ast.parse(line))) == []
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=named)
+def test_a_package_file_holds_a_docstring_only(path: Path) -> None:
+    (statement,) = ast.parse(path.read_text()).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Constant)
+    assert isinstance(statement.value.value, str)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_names_tell_what_a_module_is_about(path: Path) -> None:
+    vague = {"utils", "helpers", "common", "base", "manager", "model", "misc"}
+    assert vague.isdisjoint(path.relative_to(ROOT).with_suffix("").parts)
