@@ -1,0 +1,218 @@
+"""What every data set and every picture list promises, fakes included."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.datasets.pictures import open_pictures
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import (
+    DISTRACTOR_PID,
+    JUNK_PID,
+    ImageSize,
+    Picture,
+    Resampling,
+    Split,
+    labels_by_pid,
+)
+from reid.ports.dataset import Dataset, ImageReader, PictureSource
+from tests.builders import build_market1501
+from tests.fakes.dataset import FakeDataset, FakePictures
+
+TALL, SMALL = ImageSize(48, 24), ImageSize(8, 6)
+
+
+def _generated(folder: Path) -> Market1501:
+    generate_market1501(
+        folder / "drawn",
+        identities=3,
+        images_per_camera=2,
+        test_identities=2,
+        cameras=2,
+        distractors=2,
+        junk=2,
+        size=ImageSize(32, 16),
+    )
+    return Market1501(folder / "drawn")
+
+
+def _built(folder: Path) -> Market1501:
+    return Market1501(build_market1501(folder / "Market-1501", junk=2).parent)
+
+
+def _folder_of_market_names(folder: Path) -> PictureSource:
+    return open_pictures(build_market1501(folder / "market", junk=2) / "bounding_box_test")
+
+
+def _folder_per_person(folder: Path) -> PictureSource:
+    pictures = sorted((build_market1501(folder / "market") / "query").glob("*.jpg"))
+    for number, picture in enumerate(pictures):
+        home = folder / "people" / ("ann", "bob")[number % 2]
+        home.mkdir(parents=True, exist_ok=True)
+        picture.rename(home / f"{number}.jpg")
+    return open_pictures(folder / "people")
+
+
+def _table(folder: Path) -> PictureSource:
+    root = build_market1501(folder / "market")
+    pictures = sorted((root / "query").glob("*.jpg"), reverse=True)
+    rows = [f"query/{picture.name},person {n % 2},{n % 3}" for n, picture in enumerate(pictures)]
+    (root / "list.csv").write_text("\n".join(["path,label,camera", *rows]), encoding="utf-8")
+    return open_pictures(root / "list.csv")
+
+
+def _fake_pictures(folder: Path) -> PictureSource:
+    return FakePictures(
+        [Picture(f"{folder.name}/{n}", label=f"person {n % 2}", camera="1") for n in (3, 1, 2, 0)]
+    )
+
+
+def _fake_dataset(folder: Path) -> Dataset:
+    return FakeDataset(stored=ImageSize(32, 16)) if folder.is_dir() else FakeDataset()
+
+
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
+    "market1501": _built,
+    "generated": _generated,
+    "fake": _fake_dataset,
+}
+SOURCES: dict[str, Callable[[Path], PictureSource]] = {
+    "market names": _folder_of_market_names,
+    "folder per person": _folder_per_person,
+    "table": _table,
+    "fake": _fake_pictures,
+}
+
+
+@pytest.fixture(params=list(DATASETS.values()), ids=list(DATASETS))
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
+    factory: Callable[[Path], Dataset] = request.param
+    return factory(tmp_path)
+
+
+@pytest.fixture(params=list(SOURCES.values()), ids=list(SOURCES))
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> PictureSource:
+    factory: Callable[[Path], PictureSource] = request.param
+    return factory(tmp_path)
+
+
+def _check_reading(reader: ImageReader, images: list[str]) -> None:
+    assert len(images) >= 3
+    batch = reader.read(images, size=TALL, resampling=Resampling.BILINEAR)
+    assert batch.shape == (len(images), 3, 48, 24)
+    assert batch.dtype == torch.uint8
+    assert batch.device.type == "cpu"
+    backwards = reader.read(images[::-1], size=TALL, resampling=Resampling.BILINEAR)
+    assert torch.equal(backwards, batch.flip(0))
+    assert not torch.equal(batch[0], batch[-1])
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_a_split_is_sorted_by_name_and_the_same_at_every_call(
+    dataset: Dataset, split: Split
+) -> None:
+    samples = dataset.samples(split)
+    names = [sample.image for sample in samples]
+    assert names == sorted(set(names))
+    assert dataset.samples(split) == samples
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_junk_is_left_out_and_cameras_count_from_zero(dataset: Dataset, split: Split) -> None:
+    samples = dataset.samples(split)
+    assert all(sample.pid != JUNK_PID for sample in samples)
+    assert {sample.camid for sample in samples} == {0, 1}
+
+
+def test_distractors_stay_in_the_gallery_and_nowhere_else(dataset: Dataset) -> None:
+    has_distractors = {
+        split: any(sample.pid == DISTRACTOR_PID for sample in dataset.samples(split))
+        for split in Split
+    }
+    assert has_distractors == {Split.TRAIN: False, Split.QUERY: False, Split.GALLERY: True}
+
+
+def test_training_labels_are_contiguous_and_ascend_with_the_pid(dataset: Dataset) -> None:
+    labels = labels_by_pid(dataset.samples(Split.TRAIN))
+    assert list(labels) == sorted(labels)
+    assert list(labels.values()) == list(range(len(labels)))
+
+
+def test_nobody_is_both_trained_on_and_tested_with(dataset: Dataset) -> None:
+    train = {sample.pid for sample in dataset.samples(Split.TRAIN)}
+    tested = {
+        sample.pid for split in (Split.QUERY, Split.GALLERY) for sample in dataset.samples(split)
+    }
+    assert not train & tested
+
+
+def test_every_query_has_a_match_from_another_camera(dataset: Dataset) -> None:
+    gallery = {(sample.pid, sample.camid) for sample in dataset.samples(Split.GALLERY)}
+    for query in dataset.samples(Split.QUERY):
+        assert (query.pid, 1 - query.camid) in gallery
+
+
+def test_names_that_tell_nobody_are_in_no_split(dataset: Dataset) -> None:
+    for split in Split:
+        assert dataset.unparsed_names(split) == ()
+
+
+def test_a_dataset_has_a_name(dataset: Dataset) -> None:
+    assert dataset.name
+
+
+def test_a_dataset_reads_pictures_in_the_order_asked_for(dataset: Dataset) -> None:
+    _check_reading(dataset, [sample.image for sample in dataset.samples(Split.QUERY)])
+
+
+def test_the_two_filters_differ(dataset: Dataset) -> None:
+    images = [sample.image for sample in dataset.samples(Split.QUERY)]
+    bilinear, bicubic = (
+        dataset.read(images, size=TALL, resampling=resampling) for resampling in Resampling
+    )
+    assert not torch.equal(bilinear, bicubic)
+    assert (bilinear.float() - bicubic.float()).abs().mean() < 12
+
+
+def test_reading_nothing_gives_an_empty_batch(dataset: Dataset) -> None:
+    batch = dataset.read([], size=SMALL, resampling=Resampling.BICUBIC)
+    assert batch.shape == (0, 3, 8, 6)
+    assert batch.dtype == torch.uint8
+
+
+def test_an_unknown_picture_is_a_dataset_error_that_names_it(dataset: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"nobody\.jpg"):
+        dataset.read(["query/nobody.jpg"], size=SMALL, resampling=Resampling.BILINEAR)
+
+
+def test_unreadable_pictures_are_listed_in_order_with_a_reason(dataset: Dataset) -> None:
+    good = dataset.samples(Split.QUERY)[0].image
+    found = dataset.find_unreadable(["query/b.jpg", good, "query/a.jpg"])
+    assert [unreadable.image for unreadable in found] == ["query/b.jpg", "query/a.jpg"]
+    assert all(unreadable.reason for unreadable in found)
+
+
+def test_a_source_lists_sorted_and_the_same_at_every_call(source: PictureSource) -> None:
+    pictures = source.pictures()
+    names = [picture.image for picture in pictures]
+    assert names == sorted(set(names))
+    assert source.pictures() == pictures
+
+
+def test_a_source_knows_its_labels_and_never_lists_junk(source: PictureSource) -> None:
+    labels = {picture.label for picture in source.pictures()}
+    assert len(labels) >= 2
+    assert None not in labels
+    assert "-001" not in labels
+
+
+def test_a_source_reads_pictures_in_the_order_asked_for(source: PictureSource) -> None:
+    _check_reading(source, [picture.image for picture in source.pictures()])
+
+
+def test_a_source_finds_nothing_wrong_with_what_it_lists(source: PictureSource) -> None:
+    assert source.find_unreadable([picture.image for picture in source.pictures()]) == ()
