@@ -1,0 +1,185 @@
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reid.domain.sampling import GeneratorDraws, pk_batches, shuffled_batches
+from reid.domain.seeding import generator_for
+
+SEEDS = st.integers(0, 10_000)
+LABELS = st.lists(st.integers(0, 8), min_size=1, max_size=60)
+
+
+class FirstDraws:
+    """Draws without chance: the first items, in the order in which they stand."""
+
+    def choose(self, items: Sequence[int], count: int) -> list[int]:
+        return [items[i % len(items)] for i in range(count)]
+
+    def shuffle(self, items: list[int]) -> None:
+        pass
+
+    def sample(self, items: Sequence[int], count: int) -> list[int]:
+        return list(items[:count])
+
+
+def draws(seed: int) -> GeneratorDraws:
+    return GeneratorDraws(generator_for(seed))
+
+
+def test_batches_follow_the_documented_procedure_where_chance_is_removed() -> None:
+    labels = [7, 7, 7, 7, 7, 5, 3, 3, 3]
+    batches = pk_batches(
+        labels,
+        num_identities=2,
+        images_per_identity=2,
+        draws=FirstDraws(),
+    )
+    # Groups: 7 -> [0 1] [2 3] and 4 is left out; 5 -> [5 5]; 3 -> [6 7] and 8 is left out.
+    assert batches == [[0, 1, 5, 5], [2, 3, 6, 7]]
+
+
+@given(labels=LABELS, num_identities=st.integers(1, 5), size=st.integers(1, 4), seed=SEEDS)
+def test_every_batch_has_p_identities_with_k_pictures_each(
+    labels: list[int], num_identities: int, size: int, seed: int
+) -> None:
+    if len(set(labels)) < num_identities:
+        return
+    batches = pk_batches(
+        labels, num_identities=num_identities, images_per_identity=size, draws=draws(seed)
+    )
+    assert batches
+    for batch in batches:
+        assert len(batch) == num_identities * size
+        groups = [batch[start : start + size] for start in range(0, len(batch), size)]
+        owners = [{labels[row] for row in group} for group in groups]
+        assert all(len(owner) == 1 for owner in owners)
+        assert len(set.union(*owners)) == num_identities
+
+
+@given(labels=LABELS, num_identities=st.integers(1, 3), size=st.integers(1, 4), seed=SEEDS)
+def test_only_identities_with_too_few_pictures_repeat_any(
+    labels: list[int], num_identities: int, size: int, seed: int
+) -> None:
+    if len(set(labels)) < num_identities:
+        return
+    batches = pk_batches(
+        labels, num_identities=num_identities, images_per_identity=size, draws=draws(seed)
+    )
+    owned = Counter(labels)
+    uses = Counter(row for batch in batches for row in batch)
+    for row, count in uses.items():
+        if owned[labels[row]] >= size:
+            assert count == 1
+
+
+@given(labels=LABELS, num_identities=st.integers(1, 4), size=st.integers(1, 4), seed=SEEDS)
+def test_an_epoch_ends_only_when_fewer_than_p_identities_have_pictures_left(
+    labels: list[int], num_identities: int, size: int, seed: int
+) -> None:
+    if len(set(labels)) < num_identities:
+        return
+    batches = pk_batches(
+        labels, num_identities=num_identities, images_per_identity=size, draws=draws(seed)
+    )
+    groups = {label: max(count // size, 1) for label, count in Counter(labels).items()}
+    for batch in batches:
+        for row in batch[::size]:
+            groups[labels[row]] -= 1
+    assert min(groups.values()) >= 0
+    assert sum(left > 0 for left in groups.values()) < num_identities
+
+
+@given(labels=LABELS, seed=SEEDS)
+def test_renaming_identities_leaves_the_batches_alone(labels: list[int], seed: int) -> None:
+    renamed = [100 - 7 * label for label in labels]
+    one, other = (
+        pk_batches(names, num_identities=1, images_per_identity=2, draws=draws(seed))
+        for names in (labels, renamed)
+    )
+    assert one == other
+
+
+def test_the_same_generator_gives_the_same_epoch_and_another_seed_another() -> None:
+    labels = [label for label in range(20) for _ in range(9)]
+    one, same, other = (
+        pk_batches(labels, num_identities=4, images_per_identity=4, draws=draws(seed))
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
+
+
+def test_every_picture_has_its_chance() -> None:
+    labels = [0] * 5 + [1] * 3 + [2]
+    source = draws(3)
+    seen = {
+        row
+        for _ in range(30)
+        for batch in pk_batches(labels, num_identities=2, images_per_identity=2, draws=source)
+        for row in batch
+    }
+    assert seen == set(range(9))
+
+
+def test_too_few_identities_are_refused_with_both_numbers() -> None:
+    with pytest.raises(ValueError, match="16 identities cannot be filled from 2"):
+        pk_batches([0, 0, 1, 1], num_identities=16, images_per_identity=4, draws=draws(0))
+
+
+@pytest.mark.parametrize(("num_identities", "size"), [(0, 4), (4, 0)])
+def test_empty_batches_are_refused(num_identities: int, size: int) -> None:
+    with pytest.raises(ValueError, match=f"got P={num_identities}, K={size}"):
+        pk_batches([0, 1], num_identities=num_identities, images_per_identity=size, draws=draws(0))
+
+
+def test_choosing_draws_with_replacement_and_uniformly() -> None:
+    counts = Counter(draws(1).choose([10, 20, 30], 3000))
+    assert set(counts) == {10, 20, 30}
+    assert all(900 < count < 1100 for count in counts.values())
+
+
+def test_shuffling_reaches_every_order_equally_often() -> None:
+    source = draws(2)
+    counts: Counter[tuple[int, ...]] = Counter()
+    for _ in range(1200):
+        items = [1, 2, 3]
+        source.shuffle(items)
+        counts[tuple(items)] += 1
+    assert len(counts) == 6
+    assert all(150 < count < 250 for count in counts.values())
+
+
+@given(count=st.integers(0, 10), seed=SEEDS)
+def test_a_sample_never_repeats_an_item(count: int, seed: int) -> None:
+    taken = draws(seed).sample(range(10), count)
+    assert len(taken) == len(set(taken)) == count
+    assert set(taken) <= set(range(10))
+
+
+@given(num_samples=st.integers(1, 300), batch_size=st.integers(1, 70), seed=SEEDS)
+def test_every_picture_stands_in_one_batch_and_no_batch_is_empty(
+    num_samples: int, batch_size: int, seed: int
+) -> None:
+    batches = shuffled_batches(num_samples, batch_size, generator_for(seed))
+    assert sorted(torch.cat(batches).tolist()) == list(range(num_samples))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert 1 <= len(batches[-1]) <= batch_size
+
+
+def test_shuffled_batches_are_in_another_order_each_epoch() -> None:
+    one, same, other = (
+        torch.cat(shuffled_batches(100, 16, generator_for(0, "epoch", epoch)))
+        for epoch in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(0, 4), (4, 0)])
+def test_nothing_to_arrange_is_refused(num_samples: int, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"{num_samples} samples in batches of {batch_size}"):
+        shuffled_batches(num_samples, batch_size, generator_for(0))
