@@ -261,7 +261,8 @@ def reid_header(encoder: OpenClipEncoder) -> dict[str, JsonValue]:
 
 
 def write_run(path: Path, encoder: OpenClipEncoder, *towers: Tower) -> None:
-    tensors = {name: v for tower in towers for name, v in encoder.state_of(tower).items()}
+    heads = {"classifier.weight": torch.zeros(5, encoder.geometry.final_width)}
+    tensors = heads | {name: v for tower in towers for name, v in encoder.state_of(tower).items()}
     write_checkpoint(path, Checkpoint(tensors=tensors, header=reid_header(encoder)))
 
 
@@ -273,6 +274,7 @@ def test_a_runs_checkpoint_rebuilds_its_encoder(tmp_path: Path) -> None:
     assert encoder.geometry == original.geometry
     assert encoder.description.options == original.description.options
     assert not encoder.description.is_pretrained
+    assert read_weights_file(path).num_identities == 5
     assert torch.equal(embed(encoder), embed(original))
     prompts = 0.02 * torch.ones(1, 5, 64)
     assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
@@ -301,10 +303,11 @@ def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path)
         ({"format": "prompts"}, "not of an encoder"),
         ({"format": "reid-encoder"}, "not of an encoder"),
         ({"format": "reid-encoder", "encoder": {"name": "vit-tiny"}}, "does not say"),
+        ({"format": "reid-encoder", "encoder": {"name": "means"}}, "'means', which is not built"),
         (
             {
                 "format": "reid-encoder",
-                "encoder": {"name": "x", "options": {"image_size": [0, 5], "stride": 16}},
+                "encoder": {"name": "vit-tiny", "options": {"image_size": [0, 5], "stride": 16}},
             },
             "does not say",
         ),

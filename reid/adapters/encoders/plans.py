@@ -115,8 +115,13 @@ def _architecture_of(request: EncoderRequest, weights: WeightsFile) -> Architect
 
 
 def _recognise(weights: WeightsFile) -> Architecture:
-    image = weights.image
-    measures = _measures(image)
+    author = weights.encoder.get("name")
+    if weights.encoder and author not in ARCHITECTURES:
+        raise EncoderError(
+            f"{weights.origin} was written by the encoder {author!r}, which is not built in: name "
+            "that encoder's kind and install its plug-in"
+        )
+    measures = _measures(weights.image)
     for architecture in ARCHITECTURES.values():
         expected = (architecture.layers, architecture.width, architecture.projected_width)
         if measures == expected:

@@ -61,7 +61,7 @@ class WeightsFile:
 
     is_pretrained: bool = True
     num_identities: int | None = None
-    """Rows of the classifier in the paper's checkpoints."""
+    """Rows of the classifier; None where the file has none."""
 
     encoder: _Header = field(default_factory=dict)
     """Entry `encoder` of the header of reid's own files: name, weights, is_pretrained, options."""
@@ -229,6 +229,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
         text=text,
         is_resized=True,
         is_pretrained=bool(encoder.get("is_pretrained", False)),
+        num_identities=_num_identities(tensors),
         encoder=encoder,
     )
 
@@ -242,15 +243,19 @@ def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
             f"{path} holds no CLIP image encoder (it has {some}): pass weights whose names start "
             f"with {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}"
         )
-    classifier = tensors.get("classifier.weight") if is_released else None
     return WeightsFile(
         origin=str(path),
         words=path.name,
         image=image,
         text=text,
         is_resized=is_released,
-        num_identities=None if classifier is None else len(classifier),
+        num_identities=_num_identities(tensors) if is_released else None,
     )
+
+
+def _num_identities(tensors: Mapping[str, Tensor]) -> int | None:
+    classifier = tensors.get("classifier.weight")
+    return None if classifier is None else len(classifier)
 
 
 def _split_released(
