@@ -40,6 +40,7 @@ def create_open_clip(request: EncoderRequest) -> Encoder:
     """Build a built-in encoder; imports open_clip, which takes seconds, only now."""
     from reid.adapters.encoders.openclip import create_openclip_encoder
 
+    _refuse_options("encoder.options", request.kind or "this encoder", request.options)
     return create_openclip_encoder(request)
 
 
@@ -131,7 +132,9 @@ def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:
 class Container(containers.DeclarativeContainer):
     """Everything a command needs, made when it is first asked for.
 
-    `Container(settings=...)` is enough; `listener` is silent unless given.
+    `Container(settings=...)` is enough; `listener` is silent unless given. Any provider can be
+    given in the same way: `num_cameras=0` leaves cameras to the weights file where there is no
+    dataset to count them in.
     """
 
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)

@@ -1,0 +1,184 @@
+"""The container: settings decide which adapter is made, built-in or plugged-in."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.devices import resolve_device
+from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.events.silent import Silent
+from reid.adapters.indexes.annoy import AnnoyIndex
+from reid.adapters.indexes.exact import ExactIndex
+from reid.container import OPEN_CLIP_KINDS, Container, encoder_request
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.samples import ImageSize
+from reid.settings.loading import load_settings
+from tests.adapters.plugin_distributions import SCENERY, SCENERY_OFFERS, write_distribution
+from tests.builders import build_market1501
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.vector_index import FakeIndex
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REID_CONFIG_FILE", "REID_INDEX__KIND", "REID_ENCODER__KIND"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def scenery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    write_distribution(tmp_path, name="reid_scenery", source=SCENERY, offers=SCENERY_OFFERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("reid_scenery", None)
+
+
+def container(**options: Any) -> Container:
+    named = {key.replace("__", "."): value for key, value in options.items()}
+    return Container(settings=load_settings(options=named).settings)
+
+
+def test_the_index_is_exact_unless_settings_say_otherwise() -> None:
+    assert isinstance(container().index(), ExactIndex)
+
+
+@pytest.mark.parametrize("layer", ["file", "environment", "option"])
+def test_annoy_is_chosen_by_file_environment_or_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    file = tmp_path / "reid.toml"
+    file.write_text('[index]\nkind = "annoy"\n' if layer == "file" else "")
+    if layer == "environment":
+        monkeypatch.setenv("REID_INDEX__KIND", "annoy")
+    options = {"index.kind": "annoy"} if layer == "option" else {}
+    settings = load_settings(config=file, options=options).settings
+    assert isinstance(Container(settings=settings).index(), AnnoyIndex)
+
+
+@pytest.mark.parametrize("layer", ["file", "environment", "option"])
+def test_another_encoder_is_requested_by_file_environment_or_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    file = tmp_path / "reid.toml"
+    file.write_text('[encoder]\nkind = "rn-tiny"\n' if layer == "file" else "")
+    if layer == "environment":
+        monkeypatch.setenv("REID_ENCODER__KIND", "rn-tiny")
+    options = {"encoder.kind": "rn-tiny"} if layer == "option" else {}
+    settings = load_settings(config=file, options={**options, "device": "cpu"}).settings
+    assert Container(settings=settings).encoder().description.name == "rn-tiny"
+
+
+def test_the_container_offers_every_built_in_architecture() -> None:
+    assert set(OPEN_CLIP_KINDS) == set(ARCHITECTURES)
+
+
+def test_settings_become_the_encoder_s_request() -> None:
+    settings = load_settings(
+        options={
+            "recipe": "vit-b16-sie-olp",
+            "encoder.image_size": [384, 128],
+            "encoder.precision": "bf16",
+            "encoder.options.width": 3,
+            "device": "cpu",
+            "seed": 5,
+        }
+    ).settings
+    request = encoder_request(settings, 6)
+    assert request.kind == "vit-b16"
+    assert request.weights == "openai"
+    assert request.image_size == ImageSize(384, 128)
+    assert (request.stride, request.num_cameras, request.camera_scale) == (12, 6, 1.0)
+    assert (request.precision, request.device, request.seed) == ("bf16", "cpu", 5)
+    assert request.options == {"width": 3}
+
+
+def test_cameras_are_counted_only_for_an_encoder_that_embeds_them(tmp_path: Path) -> None:
+    root = build_market1501(tmp_path / "market", cameras=3)
+    assert container(dataset__root=root).num_cameras() == 0
+    assert container(dataset__root=root, encoder__camera_embedding=True).num_cameras() == 3
+    assert container().num_cameras() == 0
+
+
+def test_cameras_can_be_left_to_the_weights_file_without_a_dataset() -> None:
+    settings = load_settings(options={"encoder.camera_embedding": True}).settings
+    made = Container(settings=settings, num_cameras=0, encoder=FakeEncoder(), index=FakeIndex())
+    assert made.num_cameras() == 0
+    assert made.identify() is made.identify()
+
+
+def test_the_dataset_needs_a_root() -> None:
+    with pytest.raises(ConfigurationError, match=r"dataset\.root: must be set for market1501"):
+        container().dataset()
+
+
+def test_the_dataset_is_opened_at_its_root(tmp_path: Path) -> None:
+    dataset = container(dataset__root=build_market1501(tmp_path / "market")).dataset()
+    assert isinstance(dataset, Market1501)
+    assert dataset.name == "market"
+
+
+def test_everything_shares_one_encoder_and_one_dataset(tmp_path: Path) -> None:
+    root = build_market1501(tmp_path / "market")
+    made = container(encoder__kind="rn-tiny", dataset__root=root, device="cpu")
+    assert made.encoder() is made.encoder()
+    assert made.dataset() is made.dataset()
+
+
+def test_the_listener_is_silent_unless_one_is_given() -> None:
+    assert isinstance(container().listener(), Silent)
+    listener = Silent()
+    settings = load_settings().settings
+    assert Container(settings=settings, listener=listener).listener() is listener
+
+
+@pytest.mark.usefixtures("scenery")
+def test_plug_ins_of_all_groups_are_made_with_what_settings_hold(tmp_path: Path) -> None:
+    made = container(
+        encoder__kind="means",
+        encoder__options={"width": 3},
+        dataset__kind="two-people",
+        dataset__root=tmp_path,
+        dataset__options={"pictures": 3},
+        index__kind="backwards",
+        index__options={"shift": 2},
+        device="cpu",
+    )
+    assert vars(made.encoder())["request"].options == {"width": 3}
+    assert vars(made.dataset()) == {"root": tmp_path, "size": 3}
+    assert vars(made.index()) == {"shift": 2}
+
+
+@pytest.mark.parametrize("group", ["encoder", "dataset", "index"])
+def test_an_unknown_kind_is_a_configuration_error(group: str) -> None:
+    made = container(**{f"{group}__kind": "nonsense", "device": "cpu"})
+    with pytest.raises(ConfigurationError, match=rf"{group}\.kind: nothing is called 'nonsense'"):
+        made.providers[group]()
+
+
+@pytest.mark.parametrize("group", ["dataset", "index", "encoder"])
+def test_built_in_adapters_refuse_free_options(tmp_path: Path, group: str) -> None:
+    options = {f"{group}__options": {"depth": 3}, "device": "cpu", "encoder__kind": "rn-tiny"}
+    made = container(dataset__root=tmp_path, **options)
+    with pytest.raises(ConfigurationError, match=rf"{group}\.options: only plug-ins take options"):
+        made.providers[group]()
+
+
+def test_evaluation_runs_on_whatever_is_put_in_place_of_the_adapters() -> None:
+    settings = load_settings(options={"evaluation.rerank": True}).settings
+    made = Container(
+        settings=settings, encoder=FakeEncoder(), dataset=FakeDataset(), index=FakeIndex()
+    )
+    report = made.evaluate().run().report
+    assert isinstance(report, EvaluationReport)
+    assert report.reranking == settings.reranking
+
+
+def test_auto_is_a_device_of_this_machine_and_other_names_stay() -> None:
+    assert resolve_device("cuda:1") == "cuda:1"
+    assert resolve_device("auto") in ("cpu", "cuda", "mps")

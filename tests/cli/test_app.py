@@ -1,0 +1,50 @@
+"""The program as a shell sees it."""
+
+import re
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from reid.cli.app import app
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert re.fullmatch(r"reid \d+\.\d+\.\d+\n", result.stdout)
+
+
+def test_without_arguments_it_shows_its_commands() -> None:
+    result = CliRunner().invoke(app, [])
+    assert "settings" in result.output
+    assert "dataset" in result.output
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(app, ["settigns"]).exit_code == 2
+
+
+def test_help_loads_neither_torch_nor_the_settings() -> None:
+    code = (
+        "import sys\n"
+        "from reid.cli.app import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    heavy = [m for m in ('torch', 'numpy', 'pydantic', 'rich') if m in sys.modules]\n"
+        "    print('loaded', heavy, end.code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Usage: " in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded [] 0"
+
+
+def test_every_command_explains_itself() -> None:
+    for command in (["settings"], ["dataset", "check"], ["dataset", "generate"]):
+        result = CliRunner().invoke(app, [*command, "--help"])
+        assert result.exit_code == 0
+        assert "--config FILE" in result.stdout
+        assert "--set SECTION.KEY=VALUE" in result.stdout

@@ -1,0 +1,90 @@
+"""`reid settings`, and how options reach the settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from reid.cli.app import app
+from reid.cli.options import SETTING_OF, SHARED_OPTIONS
+from reid.settings.catalogue import known_settings
+
+
+def shown(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["settings", "--json", *arguments])
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_every_setting_is_shown_with_its_origin() -> None:
+    rows = shown()
+    assert list(rows) == list(known_settings())
+    assert rows["seed"] == {"value": 1234, "origin": "default"}
+    assert rows["encoder.kind"] == {"value": "vit-b16", "origin": "recipe vit-b16"}
+
+
+def test_the_table_lines_up() -> None:
+    result = CliRunner().invoke(app, ["settings", "--seed", "7"])
+    lines = result.stdout.splitlines()
+    assert len({line.index(" = ") for line in lines}) == 1
+    (seed,) = [line.split() for line in lines if line.startswith("seed ")]
+    assert seed == ["seed", "=", "7", "option"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "key"),
+    [
+        ("--recipe", "rn50", "recipe"),
+        ("--encoder", "rn50", "encoder.kind"),
+        ("--weights", "somewhere/final.safetensors", "encoder.weights"),
+        ("--dataset", "plugged-in", "dataset.kind"),
+        ("--data", "pictures", "dataset.root"),
+        ("--index", "annoy", "index.kind"),
+        ("--seed", "7", "seed"),
+        ("--device", "cuda:1", "device"),
+        ("--run", "runs/mine", "run.directory"),
+    ],
+)
+def test_an_option_sets_its_setting(option: str, value: str, key: str) -> None:
+    row = shown(option, value)[key]
+    assert str(row["value"]) == value
+    assert row["origin"] == "option"
+
+
+def test_every_shared_option_stands_for_a_known_setting() -> None:
+    assert set(SHARED_OPTIONS) <= set(SETTING_OF)
+    assert set(SETTING_OF.values()) <= set(known_settings())
+
+
+def test_file_environment_and_set_reach_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "reid.toml"
+    file.write_text('[index]\nkind = "annoy"\n[index.annoy]\ntrees = 10\nsearch_k = 5\n')
+    monkeypatch.setenv("REID_INDEX__ANNOY__TREES", "20")
+    rows = shown("--config", str(file), "--set", "index.annoy.search_k=6", "--set", "seed=3")
+    assert rows["index.kind"] == {"value": "annoy", "origin": f"file {file}"}
+    assert rows["index.annoy.trees"] == {
+        "value": 20,
+        "origin": "environment REID_INDEX__ANNOY__TREES",
+    }
+    assert rows["index.annoy.search_k"] == {"value": 6, "origin": "option"}
+    assert rows["seed"] == {"value": 3, "origin": "option"}
+
+
+def test_a_mistake_ends_with_3_and_the_nearest_setting() -> None:
+    result = CliRunner().invoke(app, ["settings", "--set", "encoder.knid=rn50"])
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert result.stderr == (
+        "Error: encoder.knid: there is no such setting; did you mean encoder.kind? (option)\n"
+    )
+
+
+def test_a_missing_file_ends_with_3(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["settings", "--config", str(tmp_path / "none.toml")])
+    assert result.exit_code == 3
+    assert "does not exist" in result.stderr
