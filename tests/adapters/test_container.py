@@ -14,7 +14,7 @@ from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container import OPEN_CLIP_KINDS, Container, encoder_request
-from reid.domain.errors import ConfigurationError
+from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
 from reid.settings.loading import load_settings
@@ -72,6 +72,12 @@ def test_another_encoder_is_requested_by_file_environment_or_option(
     options = {"encoder.kind": "rn-tiny"} if layer == "option" else {}
     settings = load_settings(config=file, options={**options, "device": "cpu"}).settings
     assert Container(settings=settings).encoder().description.name == "rn-tiny"
+
+
+def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -> None:
+    made = container(encoder__weights="nowhere.safetensors", device="cpu")
+    with pytest.raises(EncoderError, match=r"nowhere\.safetensors"):
+        made.encoder()
 
 
 def test_the_container_offers_every_built_in_architecture() -> None:
