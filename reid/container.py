@@ -4,129 +4,41 @@ To add a provider: a built-in adapter is one more entry in its `providers.Dict`;
 case is one more `providers.Singleton` whose arguments are the providers above it.
 """
 
-from collections.abc import Callable, Mapping
-
 from dependency_injector import containers, providers
 
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.devices import resolve_device
+from reid.adapters.events.broadcast import Broadcast
+from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.application.check_dataset import CheckDataset
+from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
 from reid.application.identify import Identify
-from reid.domain.errors import ConfigurationError
+from reid.application.train import Train
+from reid.assembly import (
+    circumstances,
+    count_cameras,
+    create_dataset,
+    create_encoder,
+    create_index,
+    decisive_settings,
+    draw_demo_people,
+    encoder_request,
+    metrics_path,
+    open_earlier_run,
+    open_splits,
+    reranking_of,
+)
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.reidentification import Reidentification
-from reid.domain.values.encoders import EncoderRequest
-from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.samples import ImageSize, Split
-from reid.plugins import Factory, PluginGroup, choose_factory
-from reid.ports.dataset import Dataset
-from reid.ports.encoder import Encoder
-from reid.ports.vector_index import VectorIndex
-from reid.settings.schema import DatasetSettings, EvaluationSettings, IndexSettings, Settings
-
-OPEN_CLIP_KINDS = ("rn50", "vit-b16", "rn-tiny", "vit-tiny")
-
-
-def create_open_clip(request: EncoderRequest) -> Encoder:
-    """Build a built-in encoder; imports open_clip, which takes seconds, only now."""
-    from reid.adapters.encoders.openclip import create_openclip_encoder
-
-    _refuse_options("encoder.options", request.kind or "this encoder", request.options)
-    return create_openclip_encoder(request)
-
-
-def create_encoder(request: EncoderRequest) -> Encoder:
-    """Build the encoder that is asked for, built-in or plugged-in.
-
-    Raises:
-        ConfigurationError: Nobody offers this kind, or the request makes no sense.
-        EncoderError: The weights cannot be had or do not fit.
-    """
-    built_in = dict.fromkeys(OPEN_CLIP_KINDS, create_open_clip)
-    factory: Factory = create_open_clip
-    if request.kind is not None:
-        factory = choose_factory(PluginGroup.ENCODERS, request.kind, built_in=built_in)
-    encoder: Encoder = factory(request)
-    return encoder
-
-
-def create_dataset(settings: DatasetSettings, built_in: dict[str, Factory]) -> Dataset:
-    """Open the dataset that is asked for, built-in or plugged-in.
-
-    Raises:
-        ConfigurationError: Nobody offers this kind, or a built-in one has no root.
-    """
-    factory = choose_factory(PluginGroup.DATASETS, settings.kind, built_in=built_in)
-    if settings.kind not in built_in:
-        plugged_in: Dataset = factory(settings.root, settings.options)
-        return plugged_in
-    _refuse_options("dataset.options", settings.kind, settings.options)
-    if settings.root is None:
-        raise ConfigurationError(
-            f"dataset.root: must be set for {settings.kind}; name the folder by --data ROOT, "
-            f"REID_DATASET__ROOT or [dataset] root"
-        )
-    built: Dataset = factory(settings.root)
-    return built
-
-
-def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> VectorIndex:
-    """Make the index that is asked for, built-in or plugged-in.
-
-    Raises:
-        ConfigurationError: Nobody offers this kind.
-    """
-    factory = choose_factory(PluginGroup.INDEXES, settings.kind, built_in=built_in)
-    if settings.kind not in built_in:
-        plugged_in: VectorIndex = factory(settings.options)
-        return plugged_in
-    _refuse_options("index.options", settings.kind, settings.options)
-    built: VectorIndex = factory()
-    return built
-
-
-def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
-    """Put settings as an encoder's factory wants them."""
-    encoder = settings.encoder
-    return EncoderRequest(
-        kind=encoder.kind,
-        weights=encoder.weights,
-        image_size=ImageSize(*encoder.image_size) if encoder.image_size else None,
-        stride=encoder.stride,
-        num_cameras=num_cameras,
-        camera_scale=encoder.camera_scale,
-        precision=encoder.precision,
-        device=resolve_device(settings.device),
-        seed=settings.seed,
-        options=encoder.options,
-    )
-
-
-def count_cameras(wanted: bool, dataset: Callable[[], Dataset]) -> int:  # noqa: FBT001
-    """Count the cameras that get an embedding, of all splits; opens the dataset only if wanted."""
-    if not wanted:
-        return 0
-    opened = dataset()
-    return 1 + max(sample.camid for split in Split for sample in opened.samples(split))
-
-
-def reranking_of(evaluation: EvaluationSettings, recipe: RerankingRecipe) -> RerankingRecipe | None:
-    """Re-rank only where it is asked for."""
-    return recipe if evaluation.rerank else None
-
-
-def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:
-    if options:
-        raise ConfigurationError(f"{key}: only plug-ins take options, and {kind} is built in")
+from reid.settings.schema import Settings
 
 
 class Container(containers.DeclarativeContainer):
@@ -165,7 +77,18 @@ class Container(containers.DeclarativeContainer):
         create_encoder, providers.Callable(encoder_request, settings, num_cameras)
     )
     pictures = providers.Object(open_pictures)
-    runs = providers.Singleton(FilesystemRunStore, settings.provided.run.directory)
+    runs = providers.Singleton(
+        FilesystemRunStore,
+        settings.provided.run.directory,
+        overwrite=settings.provided.run.overwrite,
+    )
+    training_listener = providers.Singleton(
+        Broadcast,
+        providers.List(
+            listener,
+            providers.Singleton(JsonlLog, providers.Callable(metrics_path, settings)),
+        ),
+    )
     generate_dataset = providers.Object(generate_market1501)
 
     embedder = providers.Singleton(
@@ -181,18 +104,20 @@ class Container(containers.DeclarativeContainer):
         dataset=dataset,
         embedder=embedder,
         runs=runs,
-        listener=listener,
+        listener=training_listener,
         recipe=settings.provided.prompts,
         seed=settings.provided.seed,
+        checkpoint_every=settings.provided.run.checkpoint_every,
     )
     fine_tuning = providers.Singleton(
         FineTuning,
         encoder=encoder,
         dataset=dataset,
         runs=runs,
-        listener=listener,
+        listener=training_listener,
         recipe=settings.provided.finetuning,
         seed=settings.provided.seed,
+        checkpoint_every=settings.provided.run.checkpoint_every,
     )
 
     check_dataset = providers.Singleton(CheckDataset, dataset)
@@ -211,4 +136,25 @@ class Container(containers.DeclarativeContainer):
         encoder=encoder,
         reidentification=reidentification,
         top_k=settings.provided.identify.top_k,
+    )
+    train = providers.Singleton(
+        Train,
+        dataset=dataset,
+        prompt_learning=prompt_learning,
+        fine_tuning=fine_tuning,
+        evaluate=evaluate,
+        runs=runs,
+        decisive=providers.Callable(decisive_settings, settings),
+        circumstances=providers.Callable(circumstances, settings),
+        earlier=providers.Callable(open_earlier_run, settings.provided.run.prompts),
+    )
+    demo = providers.Singleton(
+        Demo,
+        draw=providers.Callable(
+            draw_demo_people, settings.provided.dataset.root, settings.provided.seed
+        ).provider,
+        train=train,
+        evaluate=evaluate,
+        identify=identify,
+        open_pictures=providers.Callable(open_splits, settings.provided.dataset.root).provider,
     )

@@ -3,13 +3,14 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from reid.domain.errors import CheckpointError
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.checkpoints import Checkpoint, JsonValue
 
 HEADER_KEY = "reid"
 
@@ -34,6 +35,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
     return Checkpoint(tensors=tensors, header=header)
+
+
+def read_header(path: Path) -> Mapping[str, JsonValue]:
+    """Read what a file says of itself; empty where it is none of ours, or no file at all."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, JsonValue] = json.loads((file.metadata() or {})[HEADER_KEY])
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return {}
+    return header
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

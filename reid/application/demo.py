@@ -24,11 +24,12 @@ class DemoOutcome:
 
 
 class Demo:
-    """Evaluates an encoder, trains it, evaluates it again, and identifies a few queries."""
+    """Draws people, scores an encoder, trains it, scores it again, and identifies a few queries."""
 
     def __init__(
         self,
         *,
+        draw: Callable[[], None],
         train: Train,
         evaluate: Evaluate,
         identify: Identify,
@@ -37,11 +38,13 @@ class Demo:
         """Keep the use cases; all of them share one encoder and one dataset.
 
         Args:
+            draw: Makes the dataset.
             train: Trains the encoder in place.
             evaluate: Scores it.
             identify: Names people with it.
             open_pictures: Gives the query and gallery pictures for `identify`.
         """
+        self._draw = draw
         self._train = train
         self._evaluate = evaluate
         self._identify = identify
@@ -53,6 +56,7 @@ class Demo:
         Raises:
             ReidError: As the use cases do.
         """
+        self._draw()
         untrained = self._evaluate.run()
         trained = self._train.run(TrainingRequest()).evaluation
         if trained is None:

@@ -6,8 +6,12 @@ from typing import Annotated
 import typer
 
 from reid.cli.dataset import dataset_app
+from reid.cli.demo import demo
 from reid.cli.errors import ReidGroup
+from reid.cli.evaluate import evaluate
+from reid.cli.identify import identify
 from reid.cli.settings import settings
+from reid.cli.train import train
 
 app = typer.Typer(
     name="reid",
@@ -36,6 +40,10 @@ def reid(
     """Person re-identification with CLIP: train, evaluate and identify on your own pictures."""
 
 
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("identify")(identify)
+app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
 app.command("settings")(settings)
 

@@ -39,7 +39,7 @@ dataset_app = typer.Typer(
 @takes_settings({"data": RootArgument, "dataset": DatasetOption})
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Count a dataset's people, pictures and cameras, and decode every picture."""
-    with wired(resolved) as container:
+    with wired(resolved.settings) as container:
         found = container.check_dataset()()
     typer.echo(to_json(found) if as_json else render_dataset_check(found))
     if found.unreadable:
@@ -63,7 +63,7 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Draw people in Market-1501's layout, for trying things out without real pictures."""
-    with wired(resolved) as container:
+    with wired(resolved.settings) as container:
         drawn = container.generate_dataset()(
             folder,
             identities=identities,

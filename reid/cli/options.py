@@ -64,6 +64,13 @@ SameCameraOption = Annotated[
         help="Leave out gallery pictures of the query's own person and camera.",
     ),
 ]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="DIR", help="Run whose prompts stage 2 starts from."),
+]
+OverwriteOption = Annotated[
+    bool | None, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SETTING_OF: Mapping[str, str] = {
@@ -76,6 +83,8 @@ SETTING_OF: Mapping[str, str] = {
     "seed": "seed",
     "device": "device",
     "run": "run.directory",
+    "prompts": "run.prompts",
+    "overwrite": "run.overwrite",
     "top_k": "identify.top_k",
     "rerank": "evaluation.rerank",
     "same_camera_rule": "evaluation.same_camera_rule",
@@ -97,7 +106,7 @@ SHARED_OPTIONS: Options = {
 
 
 def takes_settings(
-    options: Options = SHARED_OPTIONS,
+    options: Options = SHARED_OPTIONS, *, usual_recipe: str | None = None
 ) -> Callable[[Callable[Concatenate["ResolvedSettings", _Own], None]], Callable[..., None]]:
     """Give a command `--config`, `--set` and options for settings, and hand it the settings.
 
@@ -105,6 +114,7 @@ def takes_settings(
 
     Args:
         options: Annotated types by parameter name; one whose type does not admit None is required.
+        usual_recipe: What the command starts from where nobody names a recipe or an encoder.
     """
 
     def decorate(
@@ -119,7 +129,12 @@ def takes_settings(
             from reid.settings.loading import load_settings
 
             given = {SETTING_OF[name]: values.pop(name) for name in options}
-            resolved = load_settings(config=config, assignments=assignments or (), options=given)
+            resolved = load_settings(
+                config=config,
+                assignments=assignments or (),
+                options=given,
+                usual_recipe=usual_recipe,
+            )
             command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
 
         own = list(signature(command).parameters.values())[1:]

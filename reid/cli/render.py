@@ -12,6 +12,9 @@ from reid.domain.values.samples import SplitStatistics
 if TYPE_CHECKING:
     from reid.adapters.datasets.generator import GenerationReport
     from reid.application.check_dataset import DatasetCheckReport
+    from reid.application.evaluate import EvaluationOutcome
+    from reid.application.train import TrainingOutcome
+    from reid.domain.values.encoders import EncoderDescription
     from reid.settings.loading import SettingRow
 
 _RULE = "-" * 40
@@ -45,8 +48,34 @@ def render_generation(folder: Path, report: "GenerationReport") -> str:
     )
 
 
-def render_evaluation(report: EvaluationReport) -> str:
+def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
+    """Say how good the trained encoder is and where it lies."""
+    lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
+    if outcome.evaluation is None:
+        lines.append("Prompts learned; train the encoder with them by --stage encoder")
+    lines.append(f"Run: {directory}")
+    return "\n".join(lines)
+
+
+def render_encoder(encoder: "EncoderDescription") -> str:
+    """Name an encoder, and say aloud where its weights began at random."""
+    text = f"Encoder: {encoder.name}, weights: {encoder.weights}"
+    return text if encoder.is_pretrained else f"{text} (not pretrained)"
+
+
+def render_evaluation(outcome: "EvaluationOutcome") -> str:
     """List the scores, then what they are the scores of."""
+    return "\n".join(
+        [
+            render_scores(outcome.report),
+            f"Dataset: {outcome.dataset}",
+            render_encoder(outcome.encoder),
+        ]
+    )
+
+
+def render_scores(report: EvaluationReport) -> str:
+    """List the scores, then how they came about."""
     lines = [
         f"Test Results - Rank-1: {report.rank(1):.2%}",
         f"Test Results - Rank-5: {report.rank(5):.2%}",

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reid.container import Container
-    from reid.settings.loading import ResolvedSettings
+    from reid.settings.schema import Settings
 
 
 @contextmanager
-def wired(resolved: "ResolvedSettings") -> Iterator["Container"]:
-    """Give a container whose work shows its progress on standard error until the block ends."""
+def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
+    """Give a container whose work shows its progress on standard error until the block ends.
+
+    Args:
+        settings: What adapters and services are made of.
+        providers: Replace the container's own by name.
+    """
     from reid.adapters.events.rich_progress import RichProgress
     from reid.container import Container
 
     with RichProgress() as listener:
-        yield Container(settings=resolved.settings, listener=listener)
+        yield Container(settings=settings, listener=listener, **providers)

@@ -42,6 +42,11 @@ class Origin:
     name: str = ""
     """Recipe, path or variable; empty where the kind says all."""
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the user said so, in a file, the environment or an option."""
+        return self.kind not in (OriginKind.DEFAULT, OriginKind.RECIPE)
+
     def __str__(self) -> str:
         """Show as `environment REID_SEED`."""
         return f"{self.kind} {self.name}".rstrip()

@@ -15,7 +15,6 @@ from reid.settings.layers import (
     DEFAULT,
     Layer,
     Origin,
-    OriginKind,
     environment_layer,
     file_layer,
     option_layer,
@@ -23,8 +22,6 @@ from reid.settings.layers import (
 )
 from reid.settings.recipes import recipe_for
 from reid.settings.schema import WEIGHTS_BY_NAME, Settings
-
-_NOT_THE_USER = (OriginKind.DEFAULT, OriginKind.RECIPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,7 @@ def load_settings(
     config: Path | None = None,
     assignments: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
+    usual_recipe: str | None = None,
 ) -> ResolvedSettings:
     """Resolve defaults < recipe < TOML file < environment < options.
 
@@ -71,6 +69,8 @@ def load_settings(
         config: TOML file; None: the one that REID_CONFIG_FILE names, if any.
         assignments: `section.key=value` each.
         options: Values by dotted name; None counts as not given.
+        usual_recipe: Start from this one where neither a recipe nor an encoder is named; None: from
+            the paper's.
 
     Raises:
         ConfigurationError: A line `section.key: problem` for everything unknown or out of range;
@@ -84,7 +84,7 @@ def load_settings(
     given.update(option_layer(assignments, options or {}))
     if given.problems:
         raise ConfigurationError("\n".join(given.problems))
-    merged = _recipe_below(given)
+    merged = _recipe_below(given, usual=usual_recipe)
     merged.update(given)
     return ResolvedSettings(settings=_validated(merged), origins=merged.origins)
 
@@ -94,17 +94,18 @@ def _file_of_environment() -> Path | None:
     return Path(name) if name else None
 
 
-def _recipe_below(given: Layer) -> Layer:
+def _recipe_below(given: Layer, *, usual: str | None) -> Layer:
     """Start from the recipe that was named, else from the one that goes with the encoder."""
     named = _text_or_none(given.values.pop("recipe", None))
     origin = given.origins.pop("recipe", DEFAULT)
     kind = _text_or_none(given.values.get("encoder.kind"))
-    layer = recipe_layer(named or recipe_for(kind), asked_by=origin)
+    going = recipe_for(kind) if kind or usual is None else usual
+    layer = recipe_layer(named or going, asked_by=origin)
     weights = given.values.get("encoder.weights", WEIGHTS_BY_NAME[0])
-    if named is None and kind is None and weights not in WEIGHTS_BY_NAME:
+    if named is None and usual is None and kind is None and weights not in WEIGHTS_BY_NAME:
         # Nobody named an encoder: the weights file knows better than a default recipe.
         del layer.values["encoder.kind"], layer.origins["encoder.kind"]
-    layer.values["recipe"] = named or recipe_for(kind)
+    layer.values["recipe"] = named or going
     layer.origins["recipe"] = origin if named else DEFAULT
     return layer
 
@@ -155,13 +156,13 @@ def _known_part(location: Sequence[int | str]) -> str:
 def _blame(key: str, merged: Layer) -> str:
     """Say who set a value, or, where nobody did, who set its neighbours that it fails beside."""
     origin = merged.origins.get(key, DEFAULT)
-    if origin.kind not in _NOT_THE_USER:
+    if origin.is_chosen:
         return str(origin)
     section = key.rpartition(".")[0]
     neighbours = [
         f"{name} from {other}"
         for name, other in merged.origins.items()
-        if section and name.startswith(f"{section}.") and other.kind not in _NOT_THE_USER
+        if section and name.startswith(f"{section}.") and other.is_chosen
     ]
     return "; ".join([str(origin), *neighbours])
 

@@ -138,6 +138,14 @@ class RunSettings(Section):
     """Where a training run lives."""
 
     directory: Path = Path("runs/default")
+    prompts: Unsettable[Path] = None
+    """Another run, whose prompts `--stage encoder` starts from; unset: this run's own."""
+
+    checkpoint_every: PositiveInt = 1
+    """Epochs between the states from which an interrupted run goes on."""
+
+    overwrite: bool = False
+    """Replace an earlier run in the same folder."""
 
 
 class Settings(BaseSettings):

@@ -13,7 +13,8 @@ from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.container import OPEN_CLIP_KINDS, Container, encoder_request
+from reid.assembly import OPEN_CLIP_KINDS, encoder_request
+from reid.container import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize

@@ -73,3 +73,14 @@ def test_a_place_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be made"):
         FilesystemRunStore(tmp_path / "file" / "run").begin({}, {}, resume=False)
+
+
+def test_an_earlier_run_is_replaced_only_where_that_is_wanted(tmp_path: Path) -> None:
+    earlier = FilesystemRunStore(tmp_path)
+    earlier.begin({"seed": 1}, {}, resume=False)
+    earlier.save("encoder", SMALL)
+    (tmp_path / "notes.txt").write_text("mine")
+    FilesystemRunStore(tmp_path, overwrite=True).begin({"seed": 2}, {}, resume=False)
+    assert earlier.load("encoder") is None
+    assert json.loads((tmp_path / "run.json").read_text())["decisive"] == {"seed": 2}
+    assert (tmp_path / "notes.txt").read_text() == "mine"

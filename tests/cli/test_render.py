@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reid.cli.render import render_dataset_table, render_evaluation, to_json, toml_value
+from reid.cli.render import render_dataset_table, render_scores, to_json, toml_value
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split, SplitStatistics
@@ -42,7 +42,7 @@ def test_market_1501_looks_as_the_field_prints_it() -> None:
 
 
 def test_an_exact_evaluation_lists_its_scores() -> None:
-    assert render_evaluation(REPORT).splitlines() == [
+    assert render_scores(REPORT).splitlines() == [
         "Test Results - Rank-1: 95.19%",
         "Test Results - Rank-5: 98.57%",
         "Test Results - mAP: 88.33%",
@@ -62,7 +62,7 @@ def test_an_approximate_search_another_protocol_and_re_ranking_are_said_aloud() 
         is_same_camera_removed=False,
         reranking=RerankingRecipe(),
     )
-    assert render_evaluation(report).splitlines()[6:] == [
+    assert render_scores(report).splitlines()[6:] == [
         "Search: approximate, scores too; the index finds 95.3% of nearest neighbours",
         "Same camera: kept; not comparable with the Market-1501 protocol",
         "Re-ranking: k1=20, k2=6, lambda=0.3",

@@ -224,7 +224,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
     image, text = _split_released(tensors)
     return WeightsFile(
         origin=str(path),
-        words=path.name,
+        words=f"{path.name} (trained from {encoder.get('weights', 'unknown weights')})",
         image=image,
         text=text,
         is_resized=True,

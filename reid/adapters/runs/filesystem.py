@@ -15,9 +15,15 @@ MANIFEST_VERSION = 1
 class FilesystemRunStore:
     """Keeps one run in one folder."""
 
-    def __init__(self, directory: Path) -> None:
-        """Keep the folder's name; nothing is touched yet."""
+    def __init__(self, directory: Path, *, overwrite: bool = False) -> None:
+        """Keep the folder's name; nothing is touched yet.
+
+        Args:
+            directory: Made by `begin` where it is missing.
+            overwrite: Let `begin` replace an earlier run instead of refusing.
+        """
         self._directory = directory
+        self._overwrite = overwrite
 
     def begin(
         self,
@@ -32,10 +38,7 @@ class FilesystemRunStore:
             self._compare(manifest, decisive)
             return
         if manifest.exists():
-            raise CheckpointError(
-                f"{self._directory} holds a run already; go on with it by --resume, or name "
-                "another folder by --run"
-            )
+            self._clear()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -66,6 +69,17 @@ class FilesystemRunStore:
         """Write `<name>.json`."""
         text = json.dumps(dict(report), indent=2, sort_keys=True) + "\n"
         replace_file(self._directory / f"{name}.json", text.encode())
+
+    def _clear(self) -> None:
+        """Delete what earlier runs wrote, and nothing else that lies beside it."""
+        if not self._overwrite:
+            raise CheckpointError(
+                f"{self._directory} holds a run already; go on with it by --resume, replace it by "
+                "--overwrite, or name another folder by --run"
+            )
+        for pattern in ("*.safetensors", "*.json", "*.jsonl"):
+            for path in self._directory.glob(pattern):
+                path.unlink()
 
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"

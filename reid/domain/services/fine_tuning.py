@@ -83,7 +83,7 @@ class FineTuning:
         """
         finished = self._runs.load(ENCODER)
         if finished is not None:
-            self._encoder.load_state_of(Tower.IMAGE, _image_tower_of(finished))
+            self._encoder.load_state_of(Tower.IMAGE, image_tower_of(finished))
             return finished
         samples = self._dataset.samples(Split.TRAIN)
         self._check_batches(samples)
@@ -251,8 +251,8 @@ class _EncoderTrainee:
         )
 
 
-def _image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Leave the heads out: only training needs them."""
+def image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Take the image tower out of an `encoder` checkpoint: only training needs the heads."""
     heads = ("classifier", "bottleneck")
     return {
         name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(heads)

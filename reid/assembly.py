@@ -1,0 +1,209 @@
+"""Adapters by the names that settings use, built-in or plugged-in."""
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.devices import resolve_device
+from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.safetensors_file import read_checkpoint, read_header
+from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.services.fine_tuning import image_tower_of
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.samples import ImageSize, Split
+from reid.plugins import Factory, PluginGroup, choose_factory
+from reid.ports.dataset import Dataset, PictureSource
+from reid.ports.encoder import Encoder
+from reid.ports.runs import RunStore
+from reid.ports.vector_index import VectorIndex
+from reid.settings.loading import plain_settings
+from reid.settings.schema import DatasetSettings, EvaluationSettings, IndexSettings, Settings
+
+RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
+OPEN_CLIP_KINDS = ("rn50", "vit-b16", "rn-tiny", "vit-tiny")
+
+
+def create_open_clip(request: EncoderRequest) -> Encoder:
+    """Build a built-in encoder; imports open_clip, which takes seconds, only now."""
+    from reid.adapters.encoders.openclip import create_openclip_encoder
+
+    _refuse_options("encoder.options", request.kind or "this encoder", request.options)
+    return create_openclip_encoder(request)
+
+
+def create_encoder(request: EncoderRequest) -> Encoder:
+    """Build the encoder that is asked for, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: Nobody offers this kind, or the request makes no sense.
+        EncoderError: The weights cannot be had or do not fit.
+    """
+    trained = read_header(Path(request.weights)).get("encoder")
+    kind = request.kind
+    if kind is None and isinstance(trained, dict):
+        kind = str(trained.get("name"))
+    if kind is None or kind in OPEN_CLIP_KINDS:
+        return create_open_clip(request)
+    built_in = dict.fromkeys(OPEN_CLIP_KINDS, create_open_clip)
+    factory = choose_factory(PluginGroup.ENCODERS, kind, built_in=built_in)
+    if isinstance(trained, dict):
+        return _restore_plugged_in(factory, replace(request, kind=kind), trained)
+    encoder: Encoder = factory(request)
+    return encoder
+
+
+def _restore_plugged_in(
+    factory: Factory, request: EncoderRequest, trained: Mapping[str, JsonValue]
+) -> Encoder:
+    """Build the architecture that a run's checkpoint tells of, then fill its image tower."""
+    if trained.get("name") != request.kind:
+        raise EncoderError(
+            f"{request.weights} was written by the encoder {trained.get('name')!r}, but the one "
+            f"asked for is {request.kind!r}: leave the encoder's kind out, or pass other weights"
+        )
+    options = trained.get("options")
+    known = options if isinstance(options, dict) else {}
+    encoder: Encoder = factory(
+        replace(request, weights="random", options={**known, **request.options})
+    )
+    encoder.load_state_of(Tower.IMAGE, image_tower_of(read_checkpoint(Path(request.weights))))
+    return encoder
+
+
+def create_dataset(settings: DatasetSettings, built_in: dict[str, Factory]) -> Dataset:
+    """Open the dataset that is asked for, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: Nobody offers this kind, or a built-in one has no root.
+    """
+    factory = choose_factory(PluginGroup.DATASETS, settings.kind, built_in=built_in)
+    if settings.kind not in built_in:
+        plugged_in: Dataset = factory(settings.root, settings.options)
+        return plugged_in
+    _refuse_options("dataset.options", settings.kind, settings.options)
+    if settings.root is None:
+        raise ConfigurationError(
+            f"dataset.root: must be set for {settings.kind}; name the folder by --data ROOT, "
+            f"REID_DATASET__ROOT or [dataset] root"
+        )
+    built: Dataset = factory(settings.root)
+    return built
+
+
+def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> VectorIndex:
+    """Make the index that is asked for, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: Nobody offers this kind.
+    """
+    factory = choose_factory(PluginGroup.INDEXES, settings.kind, built_in=built_in)
+    if settings.kind not in built_in:
+        plugged_in: VectorIndex = factory(settings.options)
+        return plugged_in
+    _refuse_options("index.options", settings.kind, settings.options)
+    built: VectorIndex = factory()
+    return built
+
+
+def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
+    """Put settings as an encoder's factory wants them."""
+    encoder = settings.encoder
+    return EncoderRequest(
+        kind=encoder.kind,
+        weights=encoder.weights,
+        image_size=ImageSize(*encoder.image_size) if encoder.image_size else None,
+        stride=encoder.stride,
+        num_cameras=num_cameras,
+        camera_scale=encoder.camera_scale,
+        precision=encoder.precision,
+        device=resolve_device(settings.device),
+        seed=settings.seed,
+        options=encoder.options,
+    )
+
+
+def count_cameras(wanted: bool, dataset: Callable[[], Dataset]) -> int:  # noqa: FBT001
+    """Count the cameras that get an embedding, of all splits; opens the dataset only if wanted."""
+    if not wanted:
+        return 0
+    opened = dataset()
+    return 1 + max(sample.camid for split in Split for sample in opened.samples(split))
+
+
+def reranking_of(evaluation: EvaluationSettings, recipe: RerankingRecipe) -> RerankingRecipe | None:
+    """Re-rank only where it is asked for."""
+    return recipe if evaluation.rerank else None
+
+
+def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:
+    if options:
+        raise ConfigurationError(f"{key}: only plug-ins take options, and {kind} is built in")
+
+
+def metrics_path(settings: Settings) -> Path:
+    """Name the file of a run's metrics."""
+    return settings.run.directory / "metrics.jsonl"
+
+
+def draw_demo_people(root: Path, seed: int) -> None:
+    """Draw what `reid demo` trains and tests on, replacing what an earlier demo drew."""
+    generate_market1501(
+        root,
+        identities=64,
+        test_identities=32,
+        images_per_camera=3,
+        cameras=4,
+        distractors=60,
+        junk=10,
+        seed=seed,
+        overwrite=True,
+    )
+
+
+def open_earlier_run(directory: Path | None) -> RunStore | None:
+    """Open the run that prompts are taken from, if one is named."""
+    return None if directory is None else FilesystemRunStore(directory)
+
+
+def open_splits(root: Path) -> tuple[PictureSource, PictureSource]:
+    """Open the query and gallery folders of a dataset in Market-1501's layout as pictures."""
+    return open_pictures(root / "query"), open_pictures(root / "bounding_box_test")
+
+
+def decisive_settings(settings: Settings) -> dict[str, JsonValue]:
+    """List what decides a run's result, by dotted name: seed, encoder, dataset and both recipes.
+
+    Where the files lie and how the result is scored do not.
+    """
+    plain = plain_settings(settings)
+    sections = {name: plain[name] for name in ("encoder", "prompts", "finetuning")}
+    return {
+        "seed": settings.seed,
+        "dataset.kind": settings.dataset.kind,
+        **{
+            f"{section}.{key}": value
+            for section, values in sections.items()
+            for key, value in values.items()
+        },
+    }
+
+
+def circumstances(settings: Settings) -> dict[str, JsonValue]:
+    """Note what a run ran with: versions, machine, and every setting."""
+    versions: dict[str, JsonValue] = {"python": platform.python_version()}
+    versions.update((name, version(name)) for name in RECORDED_PACKAGES)
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "device": resolve_device(settings.device),
+        "threads": torch.get_num_threads(),
+        "settings": plain_settings(settings),
+    }

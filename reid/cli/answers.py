@@ -1,0 +1,119 @@
+"""What `identify` and `demo` answer, as a table, CSV or JSON."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from reid.cli.render import render_encoder, to_json
+
+if TYPE_CHECKING:
+    from reid.application.demo import DemoOutcome
+    from reid.application.identify import IdentificationOutcome
+    from reid.domain.values.reports import Identification
+    from reid.settings.schema import Settings
+
+_HEADINGS = ("query", "label", "similarity", "runner-up", "similarity", "nearest pictures")
+_CSV_COLUMNS = (
+    "query",
+    "label",
+    "similarity",
+    "runner_up_label",
+    "runner_up_similarity",
+    "true_label",
+)
+
+
+def render_answers(outcome: "IdentificationOutcome") -> str:
+    """Tabulate one line per query, then say how the answers came about."""
+    rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_notes(outcome)])
+
+
+def answers_as_csv(outcome: "IdentificationOutcome") -> str:
+    """Write one record per query, the top-k pictures in columns of their own."""
+    depth = max(len(answer.pictures) for answer in outcome.identifications)
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranked = [(f"picture_{k}", f"similarity_{k}") for k in range(1, depth + 1)]
+    writer.writerow([*_CSV_COLUMNS, *(name for pair in ranked for name in pair)])
+    for answer in outcome.identifications:
+        writer.writerow(
+            [
+                answer.image,
+                answer.label,
+                answer.similarity,
+                answer.runner_up_label,
+                answer.runner_up_similarity,
+                answer.true_label,
+                *(value for p in answer.pictures for value in (p.image, p.similarity)),
+            ]
+        )
+    return text.getvalue().rstrip("\n")
+
+
+def answers_as_json(outcome: "IdentificationOutcome") -> str:
+    """Write everything, accuracy included."""
+    return to_json(asdict(outcome) | {"accuracy": outcome.accuracy})
+
+
+def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
+    """Set the scores before and after training side by side, then show some answers."""
+    before, after = outcome.untrained.report, outcome.trained.report
+    scores = [
+        ("Rank-1", before.rank(1), after.rank(1)),
+        ("Rank-5", before.rank(5), after.rank(5)),
+        ("mAP", before.mean_average_precision, after.mean_average_precision),
+    ]
+    directory = settings.run.directory
+    return "\n".join(
+        [
+            "        untrained  trained",
+            *(
+                f"{name:<6}  {untrained:>9.2%}  {trained:>7.2%}"
+                for name, untrained, trained in scores
+            ),
+            render_encoder(outcome.trained.encoder),
+            "",
+            render_answers(outcome.identification),
+            "",
+            f"Pictures: {settings.dataset.root}",
+            f"Run:      {directory} (settings, metrics, scores and the trained encoder)",
+            f"Again:    reid evaluate --run {directory} --data {settings.dataset.root}",
+        ]
+    )
+
+
+def _row(answer: "Identification") -> tuple[str, ...]:
+    return (
+        answer.image,
+        answer.label,
+        f"{answer.similarity:.3f}",
+        answer.runner_up_label or "-",
+        "-" if answer.runner_up_similarity is None else f"{answer.runner_up_similarity:.3f}",
+        ", ".join(f"{picture.image} {picture.similarity:.3f}" for picture in answer.pictures),
+    )
+
+
+def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
+    yield (
+        f"{len(outcome.identifications)} queries against {outcome.num_gallery} gallery pictures "
+        f"of {outcome.num_labels} labels"
+    )
+    yield render_encoder(outcome.encoder)
+    if not outcome.is_exact:
+        yield (
+            "Search: approximate, answers too; the index finds "
+            f"{outcome.index_recall:.1%} of nearest neighbours"
+        )
+    if outcome.accuracy is not None:
+        yield (
+            f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of {outcome.num_judged} "
+            "queries whose label is known and in the gallery)"
+        )

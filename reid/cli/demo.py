@@ -1,0 +1,35 @@
+"""`reid demo`: the whole job in minutes, on drawn people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.answers import render_demo
+from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.render import to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+FolderArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Folder for pictures and run; replaced if it is there."),
+]
+
+
+@takes_settings({"seed": SeedOption}, usual_recipe="tiny")
+def demo(
+    resolved: "ResolvedSettings",
+    *,
+    folder: FolderArgument = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Draw people, train a tiny encoder on them, and show what it learned."""
+    from reid.settings.demo import demo_settings
+
+    settings = demo_settings(resolved.settings, folder=folder)
+    with wired(settings) as container:
+        outcome = container.demo().run()
+    typer.echo(to_json(outcome) if as_json else render_demo(outcome, settings=settings))

@@ -1,0 +1,58 @@
+"""`reid identify`: who is on these pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.answers import answers_as_csv, answers_as_json, render_answers
+from reid.cli.options import SHARED_OPTIONS, JsonOption, TopKOption, takes_settings
+from reid.cli.wiring import wired
+from reid.domain.errors import DatasetError
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+QueriesArgument = Annotated[
+    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or picture of people to name.")
+]
+GalleryOption = Annotated[
+    Path,
+    typer.Option(
+        "--gallery",
+        metavar="GALLERY_DIR",
+        help="Labelled pictures: Market-1501 names, a sub-folder per person, or a CSV.",
+    ),
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
+_OPTIONS = {
+    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
+}
+
+
+@takes_settings({**_OPTIONS, "top_k": TopKOption})
+def identify(
+    resolved: "ResolvedSettings",
+    *,
+    queries: QueriesArgument,
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Name the person on each query picture by the pictures of a labelled gallery."""
+    from reid.settings.trained import with_trained_encoder
+
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        open_pictures = container.pictures()
+        outcome = container.identify().run(open_pictures(queries), open_pictures(gallery))
+    write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
+    typer.echo(write(outcome))
+    unreadable = (*outcome.unreadable_queries, *outcome.unreadable_gallery)
+    if unreadable:
+        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
+        raise DatasetError(
+            f"{len(unreadable)} pictures cannot be read and were left out:\n{listed}"
+        )

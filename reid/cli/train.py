@@ -1,0 +1,64 @@
+"""`reid train`: learn from a dataset."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import (
+    SHARED_OPTIONS,
+    JsonOption,
+    OverwriteOption,
+    PromptsOption,
+    takes_settings,
+)
+from reid.cli.render import render_dataset_table, render_training, to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+
+class StageName(StrEnum):
+    """What `--stage` takes."""
+
+    ALL = "all"
+    PROMPTS = "prompts"
+    ENCODER = "encoder"
+    FIRST = "1"
+    SECOND = "2"
+
+
+_ALIASES = {StageName.FIRST: StageName.PROMPTS, StageName.SECOND: StageName.ENCODER}
+
+StageOption = Annotated[
+    StageName, typer.Option("--stage", help="Both stages, or one: prompts (1), encoder (2).")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")
+]
+
+
+@takes_settings({**SHARED_OPTIONS, "prompts": PromptsOption, "overwrite": OverwriteOption})
+def train(
+    resolved: "ResolvedSettings",
+    *,
+    stage: StageOption = StageName.ALL,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train both stages on a dataset, then evaluate."""
+    from reid.application.train import TrainingRequest, TrainingScope
+
+    scope = TrainingScope(_ALIASES.get(stage, stage).value)
+    with wired(resolved.settings) as container:
+        use_case = container.train()
+        statistics = use_case.statistics()
+        if not as_json:
+            typer.echo(render_dataset_table(statistics))
+        outcome = use_case.run(TrainingRequest(scope=scope, resume=resume))
+    directory = resolved.settings.run.directory
+    if as_json:
+        typer.echo(to_json({"run": directory, "dataset": statistics, "outcome": outcome}))
+    else:
+        typer.echo(render_training(outcome, directory=directory))

@@ -1,0 +1,15 @@
+"""Where `reid demo` puts everything."""
+
+from pathlib import Path
+
+from reid.settings.schema import Settings
+
+
+def demo_settings(settings: Settings, *, folder: Path) -> Settings:
+    """Keep pictures and run below one folder, replacing what an earlier demo left there."""
+    return settings.model_copy(
+        update={
+            "dataset": settings.dataset.model_copy(update={"root": folder / "data"}),
+            "run": settings.run.model_copy(update={"directory": folder / "run", "overwrite": True}),
+        }
+    )
