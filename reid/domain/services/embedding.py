@@ -27,6 +27,11 @@ class Embedder:
         self._listener = listener
         self._batch_size = batch_size
 
+    @property
+    def num_cameras(self) -> int:
+        """Cameras that the encoder tells apart; 0 where it ignores them."""
+        return self._encoder.geometry.num_cameras
+
     def embed(
         self, reader: ImageReader, images: Sequence[str], *, camids: Tensor | None, subset: str
     ) -> Tensor:

@@ -121,6 +121,13 @@ class FineTuning:
                 f"the encoder {self._encoder.description.name} projects to {width}; learn prompts "
                 "with this encoder first: --stage prompts"
             )
+        origin = (prompts.header.get("encoder"), prompts.header.get("weights"))
+        description = self._encoder.description
+        if origin != (description.name, description.weights):
+            raise CheckpointError(
+                f"the prompts were learned with {origin[0]}, {origin[1]}, but the encoder is "
+                f"{description.name}, {description.weights}; start from the same weights"
+            )
         return features.to(self._encoder.device)
 
     def _trainee(self, samples: Sequence[Sample], text_features: Tensor) -> "_EncoderTrainee":
@@ -247,7 +254,7 @@ class _EncoderTrainee:
             self._recipe,
             mean=geometry.pixel_mean,
             std=geometry.pixel_std,
-            generator=generator_for(self._seed, "encoder", "augment", epoch, step, device=device),
+            generator=generator_for(self._seed, "encoder", "augment", epoch, step),
         )
 
 

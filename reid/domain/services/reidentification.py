@@ -125,7 +125,7 @@ class Reidentification:
         """
         asked, known = queries.pictures(), gallery.pictures()
         labels = _labels_of(known)
-        camids = _camids_of(asked, known)
+        camids = _camids_of(asked, known, num_cameras=self._embedder.num_cameras)
         self._index.build(
             self._embedder.embed(
                 gallery, [p.image for p in known], camids=camids[1], subset=Split.GALLERY
@@ -168,12 +168,17 @@ def _labels_of(gallery: Sequence[Picture]) -> list[str]:
     return labels
 
 
-def _camids_of(*sources: Sequence[Picture]) -> list[Tensor | None]:
-    """Number cameras from zero; None for all sources where any picture's camera is no number."""
-    cameras = [[picture.camera for picture in source] for source in sources]
-    if all(camera is not None and camera.isdigit() for source in cameras for camera in source):
-        return [torch.tensor([int(c) - 1 for c in source if c is not None]) for source in cameras]
-    return [None for _ in sources]
+def _camids_of(*sources: Sequence[Picture], num_cameras: int) -> list[Tensor | None]:
+    """Number cameras from zero.
+
+    None for all sources where any picture's camera is not one of the encoder's: vectors with and
+    without a camera's embedding do not compare.
+    """
+    known = {str(camera): camera - 1 for camera in range(1, num_cameras + 1)}
+    camids = [[known.get(picture.camera or "") for picture in source] for source in sources]
+    if any(camid is None for source in camids for camid in source):
+        return [None for _ in sources]
+    return [torch.tensor(source) for source in camids]
 
 
 def _identification(

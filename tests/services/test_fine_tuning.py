@@ -1,0 +1,139 @@
+"""Stage 2 on fakes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.schedules import fine_tuning_rate
+from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.encoders import Tower
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.run_store import FakeRunStore
+from tests.services.test_prompt_learning import assert_same
+from tests.services.training import FINE_TUNING, Laboratory, PowerCut, PowerFailureError
+
+
+@pytest.fixture(scope="module")
+def prompts() -> Checkpoint:
+    return Laboratory().prompt_learning().run()
+
+
+def test_the_encoder_learns(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, epochs=25, milestones=(20,)))
+    laboratory.encoder_tuning().run(prompts)
+    losses = [epoch.losses["total"] for epoch in laboratory.epochs()]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms(prompts: Checkpoint) -> None:
+    recipe = replace(FINE_TUNING, identity_weight=0.5, triplet_weight=2.0, image_to_text_weight=3.0)
+    laboratory = Laboratory(fine_tuning=recipe)
+    laboratory.encoder_tuning().run(prompts)
+    for losses in (epoch.losses for epoch in laboratory.epochs()):
+        expected = 0.5 * losses["identity"] + 2.0 * losses["triplet"] + 3.0 * losses["i2tce"]
+        assert losses["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
+    laboratory = Laboratory()
+    result = laboratory.encoder_tuning().run(prompts)
+    fresh = FakeEncoder()
+    for name, tensor in laboratory.encoder.state_of(Tower.TEXT).items():
+        assert torch.equal(tensor, fresh.state_of(Tower.TEXT)[name]), name
+    for name, parameter in fresh.named_parameters_of(Tower.IMAGE):
+        assert not torch.equal(result.tensors[name], parameter), name
+    assert torch.equal(result.tensors["bottleneck.bias"], torch.zeros(8))
+    assert result.tensors["classifier.weight"].shape == (4, 8)
+    assert result.tensors["classifier_proj.weight"].shape == (4, 6)
+
+
+def test_the_encoder_is_left_trained_and_in_evaluation_mode(prompts: Checkpoint) -> None:
+    laboratory = Laboratory()
+    result = laboratory.encoder_tuning().run(prompts)
+    for name, tensor in laboratory.encoder.state_of(Tower.IMAGE).items():
+        assert torch.equal(tensor, result.tensors[name]), name
+    images = torch.rand(3, 3, 16, 8)
+    together = laboratory.encoder.encode_images(images).embedding()
+    alone = laboratory.encoder.encode_images(images[:1]).embedding()
+    torch.testing.assert_close(together[:1], alone)
+
+
+def test_the_result_says_what_it_is(prompts: Checkpoint) -> None:
+    header = Laboratory().encoder_tuning().run(prompts).header
+    assert header["format"] == "reid-encoder"
+    assert header["num_identities"] == 4
+    assert header["encoder"] == {
+        "name": "fake",
+        "weights": "random (seed 0)",
+        "is_pretrained": False,
+        "options": {"image_size": [16, 8], "num_cameras": 0},
+    }
+
+
+def test_every_epoch_has_its_scheduled_rate(prompts: Checkpoint) -> None:
+    laboratory = Laboratory()
+    laboratory.encoder_tuning().run(prompts)
+    rates = [epoch.learning_rate for epoch in laboratory.epochs()]
+    assert rates == [fine_tuning_rate(epoch, FINE_TUNING) for epoch in (1, 2, 3, 4)]
+
+
+def test_the_same_seed_gives_the_same_encoder(prompts: Checkpoint) -> None:
+    one, other = (Laboratory().encoder_tuning().run(prompts) for _ in range(2))
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(
+    prompts: Checkpoint, epoch: int
+) -> None:
+    runs = FakeRunStore()
+    with pytest.raises(PowerFailureError):
+        Laboratory(runs=runs, listener=PowerCut(epoch=epoch)).encoder_tuning().run(prompts)
+    resumed = Laboratory(runs=runs)
+    result = resumed.encoder_tuning().run(prompts)
+    assert resumed.epochs()[0].epoch == epoch
+    assert_same(result, Laboratory().encoder_tuning().run(prompts))
+
+
+def test_a_finished_stage_is_loaded_and_not_run_again(prompts: Checkpoint) -> None:
+    first = Laboratory()
+    trained = first.encoder_tuning().run(prompts)
+    again = Laboratory(runs=first.runs)
+    assert_same(again.encoder_tuning().run(prompts), trained)
+    assert again.listener.events == []
+    for name, tensor in again.encoder.state_of(Tower.IMAGE).items():
+        assert torch.equal(tensor, trained.tensors[name]), name
+
+
+def test_an_encoder_with_cameras_learns_their_embeddings(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(encoder=FakeEncoder(num_cameras=2))
+    before = laboratory.encoder.state_of(Tower.IMAGE)["cameras"].clone()
+    result = laboratory.encoder_tuning().run(prompts)
+    assert not torch.equal(result.tensors["cameras"], before)
+
+
+def test_prompts_of_other_identities_are_refused(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(dataset=FakeDataset(identities=5))
+    with pytest.raises(CheckpointError, match=r"4 identities.*has 5.*--stage prompts"):
+        laboratory.encoder_tuning().run(prompts)
+
+
+def test_prompts_of_another_width_are_refused(prompts: Checkpoint) -> None:
+    narrow = replace(prompts, tensors={"text_features": prompts.tensors["text_features"][:, :5]})
+    with pytest.raises(CheckpointError, match=r"5 wide.*projects to 6"):
+        Laboratory().encoder_tuning().run(narrow)
+
+
+def test_prompts_of_other_weights_are_refused(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(encoder=FakeEncoder(seed=3))
+    with pytest.raises(CheckpointError, match=r"random \(seed 0\).*random \(seed 3\)"):
+        laboratory.encoder_tuning().run(prompts)
+
+
+def test_a_batch_of_more_identities_than_there_are_names_the_setting(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, identities_per_batch=9))
+    with pytest.raises(ConfigurationError, match=r"finetuning\.identities_per_batch is 9.*4"):
+        laboratory.encoder_tuning().run(prompts)

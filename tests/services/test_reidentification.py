@@ -1,0 +1,222 @@
+"""Embedding, evaluation and identification on fakes."""
+
+import pytest
+import torch
+
+from reid.domain.errors import DatasetError, EvaluationError
+from reid.domain.events import ImagesEmbedded
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.reidentification import APPROXIMATE_DEPTH, Reidentification
+from reid.domain.values.features import EmbeddingSet
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.samples import Picture, Sample, Split
+from tests.fakes.dataset import FakeDataset, FakePictures
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
+from tests.fakes.vector_index import FakeIndex
+
+GALLERY = FakePictures(
+    [
+        Picture("anna/1", "anna"),
+        Picture("anna/2", "anna"),
+        Picture("bert/1", "bert"),
+        Picture("carl/1", "carl"),
+    ]
+)
+
+
+def build(index: FakeIndex | None = None, *, num_cameras: int = 0) -> Reidentification:
+    embedder = Embedder(
+        encoder=FakeEncoder(num_cameras=num_cameras), listener=RecordingListener(), batch_size=3
+    )
+    return Reidentification(embedder=embedder, index=index or FakeIndex())
+
+
+def unit(*rows: list[float]) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.tensor(rows), dim=1)
+
+
+QUERIES = EmbeddingSet(unit([1.0, 0.1]), torch.tensor([1]), torch.tensor([0]))
+RANKED = EmbeddingSet(
+    vectors=unit([1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4]),
+    pids=torch.tensor([1, 2, 1, 1]),
+    camids=torch.tensor([0, 1, 1, 1]),
+)
+
+
+def test_embeddings_are_unit_vectors_whatever_the_batch() -> None:
+    dataset = FakeDataset()
+    images = [sample.image for sample in dataset.samples(Split.GALLERY)]
+    vectors = [
+        Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=size).embed(
+            dataset, images, camids=None, subset="gallery"
+        )
+        for size in (1, 3, 64)
+    ]
+    torch.testing.assert_close(vectors[0].norm(dim=1), torch.ones(len(images)))
+    assert vectors[0].shape == (len(images), FakeEncoder().geometry.embedding_width)
+    torch.testing.assert_close(vectors[0], vectors[1])
+    torch.testing.assert_close(vectors[0], vectors[2])
+
+
+def test_embedding_tells_how_far_it_is() -> None:
+    listener, dataset = RecordingListener(), FakeDataset()
+    embedder = Embedder(encoder=FakeEncoder(), listener=listener, batch_size=4)
+    embedder.embed_samples(dataset, dataset.samples(Split.QUERY), subset="query")
+    assert listener.events == [ImagesEmbedded("query", 4, 6), ImagesEmbedded("query", 6, 6)]
+
+
+def test_an_embedder_takes_the_encoder_out_of_training_mode() -> None:
+    encoder, dataset = FakeEncoder(), FakeDataset()
+    encoder.set_training(enabled=True)
+    images = [sample.image for sample in dataset.samples(Split.QUERY)]
+    trained = Embedder(encoder=encoder, listener=RecordingListener())
+    fresh = Embedder(encoder=FakeEncoder(), listener=RecordingListener())
+    torch.testing.assert_close(
+        trained.embed(dataset, images, camids=None, subset="query"),
+        fresh.embed(dataset, images, camids=None, subset="query"),
+    )
+
+
+def test_cameras_reach_an_encoder_that_knows_them() -> None:
+    dataset = FakeDataset()
+    images = [sample.image for sample in dataset.samples(Split.QUERY)]
+    embedder = Embedder(encoder=FakeEncoder(num_cameras=2), listener=RecordingListener())
+    first, second = (
+        embedder.embed(dataset, images, camids=torch.full((6,), camid), subset="query")
+        for camid in (0, 1)
+    )
+    assert not torch.allclose(first, second)
+
+
+def test_scores_follow_the_protocol() -> None:
+    report = build().score(QUERIES, RANKED)
+    assert report.cmc == (0.0, 1.0, 1.0, 1.0)
+    assert report.mean_average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert report.mean_inverse_negative_penalty == pytest.approx(2 / 3)
+    assert (report.num_queries, report.num_valid_queries, report.num_gallery) == (1, 1, 4)
+    assert report.is_exact
+    assert report.is_same_camera_removed
+
+
+def test_without_the_same_camera_rule_every_picture_counts() -> None:
+    report = build().score(QUERIES, RANKED, remove_same_camera=False)
+    assert report.rank(1) == 1.0
+    assert not report.is_same_camera_removed
+
+
+def test_re_ranking_is_exact_and_leaves_the_index_alone() -> None:
+    index = FakeIndex(is_exact=False, recall=0.5)
+    recipe = RerankingRecipe(k1=2, k2=1)
+    report = build(index).score(QUERIES, RANKED, reranking=recipe)
+    assert index.num_builds == 0
+    assert report.is_exact
+    assert report.index_recall == 1.0
+    assert report.reranking == recipe
+
+
+def test_an_approximate_index_marks_the_report() -> None:
+    index = FakeIndex(is_exact=False, recall=0.9, num_found=2)
+    report = build(index).score(QUERIES, RANKED)
+    assert not report.is_exact
+    assert report.index_recall == 0.9
+    assert report.mean_average_precision == pytest.approx(0.0)
+
+
+def test_an_approximate_index_is_asked_for_a_bounded_number_of_answers() -> None:
+    size = APPROXIMATE_DEPTH + 5
+    gallery = EmbeddingSet(
+        torch.nn.functional.normalize(torch.randn(size, 2), dim=1),
+        torch.ones(size, dtype=torch.int64),
+        torch.ones(size, dtype=torch.int64),
+    )
+    index = FakeIndex(is_exact=False)
+    build(index).score(QUERIES, gallery)
+    assert index.asked == [(1, APPROXIMATE_DEPTH)]
+
+
+def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
+    queries = EmbeddingSet(
+        QUERIES.vectors.repeat(600, 1), QUERIES.pids.repeat(600), QUERIES.camids.repeat(600)
+    )
+    index = FakeIndex()
+    many, one = build(index).score(queries, RANKED), build().score(QUERIES, RANKED)
+    assert len(index.asked) == 3
+    assert (many.num_queries, many.num_valid_queries) == (600, 600)
+    assert many.cmc == one.cmc
+    assert many.mean_average_precision == pytest.approx(one.mean_average_precision)
+
+
+def test_a_dataset_is_evaluated_from_its_pictures() -> None:
+    report = build().evaluate(FakeDataset(test_identities=3, cameras=2))
+    assert report.num_queries == report.num_valid_queries == 6
+    assert report.num_gallery == 7
+    assert report.rank(5) > 0.5
+
+
+def test_a_single_camera_is_explained_with_the_way_out() -> None:
+    dataset = FakeDataset(cameras=1)
+    with pytest.raises(EvaluationError, match="--no-same-camera-rule"):
+        build().evaluate(dataset)
+    assert build().evaluate(dataset, remove_same_camera=False).num_valid_queries == 3
+
+
+def test_queries_without_a_match_do_not_count() -> None:
+    dataset = FakeDataset(
+        splits={
+            Split.QUERY: [Sample("q/1", 1, 0), Sample("q/9", 9, 0)],
+            Split.GALLERY: [Sample("g/1", 1, 1), Sample("g/2", 2, 1)],
+        }
+    )
+    report = build().evaluate(dataset)
+    assert (report.num_queries, report.num_valid_queries) == (2, 1)
+
+
+def test_each_query_gets_the_label_of_its_nearest_picture() -> None:
+    queries = FakePictures([Picture("q1", "bert"), Picture("q2", "anna")])
+    answers = build().identify(queries, GALLERY, top_k=2)
+    assert [answer.image for answer in answers] == ["q1", "q2"]
+    assert [answer.label for answer in answers] == ["bert", "anna"]
+    assert [answer.true_label for answer in answers] == ["bert", "anna"]
+    for answer in answers:
+        assert len(answer.pictures) == 2
+        assert answer.similarity == answer.pictures[0].similarity
+        assert answer.similarity >= answer.pictures[1].similarity
+        assert -1.0 <= answer.similarity <= 1.0 + 1e-6
+
+
+def test_the_runner_up_is_the_best_other_label_even_below_the_top_k() -> None:
+    queries = FakePictures([Picture("q", "anna")])
+    answer = build().identify(queries, GALLERY, top_k=1)[0]
+    assert answer.label == "anna"
+    assert [picture.label for picture in answer.pictures] == ["anna"]
+    assert answer.runner_up_label in {"bert", "carl"}
+    assert answer.runner_up_similarity is not None
+    assert answer.runner_up_similarity <= answer.similarity
+
+
+def test_a_gallery_of_one_label_has_no_runner_up() -> None:
+    gallery = FakePictures([Picture("anna/1", "anna"), Picture("anna/2", "anna")])
+    answer = build().identify(FakePictures([Picture("q")]), gallery, top_k=9)[0]
+    assert answer.runner_up_label is None
+    assert answer.runner_up_similarity is None
+    assert len(answer.pictures) == 2
+
+
+def test_a_gallery_picture_without_a_label_is_an_error_that_names_it() -> None:
+    gallery = FakePictures([Picture("a", "anna"), Picture("b")])
+    with pytest.raises(DatasetError, match=r"1 of 2 gallery pictures have no label.* b;"):
+        build().identify(FakePictures([Picture("q")]), gallery, top_k=1)
+
+
+def test_cameras_are_used_where_every_picture_names_one_that_the_encoder_knows() -> None:
+    def similarity(camera: str | None, *, num_cameras: int) -> float:
+        gallery = FakePictures([Picture("g", "anna", camera="1")])
+        queries = FakePictures([Picture("q", "anna", camera=camera)])
+        reidentification = build(num_cameras=num_cameras)
+        return reidentification.identify(queries, gallery, top_k=1)[0].similarity
+
+    assert similarity("2", num_cameras=2) != similarity("1", num_cameras=2)
+    assert similarity("2", num_cameras=0) == similarity("1", num_cameras=0)
+    unknown = {similarity(camera, num_cameras=2) for camera in ("3", "0", "left", None)}
+    assert len(unknown) == 1

@@ -1,0 +1,80 @@
+"""Training services on fakes, small enough to run to their end in a test."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reid.domain.errors import ReidError
+from reid.domain.events import EpochFinished, Event
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
+from tests.fakes.run_store import FakeRunStore
+
+PROMPTS = PromptLearningRecipe(epochs=4, batch_size=6, learning_rate=0.05, warmup_epochs=1)
+FINE_TUNING = FineTuningRecipe(
+    epochs=4,
+    identities_per_batch=2,
+    images_per_identity=2,
+    learning_rate=0.01,
+    warmup_epochs=1,
+    milestones=(3,),
+    padding=2,
+)
+
+
+class PowerFailureError(ReidError):
+    """Raised by a listener in place of a power cut."""
+
+
+class PowerCut(RecordingListener):
+    """Stops the training when an epoch has been announced, its state not yet saved."""
+
+    def __init__(self, *, epoch: int) -> None:
+        super().__init__()
+        self._epoch = epoch
+
+    def __call__(self, event: Event, /) -> None:
+        super().__call__(event)
+        if isinstance(event, EpochFinished) and event.epoch == self._epoch:
+            raise PowerFailureError(f"the light went out in epoch {event.epoch}")
+
+
+@dataclass
+class Laboratory:
+    """One encoder, one dataset, one run."""
+
+    encoder: FakeEncoder = field(default_factory=FakeEncoder)
+    dataset: FakeDataset = field(default_factory=FakeDataset)
+    runs: FakeRunStore = field(default_factory=FakeRunStore)
+    listener: RecordingListener = field(default_factory=RecordingListener)
+    prompts: PromptLearningRecipe = PROMPTS
+    fine_tuning: FineTuningRecipe = FINE_TUNING
+    seed: int = 7
+    checkpoint_every: int = 1
+
+    def prompt_learning(self) -> PromptLearning:
+        return PromptLearning(
+            recipe=self.prompts,
+            embedder=Embedder(encoder=self.encoder, listener=self.listener, batch_size=5),
+            **self._shared(),
+        )
+
+    def encoder_tuning(self) -> FineTuning:
+        return FineTuning(recipe=self.fine_tuning, **self._shared())
+
+    def epochs(self) -> list[EpochFinished]:
+        return [event for event in self.listener.events if isinstance(event, EpochFinished)]
+
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "encoder": self.encoder,
+            "dataset": self.dataset,
+            "runs": self.runs,
+            "listener": self.listener,
+            "seed": self.seed,
+            "checkpoint_every": self.checkpoint_every,
+        }
