@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -70,6 +70,7 @@ def triplet_by_loops(features: Tensor, labels: Tensor, margin: float) -> float:
     return total / len(rows)
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, size=st.integers(2, 9))
 def test_the_contrastive_loss_equals_its_definition(seed: int, size: int) -> None:
     anchors, others = draw(seed, size, 5), draw(seed + 1, size, 5)
@@ -78,6 +79,7 @@ def test_the_contrastive_loss_equals_its_definition(seed: int, size: int) -> Non
     assert loss == pytest.approx(contrastive_by_loops(anchors, others, labels), rel=1e-10)
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, size=st.integers(2, 9), smoothing=st.sampled_from([0.0, 0.1, 0.5]))
 def test_the_identity_loss_equals_its_definition(seed: int, size: int, smoothing: float) -> None:
     scores, labels = draw(seed, size, 4), draw_labels(seed, size)
@@ -85,6 +87,7 @@ def test_the_identity_loss_equals_its_definition(seed: int, size: int, smoothing
     assert loss == pytest.approx(smoothed_by_loops(scores, labels, smoothing), rel=1e-10)
 
 
+@settings(deadline=None)
 @given(seed=SEEDS, size=st.integers(2, 9), margin=st.sampled_from([0.0, 0.3, 2.0]))
 def test_the_triplet_loss_equals_its_definition(seed: int, size: int, margin: float) -> None:
     features, labels = draw(seed, size, 5), draw_labels(seed, size)
@@ -127,6 +130,7 @@ def test_the_order_of_the_batch_does_not_matter(loss: Callable[[Tensor, Tensor],
         torch.testing.assert_close(loss(features[order], labels[order]), loss(features, labels))
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_other_names_for_the_identities_change_nothing(seed: int) -> None:
     features, labels = draw(seed, 8, 4), draw_labels(seed, 8)
@@ -135,6 +139,7 @@ def test_other_names_for_the_identities_change_nothing(seed: int) -> None:
         assert torch.equal(measure(features, renamed), measure(features, labels))
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_distances_do_not_care_where_the_origin_lies(seed: int) -> None:
     features, labels = draw(seed, 8, 4), draw_labels(seed, 8)
@@ -142,6 +147,7 @@ def test_distances_do_not_care_where_the_origin_lies(seed: int) -> None:
     torch.testing.assert_close(moved, batch_hard_triplet_loss(features, labels))
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_distances_grow_with_the_features(seed: int) -> None:
     features, labels = draw(seed, 8, 4), draw_labels(seed, 8)

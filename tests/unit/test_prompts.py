@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.domain.prompts import PromptLearner
@@ -21,6 +21,7 @@ def build(num_identities: int = 6, *, seed: int = 0, num_context_tokens: int = 4
     )
 
 
+@settings(deadline=None)
 @given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=8))
 def test_a_prompt_is_prefix_then_the_identitys_tokens_then_suffix(labels: list[int]) -> None:
     learner = build()

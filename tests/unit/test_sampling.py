@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.domain.sampling import GeneratorDraws, pk_batches, shuffled_batches
@@ -42,6 +42,7 @@ def test_batches_follow_the_documented_procedure_where_chance_is_removed() -> No
     assert batches == [[0, 1, 5, 5], [2, 3, 6, 7]]
 
 
+@settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 5), size=st.integers(1, 4), seed=SEEDS)
 def test_every_batch_has_p_identities_with_k_pictures_each(
     labels: list[int], num_identities: int, size: int, seed: int
@@ -60,6 +61,7 @@ def test_every_batch_has_p_identities_with_k_pictures_each(
         assert len(set.union(*owners)) == num_identities
 
 
+@settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 3), size=st.integers(1, 4), seed=SEEDS)
 def test_only_identities_with_too_few_pictures_repeat_any(
     labels: list[int], num_identities: int, size: int, seed: int
@@ -76,6 +78,7 @@ def test_only_identities_with_too_few_pictures_repeat_any(
             assert count == 1
 
 
+@settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 4), size=st.integers(1, 4), seed=SEEDS)
 def test_an_epoch_ends_only_when_fewer_than_p_identities_have_pictures_left(
     labels: list[int], num_identities: int, size: int, seed: int
@@ -93,6 +96,7 @@ def test_an_epoch_ends_only_when_fewer_than_p_identities_have_pictures_left(
     assert sum(left > 0 for left in groups.values()) < num_identities
 
 
+@settings(deadline=None)
 @given(labels=LABELS, seed=SEEDS)
 def test_renaming_identities_leaves_the_batches_alone(labels: list[int], seed: int) -> None:
     renamed = [100 - 7 * label for label in labels]
@@ -153,6 +157,7 @@ def test_shuffling_reaches_every_order_equally_often() -> None:
     assert all(150 < count < 250 for count in counts.values())
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 10), seed=SEEDS)
 def test_a_sample_never_repeats_an_item(count: int, seed: int) -> None:
     taken = draws(seed).sample(range(10), count)
@@ -160,6 +165,7 @@ def test_a_sample_never_repeats_an_item(count: int, seed: int) -> None:
     assert set(taken) <= set(range(10))
 
 
+@settings(deadline=None)
 @given(num_samples=st.integers(1, 300), batch_size=st.integers(1, 70), seed=SEEDS)
 def test_every_picture_stands_in_one_batch_and_no_batch_is_empty(
     num_samples: int, batch_size: int, seed: int

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.domain.schedules import fine_tuning_rate, prompt_learning_rate
@@ -21,6 +21,7 @@ def test_stage_one_ends_at_the_smallest_rate() -> None:
     assert prompt_learning_rate(61, PROMPTS) == PROMPTS.minimum_learning_rate
 
 
+@settings(deadline=None)
 @given(epochs=st.integers(1, 200), warmup=st.integers(0, 20))
 def test_stage_one_rises_and_then_falls_within_its_bounds(epochs: int, warmup: int) -> None:
     recipe = PromptLearningRecipe(epochs=epochs, warmup_epochs=warmup)
@@ -49,6 +50,7 @@ def test_stage_two_without_warm_up_and_milestones_is_constant() -> None:
     assert {fine_tuning_rate(epoch, recipe) for epoch in range(1, 61)} == {5e-6}
 
 
+@settings(deadline=None)
 @given(
     milestones=st.lists(st.integers(1, 80), max_size=4).map(sorted),
     epoch=st.integers(11, 80),

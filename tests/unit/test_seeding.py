@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid.domain.seeding import generator_for
@@ -11,6 +11,7 @@ def draw(generator: torch.Generator) -> list[float]:
     return numbers
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**63), words=st.lists(st.text() | st.integers(), max_size=3))
 def test_the_same_seed_and_purpose_draw_the_same(seed: int, words: list[str | int]) -> None:
     assert draw(generator_for(seed, *words)) == draw(generator_for(seed, *words))
