@@ -64,7 +64,7 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class ImagesEmbedded:
-    """So many pictures of a list have become vectors."""
+    """So many pictures of a list have become vectors; zero when the work begins."""
 
     subset: str
     done: int

@@ -35,6 +35,7 @@ LISTENERS: dict[str, Callable[[Path], EventListener]] = {
 }
 
 A_RUN: tuple[Event, ...] = (
+    ImagesEmbedded(subset="train", done=0, total=8),
     ImagesEmbedded(subset="train", done=4, total=8),
     ImagesEmbedded(subset="train", done=8, total=8),
     StageStarted(Stage.PROMPTS, first_epoch=2, num_epochs=3),

@@ -63,7 +63,7 @@ def test_embedding_tells_how_far_it_is() -> None:
     listener, dataset = RecordingListener(), FakeDataset()
     embedder = Embedder(encoder=FakeEncoder(), listener=listener, batch_size=4)
     embedder.embed_samples(dataset, dataset.samples(Split.QUERY), subset="query")
-    assert listener.events == [ImagesEmbedded("query", 4, 6), ImagesEmbedded("query", 6, 6)]
+    assert listener.events == [ImagesEmbedded("query", done, 6) for done in (0, 4, 6)]
 
 
 def test_an_embedder_takes_the_encoder_out_of_training_mode() -> None:

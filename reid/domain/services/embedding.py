@@ -86,6 +86,7 @@ class Embedder:
         select: Callable[[ImageFeatures], Tensor],
     ) -> Tensor:
         self._encoder.set_training(enabled=False)
+        self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
         chunks = []
         for start in range(0, len(images), self._batch_size):
             rows = slice(start, start + self._batch_size)

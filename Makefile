@@ -1,0 +1,30 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make check` passes the tests.
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+# One thread in each test process: torch would otherwise start as many as there are cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: demo check lint test slow
+
+demo: $(VENV)/installed
+	$(BIN)/reid demo
+
+check: lint test
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: $(VENV)/installed
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
+
+slow: $(VENV)/installed
+	$(PYTEST)
+
+$(VENV)/installed: pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,266 @@
+"""Train, evaluate and identify on drawn people, through the real commands."""
+
+import csv
+import json
+import re
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from reid.adapters.safetensors_file import read_checkpoint
+from tests.e2e.program import as_json, run, train
+
+SCORE = r"Test Results - {}: \d{{1,3}}\.\d\d%"
+
+
+def test_training_prints_the_dataset_and_the_scores(people: Path, tmp_path: Path) -> None:
+    lines = train(people, tmp_path / "run").stdout.splitlines()
+    assert lines[:7] == [
+        "----------------------------------------",
+        "subset   | # ids | # images | # cameras",
+        "----------------------------------------",
+        "train    |     8 |       32 |         2",
+        "query    |     4 |        8 |         2",
+        "gallery  |     5 |       19 |         2",
+        "----------------------------------------",
+    ]
+    for line, name in zip(lines[7:10], ("Rank-1", "Rank-5", "mAP"), strict=True):
+        assert re.fullmatch(SCORE.format(name), line)
+    assert "(not pretrained)" in "\n".join(lines)
+
+
+def test_a_run_folder_says_all_about_the_run(trained: Path) -> None:
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "encoder.safetensors",
+        "evaluation.json",
+        "metrics.jsonl",
+        "prompts.safetensors",
+        "run.json",
+    ]
+    manifest = json.loads((trained / "run.json").read_text())
+    assert manifest["decisive"]["seed"] == 1234
+    assert manifest["decisive"]["finetuning.epochs"] == 3
+    assert manifest["circumstances"]["settings"]["recipe"] == "tiny"
+    assert {"python", "torch", "clip-reid"} <= manifest["circumstances"]["versions"].keys()
+    metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in metrics if line["event"] == "epoch_finished"]
+    assert [(line["stage"], line["epoch"]) for line in epochs] == [
+        ("prompts", 1), ("prompts", 2), ("encoder", 1), ("encoder", 2), ("encoder", 3),
+    ]  # fmt: skip
+    assert epochs[-1]["losses"].keys() == {"identity", "triplet", "i2tce", "total"}
+
+
+def test_evaluating_a_run_gives_the_scores_that_training_gave(people: Path, trained: Path) -> None:
+    again = as_json(run("evaluate", "--run", trained, "--data", people, "--json"))
+    recorded = json.loads((trained / "evaluation.json").read_text())
+    assert again["report"] == recorded["report"]
+    assert again["report"]["num_valid_queries"] == 8
+    assert again["report"]["is_exact"]
+
+
+def test_the_trained_encoder_is_not_the_untrained_one(people: Path, trained: Path) -> None:
+    arguments = ("evaluate", "--recipe", "tiny", "--weights", "random", "--data", people, "--json")
+    untrained = as_json(run(*arguments))["report"]
+    assert untrained != json.loads((trained / "evaluation.json").read_text())["report"]
+
+
+def test_re_ranking_is_said_with_its_parameters(people: Path, trained: Path) -> None:
+    result = run(
+        "evaluate", "--run", trained, "--data", people, "--rerank",
+        "--set", "reranking.k1=4", "--set", "reranking.k2=2",
+    )  # fmt: skip
+    assert "Re-ranking: k1=4, k2=2, lambda=0.3" in result.stdout
+
+
+def test_an_approximate_index_says_its_recall(people: Path, trained: Path) -> None:
+    result = run("evaluate", "--run", trained, "--data", people, "--index", "annoy")
+    assert re.search(r"Search: approximate, scores too; .* \d+\.\d% of nearest", result.stdout)
+
+
+def test_the_same_seed_gives_the_same_bytes(people: Path, trained: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "again")
+    for name in ("prompts.safetensors", "encoder.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_another_seed_gives_other_weights(people: Path, trained: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "other", "--seed", "5")
+    other = (tmp_path / "other" / "encoder.safetensors").read_bytes()
+    assert other != (trained / "encoder.safetensors").read_bytes()
+
+
+def test_stages_run_apart_come_to_the_same(people: Path, trained: Path, tmp_path: Path) -> None:
+    result = train(people, tmp_path / "run", "--stage", "1")
+    assert "Prompts learned" in result.stdout
+    assert not (tmp_path / "run" / "encoder.safetensors").exists()
+    train(people, tmp_path / "run", "--stage", "2")
+    for name in ("prompts.safetensors", "encoder.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_the_encoder_starts_from_another_runs_prompts(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    train(people, tmp_path / "run", "--stage", "encoder", "--prompts", trained)
+    one, other = (read_checkpoint(d / "encoder.safetensors") for d in (trained, tmp_path / "run"))
+    assert all(one.tensors[name].equal(other.tensors[name]) for name in one.tensors)
+
+
+def test_a_run_is_not_overwritten_unless_that_is_wanted(people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "run")
+    refused = train(people, tmp_path / "run", expect=5)
+    assert "--resume" in refused.stderr
+    train(people, tmp_path / "run", "--overwrite", "--seed", "5")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]["seed"] == 5
+
+
+def test_resuming_with_another_seed_is_refused_by_name(people: Path, tmp_path: Path) -> None:
+    train(people, tmp_path / "run", "--stage", "prompts")
+    refused = train(people, tmp_path / "run", "--resume", "--seed", "5", expect=5)
+    assert "seed: 1234 then, 5 now" in refused.stderr
+
+
+def test_identify_answers_every_query(people: Path, trained: Path) -> None:
+    outcome = as_json(
+        run(
+            "identify", people / "query", "--gallery", people / "bounding_box_test",
+            "--run", trained, "--top-k", "3", "--json",
+        )
+    )  # fmt: skip
+    assert len(outcome["identifications"]) == 8
+    for answer in outcome["identifications"]:
+        assert len(answer["pictures"]) == 3
+        assert answer["label"] == answer["pictures"][0]["label"]
+        assert answer["runner_up_label"] != answer["label"]
+    right = sum(a["label"] == a["true_label"] for a in outcome["identifications"])
+    assert outcome["accuracy"] == right / 8
+
+
+def test_identify_prints_a_table_or_csv(people: Path, trained: Path) -> None:
+    arguments = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    table = run(*arguments, "--run", trained).stdout
+    assert table.splitlines()[0].split()[:3] == ["query", "label", "similarity"]
+    assert re.search(r"Accuracy: \d+\.\d\d% \(\d of 8 queries", table)
+    records = list(
+        csv.DictReader(StringIO(run(*arguments, "--run", trained, "--csv", "--top-k", "2").stdout))
+    )
+    assert len(records) == 8
+    assert records[0]["query"] == sorted(path.name for path in (people / "query").iterdir())[0]
+    assert {"label", "runner_up_label", "picture_1", "similarity_2"} <= records[0].keys()
+
+
+def test_identify_takes_a_folder_per_person_and_nameless_queries(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    for number, path in enumerate(sorted((people / "bounding_box_train").iterdir())[:8]):
+        folder = tmp_path / "gallery" / f"person {path.name[:4]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{number}.jpg")
+    (tmp_path / "asked").mkdir()
+    shutil.copy(path, tmp_path / "asked" / "who.jpg")
+    outcome = as_json(
+        run(
+            "identify", tmp_path / "asked", "--gallery", tmp_path / "gallery",
+            "--run", trained, "--json",
+        )
+    )  # fmt: skip
+    answer = outcome["identifications"][0]
+    assert answer["label"] == f"person {path.name[:4]}"
+    assert answer["similarity"] == pytest.approx(1.0, abs=1e-4)
+    assert outcome["accuracy"] is None
+
+
+def test_identify_answers_for_the_readable_and_lists_the_rest(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(people / "query", tmp_path / "query")
+    whole = sorted((tmp_path / "query").iterdir())[0]
+    (tmp_path / "query" / "broken.jpg").write_bytes(whole.read_bytes()[:200])
+    result = run(
+        "identify", tmp_path / "query", "--gallery", people / "bounding_box_test",
+        "--run", trained, "--json", expect=4,
+    )  # fmt: skip
+    assert len(json.loads(result.stdout)["identifications"]) == 8
+    assert "1 pictures cannot be read" in result.stderr
+    assert "broken.jpg" in result.stderr
+
+
+def test_a_folder_without_pictures_is_an_error_that_names_it(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    for queries, gallery in ((tmp_path, people / "query"), (people / "query", tmp_path)):
+        result = run("identify", queries, "--gallery", gallery, "--run", trained, expect=4)
+        assert str(tmp_path) in result.stderr
+        assert result.stdout == ""
+
+
+def test_a_gallery_without_labels_is_an_error_that_says_how_to_label(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copy(next((people / "query").iterdir()), tmp_path / "somebody.jpg")
+    result = run("identify", people / "query", "--gallery", tmp_path, "--run", trained, expect=4)
+    assert "have no label" in result.stderr
+    assert "sub-folder per person" in result.stderr
+
+
+def test_a_missing_run_says_what_to_do(people: Path, tmp_path: Path) -> None:
+    result = run("evaluate", "--run", tmp_path / "none", "--data", people, expect=5)
+    assert "holds no trained encoder" in result.stderr
+    assert "--weights FILE" in result.stderr
+
+
+def test_another_encoders_weights_are_refused_with_both_named(people: Path, trained: Path) -> None:
+    result = run(
+        "evaluate", "--weights", trained / "encoder.safetensors", "--encoder", "vit-tiny",
+        "--data", people, expect=5,
+    )  # fmt: skip
+    assert "rn-tiny" in result.stderr
+    assert "vit-tiny" in result.stderr
+
+
+def test_a_foreign_weights_file_is_refused(people: Path, tmp_path: Path, trained: Path) -> None:
+    foreign = tmp_path / "weights.safetensors"
+    save_file(
+        {"layer": read_checkpoint(trained / "prompts.safetensors").tensors["text_features"]},
+        foreign,
+    )
+    result = run("evaluate", "--weights", foreign, "--data", people, expect=5)
+    assert "holds no CLIP image encoder" in result.stderr
+
+
+def test_a_single_camera_is_explained_with_the_way_out(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(people, tmp_path / "one")
+    for path in (tmp_path / "one").rglob("*_c2s*"):
+        path.unlink()
+    result = run("evaluate", "--run", trained, "--data", tmp_path / "one", expect=7)
+    assert "--no-same-camera-rule" in result.stderr
+    result = run("evaluate", "--run", trained, "--data", tmp_path / "one", "--no-same-camera-rule")
+    assert "not comparable with the Market-1501 protocol" in result.stdout
+
+
+@pytest.mark.parametrize("recipe", ["vit-b16-sie-olp", "vit-b16"])
+def test_a_vision_transformer_trains_with_every_recipe_of_its_own(
+    people: Path, tmp_path: Path, recipe: str
+) -> None:
+    train(
+        people, tmp_path / "run", "--recipe", recipe, "--encoder", "vit-tiny",
+        "--weights", "random",
+    )  # fmt: skip
+    header = read_checkpoint(tmp_path / "run" / "encoder.safetensors").header["encoder"]
+    assert isinstance(header, dict)
+    assert header["options"] == {
+        "image_size": [128, 64],
+        "stride": 12 if recipe.endswith("olp") else 16,
+        "num_cameras": 2 if recipe.endswith("olp") else 0,
+        "camera_scale": 1.0,
+    }
+    run("evaluate", "--run", tmp_path / "run", "--data", people)
+    run(
+        "identify", people / "query", "--gallery", people / "bounding_box_test",
+        "--run", tmp_path / "run",
+    )  # fmt: skip
