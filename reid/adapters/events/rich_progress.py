@@ -112,19 +112,20 @@ class RichProgress:
         if event.done == event.total:
             seconds = self._clock() - self._began
             self._drop_task()
-            rate = f", {event.total / seconds:.0f} images/s" if seconds > 0 else ""
-            self._line(f"embedded {event.subset}: {event.total} images in {_time(seconds)}{rate}")
+            self._line(
+                f"embedded {event.subset}: {event.total} images in {_time(seconds)}, "
+                f"{_rate(event.total, seconds)}"
+            )
 
     def _finish_epoch(self, event: EpochFinished) -> None:
         now = self._clock()
         seconds, self._epoch_began = now - self._epoch_began, now
         self._drop_task()
         losses = "  ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
-        rate = event.num_images / seconds if seconds > 0 else 0.0
         left = seconds * (event.num_epochs - event.epoch)
         self._line(
             f"epoch {event.epoch:>3}/{event.num_epochs}  {losses}  lr {event.learning_rate:.2e}  "
-            f"{rate:.0f} images/s  {_time(left)} left"
+            f"{_rate(event.num_images, seconds)}  {_time(left)} left"
         )
 
     def _new_task(self, description: str, *, total: int) -> None:
@@ -136,8 +137,7 @@ class RichProgress:
         if self._task is None:
             return
         seconds = self._clock() - self._began
-        rate = f"{self._images / seconds:.0f} images/s" if seconds > 0 else ""
-        self._progress.update(self._task, completed=completed, rate=rate)
+        self._progress.update(self._task, completed=completed, rate=_rate(self._images, seconds))
 
     def _drop_task(self) -> None:
         if self._task is not None:
@@ -152,3 +152,8 @@ def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _rate(num_images: int, seconds: float) -> str:
+    rate = num_images / max(seconds, 1e-3)
+    return f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s"
