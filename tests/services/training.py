@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from reid.domain.errors import ReidError
 from reid.domain.events import EpochFinished, Event
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
@@ -26,7 +25,7 @@ FINE_TUNING = FineTuningRecipe(
 )
 
 
-class PowerFailureError(ReidError):
+class PowerFailureError(Exception):
     """Raised by a listener in place of a power cut."""
 
 
