@@ -157,4 +157,5 @@ class Container(containers.DeclarativeContainer):
         evaluate=evaluate,
         identify=identify,
         open_pictures=providers.Callable(open_splits, settings.provided.dataset.root).provider,
+        runs=runs,
     )

@@ -1,14 +1,20 @@
 """The whole job in minutes, on drawn people: what training changes, and what identify answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import cast
 
 from reid.application.evaluate import Evaluate, EvaluationOutcome
 from reid.application.identify import IdentificationOutcome, Identify
 from reid.application.picture_selection import PictureSelection
 from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
+from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import PictureSource
+from reid.ports.runs import RunStore
+
+DEMO = "demo"
+"""Name of the record that the demo leaves in its run."""
 
 NUM_QUERIES = 6
 """About so many query pictures are identified, evenly spread over the list."""
@@ -34,6 +40,7 @@ class Demo:
         evaluate: Evaluate,
         identify: Identify,
         open_pictures: Callable[[], tuple[PictureSource, PictureSource]],
+        runs: RunStore,
     ) -> None:
         """Keep the use cases; all of them share one encoder and one dataset.
 
@@ -43,12 +50,14 @@ class Demo:
             evaluate: Scores it.
             identify: Names people with it.
             open_pictures: Gives the query and gallery pictures for `identify`.
+            runs: Keeps the outcome beside the training run.
         """
         self._draw = draw
         self._train = train
         self._evaluate = evaluate
         self._identify = identify
         self._open_pictures = open_pictures
+        self._runs = runs
 
     def run(self) -> DemoOutcome:
         """Do it all.
@@ -64,8 +73,10 @@ class Demo:
         queries, gallery = self._open_pictures()
         listed = queries.pictures()
         few = PictureSelection(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
-        return DemoOutcome(
+        outcome = DemoOutcome(
             untrained=untrained,
             trained=trained,
             identification=self._identify.run(few, gallery),
         )
+        self._runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
+        return outcome

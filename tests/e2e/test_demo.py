@@ -1,0 +1,45 @@
+"""`reid demo`, its training cut short."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.program import SMALL, run
+
+
+def demo(folder: Path, *arguments: str) -> str:
+    small = [part for setting in SMALL for part in ("--set", setting)]
+    return run("demo", folder, *small, *arguments).stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "here"
+
+
+def test_the_demo_compares_identifies_and_says_where_everything_lies(folder: Path) -> None:
+    text = demo(folder)
+    assert text.splitlines()[0].split() == ["untrained", "trained"]
+    assert re.search(r"^mAP +\d+\.\d\d% +\d+\.\d\d%$", text, flags=re.MULTILINE)
+    assert re.search(r"^Accuracy: .* of \d queries", text, flags=re.MULTILINE)
+    again = next(line for line in text.splitlines() if line.startswith("Again:"))
+    run(*again.split()[2:])
+    record = json.loads((folder / "run" / "demo.json").read_text())
+    assert record.keys() == {"untrained", "trained", "identification"}
+    assert record["untrained"]["report"] != record["trained"]["report"]
+
+
+def test_a_second_demo_replaces_the_first(folder: Path) -> None:
+    demo(folder, "--seed", "2", "--json")
+    manifest = json.loads((folder / "run" / "run.json").read_text())
+    assert manifest["decisive"]["seed"] == 2
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("mine")
+    result = run("demo", tmp_path, expect=4)
+    assert str(tmp_path / "data") in result.stderr
+    assert (tmp_path / "data" / "thesis.txt").read_text() == "mine"
