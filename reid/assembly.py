@@ -47,16 +47,31 @@ def create_encoder(request: EncoderRequest) -> Encoder:
         EncoderError: The weights cannot be had or do not fit.
     """
     trained = read_header(Path(request.weights)).get("encoder")
-    kind = request.kind
-    if kind is None and isinstance(trained, dict):
-        kind = str(trained.get("name"))
+    author = str(trained.get("name")) if isinstance(trained, dict) else None
+    kind = request.kind or author
+    if author not in (None, kind):
+        raise EncoderError(
+            f"{request.weights} was written by the encoder {author!r}, but the one asked for is "
+            f"{kind!r}: leave the encoder's kind out, or pass other weights"
+        )
     if kind is None or kind in OPEN_CLIP_KINDS:
         return create_open_clip(request)
     built_in = dict.fromkeys(OPEN_CLIP_KINDS, create_open_clip)
     factory = choose_factory(PluginGroup.ENCODERS, kind, built_in=built_in)
+    request = replace(request, kind=kind)
     if isinstance(trained, dict):
-        return _restore_plugged_in(factory, replace(request, kind=kind), trained)
+        return _restore_plugged_in(factory, request, trained)
+    return _plugged_in(factory, request)
+
+
+def _plugged_in(factory: Factory, request: EncoderRequest) -> Encoder:
     encoder: Encoder = factory(request)
+    # Checkpoints name their encoder, so another name would make its runs unreadable.
+    if encoder.description.name != request.kind:
+        raise ConfigurationError(
+            f"encoder.kind: the plug-in {request.kind!r} calls itself "
+            f"{encoder.description.name!r}; its description must carry the entry point's name"
+        )
     return encoder
 
 
@@ -64,15 +79,10 @@ def _restore_plugged_in(
     factory: Factory, request: EncoderRequest, trained: Mapping[str, JsonValue]
 ) -> Encoder:
     """Build the architecture that a run's checkpoint tells of, then fill its image tower."""
-    if trained.get("name") != request.kind:
-        raise EncoderError(
-            f"{request.weights} was written by the encoder {trained.get('name')!r}, but the one "
-            f"asked for is {request.kind!r}: leave the encoder's kind out, or pass other weights"
-        )
     options = trained.get("options")
     known = options if isinstance(options, dict) else {}
-    encoder: Encoder = factory(
-        replace(request, weights="random", options={**known, **request.options})
+    encoder = _plugged_in(
+        factory, replace(request, weights="random", options={**known, **request.options})
     )
     encoder.load_state_of(Tower.IMAGE, image_tower_of(read_checkpoint(Path(request.weights))))
     return encoder

@@ -30,6 +30,7 @@ import numpy
 import torch
 
 from reid.domain.errors import ConfigurationError
+from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.samples import Sample, Split
 
@@ -81,6 +82,7 @@ class Means:
 
     def __init__(self, request):
         self.request = request
+        self.description = EncoderDescription("means", "random", is_pretrained=False)
 '''
 
 SCENERY_OFFERS: Offers = {

@@ -67,12 +67,14 @@ def test_another_encoder_is_requested_by_file_environment_or_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:
     file = tmp_path / "reid.toml"
-    file.write_text('[encoder]\nkind = "rn-tiny"\n' if layer == "file" else "")
+    file.write_text('[encoder]\nkind = "rn50"\n' if layer == "file" else "")
     if layer == "environment":
-        monkeypatch.setenv("REID_ENCODER__KIND", "rn-tiny")
-    options = {"encoder.kind": "rn-tiny"} if layer == "option" else {}
-    settings = load_settings(config=file, options={**options, "device": "cpu"}).settings
-    assert Container(settings=settings).encoder().description.name == "rn-tiny"
+        monkeypatch.setenv("REID_ENCODER__KIND", "rn50")
+    options = {"encoder.kind": "rn50"} if layer == "option" else {}
+    settings = load_settings(
+        config=file, options={**options, "encoder.weights": "random", "device": "cpu"}
+    ).settings
+    assert Container(settings=settings).encoder().description.name == "rn50"
 
 
 def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -> None:

@@ -59,6 +59,7 @@ class FakeEncoder:
     def __init__(
         self,
         *,
+        name: str = "fake",
         seed: int = 0,
         num_cameras: int = 0,
         image_size: ImageSize = ImageSize(16, 8),  # noqa: B008 - frozen
@@ -82,7 +83,7 @@ class FakeEncoder:
             num_cameras=num_cameras,
         )
         self._description = EncoderDescription(
-            name="fake",
+            name=name,
             weights=f"random (seed {seed})",
             is_pretrained=False,
             options={
