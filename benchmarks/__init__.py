@@ -1,0 +1,1 @@
+"""Our code beside a plain implementation of the same mathematics, in one run."""

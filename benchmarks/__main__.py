@@ -1,0 +1,34 @@
+"""`python -m benchmarks [PART ...] [--json FILE] [--quick]`: every part, or those named."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.harness import machine, render, write_results
+
+PARTS = ("evaluation", "reranking", "stage_one", "stage_two", "embedding", "search")
+"""Modules of this package; each has `rows(*, quick: bool) -> list[Row]`."""
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    rows = []
+    for part in arguments.parts or PARTS:
+        rows.extend(import_module(f"benchmarks.{part}").rows(quick=arguments.quick))
+    print("\n".join(f"{name}: {fact}" for name, fact in machine().items()))
+    print()
+    print(render(rows))
+    if arguments.json is not None:
+        write_results(arguments.json, rows)
+
+
+if __name__ == "__main__":
+    main()

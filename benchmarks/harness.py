@@ -1,0 +1,188 @@
+"""Time two ways of doing the same thing in turn, and say how far apart their results are.
+
+The two run interleaved, A B A B, so that a machine whose speed drifts slows both. What is quoted is
+the median of the ratios of neighbouring pairs; single times belong to one machine and one minute.
+"""
+
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Event, Thread
+
+import torch
+
+PACKAGES = ("clip-reid", "torch", "torchvision", "numpy", "scipy", "pillow", "numba", "openvino")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    part: str
+    """What was timed, with its size."""
+
+    ours: str
+    plain: str
+    """The two ways in a few words."""
+
+    ours_seconds: float
+    plain_seconds: float
+    """Medians."""
+
+    ratio: float
+    """Median over pairs of plain seconds / ours seconds: how many times faster ours is."""
+
+    goal: str
+    is_met: bool
+    exactness: str
+    """How far ours is from the oracle, in the quantity that matters."""
+
+    ours_peak_mib: float
+    plain_peak_mib: float
+    """Growth of resident memory while running, above what was held before."""
+
+    runs: int
+    details: dict[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What `compare` measured."""
+
+    ours_seconds: float
+    plain_seconds: float
+    ratio: float
+    ours_peak_mib: float
+    plain_peak_mib: float
+    runs: int
+
+
+def compare(
+    ours: Callable[[], object],
+    plain: Callable[[], object],
+    *,
+    runs: int = 5,
+    warmup: int = 1,
+    plain_runs: int | None = None,
+) -> Timing:
+    """Run both in turn, after a warm-up that does not count.
+
+    Args:
+        ours: Our way.
+        plain: The other way.
+        runs: Pairs.
+        warmup: Pairs that are thrown away.
+        plain_runs: Run the plain way only so many times (it may take minutes); its last time then
+            stands for the remaining pairs.
+    """
+    times: list[tuple[float, float]] = []
+    peaks = [0.0, 0.0]
+    slow = runs if plain_runs is None else plain_runs
+    for number in range(-warmup, runs):
+        mine, peaks[0] = _timed(ours, peaks[0])
+        if number < slow and (number >= 0 or plain_runs is None):
+            other, peaks[1] = _timed(plain, peaks[1])
+        if number >= 0:
+            times.append((mine, other))
+    return Timing(
+        ours_seconds=statistics.median(pair[0] for pair in times),
+        plain_seconds=statistics.median(pair[1] for pair in times),
+        ratio=statistics.median(pair[1] / pair[0] for pair in times),
+        ours_peak_mib=peaks[0],
+        plain_peak_mib=peaks[1],
+        runs=runs,
+    )
+
+
+def _timed(work: Callable[[], object], peak: float) -> tuple[float, float]:
+    gc.collect()
+    with peak_memory() as memory:
+        began = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - began
+    return seconds, max(peak, memory[0])
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Watch resident memory from another thread; the list's one entry is the growth in MiB."""
+    before, done, growth = _resident_mib(), Event(), [0.0]
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            growth[0] = max(growth[0], _resident_mib() - before)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield growth
+    finally:
+        growth[0] = max(growth[0], _resident_mib() - before)
+        done.set()
+        watcher.join()
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def machine() -> dict[str, str | int]:
+    """Say what the figures were measured on."""
+    facts: dict[str, str | int] = {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "device": _accelerator(),
+    }
+    for name in PACKAGES:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            facts[name] = "not installed"
+    return facts
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
+
+
+def _accelerator() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+
+
+def write_results(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows and the machine as JSON."""
+    content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Tabulate the rows as Markdown."""
+    lines = [
+        "| part | ours | plain | ratio | goal | met | exactness | peak MiB, ours / plain |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines.extend(
+        f"| {row.part} | {_time(row.ours_seconds)} | {_time(row.plain_seconds)} "
+        f"| {row.ratio:.2f} | {row.goal} | {'yes' if row.is_met else 'no'} | {row.exactness} "
+        f"| {row.ours_peak_mib:.0f} / {row.plain_peak_mib:.0f} |"
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
