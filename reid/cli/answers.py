@@ -115,5 +115,6 @@ def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
     if outcome.accuracy is not None:
         yield (
             f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of {outcome.num_judged} "
-            "queries whose label is known and in the gallery)"
+            "queries whose label is known and in the gallery); the query's own camera counts, so "
+            "this is not the protocol's Rank-1"
         )

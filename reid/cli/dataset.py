@@ -1,5 +1,6 @@
 """`reid dataset`: look at a dataset, or draw one."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settin
 from reid.cli.render import render_dataset_check, render_generation, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
+from reid.domain.values.samples import ImageSize
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -25,6 +27,10 @@ ImagesOption = Annotated[
 CamerasOption = Annotated[int, typer.Option(metavar="N", help="Cameras, at least 2.")]
 DistractorsOption = Annotated[
     int, typer.Option(metavar="N", help="Gallery pictures of nobody asked for.")
+]
+JunkOption = Annotated[int, typer.Option(metavar="N", help="Badly cut gallery pictures (pid -1).")]
+SizeOption = Annotated[
+    str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the pictures in pixels.")
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace a folder that was drawn earlier.")
@@ -59,6 +65,8 @@ def generate(
     images_per_camera: ImagesOption = 2,
     cameras: CamerasOption = 3,
     distractors: DistractorsOption = 0,
+    junk: JunkOption = 0,
+    size: SizeOption = "128x64",
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,7 +79,19 @@ def generate(
             images_per_camera=images_per_camera,
             cameras=cameras,
             distractors=distractors,
+            junk=junk,
+            size=_parse_size(size),
             seed=resolved.settings.seed,
             overwrite=overwrite,
         )
     typer.echo(to_json(drawn) if as_json else render_generation(folder, drawn))
+
+
+def _parse_size(text: str) -> ImageSize:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    try:
+        return ImageSize(*map(int, match.groups() if match else ()))
+    except (TypeError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no size; write height x width, for example 128x64", param_hint="--size"
+        ) from error

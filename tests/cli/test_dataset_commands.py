@@ -87,3 +87,24 @@ def test_one_seed_draws_one_dataset(tmp_path: Path) -> None:
 def test_impossible_counts_end_with_3(tmp_path: Path) -> None:
     arguments = ["dataset", "generate", str(tmp_path / "drawn"), "--cameras", "1"]
     assert CliRunner().invoke(app, arguments).exit_code == 3
+
+
+def test_generate_draws_junk_and_any_size(tmp_path: Path) -> None:
+    folder = tmp_path / "drawn"
+    counts = ["--identities", "2", "--test-identities", "2", "--cameras", "2"]
+    arguments = ["dataset", "generate", str(folder), *counts, "--junk", "3", "--size", "96x40"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert len(list((folder / "bounding_box_test").glob("-1_*.jpg"))) == 3
+    picture = min((folder / "query").glob("*.jpg")).read_bytes()
+    # The frame header of a JPEG holds its height and width.
+    assert (96).to_bytes(2, "big") + (40).to_bytes(2, "big") in picture
+
+
+def test_generate_refuses_what_is_no_size(tmp_path: Path) -> None:
+    for size in ("128", "128x", "0x64", "axb"):
+        arguments = ["dataset", "generate", str(tmp_path / "drawn"), "--size", size]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert "--size" in result.stderr
+        assert not (tmp_path / "drawn").exists()
