@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from socket import gaierror
 from typing import Any
 from urllib.error import URLError
 
@@ -470,3 +471,15 @@ def test_without_network_the_message_says_what_to_do(kind: str) -> None:
 def test_tiny_encoders_have_no_openai_weights() -> None:
     with pytest.raises(EncoderError, match="no weights for rn-tiny: use --weights random"):
         create_openclip_encoder(EncoderRequest(kind="rn-tiny", weights="openai"))
+
+
+def test_without_a_network_nobody_waits_for_the_second_host() -> None:
+    asked: list[bool] = []
+
+    def fetch(_: Mapping[str, Any], *, prefer_hf_hub: bool) -> str:
+        asked.append(prefer_hf_hub)
+        raise URLError(gaierror(-2, "Name or service not known"))
+
+    with pytest.raises(EncoderError, match=r"Name or service not known.*--weights FILE"):
+        download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
+    assert asked == [False]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from socket import gaierror
 
 import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
@@ -125,6 +126,9 @@ def _fetch_from_either_host(
             return Path(fetch(config, prefer_hf_hub=prefers_hub))
         except (OSError, HTTPException, RuntimeError) as error:
             failure = failure or error
+            # No name can be looked up: there is no network, and the hub would ask for a minute.
+            if isinstance(getattr(error, "reason", None), gaierror):
+                break
     raise EncoderError(
         f"OpenAI's weights for {kind} are not on this machine and cannot be downloaded "
         f"({failure}): fetch {config.get('url')} on a machine with network access and pass it as "
