@@ -60,6 +60,7 @@ class Trained:
     terms: dict[str, float]
     gradient_norms: dict[str, float]
     step_norms: dict[str, float]
+    has_text_gradients: bool
     rates: dict[str, float]
     state_after: dict[str, Tensor]
     descriptor_after_step: Tensor
@@ -125,6 +126,9 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
         prompt_gradients.append(learner.cls_ctx.grad.clone())
         adam.step()
 
+    has_text_gradients = any(
+        parameter.grad is not None for _, parameter in encoder.named_parameters_of(Tower.TEXT)
+    )
     train_only(encoder, Tower.IMAGE)
     encoder.set_training(enabled=True)
     heads.train()
@@ -167,6 +171,7 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
             name: (parameter.detach() - before[name]).double().norm().item()
             for name, parameter in trainable.items()
         },
+        has_text_gradients=has_text_gradients,
         rates=stage_two.learning_rates(),
         state_after=dict(encoder.state_of(Tower.IMAGE)) | dict(heads.state_dict()),
         descriptor_after_step=descriptor,
@@ -228,6 +233,16 @@ def test_two_prompt_steps_end_where_the_official_ones_do(trained: Trained) -> No
 def test_the_prompt_learning_rate_is_the_official_one(trained: Trained) -> None:
     golden = float(trained.case.arrays["s1_lr_epoch1"])
     assert prompt_learning_rate(1, PromptLearningRecipe()) == pytest.approx(golden, rel=1e-12)
+
+
+def test_the_text_tower_gets_no_gradients_unlike_the_official_one(trained: Trained) -> None:
+    assert not trained.case.arrays["s1_text_encoder_grad_is_none"].any()
+    assert not trained.has_text_gradients
+
+
+def test_every_trainable_parameter_gets_a_gradient(trained: Trained) -> None:
+    assert trained.case.arrays["s2_trainable_without_grad"].size == 0
+    assert trained.gradient_norms.keys() == trained.rates.keys()
 
 
 def test_features_in_training_mode_are_the_official_ones(trained: Trained) -> None:
