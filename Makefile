@@ -5,7 +5,7 @@ WORKERS ?= 2
 # One thread in each test process: torch would otherwise start as many as there are cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: demo check lint test slow
+.PHONY: demo check lint test slow bench
 
 demo: $(VENV)/installed
 	$(BIN)/reid demo
@@ -23,6 +23,9 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(PYTEST)
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json
 
 $(VENV)/installed: pyproject.toml
 	python3 -m venv $(VENV)
