@@ -232,7 +232,7 @@ class VisionTransformerTower(nn.Module):
     def _embed(self, images: Tensor, camids: Tensor | None) -> Tensor:
         visual = self.image_encoder
         patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
-        token = visual.class_embedding.expand(len(images), -1)  # (B, D)
+        token = visual.class_embedding.expand(images.shape[0], -1)  # (B, D)
         if self.cv_embed is not None and camids is not None:
             token = token + self.camera_scale * self.cv_embed[camids]
         tokens: Tensor = torch.cat([token[:, None], patches], dim=1) + visual.positional_embedding
