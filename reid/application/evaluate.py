@@ -7,7 +7,7 @@ from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import Encoder
+from reid.ports.encoder import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Evaluate:
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: ImageEncoder,
         dataset: Dataset,
         reidentification: Reidentification,
         reranking: RerankingRecipe | None = None,

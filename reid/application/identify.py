@@ -8,7 +8,7 @@ from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.encoder import Encoder
+from reid.ports.encoder import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Identify:
     """Names the people on query pictures by a labelled gallery."""
 
     def __init__(
-        self, *, encoder: Encoder, reidentification: Reidentification, top_k: int = 5
+        self, *, encoder: ImageEncoder, reidentification: Reidentification, top_k: int = 5
     ) -> None:
         """Keep the parts and how many pictures each answer shows."""
         self._encoder = encoder

@@ -14,11 +14,8 @@ from reid.domain.values.features import ImageFeatures
 from reid.domain.values.prompts import PromptEmbedding
 
 
-class Encoder(Protocol):
-    """An image encoder and a text encoder that meet in one space.
-
-    Fresh from its factory it is in evaluation mode and every parameter requires a gradient.
-    """
+class ImageEncoder(Protocol):
+    """Describes pictures; all that ranking needs."""
 
     @property
     def geometry(self) -> EncoderGeometry:
@@ -45,12 +42,21 @@ class Encoder(Protocol):
                 leaves cameras out.
 
         Returns:
-            Float32 features on `device`, differentiable in the image tower's parameters.
+            Float32 features on `device`.
 
         Raises:
             EncoderError: A camera beyond those the encoder knows.
         """
         ...
+
+
+class Encoder(ImageEncoder, Protocol):
+    """An image encoder and a text encoder that meet in one space and can learn.
+
+    Image features are differentiable in the image tower's parameters. Fresh from its factory it is
+    in evaluation mode and every parameter requires a gradient; whoever switches to training mode
+    switches back.
+    """
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template such as "A photo of a {} person.".

@@ -37,6 +37,15 @@ def test_the_total_is_the_weighted_sum_of_the_terms(prompts: Checkpoint) -> None
         assert losses["total"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_encoder_is_left_in_evaluation_mode(prompts: Checkpoint) -> None:
+    laboratory = Laboratory()
+    laboratory.encoder_tuning().run(prompts)
+    images = torch.randn(2, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+    embedded = laboratory.encoder.encode_images(images).embedding()
+    laboratory.encoder.set_training(enabled=False)
+    assert torch.equal(embedded, laboratory.encoder.encode_images(images).embedding())
+
+
 def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     result = laboratory.encoder_tuning().run(prompts)

@@ -66,18 +66,6 @@ def test_embedding_tells_how_far_it_is() -> None:
     assert listener.events == [ImagesEmbedded("query", done, 6) for done in (0, 4, 6)]
 
 
-def test_an_embedder_takes_the_encoder_out_of_training_mode() -> None:
-    encoder, dataset = FakeEncoder(), FakeDataset()
-    encoder.set_training(enabled=True)
-    images = [sample.image for sample in dataset.samples(Split.QUERY)]
-    trained = Embedder(encoder=encoder, listener=RecordingListener())
-    fresh = Embedder(encoder=FakeEncoder(), listener=RecordingListener())
-    torch.testing.assert_close(
-        trained.embed(dataset, images, camids=None, subset="query"),
-        fresh.embed(dataset, images, camids=None, subset="query"),
-    )
-
-
 def test_cameras_reach_an_encoder_that_knows_them() -> None:
     dataset = FakeDataset()
     images = [sample.image for sample in dataset.samples(Split.QUERY)]

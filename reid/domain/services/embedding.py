@@ -14,14 +14,16 @@ from reid.domain.events import ImagesEmbedded
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
-from reid.ports.encoder import Encoder
+from reid.ports.encoder import ImageEncoder
 from reid.ports.events import EventListener
 
 
 class Embedder:
-    """Runs an image encoder in evaluation mode over lists of pictures."""
+    """Runs an image encoder over lists of pictures."""
 
-    def __init__(self, *, encoder: Encoder, listener: EventListener, batch_size: int = 64) -> None:
+    def __init__(
+        self, *, encoder: ImageEncoder, listener: EventListener, batch_size: int = 64
+    ) -> None:
         """Keep the encoder and how many pictures go through it at once."""
         self._encoder = encoder
         self._listener = listener
@@ -85,7 +87,6 @@ class Embedder:
         subset: str,
         select: Callable[[ImageFeatures], Tensor],
     ) -> Tensor:
-        self._encoder.set_training(enabled=False)
         self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
         chunks = []
         for start in range(0, len(images), self._batch_size):
