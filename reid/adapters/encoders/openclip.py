@@ -18,6 +18,7 @@ from reid.adapters.encoders.image_towers import (
     draw_convolutions,
     resize_positions,
 )
+from reid.adapters.encoders.input_checks import check_cameras, check_images
 from reid.adapters.encoders.plans import (
     EncoderPlan,
     architecture_named,
@@ -91,6 +92,11 @@ class OpenClipEncoder:
         """Where inputs must lie and outputs appear."""
         return next(self._image.parameters()).device
 
+    @property
+    def image_tower(self) -> ImageTower:
+        """What an exporter traces."""
+        return self._image
+
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Describe pictures; see the port.
 
@@ -98,27 +104,11 @@ class OpenClipEncoder:
             EncoderError: A camera beyond those the encoder knows.
             ValueError: Pictures of another size.
         """
-        size = self._geometry.image_size
-        if images.shape[1:] != (3, size.height, size.width):
-            raise ValueError(f"images must be (B, 3, {size}), got {tuple(images.shape)}")
-        self._check_cameras(images, camids)
+        check_images(images, geometry=self._geometry)
+        check_cameras(images, camids, geometry=self._geometry, description=self._description)
         with self._precision():
             features: ImageFeatures = self._image(images, camids)
         return features
-
-    def _check_cameras(self, images: Tensor, camids: Tensor | None) -> None:
-        num_cameras = self._geometry.num_cameras
-        if camids is None or num_cameras == 0:
-            return
-        if len(camids) != len(images):
-            raise ValueError(f"{len(images)} images, {len(camids)} camids")
-        unknown = camids[(camids < 0) | (camids >= num_cameras)]
-        if len(unknown):
-            raise EncoderError(
-                f"camera {int(unknown[0])} (zero-based) is unknown: the weights "
-                f"{self._description.weights} know {num_cameras} cameras; leave cameras out, or "
-                "train with more"
-            )
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template; see the port.
