@@ -11,6 +11,7 @@ import torch
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.devices import resolve_device
+from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.safetensors_file import read_checkpoint, read_header
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -22,6 +23,7 @@ from reid.domain.values.samples import ImageSize, Split
 from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.encoder import Encoder
+from reid.ports.export import ExportPlace
 from reid.ports.runs import RunStore
 from reid.ports.vector_index import VectorIndex
 from reid.settings.loading import plain_settings
@@ -37,6 +39,32 @@ def create_open_clip(request: EncoderRequest) -> Encoder:
 
     _refuse_options("encoder.options", request.kind or "this encoder", request.options)
     return create_openclip_encoder(request)
+
+
+def create_image_encoder(request: EncoderRequest) -> Encoder | ExportedEncoder:
+    """Build the encoder that is asked for, or open it where the weights are an exported encoder.
+
+    Raises:
+        ConfigurationError: Nobody offers this kind, or the request makes no sense.
+        EncoderError: The weights cannot be had or do not fit.
+    """
+    if is_exported(Path(request.weights)):
+        return open_exported_encoder(request)
+    return create_encoder(request)
+
+
+def require_trainable(encoder: Encoder | ExportedEncoder) -> Encoder:
+    """Hand on an encoder that can learn.
+
+    Raises:
+        EncoderError: It was exported.
+    """
+    if isinstance(encoder, ExportedEncoder):
+        raise EncoderError(
+            f"{encoder.description.name} ({encoder.description.weights}) describes pictures only: "
+            "train from the weights that it was exported from"
+        )
+    return encoder
 
 
 def create_encoder(request: EncoderRequest) -> Encoder:
@@ -138,6 +166,20 @@ def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
         seed=settings.seed,
         options=encoder.options,
     )
+
+
+def reference_request(settings: Settings) -> EncoderRequest:
+    """Ask for the encoder that an exported one is held to: in float32 on the CPU."""
+    return replace(encoder_request(settings, 0), precision="fp32", device="cpu")
+
+
+def open_export_folder(
+    folder: Path, *, runtime: str, precision: str, overwrite: bool
+) -> ExportPlace:
+    """Name the place of an exported encoder; imports open_clip, which takes seconds, only now."""
+    from reid.adapters.encoders.exporting import ExportFolder
+
+    return ExportFolder(folder, runtime=runtime, precision=precision, overwrite=overwrite)
 
 
 def count_cameras(wanted: bool, dataset: Callable[[], Dataset]) -> int:  # noqa: FBT001

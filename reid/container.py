@@ -18,6 +18,7 @@ from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.application.check_dataset import CheckDataset
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
+from reid.application.export import Export
 from reid.application.identify import Identify
 from reid.application.train import Train
 from reid.assembly import (
@@ -25,13 +26,17 @@ from reid.assembly import (
     count_cameras,
     create_dataset,
     create_encoder,
+    create_image_encoder,
     create_index,
     decisive_settings,
     draw_demo_people,
     encoder_request,
     metrics_path,
     open_earlier_run,
+    open_export_folder,
     open_splits,
+    reference_request,
+    require_trainable,
     reranking_of,
 )
 from reid.domain.services.embedding import Embedder
@@ -74,8 +79,9 @@ class Container(containers.DeclarativeContainer):
         count_cameras, settings.provided.encoder.camera_embedding, dataset.provider
     )
     encoder = providers.Singleton(
-        create_encoder, providers.Callable(encoder_request, settings, num_cameras)
+        create_image_encoder, providers.Callable(encoder_request, settings, num_cameras)
     )
+    trainee = providers.Callable(require_trainable, encoder)
     pictures = providers.Object(open_pictures)
     runs = providers.Singleton(
         FilesystemRunStore,
@@ -100,7 +106,7 @@ class Container(containers.DeclarativeContainer):
     reidentification = providers.Singleton(Reidentification, embedder=embedder, index=index)
     prompt_learning = providers.Singleton(
         PromptLearning,
-        encoder=encoder,
+        encoder=trainee,
         dataset=dataset,
         embedder=embedder,
         runs=runs,
@@ -111,7 +117,7 @@ class Container(containers.DeclarativeContainer):
     )
     fine_tuning = providers.Singleton(
         FineTuning,
-        encoder=encoder,
+        encoder=trainee,
         dataset=dataset,
         runs=runs,
         listener=training_listener,
@@ -136,6 +142,14 @@ class Container(containers.DeclarativeContainer):
         encoder=encoder,
         reidentification=reidentification,
         top_k=settings.provided.identify.top_k,
+    )
+    open_export_folder = providers.Object(open_export_folder)
+    export = providers.Singleton(
+        Export,
+        encoder=providers.Singleton(
+            create_encoder, providers.Callable(reference_request, settings)
+        ),
+        seed=settings.provided.seed,
     )
     train = providers.Singleton(
         Train,

@@ -9,6 +9,7 @@ from reid.cli.dataset import dataset_app
 from reid.cli.demo import demo
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
+from reid.cli.export import export
 from reid.cli.identify import identify
 from reid.cli.settings import settings
 from reid.cli.train import train
@@ -43,6 +44,7 @@ def reid(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("identify")(identify)
+app.command("export")(export)
 app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
 app.command("settings")(settings)

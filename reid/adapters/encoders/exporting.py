@@ -1,0 +1,209 @@
+"""Write image encoders for other runtimes.
+
+Letters: B batch, D width, H W pixels, N cameras.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from reid.adapters.encoders.exported import (
+    HEADER_FILE,
+    ExportedEncoder,
+    ExportHeader,
+    explained_absence,
+    file_digest,
+    is_exported,
+    open_graph_of,
+)
+from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
+from reid.adapters.encoders.openclip import OpenClipEncoder
+from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.encoders import EncoderGeometry
+from reid.ports.encoder import ImageEncoder
+
+_OUTPUTS = ["embedding", "penultimate"]
+
+
+class ExportFolder:
+    """A folder for one exported encoder: graph, weights and header; see the port."""
+
+    def __init__(
+        self, folder: Path, *, runtime: str, precision: str = "fp32", overwrite: bool = False
+    ) -> None:
+        """Name the place; nothing is written yet.
+
+        Args:
+            folder: Where to.
+            runtime: `openvino` or `onnx`.
+            precision: `fp32` or `bf16`.
+            overwrite: Replace an earlier export.
+        """
+        self._folder = folder
+        self._runtime = runtime
+        self._precision = precision
+        self._overwrite = overwrite
+        self._aside: Path | None = None
+        self._header: ExportHeader | None = None
+
+    @property
+    def precision(self) -> str:
+        """What the runtime computes in."""
+        return self._precision
+
+    def write(self, encoder: ImageEncoder) -> ExportedEncoder:
+        """Write an encoder aside and open it; see the port.
+
+        Raises:
+            ConfigurationError: The runtime is not installed, or does not know the precision.
+            EncoderError: The place is taken or cannot be written, or this is no built-in encoder.
+        """
+        if not isinstance(encoder, OpenClipEncoder):
+            raise EncoderError(
+                f"{encoder.description.name} cannot be exported: only built-in encoders can"
+            )
+        self._check_place()
+        self._aside = self._make_folder()
+        _write_graph(encoder, self._aside, runtime=self._runtime)
+        self._header = ExportHeader(
+            runtime=self._runtime,
+            precision=self._precision,
+            description=encoder.description,
+            geometry=encoder.geometry,
+            tensors=_tensors_digest(encoder.image_tower),
+            files={path.name: file_digest(path) for path in sorted(self._aside.iterdir())},
+        )
+        return open_graph_of(self._header, self._aside)
+
+    def keep(self, record: Mapping[str, JsonValue]) -> None:
+        """Add the header and move what was written into place; see the port.
+
+        Raises:
+            EncoderError: The place cannot be written.
+        """
+        if self._aside is None or self._header is None:
+            raise ValueError("nothing was written that could be kept")
+        content = self._header.as_json() | {"comparison": dict(record)}
+        try:
+            (self._aside / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            self._aside.rename(self._folder)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._aside = None
+
+    def discard(self) -> None:
+        """Delete what was written aside."""
+        if self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+            self._aside = None
+
+    def _check_place(self) -> None:
+        if self._runtime == "onnx" and self._precision != "fp32":
+            raise ConfigurationError(
+                f"ONNX Runtime computes in fp32 on a CPU, not in {self._precision}: leave the "
+                "precision out, or export for openvino"
+            )
+        if not self._folder.exists():
+            return
+        if not is_exported(self._folder):
+            raise EncoderError(f"{self._folder} exists and is no exported encoder: name another")
+        if not self._overwrite:
+            raise EncoderError(
+                f"{self._folder} holds an exported encoder: replace it by --overwrite, or name "
+                "another folder"
+            )
+
+    def _make_folder(self) -> Path:
+        """Make a folder beside the place, so that it can be renamed into it."""
+        try:
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            aside = tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        # Unlike this function, folders are made with the user's own mode.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(aside).chmod(0o777 & ~umask)
+        return Path(aside)
+
+    def _unwritable(self, error: OSError) -> EncoderError:
+        return EncoderError(f"{self._folder} cannot be written: {error.strerror or error}")
+
+
+class _Traceable(nn.Module):
+    """A tower as a function from tensors to tensors."""
+
+    def __init__(self, tower: ImageTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        features = self.tower(images, camids)
+        return features.embedding(), features.penultimate
+
+
+def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
+    """Record what a tower does with pictures, for batches of any size.
+
+    Cameras become an input where the tower has any. A graph has no branches, so a picture without
+    a camera gets an embedding too, of zeros: the table's last row, index -1.
+
+    Args:
+        tower: In evaluation mode, float32, on the CPU.
+        geometry: Size of the pictures and number of cameras.
+    """
+    copied = copy.deepcopy(tower).requires_grad_(requires_grad=False)
+    size = geometry.image_size
+    inputs = {"images": torch.zeros(2, 3, size.height, size.width)}
+    if isinstance(copied, VisionTransformerTower) and copied.cv_embed is not None:
+        nowhere = torch.zeros_like(copied.cv_embed[:1])
+        copied.cv_embed = nn.Parameter(torch.cat([copied.cv_embed, nowhere]), requires_grad=False)
+        inputs["camids"] = torch.zeros(2, dtype=torch.int64)
+    batch = Dim("batch", min=1)
+    return torch.export.export(
+        _Traceable(copied).eval(),
+        args=(),
+        kwargs=inputs,
+        dynamic_shapes={name: {0: batch} for name in inputs},
+    )
+
+
+def _write_graph(encoder: OpenClipEncoder, folder: Path, *, runtime: str) -> None:
+    geometry = encoder.geometry
+    size = geometry.image_size
+    inputs = {"images": [-1, 3, size.height, size.width]}
+    if geometry.num_cameras:
+        inputs["camids"] = [-1]
+    with explained_absence(runtime), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the converters, about their own inner workings
+        if runtime == "onnx":
+            from reid.adapters.encoders.onnx_graphs import write_onnx
+
+            program = trace(encoder.image_tower, geometry)
+            write_onnx(program, folder, inputs=list(inputs), outputs=_OUTPUTS)
+        else:
+            from reid.adapters.encoders.openvino_graphs import write_openvino
+
+            program = trace(encoder.image_tower, geometry)
+            write_openvino(program, folder, inputs=inputs, outputs=_OUTPUTS)
+
+
+def _tensors_digest(tower: ImageTower) -> str:
+    digest = hashlib.sha256()
+    for name, value in tower.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()

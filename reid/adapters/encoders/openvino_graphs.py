@@ -1,0 +1,74 @@
+"""Graphs that OpenVINO executes; the only importer of openvino.
+
+Letters: B batch, H W pixels.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+# Unless it is missing, OpenVINO's Python package reports every import over the network.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python marks a module as absent
+
+import openvino  # noqa: E402
+
+_GRAPH_FILE = "encoder.xml"
+_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
+
+
+def write_openvino(
+    program: ExportedProgram, folder: Path, *, inputs: dict[str, list[int]], outputs: list[str]
+) -> None:
+    """Convert a traced program and write it, its weights in float32.
+
+    Args:
+        program: Traced by torch.
+        folder: Where to.
+        inputs: Shapes by name, in the program's order; -1 for B.
+        outputs: Names, in the program's order.
+    """
+    model = openvino.convert_model(program)
+    for port, name in zip(model.outputs, outputs, strict=True):
+        port.get_tensor().set_names({name})
+    for port, name in zip(model.inputs, inputs, strict=True):
+        port.get_tensor().set_names({name})
+    # The conversion keeps no shape; with all but B known, OpenVINO picks its kernels beforehand.
+    model.reshape(inputs)
+    openvino.save_model(model, folder / _GRAPH_FILE, compress_to_fp16=False)
+
+
+class OpenVinoGraph:
+    """A graph compiled for as many threads as torch uses; see `Graph`."""
+
+    def __init__(self, folder: Path, *, precision: str) -> None:
+        """Compile what `write_openvino` wrote.
+
+        Args:
+            folder: Where it lies.
+            precision: `fp32`, or `bf16`, which a processor without bfloat16 takes for `fp32`.
+        """
+        compiled = openvino.Core().compile_model(
+            folder / _GRAPH_FILE,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def run(
+        self, images: NDArray[np.float32], camids: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Execute; see `Graph`."""
+        given = {"images": images} if camids is None else {"images": images, "camids": camids}
+        self._request.infer(given, share_inputs=True)
+        embedding, penultimate = (
+            self._request.get_tensor(name).data.copy() for name in ("embedding", "penultimate")
+        )
+        return embedding, penultimate

@@ -1,0 +1,87 @@
+"""`reid export`: an encoder for another runtime."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import SHARED_OPTIONS, JsonOption, takes_settings
+from reid.cli.render import render_encoder, to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.application.export import ExportOutcome
+    from reid.settings.loading import ResolvedSettings
+
+
+class Runtime(StrEnum):
+    """What `--format` takes."""
+
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+
+class Precision(StrEnum):
+    """What `--precision` takes."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="OUT", help="Folder to make; pass it as --weights afterwards.")
+]
+RuntimeOption = Annotated[Runtime, typer.Option("--format", help="Which runtime it is for.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="What to compute in; bf16 with openvino only.")
+]
+DeviationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-deviation",
+        metavar="X",
+        min=0.0,
+        help="Largest 1 - cos from the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
+
+_OPTIONS = {name: SHARED_OPTIONS[name] for name in ("recipe", "encoder", "weights", "seed", "run")}
+
+
+@takes_settings(_OPTIONS)
+def export(
+    resolved: "ResolvedSettings",
+    *,
+    folder: FolderArgument,
+    runtime: RuntimeOption = Runtime.OPENVINO,
+    precision: PrecisionOption = Precision.FP32,
+    max_deviation: DeviationOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the image encoder for a faster runtime, and compare it with the original."""
+    from reid.settings.trained import with_trained_encoder
+
+    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        place = container.open_export_folder()(
+            folder, runtime=runtime.value, precision=precision.value, overwrite=overwrite
+        )
+        outcome = container.export().run(place, max_deviation=max_deviation)
+    typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))
+
+
+def _render(outcome: "ExportOutcome", *, folder: Path) -> str:
+    return "\n".join(
+        [
+            render_encoder(outcome.encoder),
+            *(
+                f"Deviation in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
+                f"{found.relative:.1e} of the largest entry"
+                for size, found in outcome.deviations.items()
+            ),
+            f"Admitted: {outcome.max_deviation:.1e}",
+            f"Use it: reid evaluate --weights {folder}",
+        ]
+    )
