@@ -17,7 +17,9 @@ VIOLATIONS = {
     "reid/domain/values/samples.py": "import reid.domain.losses",
     "reid/domain/new_module.py": "",
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
-    "reid/adapters/runs/filesystem.py": "import annoy, PIL, onnxruntime, openvino, rich, safetensors",
+    "reid/adapters/runs/filesystem.py": (
+        "import annoy, PIL, onnxruntime, openvino, rich, safetensors"
+    ),
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",
     "reid/cli/app.py": "import torch",
     "reid/plugins.py": "import torch",

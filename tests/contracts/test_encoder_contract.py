@@ -11,7 +11,8 @@ from reid.domain.errors import EncoderError
 from reid.domain.values.encoders import EncoderRequest, Tower
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
-from reid.ports.encoder import Encoder
+from reid.ports.encoder import Encoder, ImageEncoder
+from tests.exports import opened
 from tests.fakes.encoder import FakeEncoder
 
 TEMPLATE = "A photo of a {} person."
@@ -28,7 +29,19 @@ ENCODERS: dict[str, Factory] = {
     "fake": FakeEncoder,
     "fake-cameras": lambda: FakeEncoder(num_cameras=3),
 }
-WITH_CAMERAS = ("vit-tiny-cameras-overlapping", "fake-cameras")
+FORWARD_ONLY: dict[str, Callable[[], ImageEncoder]] = {
+    "openvino-rn-tiny": lambda: opened("rn-tiny"),
+    "openvino-vit-tiny-cameras": lambda: opened("vit-tiny"),
+    "onnx-rn-tiny": lambda: opened("rn-tiny", runtime="onnx"),
+    "onnx-vit-tiny-cameras": lambda: opened("vit-tiny", runtime="onnx"),
+}
+IMAGE_ENCODERS: dict[str, Callable[[], ImageEncoder]] = {**ENCODERS, **FORWARD_ONLY}
+WITH_CAMERAS = (
+    "vit-tiny-cameras-overlapping",
+    "fake-cameras",
+    "openvino-vit-tiny-cameras",
+    "onnx-vit-tiny-cameras",
+)
 
 
 @pytest.fixture(params=list(ENCODERS.values()), ids=list(ENCODERS))
@@ -42,12 +55,23 @@ def encoder(factory: Factory) -> Encoder:
     return factory()
 
 
+@pytest.fixture(params=list(IMAGE_ENCODERS.values()), ids=list(IMAGE_ENCODERS))
+def image_factory(request: pytest.FixtureRequest) -> Callable[[], ImageEncoder]:
+    chosen: Callable[[], ImageEncoder] = request.param
+    return chosen
+
+
+@pytest.fixture
+def image_encoder(image_factory: Callable[[], ImageEncoder]) -> ImageEncoder:
+    return image_factory()
+
+
 @pytest.fixture(params=WITH_CAMERAS)
-def camera_encoder(request: pytest.FixtureRequest) -> Encoder:
-    return ENCODERS[request.param]()
+def camera_encoder(request: pytest.FixtureRequest) -> ImageEncoder:
+    return IMAGE_ENCODERS[request.param]()
 
 
-def images_for(encoder: Encoder, count: int = 4) -> Tensor:
+def images_for(encoder: ImageEncoder, count: int = 4) -> Tensor:
     size = encoder.geometry.image_size
     generator = torch.Generator().manual_seed(5)
     return torch.randn(count, 3, size.height, size.width, generator=generator)
@@ -65,9 +89,9 @@ def levels(features: ImageFeatures) -> tuple[Tensor, Tensor, Tensor]:
     return features.penultimate, features.final, features.projected
 
 
-def test_features_have_the_widths_of_the_geometry(encoder: Encoder) -> None:
-    features = encoder.encode_images(images_for(encoder))
-    geometry = encoder.geometry
+def test_features_have_the_widths_of_the_geometry(image_encoder: ImageEncoder) -> None:
+    features = image_encoder.encode_images(images_for(image_encoder))
+    geometry = image_encoder.geometry
     assert [tuple(level.shape) for level in levels(features)] == [
         (4, geometry.penultimate_width),
         (4, geometry.final_width),
@@ -76,26 +100,42 @@ def test_features_have_the_widths_of_the_geometry(encoder: Encoder) -> None:
     assert features.embedding().shape == (4, geometry.embedding_width)
 
 
-def test_features_are_finite_float32_and_tell_pictures_apart(encoder: Encoder) -> None:
-    for level in levels(encoder.encode_images(images_for(encoder))):
+def test_features_are_finite_float32_and_tell_pictures_apart(image_encoder: ImageEncoder) -> None:
+    for level in levels(image_encoder.encode_images(images_for(image_encoder))):
         assert level.dtype == torch.float32
         assert level.isfinite().all()
         assert level.std(dim=0).mean() > 1e-3
 
 
-def test_features_do_not_depend_on_the_rest_of_the_batch(encoder: Encoder) -> None:
-    images = images_for(encoder)
+def test_features_do_not_depend_on_the_rest_of_the_batch(image_encoder: ImageEncoder) -> None:
+    images = images_for(image_encoder)
     with torch.no_grad():
-        together = encoder.encode_images(images).embedding()
-        alone = torch.cat([encoder.encode_images(image[None]).embedding() for image in images])
+        together = image_encoder.encode_images(images).embedding()
+        alone = torch.cat(
+            [image_encoder.encode_images(image[None]).embedding() for image in images]
+        )
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_evaluation_is_deterministic_and_leaves_the_state_alone(encoder: Encoder) -> None:
+def test_the_same_pictures_give_the_same_features(image_encoder: ImageEncoder) -> None:
+    images = images_for(image_encoder)
+    first = image_encoder.encode_images(images).embedding()
+    image_encoder.encode_images(images_for(image_encoder, 3))
+    assert torch.equal(first, image_encoder.encode_images(images).embedding())
+
+
+def test_inputs_are_left_as_they_are(image_encoder: ImageEncoder) -> None:
+    images, camids = images_for(image_encoder), torch.tensor([0, 1, 2, 0])
+    given = images.clone(), camids.clone()
+    image_encoder.encode_images(images, camids)
+    assert torch.equal(images, given[0])
+    assert torch.equal(camids, given[1])
+
+
+def test_evaluation_leaves_the_state_alone(encoder: Encoder) -> None:
     images = images_for(encoder)
     before = {name: value.clone() for name, value in encoder.state_of(Tower.IMAGE).items()}
-    first = encoder.encode_images(images).embedding()
-    assert torch.equal(first, encoder.encode_images(images).embedding())
+    encoder.encode_images(images)
     for name, value in encoder.state_of(Tower.IMAGE).items():
         assert torch.equal(before[name], value)
 
@@ -111,8 +151,8 @@ def test_training_mode_can_be_left_again(encoder: Encoder) -> None:
     assert torch.equal(encoder.encode_images(images).embedding(), expected)
 
 
-def test_two_encoders_of_one_factory_agree(factory: Factory) -> None:
-    first, second = factory(), factory()
+def test_two_encoders_of_one_factory_agree(image_factory: Callable[[], ImageEncoder]) -> None:
+    first, second = image_factory(), image_factory()
     images = images_for(first)
     assert torch.equal(
         first.encode_images(images).embedding(), second.encode_images(images).embedding()
@@ -120,9 +160,11 @@ def test_two_encoders_of_one_factory_agree(factory: Factory) -> None:
     assert first.description == second.description
 
 
-def test_building_leaves_the_global_random_state_alone(factory: Factory) -> None:
+def test_building_leaves_the_global_random_state_alone(
+    image_factory: Callable[[], ImageEncoder],
+) -> None:
     before = torch.random.get_rng_state()
-    factory()
+    image_factory()
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -217,20 +259,20 @@ def test_a_state_that_does_not_fit_is_refused_as_a_whole(
         assert torch.equal(before[name], value)
 
 
-def test_cameras_are_left_out_where_none_are_given_or_known(encoder: Encoder) -> None:
-    images = images_for(encoder)
-    plain = encoder.encode_images(images).embedding()
-    seen = encoder.encode_images(images, torch.tensor([0, 1, 2, 0])).embedding()
-    assert torch.equal(plain, seen) == (encoder.geometry.num_cameras == 0)
+def test_cameras_are_left_out_where_none_are_given_or_known(image_encoder: ImageEncoder) -> None:
+    images = images_for(image_encoder)
+    plain = image_encoder.encode_images(images).embedding()
+    seen = image_encoder.encode_images(images, torch.tensor([0, 1, 2, 0])).embedding()
+    assert torch.equal(plain, seen) == (image_encoder.geometry.num_cameras == 0)
 
 
 @pytest.mark.parametrize("camid", [-1, 3])
-def test_an_unknown_camera_is_refused(camera_encoder: Encoder, camid: int) -> None:
+def test_an_unknown_camera_is_refused(camera_encoder: ImageEncoder, camid: int) -> None:
     with pytest.raises(EncoderError):
         camera_encoder.encode_images(images_for(camera_encoder, 2), torch.tensor([0, camid]))
 
 
-def test_the_same_picture_differs_between_cameras(camera_encoder: Encoder) -> None:
+def test_the_same_picture_differs_between_cameras(camera_encoder: ImageEncoder) -> None:
     images = images_for(camera_encoder, 1).expand(2, -1, -1, -1)
     first, second = camera_encoder.encode_images(images, torch.tensor([0, 2])).embedding()
     assert not torch.allclose(first, second)

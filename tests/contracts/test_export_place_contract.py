@@ -1,0 +1,68 @@
+"""What every export place promises."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from reid.adapters.encoders.exporting import ExportFolder
+from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.ports.encoder import ImageEncoder
+from reid.ports.export import ExportPlace
+from tests.exports import RN, require
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.export_place import FakeExportPlace
+
+
+def in_a_folder(folder: Path) -> tuple[ExportPlace, ImageEncoder]:
+    require("openvino")
+    return ExportFolder(folder / "out", runtime="openvino"), create_openclip_encoder(RN)
+
+
+def in_memory(folder: Path) -> tuple[ExportPlace, ImageEncoder]:  # noqa: ARG001
+    return FakeExportPlace(), FakeEncoder()
+
+
+PLACES: dict[str, Callable[[Path], tuple[ExportPlace, ImageEncoder]]] = {
+    "openvino": in_a_folder,
+    "fake": in_memory,
+}
+
+
+@pytest.fixture(params=list(PLACES.values()), ids=list(PLACES))
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ExportPlace, ImageEncoder]:
+    made: tuple[ExportPlace, ImageEncoder] = request.param(tmp_path)
+    return made
+
+
+def test_what_was_written_describes_pictures_as_the_original(
+    pair: tuple[ExportPlace, ImageEncoder],
+) -> None:
+    place, encoder = pair
+    size = encoder.geometry.image_size
+    images = torch.randn(3, 3, size.height, size.width, generator=torch.Generator().manual_seed(1))
+    written = place.write(encoder)
+    assert written.geometry == encoder.geometry
+    assert place.precision == "fp32"
+    with torch.no_grad():
+        for got, wanted in (
+            (written.encode_images(images).embedding(), encoder.encode_images(images).embedding()),
+            (written.encode_images(images).penultimate, encoder.encode_images(images).penultimate),
+        ):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+    place.keep({"seed": 1})
+    place.discard()
+
+
+def test_nothing_can_be_kept_before_it_was_written_or_after_it_was_discarded(
+    pair: tuple[ExportPlace, ImageEncoder],
+) -> None:
+    place, encoder = pair
+    place.discard()
+    with pytest.raises(ValueError, match="nothing was written"):
+        place.keep({})
+    place.write(encoder)
+    place.discard()
+    with pytest.raises(ValueError, match="nothing was written"):
+        place.keep({})
