@@ -83,11 +83,7 @@ class Container(containers.DeclarativeContainer):
     )
     trainee = providers.Callable(require_trainable, encoder)
     pictures = providers.Object(open_pictures)
-    runs = providers.Singleton(
-        FilesystemRunStore,
-        settings.provided.run.directory,
-        overwrite=settings.provided.run.overwrite,
-    )
+    runs = providers.Singleton(FilesystemRunStore, settings.provided.run.directory)
     training_listener = providers.Singleton(
         Broadcast,
         providers.List(
@@ -102,6 +98,7 @@ class Container(containers.DeclarativeContainer):
         encoder=encoder,
         listener=listener,
         batch_size=settings.provided.evaluation.batch_size,
+        uses_cameras=settings.provided.evaluation.use_cameras,
     )
     reidentification = providers.Singleton(Reidentification, embedder=embedder, index=index)
     prompt_learning = providers.Singleton(

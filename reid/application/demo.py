@@ -67,7 +67,7 @@ class Demo:
         """
         self._draw()
         untrained = self._evaluate.run()
-        trained = self._train.run(TrainingRequest()).evaluation
+        trained = self._train.run(TrainingRequest(overwrite=True)).evaluation
         if trained is None:
             raise EvaluationError("the training run was not evaluated")
         queries, gallery = self._open_pictures()

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from reid.domain.metrics import require_matches
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.samples import Split
 from reid.ports.dataset import Dataset
 from reid.ports.encoder import ImageEncoder
 
@@ -38,6 +40,19 @@ class Evaluate:
         self._reranking = reranking
         self._remove_same_camera = remove_same_camera
 
+    def check(self) -> None:
+        """Find out from the lists alone whether an evaluation is possible.
+
+        Raises:
+            DatasetError: A list cannot be read.
+            EvaluationError: No query has a true match.
+        """
+        require_matches(
+            self._dataset.samples(Split.QUERY),
+            self._dataset.samples(Split.GALLERY),
+            remove_same_camera=self._remove_same_camera,
+        )
+
     def run(self) -> EvaluationOutcome:
         """Evaluate.
 
@@ -45,6 +60,7 @@ class Evaluate:
             DatasetError: A list or picture cannot be read.
             EvaluationError: No query has a true match.
         """
+        self.check()
         report = self._reidentification.evaluate(
             self._dataset,
             reranking=self._reranking,

@@ -25,6 +25,9 @@ class IdentificationOutcome:
     """Queries whose own label is known and in the gallery."""
 
     num_correct: int
+    are_cameras_used: bool
+    """False also where a picture's camera is not one that the encoder knows."""
+
     is_exact: bool
     index_recall: float
 
@@ -65,6 +68,9 @@ class Identify:
             num_labels=len(labels),
             num_judged=len(judged),
             num_correct=sum(answer.label == answer.true_label for answer in judged),
+            are_cameras_used=self._reidentification.uses_cameras_of(
+                asked.pictures(), known.pictures()
+            ),
             is_exact=self._reidentification.is_exact,
             index_recall=self._reidentification.index_recall,
         )

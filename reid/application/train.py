@@ -1,19 +1,19 @@
 """Train an encoder on a dataset: both stages or one of them, then evaluate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import cast
 
 from reid.application.evaluate import Evaluate, EvaluationOutcome
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PROMPTS, PromptLearning
-from reid.domain.values.checkpoints import Checkpoint, JsonValue
+from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.domain.values.samples import Sample, Split, SplitStatistics
 from reid.ports.dataset import Dataset
-from reid.ports.runs import RunStore
+from reid.ports.runs import RunMode, RunStore
 
 EVALUATION = "evaluation"
 """Name of the report that ends a run."""
@@ -33,6 +33,10 @@ class TrainingRequest:
 
     scope: TrainingScope = TrainingScope.ALL
     resume: bool = False
+    """Go on with the run that is there."""
+
+    overwrite: bool = False
+    """Drop what is there. With the encoder's stage on this run's own prompts, those stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,41 +91,84 @@ class Train:
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.
 
+        Whatever can be known to fail is found before anything is written or deleted.
+
         Raises:
             CheckpointError: The run's place is taken, or holds another run, or prompts are missing.
-            ConfigurationError: The recipe does not fit the dataset.
+            ConfigurationError: The recipe does not fit the dataset, or the request itself.
             DatasetError: Pictures cannot be read.
-            EvaluationError: The dataset allows no evaluation; the trained encoder is kept.
+            EvaluationError: The dataset allows no evaluation by this protocol.
         """
-        self._begin(request)
-        evaluation = None
+        _check_request(request, earlier=self._earlier, runs=self._runs)
+        prompts = None
+        if request.scope is not TrainingScope.PROMPTS:
+            self._fine_tuning.check_recipe()
+            self._evaluate.check()
+        if request.scope is TrainingScope.ENCODER:
+            prompts = self._finished_prompts()
+            self._fine_tuning.check_prompts(prompts)
+        self._begin(request, prompts)
         if request.scope is TrainingScope.PROMPTS:
             self._prompt_learning.run()
-        else:
-            self._fine_tuning.run(self._prompts(request.scope))
-            evaluation = self._evaluate.run()
-            self._runs.record(EVALUATION, cast("dict[str, JsonValue]", asdict(evaluation)))
+            return TrainingOutcome(scope=request.scope, evaluation=None)
+        self._fine_tuning.run(prompts or self._prompt_learning.run())
+        evaluation = self._evaluate.run()
+        evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
+        self._runs.record(EVALUATION, cast("dict[str, JsonValue]", asdict(evaluation)))
         return TrainingOutcome(scope=request.scope, evaluation=evaluation)
 
-    def _begin(self, request: TrainingRequest) -> None:
-        goes_on = request.scope is TrainingScope.ENCODER and self._earlier is None
-        train = self._dataset.samples(Split.TRAIN)
-        self._runs.begin(
-            dict(self._decisive) | {"dataset.digest": _digest(train)},
-            self._circumstances,
-            resume=request.resume or goes_on,
-        )
-
-    def _prompts(self, scope: TrainingScope) -> Checkpoint:
-        if scope is TrainingScope.ALL and self._earlier is None:
-            return self._prompt_learning.run()
-        prompts = (self._earlier or self._runs).load(PROMPTS)
+    def _finished_prompts(self) -> Checkpoint:
+        source = self._earlier or self._runs
+        prompts = source.load(PROMPTS)
         if prompts is None:
             raise CheckpointError(
-                "no finished prompts to start from: run --stage prompts first, or name the run "
-                "that has them by --prompts"
+                f"{source.place} has no finished prompts to start from: learn them there first "
+                "(--stage prompts), or name the run that has them by --prompts"
             )
         return prompts
+
+    def _begin(self, request: TrainingRequest, prompts: Checkpoint | None) -> None:
+        decisive = {
+            name: value
+            for name, value in self._decisive.items()
+            if not name.startswith(_UNUSED_SETTINGS[request.scope])
+        }
+        decisive["dataset.digest"] = _digest(self._dataset.samples(Split.TRAIN))
+        if prompts is not None:
+            decisive["prompts.digest"] = digest_of(prompts.tensors)
+        has_own_prompts = request.scope is TrainingScope.ENCODER and self._earlier is None
+        if request.resume or has_own_prompts:
+            mode = RunMode.GO_ON
+        else:
+            mode = RunMode.REPLACE if request.overwrite else RunMode.NEW
+        if has_own_prompts and not request.resume:
+            self._fine_tuning.start_anew(overwrite=request.overwrite)
+        self._runs.begin(decisive, self._circumstances, mode=mode)
+
+
+_UNUSED_SETTINGS = {
+    TrainingScope.ALL: (),
+    TrainingScope.PROMPTS: ("finetuning.",),
+    TrainingScope.ENCODER: ("prompts.",),
+}
+"""What a scope's result does not depend on."""
+
+
+def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: RunStore) -> None:
+    if request.resume and request.overwrite:
+        raise ConfigurationError("--resume and --overwrite exclude each other")
+    if earlier is None:
+        return
+    if request.scope is not TrainingScope.ENCODER:
+        raise ConfigurationError(
+            "run.prompts: prompts of another run serve --stage encoder only; leave --prompts out "
+            f"with --stage {request.scope}"
+        )
+    if earlier.place == runs.place:
+        raise ConfigurationError(
+            f"run.prompts: {runs.place} is the run itself; leave --prompts out to start from its "
+            "own prompts"
+        )
 
 
 def _digest(samples: Sequence[Sample]) -> str:

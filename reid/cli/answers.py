@@ -107,6 +107,8 @@ def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
         f"of {outcome.num_labels} labels"
     )
     yield render_encoder(outcome.encoder)
+    if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
+        yield "Cameras: left out, not every picture names one that the encoder knows"
     if not outcome.is_exact:
         yield (
             "Search: approximate, answers too; the index finds "

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.answers import answers_as_csv, answers_as_json, render_answers
-from reid.cli.options import SHARED_OPTIONS, JsonOption, TopKOption, takes_settings
+from reid.cli.options import (
+    SHARED_OPTIONS,
+    JsonOption,
+    TopKOption,
+    UseCamerasOption,
+    takes_settings,
+)
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
 
@@ -31,7 +37,7 @@ _OPTIONS = {
 }
 
 
-@takes_settings({**_OPTIONS, "top_k": TopKOption})
+@takes_settings({**_OPTIONS, "top_k": TopKOption, "use_cameras": UseCamerasOption})
 def identify(
     resolved: "ResolvedSettings",
     *,

@@ -68,8 +68,11 @@ PromptsOption = Annotated[
     Path | None,
     typer.Option("--prompts", metavar="DIR", help="Run whose prompts stage 2 starts from."),
 ]
-OverwriteOption = Annotated[
-    bool | None, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
+UseCamerasOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--cameras/--no-cameras", help="Tell an encoder with camera embeddings the cameras."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -84,10 +87,10 @@ SETTING_OF: Mapping[str, str] = {
     "device": "device",
     "run": "run.directory",
     "prompts": "run.prompts",
-    "overwrite": "run.overwrite",
     "top_k": "identify.top_k",
     "rerank": "evaluation.rerank",
     "same_camera_rule": "evaluation.same_camera_rule",
+    "use_cameras": "evaluation.use_cameras",
 }
 """The setting behind each parameter."""
 

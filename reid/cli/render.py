@@ -58,9 +58,21 @@ def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
 
 
 def render_encoder(encoder: "EncoderDescription") -> str:
-    """Name an encoder, and say aloud where its weights began at random."""
-    text = f"Encoder: {encoder.name}, weights: {encoder.weights}"
-    return text if encoder.is_pretrained else f"{text} (not pretrained)"
+    """Name an encoder and its sizes, and say aloud where its weights began at random."""
+    facts = []
+    match encoder.options.get("image_size"):
+        case [height, width]:
+            facts.append(f"{height}x{width}")
+    facts.extend(
+        f"{name.removeprefix('num_')} {encoder.options[name]}"
+        for name in ("stride", "num_cameras")
+        if encoder.options.get(name)
+    )
+    if encoder.num_identities is not None:
+        facts.append(f"identities {encoder.num_identities}")
+    sizes = f" ({', '.join(facts)})" if facts else ""
+    origin = "" if encoder.is_pretrained else "; not pretrained"
+    return f"Encoder: {encoder.name}{sizes}, weights: {encoder.weights}{origin}"
 
 
 def render_evaluation(outcome: "EvaluationOutcome") -> str:

@@ -8,8 +8,8 @@ import typer
 from reid.cli.options import (
     SHARED_OPTIONS,
     JsonOption,
-    OverwriteOption,
     PromptsOption,
+    SameCameraOption,
     takes_settings,
 )
 from reid.cli.render import render_dataset_table, render_training, to_json
@@ -38,13 +38,18 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")
 ]
 
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
+]
 
-@takes_settings({**SHARED_OPTIONS, "prompts": PromptsOption, "overwrite": OverwriteOption})
+
+@takes_settings({**SHARED_OPTIONS, "prompts": PromptsOption, "same_camera_rule": SameCameraOption})
 def train(
     resolved: "ResolvedSettings",
     *,
     stage: StageOption = StageName.ALL,
     resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train both stages on a dataset, then evaluate."""
@@ -56,7 +61,7 @@ def train(
         statistics = use_case.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
-        outcome = use_case.run(TrainingRequest(scope=scope, resume=resume))
+        outcome = use_case.run(TrainingRequest(scope=scope, resume=resume, overwrite=overwrite))
     directory = resolved.settings.run.directory
     if as_json:
         typer.echo(to_json({"run": directory, "dataset": statistics, "outcome": outcome}))

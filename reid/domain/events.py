@@ -22,7 +22,7 @@ class StageStarted:
 
     stage: Stage
     first_epoch: int
-    """One-based; above 1 where the stage is resumed."""
+    """One-based; above 1 where the stage is resumed, above the last where it was finished."""
 
     num_epochs: int
 

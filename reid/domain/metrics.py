@@ -3,6 +3,7 @@
 Letters: Q queries, G gallery, K answers per query, R true matches of a query, D width.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -14,6 +15,7 @@ from reid.domain.errors import EvaluationError
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.samples import Sample
 
 _ENTRIES_PER_BLOCK = 2**21
 """Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
@@ -191,6 +193,25 @@ def summarise(
         is_exact=is_exact,
         index_recall=index_recall,
         reranking=reranking,
+    )
+
+
+def require_matches(
+    queries: Sequence[Sample], gallery: Sequence[Sample], *, remove_same_camera: bool
+) -> None:
+    """Find out before hours of embedding whether anything can be scored.
+
+    Raises:
+        EvaluationError: No query has a true match.
+    """
+    passages = {(sample.pid, sample.camid) for sample in gallery}
+    cameras = Counter(pid for pid, _ in passages)  # of each person
+    for query in queries:
+        is_seen_there = (query.pid, query.camid) in passages
+        if cameras[query.pid] > (is_seen_there and remove_same_camera):
+            return
+    raise EvaluationError(
+        _explain_no_match(len(queries), is_same_camera_removed=remove_same_camera)
     )
 
 

@@ -1,31 +1,51 @@
 """Where a training run keeps what it makes."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Protocol
 
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
 
 
+class RunMode(Enum):
+    """What `begin` makes of a place."""
+
+    NEW = "new"
+    """Nothing of a run may be there."""
+
+    REPLACE = "replace"
+    """What is there of an earlier run is dropped."""
+
+    GO_ON = "go on"
+    """A run with the same decisive values must be there."""
+
+
 class RunStore(Protocol):
     """One run's checkpoints and records, each replaced as a whole or not at all."""
+
+    @property
+    def place(self) -> str:
+        """Where this is, for messages and to tell one store from another."""
+        ...
 
     def begin(
         self,
         decisive: Mapping[str, JsonValue],
         circumstances: Mapping[str, JsonValue],
         *,
-        resume: bool,
+        mode: RunMode,
     ) -> None:
         """Claim the place for a new run, or take an earlier one up again.
 
         Args:
-            decisive: What decides the run's result: settings, seed, dataset digest.
+            decisive: What decides the run's result: settings, seed, dataset digest. A run that is
+                taken up keeps what it recorded, and what it did not know yet is added.
             circumstances: What is worth knowing beside it: versions, machine, command.
-            resume: True to go on with the run that is there.
+            mode: Whether a run is wanted there, and what becomes of it.
 
         Raises:
-            CheckpointError: A run is there already and `resume` is False; or `resume` is True and
-                none is there, or one with other decisive values, which are named.
+            CheckpointError: NEW where something of a run is there already; GO_ON where no run is,
+                or one with other decisive values, which are named.
         """
         ...
 

@@ -6,10 +6,10 @@ from reid.settings.schema import Settings
 
 
 def demo_settings(settings: Settings, *, folder: Path) -> Settings:
-    """Keep pictures and run below one folder, replacing what an earlier demo left there."""
+    """Keep pictures and run below one folder."""
     return settings.model_copy(
         update={
             "dataset": settings.dataset.model_copy(update={"root": folder / "data"}),
-            "run": settings.run.model_copy(update={"directory": folder / "run", "overwrite": True}),
+            "run": settings.run.model_copy(update={"directory": folder / "run"}),
         }
     )

@@ -125,6 +125,9 @@ class EvaluationSettings(Section):
     same_camera_rule: bool = True
     """Leave gallery pictures of the query's own person and camera out (Market-1501's protocol)."""
 
+    use_cameras: bool = True
+    """Tell an encoder with camera embeddings which camera took a picture, in identify too."""
+
     batch_size: PositiveInt = 64
 
 
@@ -143,9 +146,6 @@ class RunSettings(Section):
 
     checkpoint_every: PositiveInt = 1
     """Epochs between the states from which an interrupted run goes on."""
-
-    overwrite: bool = False
-    """Replace an earlier run in the same folder."""
 
 
 class Settings(BaseSettings):

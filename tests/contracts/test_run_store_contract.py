@@ -9,7 +9,7 @@ import torch
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint
-from reid.ports.runs import RunStore
+from reid.ports.runs import RunMode, RunStore
 from tests.fakes.run_store import FakeRunStore
 
 STORES: dict[str, Callable[[Path], RunStore]] = {
@@ -24,8 +24,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> RunStore:
     return factory(tmp_path)
 
 
-def begin(store: RunStore, *, seed: int = 1, resume: bool = False) -> None:
-    store.begin({"seed": seed, "sizes": [1, 2]}, {"torch": "2.8"}, resume=resume)
+def begin(store: RunStore, *, seed: int = 1, mode: RunMode = RunMode.NEW) -> None:
+    store.begin({"seed": seed, "sizes": [1, 2]}, {"torch": "2.8"}, mode=mode)
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(store: RunStore) -> None:
@@ -86,16 +86,36 @@ def test_a_place_holds_one_run(store: RunStore) -> None:
 def test_a_run_with_the_same_decisive_values_is_taken_up_again(store: RunStore) -> None:
     begin(store)
     store.save("state", Checkpoint(tensors={"a": torch.ones(1)}))
-    begin(store, resume=True)
+    begin(store, mode=RunMode.GO_ON)
     assert store.load("state") is not None
 
 
 def test_a_run_with_other_decisive_values_is_not_taken_up(store: RunStore) -> None:
     begin(store, seed=1)
     with pytest.raises(CheckpointError, match=r"then.*now"):
-        begin(store, seed=2, resume=True)
+        begin(store, seed=2, mode=RunMode.GO_ON)
 
 
 def test_nothing_is_resumed_where_no_run_is(store: RunStore) -> None:
     with pytest.raises(CheckpointError, match="no run to go on with"):
-        begin(store, resume=True)
+        begin(store, mode=RunMode.GO_ON)
+
+
+def test_what_a_run_did_not_know_yet_is_added_and_held_to_from_then_on(store: RunStore) -> None:
+    begin(store)
+    store.begin({"epochs": 3}, {}, mode=RunMode.GO_ON)
+    store.begin({"epochs": 3, "seed": 1}, {}, mode=RunMode.GO_ON)
+    with pytest.raises(CheckpointError, match="epochs"):
+        store.begin({"epochs": 4}, {}, mode=RunMode.GO_ON)
+
+
+def test_a_replaced_run_is_gone(store: RunStore) -> None:
+    begin(store)
+    store.save("encoder", Checkpoint(tensors={"a": torch.ones(1)}))
+    begin(store, seed=2, mode=RunMode.REPLACE)
+    assert store.load("encoder") is None
+    begin(store, seed=2, mode=RunMode.GO_ON)
+
+
+def test_places_tell_stores_apart(store: RunStore, tmp_path: Path) -> None:
+    assert store.place != FilesystemRunStore(tmp_path / "another").place

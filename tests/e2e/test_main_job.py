@@ -29,7 +29,10 @@ def test_training_prints_the_dataset_and_the_scores(people: Path, tmp_path: Path
     ]
     for line, name in zip(lines[7:10], ("Rank-1", "Rank-5", "mAP"), strict=True):
         assert re.fullmatch(SCORE.format(name), line)
-    assert "(not pretrained)" in "\n".join(lines)
+    assert (
+        "Encoder: rn-tiny (64x32, stride 16), weights: trained from random (seed 1234); "
+        "not pretrained"
+    ) in lines
 
 
 def test_a_run_folder_says_all_about_the_run(trained: Path) -> None:

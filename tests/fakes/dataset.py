@@ -26,10 +26,13 @@ class FakeImages:
     def __init__(self, images: Mapping[str, Tensor], *, damaged: Mapping[str, str]) -> None:
         self.images = dict(images)
         self.damaged = dict(damaged)
+        self.resamplings: set[Resampling] = set()
+        """Filters that were asked for."""
 
     def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         if not images:
             return torch.empty((0, 3, size.height, size.width), dtype=torch.uint8)
+        self.resamplings.add(resampling)
         stored = torch.stack([self._find(image) for image in images])
         return F.interpolate(
             stored,

@@ -1,34 +1,43 @@
 """A run kept in memory."""
 
-import json
 from collections.abc import Mapping
 
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
+from reid.ports.runs import RunMode
 
 
 class FakeRunStore:
     def __init__(self) -> None:
-        self.decisive: str | None = None
+        self.decisive: dict[str, JsonValue] | None = None
         self.checkpoints: dict[str, Checkpoint] = {}
         self.records: dict[str, Mapping[str, JsonValue]] = {}
         self.saved: list[str] = []
+
+    @property
+    def place(self) -> str:
+        return f"memory {id(self)}"
 
     def begin(
         self,
         decisive: Mapping[str, JsonValue],
         circumstances: Mapping[str, JsonValue],
         *,
-        resume: bool,
+        mode: RunMode,
     ) -> None:
-        text = json.dumps(dict(decisive), sort_keys=True)
-        if resume and self.decisive is None:
-            raise CheckpointError("no run to go on with")
-        if resume and self.decisive != text:
-            raise CheckpointError(f"{self.decisive} then, {text} now")
-        if not resume and self.decisive is not None:
-            raise CheckpointError("a run is here already; go on with it by --resume")
-        self.decisive = text
+        if mode is RunMode.GO_ON:
+            if self.decisive is None:
+                raise CheckpointError("no run to go on with; begin one there first")
+            for key in self.decisive.keys() & decisive.keys():
+                if self.decisive[key] != decisive[key]:
+                    raise CheckpointError(f"{key}: {self.decisive[key]} then, {decisive[key]} now")
+        elif mode is RunMode.REPLACE:
+            self.checkpoints.clear()
+            self.records.clear()
+            self.decisive = None
+        elif self.checkpoints or self.records:
+            raise CheckpointError("a run is here already; --resume or --overwrite it")
+        self.decisive = (self.decisive or {}) | dict(decisive)
         self.records["run"] = {"circumstances": dict(circumstances)}
 
     def save(self, name: str, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,7 @@ from reid.domain.events import Stage, StageFinished, StageStarted, StepFinished
 from reid.domain.schedules import prompt_learning_rate
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import Tower
+from reid.domain.values.samples import Resampling
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_store import FakeRunStore
 from tests.services.training import PROMPTS, Laboratory, PowerCut, PowerFailureError
@@ -67,6 +68,12 @@ def test_both_encoders_stay_as_they_were() -> None:
             assert parameter.grad is None
 
 
+def test_the_cached_pictures_are_resized_bilinearly() -> None:
+    laboratory = Laboratory()
+    laboratory.prompt_learning().run()
+    assert laboratory.dataset.resamplings == {Resampling.BILINEAR}
+
+
 def test_every_epoch_uses_every_picture_once_at_the_scheduled_rate() -> None:
     laboratory = Laboratory()
     laboratory.prompt_learning().run()
@@ -117,4 +124,7 @@ def test_a_finished_stage_is_not_run_again() -> None:
     prompts = first.prompt_learning().run()
     again = Laboratory(runs=first.runs)
     assert_same(again.prompt_learning().run(), prompts)
-    assert again.listener.events == []
+    assert again.listener.events == [
+        StageStarted(Stage.PROMPTS, 5, 4),
+        StageFinished(Stage.PROMPTS),
+    ]

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from reid.domain.errors import DatasetError, EvaluationError
+from reid.domain.errors import DatasetError, EncoderError, EvaluationError
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import APPROXIMATE_DEPTH, Reidentification
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.samples import Picture, Sample, Split
+from reid.domain.values.samples import Picture, Resampling, Sample, Split
 from tests.fakes.dataset import FakeDataset, FakePictures
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
@@ -77,6 +77,17 @@ def test_cameras_reach_an_encoder_that_knows_them() -> None:
     assert not torch.allclose(first, second)
 
 
+def test_cameras_can_be_left_out_whatever_the_encoder_knows() -> None:
+    dataset, encoder = FakeDataset(cameras=3), FakeEncoder(num_cameras=2)
+    listener = RecordingListener()
+    samples = dataset.samples(Split.QUERY)
+    with pytest.raises(EncoderError):
+        Embedder(encoder=encoder, listener=listener).embed_samples(dataset, samples, subset="query")
+    blind = Embedder(encoder=encoder, listener=listener, uses_cameras=False)
+    assert len(blind.embed_samples(dataset, samples, subset="query")) == len(samples)
+    assert blind.num_cameras == 0
+
+
 def test_scores_follow_the_protocol() -> None:
     report = build().score(QUERIES, RANKED)
     assert report.cmc == (0.0, 1.0, 1.0, 1.0)
@@ -136,7 +147,9 @@ def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
 
 
 def test_a_dataset_is_evaluated_from_its_pictures() -> None:
-    report = build().evaluate(FakeDataset(test_identities=3, cameras=2))
+    dataset = FakeDataset(test_identities=3, cameras=2)
+    report = build().evaluate(dataset)
+    assert dataset.resamplings == {Resampling.BILINEAR}
     assert report.num_queries == report.num_valid_queries == 6
     assert report.num_gallery == 7
     assert report.rank(5) > 0.5

@@ -1,13 +1,13 @@
 """The training use case on fakes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
 from reid.application.evaluate import Evaluate
 from reid.application.train import Train, TrainingRequest, TrainingScope
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, ConfigurationError, ReidError
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.samples import Split, SplitStatistics
@@ -15,7 +15,7 @@ from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_store import FakeRunStore
 from tests.fakes.vector_index import FakeIndex
-from tests.services.training import Laboratory
+from tests.services.training import FINE_TUNING, PROMPTS, Laboratory
 
 
 @dataclass
@@ -45,9 +45,14 @@ class Workshop:
         )
 
     def run(
-        self, scope: TrainingScope = TrainingScope.ALL, *, resume: bool = False
+        self,
+        scope: TrainingScope = TrainingScope.ALL,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> FakeRunStore:
-        self.use_case().run(TrainingRequest(scope=scope, resume=resume))
+        request = TrainingRequest(scope=scope, resume=resume, overwrite=overwrite)
+        self.use_case().run(request)
         return self.laboratory.runs
 
 
@@ -114,3 +119,72 @@ def test_the_encoder_that_is_scored_is_the_trained_one() -> None:
     trained = workshop.use_case().run(TrainingRequest()).evaluation
     loaded = Workshop(Laboratory(runs=workshop.laboratory.runs, encoder=FakeEncoder()))
     assert loaded.use_case().run(TrainingRequest(resume=True)).evaluation == trained
+    assert trained is not None
+    assert trained.encoder.weights == "trained from random (seed 0)"
+
+
+def test_nothing_is_deleted_for_a_run_that_cannot_start() -> None:
+    finished = Workshop().run()
+    kept = dict(finished.checkpoints)
+    batch = replace(FINE_TUNING, identities_per_batch=9)
+    hopeless = (
+        (Workshop(Laboratory(runs=finished, fine_tuning=batch)), TrainingScope.ALL),
+        (Workshop(Laboratory(runs=finished), earlier=FakeRunStore()), TrainingScope.ENCODER),
+        (Workshop(Laboratory(runs=finished), earlier=finished), TrainingScope.ENCODER),
+        (Workshop(Laboratory(runs=finished), earlier=finished), TrainingScope.ALL),
+        (
+            Workshop(Laboratory(runs=finished, dataset=FakeDataset(cameras=1))),
+            TrainingScope.ALL,
+        ),
+    )
+    for workshop, scope in hopeless:
+        with pytest.raises(ReidError):
+            workshop.run(scope, overwrite=True)
+        assert finished.checkpoints == kept
+
+
+def test_a_failed_start_does_not_stand_in_the_way_of_the_next() -> None:
+    runs = FakeRunStore()
+    with pytest.raises(CheckpointError, match="has no finished prompts"):
+        Workshop(Laboratory(runs=runs), earlier=FakeRunStore()).run(TrainingScope.ENCODER)
+    earlier = Workshop().run(TrainingScope.PROMPTS)
+    Workshop(Laboratory(runs=runs), earlier=earlier).run(TrainingScope.ENCODER)
+
+
+def test_the_encoder_is_trained_anew_on_its_own_prompts_only_where_that_is_wanted() -> None:
+    runs = Workshop().run()
+    with pytest.raises(CheckpointError, match=r"trained an encoder already.*--overwrite"):
+        Workshop(Laboratory(runs=runs)).run(TrainingScope.ENCODER)
+    again = Workshop(Laboratory(runs=runs))
+    again.run(TrainingScope.ENCODER, overwrite=True)
+    assert len(again.laboratory.epochs()) == FINE_TUNING.epochs
+    assert set(runs.checkpoints) == {"prompts", "encoder"}
+
+
+def test_a_run_is_not_resumed_on_other_prompts() -> None:
+    one, other = (
+        Workshop(Laboratory(prompts=replace(PROMPTS, epochs=epochs))).run(TrainingScope.PROMPTS)
+        for epochs in (1, 2)
+    )
+    runs = Workshop(earlier=one).run(TrainingScope.ENCODER)
+    with pytest.raises(CheckpointError, match=r"prompts\.digest"):
+        Workshop(Laboratory(runs=runs), earlier=other).run(TrainingScope.ENCODER, resume=True)
+
+
+def test_prompts_do_not_bind_the_settings_of_the_second_stage() -> None:
+    runs = FakeRunStore()
+    first = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 9})
+    first.run(TrainingScope.PROMPTS)
+    second = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 4})
+    second.run(TrainingScope.ENCODER)
+    third = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 5})
+    with pytest.raises(CheckpointError, match=r"finetuning\.epochs"):
+        third.run(TrainingScope.ENCODER, resume=True)
+
+
+def test_requests_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        Workshop().run(resume=True, overwrite=True)
+    for scope in (TrainingScope.ALL, TrainingScope.PROMPTS):
+        with pytest.raises(ConfigurationError, match="--stage encoder only"):
+            Workshop(earlier=FakeRunStore()).run(scope)

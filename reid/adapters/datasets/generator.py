@@ -30,6 +30,10 @@ _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
 
+_SMALLEST_SIDE = 8
+_LARGEST_SIDE = 2048
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationReport:
     """How many pictures were drawn."""
@@ -99,6 +103,7 @@ def generate_market1501(
         distractors=distractors,
         junk=junk,
     )
+    _check_size(size)
     _check_target(root, overwrite=overwrite)
     people = invent_people(Random(f"people {seed}"), identities + test_identities)
     pids = _choose_pids(Random(f"pids {seed}"), len(people))
@@ -125,6 +130,17 @@ def generate_market1501(
         test_identities=test_identities,
         cameras=cameras,
     )
+
+
+def _check_size(size: ImageSize) -> None:
+    if (
+        max(size.height, size.width) > _LARGEST_SIDE
+        or min(size.height, size.width) < _SMALLEST_SIDE
+    ):
+        raise ConfigurationError(
+            f"pictures of {size} cannot be drawn: each side must be within "
+            f"{_SMALLEST_SIDE}..{_LARGEST_SIDE} pixels"
+        )
 
 
 def _check_counts(**counts: int) -> None:

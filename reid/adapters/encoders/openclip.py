@@ -232,6 +232,7 @@ def create_openclip_encoder(request: EncoderRequest) -> OpenClipEncoder:
             weights=weights.words if weights else f"random (seed {request.seed})",
             is_pretrained=weights.is_pretrained if weights else False,
             options=plan.options(),
+            num_identities=weights.num_identities if weights else None,
         ),
         is_mixed_precision=request.precision == "bf16",
     )

@@ -2,7 +2,8 @@
 
 Whatever the layout, tensors come out under the names of the paper's released checkpoints:
 `image_encoder.*`, `text_encoder.*` and `cv_embed`. Files are data, never programs: pickles load
-with torch's weights-only reader, and of TorchScript archives only the tensors are taken.
+with torch's weights-only reader; TorchScript archives, as OpenAI published them, are opened by
+torch.jit, which reads their program too but never calls it, and only the tensors are taken.
 """
 
 import json
@@ -168,8 +169,11 @@ def _without_warnings() -> Iterator[None]:
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, error) from error
     return any("/code/" in name for name in names) and any(
         name.endswith("/constants.pkl") for name in names
     )

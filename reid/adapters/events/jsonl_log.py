@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
+from reid.domain.errors import CheckpointError
 from reid.domain.events import (
     CheckpointSaved,
     EpochFinished,
@@ -65,5 +66,8 @@ class JsonlLog:
 
     def _write(self, kind: str, **fields: object) -> None:
         line = json.dumps({"event": kind, "time": round(self._clock(), 3)} | fields)
-        with self._path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{self._path} cannot be written: {error.strerror}") from error

@@ -94,6 +94,8 @@ class RichProgress:
 
     def _start_stage(self, event: StageStarted) -> None:
         resumed = f", going on at epoch {event.first_epoch}" if event.first_epoch > 1 else ""
+        if event.first_epoch > event.num_epochs:
+            resumed = ", finished earlier"
         self._line(f"{STAGE_TITLES[event.stage]}: {event.num_epochs} epochs{resumed}")
         self._epoch_began = self._clock()
 

@@ -7,47 +7,57 @@ from pathlib import Path
 from reid.adapters.safetensors_file import read_checkpoint, replace_file, write_checkpoint
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
+from reid.ports.runs import RunMode
 
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
+RUN_FILES = (
+    MANIFEST,
+    "metrics.jsonl",
+    "evaluation.json",
+    "demo.json",
+    "prompts-state.safetensors",
+    "prompts.safetensors",
+    "encoder-state.safetensors",
+    "encoder.safetensors",
+)
+"""All that runs write."""
 
 
 class FilesystemRunStore:
     """Keeps one run in one folder."""
 
-    def __init__(self, directory: Path, *, overwrite: bool = False) -> None:
-        """Keep the folder's name; nothing is touched yet.
-
-        Args:
-            directory: Made by `begin` where it is missing.
-            overwrite: Let `begin` replace an earlier run instead of refusing.
-        """
+    def __init__(self, directory: Path) -> None:
+        """Keep the folder's name; nothing is touched yet."""
         self._directory = directory
-        self._overwrite = overwrite
+
+    @property
+    def place(self) -> str:
+        """The folder's path."""
+        return str(self._directory)
 
     def begin(
         self,
         decisive: Mapping[str, JsonValue],
         circumstances: Mapping[str, JsonValue],
         *,
-        resume: bool,
+        mode: RunMode,
     ) -> None:
         """Write `run.json` into a fresh folder, or compare with the one that is there."""
-        manifest = self._directory / MANIFEST
-        if resume:
-            self._compare(manifest, decisive)
-            return
-        if manifest.exists():
-            self._clear()
+        recorded: dict[str, JsonValue] = {}
+        if mode is RunMode.GO_ON:
+            recorded = self._compared(decisive)
+        else:
+            self._clear(may_delete=mode is RunMode.REPLACE)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self._directory} cannot be made: {error.strerror}") from error
         self.record(
-            manifest.stem,
+            Path(MANIFEST).stem,
             {
                 "version": MANIFEST_VERSION,
-                "decisive": dict(decisive),
+                "decisive": recorded | dict(decisive),
                 "circumstances": dict(circumstances),
             },
         )
@@ -70,36 +80,39 @@ class FilesystemRunStore:
         text = json.dumps(dict(report), indent=2, sort_keys=True) + "\n"
         replace_file(self._directory / f"{name}.json", text.encode())
 
-    def _clear(self) -> None:
-        """Delete what earlier runs wrote, and nothing else that lies beside it."""
-        if not self._overwrite:
+    def _clear(self, *, may_delete: bool) -> None:
+        """Delete what runs write, and nothing else that lies beside it."""
+        left = [self._directory / name for name in RUN_FILES]
+        left = [path for path in left if path.exists()]
+        if left and not may_delete:
             raise CheckpointError(
-                f"{self._directory} holds a run already; go on with it by --resume, replace it by "
-                "--overwrite, or name another folder by --run"
+                f"{self._directory} holds a run already ({left[0].name}); go on with it by "
+                "--resume, replace it by --overwrite, or name another folder by --run"
             )
-        for pattern in ("*.safetensors", "*.json", "*.jsonl"):
-            for path in self._directory.glob(pattern):
-                path.unlink()
+        for path in left:
+            path.unlink()
 
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"
 
-    def _compare(self, manifest: Path, decisive: Mapping[str, JsonValue]) -> None:
-        recorded = self._read_decisive(manifest)
+    def _compared(self, decisive: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        recorded = self._read_decisive(self._directory / MANIFEST)
         # Through JSON, so that tuples and lists compare equal.
         present = json.loads(json.dumps(dict(decisive)))
         differing = sorted(
-            key for key in recorded.keys() | present.keys() if recorded.get(key) != present.get(key)
+            key for key in recorded.keys() & present.keys() if recorded[key] != present[key]
         )
         if differing:
             lines = [
-                f"  {key}: {json.dumps(recorded.get(key))} then, {json.dumps(present.get(key))} now"
+                f"  {key}: {json.dumps(recorded[key])} then, {json.dumps(present[key])} now"
                 for key in differing
             ]
             raise CheckpointError(
                 f"the run in {self._directory} was begun with other settings; give the same ones, "
-                "or begin another run by --run:\n" + "\n".join(lines)
+                "or begin another run by --run (from this one's prompts by --stage encoder "
+                "--prompts):\n" + "\n".join(lines)
             )
+        return recorded
 
     def _read_decisive(self, manifest: Path) -> dict[str, JsonValue]:
         try:
@@ -107,7 +120,7 @@ class FilesystemRunStore:
             decisive: dict[str, JsonValue] = content["decisive"]
         except FileNotFoundError as error:
             raise CheckpointError(
-                f"{self._directory} holds no run to go on with; begin one without --resume"
+                f"{self._directory} holds no run to go on with; begin one there first"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{manifest} cannot be read: {error}") from error

@@ -22,17 +22,30 @@ class Embedder:
     """Runs an image encoder over lists of pictures."""
 
     def __init__(
-        self, *, encoder: ImageEncoder, listener: EventListener, batch_size: int = 64
+        self,
+        *,
+        encoder: ImageEncoder,
+        listener: EventListener,
+        batch_size: int = 64,
+        uses_cameras: bool = True,
     ) -> None:
-        """Keep the encoder and how many pictures go through it at once."""
+        """Keep the encoder.
+
+        Args:
+            encoder: Describes the pictures.
+            listener: Hears how far the work is.
+            batch_size: Pictures that go through the encoder at once.
+            uses_cameras: False leaves cameras out, whatever the encoder knows of them.
+        """
         self._encoder = encoder
         self._listener = listener
         self._batch_size = batch_size
+        self._uses_cameras = uses_cameras
 
     @property
     def num_cameras(self) -> int:
-        """Cameras that the encoder tells apart; 0 where it ignores them."""
-        return self._encoder.geometry.num_cameras
+        """Cameras that are told apart; 0 where the encoder ignores them or is not told."""
+        return self._encoder.geometry.num_cameras if self._uses_cameras else 0
 
     def embed(
         self, reader: ImageReader, images: Sequence[str], *, camids: Tensor | None, subset: str
@@ -88,11 +101,12 @@ class Embedder:
         select: Callable[[ImageFeatures], Tensor],
     ) -> Tensor:
         self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
+        known = camids if self._uses_cameras else None
         chunks = []
         for start in range(0, len(images), self._batch_size):
             rows = slice(start, start + self._batch_size)
             batch = self._read(reader, images[rows])
-            cameras = None if camids is None else camids[rows].to(self._encoder.device)
+            cameras = None if known is None else known[rows].to(self._encoder.device)
             chunks.append(select(self._encoder.encode_images(batch, cameras)).cpu())
             done = min(rows.stop, len(images))
             self._listener(ImagesEmbedded(subset=subset, done=done, total=len(images)))

@@ -23,7 +23,7 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.freezing import train_only
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.checkpoints import Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Sample, Split, labels_by_pid
@@ -84,11 +84,12 @@ class FineTuning:
         finished = self._runs.load(ENCODER)
         if finished is not None:
             self._encoder.load_state_of(Tower.IMAGE, image_tower_of(finished))
+            self._loop.tell_finished()
             return finished
+        self.check_recipe()
+        self.check_prompts(prompts)
         samples = self._dataset.samples(Split.TRAIN)
-        self._check_batches(samples)
-        text_features = self._text_features(prompts, samples)
-        trainee = self._trainee(samples, text_features)
+        trainee = self._trainee(samples, prompts.tensors[TEXT_FEATURES].to(self._encoder.device))
         losses = self._loop.run(trainee)
         self._encoder.set_training(enabled=False)
         trained = self._finish(trainee, losses=losses)
@@ -96,7 +97,13 @@ class FineTuning:
         self._runs.discard(self._loop.state_name)
         return trained
 
-    def _check_batches(self, samples: Sequence[Sample]) -> None:
+    def check_recipe(self) -> None:
+        """Find out whether the training set can fill a batch.
+
+        Raises:
+            ConfigurationError: It has fewer identities than a batch wants.
+        """
+        samples = self._dataset.samples(Split.TRAIN)
         known, wanted = len({sample.pid for sample in samples}), self._recipe.identities_per_batch
         if known < wanted:
             raise ConfigurationError(
@@ -104,8 +111,13 @@ class FineTuning:
                 f"identities; set it to {known} or less"
             )
 
-    def _text_features(self, prompts: Checkpoint, samples: Sequence[Sample]) -> Tensor:
-        pids = list(labels_by_pid(samples))
+    def check_prompts(self, prompts: Checkpoint) -> None:
+        """Find out whether prompts are of this training set and of this encoder, untrained.
+
+        Raises:
+            CheckpointError: They are not.
+        """
+        pids = list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
         known = prompts.header.get("pids")
         if known != pids:
             count = len(known) if isinstance(known, list) else "no"
@@ -113,22 +125,28 @@ class FineTuning:
                 f"the prompts are of {count} identities, but this training set has {len(pids)}, "
                 "or others; learn prompts on this dataset first: --stage prompts"
             )
-        features = prompts.tensors[TEXT_FEATURES]
-        width = self._encoder.geometry.projected_width
-        if features.shape != (len(pids), width):
-            raise CheckpointError(
-                f"the prompts are {features.shape[1]} wide ({prompts.header.get('encoder')}), but "
-                f"the encoder {self._encoder.description.name} projects to {width}; learn prompts "
-                "with this encoder first: --stage prompts"
-            )
-        origin = (prompts.header.get("encoder"), prompts.header.get("weights"))
         description = self._encoder.description
-        if origin != (description.name, description.weights):
+        if prompts.header.get("encoder_digest") != digest_of(self._encoder.state_of(Tower.IMAGE)):
             raise CheckpointError(
-                f"the prompts were learned with {origin[0]}, {origin[1]}, but the encoder is "
-                f"{description.name}, {description.weights}; start from the same weights"
+                f"the prompts were learned with {prompts.header.get('encoder')}, "
+                f"{prompts.header.get('weights')}, but the encoder is {description.name}, "
+                f"{description.weights}; start from the same weights, or learn prompts with these "
+                "first: --stage prompts"
             )
-        return features.to(self._encoder.device)
+
+    def start_anew(self, *, overwrite: bool) -> None:
+        """Make room for a fresh training beside finished prompts.
+
+        Raises:
+            CheckpointError: An encoder is there, or half of one, and may not be dropped.
+        """
+        for name in (ENCODER, self._loop.state_name):
+            if self._runs.load(name) is not None and not overwrite:
+                raise CheckpointError(
+                    f"{self._runs.place} has trained an encoder already ({name}); go on by "
+                    "--resume, or train it anew by --overwrite"
+                )
+            self._runs.discard(name)
 
     def _trainee(self, samples: Sequence[Sample], text_features: Tensor) -> "_EncoderTrainee":
         geometry = self._encoder.geometry

@@ -23,7 +23,8 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.freezing import train_only
 from reid.domain.services.stage_loop import StageLoop
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.checkpoints import Checkpoint, digest_of
+from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset
@@ -85,6 +86,7 @@ class PromptLearning:
         """
         finished = self._runs.load(PROMPTS)
         if finished is not None:
+            self._loop.tell_finished()
             return finished
         samples = self._dataset.samples(Split.TRAIN)
         trainee = self._trainee(samples)
@@ -136,6 +138,7 @@ class PromptLearning:
                 "version": 1,
                 "encoder": self._encoder.description.name,
                 "weights": self._encoder.description.weights,
+                "encoder_digest": digest_of(self._encoder.state_of(Tower.IMAGE)),
                 "template": self._recipe.template,
                 "pids": list(labels_by_pid(samples)),
                 "losses": dict(losses),

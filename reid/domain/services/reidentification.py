@@ -46,6 +46,11 @@ class Reidentification:
         """Share of nearest neighbours that the index built last finds."""
         return self._index.recall
 
+    def uses_cameras_of(self, *sources: Sequence[Picture]) -> bool:
+        """Whether `identify` would tell the encoder the cameras of these pictures."""
+        camids = _camids_of(*sources, num_cameras=self._embedder.num_cameras)
+        return all(source is not None for source in camids)
+
     def evaluate(
         self,
         dataset: Dataset,

@@ -103,6 +103,11 @@ class StageLoop:
         self._listener(StageFinished(self._stage))
         return losses
 
+    def tell_finished(self) -> None:
+        """Say that the stage was finished earlier and is not run again."""
+        self._listener(StageStarted(self._stage, self._num_epochs + 1, self._num_epochs))
+        self._listener(StageFinished(self._stage))
+
     def _train_epoch(self, trainee: Trainee, epoch: int) -> dict[str, float]:
         rate = self._learning_rate(epoch)
         trainee.optimizer.set_learning_rate(rate)

@@ -1,7 +1,7 @@
 """What an encoder is, apart from its weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reid.domain.values.checkpoints import JsonValue
@@ -53,6 +53,13 @@ class EncoderDescription:
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """What its factory needs to build the same architecture again."""
+
+    num_identities: int | None = None
+    """Identities that the weights were trained to tell apart; None where they do not say."""
+
+    def trained(self) -> "EncoderDescription":
+        """Describe the same encoder after a training that began with these weights."""
+        return replace(self, weights=f"trained from {self.weights}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

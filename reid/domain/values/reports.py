@@ -1,6 +1,5 @@
 """What commands answer, as plain numbers and words; imports no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reid.domain.values.recipes import RerankingRecipe
@@ -37,16 +36,6 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StageReport:
-    """What one training stage came to."""
-
-    stage: str
-    epochs: int
-    losses: Mapping[str, float]
-    """Mean loss terms of the last epoch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RankedPicture:
     """One gallery picture in the answer for a query."""
 
@@ -69,4 +58,4 @@ class Identification:
     runner_up_similarity: float | None
     pictures: tuple[RankedPicture, ...]
     true_label: str | None = None
-    """The query's own label where it has one that the gallery could answer."""
+    """The query's own label where it has one, known to the gallery or not."""
