@@ -15,7 +15,7 @@ from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import FilesystemRunStore
-from reid.application.check_dataset import CheckDataset
+from reid.application.check_dataset import CheckDataset, count_splits
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
 from reid.application.export import Export
@@ -123,6 +123,7 @@ class Container(containers.DeclarativeContainer):
         checkpoint_every=settings.provided.run.checkpoint_every,
     )
 
+    statistics = providers.Callable(count_splits, dataset)
     check_dataset = providers.Singleton(CheckDataset, dataset)
     evaluate = providers.Singleton(
         Evaluate,

@@ -63,6 +63,15 @@ class DatasetCheckReport:
         return tuple(_phrase(items, what) for items, what in found if items)
 
 
+def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
+    """Count what a data set holds, in the order training, query, gallery.
+
+    Raises:
+        DatasetError: A split is missing or empty.
+    """
+    return tuple(SplitStatistics.of(split, dataset.samples(split)) for split in Split)
+
+
 class CheckDataset:
     """Lists a data set, decodes every picture in full, and looks for contradictions."""
 
@@ -82,7 +91,7 @@ class CheckDataset:
         images = [sample.image for samples in splits.values() for sample in samples]
         return DatasetCheckReport(
             dataset=dataset.name,
-            statistics=tuple(SplitStatistics.of(split, splits[split]) for split in splits),
+            statistics=count_splits(dataset),
             unreadable=dataset.find_unreadable(images),
             unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
             shared_identities=_sorted_pids(_pids(train) & (_pids(query) | _pids(gallery))),

@@ -11,7 +11,7 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PROMPTS, PromptLearning
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
-from reid.domain.values.samples import Sample, Split, SplitStatistics
+from reid.domain.values.samples import Sample, Split
 from reid.ports.dataset import Dataset
 from reid.ports.runs import RunMode, RunStore
 
@@ -83,10 +83,6 @@ class Train:
         self._decisive = decisive
         self._circumstances = circumstances
         self._earlier = earlier
-
-    def statistics(self) -> tuple[SplitStatistics, ...]:
-        """Count what the dataset holds."""
-        return tuple(SplitStatistics.of(split, self._dataset.samples(split)) for split in Split)
 
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.

@@ -57,11 +57,13 @@ def train(
 
     scope = TrainingScope(_ALIASES.get(stage, stage).value)
     with wired(resolved.settings) as container:
-        use_case = container.train()
-        statistics = use_case.statistics()
+        # Before the encoder is built: a wrong folder should not cost a download.
+        statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
-        outcome = use_case.run(TrainingRequest(scope=scope, resume=resume, overwrite=overwrite))
+        outcome = container.train().run(
+            TrainingRequest(scope=scope, resume=resume, overwrite=overwrite)
+        )
     directory = resolved.settings.run.directory
     if as_json:
         typer.echo(to_json({"run": directory, "dataset": statistics, "outcome": outcome}))

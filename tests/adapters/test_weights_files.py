@@ -483,3 +483,11 @@ def test_without_a_network_nobody_waits_for_the_second_host() -> None:
     with pytest.raises(EncoderError, match=r"Name or service not known.*--weights FILE"):
         download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
     assert asked == [False]
+
+
+def test_a_zip_with_a_damaged_directory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    write_pickle(path, openai_state())
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"XXXX"))
+    with pytest.raises(EncoderError, match="damaged"):
+        read_weights_file(path)

@@ -108,3 +108,10 @@ def test_generate_refuses_what_is_no_size(tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert "--size" in result.stderr
         assert not (tmp_path / "drawn").exists()
+
+
+def test_generate_refuses_sizes_that_would_take_for_ever(tmp_path: Path) -> None:
+    arguments = ["dataset", "generate", str(tmp_path / "drawn"), "--size", "9999999x9"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 3
+    assert "8..2048 pixels" in result.stderr

@@ -267,3 +267,22 @@ def test_a_vision_transformer_trains_with_every_recipe_of_its_own(
         "identify", people / "query", "--gallery", people / "bounding_box_test",
         "--run", tmp_path / "run",
     )  # fmt: skip
+
+
+def test_evaluate_gives_untrained_weights_their_camera_embeddings(people: Path) -> None:
+    arguments = ("evaluate", "--recipe", "vit-b16-sie-olp", "--encoder", "vit-tiny")
+    untrained = (*arguments, "--weights", "random", "--data", people)
+    assert "cameras 2" in run(*untrained).stdout
+    with_cameras = as_json(run(*untrained, "--json"))["report"]
+    without = as_json(run(*untrained, "--no-cameras", "--json"))["report"]
+    assert with_cameras["num_valid_queries"] == without["num_valid_queries"]
+
+
+def test_contradicting_stages_are_refused_before_anything_is_touched(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    refused = train(people, tmp_path / "run", "--prompts", trained, expect=3)
+    assert "--stage encoder only" in refused.stderr
+    refused = train(people, tmp_path / "run", "--resume", "--overwrite", expect=3)
+    assert "exclude each other" in refused.stderr
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
+from reid.application.check_dataset import count_splits
 from reid.application.evaluate import Evaluate
 from reid.application.train import Train, TrainingRequest, TrainingScope
 from reid.domain.errors import CheckpointError, ConfigurationError, ReidError
@@ -57,7 +58,7 @@ class Workshop:
 
 
 def test_the_dataset_is_counted_split_by_split() -> None:
-    assert Workshop().use_case().statistics() == (
+    assert count_splits(FakeDataset()) == (
         SplitStatistics(Split.TRAIN, 4, 16, 2),
         SplitStatistics(Split.QUERY, 3, 6, 2),
         SplitStatistics(Split.GALLERY, 4, 7, 2),
