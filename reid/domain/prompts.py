@@ -59,8 +59,15 @@ class PromptLearner(nn.Module):
         self.register_buffer("token_prefix", embedding.prefix.detach().clone()[None])
         self.register_buffer("token_suffix", embedding.suffix.detach().clone()[None])
 
+    @property
+    def prefix(self) -> Tensor:
+        """What all prompts begin with: (A, D) float32, constant."""
+        return self.token_prefix[0]
+
     def forward(self, labels: Tensor) -> Tensor:
-        """Write the prompts of some identities.
+        """Write the prompts of some identities from the first learned token on.
+
+        The prefix is left out because it is the same in all: an encoder reads it once.
 
         The lookup goes through `F.embedding` because the gradient of plain indexing is summed by
         several threads in any order, and two runs would differ in the last bits.
@@ -69,10 +76,9 @@ class PromptLearner(nn.Module):
             labels: (N,) int64 in 0..C-1, repetitions allowed.
 
         Returns:
-            (N, A + M + Z, D) float32 token embeddings, differentiable in `cls_ctx`.
+            (N, M + Z, D) float32 token embeddings, differentiable in `cls_ctx`.
         """
         _, num_tokens, width = self.cls_ctx.shape
         context = F.embedding(labels, self.cls_ctx.flatten(start_dim=1))  # (N, M * D)
-        prefix = self.token_prefix.expand(len(labels), -1, -1)  # (N, A, D)
         suffix = self.token_suffix.expand(len(labels), -1, -1)  # (N, Z, D)
-        return torch.cat([prefix, context.view(-1, num_tokens, width), suffix], dim=1)
+        return torch.cat([context.view(-1, num_tokens, width), suffix], dim=1)

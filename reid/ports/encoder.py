@@ -1,6 +1,6 @@
 """CLIP's two towers.
 
-Letters: B batch, H W pixels, D width, N prompts, L tokens, M learned tokens.
+Letters: B batch, H W pixels, D width, N prompts, L tokens, A prefix tokens, M learned tokens.
 """
 
 from collections.abc import Iterator, Mapping
@@ -74,18 +74,24 @@ class Encoder(ImageEncoder, Protocol):
         """
         ...
 
-    def encode_prompts(self, prompts: Tensor) -> Tensor:
+    def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Describe prompts.
 
         The causal mask hides what follows the end token, so prompts stop there: equal to padding
-        them to the full context, and cheaper.
+        them to the full context, and cheaper. It also hides from their common beginning what
+        follows it, so an encoder may run that once for all.
 
         Args:
             prompts: (N, L, D) float32 token embeddings without positions, the end token last.
+            prefix: (A, D) float32 likewise: what stands before each of `prompts`; None where they
+                are whole.
 
         Returns:
-            (N, projected width) float32, not normalised, differentiable in `prompts` and in the
-            text tower's parameters.
+            (N, projected width) float32, not normalised, differentiable in `prompts`, `prefix` and
+            the text tower's parameters.
+
+        Raises:
+            EncoderError: Prefix and prompts together are longer than the context.
         """
         ...
 

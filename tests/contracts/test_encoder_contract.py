@@ -85,6 +85,20 @@ def prompts_for(encoder: Encoder, count: int = 3) -> Tensor:
     return torch.cat([prefix, context, fixed.suffix.expand(count, -1, -1)], dim=1)
 
 
+def described(
+    encoder: Encoder, prompts: Tensor, *, prefix: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    prompts = prompts.clone().requires_grad_()
+    features = encoder.encode_prompts(prompts, prefix=prefix)
+    (gradient,) = torch.autograd.grad(features.square().sum(), prompts)
+    return features.detach(), gradient
+
+
+def assert_near(got: Tensor, expected: Tensor) -> None:
+    """Rounding apart, relative to the largest entry."""
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
 def levels(features: ImageFeatures) -> tuple[Tensor, Tensor, Tensor]:
     return features.penultimate, features.final, features.projected
 
@@ -173,6 +187,37 @@ def test_prompts_give_vectors_of_the_shared_width(encoder: Encoder) -> None:
     assert features.shape == (3, encoder.geometry.projected_width)
     assert features.dtype == torch.float32
     assert features.isfinite().all()
+
+
+def test_a_common_prefix_can_be_given_apart(encoder: Encoder) -> None:
+    whole, whole_gradient = described(encoder, prompts_for(encoder))
+    prefix, remainders = prompts_for(encoder)[0, :5], prompts_for(encoder)[:, 5:]
+    parts, gradient = described(encoder, remainders, prefix=prefix)
+    assert_near(parts, whole)
+    assert_near(gradient, whole_gradient[:, 5:])
+
+
+def test_the_text_tower_can_learn_through_a_common_prefix(encoder: Encoder) -> None:
+    prompts = prompts_for(encoder)
+    _, parameters = zip(*encoder.named_parameters_of(Tower.TEXT), strict=True)
+    wanted, got = (
+        torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
+        for features in (
+            encoder.encode_prompts(prompts),
+            encoder.encode_prompts(prompts[:, 5:], prefix=prompts[0, :5]),
+        )
+    )
+    for expected, gradient in zip(wanted, got, strict=True):
+        assert (gradient is None) == (expected is None)
+        if gradient is not None:
+            assert_near(gradient, expected)
+
+
+def test_a_prefix_counts_towards_the_length_of_a_prompt(encoder: Encoder) -> None:
+    prompts = prompts_for(encoder)
+    prefix = prompts[0, :1].expand(encoder.geometry.context_length, -1)
+    with pytest.raises(EncoderError):
+        encoder.encode_prompts(prompts, prefix=prefix)
 
 
 def test_a_template_is_looked_up_without_gradient(encoder: Encoder) -> None:

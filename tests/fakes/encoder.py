@@ -120,7 +120,11 @@ class FakeEncoder:
         table = self.state_of(Tower.TEXT)["embedding.weight"]
         return PromptEmbedding(prefix=table[prefix], suffix=table[suffix])
 
-    def encode_prompts(self, prompts: Tensor) -> Tensor:
+    def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        if prefix is not None:
+            prompts = torch.cat([prefix.expand(len(prompts), -1, -1), prompts], dim=1)
+        if prompts.shape[1] > _CONTEXT:
+            raise EncoderError(f"prompts longer than {_CONTEXT} tokens")
         features: Tensor = self._towers[Tower.TEXT](prompts)
         return features
 

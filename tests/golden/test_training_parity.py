@@ -32,6 +32,11 @@ GRADIENT = 1e-3
 FIRST_STEP = 1e-2
 """Adam's first step is the rate times the gradient's sign: sensitive to gradients near 0."""
 
+KEY_BIAS = "image_encoder.attnpool.k_proj.bias"
+"""It adds the same to all scores of the pool's query, so its gradient is 0 but for rounding."""
+
+NOISE = 1e-5
+
 RN = FineTuningRecipe(
     epochs=120,
     learning_rate=3.5e-4,
@@ -106,19 +111,17 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
         seen = encoder.encode_images(images, case.camids)
         after = torch.cat([heads.bottleneck(seen.final), heads.bottleneck_proj(seen.projected)], 1)
         cached = encoder.encode_images(images).projected
-        texts = encoder.encode_prompts(
-            build_learner(encoder, case.head_state()["prompt_learner.cls_ctx"])(
-                torch.arange(case.num_classes)
-            )
-        )
+        learner = build_learner(encoder, case.head_state()["prompt_learner.cls_ctx"])
+        every_label = torch.arange(case.num_classes)
+        texts = encoder.encode_prompts(learner(every_label), prefix=learner.prefix)
 
-    learner = build_learner(encoder, case.head_state()["prompt_learner.cls_ctx"])
     prompt_recipe = PromptLearningRecipe()
     adam = prompt_optimizer(learner, prompt_recipe)
     adam.set_learning_rate(prompt_learning_rate(1, prompt_recipe))
     prompt_losses, prompt_gradients = [], []
     for _ in range(2):
-        objective = prompt_objective(cached, encoder.encode_prompts(learner(labels)), labels=labels)
+        described = encoder.encode_prompts(learner(labels), prefix=learner.prefix)
+        objective = prompt_objective(cached, described, labels=labels)
         adam.zero_grad()
         objective.total.backward()  # type: ignore[no-untyped-call]
         assert learner.cls_ctx.grad is not None
@@ -283,7 +286,10 @@ def test_the_same_parameters_are_trained_with_the_official_rates(trained: Traine
 def test_every_gradient_norm_is_the_official_one(trained: Trained) -> None:
     arrays = trained.case.arrays
     golden = dict(zip(arrays["s2_grad_names"].tolist(), arrays["s2_grad_norms"], strict=True))
-    assert trained.gradient_norms == pytest.approx(golden, rel=GRADIENT, abs=1e-7)
+    got = dict(trained.gradient_norms)
+    if KEY_BIAS in golden:
+        assert max(golden.pop(KEY_BIAS), got.pop(KEY_BIAS)) < NOISE
+    assert got == pytest.approx(golden, rel=GRADIENT, abs=1e-7)
 
 
 def test_the_first_adam_step_is_as_long_as_the_official_one(trained: Trained) -> None:

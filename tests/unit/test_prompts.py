@@ -23,12 +23,13 @@ def build(num_identities: int = 6, *, seed: int = 0, num_context_tokens: int = 4
 
 @settings(deadline=None)
 @given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=8))
-def test_a_prompt_is_prefix_then_the_identitys_tokens_then_suffix(labels: list[int]) -> None:
+def test_after_the_prefix_come_the_identitys_tokens_then_the_suffix(labels: list[int]) -> None:
     learner = build()
     prompts = learner(torch.tensor(labels))
-    assert prompts.shape == (len(labels), 12, 2)
+    assert prompts.shape == (len(labels), 7, 2)
+    assert torch.equal(learner.prefix, EMBEDDING.prefix)
     for prompt, label in zip(prompts, labels, strict=True):
-        expected = [*EMBEDDING.prefix, *learner.cls_ctx[label], *EMBEDDING.suffix]
+        expected = [*learner.cls_ctx[label], *EMBEDDING.suffix]
         assert torch.equal(prompt, torch.stack(expected))
 
 
@@ -71,7 +72,7 @@ def test_the_gradient_of_repeated_identities_is_the_same_in_every_run() -> None:
         wide, num_identities=8, num_context_tokens=4, generator=generator_for(1)
     )
     labels = torch.randint(8, (64,), generator=generator_for(2))
-    weights = torch.randn(64, 12, 512, generator=generator_for(3))
+    weights = torch.randn(64, 7, 512, generator=generator_for(3))
     gradients = [
         torch.autograd.grad((learner(labels) * weights).sum(), learner.cls_ctx)[0]
         for _ in range(10)

@@ -8,10 +8,11 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from reid.adapters.encoders.architectures import Grid
+from reid.adapters.encoders.attention import Projection, ask_once, attend_from, run_block
 from reid.domain.values.features import ImageFeatures
 
 
@@ -35,28 +36,6 @@ def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor
     cells = cells.T.reshape(1, -1, *source)  # (1, D, h, w)
     cells = F.interpolate(cells, size=tuple(target), mode="bilinear", align_corners=False)
     return torch.cat([token, cells.flatten(2)[0].T])  # (1 + P, D)
-
-
-def attend_from(block: ResidualAttentionBlock, tokens: Tensor, position: int) -> Tensor:
-    """Run a transformer block for one position that may look at all tokens.
-
-    What the last block says of the other positions is never read, so its queries, its output
-    projection and its perceptron run for a single token: equal, and cheaper.
-
-    Args:
-        block: The last block of a tower.
-        tokens: (B, L, D) residual stream before the block.
-        position: Which token to follow, 0 or -1.
-
-    Returns:
-        (B, D) residual stream of that token after the block.
-    """
-    normed = block.ln_1(tokens)
-    query = normed[:, position].unsqueeze(1)  # (B, 1, D)
-    attended = block.attn(query, normed, normed, need_weights=False)[0][:, 0]
-    token = tokens[:, position] + attended  # (B, D)
-    result: Tensor = token + block.mlp(block.ln_2(token))
-    return result
 
 
 def name_parts_as_openai(blocks: nn.Module) -> None:
@@ -141,31 +120,18 @@ def attention_pool(pool: AttentionPool2d, maps: Tensor) -> Tensor:
     Returns:
         (B, projected width).
     """
-    cells = maps.flatten(2).permute(2, 0, 1)  # (P, B, D)
-    tokens = torch.cat([cells.mean(dim=0, keepdim=True), cells])  # (1 + P, B, D)
-    tokens = tokens + pool.positional_embedding[:, None]
-    pooled, _ = F.multi_head_attention_forward(
-        query=tokens[:1],
-        key=tokens,
-        value=tokens,
-        embed_dim_to_check=tokens.shape[-1],
+    cells = maps.flatten(2).transpose(1, 2)  # (B, P, D)
+    tokens = torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)  # (B, 1 + P, D)
+    tokens = tokens + pool.positional_embedding
+    attended = ask_once(
+        pool.q_proj(tokens[:, 0]),
+        tokens,
+        key=Projection(pool.k_proj.weight, pool.k_proj.bias),
+        value=Projection(pool.v_proj.weight, pool.v_proj.bias),
         num_heads=pool.num_heads,
-        in_proj_weight=None,
-        in_proj_bias=torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]),
-        bias_k=None,
-        bias_v=None,
-        add_zero_attn=False,
-        dropout_p=0.0,
-        out_proj_weight=pool.c_proj.weight,
-        out_proj_bias=pool.c_proj.bias,
-        training=pool.training,
-        need_weights=False,
-        use_separate_proj_weight=True,
-        q_proj_weight=pool.q_proj.weight,
-        k_proj_weight=pool.k_proj.weight,
-        v_proj_weight=pool.v_proj.weight,
     )
-    return pooled[0]
+    pooled: Tensor = pool.c_proj(attended)
+    return pooled
 
 
 class VisionTransformerTower(nn.Module):
@@ -221,7 +187,7 @@ class VisionTransformerTower(nn.Module):
         tokens = visual.ln_pre(self._embed(images, camids))  # (B, 1 + P, D)
         *blocks, last = visual.transformer.resblocks
         for block in blocks:
-            tokens = block(tokens)
+            tokens = run_block(block, tokens)
         final = visual.ln_post(attend_from(last, tokens, 0))  # (B, D)
         return ImageFeatures(
             penultimate=tokens[:, 0].float(),

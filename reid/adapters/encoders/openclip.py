@@ -133,7 +133,7 @@ class OpenClipEncoder:
         embedded = embedding(tokens).detach().clone()  # (A + Z, D)
         return PromptEmbedding(prefix=embedded[: len(prefix)], suffix=embedded[len(prefix) :])
 
-    def encode_prompts(self, prompts: Tensor) -> Tensor:
+    def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Describe prompts; see the port.
 
         Raises:
@@ -145,11 +145,14 @@ class OpenClipEncoder:
             raise ValueError(
                 f"prompts must be (N, L, {self._geometry.token_width}), got {tuple(prompts.shape)}"
             )
-        if prompts.shape[1] > CONTEXT_LENGTH:
-            raise EncoderError(f"prompts of {prompts.shape[1]} tokens: CLIP reads {CONTEXT_LENGTH}")
+        if prefix is None:
+            prefix = prompts.new_empty(0, prompts.shape[2])
+        length = len(prefix) + prompts.shape[1]
+        if length > CONTEXT_LENGTH:
+            raise EncoderError(f"prompts of {length} tokens: CLIP reads {CONTEXT_LENGTH}")
         text = self._text_tower()
         with self._precision():
-            features: Tensor = text(prompts)
+            features: Tensor = text(prompts, prefix)
         return features
 
     def _text_tower(self) -> TextTower:

@@ -125,7 +125,7 @@ class PromptLearning:
         with torch.no_grad():
             rows = torch.arange(len(learner.cls_ctx), device=learner.cls_ctx.device)
             features = [
-                self._encoder.encode_prompts(learner(chunk))
+                self._encoder.encode_prompts(learner(chunk), prefix=learner.prefix)
                 for chunk in torch.split(rows, _TEXT_CHUNK)
             ]
         return Checkpoint(
@@ -181,8 +181,11 @@ class _PromptTrainee:
         # which encodes a prompt as often as its identity occurs, to the same result.
         distinct, row_of = torch.unique(labels, return_inverse=True)
         # F.embedding, because the gradient of plain indexing is summed in any order.
-        texts = F.embedding(row_of, self._encoder.encode_prompts(self.learner(distinct)))  # (B, E)
+        texts = F.embedding(row_of, self._describe(distinct))  # (B, E)
         return prompt_objective(self._features[rows], texts, labels=labels)
+
+    def _describe(self, labels: Tensor) -> Tensor:
+        return self._encoder.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
 
     def state(self) -> dict[str, Tensor]:
         return {"cls_ctx": self.learner.cls_ctx.detach()}
