@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.harness import machine, render, write_results
 
-PARTS = ("evaluation", "reranking", "stage_one", "stage_two", "embedding", "exported", "search")
+PARTS = ("stage_one", "exported")
 """Modules of this package; each has `rows(*, quick: bool) -> list[Row]`."""
 
 

@@ -97,6 +97,17 @@ class OpenClipEncoder:
         """What an exporter traces."""
         return self._image
 
+    @property
+    def text_tower(self) -> TextTower:
+        """The other half of CLIP.
+
+        Raises:
+            EncoderError: The weights file had none.
+        """
+        if self._text is None:
+            raise self._lacking("text encoder")
+        return self._text
+
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Describe pictures; see the port.
 
@@ -119,7 +130,7 @@ class OpenClipEncoder:
         """
         if template.count("{}") != 1:
             raise ValueError(f"template {template!r} must hold {{}} exactly once")
-        embedding = self._text_tower().token_embedding
+        embedding = self.text_tower.token_embedding
         if embedding is None:
             raise self._lacking("token embeddings")
         prefix, suffix = template_tokens(template)
@@ -150,15 +161,10 @@ class OpenClipEncoder:
         length = len(prefix) + prompts.shape[1]
         if length > CONTEXT_LENGTH:
             raise EncoderError(f"prompts of {length} tokens: CLIP reads {CONTEXT_LENGTH}")
-        text = self._text_tower()
+        text = self.text_tower
         with self._precision():
             features: Tensor = text(prompts, prefix)
         return features
-
-    def _text_tower(self) -> TextTower:
-        if self._text is None:
-            raise self._lacking("text encoder")
-        return self._text
 
     def _lacking(self, part: str) -> EncoderError:
         return EncoderError(
