@@ -45,7 +45,8 @@ class PlainStageOne:
         tokens = prompts + tower.positional_embedding
         for block in tower.transformer.resblocks:
             tokens = block(tokens, attn_mask=mask)
-        return tower.ln_final(tokens)[:, self._end] @ tower.text_projection
+        described: Tensor = tower.ln_final(tokens)[:, self._end] @ tower.text_projection
+        return described
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         """Move the learned tokens by one batch of (B, E) image features."""
