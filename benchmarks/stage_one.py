@@ -57,8 +57,8 @@ def rows(*, quick: bool) -> list[Row]:
     return [
         Row(
             part=f"stage 1 step, {size.kind}, batch {size.batch}",
-            ours=f"frozen weights, 7 tokens of {len(set(labels.tolist()))} distinct prompts after a "
-            "shared prefix, end token only",
+            ours=f"frozen weights, 7 tokens of {len(set(labels.tolist()))} distinct prompts "
+            "after a shared prefix, end token only",
             plain="77 tokens per picture, gradients to all text weights",
             ours_seconds=timing.ours_seconds,
             plain_seconds=timing.plain_seconds,
