@@ -40,10 +40,10 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
     """Read what a file says of itself; empty where it is none of ours, or no file at all."""
     try:
         with safe_open(path, framework="pt") as file:
-            header: dict[str, JsonValue] = json.loads((file.metadata() or {})[HEADER_KEY])
+            header = json.loads((file.metadata() or {})[HEADER_KEY])
     except (SafetensorError, OSError, ValueError, KeyError):
         return {}
-    return header
+    return header if isinstance(header, dict) else {}
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

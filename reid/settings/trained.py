@@ -1,6 +1,7 @@
 """Settings for commands that use a trained encoder instead of training one."""
 
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.settings.layers import OriginKind
 from reid.settings.loading import ResolvedSettings
 from reid.settings.schema import Settings
 
@@ -12,6 +13,7 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
 
     Raises:
         CheckpointError: No weights were named and the run has no trained encoder.
+        ConfigurationError: The command line names both.
     """
     settings = resolved.settings
     unsaid = {
@@ -19,7 +21,7 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
         for name in ("kind", "image_size", "stride")
         if not resolved.origin_of(f"encoder.{name}").is_chosen
     }
-    if not resolved.origin_of("encoder.weights").is_chosen:
+    if _names_run(resolved):
         path = settings.run.directory / ENCODER_FILE
         if not path.is_file():
             raise CheckpointError(
@@ -32,3 +34,14 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
     else:
         encoder = settings.encoder
     return settings.model_copy(update={"encoder": encoder})
+
+
+def _names_run(resolved: ResolvedSettings) -> bool:
+    """Whether the run's encoder is meant: a run named on the command line beats other layers."""
+    weights, run = (resolved.origin_of(key).kind for key in ("encoder.weights", "run.directory"))
+    if weights is run is OriginKind.OPTION:
+        raise ConfigurationError(
+            "--run and --weights name two encoders; give one of them (encoder.weights, "
+            "run.directory)"
+        )
+    return run is OriginKind.OPTION or not resolved.origin_of("encoder.weights").is_chosen

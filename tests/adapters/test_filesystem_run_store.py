@@ -33,8 +33,9 @@ def test_every_differing_value_is_named(tmp_path: Path) -> None:
     assert "same" not in str(caught.value).split(":\n")[1]
 
 
-def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"decisive"')
+@pytest.mark.parametrize("text", ['{"decisive"', '{"decisive": []}', "[]", "{}"])
+def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
         FilesystemRunStore(tmp_path).begin({}, {}, mode=RunMode.GO_ON)
 

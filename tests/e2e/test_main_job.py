@@ -286,3 +286,17 @@ def test_contradicting_stages_are_refused_before_anything_is_touched(
     refused = train(people, tmp_path / "run", "--resume", "--overwrite", expect=3)
     assert "exclude each other" in refused.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_named_on_the_command_line_beats_weights_from_elsewhere(
+    people: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = json.loads((trained / "evaluation.json").read_text())["report"]
+    file = tmp_path / "reid.toml"
+    file.write_text('[encoder]\nweights = "random"\n')
+    arguments = ("evaluate", "--run", trained, "--data", people, "--json")
+    assert as_json(run(*arguments, "--config", file))["report"] == recorded
+    monkeypatch.setenv("REID_ENCODER__WEIGHTS", "openai")
+    assert as_json(run(*arguments))["report"] == recorded
+    refused = run(*arguments, "--weights", "random", expect=3)
+    assert "--run and --weights name two encoders" in refused.stderr

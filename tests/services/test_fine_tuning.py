@@ -170,3 +170,10 @@ def test_a_batch_of_more_identities_than_there_are_names_the_setting(prompts: Ch
     laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, identities_per_batch=9))
     with pytest.raises(ConfigurationError, match=r"finetuning\.identities_per_batch is 9.*4"):
         laboratory.encoder_tuning().run(prompts)
+
+
+def test_a_diverged_training_stops_and_keeps_no_encoder(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, learning_rate=1e30))
+    with pytest.raises(ConfigurationError, match=r"diverged in epoch \d.*learning_rate"):
+        laboratory.encoder_tuning().run(prompts)
+    assert laboratory.runs.load("encoder") is None

@@ -84,7 +84,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
         raise EncoderError(f"{path} {what}: pass a file, or use --weights openai or random")
     tensors, header = _read_tensors(path)
-    if header is not None:
+    if isinstance(header, dict):
         return _from_reid(path, tensors, header)
     return _from_foreign(path, _strip_module_prefix(tensors))
 

@@ -117,11 +117,11 @@ class FilesystemRunStore:
     def _read_decisive(self, manifest: Path) -> dict[str, JsonValue]:
         try:
             content = json.loads(manifest.read_text())
-            decisive: dict[str, JsonValue] = content["decisive"]
+            decisive: dict[str, JsonValue] = dict(content["decisive"].items())
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"{self._directory} holds no run to go on with; begin one there first"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{manifest} cannot be read: {error}") from error
         return decisive

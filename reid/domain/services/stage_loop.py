@@ -4,13 +4,14 @@ All randomness of a step derives from the seed, the epoch and the step, never fr
 so a stage that goes on from its last saved epoch ends where an uninterrupted one would.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import (
     CheckpointSaved,
     EpochFinished,
@@ -93,6 +94,9 @@ class StageLoop:
 
         Returns:
             Mean loss terms of the last epoch.
+
+        Raises:
+            ConfigurationError: A loss is not finite any more.
         """
         last_epoch, losses = self._restore(trainee)
         self._listener(StageStarted(self._stage, last_epoch + 1, self._num_epochs))
@@ -121,6 +125,7 @@ class StageLoop:
             _add(sums, objective)
             self._listener(StepFinished(self._stage, epoch, step, len(batches), len(rows)))
         losses = {name: float(value) / len(batches) for name, value in sums.items()}
+        self._require_finite(losses, epoch=epoch)
         self._listener(
             EpochFinished(
                 stage=self._stage,
@@ -132,6 +137,14 @@ class StageLoop:
             )
         )
         return losses
+
+    def _require_finite(self, losses: Mapping[str, float], *, epoch: int) -> None:
+        broken = [name for name, value in losses.items() if not math.isfinite(value)]
+        if broken:
+            raise ConfigurationError(
+                f"the {self._stage} stage diverged in epoch {epoch}: {', '.join(broken)} not "
+                "finite; lower the stage's learning_rate and train anew, earlier states are kept"
+            )
 
     def _save(self, trainee: Trainee, *, epoch: int, losses: Mapping[str, float]) -> None:
         checkpoint = Checkpoint(
