@@ -21,6 +21,7 @@ from reid.domain.values.encoders import EncoderRequest, Tower
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.plugins import Factory, PluginGroup, choose_factory
+from reid.importing import paused_collection
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.encoder import Encoder
 from reid.ports.export import ExportPlace
@@ -35,7 +36,8 @@ OPEN_CLIP_KINDS = ("rn50", "vit-b16", "rn-tiny", "vit-tiny")
 
 def create_open_clip(request: EncoderRequest) -> Encoder:
     """Build a built-in encoder; imports open_clip, which takes seconds, only now."""
-    from reid.adapters.encoders.openclip import create_openclip_encoder
+    with paused_collection():
+        from reid.adapters.encoders.openclip import create_openclip_encoder
 
     _refuse_options("encoder.options", request.kind or "this encoder", request.options)
     return create_openclip_encoder(request)

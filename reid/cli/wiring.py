@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from reid.importing import paused_collection
+
 if TYPE_CHECKING:
     from reid.container import Container
     from reid.settings.schema import Settings
@@ -17,8 +19,9 @@ def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
         settings: What adapters and services are made of.
         providers: Replace the container's own by name.
     """
-    from reid.adapters.events.rich_progress import RichProgress
-    from reid.container import Container
+    with paused_collection():
+        from reid.adapters.events.rich_progress import RichProgress
+        from reid.container import Container
 
     with RichProgress() as listener:
         yield Container(settings=settings, listener=listener, **providers)
