@@ -27,7 +27,7 @@ class ImageReader(Protocol):
             resampling: Filter of the resize, antialiased.
 
         Returns:
-            (B, 3, H, W) uint8 RGB on the CPU, in the order of the names.
+            (B, 3, H, W) uint8 RGB on the CPU, in the order of the names; strides as they come.
 
         Raises:
             DatasetError: A picture cannot be read; names the picture and the reason.

@@ -25,13 +25,17 @@ from reid.ports.dataset import PictureSource
 REQUIRED_COLUMNS = ("path", "label")
 """Columns that a CSV must have; `camera` may follow, others are ignored."""
 
+KEPT_BYTES = 256 * 2**20
+"""How many decoded pictures wait in memory between being checked and being read."""
+
 
 class ListedPictures:
     """Pictures under one folder, listed by a function when they are first asked for."""
 
     def __init__(self, root: Path, *, list_pictures: Callable[[], tuple[Picture, ...]]) -> None:
         """Remember where the pictures lie and how to list them; nothing is read yet."""
-        self._files = PictureFiles(root)
+        # `identify` looks for damaged pictures first, then reads the others.
+        self._files = PictureFiles(root, num_kept_bytes=KEPT_BYTES)
         self._list_pictures = list_pictures
         self._listed: tuple[Picture, ...] | None = None
 

@@ -3,13 +3,18 @@
 Letters: B batch, H W pixels.
 """
 
+import math
+import os
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -18,19 +23,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from reid.adapters.datasets.jpegs import decode_plain_jpeg
+from reid.adapters.datasets.resizing import resize
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, UnreadableImage
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """File endings that count as pictures, in any case."""
 
-NUM_THREADS = 4
-"""Pillow lets go of the interpreter's lock while it decodes and resizes."""
-
-_FILTERS = {
-    Resampling.BILINEAR: Image.Resampling.BILINEAR,
-    Resampling.BICUBIC: Image.Resampling.BICUBIC,
-}
+NUM_THREADS = min(os.cpu_count() or 1, 8)
+"""Decoders and resizers let go of the interpreter's lock."""
 
 _DECODER_ERRORS = (
     OSError,
@@ -53,26 +55,82 @@ _Result = TypeVar("_Result")
 class PictureFiles:
     """Picture files under one folder, named by their path from there with `/` between parts."""
 
-    def __init__(self, root: Path) -> None:
-        """Remember the folder; nothing is touched yet."""
+    def __init__(self, root: Path, *, num_kept_bytes: int = 0) -> None:
+        """Remember the folder; nothing is touched yet.
+
+        Args:
+            root: The folder.
+            num_kept_bytes: How much of what `find_unreadable` decodes to keep until it is read.
+        """
         self._root = root
+        self._room = num_kept_bytes
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+        self._keeping = Lock()
 
     def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Decode and resize, as the `ImageReader` port asks.
 
+        Args:
+            images: B names.
+            size: H and W.
+            resampling: Filter of the resize.
+
+        Returns:
+            (B, 3, H, W) uint8 RGB, channels last in memory, in the order of the names.
+
         Raises:
-            DatasetError: A picture cannot be read.
+            DatasetError: A picture is missing, damaged, truncated, or suspiciously large.
         """
-        return read_images([self._root / image for image in images], size, resampling)
+
+        def read_run(rows: slice) -> NDArray[np.uint8]:
+            decoded = [self._require(image) for image in images[rows]]
+            return resize(decoded, size=size, resampling=resampling)
+
+        runs = _in_threads(read_run, len(images))
+        none = np.empty((0, size.height, size.width, 3), dtype=np.uint8)
+        pixels = runs[0] if len(runs) == 1 else np.concatenate([none, *runs])  # (B, H, W, 3)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (B, 3, H, W)
 
     def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """Decode every picture in full and list those that fail."""
-        reasons = _map_in_threads(_reason_unreadable, [self._root / image for image in images])
-        return tuple(
-            UnreadableImage(image=image, reason=reason)
-            for image, reason in zip(images, reasons, strict=True)
-            if reason is not None
-        )
+
+        def check(rows: slice) -> list[UnreadableImage]:
+            reasons = [(image, self._reason_unreadable(image)) for image in images[rows]]
+            return [UnreadableImage(image, reason) for image, reason in reasons if reason]
+
+        return tuple(chain.from_iterable(_in_threads(check, len(images))))
+
+    def _require(self, image: str) -> NDArray[np.uint8]:
+        kept = self._take(image)
+        if kept is not None:
+            return kept
+        path = self._root / image
+        try:
+            return _decode(path)
+        except _DECODER_ERRORS as error:
+            raise DatasetError(
+                f"{path} cannot be read: {_describe(error)}; replace the picture or remove it"
+            ) from error
+
+    def _reason_unreadable(self, image: str) -> str | None:
+        try:
+            decoded = _decode(self._root / image)
+        except _DECODER_ERRORS as error:
+            return _describe(error)
+        self._keep(image, decoded)
+        return None
+
+    def _keep(self, image: str, decoded: NDArray[np.uint8]) -> None:
+        with self._keeping:
+            if decoded.nbytes <= self._room and image not in self._kept:
+                self._room -= decoded.nbytes
+                self._kept[image] = decoded
+
+    def _take(self, image: str) -> NDArray[np.uint8] | None:
+        with self._keeping:
+            kept = self._kept.pop(image, None)
+            self._room += 0 if kept is None else kept.nbytes
+            return kept
 
 
 def is_picture_name(name: str) -> bool:
@@ -80,54 +138,21 @@ def is_picture_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_ENDINGS
 
 
-def read_images(paths: Sequence[Path], size: ImageSize, resampling: Resampling) -> Tensor:
-    """Decode pictures, turn them upright and resize them.
-
-    Args:
-        paths: B regular files.
-        size: What every picture is resized to.
-        resampling: Filter of Pillow's own antialiased resize, which the reference uses too.
-
-    Returns:
-        (B, 3, H, W) uint8 RGB, contiguous, in the order of the paths.
-
-    Raises:
-        DatasetError: A picture is missing, damaged, truncated, or suspiciously large.
-    """
-    if not paths:
-        return torch.empty((0, 3, size.height, size.width), dtype=torch.uint8)
-
-    def read(path: Path) -> NDArray[np.uint8]:
-        try:
-            image = _decode(path)
-        except _DECODER_ERRORS as error:
-            raise DatasetError(
-                f"{path} cannot be read: {_describe(error)}; replace the picture or remove it"
-            ) from error
-        resized = image.resize((size.width, size.height), _FILTERS[resampling])
-        return np.asarray(resized, dtype=np.uint8)  # (H, W, 3)
-
-    pixels = torch.from_numpy(np.stack(_map_in_threads(read, paths)))  # (B, H, W, 3)
-    return pixels.permute(0, 3, 1, 2).contiguous()  # (B, 3, H, W)
-
-
-def _decode(path: Path) -> Image.Image:
+def _decode(path: Path) -> NDArray[np.uint8]:
     # A named pipe would block for ever, a device could do anything.
     if not path.is_file():
         raise OSError("not a regular file" if path.exists() else "no such file")
-    with Image.open(path) as image:
+    data = path.read_bytes()
+    pixels = decode_plain_jpeg(data)
+    return _decode_by_pillow(data) if pixels is None else pixels
+
+
+def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(BytesIO(data)) as image:
         # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
         # Market-1501 carries no EXIF, so its pixels are the same.
         upright: Image.Image = ImageOps.exif_transpose(image)
-        return upright.convert("RGB")
-
-
-def _reason_unreadable(path: Path) -> str | None:
-    try:
-        _decode(path)
-    except _DECODER_ERRORS as error:
-        return _describe(error)
-    return None
+        return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
 def _describe(error: BaseException) -> str:
@@ -138,9 +163,14 @@ def _describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _map_in_threads(work: Callable[[Path], _Result], paths: Sequence[Path]) -> list[_Result]:
+def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
+    """Share rows 0..count-1 out among threads, in as many runs of neighbours."""
+    if not count:
+        return []
+    share = math.ceil(count / NUM_THREADS)
+    runs = [slice(start, min(start + share, count)) for start in range(0, count, share)]
     with _strict_about_size(), ThreadPoolExecutor(max_workers=NUM_THREADS) as pool:
-        return list(pool.map(work, paths))
+        return list(pool.map(work, runs))
 
 
 @contextmanager
