@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from reid.domain.augmentation import normalise
 from reid.domain.events import ImagesEmbedded
+from reid.domain.services.reading_ahead import read_ahead
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
@@ -102,10 +103,13 @@ class Embedder:
     ) -> Tensor:
         self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
         known = camids if self._uses_cameras else None
+        starts = range(0, len(images), self._batch_size)
+        batches = [slice(start, start + self._batch_size) for start in starts]
         chunks = []
-        for start in range(0, len(images), self._batch_size):
-            rows = slice(start, start + self._batch_size)
-            batch = self._read(reader, images[rows])
+        # The reader decodes the next batch while the encoder is busy with this one.
+        read = read_ahead(lambda rows: self._read(reader, images[rows]), batches)
+        for rows, pixels in zip(batches, read, strict=True):
+            batch = self._normalise(pixels)
             cameras = None if known is None else known[rows].to(self._encoder.device)
             chunks.append(select(self._encoder.encode_images(batch, cameras)).cpu())
             done = min(rows.stop, len(images))
@@ -113,8 +117,11 @@ class Embedder:
         return torch.cat(chunks)
 
     def _read(self, reader: ImageReader, images: Sequence[str]) -> Tensor:
+        size = self._encoder.geometry.image_size
+        return reader.read(images, size=size, resampling=Resampling.BILINEAR)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
         geometry = self._encoder.geometry
-        pixels = reader.read(images, size=geometry.image_size, resampling=Resampling.BILINEAR)
         return normalise(
             pixels.to(self._encoder.device), mean=geometry.pixel_mean, std=geometry.pixel_std
         )
