@@ -21,6 +21,9 @@ _ERASED_ASPECT = (0.3, 1 / 0.3)
 _NUM_ATTEMPTS = 10
 """Boxes drawn at most until one fits into the picture."""
 
+_NUM_IN_CACHE = 4
+"""Pictures of 256 x 128 pixels in float32 that make up 1.5 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Box:
@@ -53,10 +56,17 @@ def normalise(
         ValueError: Not a batch of RGB pictures in uint8.
     """
     _require_pictures(images_uint8)
-    pixels = images_uint8.to(torch.float32).div_(255)
+    pixels = torch.empty(images_uint8.shape, device=images_uint8.device)
     shift = pixels.new_tensor(mean).view(3, 1, 1)
     scale = pixels.new_tensor(std).view(3, 1, 1)
-    return pixels.sub_(shift).div_(scale)
+    # ((p / 255) - mean) / std passes over the pixels four times. A few pictures at a time stay in a
+    # processor's cache between the passes; an accelerator is served best by all at once.
+    count = _NUM_IN_CACHE if pixels.device.type == "cpu" else max(len(pixels), 1)
+    for source, target in zip(
+        torch.split(images_uint8, count), torch.split(pixels, count), strict=True
+    ):
+        target.copy_(source).div_(255).sub_(shift).div_(scale)
+    return pixels
 
 
 def augment(
@@ -96,8 +106,11 @@ def augment(
 
 
 def _flip(images: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
-    is_flipped = _uniform((len(images), 1, 1, 1), generator=generator) < probability
-    return torch.where(is_flipped.to(images.device), images.flip(3), images)
+    is_flipped = _uniform((len(images),), generator=generator) < probability  # (B,)
+    flipped = images.clone()
+    for row in is_flipped.nonzero().flatten().tolist():
+        flipped[row] = images[row].flip(2)
+    return flipped
 
 
 def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,36 @@
+"""Where training pictures come from changes how long training takes and nothing else."""
+
+import pytest
+import torch
+
+from reid.adapters.datasets.memory import CachedDataset
+from reid.domain.events import PictureCacheFilled
+from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.values.checkpoints import Checkpoint
+from tests.services.training import Laboratory
+
+
+@pytest.fixture(scope="module")
+def prompts() -> Checkpoint:
+    return Laboratory().prompt_learning().run()
+
+
+@pytest.mark.parametrize("num_bytes", [0, 2500, 2**20], ids=["none", "some", "all"])
+def test_training_from_memory_gives_the_same_bits(prompts: Checkpoint, num_bytes: int) -> None:
+    expected = Laboratory().encoder_tuning().run(prompts)
+    laboratory = Laboratory()
+    cached = CachedDataset(laboratory.dataset, num_bytes=num_bytes, listener=laboratory.listener)
+    result = FineTuning(
+        encoder=laboratory.encoder,
+        dataset=cached,
+        runs=laboratory.runs,
+        listener=laboratory.listener,
+        recipe=laboratory.fine_tuning,
+        seed=laboratory.seed,
+    ).run(prompts)
+    assert result.header["losses"] == expected.header["losses"]
+    assert result.tensors.keys() == expected.tensors.keys()
+    for name, tensor in result.tensors.items():
+        assert torch.equal(tensor, expected.tensors[name]), name
+    num_said = sum(isinstance(event, PictureCacheFilled) for event in laboratory.listener.events)
+    assert num_said == (num_bytes < 2**20)
