@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.devices import resolve_device
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
@@ -20,10 +21,11 @@ from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderRequest, Tower
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
-from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.importing import paused_collection
+from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.encoder import Encoder
+from reid.ports.events import EventListener
 from reid.ports.export import ExportPlace
 from reid.ports.runs import RunStore
 from reid.ports.vector_index import VectorIndex
@@ -136,6 +138,13 @@ def create_dataset(settings: DatasetSettings, built_in: dict[str, Factory]) -> D
         )
     built: Dataset = factory(settings.root)
     return built
+
+
+def cache_pictures(dataset: Dataset, cache_mib: int, *, listener: EventListener) -> Dataset:
+    """Keep a dataset's decoded pictures in memory, unless the memory is to be none."""
+    if cache_mib == 0:
+        return dataset
+    return CachedDataset(dataset, num_bytes=cache_mib * 2**20, listener=listener)
 
 
 def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> VectorIndex:

@@ -22,6 +22,7 @@ from reid.application.export import Export
 from reid.application.identify import Identify
 from reid.application.train import Train
 from reid.assembly import (
+    cache_pictures,
     circumstances,
     count_cameras,
     create_dataset,
@@ -91,6 +92,9 @@ class Container(containers.DeclarativeContainer):
             providers.Singleton(JsonlLog, providers.Callable(metrics_path, settings)),
         ),
     )
+    training_dataset = providers.Singleton(
+        cache_pictures, dataset, settings.provided.dataset.cache_mib, listener=training_listener
+    )
     generate_dataset = providers.Object(generate_market1501)
 
     embedder = providers.Singleton(
@@ -115,7 +119,7 @@ class Container(containers.DeclarativeContainer):
     fine_tuning = providers.Singleton(
         FineTuning,
         encoder=trainee,
-        dataset=dataset,
+        dataset=training_dataset,
         runs=runs,
         listener=training_listener,
         recipe=settings.provided.finetuning,

@@ -79,6 +79,21 @@ class CheckpointSaved:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class PictureCacheFilled:
+    """No more decoded pictures fit in memory: the others are decoded whenever they are read."""
+
+    num_kept: int
+    num_bytes: int
+    """The budget."""
+
+
 Event: TypeAlias = (
-    StageStarted | StepFinished | EpochFinished | StageFinished | ImagesEmbedded | CheckpointSaved
+    StageStarted
+    | StepFinished
+    | EpochFinished
+    | StageFinished
+    | ImagesEmbedded
+    | CheckpointSaved
+    | PictureCacheFilled
 )

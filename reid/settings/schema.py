@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    NonNegativeInt,
     PositiveInt,
     model_validator,
 )
@@ -95,6 +96,9 @@ class DatasetSettings(Section):
 
     kind: Name = "market1501"
     root: Unsettable[Path] = None
+    cache_mib: NonNegativeInt = 2048
+    """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""
+
     options: Options = Field(default_factory=dict)
     """Whatever else a plugged-in dataset takes."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.devices import resolve_device
 from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
@@ -137,6 +138,15 @@ def test_everything_shares_one_encoder_and_one_dataset(tmp_path: Path) -> None:
     made = container(encoder__kind="rn-tiny", dataset__root=root, device="cpu")
     assert made.encoder() is made.encoder()
     assert made.dataset() is made.dataset()
+
+
+def test_training_pictures_are_kept_in_memory_unless_there_is_none_for_them(tmp_path: Path) -> None:
+    root = build_market1501(tmp_path / "market")
+    made = container(dataset__root=root)
+    assert isinstance(made.training_dataset(), CachedDataset)
+    assert made.training_dataset() is made.training_dataset()
+    made = container(dataset__root=root, dataset__cache_mib=0)
+    assert made.training_dataset() is made.dataset()
 
 
 def test_the_listener_is_silent_unless_one_is_given() -> None:

@@ -40,6 +40,7 @@ def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == [
         "stage_started",
         "epoch_finished",
+        "picture_cache_filled",
         "checkpoint_saved",
         "stage_finished",
     ]
@@ -54,7 +55,7 @@ def test_a_log_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None:
         log = JsonlLog(tmp_path / "metrics.jsonl")
         for event in A_RUN:
             log(event)
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 8
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 10
 
 
 def test_a_finished_epoch_says_losses_rate_speed_and_time_left() -> None:
@@ -68,6 +69,7 @@ def test_a_finished_epoch_says_losses_rate_speed_and_time_left() -> None:
     for part in ("2/3", "i2t 1.0000", "total 2.0000", "lr 3.50e-04", "images/s", "left"):
         assert part in line
     assert "embedded train: 8 images" in text
+    assert "7 decoded pictures fill 1 MiB" in text
 
 
 def test_no_bar_is_drawn_where_nobody_watches() -> None:

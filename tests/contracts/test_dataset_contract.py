@@ -8,7 +8,9 @@ import torch
 
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.events.silent import Silent
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import (
     DISTRACTOR_PID,
@@ -78,6 +80,7 @@ def _fake_dataset(folder: Path) -> Dataset:
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "market1501": _built,
     "generated": _generated,
+    "cached": lambda folder: CachedDataset(_built(folder), num_bytes=9000, listener=Silent()),
     "fake": _fake_dataset,
 }
 SOURCES: dict[str, Callable[[Path], PictureSource]] = {

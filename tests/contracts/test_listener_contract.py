@@ -17,6 +17,7 @@ from reid.domain.events import (
     EpochFinished,
     Event,
     ImagesEmbedded,
+    PictureCacheFilled,
     Stage,
     StageFinished,
     StageStarted,
@@ -48,6 +49,7 @@ A_RUN: tuple[Event, ...] = (
         learning_rate=3.5e-4,
         num_images=8,
     ),
+    PictureCacheFilled(num_kept=7, num_bytes=2**20),
     CheckpointSaved("prompts-state", epoch=2),
     StageFinished(Stage.PROMPTS),
 )

@@ -12,6 +12,7 @@ from reid.domain.events import (
     EpochFinished,
     Event,
     ImagesEmbedded,
+    PictureCacheFilled,
     StageFinished,
     StageStarted,
     StepFinished,
@@ -44,6 +45,10 @@ class JsonlLog:
                 self._write("checkpoint_saved", name=event.name, epoch=event.epoch)
             case StageFinished():
                 self._write("stage_finished", stage=event.stage)
+            case PictureCacheFilled():
+                self._write(
+                    "picture_cache_filled", num_kept=event.num_kept, num_bytes=event.num_bytes
+                )
             case StepFinished() | ImagesEmbedded():
                 pass
             case _:

@@ -20,6 +20,7 @@ from reid.domain.events import (
     EpochFinished,
     Event,
     ImagesEmbedded,
+    PictureCacheFilled,
     Stage,
     StageFinished,
     StageStarted,
@@ -87,6 +88,11 @@ class RichProgress:
                 self._embed(event)
             case StageFinished():
                 self._drop_task()
+            case PictureCacheFilled():
+                self._line(
+                    f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
+                    "others are decoded in every epoch; dataset.cache_mib gives them more"
+                )
             case CheckpointSaved():
                 pass
             case _:
