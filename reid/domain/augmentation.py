@@ -21,8 +21,8 @@ _ERASED_ASPECT = (0.3, 1 / 0.3)
 _NUM_ATTEMPTS = 10
 """Boxes drawn at most until one fits into the picture."""
 
-_NUM_IN_CACHE = 4
-"""Pictures of 256 x 128 pixels in float32 that make up 1.5 MiB."""
+_NUM_IN_CACHE = 2
+"""Pictures of 256 x 128 pixels in float32 that make up 0.8 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,21 @@ def normalise(
         std: Divides per channel what remains.
 
     Returns:
-        (B, 3, H, W) float32 on the images' device.
+        (B, 3, H, W) float32 on the images' device, in their memory format.
 
     Raises:
         ValueError: Not a batch of RGB pictures in uint8.
     """
     _require_pictures(images_uint8)
-    pixels = torch.empty(images_uint8.shape, device=images_uint8.device)
-    shift = pixels.new_tensor(mean).view(3, 1, 1)
-    scale = pixels.new_tensor(std).view(3, 1, 1)
+    pixels = torch.empty_like(images_uint8, dtype=torch.float32)
+    # Constants as large as a picture lie in memory as it does, so that torch runs through both at
+    # full speed, channels last or not.
+    shift, scale = (
+        torch.empty_like(images_uint8[:1], dtype=torch.float32).copy_(
+            pixels.new_tensor(statistic).view(3, 1, 1)
+        )
+        for statistic in (mean, std)
+    )
     # ((p / 255) - mean) / std passes over the pixels four times. A few pictures at a time stay in a
     # processor's cache between the passes; an accelerator is served best by all at once.
     count = _NUM_IN_CACHE if pixels.device.type == "cpu" else max(len(pixels), 1)

@@ -65,9 +65,13 @@ class CachedDataset:
         fresh: Mapping[str, Tensor] = {}
         if missing or not images:
             pixels = self._dataset.read(missing, size=size, resampling=resampling)
-            fresh = dict(zip(missing, pixels.contiguous(), strict=True))
+            fresh = dict(zip(missing, pixels, strict=True))
             self._keep(kept, fresh)
-        batch = torch.empty((len(images), 3, size.height, size.width), dtype=torch.uint8)
+        batch = torch.empty(
+            (len(images), 3, size.height, size.width),
+            dtype=torch.uint8,
+            memory_format=torch.channels_last,
+        )
         for row, image in zip(batch, images, strict=True):
             row.copy_(kept[image] if image in kept else fresh[image])
         return batch
