@@ -1,0 +1,87 @@
+"""How long the program takes before and around its work: `--help`, and a small `identify`.
+
+The plain side is the least that the same answer needs: the interpreter for help, and the import of
+torch and open_clip for `identify`. A ratio below 1 is what the program adds to that.
+"""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness import Row, compare
+from reid.adapters.datasets.generator import generate_market1501
+
+HELP_SECONDS = 0.5
+IDENTIFY_SECONDS = 6.0
+PROGRAM = "from reid.cli.app import main; main()"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How often."""
+
+    runs: int
+
+
+FULL = Size(runs=5)
+QUICK = Size(runs=1)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Start the program again and again."""
+    size = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as scratch:
+        queries, gallery = _pictures(Path(scratch))
+        identify = ["identify", str(queries), "--gallery", str(gallery), "--json"]
+        identify += ["--encoder", "vit-tiny", "--weights", "random"]
+        return [
+            _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size),
+            _row(
+                "reid identify, 10 queries, 16 pictures, vit-tiny",
+                identify,
+                "import torch, open_clip",
+                limit=IDENTIFY_SECONDS,
+                size=size,
+            ),
+        ]
+
+
+def _pictures(scratch: Path) -> tuple[Path, Path]:
+    generate_market1501(
+        scratch / "people", identities=1, test_identities=4, images_per_camera=2, cameras=3
+    )
+    folders = []
+    for name, source, count in (("q", "query", 10), ("g", "bounding_box_test", 16)):
+        folder = scratch / name
+        folder.mkdir()
+        for picture in sorted((scratch / "people" / source).iterdir())[:count]:
+            picture.rename(folder / picture.name)
+        folders.append(folder)
+    return folders[0], folders[1]
+
+
+def _row(part: str, arguments: list[str], least: str, *, limit: float, size: Size) -> Row:
+    timing = compare(
+        lambda: _run(PROGRAM, *arguments), lambda: _run(least), runs=size.runs, warmup=1
+    )
+    return Row(
+        part=part,
+        ours="the whole program",
+        plain=f"python -c '{least}'",
+        ours_seconds=timing.ours_seconds,
+        plain_seconds=timing.plain_seconds,
+        ratio=timing.ratio,
+        goal=f"< {limit:g} s",
+        is_met=timing.ours_seconds < limit,
+        exactness="exit code 0",
+        # Memory of other processes is not watched.
+        ours_peak_mib=0.0,
+        plain_peak_mib=0.0,
+        runs=timing.runs,
+    )
+
+
+def _run(code: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
