@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.harness import machine, render, write_results
 
-PARTS = ("stage_one", "exported", "embedding", "training_input", "startup")
+PARTS = ("stage_one", "exported", "embedding", "training_input", "precision", "startup")
 """Modules of this package; each has `rows(*, quick: bool) -> list[Row]`."""
 
 

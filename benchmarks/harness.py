@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event, Thread
@@ -144,6 +145,8 @@ def machine() -> dict[str, str | int]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "device": _accelerator(),
+        "fp32_gflops": matrix_gflops(torch.float32),
+        "bf16_gflops": matrix_gflops(torch.bfloat16),
     }
     for name in PACKAGES:
         try:
@@ -151,6 +154,18 @@ def machine() -> dict[str, str | int]:
         except PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+@cache
+def matrix_gflops(dtype: torch.dtype, *, width: int = 2048) -> int:
+    """Measure what a square matrix product reaches on the CPU: the limit of every encoder on it."""
+    square = torch.ones(width, width, dtype=dtype)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        square @ square
+        times.append(time.perf_counter() - began)
+    return round(2 * width**3 / min(times) / 1e9)
 
 
 def _processor() -> str:

@@ -1,0 +1,158 @@
+"""What bfloat16 changes of a trained encoder's answers: nearest neighbours and mAP.
+
+A small encoder is trained on drawn people, then describes other ones. Set `REID_BENCHMARK_RUN` to
+a training run's folder to have its encoder measured on its own dataset too.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmarks.harness import Row, compare
+from reid.adapters.datasets.generator import generate_market1501
+from reid.application.train import TrainingRequest
+from reid.container import Container
+from reid.domain.values.samples import Split
+from reid.settings.loading import load_settings
+from reid.settings.trained import with_trained_encoder
+
+AGREEMENT_GOAL = 0.995
+MAP_GOAL = 0.05
+"""Percentage points."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work."""
+
+    epochs: int
+    identities: int
+    test_identities: int
+    runs: int
+
+
+FULL = Size(epochs=30, identities=48, test_identities=96, runs=3)
+QUICK = Size(epochs=1, identities=16, test_identities=4, runs=1)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Train on drawn people and compare the precisions."""
+    size = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        found = _rows_of(_train(folder, size), folder / "people", scratch=folder, size=size)
+        trained = os.environ.get("REID_BENCHMARK_RUN")
+        root = os.environ.get("REID_MARKET1501_ROOT")
+        if trained and root:
+            found += _rows_of(Path(trained), Path(root), scratch=folder / "real", size=size)
+    return found
+
+
+def _train(folder: Path, size: Size) -> Path:
+    generate_market1501(
+        folder / "people",
+        identities=size.identities,
+        test_identities=size.test_identities,
+        images_per_camera=3,
+        cameras=4,
+    )
+    resolved = load_settings(
+        options={
+            "recipe": "tiny",
+            "dataset.root": folder / "people",
+            "run.directory": folder / "run",
+            "prompts.epochs": size.epochs,
+            "finetuning.epochs": size.epochs,
+        }
+    )
+    Container(settings=resolved.settings).train().run(TrainingRequest())
+    return folder / "run"
+
+
+def _rows_of(run: Path, root: Path, *, scratch: Path, size: Size) -> list[Row]:
+    options: dict[str, object] = {"run.directory": run, "dataset.root": root}
+    exact = _Encoder(options)
+    ways = {"torch bf16": _Encoder(options | {"encoder.precision": "bf16"})}
+    if find_spec("openvino") is not None:
+        ways["openvino bf16"] = _Encoder(
+            {"dataset.root": root, "encoder.weights": str(_export(options, scratch / "exported"))}
+        )
+    return [_row(way, ours, exact, size) for way, ours in ways.items()]
+
+
+def _export(options: Mapping[str, object], folder: Path) -> Path:
+    container = _container(options)
+    place = container.open_export_folder()(
+        folder, runtime="openvino", precision="bf16", overwrite=False
+    )
+    container.export().run(place)
+    return folder
+
+
+def _container(options: Mapping[str, object]) -> Container:
+    return Container(settings=with_trained_encoder(load_settings(options=options)), num_cameras=0)
+
+
+class _Encoder:
+    """An encoder with the dataset it is asked about."""
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        container = _container(options)
+        self._embedder = container.embedder()
+        self._evaluate = container.evaluate()
+        self._dataset = container.dataset()
+
+    @property
+    def name(self) -> str:
+        """What was described."""
+        return self._dataset.name
+
+    def describe(self) -> tuple[Tensor, Tensor]:
+        """Embed queries and gallery: (Q, D) and (G, D)."""
+        query, gallery = (
+            self._embedder.embed_samples(
+                self._dataset, self._dataset.samples(split), subset=split
+            ).vectors
+            for split in (Split.QUERY, Split.GALLERY)
+        )
+        return query, gallery
+
+    def nearest(self) -> Tensor:
+        """Find the nearest gallery row of every query: (Q,)."""
+        query, gallery = self.describe()
+        return (query @ gallery.T).argmax(dim=1)
+
+    def mean_ap(self) -> float:
+        """Score, in percent."""
+        return 100 * self._evaluate.run().report.mean_average_precision
+
+
+def _row(way: str, ours: _Encoder, exact: _Encoder, size: Size) -> Row:
+    wanted, found = exact.nearest(), ours.nearest()
+    agreement = (wanted == found).double().mean().item()
+    mean_aps = exact.mean_ap(), ours.mean_ap()
+    change = mean_aps[1] - mean_aps[0]
+    timing = compare(ours.describe, exact.describe, runs=size.runs)
+    return Row(
+        part=f"trained encoder on {exact.name}, {len(wanted)} queries",
+        ours=way,
+        plain="torch fp32",
+        ours_seconds=timing.ours_seconds,
+        plain_seconds=timing.plain_seconds,
+        ratio=timing.ratio,
+        goal=f">= {AGREEMENT_GOAL:.1%} of nearest neighbours, mAP within {MAP_GOAL}",
+        is_met=agreement >= AGREEMENT_GOAL and abs(change) <= MAP_GOAL,
+        exactness=(
+            f"nearest neighbour equal for {agreement:.2%}, mAP {mean_aps[0]:.2f} -> "
+            f"{mean_aps[1]:.2f} ({change:+.3f})"
+        ),
+        ours_peak_mib=timing.ours_peak_mib,
+        plain_peak_mib=timing.plain_peak_mib,
+        runs=timing.runs,
+        details={"agreement": agreement, "mean_ap_change": change},
+    )
