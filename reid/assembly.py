@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderRequest, Tower
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
+from reid.extras import EXTRAS, installed_version
 from reid.importing import paused_collection
 from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
@@ -262,7 +262,8 @@ def decisive_settings(settings: Settings) -> dict[str, JsonValue]:
 def circumstances(settings: Settings) -> dict[str, JsonValue]:
     """Note what a run ran with: versions, machine, and every setting."""
     versions: dict[str, JsonValue] = {"python": platform.python_version()}
-    versions.update((name, version(name)) for name in RECORDED_PACKAGES)
+    names = (*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS))
+    versions.update((name, installed_version(name)) for name in names)
     return {
         "versions": versions,
         "platform": platform.platform(),

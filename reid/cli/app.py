@@ -13,6 +13,7 @@ from reid.cli.export import export
 from reid.cli.identify import identify
 from reid.cli.settings import settings
 from reid.cli.train import train
+from reid.extras import EXTRAS, describe_extra
 
 app = typer.Typer(
     name="reid",
@@ -26,7 +27,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  (Typer calls it with the flag)
     if wanted:
-        typer.echo(f"reid {version('clip-reid')}")
+        packages = (f"{name} {version(name)}" for name in ("torch", "open_clip_torch", "pillow"))
+        lines = [f"reid {version('clip-reid')}", *packages, *map(describe_extra, EXTRAS)]
+        typer.echo("\n".join(lines))
         raise typer.Exit
 
 
@@ -35,7 +38,12 @@ def reid(
     *,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of what is used.",
+        ),
     ] = False,
 ) -> None:
     """Person re-identification with CLIP: train, evaluate and identify on your own pictures."""

@@ -3,16 +3,21 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 from typer.testing import CliRunner
 
 from reid.cli.app import app
+from reid.extras import EXTRAS, describe_extra
 
 
-def test_the_version_is_the_distribution_s() -> None:
+def test_the_version_names_what_is_used_and_what_could_be() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
-    assert re.fullmatch(r"reid \d+\.\d+\.\d+\n", result.stdout)
+    first, *packages = result.stdout.splitlines()
+    assert re.fullmatch(r"reid \d+\.\d+\.\d+", first)
+    assert packages[0] == f"torch {version('torch')}"
+    assert [describe_extra(extra) for extra in EXTRAS] == packages[-len(EXTRAS) :]
 
 
 def test_without_arguments_it_shows_its_commands() -> None:
