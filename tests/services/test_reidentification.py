@@ -134,11 +134,27 @@ def test_an_approximate_index_is_asked_for_a_bounded_number_of_answers() -> None
     assert index.asked == [(1, APPROXIMATE_DEPTH)]
 
 
+def test_an_exact_index_is_not_asked_for_an_order_that_is_known_without_it() -> None:
+    index = FakeIndex()
+    report = build(index).score(QUERIES, RANKED)
+    assert index.asked == []
+    assert report.is_exact
+    assert report.index_recall == 1.0
+
+
+def test_an_index_that_finds_everything_scores_like_an_exact_one() -> None:
+    dataset = FakeDataset(test_identities=3, cameras=2)
+    exact, approximate = build(), build(FakeIndex(is_exact=False))
+    reports = [one.evaluate(dataset) for one in (exact, approximate)]
+    assert reports[0].cmc == reports[1].cmc
+    assert reports[0].mean_average_precision == pytest.approx(reports[1].mean_average_precision)
+
+
 def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
     queries = EmbeddingSet(
         QUERIES.vectors.repeat(600, 1), QUERIES.pids.repeat(600), QUERIES.camids.repeat(600)
     )
-    index = FakeIndex()
+    index = FakeIndex(is_exact=False)
     many, one = build(index).score(queries, RANKED), build().score(QUERIES, RANKED)
     assert len(index.asked) == 3
     assert (many.num_queries, many.num_valid_queries) == (600, 600)

@@ -4,13 +4,19 @@ Letters: Q queries, G gallery, K answers.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from reid.domain.errors import DatasetError
-from reid.domain.metrics import QueryScores, rank, score_rankings, summarise
+from reid.domain.metrics import (
+    QueryScores,
+    score_distances,
+    score_embeddings,
+    score_rankings,
+    summarise,
+)
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.features import EmbeddingSet
@@ -22,7 +28,7 @@ from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.vector_index import VectorIndex
 
 QUERY_CHUNK = 256
-"""Queries ranked at once: bounds memory to a few rankings of the whole gallery."""
+"""Queries asked of an approximate index at once: bounds memory to a few answers each."""
 
 APPROXIMATE_DEPTH = 1000
 """Answers asked of an approximate index in evaluation; true matches beyond them count as missed."""
@@ -86,28 +92,29 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
-        """Score the ranking of embedded pictures; see `evaluate`."""
-        uses_index = reranking is None
-        rankings = (
-            self._index_rankings(queries, gallery)
-            if reranking is None
-            else _reranked(queries, gallery, reranking)
-        )
-        scores, start = [], 0
-        for ranking in rankings:
-            rows = slice(start, start + len(ranking))
-            chunk = EmbeddingSet(queries.vectors[rows], queries.pids[rows], queries.camids[rows])
-            scores.append(
-                score_rankings(
-                    ranking, queries=chunk, gallery=gallery, remove_same_camera=remove_same_camera
-                )
+        """Score the ranking of embedded pictures; see `evaluate`.
+
+        An exact index ranks by distance and, where distances are equal, by gallery row: that order
+        is known without it, so the ranks of the true matches are counted rather than the gallery
+        ordered, and the index is not asked. An approximate one is asked for its answers.
+        """
+        uses_index = reranking is None and not self._index.is_exact
+        if reranking is not None:
+            scores = score_distances(
+                reranked_distances(queries.vectors, gallery.vectors, recipe=reranking),
+                queries=queries,
+                gallery=gallery,
+                remove_same_camera=remove_same_camera,
             )
-            start = rows.stop
+        elif uses_index:
+            scores = self._score_answers(queries, gallery, remove_same_camera=remove_same_camera)
+        else:
+            scores = score_embeddings(queries, gallery, remove_same_camera=remove_same_camera)
         return summarise(
-            QueryScores.concatenate(scores),
+            scores,
             num_gallery=len(gallery),
             is_same_camera_removed=remove_same_camera,
-            is_exact=self._index.is_exact or not uses_index,
+            is_exact=not uses_index,
             index_recall=self._index.recall if uses_index else 1.0,
             reranking=reranking,
         )
@@ -147,18 +154,22 @@ class Reidentification:
             for row, picture in enumerate(asked)
         )
 
-    def _index_rankings(self, queries: EmbeddingSet, gallery: EmbeddingSet) -> Iterator[Tensor]:
+    def _score_answers(
+        self, queries: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool
+    ) -> QueryScores:
+        """Score what an approximate index finds."""
         self._index.build(gallery.vectors)
-        depth = len(gallery) if self._index.is_exact else min(len(gallery), APPROXIMATE_DEPTH)
-        for chunk in torch.split(queries.vectors, QUERY_CHUNK):
-            yield self._index.search(chunk, depth).indices
-
-
-def _reranked(
-    queries: EmbeddingSet, gallery: EmbeddingSet, recipe: RerankingRecipe
-) -> Iterator[Tensor]:
-    for distances in reranked_distances(queries.vectors, gallery.vectors, recipe=recipe):
-        yield rank(distances)
+        depth = min(len(gallery), APPROXIMATE_DEPTH)
+        scores = []
+        for start in range(0, max(1, len(queries)), QUERY_CHUNK):
+            chunk = queries.part(start, start + QUERY_CHUNK)
+            ranking = self._index.search(chunk.vectors, depth).indices
+            scores.append(
+                score_rankings(
+                    ranking, queries=chunk, gallery=gallery, remove_same_camera=remove_same_camera
+                )
+            )
+        return QueryScores.concatenate(scores)
 
 
 def _labels_of(gallery: Sequence[Picture]) -> list[str]:

@@ -56,3 +56,8 @@ class EmbeddingSet:
     def __len__(self) -> int:
         """Count the pictures."""
         return len(self.vectors)
+
+    def part(self, start: int, stop: int) -> "EmbeddingSet":
+        """Take the pictures from `start` up to `stop`; the vectors are not copied."""
+        rows = slice(start, stop)
+        return EmbeddingSet(self.vectors[rows], self.pids[rows], self.camids[rows])
