@@ -6,7 +6,7 @@ distance (eq. 8-10). Only the nearest k1 + 1 rows and the largest distance of ea
 ever needed, so no matrix of all pictures by all pictures is kept: encodings are sparse, and the
 Jaccard distance runs over an inverted list.
 
-Letters: Q queries, G gallery, N = Q + G pictures, D width.
+Letters: Q queries, G gallery, N = Q + G pictures, D width, K nearest pictures of each, T tile.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,18 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from reid.domain.metrics import distances, rank
+from reid.domain.metrics import distances, order_keys, split_keys
 from reid.domain.values.recipes import RerankingRecipe
 
 _ENTRIES_PER_BLOCK = 2**22
 """Entries of a dense block held at once (16 MiB of float32)."""
+
+_TILE = 2**11
+"""Pictures compared with as many others at once."""
+
+_GROUPS_PER_NEIGHBOUR = 8
+"""Of a tile's columns, to bound the distance of a row's K-th neighbour: more groups bound it more
+closely, but take longer to select from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,9 @@ class _Neighbourhood:
 
     nearest: np.ndarray
     """(N, K) int64, nearest first, the picture itself at the front."""
+
+    distances: np.ndarray
+    """(N, K) float32, of the nearest."""
 
     largest: np.ndarray
     """(N,) float32 largest distance of each row, positive."""
@@ -43,6 +53,17 @@ class _Neighbourhood:
         ones = np.ones(columns.size, dtype=np.float32)
         shape = (num_pictures, num_pictures)
         return sparse.csr_array((ones, columns.ravel(), starts), shape=shape)
+
+    def pairs(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Number the pairs of `rows` with their nearest, row times N plus column, ascending.
+
+        Returns:
+            (P,) numbers and (P,) float32 distances of the pairs.
+        """
+        order = self.nearest[rows].argsort(axis=1)
+        numbers = np.arange(len(self.nearest))[rows, None] * len(self.nearest) + self.nearest[rows]
+        near = np.take_along_axis(self.distances[rows], order, axis=1)
+        return np.take_along_axis(numbers, order, axis=1).ravel(), near.ravel()
 
 
 def rerank(queries: Tensor, gallery: Tensor, recipe: RerankingRecipe) -> Tensor:
@@ -96,18 +117,64 @@ def _find_neighbourhood(pictures: Tensor, k: int) -> _Neighbourhood:
     """Find the k nearest pictures of every picture and its largest distance.
 
     Cosine distances serve: for unit rows the squared Euclidean ones are twice as large, and every
-    distance is divided by the largest of its row.
+    distance is divided by the largest of its row. They are symmetric, d(i, j) = d(j, i), so that
+    two tiles of pictures are compared once for the rows of both: half of the full product.
     """
-    nearest, largest = [], []
-    for start, stop in _blocks(len(pictures), len(pictures)):
-        block = distances(pictures[start:stop], pictures)  # (B, N)
-        largest.append(block.amax(dim=1).cpu())
-        block[torch.arange(stop - start), torch.arange(start, stop)] = -1
-        nearest.append(rank(block, k=k))
-    tiny = torch.finfo(torch.float32).tiny  # all pictures alike: no division by zero
-    return _Neighbourhood(
-        nearest=torch.cat(nearest).numpy(), largest=torch.cat(largest).clamp(min=tiny).numpy()
-    )
+    found = _Nearest(len(pictures), k=min(k, len(pictures)))
+    tiles = [(first, pictures[first : first + _TILE]) for first in range(0, len(pictures), _TILE)]
+    for number, (first, rows) in enumerate(tiles):
+        for start, columns in tiles[:number]:
+            block = distances(rows, columns).cpu()  # (T, T)
+            found.take(block, first=first, start=start)
+            found.take(block.T.contiguous(), first=start, start=first)
+        found.take(distances(rows, rows).cpu().fill_diagonal_(-1), first=first, start=first)
+    near, nearest = split_keys(found.keys)
+    tiny = np.finfo(np.float32).tiny  # all pictures alike: no division by zero
+    return _Neighbourhood(nearest, near.clip(min=0), found.largest.clip(min=tiny))
+
+
+class _Nearest:
+    """The nearest of the pictures seen so far, for each picture."""
+
+    def __init__(self, num_pictures: int, *, k: int) -> None:
+        nothing = order_keys(np.array([np.inf], dtype=np.float32), np.array([2**31 - 1]))
+        self.keys = np.broadcast_to(nothing, (num_pictures, k)).copy()
+        """(N, K) order keys, ascending."""
+        self.largest = np.zeros(num_pictures, dtype=np.float32)
+        """(N,) distance of the farthest."""
+
+    def take(self, block: Tensor, *, first: int, start: int) -> None:
+        """See the (B, W) distances of pictures from `first` on to those from `start` on."""
+        seen = slice(first, first + len(block))
+        old = self.keys[seen]
+        bound = np.minimum(_bound_nearest(block, old.shape[1]), split_keys(old[:, -1])[0])
+        found = block.numpy()
+        np.maximum(self.largest[seen], block.amax(dim=1).numpy(), out=self.largest[seen])
+        near = np.flatnonzero(found <= bound[:, None])
+        rows, columns = np.divmod(near, found.shape[1])
+        counts = np.bincount(rows, minlength=len(found))
+        wide = np.full((len(found), old.shape[1] + counts.max()), np.iinfo(np.int64).max)
+        wide[:, : old.shape[1]] = old
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        wide[rows, old.shape[1] + places] = order_keys(found.ravel()[near], columns + start)
+        wide.sort(axis=1)
+        self.keys[seen] = wide[:, : old.shape[1]]
+
+
+def _bound_nearest(block: Tensor, k: int) -> np.ndarray:
+    """Bound the k-th smallest of each row from above: (B,).
+
+    The minima of k groups of columns are k entries of the row, so that the k-th smallest entry is
+    at most the k-th smallest of the groups' minima. Few entries are below that bound, and it costs
+    one pass over the block.
+    """
+    size = max(1, block.shape[1] // (_GROUPS_PER_NEIGHBOUR * k))
+    num_groups = block.shape[1] // size
+    if num_groups < k:
+        return np.full(len(block), np.inf, dtype=np.float32)
+    groups = block[:, : size * num_groups].view(-1, size, num_groups)
+    bound: np.ndarray = np.partition(groups.amin(dim=1).numpy(), k - 1, axis=1)[:, k - 1]
+    return bound
 
 
 def _encode(pictures: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> sparse.csr_array:
@@ -148,12 +215,35 @@ def _weigh(
         first: Row of the first of the B pictures.
     """
     rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
-    normalised = _pair_distances(pictures, first + rows, members.indices)
+    normalised = _member_distances(pictures, neighbourhood, first + rows, members.indices)
     normalised /= neighbourhood.largest[first + rows]
     weights = np.exp(-normalised)
     weights /= np.bincount(rows, weights=weights)[rows]
     parts = (weights.astype(np.float32), members.indices, members.indptr)
     return sparse.csr_array(parts, shape=members.shape)
+
+
+def _member_distances(
+    pictures: Tensor, neighbourhood: _Neighbourhood, left: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Look up the distances of listed pairs of which `right` is near; compute the others.
+
+    Args:
+        pictures: (N, D).
+        neighbourhood: Of all pictures.
+        left: (P,) pictures, ascending.
+        right: (P,) pictures.
+
+    Returns:
+        (P,) float32.
+    """
+    known, known_distances = neighbourhood.pairs(slice(left[0], left[-1] + 1))
+    pairs = left * len(pictures) + right
+    places = np.searchsorted(known, pairs).clip(max=len(known) - 1)
+    found: np.ndarray = known_distances[places]
+    far = np.flatnonzero(known[places] != pairs)
+    found[far] = _pair_distances(pictures, left[far], right[far])
+    return found
 
 
 def _pair_distances(pictures: Tensor, left: np.ndarray, right: np.ndarray) -> np.ndarray:
