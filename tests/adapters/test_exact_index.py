@@ -54,6 +54,53 @@ def test_answers_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch
     assert torch.allclose(whole.distances, blocks.distances, rtol=0, atol=1e-6)
 
 
+def near_copies(num_rows: int, *, width: int, seed: int) -> Tensor:
+    """Draw rows that differ by less than bfloat16 can tell, some of them not at all."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(3, width, generator=generator)[
+        torch.randint(3, (num_rows,), generator=generator)
+    ]
+    noise = torch.randn(num_rows, width, generator=generator)
+    size = torch.tensor([0.0, 1e-3, 1.0])[torch.randint(3, (num_rows, 1), generator=generator)]
+    return F.normalize(centres + size * noise, dim=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_a_single_query_gets_exact_answers_in_spite_of_rounding(
+    monkeypatch: pytest.MonkeyPatch, seed: int, k: int
+) -> None:
+    monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    gallery = near_copies(600, width=48, seed=seed)
+    index = ExactIndex()
+    index.build(gallery)
+    for query in near_copies(8, width=48, seed=seed)[:, None]:
+        answers = index.search(query, k)
+        expected = 1 - query.double() @ gallery.double().T  # (1, G)
+        nearest = expected.sort(dim=1).values[:, :k]
+        assert torch.allclose(answers.distances.double(), nearest, rtol=0, atol=1e-6)
+        told = expected.gather(1, answers.indices)
+        assert torch.allclose(told, nearest, rtol=0, atol=1e-6)
+
+
+def test_a_screened_query_leaves_ties_to_the_row_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    row = unit_vectors(1, width=37)
+    gallery = torch.cat([unit_vectors(150, width=37, seed=1), row.repeat(150, 1)])
+    index = ExactIndex()
+    index.build(gallery[torch.arange(300).view(2, 150).T.flatten()])  # copies at odd rows
+    assert index.search(row, 9).indices.tolist() == [list(range(1, 19, 2))]
+
+
+def test_a_screen_does_not_outlive_its_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    index = ExactIndex()
+    for seed in (0, 1):
+        gallery = unit_vectors(50, seed=seed)
+        index.build(gallery)
+        assert index.search(gallery[31:32], 1).indices.tolist() == [[31]]
+
+
 def test_half_precision_queries_are_searched_in_the_gallerys_precision() -> None:
     index = ExactIndex()
     index.build(torch.eye(4))

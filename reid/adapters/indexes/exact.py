@@ -1,9 +1,16 @@
 """Exact nearest-neighbour search by one matrix product per block of queries.
 
+A single query costs what it takes to read the gallery from memory. It is therefore looked up in a
+copy of half the size first, rounded to bfloat16, which leaves only the rows to compare exactly that
+rounding could have put in the wrong place.
+
 Letters: G gallery, Q queries, D width, K answers.
 """
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
@@ -16,6 +23,55 @@ _ENTRIES_PER_BLOCK = 2**23
 _MINIMUM_ROWS_PER_BLOCK = 32
 """Fewer queries at once would read the whole gallery too often."""
 
+_SCREENED_ENTRIES = 2**22
+"""Galleries of fewer numbers fit the processor's cache: rounding them gains nothing."""
+
+_SCREENED_SHARE = 16
+"""One answer in so many gallery rows at most: screening for more would hardly thin them out."""
+
+_PRODUCT_ERROR = 2.0**-8
+"""Of a cosine of rounded vectors: rounded to bfloat16 (2**-9), summed in float32 (far less)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    """The gallery rounded to bfloat16, and by how much that moves a row at most."""
+
+    rows: Tensor
+    """(G, D) bfloat16."""
+
+    error: float
+    """Largest L2 norm of a row minus its rounded copy."""
+
+    @classmethod
+    def of(cls, gallery: Tensor) -> "_Screen":
+        """Round a gallery, a few rows at a time."""
+        rows = gallery.bfloat16()
+        parts = zip(torch.split(gallery, 1024), torch.split(rows, 1024), strict=True)
+        errors = [float((part - rounded.float()).norm(dim=1).amax()) for part, rounded in parts]
+        return cls(rows=rows, error=max(errors))
+
+    def candidates(self, query: Tensor, k: int) -> Tensor:
+        """Find all rows that may be among the k nearest.
+
+        By the inequality of Cauchy and Schwarz, rounding moves no cosine of unit vectors by more
+        than m = |q - q'| + |x - x'| + the error of the product. The k-th largest true cosine
+        is then at least c - m, where c is the k-th largest rounded one, and rows of such a true
+        cosine have a rounded one of at least c - 2 m.
+
+        Args:
+            query: (1, D) float32.
+            k: At most G.
+
+        Returns:
+            (C,) int64 gallery rows, ascending, C at least k.
+        """
+        rounded = query.bfloat16()  # (1, D)
+        cosines = F.linear(rounded, self.rows)[0].float()  # (G,)
+        margin = float((query - rounded.float()).norm()) + self.error + _PRODUCT_ERROR
+        least = cosines.topk(k).values[-1] - 2 * margin
+        return (cosines >= least).nonzero()[:, 0]
+
 
 class ExactIndex:
     """Compare every query with every gallery row, on the gallery's device."""
@@ -23,6 +79,7 @@ class ExactIndex:
     def __init__(self) -> None:
         """Start empty."""
         self._gallery: Tensor | None = None
+        self._screen: _Screen | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -41,9 +98,13 @@ class ExactIndex:
         return 1.0
 
     def build(self, gallery: Tensor) -> None:
-        """Replace the content; see the port. The gallery is kept, not copied."""
+        """Replace the content; see the port. The gallery is kept, not copied.
+
+        The first single query adds a rounded copy, half as large.
+        """
         check_gallery(gallery)
         self._gallery = gallery.detach()
+        self._screen = None
 
     def search(self, queries: Tensor, k: int) -> Neighbours:
         """Rank gallery rows; see the port.
@@ -56,6 +117,8 @@ class ExactIndex:
             raise not_built()
         check_search(queries, k=k, width=gallery.shape[1])
         num_answers = min(k, len(gallery))
+        if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
+            return self._search_one(queries.detach().to(gallery), gallery, num_answers)
         indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
         found = torch.empty((len(queries), num_answers))  # (Q, K)
         step = max(_MINIMUM_ROWS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(gallery))
@@ -65,3 +128,22 @@ class ExactIndex:
             indices[start : start + step] = rows
             found[start : start + step] = block.gather(1, rows)
         return Neighbours(indices=indices, distances=found)
+
+    def _search_one(self, query: Tensor, gallery: Tensor, k: int) -> Neighbours:
+        if self._screen is None:
+            self._screen = _Screen.of(gallery)
+        rows = self._screen.candidates(query, k)  # (C,)
+        # Summed row by row, so that equal rows are equally far: a matrix product promises no such
+        # thing. Clamped as `distances` are.
+        cosines = (gallery[rows] * query).sum(dim=1)  # (C,)
+        block = (1 - cosines).clamp_(min=0, max=2)[None]  # (1, C)
+        nearest = rank(block, k=k)  # (1, K)
+        return Neighbours(indices=rows[nearest], distances=block.gather(1, nearest))
+
+
+def _is_worth_screening(gallery: Tensor, k: int) -> bool:
+    return (
+        gallery.device.type == "cpu"
+        and gallery.numel() >= _SCREENED_ENTRIES
+        and k * _SCREENED_SHARE <= len(gallery)
+    )
