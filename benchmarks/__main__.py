@@ -6,7 +6,17 @@ from pathlib import Path
 
 from benchmarks.harness import machine, render, write_results
 
-PARTS = ("stage_one", "exported", "embedding", "training_input", "precision", "startup")
+PARTS = (
+    "evaluation",
+    "reranking",
+    "search",
+    "stage_one",
+    "embedding",
+    "exported",
+    "precision",
+    "training_input",
+    "startup",
+)
 """Modules of this package; each has `rows(*, quick: bool) -> list[Row]`."""
 
 

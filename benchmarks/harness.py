@@ -11,16 +11,29 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
 
 import torch
 
-PACKAGES = ("clip-reid", "torch", "torchvision", "numpy", "scipy", "pillow", "numba", "openvino")
+PACKAGES = (
+    "clip-reid",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pillow",
+    "numba",
+    "openvino",
+    "annoy",
+    "usearch",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,35 @@ class Timing:
     ours_peak_mib: float
     plain_peak_mib: float
     runs: int
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What `run_alone` measured."""
+
+    seconds: float
+    peak_mib: float
+    """Growth of resident memory, above what the prepared input took."""
+
+
+def run_alone(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Alone:
+    """Run work once in a process of its own.
+
+    Memory that a process has freed often stays resident, and later work that takes it again seems
+    to need none: only a fresh process shows the whole of it.
+
+    Args:
+        prepare: Function of a module, called in that process: builds the input, warms the
+            libraries up by something small and returns the work.
+        arguments: Of `prepare`.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_run_prepared, prepare, *arguments).result()
+
+
+def _run_prepared(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Alone:
+    seconds, peak = _timed(prepare(*arguments), 0.0)
+    return Alone(seconds=seconds, peak_mib=peak)
 
 
 def compare(

@@ -400,7 +400,9 @@ def _count_nearer(
 ) -> np.ndarray:
     """Count the gallery pictures that come before each true match.
 
-    Pictures farther than a query's farthest match come before none: the others alone are ordered.
+    Pictures farther than a query's farthest match come before none. The others are looked up among
+    the matches, which are few, rather than ordered: that is at least as fast, and several times as
+    fast where some match is far.
 
     Args:
         block: (B, W) distances to the gallery rows from `first` on.
@@ -419,8 +421,8 @@ def _count_nearer(
         if start < stop:
             near = np.flatnonzero(found <= own[stop - 1])
             before = order_keys(found[near], near + first)
-            before.sort()
-            counts[start:stop] = np.searchsorted(before, keys[start:stop])
+            passed = np.searchsorted(keys[start:stop], before, side="right")
+            counts[start:stop] = np.bincount(passed, minlength=stop - start + 1).cumsum()[:-1]
     return counts
 
 

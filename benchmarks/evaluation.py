@@ -1,0 +1,215 @@
+"""Evaluation: distances, CMC and mAP of a whole test set.
+
+The goal is set by the matrix product alone, without which no exact evaluation can do.
+
+Letters: Q queries, G gallery, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.clusters import embedded_sets, with_distractors
+from benchmarks.harness import Row, compare, run_alone
+from benchmarks.plain.evaluation import MAX_RANK, evaluate, score, squared_distances
+from reid.domain.metrics import QueryScores, score_embeddings, summarise
+from reid.domain.values.features import EmbeddingSet
+
+GOAL = 1.5
+"""Times the product alone."""
+
+MEMORY_GOAL_MIB = 64
+LINEARITY = 1.5
+"""Time per gallery picture may grow by so much from the smallest to the largest gallery."""
+
+NEAR_TIE = 1e-6
+"""Difference of cosines below which float32 may order two pictures unlike float64."""
+
+CHECKED_DISTRACTORS = 70_000
+
+PRODUCT_ROWS, PRODUCT_COLUMNS = 512, 2**14
+"""Queries and gallery pictures multiplied at once where the product is timed alone."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work."""
+
+    queries: int
+    gallery: int
+    identities: int
+    widths: tuple[int, ...]
+    distractors: int
+    runs: int
+
+
+FULL = Size(
+    queries=3368,
+    gallery=15913,
+    identities=750,
+    widths=(1280, 3072),
+    distractors=500_000,
+    runs=3,
+)
+QUICK = Size(queries=60, gallery=500, identities=20, widths=(64,), distractors=70_000, runs=1)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Time evaluation at every width, and with many distractors."""
+    size = QUICK if quick else FULL
+    return [*(_width_row(size, width) for width in size.widths), _distractor_row(size)]
+
+
+def _width_row(size: Size, width: int) -> Row:
+    queries, gallery = _sets(size, width)
+    limit = compare(
+        lambda: _product(queries, gallery),
+        lambda: score_embeddings(queries, gallery),
+        runs=size.runs + 2,
+    )
+    timing = compare(
+        lambda: score_embeddings(queries, gallery),
+        lambda: evaluate(queries, gallery),
+        runs=size.runs,
+    )
+    ours, plain = (run_alone(prepare, size, width) for prepare in (_prepare_ours, _prepare_plain))
+    found = _compare_to_float64(queries, gallery)
+    return Row(
+        part=f"evaluation, {len(queries)} x {len(gallery)}, {width}-d",
+        ours="product in chunks of queries, ranks of true matches counted",
+        plain="full distance matrix, argsort of every row",
+        ours_seconds=timing.ours_seconds,
+        plain_seconds=timing.plain_seconds,
+        ratio=timing.ratio,
+        goal=f"<= {GOAL:g}x the product alone ({limit.ratio:.2f}x), <= {MEMORY_GOAL_MIB} MiB",
+        is_met=limit.ratio <= GOAL
+        and ours.peak_mib <= MEMORY_GOAL_MIB
+        and found.num_unexplained == 0,
+        exactness=str(found),
+        ours_peak_mib=ours.peak_mib,
+        plain_peak_mib=plain.peak_mib,
+        runs=timing.runs,
+        details={
+            "product_seconds": limit.ours_seconds,
+            "ours_over_product": limit.ratio,
+            "queries_not_explained_by_near_ties": float(found.num_unexplained),
+        },
+    )
+
+
+def _distractor_row(size: Size) -> Row:
+    """Set ours against the product alone: a full distance matrix would not fit into memory."""
+    width = size.widths[0]
+    small = run_alone(_prepare_ours, size, width)
+    ours = run_alone(_prepare_ours, size, width, size.distractors)
+    product = run_alone(_prepare_product, size, width, size.distractors)
+    num_gallery = size.gallery + size.distractors
+    growth = ours.seconds / small.seconds * size.gallery / num_gallery
+    # Enough for stretches; float64 copies of all distractors would not fit into memory.
+    found = _compare_to_float64(*_sets(size, width, CHECKED_DISTRACTORS), num_queries=64)
+    return Row(
+        part=f"evaluation, {size.queries} x {num_gallery}, {width}-d",
+        ours="the same, the gallery a stretch at a time",
+        plain="the matrix product alone, a stretch at a time",
+        ours_seconds=ours.seconds,
+        plain_seconds=product.seconds,
+        ratio=product.seconds / ours.seconds,
+        goal=f"<= {LINEARITY:g}x the time per picture of {size.gallery} ({growth:.2f}x)",
+        is_met=growth <= LINEARITY
+        and ours.peak_mib <= MEMORY_GOAL_MIB
+        and found.num_unexplained == 0,
+        exactness=f"{found} (64 queries, {CHECKED_DISTRACTORS} distractors)",
+        ours_peak_mib=ours.peak_mib,
+        plain_peak_mib=product.peak_mib,
+        runs=1,
+        details={"time_per_picture_growth": growth, "small_gallery_seconds": small.seconds},
+    )
+
+
+def _sets(size: Size, width: int, distractors: int = 0) -> tuple[EmbeddingSet, EmbeddingSet]:
+    queries, gallery = embedded_sets(
+        queries=size.queries, gallery=size.gallery, identities=size.identities, width=width
+    )
+    return queries, with_distractors(gallery, distractors) if distractors else gallery
+
+
+def _prepare_ours(size: Size, width: int, distractors: int = 0) -> Callable[[], object]:
+    queries, gallery = _sets(size, width, distractors)
+    score_embeddings(queries.part(0, 32), gallery.part(0, 32))
+    return lambda: score_embeddings(queries, gallery)
+
+
+def _prepare_plain(size: Size, width: int) -> Callable[[], object]:
+    queries, gallery = _sets(size, width)
+    squared_distances(queries.part(0, 32), gallery.part(0, 32))
+    return lambda: evaluate(queries, gallery)
+
+
+def _prepare_product(size: Size, width: int, distractors: int) -> Callable[[], object]:
+    queries, gallery = _sets(size, width, distractors)
+    _product(queries.part(0, 32), gallery.part(0, 32))
+    return lambda: _product(queries, gallery)
+
+
+def _product(queries: EmbeddingSet, gallery: EmbeddingSet) -> None:
+    for rows in torch.split(queries.vectors, PRODUCT_ROWS):
+        for columns in torch.split(gallery.vectors, PRODUCT_COLUMNS):
+            torch.mm(rows, columns.T)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How far our scores are from those of float64 distances, ties by gallery row."""
+
+    mean_average_precision: float
+    cmc: float
+    num_differing: int
+    num_unexplained: int
+    """Queries whose average precision near-ties do not account for."""
+
+    def __str__(self) -> str:
+        """Say it in a cell of the table."""
+        return (
+            f"mAP {self.mean_average_precision:.0e}, CMC {self.cmc:.0e} from float64; "
+            f"{self.num_differing} queries differ, {self.num_unexplained} by more than near-ties"
+        )
+
+
+def _compare_to_float64(
+    queries: EmbeddingSet, gallery: EmbeddingSet, *, num_queries: int | None = None
+) -> _Difference:
+    """Compare with float64, and with true matches moved towards and away from their query.
+
+    Average precision falls as true matches move away. What near-ties alone change therefore stays
+    between the values for all true matches NEAR_TIE farther and NEAR_TIE nearer.
+    """
+    queries = queries.part(0, num_queries or len(queries))
+    scores = score_embeddings(queries, gallery)
+    found = scores.average_precision.numpy()
+    squared = squared_distances(queries, gallery, dtype=np.float64)
+    cmc, exact = score(squared, queries=queries, gallery=gallery, kind="stable")
+    is_match = queries.pids.numpy()[:, None] == gallery.pids.numpy()[None, :]
+    squared[is_match] += 2 * NEAR_TIE
+    _, least = score(squared, queries=queries, gallery=gallery)
+    squared[is_match] -= 4 * NEAR_TIE
+    _, most = score(squared, queries=queries, gallery=gallery)
+    rounding = 1e-12
+    return _Difference(
+        mean_average_precision=abs(float(found.mean() - exact.mean())),
+        cmc=float(np.abs(_cmc(scores, len(gallery)) - cmc).max()),
+        num_differing=int((np.abs(found - exact) > rounding).sum()),
+        num_unexplained=int(((found < least - rounding) | (found > most + rounding)).sum()),
+    )
+
+
+def _cmc(scores: QueryScores, num_gallery: int) -> np.ndarray:
+    report = summarise(
+        scores,
+        num_gallery=num_gallery,
+        is_same_camera_removed=True,
+        is_exact=True,
+        index_recall=1.0,
+    )
+    return np.array(report.cmc[:MAX_RANK])

@@ -1,0 +1,157 @@
+"""k-reciprocal re-ranking of a whole test set, and of one as large as MSMT17's.
+
+Letters: Q queries, G gallery, N = Q + G.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from benchmarks.clusters import embedded_sets
+from benchmarks.harness import Row, compare, run_alone
+from benchmarks.plain.reranking import rerank
+from reid.domain.reranking import reranked_distances
+from reid.domain.values.recipes import RerankingRecipe
+
+RECIPE = RerankingRecipe()
+TOLERANCE = 1e-5
+WIDTH = 1280
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many pictures, and what is wanted of them."""
+
+    queries: int
+    gallery: int
+    identities: int
+    goal_ratio: float = 0.0
+    goal_mib: float = float("inf")
+    """Beyond the vectors; of the largest crowd, in all."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work."""
+
+    quarter: Crowd
+    full: Crowd
+    largest: Crowd
+    width: int
+    runs: int
+
+
+FULL = Size(
+    quarter=Crowd(queries=842, gallery=3978, identities=188, goal_ratio=6),
+    full=Crowd(queries=3368, gallery=15913, identities=750, goal_ratio=10, goal_mib=700),
+    largest=Crowd(queries=11659, gallery=82161, identities=3060, goal_mib=3e9 / 2**20),
+    width=WIDTH,
+    runs=3,
+)
+QUICK = Size(
+    quarter=Crowd(queries=20, gallery=100, identities=10),
+    full=Crowd(queries=30, gallery=200, identities=20),
+    largest=Crowd(queries=60, gallery=400, identities=40, goal_mib=3e9 / 2**20),
+    width=64,
+    runs=1,
+)
+
+
+def rows(*, quick: bool) -> list[Row]:
+    """Time a quarter in turn with the plain way, the whole against one run of it, then MSMT17."""
+    size = QUICK if quick else FULL
+    return [
+        _compared_row(size.quarter, size.width, runs=size.runs),
+        _compared_row(size.full, size.width, runs=1),
+        _largest_row(size.largest, size.width),
+    ]
+
+
+def _compared_row(crowd: Crowd, width: int, *, runs: int) -> Row:
+    queries, gallery = _vectors(crowd, width)
+    wanted: list[np.ndarray] = []
+
+    def plain() -> None:
+        wanted[:] = [
+            rerank(
+                queries,
+                gallery,
+                k1=RECIPE.k1,
+                k2=RECIPE.k2,
+                original_weight=RECIPE.original_weight,
+            )
+        ]
+
+    timing = compare(_work(queries, gallery), plain, runs=runs, warmup=0)
+    ours = run_alone(_prepare, crowd, width)
+    error = _largest_difference(reranked_distances(queries, gallery, recipe=RECIPE), wanted[0])
+    return Row(
+        part=f"re-ranking, {len(queries)} x {len(gallery)}, {width}-d",
+        ours="tiles compared once for both sides, sparse encodings",
+        plain="full float32 matrices",
+        ours_seconds=timing.ours_seconds,
+        plain_seconds=timing.plain_seconds,
+        ratio=timing.ratio,
+        goal=f">= {crowd.goal_ratio:g}x, <= {crowd.goal_mib:g} MiB, within {TOLERANCE:.0e}",
+        is_met=timing.ratio >= crowd.goal_ratio
+        and ours.peak_mib <= crowd.goal_mib
+        and error <= TOLERANCE,
+        exactness=f"{error:.1e} largest difference from float32 throughout",
+        ours_peak_mib=ours.peak_mib,
+        plain_peak_mib=timing.plain_peak_mib,
+        runs=timing.runs,
+    )
+
+
+def _largest_row(crowd: Crowd, width: int) -> Row:
+    """Run our way only: full matrices of so many pictures take 35 GB each."""
+    ours = run_alone(_prepare, crowd, width)
+    num_pictures = crowd.queries + crowd.gallery
+    total_mib = ours.peak_mib + num_pictures * width * 4 / 2**20
+    return Row(
+        part=f"re-ranking, {crowd.queries} x {crowd.gallery}, {width}-d",
+        ours="the same",
+        plain="not run",
+        ours_seconds=ours.seconds,
+        plain_seconds=ours.seconds,
+        ratio=1.0,
+        goal=f"<= {crowd.goal_mib:.0f} MiB with the vectors ({total_mib:.0f} MiB)",
+        is_met=total_mib <= crowd.goal_mib,
+        exactness="as above",
+        ours_peak_mib=ours.peak_mib,
+        plain_peak_mib=ours.peak_mib,
+        runs=1,
+        details={"peak_with_vectors_mib": total_mib},
+    )
+
+
+def _vectors(crowd: Crowd, width: int) -> tuple[Tensor, Tensor]:
+    queries, gallery = embedded_sets(
+        queries=crowd.queries, gallery=crowd.gallery, identities=crowd.identities, width=width
+    )
+    return queries.vectors, gallery.vectors
+
+
+def _prepare(crowd: Crowd, width: int) -> Callable[[], None]:
+    queries, gallery = _vectors(crowd, width)
+    _work(queries[:8], gallery[:60])()
+    return _work(queries, gallery)
+
+
+def _work(queries: Tensor, gallery: Tensor) -> Callable[[], None]:
+    def work() -> None:
+        for _ in reranked_distances(queries, gallery, recipe=RECIPE):
+            pass  # evaluation scores block by block, too
+
+    return work
+
+
+def _largest_difference(blocks: Iterable[Tensor], wanted: np.ndarray) -> float:
+    largest, start = 0.0, 0
+    for block in blocks:
+        rows = wanted[start : start + len(block)]
+        largest = max(largest, float(np.abs(block.numpy() - rows).max()))
+        start += len(block)
+    return largest
