@@ -64,12 +64,11 @@ FULL = Size(
     annoy=(
         (None, None),
         (10, None),
+        (25, None),
         (50, None),
         (100, None),
         (200, None),
-        (400, None),
-        (100, 1000),
-        (100, 10_000),
+        (50, 10_000),
     ),
     expansions=(8, 16, 32, 64, 128),
 )
