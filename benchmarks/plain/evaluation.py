@@ -48,4 +48,4 @@ def score(
         curve += np.minimum(found, 1)[:MAX_RANK]
         places = np.arange(1, len(hits) + 1)
         precisions[query] = (found / places * hits).sum() / hits.sum()
-    return curve / len(ranking), precisions
+    return curve / max(1, len(ranking)), precisions
