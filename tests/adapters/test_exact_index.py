@@ -71,6 +71,7 @@ def test_a_single_query_gets_exact_answers_in_spite_of_rounding(
     monkeypatch: pytest.MonkeyPatch, seed: int, k: int
 ) -> None:
     monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    monkeypatch.setattr(exact, "_CHECKED_SHARE", 1)
     gallery = near_copies(600, width=48, seed=seed)
     index = ExactIndex()
     index.build(gallery)
@@ -83,8 +84,22 @@ def test_a_single_query_gets_exact_answers_in_spite_of_rounding(
         assert torch.allclose(told, nearest, rtol=0, atol=1e-6)
 
 
+def test_rows_that_rounding_cannot_tell_apart_are_all_compared_exactly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    gallery = F.normalize(torch.ones(300, 48) + 1e-3 * unit_vectors(300, width=48), dim=1)
+    index = ExactIndex()
+    index.build(gallery)
+    query = gallery[7:8]
+    answers = index.search(query, 3)
+    expected = (1 - query.double() @ gallery.double().T).sort(dim=1).values[:, :3]
+    assert torch.allclose(answers.distances.double(), expected, rtol=0, atol=1e-6)
+
+
 def test_a_screened_query_leaves_ties_to_the_row_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    monkeypatch.setattr(exact, "_CHECKED_SHARE", 1)
     row = unit_vectors(1, width=37)
     gallery = torch.cat([unit_vectors(150, width=37, seed=1), row.repeat(150, 1)])
     index = ExactIndex()
@@ -94,6 +109,7 @@ def test_a_screened_query_leaves_ties_to_the_row_number(monkeypatch: pytest.Monk
 
 def test_a_screen_does_not_outlive_its_gallery(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    monkeypatch.setattr(exact, "_CHECKED_SHARE", 1)
     index = ExactIndex()
     for seed in (0, 1):
         gallery = unit_vectors(50, seed=seed)

@@ -29,6 +29,9 @@ _SCREENED_ENTRIES = 2**22
 _SCREENED_SHARE = 16
 """One answer in so many gallery rows at most: screening for more would hardly thin them out."""
 
+_CHECKED_SHARE = 8
+"""One gallery row in so many is checked at most: for more, the product with all rows is faster."""
+
 _PRODUCT_ERROR = 2.0**-8
 """Of a cosine of rounded vectors: rounded to bfloat16 (2**-9), summed in float32 (far less)."""
 
@@ -118,7 +121,10 @@ class ExactIndex:
         check_search(queries, k=k, width=gallery.shape[1])
         num_answers = min(k, len(gallery))
         if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
-            return self._search_one(queries.detach().to(gallery), gallery, num_answers)
+            query = queries.detach().to(gallery)
+            rows = self._require_screen(gallery).candidates(query, num_answers)  # (C,)
+            if len(rows) * _CHECKED_SHARE <= len(gallery):
+                return _check(rows, query=query, gallery=gallery, k=num_answers)
         indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
         found = torch.empty((len(queries), num_answers))  # (Q, K)
         step = max(_MINIMUM_ROWS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(gallery))
@@ -129,16 +135,20 @@ class ExactIndex:
             found[start : start + step] = block.gather(1, rows)
         return Neighbours(indices=indices, distances=found)
 
-    def _search_one(self, query: Tensor, gallery: Tensor, k: int) -> Neighbours:
+    def _require_screen(self, gallery: Tensor) -> _Screen:
         if self._screen is None:
             self._screen = _Screen.of(gallery)
-        rows = self._screen.candidates(query, k)  # (C,)
-        # Summed row by row, so that equal rows are equally far: a matrix product promises no such
-        # thing. Clamped as `distances` are.
-        cosines = (gallery[rows] * query).sum(dim=1)  # (C,)
-        block = (1 - cosines).clamp_(min=0, max=2)[None]  # (1, C)
-        nearest = rank(block, k=k)  # (1, K)
-        return Neighbours(indices=rows[nearest], distances=block.gather(1, nearest))
+        return self._screen
+
+
+def _check(rows: Tensor, *, query: Tensor, gallery: Tensor, k: int) -> Neighbours:
+    """Rank (C,) candidates, which ascend, by their float32 distance to a (1, D) query."""
+    # Summed row by row, so that equal rows are equally far: a matrix product promises no such
+    # thing. Clamped as `distances` are.
+    cosines = (gallery[rows] * query).sum(dim=1)  # (C,)
+    block = (1 - cosines).clamp_(min=0, max=2)[None]  # (1, C)
+    nearest = rank(block, k=k)  # (1, K)
+    return Neighbours(indices=rows[nearest], distances=block.gather(1, nearest))
 
 
 def _is_worth_screening(gallery: Tensor, k: int) -> bool:
