@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from benchmarks.clusters import embedded_sets
@@ -18,6 +19,10 @@ from reid.domain.values.recipes import RerankingRecipe
 RECIPE = RerankingRecipe()
 TOLERANCE = 1e-5
 WIDTH = 1280
+PRODUCT_SHARE = 16
+"""One row in so many is multiplied where all would take minutes."""
+
+TILE = 2**11
 
 
 @dataclass(frozen=True)
@@ -106,22 +111,24 @@ def _compared_row(crowd: Crowd, width: int, *, runs: int) -> Row:
 
 
 def _largest_row(crowd: Crowd, width: int) -> Row:
-    """Run our way only: full matrices of so many pictures take 35 GB each."""
+    """Set ours against the product alone: full matrices of so many pictures take 35 GB each."""
     ours = run_alone(_prepare, crowd, width)
+    product = run_alone(_prepare_product_share, crowd, width)
+    product_seconds = product.seconds * PRODUCT_SHARE
     num_pictures = crowd.queries + crowd.gallery
     total_mib = ours.peak_mib + num_pictures * width * 4 / 2**20
     return Row(
-        part=f"re-ranking, {crowd.queries} x {crowd.gallery}, {width}-d",
+        part=f"re-ranking, {crowd.queries} x {crowd.gallery}, {width}-d, beside the product alone",
         ours="the same",
-        plain="not run",
+        plain=f"all pictures times all, from 1/{PRODUCT_SHARE} of it",
         ours_seconds=ours.seconds,
-        plain_seconds=ours.seconds,
-        ratio=1.0,
+        plain_seconds=product_seconds,
+        ratio=product_seconds / ours.seconds,
         goal=f"<= {crowd.goal_mib:.0f} MiB with the vectors ({total_mib:.0f} MiB)",
         is_met=total_mib <= crowd.goal_mib,
-        exactness="as above",
+        exactness="not compared: the dense way does not fit",
         ours_peak_mib=ours.peak_mib,
-        plain_peak_mib=ours.peak_mib,
+        plain_peak_mib=product.peak_mib,
         runs=1,
         details={"peak_with_vectors_mib": total_mib},
     )
@@ -138,6 +145,19 @@ def _prepare(crowd: Crowd, width: int) -> Callable[[], None]:
     queries, gallery = _vectors(crowd, width)
     _work(queries[:8], gallery[:60])()
     return _work(queries, gallery)
+
+
+def _prepare_product_share(crowd: Crowd, width: int) -> Callable[[], None]:
+    pictures = torch.cat(_vectors(crowd, width))
+    share = pictures[: len(pictures) // PRODUCT_SHARE]
+
+    def work() -> None:
+        for rows in torch.split(share, TILE):
+            for columns in torch.split(pictures, TILE):
+                torch.mm(rows, columns.T)
+
+    torch.mm(pictures[:8], pictures[:8].T)
+    return work
 
 
 def _work(queries: Tensor, gallery: Tensor) -> Callable[[], None]:
