@@ -75,7 +75,7 @@ class QueryScores:
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def distances(queries: Tensor, gallery: Tensor) -> Tensor:
+def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Cosine distances 1 - cos between all queries and all gallery rows.
 
     Rounding can put the cosine of equal rows above 1; such distances are clamped to 0, so that
@@ -85,11 +85,12 @@ def distances(queries: Tensor, gallery: Tensor) -> Tensor:
     Args:
         queries: (Q, D) float32, rows of unit L2 norm.
         gallery: (G, D) float32 on the same device, rows of unit L2 norm.
+        out: (Q, G) to write into; new memory if None.
 
     Returns:
         (Q, G) float32 in 0..2.
     """
-    cosines = queries @ gallery.T  # (Q, G)
+    cosines = torch.mm(queries, gallery.T, out=out)  # (Q, G)
     return torch.sub(cosines.new_ones(()), cosines, out=cosines).clamp_(min=0, max=2)
 
 
@@ -217,10 +218,13 @@ def score_embeddings(
     if length > _LARGEST_WHOLE_GALLERY:
         length = _STRETCH_LENGTH
     num_rows = max(_ROWS_PER_STRETCH, _ENTRIES_PER_STRETCH // length)
+    # One piece of memory for all blocks: those of several sizes would not fit into freed ones.
+    memory = gallery.vectors.new_empty(min(num_rows, len(queries)) * length)
     parts = []
     for start in range(0, max(1, len(queries)), num_rows):
         chunk = queries.part(start, start + num_rows)
-        parts.append(counting.score(chunk, _stretches(chunk, gallery, length), length=length))
+        stretch = _stretches(chunk, gallery, length=length, memory=memory)
+        parts.append(counting.score(chunk, stretch, length=length))
     return QueryScores.concatenate(parts)
 
 
@@ -379,12 +383,15 @@ class _Counting:
 
 
 def _stretches(
-    queries: EmbeddingSet, gallery: EmbeddingSet, length: int
+    queries: EmbeddingSet, gallery: EmbeddingSet, *, length: int, memory: Tensor
 ) -> Callable[[int], np.ndarray]:
+    """Compute distances by stretches of the gallery, each in the memory of the one before."""
+
     @lru_cache(maxsize=1)  # a gallery of one stretch is compared once
     def stretch(start: int) -> np.ndarray:
-        part = gallery.vectors[start : start + length]
-        found: np.ndarray = distances(queries.vectors, part).cpu().numpy()
+        part = gallery.vectors[start : start + length]  # (W, D)
+        block = memory[: len(queries) * len(part)].view(len(queries), len(part))
+        found: np.ndarray = distances(queries.vectors, part, out=block).cpu().numpy()
         return found
 
     return stretch
