@@ -10,7 +10,7 @@ import torch
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.devices import resolve_device
+from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.safetensors_file import read_checkpoint, read_header
@@ -173,15 +173,27 @@ def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
         num_cameras=num_cameras,
         camera_scale=encoder.camera_scale,
         precision=encoder.precision,
+        training_precision=training_precision(settings),
         device=resolve_device(settings.device),
         seed=settings.seed,
         options=encoder.options,
     )
 
 
+def training_precision(settings: Settings) -> str:
+    """Say what stage 2 runs the image encoder in on this machine: fp32 or bf16."""
+    return resolve_training_precision(
+        settings.encoder.training_precision,
+        precision=settings.encoder.precision,
+        device=resolve_device(settings.device),
+    )
+
+
 def reference_request(settings: Settings) -> EncoderRequest:
     """Ask for the encoder that an exported one is held to: in float32 on the CPU."""
-    return replace(encoder_request(settings, 0), precision="fp32", device="cpu")
+    return replace(
+        encoder_request(settings, 0), precision="fp32", training_precision=None, device="cpu"
+    )
 
 
 def open_export_folder(
@@ -244,9 +256,11 @@ def open_splits(root: Path) -> tuple[PictureSource, PictureSource]:
 def decisive_settings(settings: Settings) -> dict[str, JsonValue]:
     """List what decides a run's result, by dotted name: seed, encoder, dataset and both recipes.
 
-    Where the files lie and how the result is scored do not.
+    Where the files lie and how the result is scored do not. Of the precision of training, what it
+    came to counts: `auto` on another machine may be something else.
     """
     plain = plain_settings(settings)
+    plain["encoder"]["training_precision"] = training_precision(settings)
     sections = {name: plain[name] for name in ("encoder", "prompts", "finetuning")}
     return {
         "seed": settings.seed,
@@ -269,5 +283,11 @@ def circumstances(settings: Settings) -> dict[str, JsonValue]:
         "platform": platform.platform(),
         "device": resolve_device(settings.device),
         "threads": torch.get_num_threads(),
+        "precision": settings.encoder.precision,
+        "training_precision": training_precision(settings),
+        "tf32": {
+            "matrix products": torch.backends.cuda.matmul.allow_tf32,
+            "convolutions": torch.backends.cudnn.allow_tf32,
+        },
         "settings": plain_settings(settings),
     }

@@ -39,6 +39,7 @@ from reid.assembly import (
     reference_request,
     require_trainable,
     reranking_of,
+    training_precision,
 )
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
@@ -128,6 +129,7 @@ class Container(containers.DeclarativeContainer):
     )
 
     statistics = providers.Callable(count_splits, dataset)
+    training_precision = providers.Callable(training_precision, settings)
     check_dataset = providers.Singleton(CheckDataset, dataset)
     evaluate = providers.Singleton(
         Evaluate,

@@ -1,4 +1,4 @@
-"""Which device `auto` means on this machine."""
+"""What `auto` means on this machine: which device, and what precision to train in."""
 
 import torch
 
@@ -9,3 +9,26 @@ def resolve_device(name: str) -> str:
         return name
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return accelerator.type if accelerator is not None else "cpu"
+
+
+def resolve_training_precision(name: str, *, precision: str, device: str) -> str:
+    """Turn `auto` into bf16 on an accelerator that multiplies in it; keep any other name.
+
+    A CPU keeps `precision`, though bfloat16 may be faster there too: what is reproducible to the
+    last bit by default stays so.
+
+    Args:
+        name: `auto`, `fp32` or `bf16`.
+        precision: Of everything that is no training.
+        device: Resolved name.
+    """
+    if name != "auto":
+        return name
+    return "bf16" if _multiplies_in_bf16(device) else precision
+
+
+def _multiplies_in_bf16(device: str) -> bool:
+    # Adapters may ask the driver; the core never does.
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(  # noqa: TID251
+        including_emulation=False
+    )

@@ -144,7 +144,7 @@ class Train:
 
 _UNUSED_SETTINGS = {
     TrainingScope.ALL: (),
-    TrainingScope.PROMPTS: ("finetuning.",),
+    TrainingScope.PROMPTS: ("finetuning.", "encoder.training_precision"),
     TrainingScope.ENCODER: ("prompts.",),
 }
 """What a scope's result does not depend on."""

@@ -48,6 +48,11 @@ def render_generation(folder: Path, report: "GenerationReport") -> str:
     )
 
 
+def render_precision(*, training: str, evaluation: str) -> str:
+    """Say what the image encoder computes in, while it learns and when it is scored."""
+    return f"Image encoder: trained in {training}, evaluated in {evaluation}"
+
+
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
     """Say how good the trained encoder is and where it lies."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]

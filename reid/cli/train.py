@@ -12,7 +12,7 @@ from reid.cli.options import (
     SameCameraOption,
     takes_settings,
 )
-from reid.cli.render import render_dataset_table, render_training, to_json
+from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
 from reid.cli.wiring import wired
 
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ def train(
         statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
+            typer.echo(
+                render_precision(
+                    training=container.training_precision(),
+                    evaluation=resolved.settings.encoder.precision,
+                )
+            )
         outcome = container.train().run(
             TrainingRequest(scope=scope, resume=resume, overwrite=overwrite)
         )

@@ -76,6 +76,12 @@ class EncoderSettings(Section):
     """Weight of the camera embedding in the sum (SIE's lambda)."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
+    """What pictures and prompts are described in; bf16 is bfloat16 autocast."""
+
+    training_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What stage 2 runs the image encoder in; `auto`: bf16 where the accelerator multiplies in it,
+    else as `precision`. Losses, weights and Adam are in fp32 always."""
+
     options: Options = Field(default_factory=dict)
     """Whatever else a plugged-in encoder takes."""
 

@@ -9,12 +9,18 @@ import pytest
 
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.memory import CachedDataset
-from reid.adapters.devices import resolve_device
+from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.assembly import OPEN_CLIP_KINDS, encoder_request
+from reid.assembly import (
+    OPEN_CLIP_KINDS,
+    circumstances,
+    decisive_settings,
+    encoder_request,
+    reference_request,
+)
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.reports import EvaluationReport
@@ -201,3 +207,28 @@ def test_evaluation_runs_on_whatever_is_put_in_place_of_the_adapters() -> None:
 def test_auto_is_a_device_of_this_machine_and_other_names_stay() -> None:
     assert resolve_device("cuda:1") == "cuda:1"
     assert resolve_device("auto") in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_auto_trains_on_a_cpu_in_the_precision_of_everything_else(precision: str) -> None:
+    assert resolve_training_precision("auto", precision=precision, device="cpu") == precision
+    assert resolve_training_precision("bf16", precision=precision, device="cpu") == "bf16"
+
+
+def test_a_run_records_what_auto_came_to() -> None:
+    settings = load_settings(options={"device": "cpu"}).settings
+    assert settings.encoder.training_precision == "auto"
+    assert decisive_settings(settings)["encoder.training_precision"] == "fp32"
+    noted = circumstances(settings)
+    assert (noted["precision"], noted["training_precision"]) == ("fp32", "fp32")
+    assert encoder_request(settings, 0).training_precision == "fp32"
+
+
+def test_float32_results_stay_what_they_are_when_training_is_in_bfloat16() -> None:
+    settings = load_settings(
+        options={"device": "cpu", "encoder.training_precision": "bf16"}
+    ).settings
+    request = encoder_request(settings, 0)
+    assert (request.precision, request.training_precision) == ("fp32", "bf16")
+    assert decisive_settings(settings)["encoder.precision"] == "fp32"
+    assert reference_request(settings).training_precision is None

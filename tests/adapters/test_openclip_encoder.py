@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.architectures import ARCHITECTURES, Grid
-from reid.adapters.encoders.attention import attend_from
+from reid.adapters.encoders.attention import Projections, attend, attend_from
 from reid.adapters.encoders.image_towers import attention_pool, resize_positions
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.text_tower import TextTower, template_tokens
 from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.encoders import EncoderRequest, Tower
 from reid.domain.values.samples import ImageSize
 from reid.ports.encoder import Encoder
@@ -119,6 +120,59 @@ def test_bfloat16_stays_near_float32_and_answers_in_float32(request_: EncoderReq
         assert torch.nn.functional.cosine_similarity(expected, got).min() > 0.999
 
 
+def test_bfloat16_can_be_for_training_alone() -> None:
+    images = noise(4, 3, 48, 32)
+    exact = create_openclip_encoder(VIT)
+    learning = create_openclip_encoder(replace(VIT, training_precision="bf16"))
+    assert torch.equal(embed(exact, images), embed(learning, images))
+    learning.set_training(enabled=True)
+    assert not torch.equal(embed(exact, images), embed(learning, images))
+    learning.set_training(enabled=False)
+    assert torch.equal(embed(exact, images), embed(learning, images))
+
+
+def test_training_can_stay_in_float32_where_pictures_are_described_in_bfloat16() -> None:
+    images = noise(4, 3, 48, 32)
+    exact = create_openclip_encoder(VIT)
+    rough = create_openclip_encoder(replace(VIT, precision="bf16", training_precision="fp32"))
+    assert not torch.equal(embed(exact, images), embed(rough, images))
+    rough.set_training(enabled=True)
+    assert torch.equal(embed(exact, images), embed(rough, images))
+
+
+@pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
+def test_bfloat16_leaves_weights_and_gradients_in_float32(request_: EncoderRequest) -> None:
+    images = noise(4, 3, 48, 32)
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        encoder = create_openclip_encoder(replace(request_, training_precision=precision))
+        encoder.set_training(enabled=True)
+        features = encoder.encode_images(images).embedding()
+        parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+        found = torch.autograd.grad((features * noise(*features.shape)).sum(), parameters)
+        assert {value.dtype for value in (*parameters, *found)} == {torch.float32}
+        gradients.append(torch.cat([value.flatten() for value in found]))
+    exact, rough = gradients
+    assert torch.nn.functional.cosine_similarity(exact, rough, dim=0) > 0.98
+
+
+def test_a_state_passes_between_a_resnet_of_either_precision() -> None:
+    exact = create_openclip_encoder(RN)
+    learning = create_openclip_encoder(replace(RN, training_precision="bf16", seed=5))
+    learning.load_state_of(Tower.IMAGE, exact.state_of(Tower.IMAGE))
+    images = noise(4, 3, 48, 32)
+    torch.testing.assert_close(embed(learning, images), embed(exact, images))
+    assert digest_of(learning.state_of(Tower.IMAGE)) == digest_of(exact.state_of(Tower.IMAGE))
+
+
+def test_attention_in_bfloat16_is_that_of_float32_rounded() -> None:
+    exact = Projections(*(noise(2, 3, 5, 8, seed=seed) for seed in (1, 2, 3)))
+    rounded = Projections(*(part.bfloat16() for part in exact))
+    got = attend(rounded)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), attend(exact), rtol=0.03, atol=0.03)
+
+
 def test_training_mode_uses_batch_statistics_and_keeps_running_ones() -> None:
     encoder = create_openclip_encoder(RN)
     name = "image_encoder.bn1.running_mean"
@@ -171,6 +225,7 @@ def test_positions_are_resized_between_grids_of_equal_count() -> None:
         (EncoderRequest(kind="vit-h14"), "vit-h14"),
         (EncoderRequest(kind=None), "no encoder named"),
         (replace(VIT, precision="fp8"), "fp8"),
+        (replace(VIT, training_precision="fp8"), "fp8"),
         (replace(VIT, device="abacus"), "abacus"),
         (replace(VIT, stride=17), "stride 17"),
         (replace(VIT, stride=-1), "stride -1"),

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from reid.cli.render import render_dataset_table, render_scores, to_json, toml_value
+from reid.cli.render import (
+    render_dataset_table,
+    render_precision,
+    render_scores,
+    to_json,
+    toml_value,
+)
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split, SplitStatistics
@@ -104,3 +110,8 @@ def test_paths_and_nested_reports_have_a_json_form_and_other_things_none() -> No
 )
 def test_values_are_written_as_toml_reads_them(value: object, written: str) -> None:
     assert toml_value(value) == written
+
+
+def test_both_precisions_are_said() -> None:
+    line = render_precision(training="bf16", evaluation="fp32")
+    assert line == "Image encoder: trained in bf16, evaluated in fp32"

@@ -61,6 +61,7 @@ class OpenClipEncoder:
         geometry: EncoderGeometry,
         description: EncoderDescription,
         is_mixed_precision: bool = False,
+        trains_in_mixed_precision: bool | None = None,
     ) -> None:
         """Put towers together that lie on one device.
 
@@ -70,12 +71,17 @@ class OpenClipEncoder:
             geometry: Sizes of both.
             description: Name and origin.
             is_mixed_precision: Run both towers under bfloat16 autocast.
+            trains_in_mixed_precision: Run the image tower so while it is in training mode; None:
+                as at other times.
         """
         self._image = image
         self._text = text
         self._geometry = geometry
         self._description = description
-        self._is_mixed_precision = is_mixed_precision
+        self._is_mixed = is_mixed_precision
+        self._trains_mixed = (
+            is_mixed_precision if trains_in_mixed_precision is None else trains_in_mixed_precision
+        )
 
     @property
     def geometry(self) -> EncoderGeometry:
@@ -117,7 +123,7 @@ class OpenClipEncoder:
         """
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
-        with self._precision():
+        with self._autocast(enabled=self._trains_mixed if self._image.training else self._is_mixed):
             features: ImageFeatures = self._image(images, camids)
         return features
 
@@ -162,7 +168,7 @@ class OpenClipEncoder:
         if length > CONTEXT_LENGTH:
             raise EncoderError(f"prompts of {length} tokens: CLIP reads {CONTEXT_LENGTH}")
         text = self.text_tower
-        with self._precision():
+        with self._autocast(enabled=self._is_mixed):
             features: Tensor = text(prompts, prefix)
         return features
 
@@ -172,8 +178,8 @@ class OpenClipEncoder:
             "start from OpenAI's weights or another whole CLIP model"
         )
 
-    def _precision(self) -> AbstractContextManager[None]:
-        if not self._is_mixed_precision:
+    def _autocast(self, *, enabled: bool) -> AbstractContextManager[None]:
+        if not enabled:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
@@ -222,16 +228,18 @@ def create_openclip_encoder(request: EncoderRequest) -> OpenClipEncoder:
         ConfigurationError: An unknown kind, precision or device, or sizes that do not fit the kind.
         EncoderError: The weights cannot be had or read, or contradict the request.
     """
-    if request.precision not in _PRECISIONS:
-        raise ConfigurationError(
-            f"precision {request.precision!r} is unknown: choose one of {', '.join(_PRECISIONS)}"
-        )
+    is_mixed = _is_mixed(request.precision)
+    trains_mixed = _is_mixed(request.training_precision or request.precision)
     weights = _find_weights(request)
     plan = plan_encoder(request, weights)
     image, text = _build_towers(plan, weights, seed=request.seed)
     for tower in (image, text):
         if tower is not None:
             _move(tower.eval(), request.device)
+    if plan.architecture.is_resnet and (is_mixed or trains_mixed):
+        # Channels side by side suit bfloat16 convolutions: 1.6 times as fast, in float32 no faster.
+        # There they stay as they are, so that results keep their last bits.
+        image.to(memory_format=torch.channels_last)
     return OpenClipEncoder(
         image=image,
         text=text,
@@ -243,8 +251,17 @@ def create_openclip_encoder(request: EncoderRequest) -> OpenClipEncoder:
             options=plan.options(),
             num_identities=weights.num_identities if weights else None,
         ),
-        is_mixed_precision=request.precision == "bf16",
+        is_mixed_precision=is_mixed,
+        trains_in_mixed_precision=trains_mixed,
     )
+
+
+def _is_mixed(precision: str) -> bool:
+    if precision not in _PRECISIONS:
+        raise ConfigurationError(
+            f"precision {precision!r} is unknown: choose one of {', '.join(_PRECISIONS)}"
+        )
+    return precision == "bf16"
 
 
 def _find_weights(request: EncoderRequest) -> WeightsFile | None:

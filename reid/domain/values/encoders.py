@@ -87,6 +87,9 @@ class EncoderRequest:
     precision: str = "fp32"
     """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
 
+    training_precision: str | None = None
+    """Likewise, of the image tower while it is in training mode; None: as `precision`."""
+
     device: str = "cpu"
     seed: int = 0
     """Of random weights and of a fresh camera embedding."""
