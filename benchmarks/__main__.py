@@ -11,6 +11,7 @@ PARTS = (
     "reranking",
     "search",
     "stage_one",
+    "stage_two",
     "embedding",
     "exported",
     "precision",

@@ -33,11 +33,12 @@ def _vit(tower: VisionTransformerTower, images: Tensor) -> Tensor:
 def _resnet(tower: ResNetTower, images: Tensor) -> Tensor:
     visual = tower.image_encoder
     maps = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))
-    pooled = _attend_from_everywhere(visual.attnpool, maps)  # (1 + P, B, E)
+    pooled = attend_from_everywhere(visual.attnpool, maps)  # (1 + P, B, E)
     return torch.cat([maps.mean(dim=(2, 3)), pooled[0]], dim=1)
 
 
-def _attend_from_everywhere(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+def attend_from_everywhere(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+    """Pool (B, D, h, w) maps to (1 + P, B, E), every position asking."""
     cells = maps.flatten(2).permute(2, 0, 1)  # (P, B, D)
     tokens = (
         torch.cat([cells.mean(dim=0, keepdim=True), cells]) + pool.positional_embedding[:, None]
