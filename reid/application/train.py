@@ -137,9 +137,13 @@ class Train:
             mode = RunMode.GO_ON
         else:
             mode = RunMode.REPLACE if request.overwrite else RunMode.NEW
-        if has_own_prompts and not request.resume:
-            self._fine_tuning.start_anew(overwrite=request.overwrite)
+        starts_anew = has_own_prompts and not request.resume
+        if starts_anew and not request.overwrite:
+            self._fine_tuning.check_untrained()
         self._runs.begin(decisive, self._circumstances, mode=mode)
+        # Only now: `begin` refuses other settings, and a refused run must lose nothing.
+        if starts_anew and request.overwrite:
+            self._fine_tuning.forget()
 
 
 _UNUSED_SETTINGS = {

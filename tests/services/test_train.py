@@ -162,6 +162,16 @@ def test_the_encoder_is_trained_anew_on_its_own_prompts_only_where_that_is_wante
     assert set(runs.checkpoints) == {"prompts", "encoder"}
 
 
+def test_a_trained_encoder_outlives_a_retraining_that_other_settings_forbid() -> None:
+    runs = Workshop().run()
+    kept = dict(runs.checkpoints)
+    with pytest.raises(CheckpointError, match="seed: 7 then, 8 now"):
+        Workshop(Laboratory(runs=runs), decisive={"seed": 8}).run(
+            TrainingScope.ENCODER, overwrite=True
+        )
+    assert runs.checkpoints == kept
+
+
 def test_a_run_is_not_resumed_on_other_prompts() -> None:
     one, other = (
         Workshop(Laboratory(prompts=replace(PROMPTS, epochs=epochs))).run(TrainingScope.PROMPTS)

@@ -134,18 +134,22 @@ class FineTuning:
                 "first: --stage prompts"
             )
 
-    def start_anew(self, *, overwrite: bool) -> None:
-        """Make room for a fresh training beside finished prompts.
+    def check_untrained(self) -> None:
+        """Find out whether the run has room for a fresh training beside its finished prompts.
 
         Raises:
-            CheckpointError: An encoder is there, or half of one, and may not be dropped.
+            CheckpointError: An encoder is there, or half of one.
         """
         for name in (ENCODER, self._loop.state_name):
-            if self._runs.load(name) is not None and not overwrite:
+            if self._runs.load(name) is not None:
                 raise CheckpointError(
                     f"{self._runs.place} has trained an encoder already ({name}); go on by "
                     "--resume, or train it anew by --overwrite"
                 )
+
+    def forget(self) -> None:
+        """Drop the run's trained encoder, or half of one; prompts stay."""
+        for name in (ENCODER, self._loop.state_name):
             self._runs.discard(name)
 
     def _trainee(self, samples: Sequence[Sample], text_features: Tensor) -> "_EncoderTrainee":
