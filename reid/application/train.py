@@ -93,6 +93,7 @@ class Train:
             CheckpointError: The run's place is taken, or holds another run, or prompts are missing.
             ConfigurationError: The recipe does not fit the dataset, or the request itself.
             DatasetError: Pictures cannot be read.
+            EncoderError: The encoder cannot read the prompts that are to be learned.
             EvaluationError: The dataset allows no evaluation by this protocol.
         """
         _check_request(request, earlier=self._earlier, runs=self._runs)
@@ -103,6 +104,8 @@ class Train:
         if request.scope is TrainingScope.ENCODER:
             prompts = self._finished_prompts()
             self._fine_tuning.check_prompts(prompts)
+        else:
+            self._prompt_learning.check()
         self._begin(request, prompts)
         if request.scope is TrainingScope.PROMPTS:
             self._prompt_learning.run()

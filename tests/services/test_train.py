@@ -8,7 +8,7 @@ import torch
 from reid.application.check_dataset import count_splits
 from reid.application.evaluate import Evaluate
 from reid.application.train import Train, TrainingRequest, TrainingScope
-from reid.domain.errors import CheckpointError, ConfigurationError, ReidError
+from reid.domain.errors import CheckpointError, ConfigurationError, EncoderError, ReidError
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.samples import Split, SplitStatistics
@@ -150,6 +150,18 @@ def test_a_failed_start_does_not_stand_in_the_way_of_the_next() -> None:
         Workshop(Laboratory(runs=runs), earlier=FakeRunStore()).run(TrainingScope.ENCODER)
     earlier = Workshop().run(TrainingScope.PROMPTS)
     Workshop(Laboratory(runs=runs), earlier=earlier).run(TrainingScope.ENCODER)
+
+
+@pytest.mark.parametrize("scope", [TrainingScope.ALL, TrainingScope.PROMPTS])
+def test_an_encoder_that_cannot_read_prompts_is_found_out_before_a_run_begins(
+    scope: TrainingScope,
+) -> None:
+    runs = FakeRunStore()
+    endless = replace(PROMPTS, num_context_tokens=99)
+    with pytest.raises(EncoderError, match="longer than"):
+        Workshop(Laboratory(runs=runs, prompts=endless)).run(scope)
+    assert not runs.records
+    Workshop(Laboratory(runs=runs)).run(scope)
 
 
 def test_the_encoder_is_trained_anew_on_its_own_prompts_only_where_that_is_wanted() -> None:

@@ -25,6 +25,7 @@ from reid.domain.services.freezing import train_only
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.values.checkpoints import Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
+from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset
@@ -82,6 +83,7 @@ class PromptLearning:
 
         Raises:
             DatasetError: The training pictures cannot be read.
+            EncoderError: As `check`.
             CheckpointError: The run store cannot be read or written.
         """
         finished = self._runs.load(PROMPTS)
@@ -96,16 +98,26 @@ class PromptLearning:
         self._runs.discard(self._loop.state_name)
         return prompts
 
+    def check(self) -> None:
+        """Find out whether the encoder can read prompts such as the recipe's.
+
+        Raises:
+            EncoderError: It has no text tower, or the prompts are too long for it.
+        """
+        self._embed_template()
+
+    def _embed_template(self) -> PromptEmbedding:
+        return self._encoder.embed_template(
+            self._recipe.template, num_context_tokens=self._recipe.num_context_tokens
+        )
+
     def _trainee(self, samples: Sequence[Sample]) -> "_PromptTrainee":
         train_only(self._encoder)
         label_of = labels_by_pid(samples)
-        recipe = self._recipe
         learner = PromptLearner(
-            self._encoder.embed_template(
-                recipe.template, num_context_tokens=recipe.num_context_tokens
-            ),
+            self._embed_template(),
             num_identities=len(label_of),
-            num_context_tokens=recipe.num_context_tokens,
+            num_context_tokens=self._recipe.num_context_tokens,
             generator=generator_for(self._seed, "prompts", "initialise"),
         ).to(self._encoder.device)
         return _PromptTrainee(
@@ -115,7 +127,7 @@ class PromptLearning:
                 self._dataset, [sample.image for sample in samples], subset=Split.TRAIN
             ),
             labels=torch.tensor([label_of[sample.pid] for sample in samples]),
-            recipe=recipe,
+            recipe=self._recipe,
             seed=self._seed,
         )
 
