@@ -1,7 +1,7 @@
 """The whole job in minutes, on drawn people: what training changes, and what identify answers."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 from reid.application.evaluate import Evaluate, EvaluationOutcome
@@ -76,7 +76,8 @@ class Demo:
         outcome = DemoOutcome(
             untrained=untrained,
             trained=trained,
-            identification=self._identify.run(few, gallery),
+            # Trained in place: the encoder itself still tells of the weights that it began with.
+            identification=replace(self._identify.run(few, gallery), encoder=trained.encoder),
         )
         self._runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
         return outcome

@@ -29,6 +29,10 @@ def test_the_demo_compares_identifies_and_says_where_everything_lies(folder: Pat
     record = json.loads((folder / "run" / "demo.json").read_text())
     assert record.keys() == {"untrained", "trained", "identification"}
     assert record["untrained"]["report"] != record["trained"]["report"]
+    said = [line for line in text.splitlines() if line.startswith("Encoder:")]
+    assert len(said) == 2
+    assert all("weights: trained from random" in line for line in said)
+    assert record["identification"]["encoder"] == record["trained"]["encoder"]
 
 
 def test_a_second_demo_replaces_the_first(folder: Path) -> None:
