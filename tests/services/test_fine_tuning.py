@@ -48,6 +48,16 @@ def test_the_encoder_is_left_in_evaluation_mode(prompts: Checkpoint) -> None:
     assert torch.equal(embedded, laboratory.encoder.encode_images(images).embedding())
 
 
+def test_an_interrupted_training_leaves_the_encoder_in_evaluation_mode(prompts: Checkpoint) -> None:
+    laboratory = Laboratory(listener=PowerCut(epoch=2))
+    with pytest.raises(PowerFailureError):
+        laboratory.encoder_tuning().run(prompts)
+    images = torch.rand(3, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+    together = laboratory.encoder.encode_images(images).embedding()
+    alone = laboratory.encoder.encode_images(images[:1]).embedding()
+    torch.testing.assert_close(together[:1], alone)
+
+
 def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     result = laboratory.encoder_tuning().run(prompts)

@@ -90,8 +90,11 @@ class FineTuning:
         self.check_prompts(prompts)
         samples = self._dataset.samples(Split.TRAIN)
         trainee = self._trainee(samples, prompts.tensors[TEXT_FEATURES].to(self._encoder.device))
-        losses = self._loop.run(trainee)
-        self._encoder.set_training(enabled=False)
+        trainee.set_training(enabled=True)
+        try:
+            losses = self._loop.run(trainee)
+        finally:
+            trainee.set_training(enabled=False)
         trained = self._finish(trainee, losses=losses)
         self._runs.save(ENCODER, trained)
         self._runs.discard(self._loop.state_name)
@@ -224,9 +227,12 @@ class _EncoderTrainee:
     def optimizer(self) -> NamedAdam:
         return self._optimizer
 
+    def set_training(self, *, enabled: bool) -> None:
+        """Switch tower and heads between batch statistics and running ones."""
+        self._encoder.set_training(enabled=enabled)
+        self._heads.train(enabled)
+
     def batches(self, epoch: int) -> Sequence[Tensor]:
-        self._encoder.set_training(enabled=True)
-        self._heads.train()
         batches = pk_batches(
             self._labels.tolist(),
             num_identities=self._recipe.identities_per_batch,
