@@ -223,6 +223,18 @@ def test_a_table_is_known_by_its_ending_in_any_case(tmp_path: Path) -> None:
     assert open_pictures(path).pictures() == (Picture("b.jpg", label="Ann"),)
 
 
+def test_an_absolute_path_below_the_folder_is_refused_for_being_absolute(tmp_path: Path) -> None:
+    picture = save(tmp_path, "b.jpg") / "b.jpg"
+    with pytest.raises(DatasetError, match="is an absolute path; write it from the CSV's folder"):
+        open_pictures(table(tmp_path, f"path,label\n{picture},Ann\n")).pictures()
+
+
+def test_blanks_after_the_commas_of_a_table_are_no_part_of_it(tmp_path: Path) -> None:
+    save(tmp_path, "b.jpg")
+    path = table(tmp_path, 'path, label , camera\nb.jpg, "Bob, jr", door\n')
+    assert open_pictures(path).pictures() == (Picture("b.jpg", label="Bob, jr", camera="door"),)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -237,8 +249,8 @@ def test_a_table_is_known_by_its_ending_in_any_case(tmp_path: Path) -> None:
         ("path,label\ngone.jpg,Ann\n", "line 2: there is no picture .*gone.jpg"),
         ("path,label\n../b.jpg,Ann\n", r"line 2: \.\./b\.jpg does not lie under"),
         ("path,label\nx/../../b.jpg,Ann\n", "line 2: .* does not lie under"),
-        ("path,label\n/etc/b.jpg,Ann\n", "line 2: /etc/b.jpg does not lie under"),
-        ("path,label\n\\etc\\b.jpg,Ann\n", "line 2: .* does not lie under"),
+        ("path,label\n/etc/b.jpg,Ann\n", "line 2: /etc/b.jpg is an absolute path"),
+        ("path,label\n\\etc\\b.jpg,Ann\n", "line 2: .* is an absolute path"),
         ('path,label\n"b.jpg,Ann\n', "cannot be read as UTF-8 CSV: unexpected end of data"),
     ],
 )

@@ -111,15 +111,15 @@ def list_table(path: Path) -> tuple[Picture, ...]:
     """List the pictures of a CSV with the columns path, label and, if wanted, camera.
 
     Paths start from the CSV's folder, separated by `/`, and stay below it; an empty label or
-    camera is None. The answer is sorted by path.
+    camera is None, and blanks around cells are no part of them. The answer is sorted by path.
 
     Raises:
         DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
-            picture outside the folder, twice, or not there; tells the line.
+            picture by an absolute path, outside the folder, twice, or not there; tells the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            pictures = list(_rows(path, csv.DictReader(file, strict=True)))
+            pictures = list(_rows(path, csv.DictReader(file, strict=True, skipinitialspace=True)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
@@ -151,7 +151,8 @@ def _picture(name: str) -> Picture:
 
 
 def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Picture]:
-    missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    missing = [name for name in REQUIRED_COLUMNS if name not in reader.fieldnames]
     if missing:
         raise DatasetError(
             f"{path}, line 1: no column {' and no column '.join(missing)}; the header must be "
@@ -178,7 +179,11 @@ def _inside(folder: Path, written: str, *, where: str) -> str:
     if not written:
         raise DatasetError(f"{where}: the path is empty")
     image = posixpath.normpath(written.replace("\\", "/"))
-    if Path(written).is_absolute() or image.split("/")[0] in ("..", ""):
+    if Path(written).is_absolute() or image.startswith("/"):
+        raise DatasetError(
+            f"{where}: {written} is an absolute path; write it from the CSV's folder {folder}"
+        )
+    if image.split("/")[0] == "..":
         raise DatasetError(f"{where}: {written} does not lie under the CSV's folder {folder}")
     if not (folder / image).is_file():
         raise DatasetError(f"{where}: there is no picture {folder / image}")
