@@ -126,8 +126,13 @@ def file_layer(path: Path) -> Layer:
     """Collect what a TOML file sets.
 
     Raises:
-        ConfigurationError: It is missing, unreadable or not TOML.
+        ConfigurationError: It is missing, a folder, unreadable or not TOML.
     """
+    if path.is_dir():
+        raise ConfigurationError(
+            f"settings file {path} is a folder; a TOML file is wanted, check --config and "
+            f"{CONFIG_FILE_VARIABLE}"
+        )
     if not path.is_file():
         raise ConfigurationError(
             f"settings file {path} does not exist; check --config and {CONFIG_FILE_VARIABLE}"
