@@ -22,7 +22,7 @@ from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
 from reid.importing import paused_collection
-from reid.plugins import Factory, PluginGroup, choose_factory
+from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.encoder import Encoder
 from reid.ports.events import EventListener
@@ -33,7 +33,6 @@ from reid.settings.loading import plain_settings
 from reid.settings.schema import DatasetSettings, EvaluationSettings, IndexSettings, Settings
 
 RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
-OPEN_CLIP_KINDS = ("rn50", "vit-b16", "rn-tiny", "vit-tiny")
 
 
 def create_open_clip(request: EncoderRequest) -> Encoder:
@@ -86,9 +85,10 @@ def create_encoder(request: EncoderRequest) -> Encoder:
             f"{request.weights} was written by the encoder {author!r}, but the one asked for is "
             f"{kind!r}: leave the encoder's kind out, or pass other weights"
         )
-    if kind is None or kind in OPEN_CLIP_KINDS:
+    open_clip_kinds = BUILT_IN_KINDS[PluginGroup.ENCODERS]
+    if kind is None or kind in open_clip_kinds:
         return create_open_clip(request)
-    built_in = dict.fromkeys(OPEN_CLIP_KINDS, create_open_clip)
+    built_in = dict.fromkeys(open_clip_kinds, create_open_clip)
     factory = choose_factory(PluginGroup.ENCODERS, kind, built_in=built_in)
     request = replace(request, kind=kind)
     if isinstance(trained, dict):

@@ -8,7 +8,7 @@ settings, its object the factory:
     reid.indexes    (options: Mapping[str, JsonValue]) -> VectorIndex
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
@@ -33,6 +33,14 @@ class PluginGroup(StrEnum):
             PluginGroup.DATASETS: "dataset.kind",
             PluginGroup.INDEXES: "index.kind",
         }[self]
+
+
+BUILT_IN_KINDS: Mapping[PluginGroup, tuple[str, ...]] = {
+    PluginGroup.ENCODERS: ("rn50", "vit-b16", "rn-tiny", "vit-tiny"),
+    PluginGroup.DATASETS: ("market1501",),
+    PluginGroup.INDEXES: ("exact", "annoy"),
+}
+"""Names that need no plug-in; they stand here because the adapters themselves load torch."""
 
 
 def find_plugins(group: PluginGroup) -> dict[str, EntryPoint]:
@@ -88,7 +96,24 @@ def choose_factory(group: PluginGroup, kind: str, *, built_in: Mapping[str, Fact
         return built_in[kind]
     if kind in plugins:
         return load_plugin(plugins[kind])
-    raise ConfigurationError(
+    raise _unknown(group, kind, built_in=built_in, plugins=plugins)
+
+
+def check_kind(group: PluginGroup, kind: str) -> None:
+    """Find out whether anybody offers a kind; imports no adapter.
+
+    Raises:
+        ConfigurationError: Nobody does.
+    """
+    built_in, plugins = BUILT_IN_KINDS[group], find_plugins(group)
+    if kind not in built_in and kind not in plugins:
+        raise _unknown(group, kind, built_in=built_in, plugins=plugins)
+
+
+def _unknown(
+    group: PluginGroup, kind: str, *, built_in: Iterable[str], plugins: Iterable[str]
+) -> ConfigurationError:
+    return ConfigurationError(
         f"{group.setting}: nothing is called {kind!r}; built in: {_listed(built_in)}; "
         f"plugged in ({group}): {_listed(plugins)}"
     )
@@ -99,5 +124,5 @@ def _offer(entry_point: EntryPoint) -> str:
     return f"{entry_point.value} of {distribution}"
 
 
-def _listed(names: Mapping[str, object]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

@@ -15,7 +15,6 @@ from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.assembly import (
-    OPEN_CLIP_KINDS,
     circumstances,
     decisive_settings,
     encoder_request,
@@ -25,6 +24,7 @@ from reid.container import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
+from reid.plugins import BUILT_IN_KINDS, PluginGroup
 from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import SCENERY, SCENERY_OFFERS, write_distribution
 from tests.builders import build_market1501
@@ -91,7 +91,15 @@ def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -
 
 
 def test_the_container_offers_every_built_in_architecture() -> None:
-    assert set(OPEN_CLIP_KINDS) == set(ARCHITECTURES)
+    assert set(BUILT_IN_KINDS[PluginGroup.ENCODERS]) == set(ARCHITECTURES)
+
+
+def test_the_container_makes_just_the_adapters_that_are_listed_as_built_in() -> None:
+    for group, provider in (
+        (PluginGroup.DATASETS, Container.dataset),
+        (PluginGroup.INDEXES, Container.index),
+    ):
+        assert set(provider.args[-1].kwargs) == set(BUILT_IN_KINDS[group])
 
 
 def test_settings_become_the_encoder_s_request() -> None:

@@ -40,7 +40,7 @@ def test_the_table_lines_up() -> None:
         ("--recipe", "rn50", "recipe"),
         ("--encoder", "rn50", "encoder.kind"),
         ("--weights", "somewhere/final.safetensors", "encoder.weights"),
-        ("--dataset", "plugged-in", "dataset.kind"),
+        ("--dataset", "market1501", "dataset.kind"),
         ("--data", "pictures", "dataset.root"),
         ("--index", "annoy", "index.kind"),
         ("--seed", "7", "seed"),
@@ -95,3 +95,22 @@ def test_a_folder_in_place_of_a_settings_file_ends_with_3(tmp_path: Path) -> Non
     assert result.exit_code == 3
     assert f"{tmp_path} is a folder; a TOML file is wanted" in result.stderr
     assert "does not exist" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        ("--encoder", "encoder.kind: nothing is called 'rn51'; built in: rn-tiny, rn50, vit-b16"),
+        ("--dataset", "dataset.kind: nothing is called 'rn51'; built in: market1501"),
+        ("--index", "index.kind: nothing is called 'rn51'; built in: annoy, exact"),
+    ],
+)
+def test_an_unknown_adapter_ends_with_3_and_the_known_ones(option: str, known: str) -> None:
+    result = CliRunner().invoke(app, ["settings", option, "rn51"])
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert known in result.stderr
+
+
+def test_an_encoder_may_be_left_to_the_weights_file() -> None:
+    assert shown("--weights", "some.safetensors")["encoder.kind"]["value"] is None
