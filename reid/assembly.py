@@ -17,7 +17,7 @@ from reid.adapters.safetensors_file import read_checkpoint, read_header
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Tower
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
@@ -172,6 +172,7 @@ def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
         stride=encoder.stride,
         num_cameras=num_cameras,
         camera_scale=encoder.camera_scale,
+        activation=Activation(encoder.activation),
         precision=encoder.precision,
         training_precision=training_precision(settings),
         device=resolve_device(settings.device),

@@ -75,6 +75,14 @@ class EncoderSettings(Section):
     camera_scale: float = 1.0
     """Weight of the camera embedding in the sum (SIE's lambda)."""
 
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    """Of the transformers in both towers; a run's own file says it itself, other files cannot.
+
+    `quick_gelu` is right for OpenAI's weights, CLIP-ReID's, and those that open_clip tags `openai`,
+    `dfn2b`, `metaclip_*`, `yfcc15m` or `cc12m`; `gelu` for its tags `laion*`, `datacomp_*` and
+    `commonpool_*`, and for what open_clip trained without `-quickgelu` in the model's name.
+    """
+
     precision: Literal["fp32", "bf16"] = "fp32"
     """What pictures and prompts are described in; bf16 is bfloat16 autocast."""
 

@@ -23,7 +23,7 @@ from reid.application.export import Export
 from reid.assembly import create_encoder, create_image_encoder, require_trainable
 from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.encoders import EncoderRequest
+from reid.domain.values.encoders import Activation, EncoderRequest
 from reid.domain.values.samples import ImageSize
 from tests.exports import RN, VIT_WITH_CAMERAS, exported, opened, require
 from tests.fakes.encoder import FakeEncoder
@@ -60,6 +60,24 @@ def test_a_camera_or_none_counts_as_in_the_original(runtime: str, camids: list[i
         wanted = encoder.encode_images(images, cameras).embedding()
     got = written.encode_images(images, cameras).embedding()
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_the_activation_is_exported_too(runtime: str, tmp_path: Path) -> None:
+    require(runtime)
+    encoder = create_openclip_encoder(replace(VIT_WITH_CAMERAS, activation=Activation.GELU))
+    place = ExportFolder(tmp_path / "gelu", runtime=runtime)
+    Export(encoder=encoder, seed=1).run(place)
+    for activation in Activation:
+        request = replace(request_for(tmp_path / "gelu"), activation=activation)
+        written = open_exported_encoder(request)
+        assert written.description.options["activation"] == "gelu"
+    images = probes(encoder)
+    with torch.no_grad():
+        wanted = encoder.encode_images(images).embedding()
+    torch.testing.assert_close(
+        written.encode_images(images).embedding(), wanted, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_bfloat16_stays_within_what_is_admitted() -> None:
@@ -129,6 +147,7 @@ def test_pictures_of_another_size_are_a_programmers_mistake() -> None:
         ({"stride": 12}, "stride 16, not 12"),
         ({"num_cameras": 2}, "number of cameras 0, not 2"),
         ({"precision": "bf16"}, "precision fp32, not bf16"),
+        ({"activation": Activation.GELU}, "activation quick_gelu, not gelu"),
     ],
 )
 def test_what_the_export_fixed_cannot_be_asked_for_otherwise(

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reid.adapters.encoders.architectures import ARCHITECTURES, Grid
 from reid.adapters.encoders.attention import Projections, attend, attend_from
@@ -13,7 +15,7 @@ from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.text_tower import TextTower, template_tokens
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Tower
 from reid.domain.values.samples import ImageSize
 from reid.ports.encoder import Encoder
 
@@ -55,7 +57,47 @@ def test_the_description_says_that_weights_are_random() -> None:
         "stride": 12,
         "num_cameras": 2,
         "camera_scale": 1.0,
+        "activation": "quick_gelu",
     }
+
+
+class ByHand(nn.Module):
+    """A block's perceptron, written out with torch's own GELU."""
+
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        widen, narrow = (getattr(self.mlp, name) for name in ("c_fc", "c_proj"))
+        hidden = F.gelu(F.linear(tokens, widen.weight, widen.bias))
+        return F.linear(hidden, narrow.weight, narrow.bias)
+
+
+def describe(encoder: Encoder) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        prompts = encoder.encode_prompts(noise(2, 6, encoder.geometry.token_width))
+    return embed(encoder, noise(2, 3, 48, 32)), prompts
+
+
+@pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
+def test_towers_with_gelu_equal_those_whose_perceptrons_are_written_out(
+    request_: EncoderRequest,
+) -> None:
+    encoder = create_openclip_encoder(replace(request_, activation=Activation.GELU))
+    other = create_openclip_encoder(request_)
+    with_quick_gelu = describe(other)
+    for tower in (other.image_tower, other.text_tower):
+        for module in tower.modules():
+            if isinstance(module, ResidualAttentionBlock):
+                module.mlp = ByHand(module.mlp)
+    images, prompts = describe(encoder)
+    by_hand = describe(other)
+    torch.testing.assert_close(images, by_hand[0])
+    torch.testing.assert_close(prompts, by_hand[1])
+    assert not torch.allclose(prompts, with_quick_gelu[1], rtol=1e-3)
+    has_transformer = request_ is VIT
+    assert torch.allclose(images, with_quick_gelu[0], rtol=1e-3) != has_transformer
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])

@@ -21,7 +21,7 @@ from reid.adapters.encoders.weights import download_openai_weights, read_weights
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Tower
 from reid.domain.values.samples import ImageSize
 from tests.golden.loading import golden_clip_state
 
@@ -281,6 +281,47 @@ def test_a_runs_checkpoint_rebuilds_its_encoder(tmp_path: Path) -> None:
     assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
 
 
+def test_a_runs_checkpoint_keeps_its_activation(tmp_path: Path) -> None:
+    original = trained_vit(activation=Activation.GELU)
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, original, Tower.IMAGE, Tower.TEXT)
+    encoder = load(path)
+    assert encoder.description.options["activation"] == "gelu"
+    assert torch.equal(embed(encoder), embed(original))
+    prompts = 0.02 * torch.ones(1, 5, 64)
+    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+
+
+def test_an_activation_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, trained_vit(), Tower.IMAGE)
+    with pytest.raises(EncoderError, match="trained with the activation quick_gelu, not gelu"):
+        load(path, activation=Activation.GELU)
+
+
+def test_a_run_from_before_there_was_a_choice_has_quick_gelu(tmp_path: Path) -> None:
+    original = trained_vit()
+    path = tmp_path / "encoder.safetensors"
+    header = reid_header(original)
+    described = header["encoder"]
+    assert isinstance(described, dict)
+    options = described["options"]
+    assert isinstance(options, dict)
+    del options["activation"]
+    tensors = dict(original.state_of(Tower.IMAGE))
+    write_checkpoint(path, Checkpoint(tensors=tensors, header=header))
+    assert load(path).description.options["activation"] == "quick_gelu"
+    assert torch.equal(embed(load(path)), embed(original))
+
+
+def test_a_file_that_cannot_tell_takes_the_activation_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    write_pickle(path, openai_state())
+    encoder = load(path, activation=Activation.GELU)
+    assert encoder.description.options["activation"] == "gelu"
+    assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
+
+
 def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path) -> None:
     original = trained_vit()
     path = tmp_path / "encoder.safetensors"
@@ -311,6 +352,13 @@ def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path)
                 "encoder": {"name": "vit-tiny", "options": {"image_size": [0, 5], "stride": 16}},
             },
             "does not say",
+        ),
+        (
+            {
+                "format": "reid-encoder",
+                "encoder": {"name": "vit-tiny", "options": {"activation": "tanh"}},
+            },
+            "activation 'tanh', which this version does not know",
         ),
     ],
 )
@@ -447,6 +495,7 @@ def test_openai_weights_come_through_the_downloader(tmp_path: Path) -> None:
 
     weights = download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
     assert weights.words == "openai"
+    assert weights.activation is Activation.QUICK_GELU
     assert "image_encoder.conv1.weight" in weights.image
     ((url, prefers_hub),) = asked
     assert url.endswith("ViT-B-16.pt")

@@ -261,6 +261,7 @@ def test_a_vision_transformer_trains_with_every_recipe_of_its_own(
         "stride": 12 if recipe.endswith("olp") else 16,
         "num_cameras": 2 if recipe.endswith("olp") else 0,
         "camera_scale": 1.0,
+        "activation": "quick_gelu",
     }
     run("evaluate", "--run", tmp_path / "run", "--data", people)
     run(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
+from reid.domain.values.encoders import Activation
 from reid.domain.values.samples import ImageSize
 
 PATCH_SIZE = 16
@@ -92,8 +93,12 @@ class Architecture:
         side = CLIP_IMAGE_SIZE // (32 if self.is_resnet else PATCH_SIZE)
         return Grid(side, side)
 
-    def build(self) -> CLIP:
-        """Build open_clip's model with open_clip's own random initial weights."""
+    def build(self, *, activation: Activation = Activation.QUICK_GELU) -> CLIP:
+        """Build open_clip's model with open_clip's own random initial weights.
+
+        Args:
+            activation: Of all transformers; a ResNet's convolutions have ReLU whatever this is.
+        """
         return CLIP(
             self.projected_width,
             vision_cfg=CLIPVisionCfg(
@@ -110,7 +115,7 @@ class Architecture:
                 heads=self.token_width // HEAD_WIDTH,
                 layers=self.text_layers,
             ),
-            quick_gelu=True,
+            quick_gelu=activation is Activation.QUICK_GELU,
         )
 
 

@@ -19,7 +19,12 @@ from torch import Tensor
 from reid.adapters.encoders.input_checks import check_cameras, check_images
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
+from reid.domain.values.encoders import (
+    Activation,
+    EncoderDescription,
+    EncoderGeometry,
+    EncoderRequest,
+)
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
 
@@ -223,6 +228,7 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
     if request.options:
         raise ConfigurationError("encoder.options: an exported encoder takes none")
     geometry, trained = header.geometry, header.description
+    asks_for_gelu = request.activation is Activation.GELU
     for what, asked, fixed in (
         ("kind", request.kind, trained.name),
         ("image size", request.image_size, geometry.image_size),
@@ -230,6 +236,12 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
         ("number of cameras", request.num_cameras or None, geometry.num_cameras),
         # fp32 is what is asked for where nobody asks; bf16 was then chosen at the export.
         ("precision", None if request.precision == "fp32" else request.precision, header.precision),
+        # So it is with the activation, which weights before there was a choice do not tell.
+        (
+            "activation",
+            request.activation if asks_for_gelu else None,
+            trained.options.get("activation", Activation.QUICK_GELU),
+        ),
     ):
         if asked not in (None, fixed):
             raise EncoderError(

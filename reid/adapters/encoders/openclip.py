@@ -294,7 +294,7 @@ def _build_towers(
         torch.manual_seed(seed)  # noqa: TID251 - open_clip's initialisers take no generator
         # Weights from a file replace all that is drawn here, so then nothing is drawn at all.
         with torch.device("cpu" if weights is None else "meta"):
-            clip = plan.architecture.build()
+            clip = plan.architecture.build(activation=plan.activation)
         if weights is None and plan.architecture.is_resnet:
             draw_convolutions(clip.visual)
         cameras = _draw_cameras(plan)

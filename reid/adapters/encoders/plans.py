@@ -9,7 +9,7 @@ from reid.adapters.encoders.architectures import ARCHITECTURES, PATCH_SIZE, Arch
 from reid.adapters.encoders.weights import CAMERA_NAME, IMAGE_PREFIX, WeightsFile
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import EncoderRequest
+from reid.domain.values.encoders import Activation, EncoderRequest
 from reid.domain.values.samples import ImageSize
 
 _KNOWN_SIZES = tuple(
@@ -28,6 +28,7 @@ class EncoderPlan:
     stride: int
     num_cameras: int
     camera_scale: float
+    activation: Activation
     source_grid: Grid
     """Grid of the position embeddings that the weights bring."""
 
@@ -43,6 +44,7 @@ class EncoderPlan:
             "stride": self.stride,
             "num_cameras": self.num_cameras,
             "camera_scale": self.camera_scale,
+            "activation": self.activation.value,
         }
 
 
@@ -77,7 +79,7 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
 
     A size or stride in the request wins over the file's, and the positions are resized then: the
     features stay meaningful, if not those that the file was trained for. The weight of camera
-    embeddings is the file's where it says one.
+    embeddings and the activation are the file's where it says them.
 
     Raises:
         ConfigurationError: The request makes no sense by itself.
@@ -100,6 +102,7 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
         stride=stride,
         num_cameras=num_cameras,
         camera_scale=_camera_scale(request, weights),
+        activation=_activation(request, weights),
         source_grid=source_grid,
     )
 
@@ -260,6 +263,19 @@ def _camera_scale(request: EncoderRequest, weights: WeightsFile | None) -> float
             return float(scale)
         case _:
             return request.camera_scale
+
+
+def _activation(request: EncoderRequest, weights: WeightsFile | None) -> Activation:
+    known = weights.activation if weights else None
+    if weights is None or known is None:
+        return request.activation
+    # Quick GELU is what is asked for where nobody asks.
+    if request.activation not in (Activation.QUICK_GELU, known):
+        raise EncoderError(
+            f"{weights.origin} was trained with the activation {known}, not {request.activation}: "
+            "leave encoder.activation out, or pass other weights"
+        )
+    return known
 
 
 def _check_sampling(architecture: Architecture, size: ImageSize, *, stride: int) -> None:

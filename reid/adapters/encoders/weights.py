@@ -26,6 +26,7 @@ from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.safetensors_file import HEADER_KEY
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.encoders import Activation
 
 ENCODER_FORMAT = "reid-encoder"
 """Value of `format` in the header of a run's encoder checkpoint."""
@@ -61,6 +62,9 @@ class WeightsFile:
     is_resized: bool
     """True if positions lie on a re-identification grid, False for CLIP's square one."""
 
+    activation: Activation | None = None
+    """What the transformers were trained with; None where the file does not say."""
+
     is_pretrained: bool = True
     num_identities: int | None = None
     """Rows of the classifier; None where the file has none."""
@@ -74,8 +78,7 @@ def read_weights_file(path: Path) -> WeightsFile:
 
     Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
     checkpoints, CLIP-ReID's checkpoints, and the encoder checkpoints of reid's own runs; pickled or
-    as safetensors. All are taken for QuickGELU models, as OpenAI's and the paper's are, since a
-    file cannot tell.
+    as safetensors. Only reid's own say which activation they were trained with.
 
     Raises:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
@@ -114,6 +117,7 @@ def download_openai_weights(
         image=loaded.image,
         text=loaded.text,
         is_resized=loaded.is_resized,
+        activation=Activation.QUICK_GELU,
     )
 
 
@@ -236,10 +240,24 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
         image=image,
         text=text,
         is_resized=True,
+        activation=_activation_in(path, encoder),
         is_pretrained=bool(encoder.get("is_pretrained", False)),
         num_identities=_num_identities(tensors),
         encoder=encoder,
     )
+
+
+def _activation_in(path: Path, encoder: _Header) -> Activation:
+    options = encoder.get("options")
+    said = options.get("activation") if isinstance(options, dict) else None
+    # Runs from before there was a choice say nothing: all of them computed with quick GELU.
+    if said is None:
+        return Activation.QUICK_GELU
+    if said not in list(Activation):
+        raise EncoderError(
+            f"{path} was trained with the activation {said!r}, which this version does not know"
+        )
+    return Activation(said)
 
 
 def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:

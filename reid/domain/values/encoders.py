@@ -15,6 +15,16 @@ class Tower(StrEnum):
     TEXT = "text"
 
 
+class Activation(StrEnum):
+    """What a transformer's perceptrons bend their hidden values with; weights fit one of them."""
+
+    QUICK_GELU = "quick_gelu"
+    """x * sigmoid(1.702 x), as OpenAI's CLIP has it."""
+
+    GELU = "gelu"
+    """x * Phi(x), Hendrycks and Gimpel 2016, arXiv:1606.08415, eq. 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderGeometry:
     """Sizes and pixel statistics that hold for every batch."""
@@ -83,6 +93,9 @@ class EncoderRequest:
 
     camera_scale: float = 1.0
     """Weight of the camera embedding in the sum (SIE's lambda)."""
+
+    activation: Activation = Activation.QUICK_GELU
+    """Of both towers' transformers; a run's own file says it itself."""
 
     precision: str = "fp32"
     """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
