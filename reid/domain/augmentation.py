@@ -4,12 +4,14 @@ Letters: B batch, H W pixels, T attempts.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reid.domain.transfers import sent_to
 from reid.domain.values.recipes import FineTuningRecipe
 
 _ERASED_SHARE = (0.02, 1 / 3)
@@ -61,7 +63,7 @@ def normalise(
     # full speed, channels last or not.
     shift, scale = (
         torch.empty_like(images_uint8[:1], dtype=torch.float32).copy_(
-            pixels.new_tensor(statistic).view(3, 1, 1)
+            sent_to(pixels.device, torch.tensor(statistic)).view(3, 1, 1)
         )
         for statistic in (mean, std)
     )
@@ -106,8 +108,8 @@ def augment(
     flipped = _flip(images_uint8, recipe.flip_probability, generator=generator)
     shifted = _shift(flipped, recipe.padding, generator=generator)
     pixels = normalise(shifted, mean=mean, std=std)
-    for box in _boxes(pixels.shape, recipe.erasing_probability, generator=generator):
-        _erase(pixels, box, generator=generator)
+    boxes = _boxes(pixels.shape, recipe.erasing_probability, generator=generator)
+    _erase(pixels, boxes, generator=generator)
     return pixels
 
 
@@ -151,10 +153,18 @@ def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator)
     return [_Box(row, *box) for row, box in zip(rows.tolist(), chosen[rows].tolist(), strict=True)]
 
 
-def _erase(pixels: Tensor, box: _Box, *, generator: torch.Generator) -> None:
-    noise = torch.randn((3, box.height, box.width), generator=generator, device=generator.device)
-    bottom, right = box.top + box.height, box.left + box.width
-    pixels[box.row, :, box.top : bottom, box.left : right] = noise.to(pixels.device)
+def _erase(pixels: Tensor, boxes: Sequence[_Box], *, generator: torch.Generator) -> None:
+    """Draw all boxes' noise first, so that it goes to the pixels' device as one tensor."""
+    if not boxes:
+        return
+    sizes = [3 * box.height * box.width for box in boxes]
+    drawn = [torch.randn(size, generator=generator, device=generator.device) for size in sizes]
+    noises = sent_to(pixels.device, torch.cat(drawn))
+    for box, noise in zip(boxes, torch.split(noises, sizes), strict=True):
+        bottom, right = box.top + box.height, box.left + box.width
+        pixels[box.row, :, box.top : bottom, box.left : right] = noise.view(
+            3, box.height, box.width
+        )
 
 
 def _uniform(shape: tuple[int, ...], *, generator: torch.Generator) -> Tensor:

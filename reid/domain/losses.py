@@ -82,7 +82,8 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor, *, margin: float =
         () float, mean over the B anchors, at least 0, differentiable in `features`.
 
     Raises:
-        ValueError: All labels are the same, so that no anchor has a negative.
+        ValueError: All labels are the same, so that no anchor has a negative; found out for labels
+            on the CPU only.
     """
     positive, negative = hardest_distances(features, labels)
     return F.relu(positive - negative + margin).mean()
@@ -104,10 +105,12 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
         Two (B,) float Euclidean distances, differentiable in `features`.
 
     Raises:
-        ValueError: All labels are the same, so that no anchor has a negative.
+        ValueError: All labels are the same, so that no anchor has a negative; found out for labels
+            on the CPU only.
     """
     is_same = labels[:, None] == labels[None, :]  # (B, B)
-    if is_same.all():
+    # Looking into another device's memory would hold up every step.
+    if labels.device.type == "cpu" and is_same.all():
         raise ValueError(
             f"all {len(labels)} pictures of the batch have the same label, so there is no negative;"
             " use PK batches of at least two identities"

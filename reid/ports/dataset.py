@@ -27,7 +27,8 @@ class ImageReader(Protocol):
             resampling: Filter of the resize, antialiased.
 
         Returns:
-            (B, 3, H, W) uint8 RGB on the CPU, in the order of the names; strides as they come.
+            (B, 3, H, W) uint8 RGB, in the order of the names; on the CPU, or where a dataset that
+            is kept on a device keeps it; strides as they come.
 
         Raises:
             DatasetError: A picture cannot be read; names the picture and the reason.

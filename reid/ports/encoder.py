@@ -38,8 +38,8 @@ class ImageEncoder(Protocol):
         Args:
             images: (B, 3, H, W) float32 on `device`, normalised with the geometry's pixel
                 statistics, of the geometry's size.
-            camids: (B,) int64 zero-based cameras; None, or an encoder without camera embeddings,
-                leaves cameras out.
+            camids: (B,) int64 zero-based cameras, on the CPU or on `device`; None, or an encoder
+                without camera embeddings, leaves cameras out.
 
         Returns:
             Float32 features on `device`.

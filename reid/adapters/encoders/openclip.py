@@ -34,6 +34,7 @@ from reid.adapters.encoders.weights import (
     read_weights_file,
 )
 from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.transfers import sent_to
 from reid.domain.values.encoders import (
     EncoderDescription,
     EncoderGeometry,
@@ -124,7 +125,8 @@ class OpenClipEncoder:
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
         with self._autocast(enabled=self._trains_mixed if self._image.training else self._is_mixed):
-            features: ImageFeatures = self._image(images, camids)
+            cameras = None if camids is None else sent_to(images.device, camids)
+            features: ImageFeatures = self._image(images, cameras)
         return features
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from reid.domain.augmentation import normalise
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.reading_ahead import read_ahead
+from reid.domain.transfers import sent_to
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
@@ -110,7 +111,7 @@ class Embedder:
         read = read_ahead(lambda rows: self._read(reader, images[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):
             batch = self._normalise(pixels)
-            cameras = None if known is None else known[rows].to(self._encoder.device)
+            cameras = None if known is None else known[rows]
             chunks.append(select(self._encoder.encode_images(batch, cameras)).cpu())
             done = min(rows.stop, len(images))
             self._listener(ImagesEmbedded(subset=subset, done=done, total=len(images)))
@@ -123,5 +124,5 @@ class Embedder:
     def _normalise(self, pixels: Tensor) -> Tensor:
         geometry = self._encoder.geometry
         return normalise(
-            pixels.to(self._encoder.device), mean=geometry.pixel_mean, std=geometry.pixel_std
+            sent_to(self._encoder.device, pixels), mean=geometry.pixel_mean, std=geometry.pixel_std
         )

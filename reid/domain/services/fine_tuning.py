@@ -23,6 +23,7 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.freezing import train_only
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
+from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
@@ -242,14 +243,13 @@ class _EncoderTrainee:
         return [torch.tensor(batch) for batch in batches]
 
     def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
-        device = self._encoder.device
         features = self._encoder.encode_images(
-            self._read(rows, epoch=epoch, step=step), self._camids[rows].to(device)
+            self._read(rows, epoch=epoch, step=step), self._camids[rows]
         )
         return fine_tuning_objective(
             features,
             self._heads(features),
-            labels=self._labels[rows].to(device),
+            labels=sent_to(self._encoder.device, self._labels[rows]),
             text_features=self._text_features,
             recipe=self._recipe,
         )
@@ -271,14 +271,14 @@ class _EncoderTrainee:
         ]
 
     def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
-        geometry, device = self._encoder.geometry, self._encoder.device
+        geometry = self._encoder.geometry
         pixels = self._dataset.read(
             [self._images[row] for row in rows.tolist()],
             size=geometry.image_size,
             resampling=Resampling.BICUBIC,
         )
         return augment(
-            pixels.to(device),
+            sent_to(self._encoder.device, pixels),
             self._recipe,
             mean=geometry.pixel_mean,
             std=geometry.pixel_std,

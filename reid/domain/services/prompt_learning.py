@@ -23,6 +23,7 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.freezing import train_only
 from reid.domain.services.stage_loop import StageLoop
+from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.prompts import PromptEmbedding
@@ -174,7 +175,7 @@ class _PromptTrainee:
         self.learner = learner
         self._encoder = encoder
         self._features = features  # (N, E)
-        self._labels = labels.to(features.device)  # (N,)
+        self._labels = labels  # (N,), on the CPU: the device would be held up to count them
         self._batch_size = recipe.batch_size
         self._seed = seed
         self._optimizer = prompt_optimizer(learner, recipe)
@@ -193,8 +194,9 @@ class _PromptTrainee:
         # which encodes a prompt as often as its identity occurs, to the same result.
         distinct, row_of = torch.unique(labels, return_inverse=True)
         # F.embedding, because the gradient of plain indexing is summed in any order.
-        texts = F.embedding(row_of, self._describe(distinct))  # (B, E)
-        return prompt_objective(self._features[rows], texts, labels=labels)
+        send = partial(sent_to, self._features.device)
+        texts = F.embedding(send(row_of), self._describe(send(distinct)))  # (B, E)
+        return prompt_objective(self._features[send(rows)], texts, labels=send(labels))
 
     def _describe(self, labels: Tensor) -> Tensor:
         return self._encoder.encode_prompts(self.learner(labels), prefix=self.learner.prefix)

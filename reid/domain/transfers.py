@@ -1,0 +1,25 @@
+"""Copies to the device that computes, queued behind its work instead of waiting for it."""
+
+import torch
+from torch import Tensor
+
+_WITHOUT_QUEUED_COPIES = ("cpu", "meta", "mps")
+"""Apple's processors share one memory; a meta device has none."""
+
+
+def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """Copy a tensor to a device; nothing happens where it lies there already.
+
+    An ordinary copy from ordinary memory waits until the device has done all that was queued
+    before, once per tensor and step. From page-locked memory it takes its place in the queue.
+
+    Args:
+        device: Where the tensor is wanted.
+        tensor: Of any shape and type.
+
+    Returns:
+        The same numbers on `device`.
+    """
+    if tensor.device.type != "cpu" or device.type in _WITHOUT_QUEUED_COPIES:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
