@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from reid.domain.errors import DatasetError
+from reid.domain.values.counts import counted
 from reid.domain.values.samples import ImageSize, Picture, Resampling, UnreadableImage
 from reid.ports.dataset import PictureSource
 
@@ -48,7 +49,7 @@ def split_off_unreadable(
     readable = PictureSelection(source, [p for p in listed if p.image not in bad])
     if not readable.pictures():
         raise DatasetError(
-            f"none of the {len(listed)} {role} pictures can be read; "
+            f"not one of {counted(len(listed), f'{role} picture')} can be read; "
             f"the first is {unreadable[0].image}: {unreadable[0].reason}"
         )
     return readable, unreadable

@@ -7,6 +7,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from reid.cli.render import render_encoder, to_json
+from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.application.demo import DemoOutcome
@@ -103,8 +104,9 @@ def _row(answer: "Identification") -> tuple[str, ...]:
 
 def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
     yield (
-        f"{len(outcome.identifications)} queries against {outcome.num_gallery} gallery pictures "
-        f"of {outcome.num_labels} labels"
+        f"{counted(len(outcome.identifications), 'query', 'queries')} against "
+        f"{counted(outcome.num_gallery, 'gallery picture')} of "
+        f"{counted(outcome.num_labels, 'label')}"
     )
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
@@ -116,7 +118,8 @@ def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
         )
     if outcome.accuracy is not None:
         yield (
-            f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of {outcome.num_judged} "
-            "queries whose label is known and in the gallery); the query's own camera counts, so "
+            f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of "
+            f"{counted(outcome.num_judged, 'query', 'queries')} whose label is known and in "
+            "the gallery); the query's own camera counts, so "
             "this is not the protocol's Rank-1"
         )

@@ -10,6 +10,7 @@ from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settin
 from reid.cli.render import render_dataset_check, render_generation, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
+from reid.domain.values.counts import counted
 from reid.domain.values.samples import ImageSize
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     typer.echo(to_json(found) if as_json else render_dataset_check(found))
     if found.unreadable:
         raise DatasetError(
-            f"{len(found.unreadable)} pictures cannot be read; replace or remove them"
+            f"{counted(len(found.unreadable), 'picture')} cannot be read; replace or "
+            "remove such files"
         )
 
 

@@ -15,6 +15,7 @@ from reid.cli.options import (
 )
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
+from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -60,5 +61,5 @@ def identify(
     if unreadable:
         listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
         raise DatasetError(
-            f"{len(unreadable)} pictures cannot be read and were left out:\n{listed}"
+            f"{counted(len(unreadable), 'picture')} cannot be read, so left out:\n{listed}"
         )

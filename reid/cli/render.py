@@ -6,6 +6,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reid.domain.values.counts import counted
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import SplitStatistics
 
@@ -100,7 +101,7 @@ def render_scores(report: EvaluationReport) -> str:
         f"Rank-10: {report.rank(10):.2%}",
         f"mINP: {report.mean_inverse_negative_penalty:.2%}",
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
-        f"among {report.num_gallery} gallery pictures",
+        f"among {counted(report.num_gallery, 'gallery picture')}",
         f"Search: {_search(report)}",
     ]
     if report.is_same_camera_removed:

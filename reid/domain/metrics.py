@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import EvaluationError
+from reid.domain.values.counts import counted
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
@@ -483,13 +484,14 @@ def _score_hits(rows: Tensor, *, ranks: Tensor, num_matches: Tensor) -> QuerySco
 def _explain_no_match(num_queries: int, *, is_same_camera_removed: bool) -> str:
     if num_queries == 0:
         return "there is no query picture; nothing can be evaluated"
+    asked = counted(num_queries, "query", "queries")
     if not is_same_camera_removed:
         return (
-            f"none of the {num_queries} queries shows a person of whom the gallery has a picture; "
+            f"not one of {asked} shows a person of whom the gallery has a picture; "
             "check that query and gallery name the same people in the same way"
         )
     return (
-        f"none of the {num_queries} queries has a gallery picture of the same person from another "
+        f"not one of {asked} has a gallery picture of the same person from another "
         "camera, and pictures from the query's own camera do not count; if the cameras are "
         "unknown or there is a single one, that rule cannot apply: evaluate without it by "
         "--no-same-camera-rule (setting evaluation.same_camera_rule = false)"

@@ -129,7 +129,7 @@ def test_a_missing_folder_is_named_and_the_others_still_work(tmp_path: Path) -> 
 
 def test_an_empty_split_is_an_error_that_counts_odd_names(tmp_path: Path) -> None:
     dataset = Market1501(touch(tmp_path, "a.jpg", "-1_c1.jpg"))
-    with pytest.raises(DatasetError, match=r"\(1 pictures named otherwise\); put the train"):
+    with pytest.raises(DatasetError, match=r"\(1 picture named otherwise\); put the train"):
         dataset.samples(Split.TRAIN)
 
 

@@ -40,7 +40,7 @@ def test_check_names_damaged_pictures_and_ends_with_4(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["dataset", "check", str(root)])
     assert result.exit_code == 4
     assert damaged.name in result.stdout
-    assert result.stderr == "Error: 1 pictures cannot be read; replace or remove them\n"
+    assert result.stderr == "Error: 1 picture cannot be read; replace or remove such files\n"
 
 
 def test_check_of_a_missing_folder_ends_with_4(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_unreadable_pictures_are_listed_and_the_rest_answered() -> None:
 def test_a_side_without_a_readable_picture_is_an_error(role: str) -> None:
     queries = FakePictures(ASKED[:1], damaged={"q/a": "truncated"} if role == "query" else {})
     damaged = {picture.image: "empty" for picture in PEOPLE} if role == "gallery" else {}
-    with pytest.raises(DatasetError, match=rf"none of the \d {role} pictures can be read"):
+    with pytest.raises(DatasetError, match=rf"not one of \d {role} pictures? can be read"):
         identify(queries, FakePictures(PEOPLE, damaged=damaged))
 
 

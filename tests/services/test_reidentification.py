@@ -222,7 +222,7 @@ def test_a_gallery_of_one_label_has_no_runner_up() -> None:
 
 def test_a_gallery_picture_without_a_label_is_an_error_that_names_it() -> None:
     gallery = FakePictures([Picture("a", "anna"), Picture("b")])
-    with pytest.raises(DatasetError, match=r"1 of 2 gallery pictures have no label.* b;"):
+    with pytest.raises(DatasetError, match=r"no label on 1 of 2 gallery pictures.* b;"):
         build().identify(FakePictures([Picture("q")]), gallery, top_k=1)
 
 

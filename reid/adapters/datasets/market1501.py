@@ -11,6 +11,7 @@ from torch import Tensor
 from reid.adapters.datasets.market_names import parse_market_name
 from reid.adapters.datasets.pixels import PictureFiles, is_picture_name
 from reid.domain.errors import DatasetError
+from reid.domain.values.counts import counted
 from reid.domain.values.samples import (
     JUNK_PID,
     ImageSize,
@@ -70,8 +71,8 @@ class Market1501:
         if not listing.samples:
             raise DatasetError(
                 f"{self._root / FOLDERS[split]} holds no picture named like "
-                f"0002_c1s1_000451_03.jpg ({len(listing.unparsed)} pictures named otherwise); "
-                f"put the {split} pictures there"
+                f"0002_c1s1_000451_03.jpg ({counted(len(listing.unparsed), 'picture')} named "
+                f"otherwise); put the {split} pictures there"
             )
         return listing.samples
 

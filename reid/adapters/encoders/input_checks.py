@@ -6,6 +6,7 @@ Letters: B batch, H W pixels.
 from torch import Tensor
 
 from reid.domain.errors import EncoderError
+from reid.domain.values.counts import counted
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 
 
@@ -41,6 +42,6 @@ def check_cameras(
     if len(unknown):
         raise EncoderError(
             f"camera {int(unknown[0])} (zero-based) is unknown: the weights "
-            f"{description.weights} know {geometry.num_cameras} cameras; leave cameras out, or "
-            "train with more"
+            f"{description.weights} know {counted(geometry.num_cameras, 'camera')}; leave cameras "
+            "out, or train with more"
         )

@@ -35,6 +35,7 @@ from reid.adapters.encoders.weights import (
 )
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.transfers import sent_to
+from reid.domain.values.counts import counted
 from reid.domain.values.encoders import (
     EncoderDescription,
     EncoderGeometry,
@@ -145,8 +146,8 @@ class OpenClipEncoder:
         length = len(prefix) + num_context_tokens + len(suffix)
         if length > CONTEXT_LENGTH:
             raise EncoderError(
-                f"the prompt {template!r} with {num_context_tokens} learned tokens has {length} "
-                f"tokens, but CLIP reads {CONTEXT_LENGTH}: shorten it"
+                f"the prompt {template!r} with {counted(num_context_tokens, 'learned token')} has "
+                f"{length} tokens, but CLIP reads {CONTEXT_LENGTH}: shorten it"
             )
         tokens = torch.tensor(prefix + suffix, device=self.device)
         embedded = embedding(tokens).detach().clone()  # (A + Z, D)

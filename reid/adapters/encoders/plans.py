@@ -9,6 +9,7 @@ from reid.adapters.encoders.architectures import ARCHITECTURES, PATCH_SIZE, Arch
 from reid.adapters.encoders.weights import CAMERA_NAME, IMAGE_PREFIX, WeightsFile
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Activation, EncoderRequest
 from reid.domain.values.samples import ImageSize
 
@@ -180,8 +181,8 @@ def _sampling_of(
         grid = trained.grid
     if num_positions != grid.num_positions:
         raise EncoderError(
-            f"{weights.origin} has {num_positions} position embeddings where its kind has "
-            f"{grid.num_positions}: pass another file"
+            f"{weights.origin} has {counted(num_positions, 'position embedding')} where its kind "
+            f"has {grid.num_positions}: pass another file"
         )
     return trained
 
@@ -221,9 +222,9 @@ def _sampling_from_count(
         if len(candidates) == 1:
             return candidates[0]
     raise EncoderError(
-        f"{weights.origin} has {num_positions} position embeddings, which fits "
-        f"{len(fitting)} known image sizes and strides: pass the image size and stride that it "
-        "was trained with"
+        f"{weights.origin} has {counted(num_positions, 'position embedding')}, which fits "
+        f"{counted(len(fitting), 'pair')} of known image size and stride: pass the "
+        "image size and stride that it was trained with"
     )
 
 
@@ -250,8 +251,8 @@ def _num_cameras(
         return request.num_cameras
     if request.num_cameras not in (0, len(cameras)):
         raise EncoderError(
-            f"{weights.origin} knows {len(cameras)} cameras, but {request.num_cameras} were asked "
-            "for: leave the number out, or pass weights without camera embeddings"
+            f"{weights.origin} knows {counted(len(cameras), 'camera')}, but {request.num_cameras} "
+            "should be known: leave the number out, or pass weights without camera embeddings"
         )
     return len(cameras)
 

@@ -26,6 +26,7 @@ from reid.domain.events import (
     StageStarted,
     StepFinished,
 )
+from reid.domain.values.counts import counted
 
 STAGE_TITLES = {
     Stage.PROMPTS: "Stage 1, prompt learning",
@@ -102,7 +103,7 @@ class RichProgress:
         resumed = f", going on at epoch {event.first_epoch}" if event.first_epoch > 1 else ""
         if event.first_epoch > event.num_epochs:
             resumed = ", finished earlier"
-        self._line(f"{STAGE_TITLES[event.stage]}: {event.num_epochs} epochs{resumed}")
+        self._line(f"{STAGE_TITLES[event.stage]}: {counted(event.num_epochs, 'epoch')}{resumed}")
         self._epoch_began = self._clock()
 
     def _advance(self, event: StepFinished) -> None:
@@ -121,7 +122,7 @@ class RichProgress:
             seconds = self._clock() - self._began
             self._drop_task()
             self._line(
-                f"embedded {event.subset}: {event.total} images in {_time(seconds)}, "
+                f"embedded {event.subset}: {counted(event.total, 'image')} in {_time(seconds)}, "
                 f"{_rate(event.total, seconds)}"
             )
 

@@ -25,6 +25,7 @@ from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import Checkpoint, digest_of
+from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Sample, Split, labels_by_pid
@@ -111,8 +112,8 @@ class FineTuning:
         known, wanted = len({sample.pid for sample in samples}), self._recipe.identities_per_batch
         if known < wanted:
             raise ConfigurationError(
-                f"finetuning.identities_per_batch is {wanted}, but the training set has {known} "
-                f"identities; set it to {known} or less"
+                f"finetuning.identities_per_batch is {wanted}, but the training set has "
+                f"{counted(known, 'identity', 'identities')}; set it to {known} or less"
             )
 
     def check_prompts(self, prompts: Checkpoint) -> None:
@@ -124,10 +125,11 @@ class FineTuning:
         pids = list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
         known = prompts.header.get("pids")
         if known != pids:
-            count = len(known) if isinstance(known, list) else "no"
+            count = len(known) if isinstance(known, list) else 0
             raise CheckpointError(
-                f"the prompts are of {count} identities, but this training set has {len(pids)}, "
-                "or others; learn prompts on this dataset first: --stage prompts"
+                f"the prompts are of {counted(count, 'identity', 'identities')}, but this training "
+                f"set has {len(pids)}, or others; learn prompts on this dataset first: "
+                "--stage prompts"
             )
         description = self._encoder.description
         if prompts.header.get("encoder_digest") != digest_of(self._encoder.state_of(Tower.IMAGE)):

@@ -19,6 +19,7 @@ from reid.domain.metrics import (
 )
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.embedding import Embedder
+from reid.domain.values.counts import counted
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
@@ -177,8 +178,9 @@ def _labels_of(gallery: Sequence[Picture]) -> list[str]:
     if len(labels) < len(gallery):
         nameless = next(picture.image for picture in gallery if picture.label is None)
         raise DatasetError(
-            f"{len(gallery) - len(labels)} of {len(gallery)} gallery pictures have no label, the "
-            f"first is {nameless}; name them as in Market-1501 (0002_c1s1_000451_03.jpg), put "
+            f"no label on {len(gallery) - len(labels)} of "
+            f"{counted(len(gallery), 'gallery picture')}, the first is {nameless}; name "
+            "them as in Market-1501 (0002_c1s1_000451_03.jpg), put "
             "them in one sub-folder per person, or give a CSV with the columns path,label"
         )
     return labels
