@@ -25,6 +25,7 @@ slow: $(VENV)/installed
 	$(PYTEST)
 
 bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,onnx,openvino]'
 	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json
 
 $(VENV)/installed: pyproject.toml

@@ -1,10 +1,11 @@
 """`python -m benchmarks [PART ...] [--json FILE] [--quick]`: every part, or those named."""
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.harness import machine, render, write_results
+from benchmarks.harness import render, render_machine, write_results
 
 PARTS = (
     "evaluation",
@@ -25,7 +26,9 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures here, and as a table beside"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
@@ -33,8 +36,9 @@ def main() -> None:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
     rows = []
     for part in arguments.parts or PARTS:
+        print(f"measuring {part}", file=sys.stderr)
         rows.extend(import_module(f"benchmarks.{part}").rows(quick=arguments.quick))
-    print("\n".join(f"{name}: {fact}" for name, fact in machine().items()))
+    print(render_machine())
     print()
     print(render(rows))
     if arguments.json is not None:

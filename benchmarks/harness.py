@@ -220,10 +220,16 @@ def _accelerator() -> str:
 
 
 def write_results(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows and the machine as JSON."""
+    """Write the rows and the machine as JSON, and beside it as a table with the ending `.md`."""
     content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
+    path.with_suffix(".md").write_text(f"{render_machine()}\n\n{render(rows)}\n")
+
+
+def render_machine() -> str:
+    """List what the figures were measured on."""
+    return "\n".join(f"- {name}: {fact}" for name, fact in machine().items())
 
 
 def render(rows: Sequence[Row]) -> str:
