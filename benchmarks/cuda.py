@@ -98,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu with --quick")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--compile", action="store_true", help="set encoder.compile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
@@ -110,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if device.type != "cuda" and not options.quick:
         parser.error("full sizes would take days on a CPU: add --quick")
-    results = measure(QUICK if options.quick else FULL, device=device)
+    size = QUICK if options.quick else FULL
+    results = measure(size, device=device, compiles=options.compile)
     text = json.dumps(results, indent=2)
     print(text)
     if options.json is not None:
@@ -119,16 +121,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(size: Size, *, device: torch.device) -> dict[str, object]:
+def measure(size: Size, *, device: torch.device, compiles: bool = False) -> dict[str, object]:
     """Time both stages with each encoder."""
     rate = matrix_rate(size.matrix, device=device)
-    figures = [_figures(kind, size, device=device, rate=rate) for kind in size.kinds]
+    settings = [_settings(kind, device=device, compiles=compiles) for kind in size.kinds]
+    figures = [_figures(one, size, device=device, rate=rate) for one in settings]
     return {
         "machine": machine() | {"measured on": str(device)},
         "tf32": {
             "matrix products": torch.backends.cuda.matmul.allow_tf32,
             "convolutions": torch.backends.cudnn.allow_tf32,
         },
+        "compile": compiles,
         "pictures": size.pictures,
         "bf16_matrix_tflops": rate / 1e12,
         "stage_one_goal_seconds": STAGE_ONE_GOAL,
@@ -149,8 +153,7 @@ def matrix_rate(side: int, *, device: torch.device, runs: int = 20) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def _figures(kind: str, size: Size, *, device: torch.device, rate: float) -> Figures:
-    settings = _settings(kind, device=device)
+def _figures(settings: Settings, size: Size, *, device: torch.device, rate: float) -> Figures:
     request = encoder_request(settings, 0)
     encoder = create_encoder(request)
     pictures = ResidentPictures.draw(size, encoder.geometry.image_size, device=device)
@@ -161,9 +164,9 @@ def _figures(kind: str, size: Size, *, device: torch.device, rate: float) -> Fig
         prompts_clock, prompts = work.learn_prompts(size.prompt_epochs)
         tuning_clock = work.fine_tune(prompts)
     images = tuning_clock.images_per_second
-    gflop = FORWARD_GFLOP.get(kind)
+    gflop = FORWARD_GFLOP.get(encoder.description.name)
     return Figures(
-        kind=kind,
+        kind=encoder.description.name,
         precision=request.training_precision or request.precision,
         features_seconds=prompts_clock.features_seconds,
         prompt_epochs=len(prompts_clock.epochs),
@@ -178,10 +181,15 @@ def _figures(kind: str, size: Size, *, device: torch.device, rate: float) -> Fig
     )
 
 
-def _settings(kind: str, *, device: torch.device) -> Settings:
+def _settings(kind: str, *, device: torch.device, compiles: bool) -> Settings:
     """Take the recipe that goes with an encoder."""
     return load_settings(
-        options={"encoder.kind": kind, "encoder.weights": "random", "device": str(device)}
+        options={
+            "encoder.kind": kind,
+            "encoder.weights": "random",
+            "encoder.compile": compiles,
+            "device": str(device),
+        }
     ).settings
 
 

@@ -175,6 +175,7 @@ def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
         activation=Activation(encoder.activation),
         precision=encoder.precision,
         training_precision=training_precision(settings),
+        compile=encoder.compile,
         device=resolve_device(settings.device),
         seed=settings.seed,
         options=encoder.options,
@@ -193,7 +194,11 @@ def training_precision(settings: Settings) -> str:
 def reference_request(settings: Settings) -> EncoderRequest:
     """Ask for the encoder that an exported one is held to: in float32 on the CPU."""
     return replace(
-        encoder_request(settings, 0), precision="fp32", training_precision=None, device="cpu"
+        encoder_request(settings, 0),
+        precision="fp32",
+        training_precision=None,
+        compile=False,
+        device="cpu",
     )
 
 

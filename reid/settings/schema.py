@@ -90,6 +90,10 @@ class EncoderSettings(Section):
     """What stage 2 runs the image encoder in; `auto`: bf16 where the accelerator multiplies in it,
     else as `precision`. Losses, weights and Adam are in fp32 always."""
 
+    compile: bool = False
+    """Translate the image encoder into the device's own code (torch.compile) when it first runs:
+    minutes once per process, for faster batches after. Needs a C++ compiler on a CPU."""
+
     options: Options = Field(default_factory=dict)
     """Whatever else a plugged-in encoder takes."""
 

@@ -207,6 +207,46 @@ def test_a_state_passes_between_a_resnet_of_either_precision() -> None:
     assert digest_of(learning.state_of(Tower.IMAGE)) == digest_of(exact.state_of(Tower.IMAGE))
 
 
+def test_compiling_keeps_names_and_waits_for_the_first_run() -> None:
+    images = noise(2, 3, 48, 32)
+    plain = create_openclip_encoder(RN)
+    compiled = create_openclip_encoder(replace(RN, compile=True))
+    assert list(compiled.state_of(Tower.IMAGE)) == list(plain.state_of(Tower.IMAGE))
+    with torch.compiler.set_stance("force_eager"):
+        assert torch.equal(embed(compiled, images), embed(plain, images))
+
+
+def test_a_failing_compiler_is_a_matter_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoCompilerError(RuntimeError):
+        pass
+
+    NoCompilerError.__module__ = "torch._inductor.exc"
+
+    def fail(*_: object) -> None:
+        raise NoCompilerError("no g++")
+
+    encoder = create_openclip_encoder(RN)
+    monkeypatch.setattr(encoder.image_tower, "forward", fail)
+    with pytest.raises(ConfigurationError, match=r"encoder\.compile: .*no g\+\+"):
+        embed(encoder, noise(2, 3, 48, 32))
+
+
+@pytest.mark.slow
+def test_a_compiled_encoder_describes_and_learns_as_an_eager_one() -> None:
+    images = noise(2, 3, 48, 32)
+    plain = create_openclip_encoder(RN)
+    compiled = create_openclip_encoder(replace(RN, compile=True))
+    torch.testing.assert_close(embed(compiled, images), embed(plain, images))
+    gradients = []
+    for encoder in (plain, compiled):
+        encoder.set_training(enabled=True)
+        features = encoder.encode_images(images).embedding()
+        parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+        found = torch.autograd.grad(features.square().sum(), parameters)
+        gradients.append(torch.cat([value.flatten() for value in found]))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
+
+
 def test_attention_in_bfloat16_is_that_of_float32_rounded() -> None:
     exact = Projections(*(noise(2, 3, 5, 8, seed=seed) for seed in (1, 2, 3)))
     rounded = Projections(*(part.bfloat16() for part in exact))

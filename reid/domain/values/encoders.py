@@ -103,6 +103,9 @@ class EncoderRequest:
     training_precision: str | None = None
     """Likewise, of the image tower while it is in training mode; None: as `precision`."""
 
+    compile: bool = False
+    """Translate the image tower into the device's own code when it first runs."""
+
     device: str = "cpu"
     seed: int = 0
     """Of random weights and of a fresh camera embedding."""
