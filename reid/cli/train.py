@@ -61,12 +61,11 @@ def train(
         statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
-            typer.echo(
-                render_precision(
-                    training=container.training_precision(),
-                    evaluation=resolved.settings.encoder.precision,
-                )
-            )
+        precision = render_precision(
+            training=container.training_precision(),
+            evaluation=resolved.settings.encoder.precision,
+        )
+        typer.echo(precision, err=True)
         outcome = container.train().run(
             TrainingRequest(scope=scope, resume=resume, overwrite=overwrite)
         )

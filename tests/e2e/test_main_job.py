@@ -56,6 +56,20 @@ def test_a_run_folder_says_all_about_the_run(trained: Path) -> None:
     assert epochs[-1]["losses"].keys() == {"identity", "triplet", "i2tce", "total"}
 
 
+def test_a_training_in_bfloat16_says_so_and_is_evaluated_in_float32(
+    people: Path, tmp_path: Path
+) -> None:
+    outcome = train(people, tmp_path / "run", "--set", "encoder.training_precision=bf16")
+    assert "Image encoder: trained in bf16, evaluated in fp32" in outcome.stderr.splitlines()
+    decisive = json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]
+    assert (decisive["encoder.training_precision"], decisive["encoder.precision"]) == (
+        "bf16",
+        "fp32",
+    )
+    refused = train(people, tmp_path / "run", "--resume", expect=5)
+    assert 'encoder.training_precision: "bf16" then, "fp32" now' in refused.stderr
+
+
 def test_evaluating_a_run_gives_the_scores_that_training_gave(people: Path, trained: Path) -> None:
     again = as_json(run("evaluate", "--run", trained, "--data", people, "--json"))
     recorded = json.loads((trained / "evaluation.json").read_text())
