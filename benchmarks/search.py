@@ -116,7 +116,7 @@ def _single_row(size: Size, num_answers: int) -> Row:
     seconds = timing.ours_seconds / len(singles)
     return Row(
         part=f"one query, {len(gallery)}, {gallery.shape[1]}-d, {num_answers} answers",
-        ours="screened in bfloat16, checked in float32",
+        ours="screened in float16, checked in float32",
         plain="product and top-k in float32",
         ours_seconds=seconds,
         plain_seconds=timing.plain_seconds / len(singles),

@@ -55,7 +55,7 @@ def test_answers_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch
 
 
 def near_copies(num_rows: int, *, width: int, seed: int) -> Tensor:
-    """Draw rows that differ by less than bfloat16 can tell, some of them not at all."""
+    """Draw rows that differ by less than float16 can tell, some of them not at all."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(3, width, generator=generator)[
         torch.randint(3, (num_rows,), generator=generator)
