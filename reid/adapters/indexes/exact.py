@@ -33,7 +33,7 @@ _CHECKED_SHARE = 8
 """One gallery row in so many is checked at most: for more, the product with all rows is faster."""
 
 _PRODUCT_ERROR = 2.0**-10
-"""Of a cosine of rounded vectors: rounded to float16 (2**-11 at most), summed in float32 (far less)."""
+"""Of a cosine of rounded vectors: rounded to float16 (2**-11), summed in float32 (far less)."""
 
 
 @dataclass(frozen=True, slots=True)
