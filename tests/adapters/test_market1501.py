@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from reid.adapters.datasets.listed import Passage
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.market_names import MarketName, parse_market_name
+from reid.adapters.datasets.market_names import parse_market_name
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import Sample, Split, SplitStatistics
 from tests.builders import build_market1501
@@ -26,11 +27,11 @@ def touch(root: Path, *names: str, folder: str = "bounding_box_train") -> Path:
 @pytest.mark.parametrize(
     ("name", "parsed"),
     [
-        ("0002_c1s1_000451_03.jpg", MarketName(2, 0)),
-        ("0002_c1s1_000451_03.jpg.jpg", MarketName(2, 0)),
-        ("-1_c6s3_086567_01.jpg", MarketName(-1, 5)),
-        ("0000_c3s1_000151_01.jpg", MarketName(0, 2)),
-        ("4012_c15_x.png", MarketName(4012, 14)),
+        ("0002_c1s1_000451_03.jpg", Passage(2, 0)),
+        ("0002_c1s1_000451_03.jpg.jpg", Passage(2, 0)),
+        ("-1_c6s3_086567_01.jpg", Passage(-1, 5)),
+        ("0000_c3s1_000151_01.jpg", Passage(0, 2)),
+        ("4012_c15_x.png", Passage(4012, 14)),
         ("holiday.jpg", None),
         ("x0002_c1s1.jpg", None),
         ("1-2_c1s1.jpg", None),
@@ -40,7 +41,7 @@ def touch(root: Path, *names: str, folder: str = "bounding_box_train") -> Path:
         ("\u0664_c1s1.jpg", None),
     ],
 )
-def test_a_name_tells_person_and_camera_or_nothing(name: str, parsed: MarketName | None) -> None:
+def test_a_name_tells_person_and_camera_or_nothing(name: str, parsed: Passage | None) -> None:
     assert parse_market_name(name) == parsed
 
 

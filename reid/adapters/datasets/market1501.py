@@ -1,25 +1,19 @@
 """Market-1501 (Zheng et al. 2015), and any folder laid out like it."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from torch import Tensor
-
-from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.pixels import PictureFiles, is_picture_name
-from reid.domain.errors import DatasetError
-from reid.domain.values.counts import counted
-from reid.domain.values.samples import (
-    JUNK_PID,
-    ImageSize,
-    Resampling,
-    Sample,
-    Split,
-    UnreadableImage,
+from reid.adapters.datasets.listed import (
+    ListedDataset,
+    Listing,
+    Passage,
+    find_folder,
+    picture_names,
+    sort_out,
 )
+from reid.adapters.datasets.market_names import parse_market_name
+from reid.domain.values.samples import Split
 
 FOLDERS = {
     Split.TRAIN: "bounding_box_train",
@@ -32,18 +26,50 @@ KNOWN_ROOTS = ("Market-1501-v15.09.15", "Market-1501", "Market1501", "market1501
 """Names under which the data set is unpacked, in the order in which they are looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    samples: tuple[Sample, ...]
-    unparsed: tuple[str, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderLayout:
+    """A folder per split, in which every picture's name tells person and camera."""
+
+    title: str
+    known_roots: tuple[str, ...]
+    example: str = "0002_c1s1_000451_03.jpg"
+    parse: Callable[[str], Passage | None] = parse_market_name
+
+    def describe(self, split: Split) -> str:  # noqa: ARG002  (the same in every split)
+        """Show a name."""
+        return f"named like {self.example}"
+
+    def find_root(self, given: Path) -> Path:
+        """Find the folder that holds the three folders.
+
+        Raises:
+            DatasetError: It is neither the given one nor one of a usual name in it.
+        """
+        return find_folder(
+            given, self.known_roots, holds=holds_market1501, title=self.title, needs=_needs()
+        )
+
+    def list_split(self, root: Path, split: Split) -> Listing:
+        """List a split's folder.
+
+        Raises:
+            DatasetError: It is missing.
+        """
+        folder = root / FOLDERS[split]
+        names = picture_names(folder, hint=f"{self.title} needs {_needs()} in {root}")
+        parse = self.parse
+        return sort_out(((f"{folder.name}/{name}", parse(name)) for name in names), place=folder)
 
 
-class Market1501:
+class Market1501(ListedDataset):
     """The three lists of a folder in Market-1501's layout.
 
     pid 0 marks distractors in the gallery. In the training and query lists the data set has none;
     where another one does, its pictures are kept as those of one person, as CLIP-ReID keeps them,
     and the dataset check reports them.
+
+    Published (Zheng et al. 2015): 751 identities in 12,936 training pictures; 750 in 3,368 queries;
+    19,732 gallery files, of which 15,913 remain without junk, distractors included; 6 cameras.
     """
 
     def __init__(self, root: Path) -> None:
@@ -53,61 +79,7 @@ class Market1501:
             root: The folder that holds `bounding_box_train`, `query` and `bounding_box_test`, or
                 its parent where the folder has one of the usual names.
         """
-        self._given = root
-        self._listings: dict[Split, _Listing] = {}
-
-    @property
-    def name(self) -> str:
-        """The folder's own name, so that a look-alike is not reported as Market-1501."""
-        return self._given.resolve().name
-
-    def samples(self, split: Split) -> tuple[Sample, ...]:
-        """List a split, sorted by name; read once and kept.
-
-        Raises:
-            DatasetError: The folder is missing or holds no picture of this split.
-        """
-        listing = self._list(split)
-        if not listing.samples:
-            raise DatasetError(
-                f"{self._root / FOLDERS[split]} holds no picture named like "
-                f"0002_c1s1_000451_03.jpg ({counted(len(listing.unparsed), 'picture')} named "
-                f"otherwise); put the {split} pictures there"
-            )
-        return listing.samples
-
-    def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the pictures whose names do not tell person and camera, sorted.
-
-        Raises:
-            DatasetError: The folder is missing.
-        """
-        return self._list(split).unparsed
-
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Decode and resize to (B, 3, H, W) uint8.
-
-        Raises:
-            DatasetError: A picture cannot be read.
-        """
-        return self._files.read(images, size=size, resampling=resampling)
-
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """Decode every picture in full and list those that fail."""
-        return self._files.find_unreadable(images)
-
-    @cached_property
-    def _root(self) -> Path:
-        return _find_root(self._given)
-
-    @cached_property
-    def _files(self) -> PictureFiles:
-        return PictureFiles(self._root)
-
-    def _list(self, split: Split) -> _Listing:
-        if split not in self._listings:
-            self._listings[split] = _list_folder(self._root, FOLDERS[split])
-        return self._listings[split]
+        super().__init__(root, layout=FolderLayout(title="Market-1501", known_roots=KNOWN_ROOTS))
 
 
 def holds_market1501(folder: Path) -> bool:
@@ -118,38 +90,5 @@ def holds_market1501(folder: Path) -> bool:
     return any((folder / FOLDERS[split]).is_dir() for split in (Split.TRAIN, Split.GALLERY))
 
 
-def _find_root(given: Path) -> Path:
-    if not given.is_dir():
-        raise DatasetError(
-            f"the dataset folder {given} "
-            + ("is not a folder" if given.exists() else "does not exist")
-            + "; give the folder that holds "
-            + ", ".join(FOLDERS.values())
-        )
-    for candidate in (given, *(given / name for name in KNOWN_ROOTS)):
-        if holds_market1501(candidate):
-            return candidate
-    raise DatasetError(
-        f"no Market-1501 in {given}: looked for the folders {', '.join(FOLDERS.values())} there "
-        f"and in its sub-folders {', '.join(KNOWN_ROOTS)}"
-    )
-
-
-def _list_folder(root: Path, folder: str) -> _Listing:
-    try:
-        with os.scandir(root / folder) as entries:
-            names = sorted(entry.name for entry in entries if is_picture_name(entry.name))
-    except OSError as error:
-        raise DatasetError(
-            f"{root / folder} cannot be listed: {error.strerror}; Market-1501 needs the folders "
-            f"{', '.join(FOLDERS.values())} in {root}"
-        ) from error
-    samples: list[Sample] = []
-    unparsed: list[str] = []
-    for name in names:
-        parsed, image = parse_market_name(name), f"{folder}/{name}"
-        if parsed is None:
-            unparsed.append(image)
-        elif parsed.pid != JUNK_PID:
-            samples.append(Sample(image=image, pid=parsed.pid, camid=parsed.camid))
-    return _Listing(samples=tuple(samples), unparsed=tuple(unparsed))
+def _needs() -> str:
+    return f"the folders {', '.join(FOLDERS.values())}"

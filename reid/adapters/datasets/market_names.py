@@ -1,8 +1,8 @@
 """What a Market-1501 file name says: `0002_c1s1_000451_03.jpg` is person 2 in camera 1."""
 
 import re
-from dataclasses import dataclass
 
+from reid.adapters.datasets.listed import Passage
 from reid.domain.values.samples import JUNK_PID
 
 _PATTERN = re.compile(r"([-\d]+)_c(\d+)", re.ASCII)
@@ -10,16 +10,7 @@ _PATTERN = re.compile(r"([-\d]+)_c(\d+)", re.ASCII)
 anything; here a name that begins otherwise is reported instead of guessed at."""
 
 
-@dataclass(frozen=True, slots=True)
-class MarketName:
-    """Person and camera of a picture."""
-
-    pid: int
-    camid: int
-    """Zero-based: `c1` is 0."""
-
-
-def parse_market_name(name: str) -> MarketName | None:
+def parse_market_name(name: str) -> Passage | None:
     """Read a file name; None where it does not follow Market-1501.
 
     Persons below -1 and a camera `c0` do not exist in the data set, so such names count as
@@ -32,4 +23,4 @@ def parse_market_name(name: str) -> MarketName | None:
         pid, camid = int(match[1]), int(match[2]) - 1
     except ValueError:  # "1-2", "--1"
         return None
-    return MarketName(pid, camid) if pid >= JUNK_PID and camid >= 0 else None
+    return Passage(pid, camid) if pid >= JUNK_PID and camid >= 0 else None

@@ -1,8 +1,6 @@
 """Pictures for `identify`: a folder, a folder per person, a CSV, or a single file."""
 
-import csv
 import os
-import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from torch import Tensor
 from reid.adapters.datasets.market1501 import FOLDERS, holds_market1501
 from reid.adapters.datasets.market_names import parse_market_name
 from reid.adapters.datasets.pixels import PICTURE_ENDINGS, PictureFiles, is_picture_name
+from reid.adapters.datasets.tables import read_table, refuse_repeats
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import (
     JUNK_PID,
@@ -117,14 +116,12 @@ def list_table(path: Path) -> tuple[Picture, ...]:
         DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
             picture by an absolute path, outside the folder, twice, or not there; tells the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            pictures = list(_rows(path, csv.DictReader(file, strict=True, skipinitialspace=True)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
-    if not pictures:
-        raise DatasetError(f"{path} lists no picture: a header alone, or nothing at all")
+    rows = read_table(path, columns=REQUIRED_COLUMNS, header="path,label or path,label,camera")
+    refuse_repeats(rows, lambda row: row.image)
+    pictures = [
+        Picture(image=row.image, label=row.cell("label") or None, camera=row.cell("camera") or None)
+        for row in rows
+    ]
     return tuple(sorted(pictures, key=lambda picture: picture.image))
 
 
@@ -148,46 +145,6 @@ def _picture(name: str) -> Picture:
     if parsed is None:
         return Picture(image=name, label=person or None)
     return Picture(image=name, label=person or f"{parsed.pid:04d}", camera=str(parsed.camid + 1))
-
-
-def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Picture]:
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-    missing = [name for name in REQUIRED_COLUMNS if name not in reader.fieldnames]
-    if missing:
-        raise DatasetError(
-            f"{path}, line 1: no column {' and no column '.join(missing)}; the header must be "
-            "path,label or path,label,camera"
-        )
-    lines: dict[str, int] = {}
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
-        if None in row or None in row.values():
-            raise DatasetError(f"{where}: not as many cells as the header has columns")
-        image = _inside(path.parent, row["path"].strip(), where=where)
-        if image in lines:
-            raise DatasetError(f"{where}: {image} stands on line {lines[image]} already")
-        lines[image] = reader.line_num
-        yield Picture(
-            image=image,
-            label=row["label"].strip() or None,
-            camera=(row.get("camera") or "").strip() or None,
-        )
-
-
-def _inside(folder: Path, written: str, *, where: str) -> str:
-    """Bring a path to one spelling; links that the folder's owner made are followed."""
-    if not written:
-        raise DatasetError(f"{where}: the path is empty")
-    image = posixpath.normpath(written.replace("\\", "/"))
-    if Path(written).is_absolute() or image.startswith("/"):
-        raise DatasetError(
-            f"{where}: {written} is an absolute path; write it from the CSV's folder {folder}"
-        )
-    if image.split("/")[0] == "..":
-        raise DatasetError(f"{where}: {written} does not lie under the CSV's folder {folder}")
-    if not (folder / image).is_file():
-        raise DatasetError(f"{where}: there is no picture {folder / image}")
-    return image
 
 
 def _endings() -> str:

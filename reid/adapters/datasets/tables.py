@@ -1,0 +1,109 @@
+"""CSV files that list pictures."""
+
+import csv
+import posixpath
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid.domain.errors import DatasetError
+
+PATH = "path"
+"""The column that every table has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a table."""
+
+    image: str
+    """The picture's path from the table's folder."""
+
+    cells: Mapping[str, str]
+    line: int
+    table: Path
+
+    def cell(self, column: str) -> str:
+        """Give a cell without the blanks around it; empty where there is no such column."""
+        return self.cells.get(column, "").strip()
+
+    @property
+    def place(self) -> str:
+        """The table and the line, for messages."""
+        return f"{self.table}, line {self.line}"
+
+
+def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
+    """Read a table in the order of its lines.
+
+    Paths start from the table's folder, separated by `/`, and stay below it. Blanks around cells
+    are no part of them.
+
+    Args:
+        path: A CSV in UTF-8 whose first line names the columns.
+        columns: Those that it must have, the path among them; others are passed over.
+        header: The first line as it should be, for messages.
+
+    Raises:
+        DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
+            picture by an absolute path, outside the folder, or not there; tells the line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            _require(columns, reader.fieldnames, path=path, header=header)
+            rows = list(_rows(reader, path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
+    if not rows:
+        raise DatasetError(f"{path} lists no picture: a header alone, or nothing at all")
+    return rows
+
+
+def refuse_repeats(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> None:
+    """Make sure that no two rows are the same.
+
+    Raises:
+        DatasetError: Two rows have the same key; tells both lines.
+    """
+    seen: dict[Hashable, Row] = {}
+    for row in rows:
+        earlier = seen.setdefault(key(row), row)
+        if earlier is not row:
+            raise DatasetError(f"{row.place}: {row.image} stands on line {earlier.line} already")
+
+
+def _require(columns: Sequence[str], fieldnames: Sequence[str], *, path: Path, header: str) -> None:
+    missing = [name for name in columns if name not in fieldnames]
+    if missing:
+        raise DatasetError(
+            f"{path}, line 1: no column {' and no column '.join(missing)}; the header must be "
+            f"{header}"
+        )
+
+
+def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[Row]:
+    for cells in reader:
+        place = f"{path}, line {reader.line_num}"
+        if None in cells or None in cells.values():
+            raise DatasetError(f"{place}: not as many cells as the header has columns")
+        image = _inside(path.parent, cells[PATH].strip(), place=place)
+        yield Row(image=image, cells=cells, line=reader.line_num, table=path)
+
+
+def _inside(folder: Path, written: str, *, place: str) -> str:
+    """Bring a path to one spelling; links that the folder's owner made are followed."""
+    if not written:
+        raise DatasetError(f"{place}: the path is empty")
+    image = posixpath.normpath(written.replace("\\", "/"))
+    if Path(written).is_absolute() or image.startswith("/"):
+        raise DatasetError(
+            f"{place}: {written} is an absolute path; write it from the CSV's folder {folder}"
+        )
+    if image.split("/")[0] == "..":
+        raise DatasetError(f"{place}: {written} does not lie under the CSV's folder {folder}")
+    if not (folder / image).is_file():
+        raise DatasetError(f"{place}: there is no picture {folder / image}")
+    return image
