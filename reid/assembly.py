@@ -1,12 +1,13 @@
 """Adapters by the names that settings use, built-in or plugged-in."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
@@ -30,7 +31,7 @@ from reid.ports.export import ExportPlace
 from reid.ports.runs import RunStore
 from reid.ports.vector_index import VectorIndex
 from reid.settings.loading import plain_settings
-from reid.settings.schema import DatasetSettings, EvaluationSettings, IndexSettings, Settings
+from reid.settings.schema import EvaluationSettings, IndexSettings, Settings, SourceSettings
 
 RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
 
@@ -120,8 +121,15 @@ def _restore_plugged_in(
     return encoder
 
 
-def create_dataset(settings: DatasetSettings, built_in: dict[str, Factory]) -> Dataset:
+def create_dataset(
+    settings: SourceSettings, built_in: dict[str, Factory], *, key: str = "dataset"
+) -> Dataset:
     """Open the dataset that is asked for, built-in or plugged-in.
+
+    Args:
+        settings: What to open.
+        built_in: Factories by kind: of the root, and of what the kind's own section holds.
+        key: Where the settings stand, for messages.
 
     Raises:
         ConfigurationError: Nobody offers this kind, or a built-in one has no root.
@@ -130,14 +138,29 @@ def create_dataset(settings: DatasetSettings, built_in: dict[str, Factory]) -> D
     if settings.kind not in built_in:
         plugged_in: Dataset = factory(settings.root, settings.options)
         return plugged_in
-    _refuse_options("dataset.options", settings.kind, settings.options)
+    _refuse_options(f"{key}.options", settings.kind, settings.options)
     if settings.root is None:
         raise ConfigurationError(
-            f"dataset.root: must be set for {settings.kind}; name the folder by --data ROOT, "
-            f"REID_DATASET__ROOT or [dataset] root"
+            f"{key}.root: must be set for {settings.kind}; name the folder by "
+            + ("--data ROOT, REID_DATASET__ROOT or [dataset] root" if key == "dataset" else "root")
         )
-    built: Dataset = factory(settings.root)
+    built: Dataset = factory(settings.root, **settings.kind_options)
     return built
+
+
+def combine_datasets(
+    dataset: Dataset, also: Sequence[SourceSettings], built_in: dict[str, Factory]
+) -> Dataset:
+    """Join the training lists of other datasets, if there are any, to a dataset's.
+
+    Raises:
+        ConfigurationError: One of them cannot be opened; see `create_dataset`.
+    """
+    others = [
+        create_dataset(settings, built_in, key=f"dataset.also[{number}]")
+        for number, settings in enumerate(also)
+    ]
+    return CombinedDataset(dataset, others=others) if others else dataset
 
 
 def cache_pictures(dataset: Dataset, cache_mib: int, *, listener: EventListener) -> Dataset:

@@ -6,9 +6,14 @@ case is one more `providers.Singleton` whose arguments are the providers above i
 
 from dependency_injector import containers, providers
 
+from reid.adapters.datasets.csv_dataset import CsvDataset
+from reid.adapters.datasets.cuhk03 import Cuhk03
+from reid.adapters.datasets.dukemtmc import DukeMtmc
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
@@ -24,6 +29,7 @@ from reid.application.train import Train
 from reid.assembly import (
     cache_pictures,
     circumstances,
+    combine_datasets,
     count_cameras,
     create_dataset,
     create_encoder,
@@ -59,10 +65,17 @@ class Container(containers.DeclarativeContainer):
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
     listener = providers.Singleton(Silent)
 
-    dataset = providers.Singleton(
-        create_dataset,
-        settings.provided.dataset,
-        providers.Dict(market1501=providers.Object(Market1501)),
+    built_in_datasets = providers.Dict(
+        market1501=providers.Object(Market1501),
+        msmt17=providers.Object(Msmt17),
+        dukemtmc=providers.Object(DukeMtmc),
+        cuhk03=providers.Object(Cuhk03),
+        viper=providers.Object(Viper),
+        csv=providers.Object(CsvDataset),
+    )
+    dataset = providers.Singleton(create_dataset, settings.provided.dataset, built_in_datasets)
+    combined = providers.Singleton(
+        combine_datasets, dataset, settings.provided.dataset.also, built_in_datasets
     )
     index = providers.Singleton(
         create_index,
@@ -78,7 +91,7 @@ class Container(containers.DeclarativeContainer):
         ),
     )
     num_cameras = providers.Callable(
-        count_cameras, settings.provided.encoder.camera_embedding, dataset.provider
+        count_cameras, settings.provided.encoder.camera_embedding, combined.provider
     )
     encoder = providers.Singleton(
         create_image_encoder, providers.Callable(encoder_request, settings, num_cameras)
@@ -94,7 +107,7 @@ class Container(containers.DeclarativeContainer):
         ),
     )
     training_dataset = providers.Singleton(
-        cache_pictures, dataset, settings.provided.dataset.cache_mib, listener=training_listener
+        cache_pictures, combined, settings.provided.dataset.cache_mib, listener=training_listener
     )
     generate_dataset = providers.Object(generate_market1501)
 
@@ -109,7 +122,7 @@ class Container(containers.DeclarativeContainer):
     prompt_learning = providers.Singleton(
         PromptLearning,
         encoder=trainee,
-        dataset=dataset,
+        dataset=combined,
         embedder=embedder,
         runs=runs,
         listener=training_listener,
@@ -128,9 +141,9 @@ class Container(containers.DeclarativeContainer):
         checkpoint_every=settings.provided.run.checkpoint_every,
     )
 
-    statistics = providers.Callable(count_splits, dataset)
+    statistics = providers.Callable(count_splits, combined)
     training_precision = providers.Callable(training_precision, settings)
-    check_dataset = providers.Singleton(CheckDataset, dataset)
+    check_dataset = providers.Singleton(CheckDataset, combined)
     evaluate = providers.Singleton(
         Evaluate,
         encoder=encoder,
@@ -157,7 +170,7 @@ class Container(containers.DeclarativeContainer):
     )
     train = providers.Singleton(
         Train,
-        dataset=dataset,
+        dataset=combined,
         prompt_learning=prompt_learning,
         fine_tuning=fine_tuning,
         evaluate=evaluate,

@@ -39,7 +39,7 @@ def build_market1501(
     Train pids are 2, 5, 8, ..., test pids 1, 4, 7, ...; a query is each test person's first
     picture in each camera, so at least two pictures per camera leave the gallery full.
     """
-    painter = _Painter(size=size, seed=seed)
+    painter = Painter(size=size, seed=seed)
     train, query, gallery = (
         root / folder for folder in ("bounding_box_train", "query", "bounding_box_test")
     )
@@ -61,7 +61,7 @@ def build_market1501(
     return root
 
 
-class _Painter:
+class Painter:
     """Draws an upper and a lower colour per person, a tint per camera, noise per picture."""
 
     def __init__(self, *, size: ImageSize, seed: int) -> None:
@@ -69,6 +69,11 @@ class _Painter:
         self._random = random.Random(seed)
 
     def paint(self, folder: Path, pid: int, camid: int, shot: int) -> None:
+        prefix = "-1" if pid == -1 else f"{pid:04d}"
+        self.save(folder / f"{prefix}_c{camid + 1}s1_{shot:06d}_00.jpg", pid, camid)
+
+    def save(self, path: Path, pid: int, camid: int) -> None:
+        """Paint a picture in the format that its name's ending tells."""
         person = pid if pid > 0 else self._random.randrange(10_000, 20_000)
         height, width = self._size.height, self._size.width
         pixels = np.full((height, width, 3), 120.0, dtype=np.float32)
@@ -77,9 +82,8 @@ class _Painter:
         pixels[height // 2 :, left : width - left] = _colour(person * 0.377 + 0.5)
         pixels += np.float32(8 * camid)
         pixels += self._noise((height, width, 3))
-        prefix = "-1" if pid == -1 else f"{pid:04d}"
-        name = f"{prefix}_c{camid + 1}s1_{shot:06d}_00.jpg"
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name, quality=92)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=92)
 
     def _noise(self, shape: tuple[int, int, int]) -> NDArray[np.float32]:
         values = np.frombuffer(self._random.randbytes(int(np.prod(shape))), dtype=np.uint8)

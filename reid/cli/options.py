@@ -34,10 +34,15 @@ WeightsOption = Annotated[
     str | None, typer.Option("--weights", metavar="FILE", help="openai, random, or a file.")
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", metavar="KIND", help="market1501 or plug-in.")
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="KIND",
+        help="market1501, msmt17, dukemtmc, cuhk03, viper, csv or plug-in.",
+    ),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="ROOT", help="Folder of the dataset.")
+    Path | None, typer.Option("--data", metavar="ROOT", help="Folder (or CSV) of the dataset.")
 ]
 IndexOption = Annotated[
     str | None, typer.Option("--index", metavar="KIND", help="exact, annoy or plug-in.")

@@ -109,16 +109,54 @@ class EncoderSettings(Section):
         return self
 
 
-class DatasetSettings(Section):
-    """Which pictures to train on and to rank."""
+class Msmt17Settings(Section):
+    """What MSMT17 takes."""
+
+    train_on_val: bool = True
+    """Train on the validation list too, as the paper does."""
+
+
+class Cuhk03Settings(Section):
+    """What CUHK03 takes."""
+
+    boxes: Literal["detected", "labeled"] = "detected"
+    """Pictures cut by a detector, or by hand."""
+
+
+class ViperSettings(Section):
+    """What VIPeR takes."""
+
+    split_seed: int = 0
+    """Decides which half of the people is trained on."""
+
+
+class SourceSettings(Section):
+    """A dataset: its kind, its place, and what its kind takes in a section of the kind's name."""
 
     kind: Name = "market1501"
     root: Unsettable[Path] = None
-    cache_mib: NonNegativeInt = 2048
-    """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""
-
     options: Options = Field(default_factory=dict)
     """Whatever else a plugged-in dataset takes."""
+
+    msmt17: Msmt17Settings = Msmt17Settings()
+    cuhk03: Cuhk03Settings = Cuhk03Settings()
+    viper: ViperSettings = ViperSettings()
+
+    @property
+    def kind_options(self) -> dict[str, JsonValue]:
+        """What the section of this kind's name holds; empty where there is none."""
+        section = getattr(self, self.kind, None)
+        return section.model_dump() if isinstance(section, Section) else {}
+
+
+class DatasetSettings(SourceSettings):
+    """Which pictures to train on and to rank."""
+
+    also: tuple[SourceSettings, ...] = ()
+    """Other datasets whose training lists are trained on too."""
+
+    cache_mib: NonNegativeInt = 2048
+    """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""
 
 
 class AnnoySettings(Section):

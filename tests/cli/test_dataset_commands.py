@@ -52,7 +52,7 @@ def test_check_of_a_missing_folder_ends_with_4(tmp_path: Path) -> None:
 def test_an_unknown_dataset_ends_with_3_and_lists_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["dataset", "check", str(tmp_path), "--dataset", "duke"])
     assert result.exit_code == 3
-    assert "'duke'; built in: market1501; plugged in (reid.datasets): none" in result.stderr
+    assert "'duke'; built in: csv, cuhk03, dukemtmc, market1501, msmt17, viper; " in result.stderr
 
 
 def test_what_generate_draws_passes_the_check(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""A dataset of one's own, listed in a CSV."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reid.adapters.datasets.listed import ListedDataset, Listing, Passage, sort_out
+from reid.adapters.datasets.tables import Row, read_table, refuse_repeats
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import JUNK_PID, Split
+
+COLUMNS = ("path", "pid", "camid", "split")
+"""Columns that the CSV must have; others are passed over."""
+
+MOST_PID, MOST_CAMID = 10**9 - 1, 9_999
+"""Larger numbers are mistakes: a telephone number, a time stamp."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _TableLayout:
+    table: Path
+    _rows: list[Row] = field(default_factory=list)
+
+    def describe(self, split: Split) -> str:
+        return f"of the split {split}"
+
+    def find_root(self, given: Path) -> Path:
+        if given.is_dir():
+            raise DatasetError(
+                f"{given} is a folder; give the CSV file itself, with the columns "
+                f"{','.join(COLUMNS)}"
+            )
+        return given.parent
+
+    def list_split(self, root: Path, split: Split) -> Listing:  # noqa: ARG002  (the table's folder)
+        if not self._rows:
+            self._rows = read_table(self.table, columns=COLUMNS, header=",".join(COLUMNS))
+            refuse_repeats(self._rows, lambda row: (_split(row), row.image))
+        rows = [row for row in self._rows if _split(row) is split]
+        if not rows:
+            raise DatasetError(
+                f"{self.table} lists no {split} picture; add rows with split {split}"
+            )
+        return sort_out(((row.image, _passage(row)) for row in rows), place=self.table)
+
+
+class CsvDataset(ListedDataset):
+    """The three lists of a CSV with the columns path, pid, camid and split.
+
+    Paths start from the CSV's folder and stay below it. pids are whole numbers, the same person the
+    same number in every split; 0 is a distractor (gallery only) and -1 junk, which is left out, as
+    in Market-1501. camids are whole numbers from 0. A split is train, query or gallery; one that
+    nothing asks for may be missing. A row that makes no sense is an error that names its line.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Remember where to look; nothing is read yet.
+
+        Args:
+            root: The CSV file.
+        """
+        super().__init__(root, layout=_TableLayout(table=root))
+
+
+def _split(row: Row) -> Split:
+    try:
+        return Split(row.cell("split"))
+    except ValueError as error:
+        raise DatasetError(
+            f"{row.place}: the split must be {', '.join(Split)}, got {row.cell('split')!r}"
+        ) from error
+
+
+def _passage(row: Row) -> Passage:
+    return Passage(
+        pid=_number(row, "pid", least=JUNK_PID, most=MOST_PID),
+        camid=_number(row, "camid", least=0, most=MOST_CAMID),
+    )
+
+
+def _number(row: Row, column: str, *, least: int, most: int) -> int:
+    text = row.cell(column)
+    is_number = re.fullmatch(r"-?\d{1,12}", text, re.ASCII)
+    if not is_number or not least <= int(text) <= most:
+        raise DatasetError(
+            f"{row.place}: {column} must be a whole number, {least} to {most}, got {text!r}"
+        )
+    return int(text)

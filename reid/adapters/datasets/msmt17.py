@@ -1,0 +1,127 @@
+"""MSMT17 (Wei et al. 2018): folders of people, and text files that say who is in which split."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid.adapters.datasets.listed import ListedDataset, Listing, Passage, find_folder, sort_out
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import Split
+
+KNOWN_ROOTS = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
+"""Names under which the data set is unpacked, in the order in which they are looked for."""
+
+PICTURE_FOLDERS = {
+    Split.TRAIN: ("train", "mask_train_v2", "mask_train_V2"),
+    Split.QUERY: ("test", "mask_test_v2", "mask_test_V2"),
+    Split.GALLERY: ("test", "mask_test_v2", "mask_test_V2"),
+}
+"""Where a split's pictures lie: in the first version's folders, or in the second's, whose faces are
+masked."""
+
+LISTS = {
+    Split.TRAIN: "list_train.txt",
+    Split.QUERY: "list_query.txt",
+    Split.GALLERY: "list_gallery.txt",
+}
+VALIDATION_LIST = "list_val.txt"
+
+TEST_PIDS_FROM = 10_001
+"""The lists number training and test people from 0 each. They become 1, 2, ... and 10001, ..., for
+pid 0 means a distractor here, and nobody is both trained on and tested with."""
+
+_LINE = re.compile(r"((?:\d+/)?\d+_\d+_(\d+)_[^/\s]+)\s+(\d+)", re.ASCII)
+_EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
+_NEEDS = f"{', '.join(LISTS.values())} and the folders train and test (or mask_train_v2, ...)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ListsLayout:
+    train_on_val: bool
+
+    def describe(self, split: Split) -> str:  # noqa: ARG002  (the same in every split)
+        return f"named like {_EXAMPLE}"
+
+    def find_root(self, given: Path) -> Path:
+        return find_folder(given, KNOWN_ROOTS, holds=_holds_msmt17, title="MSMT17", needs=_NEEDS)
+
+    def list_split(self, root: Path, split: Split) -> Listing:
+        lists = [root / LISTS[split]]
+        if split is Split.TRAIN and self.train_on_val:
+            lists.append(root / VALIDATION_LIST)
+        folder = _picture_folder(root, split)
+        first_pid = 1 if split is Split.TRAIN else TEST_PIDS_FROM
+        named = (
+            _parse_line(line, folder=folder, first_pid=first_pid)
+            for path in lists
+            for line in _lines(path)
+        )
+        return sort_out(named, place=lists[0])
+
+
+class Msmt17(ListedDataset):
+    """The three lists of MSMT17, in either version.
+
+    Pictures are called `0000_000_01_0303morning_0015_0.jpg`: person, picture, camera (1 to 15),
+    time. The person is taken from the lists. As in the paper and in CLIP-ReID, the validation list
+    is trained on too, unless that is switched off: scores are not comparable across this choice,
+    nor between the versions (the second masks faces).
+
+    Published (Wei et al. 2018, arXiv:1711.08565): 1,041 identities in 32,621 training pictures,
+    validation included; 3,060 in 11,659 queries; 82,161 gallery pictures; 15 cameras.
+    """
+
+    def __init__(self, root: Path, *, train_on_val: bool = True) -> None:
+        """Remember where to look; nothing is read yet.
+
+        Args:
+            root: The folder that holds the lists and the folders `train` and `test`, or its parent
+                where the folder has one of the usual names.
+            train_on_val: Whether the training list includes the validation list.
+        """
+        layout = _ListsLayout(train_on_val=train_on_val)
+        super().__init__(root, layout=layout, variant="" if train_on_val else "without val")
+
+
+def _holds_msmt17(folder: Path) -> bool:
+    has_list = any((folder / name).is_file() for name in LISTS.values())
+    names = {name for folders in PICTURE_FOLDERS.values() for name in folders}
+    return has_list and any((folder / name).is_dir() for name in names)
+
+
+def _picture_folder(root: Path, split: Split) -> str:
+    for name in PICTURE_FOLDERS[split]:
+        if (root / name).is_dir():
+            return name
+    raise DatasetError(
+        f"{root} has none of the folders {', '.join(PICTURE_FOLDERS[split])}; unpack MSMT17's "
+        f"{split} pictures there"
+    )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        hint = (
+            "; to train without it, set dataset.msmt17.train_on_val=false"
+            if path.name == VALIDATION_LIST
+            else ""
+        )
+        raise DatasetError(
+            f"{path} cannot be read: {reason}; MSMT17 needs lists of lines such as "
+            f"{_EXAMPLE!r}{hint}"
+        ) from error
+    return (line for line in map(str.strip, text.splitlines()) if line)
+
+
+def _parse_line(line: str, *, folder: str, first_pid: int) -> tuple[str, Passage | None]:
+    """Give a picture's name under the root, and who is on it where the line tells."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return f"{folder}/{line}", None
+    camid, label = int(match[2]) - 1, int(match[3])
+    is_known = camid >= 0 and label < TEST_PIDS_FROM - 1
+    return f"{folder}/{match[1]}", Passage(first_pid + label, camid) if is_known else None
