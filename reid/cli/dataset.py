@@ -16,7 +16,9 @@ from reid.domain.values.samples import ImageSize
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
-RootArgument = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the dataset.")]
+RootArgument = Annotated[
+    Path, typer.Argument(metavar="ROOT", help="Folder (or CSV) of the dataset.")
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")]
 IdentitiesOption = Annotated[int, typer.Option(metavar="N", help="People to train on.")]
 TestIdentitiesOption = Annotated[

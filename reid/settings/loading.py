@@ -137,12 +137,15 @@ def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
     for details in error.errors():
         key = _known_part(details["loc"])
         message = details["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        place = _place_within(details["loc"], key)
+        if details["type"] == "extra_forbidden":
+            message = "there is no such setting"
         if key in known_sections():
             # Recipes check themselves and begin their message with the name of the field.
             name, _, message = message.partition(" ")
             key = f"{key}.{name}"
         got = f", got {merged.values[key]!r}" if key in merged.values else ""
-        yield f"{key}: {message}{got} ({_blame(key, merged)})"
+        yield f"{key}{place}: {message}{got} ({_blame(key, merged)})"
 
 
 def _known_part(location: Sequence[int | str]) -> str:
@@ -151,6 +154,14 @@ def _known_part(location: Sequence[int | str]) -> str:
     names = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
     known = (name for name in names if name in known_settings() or name in known_sections())
     return next(known, ".".join(parts))
+
+
+def _place_within(location: Sequence[int | str], key: str) -> str:
+    """Show where in a list of tables a value stands: `[0].root`; empty for plain lists."""
+    place = location[key.count(".") + 1 :]
+    if len(place) < 2 or not isinstance(place[0], int):
+        return ""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
 
 
 def _blame(key: str, merged: Layer) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
     JsonValue,
     NonNegativeInt,
     PositiveInt,
+    field_serializer,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -154,6 +155,15 @@ class DatasetSettings(SourceSettings):
 
     also: tuple[SourceSettings, ...] = ()
     """Other datasets whose training lists are trained on too."""
+
+    @field_serializer("also")
+    def _without_other_kinds(self, also: tuple[SourceSettings, ...]) -> list[dict[str, JsonValue]]:
+        """Leave out of each what only other kinds take."""
+        return [
+            source.model_dump(mode="json", include={"kind", "root", source.kind})
+            | ({"options": source.options} if source.options else {})
+            for source in also
+        ]
 
     cache_mib: NonNegativeInt = 2048
     """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""

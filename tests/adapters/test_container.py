@@ -1,14 +1,19 @@
 """The container: settings decide which adapter is made, built-in or plugged-in."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reid.adapters.datasets.csv_dataset import CsvDataset
+from reid.adapters.datasets.cuhk03 import Cuhk03
+from reid.adapters.datasets.dukemtmc import DukeMtmc
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.memory import CachedDataset
+from reid.adapters.datasets.msmt17 import Msmt17
+from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
@@ -32,6 +37,7 @@ from tests.builders import build_market1501
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.vector_index import FakeIndex
+from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
 
 @pytest.fixture(autouse=True)
@@ -243,3 +249,83 @@ def test_float32_results_stay_what_they_are_when_training_is_in_bfloat16() -> No
     assert (request.precision, request.training_precision) == ("fp32", "bf16")
     assert decisive_settings(settings)["encoder.precision"] == "fp32"
     assert reference_request(settings).training_precision is None
+
+
+BUILT_IN_DATASETS: dict[str, tuple[type, Callable[[Path], Path]]] = {
+    "market1501": (Market1501, lambda folder: build_market1501(folder / "market")),
+    "msmt17": (Msmt17, lambda folder: build_msmt17(folder / "msmt")),
+    "dukemtmc": (DukeMtmc, lambda folder: build_dukemtmc(folder / "duke")),
+    "cuhk03": (Cuhk03, lambda folder: build_cuhk03(folder / "cuhk")),
+    "viper": (Viper, lambda folder: build_viper(folder / "viper")),
+    "csv": (CsvDataset, lambda folder: build_csv(folder / "own" / "people.csv")),
+}
+
+
+@pytest.mark.parametrize("kind", list(BUILT_IN_DATASETS))
+def test_every_built_in_dataset_is_opened_by_its_kind(tmp_path: Path, kind: str) -> None:
+    expected, build = BUILT_IN_DATASETS[kind]
+    made = container(dataset__kind=kind, dataset__root=build(tmp_path))
+    assert isinstance(made.dataset(), expected)
+    assert all(row.num_images for row in made.statistics())
+
+
+def test_a_dataset_gets_what_the_section_of_its_kind_holds(tmp_path: Path) -> None:
+    sections = {
+        "dataset__cuhk03": {"boxes": "labeled"},
+        "dataset__viper": {"split_seed": 4},
+        "dataset__msmt17": {"train_on_val": False},
+    }
+    names = {
+        kind: container(
+            dataset__kind=kind, dataset__root=BUILT_IN_DATASETS[kind][1](tmp_path), **sections
+        )
+        .dataset()
+        .name
+        for kind in ("cuhk03", "viper", "msmt17", "market1501")
+    }
+    assert names == {
+        "cuhk03": "cuhk (labeled)",
+        "viper": "viper (split 4)",
+        "msmt17": "msmt (without val)",
+        "market1501": "market",
+    }
+
+
+def test_other_training_lists_join_for_training_and_stay_out_of_evaluation(tmp_path: Path) -> None:
+    also = [
+        {"kind": "cuhk03", "root": build_cuhk03(tmp_path / "cuhk"), "cuhk03": {"boxes": "labeled"}},
+        {"root": build_market1501(tmp_path / "more", cameras=3)},
+    ]
+    root = build_market1501(tmp_path / "market")
+    made = container(dataset__root=root, dataset__also=also, encoder__camera_embedding=True)
+    assert made.combined().name == "market + cuhk (labeled) + more"
+    assert made.dataset().name == "market"
+    train, query, gallery = made.statistics()
+    assert (train.num_identities, train.num_cameras) == (8 + 4 + 8, 2 + 2 + 3)
+    assert (query.num_identities, gallery.num_cameras) == (4, 2)
+    assert made.num_cameras() == 7
+
+
+def test_without_other_sets_nothing_is_renamed(tmp_path: Path) -> None:
+    made = container(dataset__root=build_market1501(tmp_path / "market"))
+    assert made.combined() is made.dataset()
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"kind": "msmt17"}, r"dataset\.also\[1\]\.root: must be set for msmt17"),
+        ({"kind": "nonsense", "root": "x"}, r"dataset\.kind: nothing is called 'nonsense'"),
+        (
+            {"kind": "viper", "root": "x", "options": {"seed": 1}},
+            r"dataset\.also\[1\]\.options: only plug-ins take options, and viper is built in",
+        ),
+    ],
+)
+def test_another_set_that_cannot_be_opened_is_named_by_its_place(
+    tmp_path: Path, entry: dict[str, Any], said: str
+) -> None:
+    root = build_market1501(tmp_path / "market")
+    made = container(dataset__root=root, dataset__also=[{"root": root}, entry])
+    with pytest.raises(ConfigurationError, match=said):
+        made.combined()

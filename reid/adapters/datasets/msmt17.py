@@ -118,10 +118,8 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _parse_line(line: str, *, folder: str, first_pid: int) -> tuple[str, Passage | None]:
-    """Give a picture's name under the root, and who is on it where the line tells."""
+    """Give a picture's name under the root and who is on it; the line itself where it is odd."""
     match = _LINE.fullmatch(line)
-    if match is None:
+    if match is None or int(match[2]) == 0 or int(match[3]) >= TEST_PIDS_FROM - 1:
         return f"{folder}/{line}", None
-    camid, label = int(match[2]) - 1, int(match[3])
-    is_known = camid >= 0 and label < TEST_PIDS_FROM - 1
-    return f"{folder}/{match[1]}", Passage(first_pid + label, camid) if is_known else None
+    return f"{folder}/{match[1]}", Passage(first_pid + int(match[3]), int(match[2]) - 1)
