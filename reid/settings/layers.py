@@ -20,7 +20,14 @@ from reid.settings.recipes import RECIPES
 from reid.settings.schema import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
 
 CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
-NOT_SETTINGS = frozenset({CONFIG_FILE_VARIABLE, "REID_MARKET1501_ROOT", "REID_MARKET1501_FEATURES"})
+NOT_SETTINGS = frozenset(
+    {
+        CONFIG_FILE_VARIABLE,
+        "REID_MARKET1501_ROOT",
+        "REID_MARKET1501_FEATURES",
+        "REID_PUBLIC_DATASETS",
+    }
+)
 """Variables with our prefix that are no settings: they point at files for us and for the tests."""
 
 

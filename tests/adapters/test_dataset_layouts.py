@@ -1,6 +1,8 @@
 """What is peculiar to each layout; what all datasets promise is in the contract's tests."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,14 +42,6 @@ def test_duke_s_names_tell_person_camera_and_frame(tmp_path: Path) -> None:
 def test_a_duke_that_is_not_there_is_called_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no DukeMTMC-reID in .*sub-folders DukeMTMC-reID"):
         DukeMtmc(tmp_path).samples(Split.TRAIN)
-
-
-def test_an_empty_split_shows_a_name_of_the_layout_s_own(tmp_path: Path) -> None:
-    root = build_dukemtmc(tmp_path)
-    shutil.rmtree(root / "query")
-    (root / "query").mkdir()
-    with pytest.raises(DatasetError, match=r"named like 0001_c2_f0046182.jpg; put the query"):
-        DukeMtmc(root).samples(Split.QUERY)
 
 
 # CUHK03
@@ -168,6 +162,14 @@ def test_msmt17_without_its_pictures_says_which_folder_it_wants(tmp_path: Path) 
         Msmt17(root).samples(Split.TRAIN)
 
 
+def test_a_folder_with_both_versions_of_msmt17_is_ambiguous(tmp_path: Path) -> None:
+    build_msmt17(tmp_path / "MSMT17_V1")
+    build_msmt17(tmp_path / "MSMT17_V2", masked=True)
+    with pytest.raises(DatasetError, match=r"two versions .*MSMT17_V1 or .*MSMT17_V2$"):
+        Msmt17(tmp_path).samples(Split.QUERY)
+    assert Msmt17(tmp_path / "MSMT17_V2").samples(Split.QUERY)
+
+
 # VIPeR
 
 
@@ -278,3 +280,60 @@ def test_a_picture_may_be_a_query_and_in_the_gallery(tmp_path: Path) -> None:
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"is a folder; give the CSV file itself"):
         CsvDataset(tmp_path).samples(Split.TRAIN)
+
+
+# All of them
+
+
+@pytest.mark.parametrize(
+    ("layout", "emptied", "said"),
+    [
+        ("dukemtmc", "query", "query holds no picture named like 0001_c2_f0046182.jpg; put the"),
+        ("cuhk03", "detected/query", "query holds no picture named like 0001_c1_1.png; put the"),
+        ("msmt17", "list_query.txt", r"list_query.txt holds .* like 0000/0000_000_01_0303.* 0;"),
+        ("viper", "cam_a", "cam_a holds no picture named like 000_45.bmp; put the query"),
+    ],
+)
+def test_an_empty_split_shows_a_name_of_the_layout_s_own(
+    tmp_path: Path, layout: str, emptied: str, said: str
+) -> None:
+    builds: dict[str, tuple[Callable[[Path], ListedDataset], Callable[[Path], Path]]] = {
+        "dukemtmc": (DukeMtmc, build_dukemtmc),
+        "cuhk03": (Cuhk03, build_cuhk03),
+        "msmt17": (Msmt17, build_msmt17),
+        "viper": (Viper, build_viper),
+    }
+    opened, build = builds[layout]
+    place = build(tmp_path) / emptied
+    if place.is_dir():
+        shutil.rmtree(place)
+        place.mkdir()
+    else:
+        place.write_text("")
+    with pytest.raises(DatasetError, match=said):
+        opened(tmp_path).samples(Split.QUERY)
+
+
+PUBLISHED: dict[str, tuple[Callable[[Path], ListedDataset], list[tuple[int, int]]]] = {
+    # Identities and images of training, queries and gallery.
+    "DukeMTMC-reID": (DukeMtmc, [(702, 16_522), (702, 2_228), (1_110, 17_661)]),
+    "MSMT17_V1": (Msmt17, [(1_041, 32_621), (3_060, 11_659), (3_060, 82_161)]),
+    "MSMT17_V2": (Msmt17, [(1_041, 32_621), (3_060, 11_659), (3_060, 82_161)]),
+    "CUHK03-NP": (Cuhk03, [(767, 7_365), (700, 1_400), (700, 5_332)]),
+    "CUHK03-NP labeled": (
+        lambda root: Cuhk03(root, boxes="labeled"),
+        [(767, 7_368), (700, 1_400), (700, 5_328)],
+    ),
+    "VIPeR": (Viper, [(316, 632), (316, 316), (316, 316)]),
+}
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_the_real_datasets_have_their_published_counts(name: str) -> None:
+    opened, published = PUBLISHED[name]
+    root = Path(os.environ.get("REID_PUBLIC_DATASETS", "")) / name.split()[0]
+    if "REID_PUBLIC_DATASETS" not in os.environ or not root.is_dir():
+        pytest.skip("REID_PUBLIC_DATASETS names no folder that holds the real dataset")
+    dataset = opened(root)
+    assert [(identities, images) for identities, images, _ in counts(dataset)] == published
+    assert all(dataset.unparsed_names(split) == () for split in Split)

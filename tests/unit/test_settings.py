@@ -351,3 +351,50 @@ def test_settings_import_no_torch() -> None:
     code = "import sys, reid.settings.loading; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_other_datasets_are_tables_and_hold_what_their_kind_takes(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        [[dataset.also]]
+        kind = "msmt17"
+        root = "MSMT17_V1"
+        [[dataset.also]]
+        kind = "colours"
+        options.shade = 3
+        """,
+    )
+    resolved = load_settings(config=file)
+    first, second = resolved.settings.dataset.also
+    assert (first.kind, first.root, first.kind_options) == (
+        "msmt17", Path("MSMT17_V1"), {"train_on_val": True},
+    )  # fmt: skip
+    assert second.kind_options == {}
+    assert {row.key: row.value for row in resolved.rows()}["dataset.also"] == [
+        {"kind": "msmt17", "root": "MSMT17_V1", "msmt17": {"train_on_val": True}},
+        {"kind": "colours", "root": None, "options": {"shade": 3}},
+    ]
+
+
+def test_the_record_of_other_datasets_can_be_read_as_settings() -> None:
+    also = [{"kind": "cuhk03", "root": "x", "cuhk03": {"boxes": "labeled"}}, {"root": "y"}]
+    settings = load_settings(options={"dataset.also": also}).settings
+    recorded = plain_settings(settings)["dataset"]["also"]
+    assert load_settings(options={"dataset.also": recorded}).settings == settings
+
+
+@pytest.mark.parametrize(
+    ("assignment", "line"),
+    [
+        ('dataset.also=[{rot="x"}]', "dataset.also[0].rot: there is no such setting, got "),
+        (
+            'dataset.also=[{root="x"}, {cuhk03={boxes="loose"}}]',
+            "dataset.also[1].cuhk03.boxes: should be 'detected' or 'labeled', got ",
+        ),
+        ("dataset.viper.split_seed=x", "dataset.viper.split_seed: should be a valid integer"),
+    ],
+)
+def test_a_mistake_in_a_table_of_a_list_is_told_with_its_place(assignment: str, line: str) -> None:
+    (said,) = refusal(assignments=[assignment])
+    assert said.startswith(line)

@@ -44,6 +44,12 @@ class _ListsLayout:
         return f"named like {_EXAMPLE}"
 
     def find_root(self, given: Path) -> Path:
+        versions = [given / name for name in KNOWN_ROOTS[:2] if _holds_msmt17(given / name)]
+        if len(versions) > 1:
+            raise DatasetError(
+                f"{given} holds two versions of MSMT17, whose scores differ; give one of them: "
+                f"{' or '.join(map(str, versions))}"
+            )
         return find_folder(given, KNOWN_ROOTS, holds=_holds_msmt17, title="MSMT17", needs=_NEEDS)
 
     def list_split(self, root: Path, split: Split) -> Listing:
