@@ -17,7 +17,8 @@ def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> No
     from reid.plugins import PluginGroup, check_kind
 
     values = resolved.settings
-    check_kind(PluginGroup.DATASETS, values.dataset.kind)
+    for source in (values.dataset, *values.dataset.also):
+        check_kind(PluginGroup.DATASETS, source.kind)
     check_kind(PluginGroup.INDEXES, values.index.kind)
     if values.encoder.kind is not None:
         check_kind(PluginGroup.ENCODERS, values.encoder.kind)

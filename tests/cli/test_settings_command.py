@@ -101,7 +101,10 @@ def test_a_folder_in_place_of_a_settings_file_ends_with_3(tmp_path: Path) -> Non
     ("option", "known"),
     [
         ("--encoder", "encoder.kind: nothing is called 'rn51'; built in: rn-tiny, rn50, vit-b16"),
-        ("--dataset", "dataset.kind: nothing is called 'rn51'; built in: market1501"),
+        (
+            "--dataset",
+            "dataset.kind: nothing is called 'rn51'; built in: csv, cuhk03, dukemtmc, market1501, ",
+        ),
         ("--index", "index.kind: nothing is called 'rn51'; built in: annoy, exact"),
     ],
 )
@@ -114,3 +117,9 @@ def test_an_unknown_adapter_ends_with_3_and_the_known_ones(option: str, known: s
 
 def test_an_encoder_may_be_left_to_the_weights_file() -> None:
     assert shown("--weights", "some.safetensors")["encoder.kind"]["value"] is None
+
+
+def test_an_unknown_kind_among_the_other_datasets_ends_with_3() -> None:
+    result = CliRunner().invoke(app, ["settings", "--set", 'dataset.also=[{kind="rn51"}]'])
+    assert result.exit_code == 3
+    assert "dataset.kind: nothing is called 'rn51'; built in: csv, " in result.stderr
