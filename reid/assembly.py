@@ -11,9 +11,9 @@ from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.devices import resolve_device, resolve_training_precision
+from reid.adapters.devices import name_of_device, resolve_device, resolve_training_precision
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
-from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.safetensors_file import read_checkpoint, read_header
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.fine_tuning import image_tower_of
@@ -254,7 +254,7 @@ def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:
 
 def metrics_path(settings: Settings) -> Path:
     """Name the file of a run's metrics."""
-    return settings.run.directory / "metrics.jsonl"
+    return settings.run.directory / METRICS
 
 
 def draw_demo_people(root: Path, seed: int) -> None:
@@ -302,8 +302,34 @@ def decisive_settings(settings: Settings) -> dict[str, JsonValue]:
     }
 
 
+def evaluation_settings(settings: Settings) -> dict[str, JsonValue]:
+    """List what an evaluation's scores depend on beside pictures and weights, as settings nest.
+
+    Where the pictures lie, what serves training only, and what the weights' file says itself is
+    left out.
+    """
+    plain = plain_settings(settings)
+    dataset, encoder = plain["dataset"], plain["encoder"]
+    return {
+        "seed": settings.seed,
+        "dataset": {key: dataset[key] for key in dataset if key not in ("root", "cache_mib")},
+        "encoder": {key: encoder[key] for key in ("image_size", "stride", "precision", "options")},
+        **{section: plain[section] for section in ("index", "evaluation", "reranking")},
+    }
+
+
 def circumstances(settings: Settings) -> dict[str, JsonValue]:
     """Note what a run ran with: versions, machine, and every setting."""
+    return {
+        **machine(settings),
+        "precision": settings.encoder.precision,
+        "training_precision": training_precision(settings),
+        "settings": plain_settings(settings),
+    }
+
+
+def machine(settings: Settings) -> dict[str, JsonValue]:
+    """Note versions and machine: they change rounding at most."""
     versions: dict[str, JsonValue] = {"python": platform.python_version()}
     names = (*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS))
     versions.update((name, installed_version(name)) for name in names)
@@ -311,12 +337,10 @@ def circumstances(settings: Settings) -> dict[str, JsonValue]:
         "versions": versions,
         "platform": platform.platform(),
         "device": resolve_device(settings.device),
+        "device_name": name_of_device(resolve_device(settings.device)),
         "threads": torch.get_num_threads(),
-        "precision": settings.encoder.precision,
-        "training_precision": training_precision(settings),
         "tf32": {
             "matrix products": torch.backends.cuda.matmul.allow_tf32,
             "convolutions": torch.backends.cudnn.allow_tf32,
         },
-        "settings": plain_settings(settings),
     }

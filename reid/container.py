@@ -20,9 +20,11 @@ from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.runs.records import FilesystemRunRecords
 from reid.application.check_dataset import CheckDataset, count_splits
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
+from reid.application.evaluate_run import EvaluateRun
 from reid.application.export import Export
 from reid.application.identify import Identify
 from reid.application.train import Train
@@ -38,6 +40,8 @@ from reid.assembly import (
     decisive_settings,
     draw_demo_people,
     encoder_request,
+    evaluation_settings,
+    machine,
     metrics_path,
     open_earlier_run,
     open_export_folder,
@@ -154,6 +158,15 @@ class Container(containers.DeclarativeContainer):
         ),
         remove_same_camera=settings.provided.evaluation.same_camera_rule,
     )
+    records = providers.Singleton(FilesystemRunRecords, settings.provided.run.directory)
+    evaluate_run = providers.Singleton(
+        EvaluateRun,
+        evaluate=evaluate,
+        dataset=dataset,
+        runs=runs,
+        settings=providers.Callable(evaluation_settings, settings),
+        circumstances=providers.Callable(machine, settings),
+    )
     identify = providers.Singleton(
         Identify,
         encoder=encoder,
@@ -173,7 +186,7 @@ class Container(containers.DeclarativeContainer):
         dataset=combined,
         prompt_learning=prompt_learning,
         fine_tuning=fine_tuning,
-        evaluate=evaluate,
+        evaluate=evaluate_run,
         runs=runs,
         decisive=providers.Callable(decisive_settings, settings),
         circumstances=providers.Callable(circumstances, settings),

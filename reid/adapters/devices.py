@@ -1,4 +1,4 @@
-"""What `auto` means on this machine: which device, and what precision to train in."""
+"""What `auto` means on this machine, which device and precision, and what devices are called."""
 
 import torch
 
@@ -32,3 +32,10 @@ def _multiplies_in_bf16(device: str) -> bool:
     return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(  # noqa: TID251
         including_emulation=False
     )
+
+
+def name_of_device(name: str) -> str | None:
+    """Tell the maker's name of an accelerator, None where torch knows none, as for a CPU."""
+    device = torch.device(name)
+    tell = getattr(torch.get_device_module(device), "get_device_name", None)
+    return None if tell is None else str(tell(device))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reid.domain.metrics import require_matches
+from reid.domain.metrics import QueryScores, require_matches
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.recipes import RerankingRecipe
@@ -19,6 +19,14 @@ class EvaluationOutcome:
     dataset: str
     encoder: EncoderDescription
     report: EvaluationReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetailedEvaluation:
+    """Scores, and how each query fared."""
+
+    outcome: EvaluationOutcome
+    scores: QueryScores
 
 
 class Evaluate:
@@ -60,12 +68,22 @@ class Evaluate:
             DatasetError: A list or picture cannot be read.
             EvaluationError: No query has a true match.
         """
+        return self.run_queries().outcome
+
+    def run_queries(self) -> DetailedEvaluation:
+        """Evaluate, and keep the scores of each query.
+
+        Raises:
+            DatasetError: A list or picture cannot be read.
+            EvaluationError: No query has a true match.
+        """
         self.check()
-        report = self._reidentification.evaluate(
+        scored = self._reidentification.evaluate_queries(
             self._dataset,
             reranking=self._reranking,
             remove_same_camera=self._remove_same_camera,
         )
-        return EvaluationOutcome(
-            dataset=self._dataset.name, encoder=self._encoder.description, report=report
+        outcome = EvaluationOutcome(
+            dataset=self._dataset.name, encoder=self._encoder.description, report=scored.report
         )
+        return DetailedEvaluation(outcome=outcome, scores=scored.scores)

@@ -1,22 +1,19 @@
 """Train an encoder on a dataset: both stages or one of them, then evaluate."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from hashlib import sha256
-from typing import cast
 
-from reid.application.evaluate import Evaluate, EvaluationOutcome
+from reid.application.evaluate import EvaluationOutcome
+from reid.application.evaluate_run import EvaluateRun
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PROMPTS, PromptLearning
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
-from reid.domain.values.samples import Sample, Split
+from reid.domain.values.evaluations import EVALUATION
+from reid.domain.values.samples import Split, digest_of_samples
 from reid.ports.dataset import Dataset
 from reid.ports.runs import RunMode, RunStore
-
-EVALUATION = "evaluation"
-"""Name of the report that ends a run."""
 
 
 class TrainingScope(StrEnum):
@@ -57,7 +54,7 @@ class Train:
         dataset: Dataset,
         prompt_learning: PromptLearning,
         fine_tuning: FineTuning,
-        evaluate: Evaluate,
+        evaluate: EvaluateRun,
         runs: RunStore,
         decisive: Mapping[str, JsonValue],
         circumstances: Mapping[str, JsonValue],
@@ -69,7 +66,7 @@ class Train:
             dataset: Trained and evaluated on.
             prompt_learning: Stage 1.
             fine_tuning: Stage 2.
-            evaluate: Scores the trained encoder.
+            evaluate: Scores the trained encoder and keeps the scores with the run.
             runs: Where this run keeps what it makes.
             decisive: The settings that decide the result.
             circumstances: Versions and the like.
@@ -111,9 +108,9 @@ class Train:
             self._prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None)
         self._fine_tuning.run(prompts or self._prompt_learning.run())
-        evaluation = self._evaluate.run()
-        evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
-        self._runs.record(EVALUATION, cast("dict[str, JsonValue]", asdict(evaluation)))
+        evaluated = self._evaluate.run()
+        evaluation = replace(evaluated.outcome, encoder=evaluated.outcome.encoder.trained())
+        self._evaluate.keep(replace(evaluated, outcome=evaluation), name=EVALUATION)
         return TrainingOutcome(scope=request.scope, evaluation=evaluation)
 
     def _finished_prompts(self) -> Checkpoint:
@@ -132,7 +129,7 @@ class Train:
             for name, value in self._decisive.items()
             if not name.startswith(_UNUSED_SETTINGS[request.scope])
         }
-        decisive["dataset.digest"] = _digest(self._dataset.samples(Split.TRAIN))
+        decisive["dataset.digest"] = digest_of_samples(self._dataset.samples(Split.TRAIN))
         if prompts is not None:
             decisive["prompts.digest"] = digest_of(prompts.tensors)
         has_own_prompts = request.scope is TrainingScope.ENCODER and self._earlier is None
@@ -172,9 +169,3 @@ def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: 
             f"run.prompts: {runs.place} is the run itself; leave --prompts out to start from its "
             "own prompts"
         )
-
-
-def _digest(samples: Sequence[Sample]) -> str:
-    """Tell one training list from another: names, identities and cameras, not pixels."""
-    lines = (f"{sample.image}\t{sample.pid}\t{sample.camid}\n" for sample in samples)
-    return sha256("".join(lines).encode()).hexdigest()

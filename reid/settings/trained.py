@@ -36,6 +36,11 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
     return settings.model_copy(update={"encoder": encoder})
 
 
+def uses_run(settings: Settings) -> bool:
+    """Whether the encoder is the one that the settings' run trained."""
+    return settings.encoder.weights == str(settings.run.directory / ENCODER_FILE)
+
+
 def _names_run(resolved: ResolvedSettings) -> bool:
     """Whether the run's encoder is meant: a run named on the command line beats other layers."""
     weights, run = (resolved.origin_of(key).kind for key in ("encoder.weights", "run.directory"))

@@ -7,6 +7,7 @@ import torch
 
 from reid.application.check_dataset import count_splits
 from reid.application.evaluate import Evaluate
+from reid.application.evaluate_run import EvaluateRun
 from reid.application.train import Train, TrainingRequest, TrainingScope
 from reid.domain.errors import CheckpointError, ConfigurationError, EncoderError, ReidError
 from reid.domain.services.embedding import Embedder
@@ -34,10 +35,16 @@ class Workshop:
             dataset=laboratory.dataset,
             prompt_learning=laboratory.prompt_learning(),
             fine_tuning=laboratory.encoder_tuning(),
-            evaluate=Evaluate(
-                encoder=laboratory.encoder,
+            evaluate=EvaluateRun(
+                evaluate=Evaluate(
+                    encoder=laboratory.encoder,
+                    dataset=laboratory.dataset,
+                    reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+                ),
                 dataset=laboratory.dataset,
-                reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+                runs=laboratory.runs,
+                settings={},
+                circumstances={},
             ),
             runs=laboratory.runs,
             decisive=self.decisive,

@@ -11,17 +11,20 @@ from reid.ports.runs import RunMode
 
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
+METRICS = "metrics.jsonl"
 RUN_FILES = (
     MANIFEST,
-    "metrics.jsonl",
+    METRICS,
     "evaluation.json",
+    "evaluation.queries.json",
+    "evaluation-*.json",
     "demo.json",
     "prompts-state.safetensors",
     "prompts.safetensors",
     "encoder-state.safetensors",
     "encoder.safetensors",
 )
-"""All that runs write."""
+"""All that runs write; `*` stands for anything."""
 
 
 class FilesystemRunStore:
@@ -82,8 +85,7 @@ class FilesystemRunStore:
 
     def _clear(self, *, may_delete: bool) -> None:
         """Delete what runs write, and nothing else that lies beside it."""
-        left = [self._directory / name for name in RUN_FILES]
-        left = [path for path in left if path.exists()]
+        left = [path for name in RUN_FILES for path in sorted(self._directory.glob(name))]
         if left and not may_delete:
             raise CheckpointError(
                 f"{self._directory} holds a run already ({left[0].name}); go on with it by "

@@ -5,6 +5,7 @@ Letters: Q queries, G gallery, K answers.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,6 +34,15 @@ QUERY_CHUNK = 256
 
 APPROXIMATE_DEPTH = 1000
 """Answers asked of an approximate index in evaluation; true matches beyond them count as missed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredQueries:
+    """An evaluation query by query, beside its averages."""
+
+    report: EvaluationReport
+    scores: QueryScores
+    """Of all queries, in the order of the dataset's list."""
 
 
 class Reidentification:
@@ -65,7 +75,19 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
-        """Score the ranking of a dataset's gallery for its queries.
+        """Score the ranking of a dataset's gallery for its queries; see `evaluate_queries`."""
+        return self.evaluate_queries(
+            dataset, reranking=reranking, remove_same_camera=remove_same_camera
+        ).report
+
+    def evaluate_queries(
+        self,
+        dataset: Dataset,
+        *,
+        reranking: RerankingRecipe | None = None,
+        remove_same_camera: bool = True,
+    ) -> ScoredQueries:
+        """Score the ranking of a dataset's gallery, and keep the scores of each query.
 
         Args:
             dataset: Gives both lists and their pictures.
@@ -81,7 +103,7 @@ class Reidentification:
             self._embedder.embed_samples(dataset, dataset.samples(split), subset=split)
             for split in (Split.QUERY, Split.GALLERY)
         )
-        return self.score(
+        return self.score_queries(
             queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
         )
 
@@ -93,7 +115,20 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
-        """Score the ranking of embedded pictures; see `evaluate`.
+        """Score the ranking of embedded pictures; see `evaluate`."""
+        return self.score_queries(
+            queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
+        ).report
+
+    def score_queries(
+        self,
+        queries: EmbeddingSet,
+        gallery: EmbeddingSet,
+        *,
+        reranking: RerankingRecipe | None = None,
+        remove_same_camera: bool = True,
+    ) -> ScoredQueries:
+        """Score the ranking of embedded pictures, and keep the scores of each query.
 
         An exact index ranks by distance and, where distances are equal, by gallery row: that order
         is known without it, so the ranks of the true matches are counted rather than the gallery
@@ -111,7 +146,7 @@ class Reidentification:
             scores = self._score_answers(queries, gallery, remove_same_camera=remove_same_camera)
         else:
             scores = score_embeddings(queries, gallery, remove_same_camera=remove_same_camera)
-        return summarise(
+        report = summarise(
             scores,
             num_gallery=len(gallery),
             is_same_camera_removed=remove_same_camera,
@@ -119,6 +154,7 @@ class Reidentification:
             index_recall=self._index.recall if uses_index else 1.0,
             reranking=reranking,
         )
+        return ScoredQueries(report=report, scores=scores)
 
     def identify(
         self, queries: PictureSource, gallery: PictureSource, *, top_k: int

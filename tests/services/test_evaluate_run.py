@@ -1,0 +1,218 @@
+"""Evaluations of a run and what is kept of them, on fakes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from reid.application.evaluate import Evaluate
+from reid.application.evaluate_run import EvaluateRun
+from reid.application.records import (
+    evaluation_names,
+    read_evaluation,
+    read_queries,
+    require_complete,
+    require_manifest,
+    scores_of,
+)
+from reid.domain.errors import CheckpointError
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.reidentification import Reidentification
+from reid.domain.values.checkpoints import Checkpoint, digest_of
+from reid.domain.values.encoders import Tower
+from reid.domain.values.evaluations import EvaluationRecord
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.samples import Split, digest_of_samples
+from reid.ports.runs import RunMode
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
+from tests.fakes.run_records import FakeRunRecords
+from tests.fakes.run_store import FakeRunStore
+from tests.fakes.vector_index import FakeIndex
+
+
+@dataclass
+class Bench:
+    """A run that was trained, and what it is evaluated by."""
+
+    dataset: FakeDataset = field(default_factory=FakeDataset)
+    encoder: FakeEncoder = field(default_factory=FakeEncoder)
+    index: FakeIndex = field(default_factory=FakeIndex)
+    runs: FakeRunStore = field(default_factory=FakeRunStore)
+    reranking: RerankingRecipe | None = None
+    remove_same_camera: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.runs.decisive is None:
+            digest = digest_of_samples(self.dataset.samples(Split.TRAIN))
+            self.runs.begin({"dataset.digest": digest}, {}, mode=RunMode.NEW)
+            self.runs.save("encoder", Checkpoint(tensors=self.encoder.state_of(Tower.IMAGE)))
+
+    def use_case(self) -> EvaluateRun:
+        embedder = Embedder(encoder=self.encoder, listener=RecordingListener())
+        ticks = count(10)
+        return EvaluateRun(
+            evaluate=Evaluate(
+                encoder=self.encoder,
+                dataset=self.dataset,
+                reidentification=Reidentification(embedder=embedder, index=self.index),
+                reranking=self.reranking,
+                remove_same_camera=self.remove_same_camera,
+            ),
+            dataset=self.dataset,
+            runs=self.runs,
+            settings=self.settings,
+            circumstances={"device": "cpu"},
+            clock=lambda: float(next(ticks)),
+        )
+
+    def evaluate(self) -> str:
+        use_case = self.use_case()
+        evaluated = use_case.run()
+        name = use_case.name_for(evaluated, FakeRunRecords.of(self.runs))
+        assert name is not None
+        use_case.keep(evaluated, name=name)
+        return name
+
+
+def test_the_record_says_what_the_scores_are_of() -> None:
+    bench = Bench(settings={"evaluation": {"rerank": False}})
+    assert bench.evaluate() == "evaluation"
+    record = read_evaluation(FakeRunRecords.of(bench.runs))
+    assert record.is_complete
+    assert record.data is not None
+    assert record.data["query"].num_images == 6
+    assert record.digest_of("train") == bench.runs.decisive["dataset.digest"]  # type: ignore[index]
+    assert record.weights_digest == digest_of(bench.encoder.state_of(Tower.IMAGE))
+    assert record.settings == {"evaluation": {"rerank": False}}
+    assert record.seconds == 1.0
+    assert record.circumstances == {"device": "cpu"}
+    json.dumps(bench.runs.records["evaluation"])
+
+
+def test_the_scores_of_the_queries_average_to_the_report() -> None:
+    bench = Bench(dataset=FakeDataset(test_identities=6))
+    bench.evaluate()
+    records = FakeRunRecords.of(bench.runs)
+    record = read_evaluation(records)
+    queries = read_queries(records, record)
+    assert tuple(queries.query) == tuple(s.image for s in bench.dataset.samples(Split.QUERY))
+    scores = scores_of(queries)
+    assert scores.average_precision.mean().item() == record.report.mean_average_precision
+    hits = (scores.first_match_rank == 1).double().mean().item()
+    assert hits == record.report.rank(1)
+
+
+def test_every_kind_of_evaluation_has_a_name_of_its_own() -> None:
+    bench = Bench()
+    kinds = [
+        bench,
+        replace(bench, reranking=RerankingRecipe(k1=2, k2=1)),
+        replace(bench, remove_same_camera=False),
+        replace(
+            bench,
+            index=FakeIndex(is_exact=False, recall=0.9),
+            settings={"index": {"kind": "annoy"}},
+        ),
+        replace(bench, settings={"encoder": {"precision": "bf16"}}),
+        replace(bench, dataset=FakeDataset(test_identities=5)),
+    ]
+    names = [kind.evaluate() for kind in kinds]
+    assert names == [
+        "evaluation",
+        "evaluation-reranked",
+        "evaluation-same-camera",
+        "evaluation-annoy",
+        "evaluation-bf16",
+        "evaluation-on-fake",
+    ]
+    assert evaluation_names(FakeRunRecords.of(bench.runs)) == tuple(sorted(names))
+
+
+def test_a_plain_evaluation_does_not_replace_the_one_of_a_run_that_ended_otherwise() -> None:
+    bench = Bench(reranking=RerankingRecipe(k1=2, k2=1))
+    use_case = bench.use_case()
+    use_case.keep(use_case.run(), name="evaluation")
+    assert bench.evaluate() == "evaluation"
+    assert replace(bench, reranking=None).evaluate() == "evaluation-plain"
+
+
+def test_a_dataset_without_training_pictures_is_evaluated_and_recorded() -> None:
+    bench = Bench()
+    whole = bench.dataset
+    tested = {split: whole.samples(split) for split in (Split.QUERY, Split.GALLERY)}
+    other = replace(bench, dataset=FakeDataset(splits=tested))
+    assert other.evaluate() == "evaluation-on-fake"
+    record = read_evaluation(FakeRunRecords.of(bench.runs), "evaluation-on-fake")
+    assert record.data is not None
+    assert record.data.keys() == {"query", "gallery"}
+    assert record.digest_of("train") is None
+
+
+def test_weights_without_a_run_are_scored_and_nothing_is_named() -> None:
+    bench = Bench()
+    use_case = bench.use_case()
+    assert use_case.name_for(use_case.run(), FakeRunRecords()) is None
+
+
+def test_a_run_without_an_encoder_is_refused() -> None:
+    bench = Bench()
+    bench.runs.discard("encoder")
+    with pytest.raises(CheckpointError, match="holds no trained encoder"):
+        bench.use_case().run()
+
+
+def old_record(bench: Bench) -> dict[str, Any]:
+    content = bench.runs.records["evaluation"]
+    return {key: content[key] for key in ("dataset", "encoder", "report")}
+
+
+def test_a_record_of_an_older_version_is_read_and_says_what_it_lacks() -> None:
+    bench = Bench()
+    bench.evaluate()
+    records = FakeRunRecords("old", reports={"evaluation": old_record(bench)})
+    record = read_evaluation(records)
+    assert record.report == read_evaluation(FakeRunRecords.of(bench.runs)).report
+    assert not record.is_complete
+    for refuse in (require_complete, read_queries):
+        with pytest.raises(CheckpointError, match=r"older version.*reid evaluate --run memory"):
+            refuse(records, record)
+
+
+def test_missing_foreign_and_damaged_records_are_told_apart() -> None:
+    bench = Bench()
+    bench.evaluate()
+    good = FakeRunRecords.of(bench.runs)
+    record = read_evaluation(good)
+    queries = good.reports["evaluation.queries"]
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "missing"),
+        ({"evaluation.queries": {**queries, "weights_digest": "x"}}, "another evaluation"),
+        ({"evaluation.queries": {**queries, "query": []}}, "different lengths"),
+        ({"evaluation.queries": {**queries, "average_precision": ["x"] * 6}}, "not a number"),
+        ({"evaluation.queries": {"query": []}}, "cannot be read"),
+    ]
+    for reports, words in cases:
+        with pytest.raises(CheckpointError, match=words):
+            read_queries(FakeRunRecords(reports=reports), record)
+    with pytest.raises(CheckpointError, match=r"'other' \(there is: evaluation\)"):
+        read_evaluation(good, "other")
+    with pytest.raises(CheckpointError, match=r"evaluation\.json .* cannot be read"):
+        read_evaluation(FakeRunRecords(reports={"evaluation": {"dataset": "x"}}))
+    with pytest.raises(CheckpointError, match="holds no run"):
+        require_manifest(FakeRunRecords())
+
+
+def test_cameras_left_out_are_a_peculiarity_only_of_an_encoder_that_knows_some() -> None:
+    bench = Bench(settings={"evaluation": {"use_cameras": False}})
+    bench.evaluate()
+    content = bench.runs.records["evaluation"]
+    record = EvaluationRecord.parse("evaluation", content)
+    assert record.peculiarities == ()
+    knowing = replace(record, encoder={"options": {"num_cameras": 2}})
+    assert knowing.peculiarities == ("no-cameras",)
