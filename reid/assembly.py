@@ -14,11 +14,14 @@ from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.devices import name_of_device, resolve_device, resolve_training_precision
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
+from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint, read_header
+from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Tower
+from reid.domain.values.evaluations import EVALUATION
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
@@ -275,6 +278,13 @@ def draw_demo_people(root: Path, seed: int) -> None:
 def open_earlier_run(directory: Path | None) -> RunStore | None:
     """Open the run that prompts are taken from, if one is named."""
     return None if directory is None else FilesystemRunStore(directory)
+
+
+def open_evaluation(path: Path) -> RecordedEvaluation:
+    """Open a run's own evaluation by its folder, or any of its evaluations by its file."""
+    if path.suffix == ".json":
+        return RecordedEvaluation(FilesystemRunRecords(path.parent), path.stem)
+    return RecordedEvaluation(FilesystemRunRecords(path), EVALUATION)
 
 
 def open_splits(root: Path) -> tuple[PictureSource, PictureSource]:

@@ -22,11 +22,13 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.application.check_dataset import CheckDataset, count_splits
+from reid.application.compare_runs import CompareRuns
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
 from reid.application.evaluate_run import EvaluateRun
 from reid.application.export import Export
 from reid.application.identify import Identify
+from reid.application.reproduce import Reproduce
 from reid.application.train import Train
 from reid.assembly import (
     cache_pictures,
@@ -44,6 +46,7 @@ from reid.assembly import (
     machine,
     metrics_path,
     open_earlier_run,
+    open_evaluation,
     open_export_folder,
     open_splits,
     reference_request,
@@ -192,6 +195,9 @@ class Container(containers.DeclarativeContainer):
         circumstances=providers.Callable(circumstances, settings),
         earlier=providers.Callable(open_earlier_run, settings.provided.run.prompts),
     )
+    open_evaluation = providers.Object(open_evaluation)
+    compare = providers.Singleton(CompareRuns, seed=settings.provided.seed)
+    reproduce = providers.Singleton(Reproduce, evaluate=evaluate_run)
     demo = providers.Singleton(
         Demo,
         draw=providers.Callable(

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from reid.cli.compare import compare
 from reid.cli.dataset import dataset_app
 from reid.cli.demo import demo
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
 from reid.cli.export import export
 from reid.cli.identify import identify
+from reid.cli.reproduce import reproduce
 from reid.cli.settings import settings
 from reid.cli.train import train
 from reid.extras import EXTRAS, describe_extra
@@ -53,6 +55,8 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("identify")(identify)
 app.command("export")(export)
+app.command("compare")(compare)
+app.command("reproduce")(reproduce)
 app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
 app.command("settings")(settings)

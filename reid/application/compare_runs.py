@@ -1,0 +1,115 @@
+"""How far two recorded evaluations are apart, query by query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reid.application.records import read_evaluation, read_queries, scores_of
+from reid.domain.comparison import compare_scores
+from reid.domain.errors import EvaluationError
+from reid.domain.metrics import QueryScores
+from reid.domain.values.comparisons import ComparedEvaluation, ComparisonOutcome
+from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
+from reid.ports.records import RunRecords
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvaluation:
+    """Where an evaluation is recorded."""
+
+    records: RunRecords
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedQueries:
+    """An evaluation that can be compared."""
+
+    source: RecordedEvaluation
+    record: EvaluationRecord
+    queries: QueryRecord
+
+    @classmethod
+    def of(cls, source: RecordedEvaluation) -> "JudgedQueries":
+        """Read it.
+
+        Raises:
+            CheckpointError: It is missing, damaged, or too old to compare.
+        """
+        record = read_evaluation(source.records, source.name)
+        return cls(source=source, record=record, queries=read_queries(source.records, record))
+
+    @property
+    def scores(self) -> QueryScores:
+        """How each query fared."""
+        return scores_of(self.queries)
+
+    @property
+    def task(self) -> tuple[str | None, str | None, bool]:
+        """What must be the same for scores to be comparable: queries, gallery and protocol."""
+        record = self.record
+        same_camera = record.report.is_same_camera_removed
+        return record.digest_of("query"), record.digest_of("gallery"), same_camera
+
+
+class CompareRuns:
+    """Compares recorded evaluations; nothing is embedded or ranked again."""
+
+    def __init__(self, *, seed: int) -> None:
+        """Keep the seed of the draws."""
+        self._seed = seed
+
+    def run(self, first: RecordedEvaluation, second: RecordedEvaluation) -> ComparisonOutcome:
+        """Compare two evaluations of the same queries.
+
+        Raises:
+            CheckpointError: A record is missing, damaged, or too old to compare.
+            EvaluationError: They are evaluations of different things.
+        """
+        one, other = JudgedQueries.of(first), JudgedQueries.of(second)
+        _require_same_task(one, other)
+        (differences,) = compare_scores([(one.scores, other.scores)], seed=self._seed)
+        return ComparisonOutcome(
+            first=ComparedEvaluation(run=first.records.place, evaluation=first.name),
+            second=ComparedEvaluation(run=second.records.place, evaluation=second.name),
+            dataset=one.record.dataset,
+            num_queries=one.record.report.num_valid_queries,
+            differences=differences,
+            seed=self._seed,
+        )
+
+
+def _require_same_task(one: JudgedQueries, other: JudgedQueries) -> None:
+    problem = _difference_of_queries(one, other) or _difference_of_task(one, other)
+    if problem is not None:
+        raise EvaluationError(
+            f"{one.record.name} of {one.source.records.place} and {other.record.name} of "
+            f"{other.source.records.place} do not compare: {problem}; evaluate both runs on the "
+            "same data by reid evaluate --run RUN --data ROOT"
+        )
+
+
+def _difference_of_queries(one: JudgedQueries, other: JudgedQueries) -> str | None:
+    if one.task[0] == other.task[0]:
+        return None
+    known, asked = set(one.queries.query), set(other.queries.query)
+    parts = [
+        _examples(sorted(missing), f"queries of the {which} only")
+        for missing, which in ((known - asked, "first"), (asked - known, "second"))
+        if missing
+    ]
+    return " and ".join(parts) or "their queries have the same names, but other people or cameras"
+
+
+def _difference_of_task(one: JudgedQueries, other: JudgedQueries) -> str | None:
+    if one.task[1] != other.task[1]:
+        return "they were searched in different galleries"
+    if one.task[2] != other.task[2]:
+        return "one leaves out gallery pictures from the query's own camera, the other does not"
+    return None
+
+
+def _examples(names: Sequence[str], what: str) -> str:
+    rest = ", ..." if len(names) > _NUM_EXAMPLES else ""
+    return f"{len(names)} {what} ({', '.join(names[:_NUM_EXAMPLES])}{rest})"

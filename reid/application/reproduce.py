@@ -1,0 +1,173 @@
+"""Evaluate a run once more, and say what differs from the record."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reid.application.compare_runs import RecordedEvaluation
+from reid.application.evaluate_run import EvaluateRun, RunEvaluation
+from reid.application.records import (
+    read_evaluation,
+    read_queries,
+    require_complete,
+    require_manifest,
+)
+from reid.domain.values.evaluations import EvaluationRecord
+from reid.domain.values.reports import EvaluationReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that is not as it was recorded."""
+
+    part: str
+    """A dotted name: `data.query`, `weights`, `settings.seed`, `versions.torch`."""
+
+    recorded: Any
+    now: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePair:
+    """A score then and now, as shares in 0..1."""
+
+    measure: str
+    recorded: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproductionOutcome:
+    """A recorded evaluation and the same one done again."""
+
+    run: str
+    evaluation: str
+    dataset: str
+    scores: tuple[ScorePair, ...]
+    tolerance: float
+    causes: tuple[Change, ...]
+    """Changes that make it another evaluation: of pictures, weights and settings."""
+
+    circumstances: tuple[Change, ...]
+    """Changes of versions and machine, which explain differences but are none."""
+
+    num_changed_queries: int
+    """Queries whose average precision differs by more than the tolerance."""
+
+    num_queries: int
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Name what keeps this from being a reproduction."""
+        scores = [
+            pair.measure for pair in self.scores if abs(pair.now - pair.recorded) > self.tolerance
+        ]
+        queries = ["scores of single queries"] if self.num_changed_queries else []
+        return (*(change.part for change in self.causes), *scores, *queries)
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether pictures, weights and settings are those recorded, and so are the scores."""
+        return not self.differing
+
+
+class Reproduce:
+    """Checks a recorded evaluation; the record stays as it is."""
+
+    def __init__(self, *, evaluate: EvaluateRun) -> None:
+        """Keep the use case, made from the recorded settings."""
+        self._evaluate = evaluate
+
+    def run(self, source: RecordedEvaluation, *, tolerance: float = 0.0) -> ReproductionOutcome:
+        """Evaluate again.
+
+        Args:
+            source: The record.
+            tolerance: Largest difference of a score, as a share, that counts as none.
+
+        Raises:
+            CheckpointError: The record or the weights are missing, damaged or too old.
+            DatasetError: A list or picture cannot be read.
+            EvaluationError: No query has a true match.
+        """
+        record = require_complete(source.records, read_evaluation(source.records, source.name))
+        queries = read_queries(source.records, record)
+        done = self._evaluate.run()
+        plain = self._evaluate.as_record(done, name=source.name)
+        again = EvaluationRecord.parse(source.name, plain)
+        return ReproductionOutcome(
+            run=source.records.place,
+            evaluation=source.name,
+            dataset=again.dataset,
+            scores=_scores(record.report, again.report),
+            tolerance=tolerance,
+            causes=tuple(_changes(_causes(record), _causes(again))),
+            circumstances=tuple(_changes(_surroundings(record), _surroundings(again))),
+            num_changed_queries=_count_changed(
+                dict(zip(queries.query, queries.average_precision, strict=True)),
+                done,
+                tolerance=tolerance,
+            ),
+            num_queries=len(queries.query),
+        )
+
+
+def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Mapping[str, Any]]:
+    """Read an evaluation that can be done again, and the settings of its run.
+
+    Raises:
+        CheckpointError: It is missing, damaged or too old.
+    """
+    record = require_complete(source.records, read_evaluation(source.records, source.name))
+    manifest = require_manifest(source.records)
+    settings = manifest["circumstances"].get("settings")
+    return record, settings if isinstance(settings, Mapping) else {}
+
+
+def _scores(recorded: EvaluationReport, now: EvaluationReport) -> tuple[ScorePair, ...]:
+    def list_of(report: EvaluationReport) -> dict[str, float]:
+        return {
+            "mAP": report.mean_average_precision,
+            "mINP": report.mean_inverse_negative_penalty,
+            **{f"Rank-{k}": report.rank(k) for k in (1, 5, 10)},
+        }
+
+    then, again = list_of(recorded), list_of(now)
+    return tuple(ScorePair(measure=name, recorded=then[name], now=again[name]) for name in then)
+
+
+def _causes(record: EvaluationRecord) -> dict[str, Any]:
+    return {
+        "data.query": record.digest_of("query"),
+        "data.gallery": record.digest_of("gallery"),
+        "weights": record.weights_digest,
+        **dict(_flattened(record.settings or {}, prefix="settings.")),
+    }
+
+
+def _surroundings(record: EvaluationRecord) -> dict[str, Any]:
+    known = dict(_flattened(record.circumstances or {}, prefix=""))
+    return {"data.train": record.digest_of("train"), **known}
+
+
+def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    for part in {**recorded, **now}:
+        if recorded.get(part) != now.get(part):
+            yield Change(part=part, recorded=recorded.get(part), now=now.get(part))
+
+
+def _flattened(values: Mapping[str, Any], *, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, prefix=f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _count_changed(recorded: Mapping[str, float], done: RunEvaluation, *, tolerance: float) -> int:
+    now: dict[str, float] = dict(
+        zip(done.query_names, done.scores.average_precision.tolist(), strict=True)
+    )
+    missing = len(recorded.keys() ^ now.keys())
+    shared = recorded.keys() & now.keys()
+    return missing + len([name for name in shared if abs(recorded[name] - now[name]) > tolerance])

@@ -1,0 +1,61 @@
+"""`reid compare`: do two runs differ by more than chance."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.render import to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.domain.values.comparisons import ComparisonOutcome, ScoreDifference
+    from reid.settings.loading import ResolvedSettings
+
+FirstArgument = Annotated[
+    Path, typer.Argument(metavar="RUN_A", help="Folder of a run, or one evaluation*.json in it.")
+]
+SecondArgument = Annotated[
+    Path, typer.Argument(metavar="RUN_B", help="Another run, or another evaluation.")
+]
+
+
+@takes_settings({"seed": SeedOption})
+def compare(
+    resolved: "ResolvedSettings",
+    *,
+    first: FirstArgument,
+    second: SecondArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two recorded evaluations of the same queries: intervals and a paired test."""
+    with wired(resolved.settings) as container:
+        open_evaluation = container.open_evaluation()
+        outcome = container.compare().run(open_evaluation(first), open_evaluation(second))
+    typer.echo(to_json(outcome) if as_json else render_comparison(outcome))
+
+
+def render_comparison(outcome: "ComparisonOutcome") -> str:
+    """Tabulate the measures, then say how to read the table."""
+    return "\n".join(
+        [
+            f"A: {outcome.first.run} ({outcome.first.evaluation})",
+            f"B: {outcome.second.run} ({outcome.second.evaluation})",
+            f"{outcome.num_queries} queries of {outcome.dataset}",
+            f"measure |       A |       B |  B - A |     {outcome.confidence:.0%} interval | p",
+            *map(_row, outcome.differences),
+            f"Interval: percentile bootstrap over queries, {outcome.num_resamples} resamples, "
+            f"seed {outcome.seed}; in percentage points",
+            f"p: {outcome.test}; not significant: 0.05 or more",
+        ]
+    )
+
+
+def _row(found: "ScoreDifference") -> str:
+    difference, low, high = (100 * share for share in (found.difference, found.low, found.high))
+    verdict = "" if found.is_significant else "  not significant"
+    return (
+        f"{found.measure:<7} | {found.first:>7.2%} | {found.second:>7.2%} | {difference:>+6.2f} | "
+        f"{low:>+6.2f} .. {high:>+6.2f} | {found.p_value:.4f}{verdict}"
+    )

@@ -1,0 +1,70 @@
+"""Settings for doing a recorded evaluation again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.settings.schema import Settings
+from reid.settings.trained import ENCODER_FILE
+
+
+def settings_of_record(
+    recorded: Mapping[str, Any], *, directory: Path, root: Path | None, device: str
+) -> Settings:
+    """Put an evaluation's recorded settings with what a record leaves open.
+
+    Args:
+        recorded: As `evaluation_settings` of the assembly listed them.
+        directory: The run whose encoder is evaluated.
+        root: Where the pictures lie.
+        device: What to compute on.
+
+    Raises:
+        CheckpointError: The run's folder holds no weights.
+        ConfigurationError: The record names settings that this version does not know.
+    """
+    weights = directory / ENCODER_FILE
+    if not weights.is_file():
+        raise CheckpointError(
+            f"{directory} holds records but no weights ({ENCODER_FILE} is missing): put them "
+            "there to evaluate again"
+        )
+    values = dict(recorded)
+    values["encoder"] = {**recorded.get("encoder", {}), "weights": str(weights)}
+    values["dataset"] = {**recorded.get("dataset", {}), "root": root}
+    values["run"] = {"directory": directory}
+    try:
+        return Settings.model_validate({**values, "device": device})
+    except ValidationError as error:
+        names = sorted({".".join(map(str, found["loc"])) for found in error.errors()})
+        raise ConfigurationError(
+            f"the evaluation in {directory} was recorded with settings that this version does not "
+            f"take: {', '.join(names)}; record it anew by reid evaluate --run {directory}"
+        ) from error
+
+
+def root_of_record(
+    given: Path | None, *, evaluation: str, trained_with: Mapping[str, Any]
+) -> Path | None:
+    """Find the pictures of a recorded evaluation.
+
+    Args:
+        given: What the user said, which is right.
+        evaluation: Name of the record.
+        trained_with: The run's own settings, whose dataset is right where the evaluation is of it.
+
+    Raises:
+        ConfigurationError: Nobody says where the pictures lie.
+    """
+    if given is not None:
+        return given
+    if evaluation.startswith("evaluation-on-"):
+        raise ConfigurationError(
+            f"dataset.root: {evaluation} is of another dataset than the run was trained on; name "
+            "its folder by --data ROOT"
+        )
+    root = trained_with.get("dataset", {}).get("root")
+    return None if root is None else Path(root)

@@ -1,0 +1,146 @@
+"""Compare, reproduce and report runs through the real commands."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.program import as_json, run, train
+
+
+@pytest.fixture(scope="module")
+def two_runs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("two")
+    for name, seed in (("one", "1"), ("two", "2")):
+        train(people, folder / name, "--seed", seed)
+    return folder / "one", folder / "two"
+
+
+@pytest.fixture
+def copy(two_runs: tuple[Path, Path], tmp_path: Path) -> Path:
+    shutil.copytree(two_runs[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_two_runs_are_compared_with_interval_and_p_value(two_runs: tuple[Path, Path]) -> None:
+    text = run("compare", *two_runs).stdout
+    lines = text.splitlines()
+    assert lines[0] == f"A: {two_runs[0]} (evaluation)"
+    assert lines[2] == "8 queries of people"
+    assert [line.split()[0] for line in lines[4:9]] == [
+        "mAP",
+        "mINP",
+        "Rank-1",
+        "Rank-5",
+        "Rank-10",
+    ]
+    outcome = as_json(run("compare", *two_runs, "--json"))
+    recorded = [json.loads((one / "evaluation.json").read_text())["report"] for one in two_runs]
+    first = outcome["differences"][0]
+    assert first["first"] == pytest.approx(recorded[0]["mean_average_precision"])
+    assert first["second"] == pytest.approx(recorded[1]["mean_average_precision"])
+    assert run("compare", *two_runs).stdout == text
+
+
+def test_a_run_is_compared_with_its_own_re_ranking(people: Path, copy: Path) -> None:
+    run(
+        "evaluate", "--run", copy, "--data", people, "--rerank",
+        "--set", "reranking.k1=4", "--set", "reranking.k2=2",
+    )  # fmt: skip
+    outcome = as_json(run("compare", copy, copy / "evaluation-reranked.json", "--json"))
+    assert outcome["second"]["evaluation"] == "evaluation-reranked"
+
+
+def test_runs_on_other_queries_do_not_compare(people: Path, copy: Path, tmp_path: Path) -> None:
+    shutil.copytree(people, tmp_path / "fewer")
+    gone = min((tmp_path / "fewer" / "query").iterdir())
+    gone.unlink()
+    result = run("evaluate", "--run", copy, "--data", tmp_path / "fewer")
+    assert f"Recorded: {copy}/evaluation-on-fewer.json" in result.stdout
+    refused = run("compare", copy, copy / "evaluation-on-fewer.json", expect=7)
+    assert f"1 queries of the first only (query/{gone.name})" in refused.stderr
+
+
+def test_evaluating_without_record_leaves_the_run_alone(people: Path, copy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    result = run("evaluate", "--run", copy, "--data", people, "--rerank", "--no-record")
+    assert "Recorded" not in result.stdout
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_a_record_of_an_older_version_says_how_to_record_anew(people: Path, copy: Path) -> None:
+    record = json.loads((copy / "evaluation.json").read_text())
+    old = {key: record[key] for key in ("dataset", "encoder", "report")}
+    (copy / "evaluation.json").write_text(json.dumps(old))
+    (copy / "evaluation.queries.json").unlink()
+    for command in (("compare", copy, copy), ("reproduce", copy)):
+        assert "older version" in run(*command, expect=5).stderr
+    run("evaluate", "--run", copy, "--data", people)
+    run("compare", copy, copy)
+    run("reproduce", copy)
+
+
+def test_an_evaluation_comes_out_again(two_runs: tuple[Path, Path]) -> None:
+    result = run("reproduce", two_runs[0])
+    assert "Queries with another average precision: 0 of 8" in result.stdout
+    assert "Data, weights and settings: as recorded" in result.stdout
+    assert "Versions and machine: as recorded" in result.stdout
+
+
+def test_a_re_ranked_evaluation_comes_out_again_with_its_parameters(
+    people: Path, copy: Path
+) -> None:
+    run(
+        "evaluate", "--run", copy, "--data", people, "--rerank",
+        "--set", "reranking.k1=4", "--set", "reranking.k2=2",
+    )  # fmt: skip
+    outcome = as_json(run("reproduce", copy / "evaluation-reranked.json", "--json"))
+    assert outcome["evaluation"] == "evaluation-reranked"
+    assert outcome["causes"] == []
+
+
+def test_scores_that_differ_end_with_7_and_are_named(copy: Path) -> None:
+    record = json.loads((copy / "evaluation.json").read_text())
+    record["report"]["mean_average_precision"] += 0.001
+    record["circumstances"]["versions"]["torch"] = "1.0"
+    (copy / "evaluation.json").write_text(json.dumps(record))
+    refused = run("reproduce", copy, expect=7)
+    assert "what differs: mAP" in refused.stderr
+    assert "versions.torch: 1.0 then" in refused.stdout
+    run("reproduce", copy, "--tolerance", "0.01")
+
+
+def test_other_pictures_and_other_weights_are_named(
+    people: Path, copy: Path, two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(people, tmp_path / "fewer")
+    min((tmp_path / "fewer" / "query").iterdir()).unlink()
+    refused = run("reproduce", copy, "--data", tmp_path / "fewer", expect=7)
+    assert "data.query" in refused.stderr
+    assert "data.gallery" not in refused.stderr
+    shutil.copy(two_runs[1] / "encoder.safetensors", copy)
+    assert "what differs: weights" in run("reproduce", copy, expect=7).stderr
+
+
+def test_what_cannot_be_done_again_is_explained(copy: Path, people: Path, tmp_path: Path) -> None:
+    shutil.copytree(people, tmp_path / "other")
+    min((tmp_path / "other" / "query").iterdir()).unlink()
+    run("evaluate", "--run", copy, "--data", tmp_path / "other")
+    record = copy / "evaluation-on-other.json"
+    assert "name its folder by --data ROOT" in run("reproduce", record, expect=3).stderr
+    run("reproduce", record, "--data", tmp_path / "other")
+    (copy / "encoder.safetensors").unlink()
+    assert "records but no weights" in run("reproduce", copy, expect=5).stderr
+    assert "holds no evaluation" in run("reproduce", tmp_path / "none", expect=5).stderr
+
+
+def test_settings_that_nobody_knows_any_more_are_named(copy: Path) -> None:
+    record = json.loads((copy / "evaluation.json").read_text())
+    edit(copy / "evaluation.json", settings=record["settings"] | {"magic": 1})
+    assert "does not take: magic" in run("reproduce", copy, expect=3).stderr

@@ -1,0 +1,67 @@
+"""A trained run on fakes, and its evaluation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from reid.application.evaluate import Evaluate
+from reid.application.evaluate_run import EvaluateRun
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.reidentification import Reidentification
+from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.encoders import Tower
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.samples import Split, digest_of_samples
+from reid.ports.runs import RunMode
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
+from tests.fakes.run_records import FakeRunRecords
+from tests.fakes.run_store import FakeRunStore
+from tests.fakes.vector_index import FakeIndex
+
+
+@dataclass
+class Bench:
+    """A run that was trained, and what it is evaluated by."""
+
+    dataset: FakeDataset = field(default_factory=FakeDataset)
+    encoder: FakeEncoder = field(default_factory=FakeEncoder)
+    index: FakeIndex = field(default_factory=FakeIndex)
+    runs: FakeRunStore = field(default_factory=FakeRunStore)
+    reranking: RerankingRecipe | None = None
+    remove_same_camera: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.runs.decisive is None:
+            digest = digest_of_samples(self.dataset.samples(Split.TRAIN))
+            self.runs.begin({"dataset.digest": digest}, {}, mode=RunMode.NEW)
+            self.runs.save("encoder", Checkpoint(tensors=self.encoder.state_of(Tower.IMAGE)))
+
+    def use_case(self) -> EvaluateRun:
+        embedder = Embedder(encoder=self.encoder, listener=RecordingListener())
+        ticks = count(10)
+        return EvaluateRun(
+            evaluate=Evaluate(
+                encoder=self.encoder,
+                dataset=self.dataset,
+                reidentification=Reidentification(embedder=embedder, index=self.index),
+                reranking=self.reranking,
+                remove_same_camera=self.remove_same_camera,
+            ),
+            dataset=self.dataset,
+            runs=self.runs,
+            settings=self.settings,
+            circumstances={"device": "cpu"},
+            clock=lambda: float(next(ticks)),
+        )
+
+    def evaluate(self) -> str:
+        use_case = self.use_case()
+        evaluated = use_case.run()
+        name = use_case.name_for(evaluated, FakeRunRecords.of(self.runs))
+        assert name is not None
+        use_case.keep(evaluated, name=name)
+        return name

@@ -1,0 +1,72 @@
+"""Recorded evaluations beside each other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+from reid.domain.errors import CheckpointError, EvaluationError
+from tests.fakes.run_records import FakeRunRecords
+from tests.recorded import recorded_run
+
+
+def compare(one: FakeRunRecords, other: FakeRunRecords) -> Any:
+    return CompareRuns(seed=3).run(
+        RecordedEvaluation(one, "evaluation"), RecordedEvaluation(other, "evaluation")
+    )
+
+
+def test_the_outcome_names_both_runs_and_their_difference() -> None:
+    worse = recorded_run("worse", average_precision=[0.5, 0.6, 0.7], first_match_rank=[2, 1, 1])
+    better = recorded_run("better", average_precision=[0.7, 0.9, 0.8], first_match_rank=[1, 1, 1])
+    outcome = compare(worse, better)
+    assert (outcome.first.run, outcome.second.run) == ("memory/worse", "memory/better")
+    assert outcome.num_queries == 3
+    by_name = {found.measure: found for found in outcome.differences}
+    assert by_name["mAP"].first == pytest.approx(0.6)
+    assert by_name["mAP"].difference == pytest.approx(0.2)
+    assert by_name["Rank-1"].difference == pytest.approx(1 / 3)
+    assert outcome == compare(worse, better)
+
+
+def test_a_run_does_not_differ_from_itself() -> None:
+    run = recorded_run("one")
+    for found in compare(run, run).differences:
+        assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"query": ["a.jpg", "x.jpg", "y.jpg"], "query_digest": "other"},
+            r"2 queries of the first only \(b\.jpg, c\.jpg\) and 2 queries of the second only",
+        ),
+        ({"query_digest": "other"}, "same names, but other people"),
+        ({"gallery_digest": "other"}, "different galleries"),
+        ({"is_same_camera_removed": False}, "own camera"),
+    ],
+)
+def test_evaluations_of_different_things_are_refused_by_name(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(EvaluationError, match=words) as caught:
+        compare(recorded_run("one"), recorded_run("two", **changes))
+    assert "memory/one" in str(caught.value)
+    assert "memory/two" in str(caught.value)
+
+
+def test_many_differing_queries_are_shown_by_a_few() -> None:
+    names: Sequence[str] = [f"{n}.jpg" for n in range(5)]
+    many = recorded_run(
+        "many", query=names, average_precision=[0.5] * 5, first_match_rank=[1] * 5,
+        query_digest="other",
+    )  # fmt: skip
+    with pytest.raises(EvaluationError, match=r"5 queries .*\(0\.jpg, 1\.jpg, 2\.jpg, \.\.\.\)"):
+        compare(recorded_run("one"), many)
+
+
+def test_a_run_that_was_not_evaluated_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="memory/none holds no evaluation"):
+        compare(recorded_run("one"), FakeRunRecords("none"))
