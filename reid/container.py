@@ -19,8 +19,9 @@ from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
+from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.runs.filesystem import FilesystemRunStore
-from reid.adapters.runs.records import FilesystemRunRecords
+from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.application.check_dataset import CheckDataset, count_splits
 from reid.application.compare_runs import CompareRuns
 from reid.application.demo import Demo
@@ -28,6 +29,7 @@ from reid.application.evaluate import Evaluate
 from reid.application.evaluate_run import EvaluateRun
 from reid.application.export import Export
 from reid.application.identify import Identify
+from reid.application.report_runs import ReportRuns
 from reid.application.reproduce import Reproduce
 from reid.application.train import Train
 from reid.assembly import (
@@ -58,6 +60,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.reidentification import Reidentification
+from reid.settings.recorded import departures_from_recipe
 from reid.settings.schema import Settings
 
 
@@ -198,6 +201,14 @@ class Container(containers.DeclarativeContainer):
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Singleton(CompareRuns, seed=settings.provided.seed)
     reproduce = providers.Singleton(Reproduce, evaluate=evaluate_run)
+    open_records = providers.Object(FilesystemRunRecords)
+    collect_records = providers.Object(collect_records)
+    page = providers.Factory(MarkdownPage)
+    report = providers.Factory(
+        ReportRuns,
+        departures=providers.Object(departures_from_recipe),
+        seed=settings.provided.seed,
+    )
     demo = providers.Singleton(
         Demo,
         draw=providers.Callable(

@@ -12,6 +12,7 @@ from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
 from reid.cli.export import export
 from reid.cli.identify import identify
+from reid.cli.report import report
 from reid.cli.reproduce import reproduce
 from reid.cli.settings import settings
 from reid.cli.train import train
@@ -57,6 +58,7 @@ app.command("identify")(identify)
 app.command("export")(export)
 app.command("compare")(compare)
 app.command("reproduce")(reproduce)
+app.command("report")(report)
 app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
 app.command("settings")(settings)

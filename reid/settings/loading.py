@@ -89,6 +89,15 @@ def load_settings(
     return ResolvedSettings(settings=_validated(merged), origins=merged.origins)
 
 
+def settings_of_recipe(name: str) -> Settings:
+    """Return a recipe as it stands, nobody having changed anything.
+
+    Raises:
+        ConfigurationError: No recipe of that name.
+    """
+    return _validated(recipe_layer(name))
+
+
 def _file_of_environment() -> Path | None:
     name = os.environ.get(CONFIG_FILE_VARIABLE)
     return Path(name) if name else None

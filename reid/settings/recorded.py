@@ -1,5 +1,6 @@
-"""Settings for doing a recorded evaluation again."""
+"""What recorded settings mean: for doing an evaluation again, and beside their recipe."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.settings.loading import plain_settings, settings_of_recipe
+from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
 from reid.settings.trained import ENCODER_FILE
+
+_PLACES = {("encoder", "weights"), ("encoder", "options")}
+"""Settings that may hold paths."""
 
 
 def settings_of_record(
@@ -68,3 +74,24 @@ def root_of_record(
         )
     root = trained_with.get("dataset", {}).get("root")
     return None if root is None else Path(root)
+
+
+def departures_from_recipe(recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """List what a run's settings changed of its recipe, as `key = value`.
+
+    Where weights lie is no departure; settings that only one version knows are left out.
+
+    Args:
+        recorded: All settings, nested.
+    """
+    name = recorded.get("recipe")
+    if name not in RECIPES:
+        return ()
+    recipe = plain_settings(settings_of_recipe(str(name)))
+    return tuple(
+        f"{section}.{key} = {json.dumps(value)}"
+        for section in ("encoder", "prompts", "finetuning")
+        for key, value in recorded.get(section, {}).items()
+        if key in recipe[section] and value != recipe[section][key]
+        if (section, key) not in _PLACES
+    )

@@ -1,10 +1,11 @@
 """What is peculiar to records in folders."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from reid.adapters.runs.records import FilesystemRunRecords
+from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.domain.errors import CheckpointError
 
 
@@ -36,3 +37,34 @@ def test_a_damaged_log_is_an_error_that_names_it(tmp_path: Path, text: str) -> N
     (tmp_path / "metrics.jsonl").write_text(text)
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be read"):
         FilesystemRunRecords(tmp_path).progress()
+
+
+def test_collected_records_hold_neither_weights_nor_folders_of_this_machine(
+    tmp_path: Path,
+) -> None:
+    run, folder = tmp_path / "run", tmp_path / "docs" / "run"
+    run.mkdir()
+    settings = {"root": "/home/me/Market", "directory": "runs/one", "paths": ["C:\\data\\Duke"]}
+    manifest = {"decisive": {"seed": 1}, "circumstances": {"settings": settings}}
+    (run / "run.json").write_text(json.dumps(manifest))
+    (run / "evaluation.json").write_text('{"mAP": 0.5}')
+    (run / "evaluation-reranked.queries.json").write_text('{"query": ["query/a.jpg"]}')
+    (run / "demo.json").write_text("{}")
+    (run / "metrics.jsonl").write_text('{"event": "a", "losses": {"total": 0.1}}\n')
+    (run / "encoder.safetensors").write_bytes(b"weights")
+    collect_records(FilesystemRunRecords(run), folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "evaluation-reranked.queries.json", "evaluation.json", "metrics.jsonl", "run.json",
+    ]  # fmt: skip
+    kept = json.loads((folder / "run.json").read_text())["circumstances"]["settings"]
+    assert kept == {"root": "Market", "directory": "runs/one", "paths": ["Duke"]}
+    assert (folder / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    collect_records(FilesystemRunRecords(folder), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_records_that_cannot_be_kept_are_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot be made"):
+        collect_records(FilesystemRunRecords(tmp_path), tmp_path / "file" / "run")

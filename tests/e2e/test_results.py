@@ -144,3 +144,46 @@ def test_settings_that_nobody_knows_any_more_are_named(copy: Path) -> None:
     record = json.loads((copy / "evaluation.json").read_text())
     edit(copy / "evaluation.json", settings=record["settings"] | {"magic": 1})
     assert "does not take: magic" in run("reproduce", copy, expect=3).stderr
+
+
+def test_the_page_comes_out_with_the_same_bytes(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pages = [tmp_path / name / "results.md" for name in ("first", "second")]
+    for page in pages:
+        result = run("report", *two_runs, "--page", page)
+        assert result.stdout.splitlines() == [
+            f"Wrote {page}",
+            *(f"Wrote {page.parent}/results/{name}/curves.svg" for name in ("one", "two")),
+        ]
+    trees = [
+        {path.relative_to(page.parent): path.read_bytes() for path in page.parent.rglob("*.*")}
+        for page in pages
+    ]
+    assert trees[0] == trees[1]
+    text = pages[0].read_text()
+    assert "| one | tiny * | rn-tiny, 64x32 | random | people (8 people, 32 pictures) | 1 |" in text
+    assert "Runs evaluated on the same queries" in text
+    assert str(two_runs[0].parent) not in text
+
+
+def test_collected_records_alone_make_the_page_again(
+    people: Path, copy: Path, two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run("evaluate", "--run", copy, "--data", people, "--rerank", "--set", "reranking.k1=6")
+    page = tmp_path / "docs" / "results.md"
+    run("report", copy, two_runs[1], "--page", page, "--collect")
+    text, folder = page.read_text(), tmp_path / "docs" / "results"
+    assert "re-ranked (k1=6, k2=6, lambda=0.3)" in text
+    assert not list(folder.rglob("*.safetensors"))
+    assert not any(str(tmp_path) in path.read_text() for path in folder.rglob("*.json"))
+    run("report", folder / "copy", folder / "two", "--page", page)
+    assert page.read_text() == text
+    outcome = as_json(run("compare", folder / "copy", folder / "two", "--json"))
+    assert outcome["num_queries"] == 8
+
+
+def test_a_folder_without_a_run_has_no_place_on_the_page(tmp_path: Path) -> None:
+    refused = run("report", tmp_path, "--page", tmp_path / "results.md", expect=5)
+    assert "holds no run" in refused.stderr
+    assert not (tmp_path / "results.md").exists()

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from reid.adapters.runs.filesystem import MANIFEST, METRICS
+from reid.adapters.safetensors_file import replace_file
 from reid.domain.errors import CheckpointError
+from reid.domain.values.evaluations import EVALUATION
+from reid.ports.records import RunRecords
 
 
 class FilesystemRunRecords:
@@ -69,3 +72,40 @@ class FilesystemRunRecords:
         if not isinstance(content, dict):
             raise CheckpointError(f"{path} cannot be read: it is not an object")
         return content
+
+
+def collect_records(records: RunRecords, folder: Path) -> None:
+    """Copy what a run wrote about itself, without weights, for keeping under version control.
+
+    Of absolute paths only the last part is kept: others have other folders.
+
+    Raises:
+        CheckpointError: The records are damaged, or the folder cannot be written.
+    """
+    if folder.resolve() == Path(records.place).resolve():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be made: {error.strerror}") from error
+    kept = {MANIFEST: records.manifest()}
+    for name in records.names():
+        if name.partition("-")[0].partition(".")[0] == EVALUATION:
+            kept[f"{name}.json"] = records.report(name)
+    for file, content in kept.items():
+        text = json.dumps(_without_folders(content), indent=2, sort_keys=True) + "\n"
+        replace_file(folder / file, text.encode())
+    lines = [json.dumps(_without_folders(line)) + "\n" for line in records.progress()]
+    replace_file(folder / METRICS, "".join(lines).encode())
+
+
+def _without_folders(value: Any) -> Any:  # noqa: ANN401  (whatever JSON can hold)
+    if isinstance(value, Mapping):
+        return {name: _without_folders(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(entry) for entry in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(value).is_absolute():
+                return kind(value).name
+    return value

@@ -1,0 +1,227 @@
+"""Gather what recorded runs came to, and which of their differences count."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import isfinite, nan
+from typing import Any
+
+from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
+from reid.application.records import evaluation_names, read_evaluation, require_manifest
+from reid.domain.comparison import compare_scores
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX, EvaluationRecord
+from reid.domain.values.results import YARDSTICKS, Results, RunPair, RunSummary, StageCurves
+from reid.ports.pages import ResultsPage
+from reid.ports.records import RunRecords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportOutcome:
+    """What was written."""
+
+    runs: tuple[str, ...]
+    page: str
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    number: int
+    seconds: float
+    losses: Mapping[str, float]
+
+
+class ReportRuns:
+    """Makes the results page of recorded runs; their weights are not needed."""
+
+    def __init__(
+        self,
+        *,
+        page: ResultsPage,
+        departures: Callable[[Mapping[str, Any]], tuple[str, ...]],
+        seed: int,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            page: Where results are shown.
+            departures: Tells which of a run's settings are not its recipe's.
+            seed: Decides the draws of the comparisons.
+        """
+        self._page = page
+        self._departures = departures
+        self._seed = seed
+
+    def run(self, runs: Sequence[RunRecords]) -> ReportOutcome:
+        """Read the runs and write the page, runs in the order given.
+
+        Raises:
+            CheckpointError: A folder holds no run, or records are damaged.
+            ConfigurationError: Two runs have one name.
+        """
+        names = [records.name for records in runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigurationError(
+                f"two runs are called {twice[0]!r}; the page tells runs by the names of their "
+                "folders, so rename one"
+            )
+        summaries = tuple(self._summary(records) for records in runs)
+        judged, uncompared = _judged_queries(zip(runs, summaries, strict=True))
+        page, *figures = self._page.write(
+            Results(
+                runs=summaries,
+                pairs=tuple(self._pairs(judged)),
+                uncompared=uncompared,
+                yardsticks=YARDSTICKS,
+            )
+        )
+        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures))
+
+    def _summary(self, records: RunRecords) -> RunSummary:
+        manifest = require_manifest(records)
+        decisive, circumstances = manifest["decisive"], manifest["circumstances"]
+        settings = circumstances.get("settings") or {}
+        found = [read_evaluation(records, name) for name in evaluation_names(records)]
+        own = next((record for record in found if record.name == EVALUATION), None)
+        current = [record for record in found if not _is_outdated(record, own)]
+        stages = _epochs(records)
+        return RunSummary(
+            name=records.name,
+            recipe=str(settings.get("recipe") or "unknown"),
+            departures=self._departures(settings),
+            encoder=_encoder(decisive.get("encoder.kind"), own),
+            initialisation=_initialisation(decisive.get("encoder.weights"), own),
+            trained_on=_trained_on(settings, own, digest=decisive.get("dataset.digest")),
+            seed=decisive.get("seed"),
+            curves=_curves(stages),
+            training_seconds=_training_seconds(stages),
+            device=_device(circumstances),
+            evaluations=tuple(current),
+            outdated=tuple(record.name for record in found if record not in current),
+        )
+
+    def _pairs(self, judged: Sequence[JudgedQueries]) -> Iterable[RunPair]:
+        """Compare all runs that were evaluated alike, two by two."""
+        alike: dict[object, list[JudgedQueries]] = defaultdict(list)
+        for one in judged:
+            alike[(one.task, one.record.peculiarities)].append(one)
+        for group in alike.values():
+            pairs = list(combinations(group, 2))
+            scores = [(first.scores, second.scores) for first, second in pairs]
+            compared = compare_scores(scores, seed=self._seed)
+            for (first, second), differences in zip(pairs, compared, strict=True):
+                yield RunPair(
+                    first=first.source.records.name,
+                    second=second.source.records.name,
+                    evaluation=", ".join((first.record.dataset, *first.record.peculiarities)),
+                    differences=differences,
+                )
+
+
+def _judged_queries(
+    runs: Iterable[tuple[RunRecords, RunSummary]],
+) -> tuple[list[JudgedQueries], tuple[str, ...]]:
+    """Read the scores of queries where they are recorded, and name the runs where they are not."""
+    judged, uncompared = [], []
+    for records, summary in runs:
+        for record in summary.evaluations:
+            if record.is_complete and f"{record.name}{QUERIES_SUFFIX}" in records.names():
+                judged.append(JudgedQueries.of(RecordedEvaluation(records, record.name)))
+            else:
+                uncompared.append(f"{summary.name} ({record.name})")
+    return judged, tuple(uncompared)
+
+
+def _is_outdated(record: EvaluationRecord, own: EvaluationRecord | None) -> bool:
+    """Whether an evaluation is of other weights than those with which the run ended."""
+    known = own is not None and None not in (own.weights_digest, record.weights_digest)
+    return known and own is not None and record.weights_digest != own.weights_digest
+
+
+def _encoder(kind: object, own: EvaluationRecord | None) -> str:
+    """Name an encoder, with the size of its pictures where that is recorded."""
+    recorded = own.encoder if own is not None else {}
+    name = str(kind or recorded.get("name") or "unknown")
+    match (recorded.get("options") or {}).get("image_size"):
+        case [height, width]:
+            return f"{name}, {height}x{width}"
+    return name
+
+
+def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
+    """Say plainly where the weights came from before the training."""
+    if weights in (None, "random"):
+        return str(weights or "unknown")
+    if weights == "openai":
+        return "OpenAI CLIP"
+    checkpoint = f"checkpoint {_last_part(weights)}"
+    if own is not None and not own.encoder.get("is_pretrained", True):
+        return f"{checkpoint}, itself trained from random weights"
+    return checkpoint
+
+
+def _trained_on(
+    settings: Mapping[str, Any], own: EvaluationRecord | None, *, digest: object
+) -> str:
+    """Name the training pictures, and count them where that is recorded."""
+    if own is not None and own.data is not None and own.digest_of("train") == digest:
+        train = own.data["train"]
+        return f"{own.dataset} ({train.num_identities} people, {train.num_images} pictures)"
+    root = settings.get("dataset", {}).get("root")
+    return "unknown" if root is None else _last_part(root)
+
+
+def _last_part(path: object) -> str:
+    return str(path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _device(circumstances: Mapping[str, Any]) -> str:
+    name = circumstances.get("device_name") or circumstances.get("device") or "unknown"
+    threads = circumstances.get("threads")
+    return f"{name}, {threads} threads" if name == "cpu" and threads else str(name)
+
+
+def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:
+    """Sort what was logged by stage and epoch; an epoch that was done again counts once."""
+    stages: dict[str, dict[int, _Epoch]] = {}
+    try:
+        for line in records.progress():
+            known = stages.setdefault(str(line.get("stage")), {})
+            if line.get("event") == "stage_started":
+                for epoch in [epoch for epoch in known if epoch >= line["first_epoch"]]:
+                    del known[epoch]
+            elif line.get("event") == "epoch_finished":
+                known[line["epoch"]] = _Epoch(
+                    number=int(line["epoch"]),
+                    seconds=float(line["seconds"]),
+                    losses={term: float(loss) for term, loss in line["losses"].items()},
+                )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"the log of {records.place} cannot be read ({type(error).__name__}: {error})"
+        ) from error
+    return {stage: list(known.values()) for stage, known in stages.items() if known}
+
+
+def _curves(stages: Mapping[str, Sequence[_Epoch]]) -> tuple[StageCurves, ...]:
+    """Keep the terms that every epoch has, so that lines have no holes."""
+    return tuple(
+        StageCurves(
+            stage=stage,
+            epochs=tuple(epoch.number for epoch in epochs),
+            losses={
+                term: tuple(epoch.losses[term] for epoch in epochs)
+                for term in epochs[0].losses
+                if all(isfinite(epoch.losses.get(term, nan)) for epoch in epochs)
+            },
+        )
+        for stage, epochs in stages.items()
+    )
+
+
+def _training_seconds(stages: Mapping[str, Sequence[_Epoch]]) -> float | None:
+    seconds = [epoch.seconds for epochs in stages.values() for epoch in epochs]
+    return sum(seconds) if seconds else None

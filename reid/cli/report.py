@@ -1,0 +1,48 @@
+"""`reid report`: the page that says what runs came to."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.render import to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+RunsArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; weights may be missing.")
+]
+PageOption = Annotated[
+    Path, typer.Option("--page", metavar="FILE", help="Markdown file to write or replace.")
+]
+CollectOption = Annotated[
+    bool,
+    typer.Option(
+        "--collect",
+        help="Copy the runs' records, without weights and absolute paths, beside the figures.",
+    ),
+]
+
+
+@takes_settings({"seed": SeedOption})
+def report(
+    resolved: "ResolvedSettings",
+    *,
+    runs: RunsArgument,
+    path: PageOption = Path("docs/results.md"),
+    collect: CollectOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page with the scores and learning curves of recorded runs, beside yardsticks."""
+    with wired(resolved.settings) as container:
+        page = container.page(path)
+        records = [container.open_records()(run) for run in runs]
+        outcome = container.report(page=page).run(records)
+        if collect:
+            for run in records:
+                container.collect_records()(run, page.folder_of(run.name))
+    listed = [f"Wrote {outcome.page}", *(f"Wrote {figure}" for figure in outcome.figures)]
+    typer.echo(to_json(outcome) if as_json else "\n".join(listed))

@@ -1,0 +1,128 @@
+"""What a page about results says, as plain numbers and words; imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reid.domain.values.comparisons import ScoreDifference
+from reid.domain.values.evaluations import EvaluationRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCurves:
+    """How the losses of one training stage fell."""
+
+    stage: str
+    epochs: tuple[int, ...]
+    losses: Mapping[str, tuple[float, ...]]
+    """By term, a mean for each epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run: what it was, what it took, what it came to."""
+
+    name: str
+    recipe: str
+    departures: tuple[str, ...]
+    """Settings other than the recipe's, as `key = value`."""
+
+    encoder: str
+    initialisation: str
+    """Plainly: `random`, `OpenAI CLIP`, or which checkpoint."""
+
+    trained_on: str
+    seed: int | None
+    curves: tuple[StageCurves, ...]
+    training_seconds: float | None
+    """Of all epochs; None where the training was not logged."""
+
+    device: str
+    evaluations: tuple[EvaluationRecord, ...]
+    outdated: tuple[str, ...] = ()
+    """Evaluations left out: they are of weights that the run no longer has."""
+
+    def num_epochs(self, stage: str) -> int | None:
+        """Tell how many epochs a stage took; None where the run did not do it."""
+        return next((len(one.epochs) for one in self.curves if one.stage == stage), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPair:
+    """Two runs that were evaluated alike, and how far they are apart."""
+
+    first: str
+    second: str
+    evaluation: str
+    """Words for the dataset and the protocol."""
+
+    differences: tuple[ScoreDifference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """A published result on Market-1501, in percent, without re-ranking."""
+
+    method: str
+    initialisation: str
+    mean_average_precision: float
+    rank_1: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """All that the page says."""
+
+    runs: tuple[RunSummary, ...]
+    pairs: tuple[RunPair, ...]
+    uncompared: tuple[str, ...]
+    """Runs whose records do not say how each query fared."""
+
+    yardsticks: tuple[Yardstick, ...]
+
+
+YARDSTICKS = (
+    Yardstick(
+        method="OSNet, 350 epochs",
+        initialisation="random",
+        mean_average_precision=81.0,
+        rank_1=93.6,
+        source="Zhou et al. 2019, arXiv:1905.00953",
+    ),
+    Yardstick(
+        method="HACNN",
+        initialisation="random",
+        mean_average_precision=75.7,
+        rank_1=91.2,
+        source="Li et al. 2018, arXiv:1802.08122",
+    ),
+    Yardstick(
+        method="BoT, ResNet-50",
+        initialisation="ImageNet",
+        mean_average_precision=86.1,
+        rank_1=94.4,
+        source="Luo et al. 2019, arXiv:1903.07071",
+    ),
+    Yardstick(
+        method="CLIP-ReID, RN50",
+        initialisation="OpenAI CLIP",
+        mean_average_precision=89.8,
+        rank_1=95.7,
+        source="Li et al. 2023, arXiv:2211.13977",
+    ),
+    Yardstick(
+        method="CLIP-ReID, ViT-B/16",
+        initialisation="OpenAI CLIP",
+        mean_average_precision=89.6,
+        rank_1=95.5,
+        source="Li et al. 2023, arXiv:2211.13977",
+    ),
+    Yardstick(
+        method="SOLIDER, Swin-B",
+        initialisation="person pictures (LUPerson, self-supervised)",
+        mean_average_precision=93.9,
+        rank_1=96.9,
+        source="Chen et al. 2023, arXiv:2303.17602",
+    ),
+)
+"""What the field reports; comparable with runs on the whole of Market-1501 only."""

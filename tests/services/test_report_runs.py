@@ -1,0 +1,175 @@
+"""What the results page is told, on fakes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from reid.application.report_runs import ReportRuns
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.values.results import Results, RunSummary
+from tests.fakes.results_page import FakePage
+from tests.fakes.run_records import FakeRunRecords
+from tests.recorded import evaluation, recorded_run
+
+
+def epoch(stage: str, number: int, *, total: float = 1.0, **changes: Any) -> dict[str, Any]:
+    losses = {"total": total, "triplet": total / 2}
+    line = {"event": "epoch_finished", "stage": stage, "epoch": number, "losses": losses}
+    return {**line, "seconds": 60.0, **changes}
+
+
+def started(stage: str, *, first_epoch: int = 1) -> dict[str, Any]:
+    return {"event": "stage_started", "stage": stage, "first_epoch": first_epoch}
+
+
+def run(
+    name: str = "one",
+    *,
+    reports: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Sequence[Mapping[str, Any]] = (),
+    decisive: Mapping[str, Any] | None = None,
+    circumstances: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> FakeRunRecords:
+    known = {"seed": 7, "encoder.kind": "rn50", "encoder.weights": "random"}
+    settings = {"recipe": "tiny", "dataset": {"root": "/home/me/data/Market"}}
+    return FakeRunRecords(
+        name,
+        reports=recorded_run(name, **changes).reports if reports is None else reports,
+        manifest={
+            "decisive": {**known, "dataset.digest": "train", **(decisive or {})},
+            "circumstances": {"settings": settings, "device": "cpu", **(circumstances or {})},
+        },
+        progress=progress,
+    )
+
+
+def report(*runs: FakeRunRecords) -> Results:
+    page = FakePage()
+    ReportRuns(page=page, departures=lambda settings: (settings["recipe"],), seed=1).run(runs)
+    return page.results[0]
+
+
+def summary(one: FakeRunRecords) -> RunSummary:
+    return report(one).runs[0]
+
+
+def test_a_run_is_summed_up() -> None:
+    progress = [started("prompts"), epoch("prompts", 1), started("encoder"), epoch("encoder", 1)]
+    found = summary(run(progress=progress, circumstances={"threads": 2}))
+    assert (found.name, found.recipe, found.seed) == ("one", "tiny", 7)
+    assert found.departures == ("tiny",)
+    assert found.trained_on == "people (2 people, 3 pictures)"
+    assert found.device == "cpu, 2 threads"
+    assert found.training_seconds == 120.0
+    assert (found.num_epochs("prompts"), found.num_epochs("encoder")) == (1, 1)
+    assert [record.name for record in found.evaluations] == ["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("random", "random"),
+        ("openai", "OpenAI CLIP"),
+        ("/models/RN50_120.pth", "checkpoint RN50_120.pth, itself trained from random weights"),
+        (None, "unknown"),
+    ],
+)
+def test_the_initialisation_is_said_plainly(weights: str | None, words: str) -> None:
+    assert summary(run(decisive={"encoder.weights": weights})).initialisation == words
+
+
+def test_a_pretrained_checkpoint_is_called_a_checkpoint() -> None:
+    one = run(decisive={"encoder.weights": "models\\RN50_120.pth"})
+    one.reports["evaluation"]["encoder"]["is_pretrained"] = True
+    assert summary(one).initialisation == "checkpoint RN50_120.pth"
+
+
+def test_training_pictures_of_another_list_than_the_evaluated_are_not_counted() -> None:
+    assert summary(run(decisive={"dataset.digest": "other"})).trained_on == "Market"
+
+
+def test_the_name_of_an_accelerator_is_said() -> None:
+    found = summary(run(circumstances={"device": "cuda", "device_name": "H100", "threads": 8}))
+    assert found.device == "H100"
+
+
+def test_epochs_done_again_count_once() -> None:
+    progress = [
+        started("encoder"), epoch("encoder", 1), epoch("encoder", 2, total=9.0),
+        started("encoder", first_epoch=2), epoch("encoder", 2, total=3.0), epoch("encoder", 3),
+    ]  # fmt: skip
+    found = summary(run(progress=progress))
+    assert found.curves[0].epochs == (1, 2, 3)
+    assert found.curves[0].losses == {"total": (1.0, 3.0, 1.0), "triplet": (0.5, 1.5, 0.5)}
+    assert found.training_seconds == 180.0
+    assert found.num_epochs("prompts") is None
+
+
+def test_a_stage_that_was_begun_anew_shows_its_last_training_only() -> None:
+    progress = [started("encoder"), epoch("encoder", 1), epoch("encoder", 2)]
+    again = [started("encoder"), epoch("encoder", 1, total=5.0)]
+    assert summary(run(progress=[*progress, *again])).curves[0].losses["total"] == (5.0,)
+
+
+def test_terms_that_an_epoch_lacks_are_not_drawn() -> None:
+    progress = [epoch("encoder", 1), epoch("encoder", 2, losses={"total": 1.0})]
+    assert summary(run(progress=progress)).curves[0].losses.keys() == {"total"}
+
+
+def test_a_damaged_log_is_an_error_that_names_the_run() -> None:
+    with pytest.raises(CheckpointError, match="log of memory/one"):
+        report(run(progress=[{"event": "epoch_finished", "stage": "encoder"}]))
+
+
+def test_a_run_without_log_or_evaluation_is_told_all_the_same() -> None:
+    found = summary(run(reports={}))
+    assert found.evaluations == ()
+    assert found.training_seconds is None
+
+
+def test_runs_on_the_same_queries_are_compared_two_by_two() -> None:
+    runs = [run(name, average_precision=[0.1 * n] * 3) for n, name in enumerate("abc")]
+    other = run("d", query_digest="other")
+    pairs = report(*runs, other).pairs
+    assert [(pair.first, pair.second) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert pairs[0].evaluation == "people"
+    assert pairs[1].differences[0].difference == pytest.approx(0.2)
+
+
+def test_runs_are_compared_by_the_same_protocol_only() -> None:
+    plain, reranked = (
+        evaluation([0.5] * 3, [1] * 3, query=["a", "b", "c"], reranking=recipe)
+        for recipe in (None, {"k1": 20, "k2": 6, "original_weight": 0.3})
+    )
+    reports = {
+        "evaluation": plain[0],
+        "evaluation.queries": plain[1],
+        "evaluation-reranked": reranked[0],
+        "evaluation-reranked.queries": reranked[1],
+    }
+    pairs = report(run("a", reports=reports), run("b", reports=reports)).pairs
+    assert [pair.evaluation for pair in pairs] == ["people", "people, reranked"]
+
+
+def test_older_records_are_shown_and_said_not_to_be_compared() -> None:
+    record = {key: run().reports["evaluation"][key] for key in ("dataset", "encoder", "report")}
+    found = report(run("old", reports={"evaluation": record}), run("new"))
+    assert found.uncompared == ("old (evaluation)",)
+    assert found.pairs == ()
+    assert len(found.runs[0].evaluations) == 1
+
+
+def test_evaluations_of_earlier_weights_are_left_out_by_name() -> None:
+    stale, _ = evaluation([0.9] * 3, [1] * 3, query=["a", "b", "c"], weights_digest="earlier")
+    found = summary(run(reports={**run().reports, "evaluation-reranked": stale}))
+    assert [record.name for record in found.evaluations] == ["evaluation"]
+    assert found.outdated == ("evaluation-reranked",)
+
+
+def test_runs_are_told_apart_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="two runs are called 'one'"):
+        report(run("one"), run("one"))
+    with pytest.raises(CheckpointError, match="holds no run"):
+        report(FakeRunRecords("empty"))

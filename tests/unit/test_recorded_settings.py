@@ -1,0 +1,80 @@
+"""What a run's recorded settings say beside its recipe."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.settings.loading import load_settings, plain_settings
+from reid.settings.recorded import departures_from_recipe, root_of_record, settings_of_record
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REID_CONFIG_FILE", "REID_SEED"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def recorded(**options: Any) -> dict[str, Any]:
+    named = {key.replace("__", "."): value for key, value in options.items()}
+    return plain_settings(load_settings(options=named).settings)
+
+
+def test_a_recipe_as_it_stands_departs_from_nothing() -> None:
+    assert departures_from_recipe(recorded(recipe="tiny")) == ()
+
+
+def test_changed_settings_are_named_and_places_are_not() -> None:
+    changed = recorded(
+        recipe="tiny",
+        encoder__weights="/home/me/w.pth",
+        finetuning__epochs=60,
+        finetuning__milestones=[20, 40],
+        evaluation__batch_size=3,
+    )
+    assert departures_from_recipe(changed) == (
+        "finetuning.epochs = 60",
+        "finetuning.milestones = [20, 40]",
+    )
+
+
+def test_settings_and_recipes_that_this_version_lacks_are_left_out() -> None:
+    changed = recorded(recipe="tiny")
+    changed["finetuning"]["magic"] = 3
+    del changed["prompts"]["epochs"]
+    assert departures_from_recipe(changed) == ()
+    assert departures_from_recipe({"recipe": "secret", "encoder": {"kind": "rn50"}}) == ()
+    assert departures_from_recipe({}) == ()
+
+
+def test_the_run_says_where_its_own_pictures_lie(tmp_path: Path) -> None:
+    trained_with = {"dataset": {"root": "people"}}
+    found = root_of_record(None, evaluation="evaluation-reranked", trained_with=trained_with)
+    assert found == Path("people")
+    given = root_of_record(tmp_path, evaluation="evaluation", trained_with=trained_with)
+    assert given == tmp_path
+    assert root_of_record(None, evaluation="evaluation", trained_with={}) is None
+    with pytest.raises(ConfigurationError, match="--data ROOT"):
+        root_of_record(None, evaluation="evaluation-on-x", trained_with=trained_with)
+
+
+def test_recorded_settings_are_those_of_the_evaluation(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="records but no weights"):
+        settings_of_record({}, directory=tmp_path, root=None, device="cpu")
+    (tmp_path / "encoder.safetensors").write_bytes(b"")
+    settings = settings_of_record(
+        {"seed": 3, "encoder": {"precision": "bf16"}, "evaluation": {"rerank": True}},
+        directory=tmp_path,
+        root=Path("people"),
+        device="cpu",
+    )
+    assert settings.seed == 3
+    assert settings.encoder.weights == str(tmp_path / "encoder.safetensors")
+    assert settings.encoder.precision == "bf16"
+    assert settings.evaluation.rerank
+    assert settings.dataset.root == Path("people")
+    with pytest.raises(ConfigurationError, match=r"does not take: evaluation\.magic"):
+        settings_of_record(
+            {"evaluation": {"magic": 1}}, directory=tmp_path, root=None, device="cpu"
+        )
