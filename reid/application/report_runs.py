@@ -40,14 +40,14 @@ class ReportRuns:
         self,
         *,
         page: ResultsPage,
-        departures: Callable[[Mapping[str, Any]], tuple[str, ...]],
+        departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]],
         seed: int,
     ) -> None:
         """Keep the parts.
 
         Args:
             page: Where results are shown.
-            departures: Tells which of a run's settings are not its recipe's.
+            departures: Tells, of a recipe's name and a run's settings, which are not the recipe's.
             seed: Decides the draws of the comparisons.
         """
         self._page = page
@@ -84,14 +84,15 @@ class ReportRuns:
         manifest = require_manifest(records)
         decisive, circumstances = manifest["decisive"], manifest["circumstances"]
         settings = circumstances.get("settings") or {}
+        recipe = str(settings.get("recipe") or "unknown")
         found = [read_evaluation(records, name) for name in evaluation_names(records)]
         own = next((record for record in found if record.name == EVALUATION), None)
         current = [record for record in found if not _is_outdated(record, own)]
         stages = _epochs(records)
         return RunSummary(
             name=records.name,
-            recipe=str(settings.get("recipe") or "unknown"),
-            departures=self._departures(settings),
+            recipe=recipe,
+            departures=self._departures(recipe, decisive),
             encoder=_encoder(decisive.get("encoder.kind"), own),
             initialisation=_initialisation(decisive.get("encoder.weights"), own),
             trained_on=_trained_on(settings, own, digest=decisive.get("dataset.digest")),

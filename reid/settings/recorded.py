@@ -13,7 +13,7 @@ from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
 from reid.settings.trained import ENCODER_FILE
 
-_PLACES = {("encoder", "weights"), ("encoder", "options")}
+_PLACES = ("encoder.weights", "encoder.options")
 """Settings that may hold paths."""
 
 
@@ -76,22 +76,25 @@ def root_of_record(
     return None if root is None else Path(root)
 
 
-def departures_from_recipe(recorded: Mapping[str, Any]) -> tuple[str, ...]:
+def departures_from_recipe(name: str, decisive: Mapping[str, Any]) -> tuple[str, ...]:
     """List what a run's settings changed of its recipe, as `key = value`.
 
     Where weights lie is no departure; settings that only one version knows are left out.
 
     Args:
-        recorded: All settings, nested.
+        name: Of the recipe; one that this version does not know has no departures.
+        decisive: The run's settings by dotted name, of what it trained.
     """
-    name = recorded.get("recipe")
     if name not in RECIPES:
         return ()
-    recipe = plain_settings(settings_of_recipe(str(name)))
-    return tuple(
-        f"{section}.{key} = {json.dumps(value)}"
+    recipe = plain_settings(settings_of_recipe(name))
+    unchanged = {
+        f"{section}.{key}": value
         for section in ("encoder", "prompts", "finetuning")
-        for key, value in recorded.get(section, {}).items()
-        if key in recipe[section] and value != recipe[section][key]
-        if (section, key) not in _PLACES
+        for key, value in recipe[section].items()
+    }
+    return tuple(
+        f"{key} = {json.dumps(value)}"
+        for key, value in decisive.items()
+        if key in unchanged and value != unchanged[key] and key not in _PLACES
     )

@@ -45,9 +45,13 @@ def run(
     )
 
 
+def depart(recipe: str, decisive: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{recipe} with seed {decisive['seed']}",)
+
+
 def report(*runs: FakeRunRecords) -> Results:
     page = FakePage()
-    ReportRuns(page=page, departures=lambda settings: (settings["recipe"],), seed=1).run(runs)
+    ReportRuns(page=page, departures=depart, seed=1).run(runs)
     return page.results[0]
 
 
@@ -59,7 +63,7 @@ def test_a_run_is_summed_up() -> None:
     progress = [started("prompts"), epoch("prompts", 1), started("encoder"), epoch("encoder", 1)]
     found = summary(run(progress=progress, circumstances={"threads": 2}))
     assert (found.name, found.recipe, found.seed) == ("one", "tiny", 7)
-    assert found.departures == ("tiny",)
+    assert found.departures == ("tiny with seed 7",)
     assert found.trained_on == "people (2 people, 3 pictures)"
     assert found.device == "cpu, 2 threads"
     assert found.training_seconds == 120.0

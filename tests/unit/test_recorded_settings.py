@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from reid.assembly import decisive_settings
 from reid.domain.errors import CheckpointError, ConfigurationError
-from reid.settings.loading import load_settings, plain_settings
+from reid.settings.loading import load_settings
+from reid.settings.recipes import RECIPES
 from reid.settings.recorded import departures_from_recipe, root_of_record, settings_of_record
 
 
@@ -16,36 +18,35 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def recorded(**options: Any) -> dict[str, Any]:
+def decisive(**options: Any) -> dict[str, Any]:
     named = {key.replace("__", "."): value for key, value in options.items()}
-    return plain_settings(load_settings(options=named).settings)
+    return decisive_settings(load_settings(options=named).settings)
 
 
 def test_a_recipe_as_it_stands_departs_from_nothing() -> None:
-    assert departures_from_recipe(recorded(recipe="tiny")) == ()
+    for name in RECIPES:
+        assert departures_from_recipe(name, decisive(recipe=name)) == ()
 
 
 def test_changed_settings_are_named_and_places_are_not() -> None:
-    changed = recorded(
+    changed = decisive(
         recipe="tiny",
+        seed=7,
         encoder__weights="/home/me/w.pth",
         finetuning__epochs=60,
         finetuning__milestones=[20, 40],
-        evaluation__batch_size=3,
     )
-    assert departures_from_recipe(changed) == (
+    assert departures_from_recipe("tiny", changed) == (
         "finetuning.epochs = 60",
         "finetuning.milestones = [20, 40]",
     )
 
 
 def test_settings_and_recipes_that_this_version_lacks_are_left_out() -> None:
-    changed = recorded(recipe="tiny")
-    changed["finetuning"]["magic"] = 3
-    del changed["prompts"]["epochs"]
-    assert departures_from_recipe(changed) == ()
-    assert departures_from_recipe({"recipe": "secret", "encoder": {"kind": "rn50"}}) == ()
-    assert departures_from_recipe({}) == ()
+    known = decisive(recipe="tiny")
+    del known["prompts.epochs"]
+    assert departures_from_recipe("tiny", known | {"finetuning.magic": 3}) == ()
+    assert departures_from_recipe("secret", {"encoder.kind": "rn50"}) == ()
 
 
 def test_the_run_says_where_its_own_pictures_lie(tmp_path: Path) -> None:
