@@ -156,10 +156,12 @@ class EvaluateRun:
         if not _is_own(record, recorded, manifest=manifest):
             slug = re.sub(r"[^A-Za-z0-9_]+", "-", record.dataset).strip("-") or "other"
             return "-".join((EVALUATION, "on", slug, *record.peculiarities))
-        usual = recorded.peculiarities if recorded else ()
-        if record.peculiarities == usual:
+        peculiar = record.peculiarities
+        if recorded is not None and record.architecture != recorded.architecture:
+            return "-".join((EVALUATION, *record.architecture, *peculiar))
+        if peculiar == (recorded.peculiarities if recorded else ()):
             return EVALUATION
-        return "-".join((EVALUATION, *(record.peculiarities or ("plain",))))
+        return "-".join((EVALUATION, *(peculiar or ("plain",))))
 
 
 def _is_own(

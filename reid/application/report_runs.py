@@ -181,8 +181,13 @@ def _last_part(path: object) -> str:
 
 def _device(circumstances: Mapping[str, Any]) -> str:
     name = circumstances.get("device_name") or circumstances.get("device") or "unknown"
-    threads = circumstances.get("threads")
-    return f"{name}, {threads} threads" if name == "cpu" and threads else str(name)
+    threads, precision = circumstances.get("threads"), circumstances.get("training_precision")
+    parts = [str(name)]
+    if name == "cpu" and threads:
+        parts.append(f"{threads} threads")
+    if precision not in (None, "fp32"):
+        parts.append(f"trained in {precision}")
+    return ", ".join(parts)
 
 
 def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:

@@ -13,8 +13,8 @@ from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
 from reid.settings.trained import ENCODER_FILE
 
-_PLACES = ("encoder.weights", "encoder.options")
-"""Settings that may hold paths."""
+_SAID_ELSEWHERE = ("encoder.weights", "encoder.options", "encoder.training_precision")
+"""Settings that may hold paths, and one that is recorded as what it came to on the device."""
 
 
 def settings_of_record(
@@ -96,5 +96,5 @@ def departures_from_recipe(name: str, decisive: Mapping[str, Any]) -> tuple[str,
     return tuple(
         f"{key} = {json.dumps(value)}"
         for key, value in decisive.items()
-        if key in unchanged and value != unchanged[key] and key not in _PLACES
+        if key in unchanged and value != unchanged[key] and key not in _SAID_ELSEWHERE
     )

@@ -19,8 +19,9 @@ from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.samples import Split
+from reid.domain.values.samples import ImageSize, Split
 from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_records import FakeRunRecords
 from tests.fakes.vector_index import FakeIndex
 from tests.services.evaluating import Bench
@@ -78,6 +79,13 @@ def test_every_kind_of_evaluation_has_a_name_of_its_own() -> None:
         "evaluation-on-fake",
     ]
     assert evaluation_names(FakeRunRecords.of(bench.runs)) == tuple(sorted(names))
+
+
+def test_another_size_of_pictures_replaces_nothing() -> None:
+    bench = Bench()
+    bench.evaluate()
+    larger = FakeEncoder(image_size=ImageSize(24, 8))
+    assert replace(bench, encoder=larger).evaluate() == "evaluation-24x8"
 
 
 def test_a_plain_evaluation_does_not_replace_the_one_of_a_run_that_ended_otherwise() -> None:

@@ -95,8 +95,10 @@ def test_training_pictures_of_another_list_than_the_evaluated_are_not_counted() 
 
 
 def test_the_name_of_an_accelerator_is_said() -> None:
-    found = summary(run(circumstances={"device": "cuda", "device_name": "H100", "threads": 8}))
-    assert found.device == "H100"
+    known = {"device": "cuda", "device_name": "H100", "threads": 8}
+    assert summary(run(circumstances=known)).device == "H100"
+    mixed = summary(run(circumstances={**known, "training_precision": "bf16"}))
+    assert mixed.device == "H100, trained in bf16"
 
 
 def test_epochs_done_again_count_once() -> None:

@@ -59,6 +59,14 @@ class EvaluationRecord:
         return found.digest if found else None
 
     @property
+    def architecture(self) -> tuple[str, ...]:
+        """Name size and stride where the encoder says them, in words for a file's name."""
+        options = self.encoder.get("options") or {}
+        size, stride = options.get("image_size"), options.get("stride")
+        words = ("x".join(map(str, size)) if size else "", f"stride{stride}" if stride else "")
+        return tuple(word for word in words if word)
+
+    @property
     def peculiarities(self) -> tuple[str, ...]:
         """Name what is not the usual protocol, in words that can stand in a file's name."""
         settings = self.settings or {}
