@@ -15,6 +15,9 @@ from reid.application.records import (
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.reports import EvaluationReport
 
+_ROUNDING = 1e-3
+"""Of a mean score, as a share: float32 on another device swaps a few pictures nearly tied."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -52,7 +55,11 @@ class ReproductionOutcome:
     """Changes of versions and machine, which explain differences but are none."""
 
     num_changed_queries: int
-    """Queries whose average precision differs by more than the tolerance."""
+    """Queries whose average precision is not exactly the recorded one.
+
+    Where a tolerance is given only the means must keep to it: rounding that swaps two pictures
+    moves a single query far and the mean hardly.
+    """
 
     num_queries: int
 
@@ -62,8 +69,15 @@ class ReproductionOutcome:
         scores = [
             pair.measure for pair in self.scores if abs(pair.now - pair.recorded) > self.tolerance
         ]
-        queries = ["scores of single queries"] if self.num_changed_queries else []
+        is_exact = self.tolerance == 0
+        queries = ["scores of single queries"] if is_exact and self.num_changed_queries else []
         return (*(change.part for change in self.causes), *scores, *queries)
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether rounding alone may explain what differs: tiny, and on another machine."""
+        largest = max(abs(pair.now - pair.recorded) for pair in self.scores)
+        return not self.causes and bool(self.circumstances) and largest < _ROUNDING
 
     @property
     def is_reproduced(self) -> bool:
@@ -83,7 +97,7 @@ class Reproduce:
 
         Args:
             source: The record.
-            tolerance: Largest difference of a score, as a share, that counts as none.
+            tolerance: Largest difference of a mean score, as a share, that counts as none.
 
         Raises:
             CheckpointError: The record or the weights are missing, damaged or too old.
@@ -104,9 +118,7 @@ class Reproduce:
             causes=tuple(_changes(_causes(record), _causes(again))),
             circumstances=tuple(_changes(_surroundings(record), _surroundings(again))),
             num_changed_queries=_count_changed(
-                dict(zip(queries.query, queries.average_precision, strict=True)),
-                done,
-                tolerance=tolerance,
+                dict(zip(queries.query, queries.average_precision, strict=True)), done
             ),
             num_queries=len(queries.query),
         )
@@ -164,10 +176,10 @@ def _flattened(values: Mapping[str, Any], *, prefix: str) -> Iterator[tuple[str,
             yield f"{prefix}{name}", value
 
 
-def _count_changed(recorded: Mapping[str, float], done: RunEvaluation, *, tolerance: float) -> int:
+def _count_changed(recorded: Mapping[str, float], done: RunEvaluation) -> int:
     now: dict[str, float] = dict(
         zip(done.query_names, done.scores.average_precision.tolist(), strict=True)
     )
     missing = len(recorded.keys() ^ now.keys())
     shared = recorded.keys() & now.keys()
-    return missing + len([name for name in shared if abs(recorded[name] - now[name]) > tolerance])
+    return missing + len([name for name in shared if recorded[name] != now[name]])

@@ -27,7 +27,7 @@ ToleranceOption = Annotated[
         "--tolerance",
         metavar="X",
         min=0.0,
-        help="Largest difference of a score, of 1, that counts as none.",
+        help="Largest difference of a mean score, of 1, that counts as none.",
     ),
 ]
 
@@ -51,9 +51,10 @@ def reproduce(
     else:
         typer.echo("\n".join(_lines(outcome)))
     if not outcome.is_reproduced:
+        hint = "; --tolerance 1e-3 admits another machine's rounding" if outcome.is_rounding else ""
         raise EvaluationError(
             f"{outcome.evaluation} of {outcome.run} is not reproduced; what differs: "
-            f"{', '.join(outcome.differing)}"
+            f"{', '.join(outcome.differing)}{hint}"
         )
 
 
@@ -79,7 +80,7 @@ def _lines(outcome: "ReproductionOutcome") -> "Iterator[str]":
     yield f"{outcome.evaluation} of {outcome.run}, on {outcome.dataset}"
     yield "measure | recorded |   again"
     for pair in outcome.scores:
-        apart = "" if pair.recorded == pair.now else f"  ({100 * (pair.now - pair.recorded):+.4f})"
+        apart = "" if pair.recorded == pair.now else f"  ({pair.now - pair.recorded:+.1e})"
         yield f"{pair.measure:<7} | {pair.recorded:>8.2%} | {pair.now:>7.2%}{apart}"
     yield (
         f"Queries with another average precision: {outcome.num_changed_queries} of "

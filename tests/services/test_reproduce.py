@@ -71,6 +71,18 @@ def test_a_changed_score_counts_beyond_the_tolerance_only(bench: Bench) -> None:
     assert reproduce(bench, tolerance=0.02).is_reproduced
 
 
+def test_a_tiny_difference_on_another_machine_may_be_rounding(bench: Bench) -> None:
+    record: dict[str, Any] = dict(bench.runs.records["evaluation"])
+    mean = record["report"]["mean_average_precision"] + 1e-6
+    changed = {**record, "report": {**record["report"], "mean_average_precision": mean}}
+    bench.runs.record("evaluation", changed)
+    assert reproduce(bench).differing == ("mAP",)
+    assert not reproduce(bench).is_rounding
+    bench.runs.record("evaluation", changed | {"circumstances": {"device": "cuda"}})
+    assert reproduce(bench).is_rounding
+    assert reproduce(bench, tolerance=1e-3).is_reproduced
+
+
 def test_the_record_stays_as_it_is(bench: Bench) -> None:
     before = dict(bench.runs.records)
     reproduce(bench, dataset=FakeDataset(test_identities=6))
