@@ -36,6 +36,9 @@ from reid.ports.vector_index import VectorIndex
 from reid.settings.loading import plain_settings
 from reid.settings.schema import EvaluationSettings, IndexSettings, Settings, SourceSettings
 
+_NOT_SCORED = ("root", "also", "cache_mib")
+"""Settings of the dataset that say where pictures lie or serve training only."""
+
 RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
 
 
@@ -322,7 +325,7 @@ def evaluation_settings(settings: Settings) -> dict[str, JsonValue]:
     dataset, encoder = plain["dataset"], plain["encoder"]
     return {
         "seed": settings.seed,
-        "dataset": {key: dataset[key] for key in dataset if key not in ("root", "cache_mib")},
+        "dataset": {key: dataset[key] for key in dataset if key not in _NOT_SCORED},
         "encoder": {key: encoder[key] for key in ("image_size", "stride", "precision", "options")},
         **{section: plain[section] for section in ("index", "evaluation", "reranking")},
     }
