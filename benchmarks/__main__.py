@@ -3,9 +3,10 @@
 import argparse
 import sys
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
-from benchmarks.harness import render, render_machine, write_results
+from benchmarks.harness import Row, render, render_machine, write_results
 
 PARTS = (
     "evaluation",
@@ -27,22 +28,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures here, and as a table beside"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the figures here, as a table beside",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    rows = []
+    measured: dict[str, list[Row]] = {}
     for part in arguments.parts or PARTS:
         print(f"measuring {part}", file=sys.stderr)
-        rows.extend(import_module(f"benchmarks.{part}").rows(quick=arguments.quick))
+        measured[part] = import_module(f"benchmarks.{part}").rows(quick=arguments.quick)
     print(render_machine())
     print()
-    print(render(rows))
+    print(render(list(chain.from_iterable(measured.values()))))
     if arguments.json is not None:
-        write_results(arguments.json, rows)
+        write_results(arguments.json, measured)
 
 
 if __name__ == "__main__":

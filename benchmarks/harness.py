@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import torch
 
@@ -219,17 +220,42 @@ def _accelerator() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
 
 
-def write_results(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows and the machine as JSON, and beside it as a table with the ending `.md`."""
-    content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+def write_results(path: Path, parts: Mapping[str, Sequence[Row]]) -> None:
+    """Write what was measured as JSON, and beside it as tables with the ending `.md`.
+
+    Parts that the file has and that were not measured now stay, each with its own machine.
+
+    Args:
+        path: Of the JSON.
+        parts: Rows by part.
+    """
+    known = json.loads(path.read_text())["parts"] if path.exists() else {}
+    fresh = {
+        name: {"machine": machine(), "rows": [asdict(row) for row in rows]}
+        for name, rows in parts.items()
+    }
+    content = known | fresh
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    path.with_suffix(".md").write_text(f"{render_machine()}\n\n{render(rows)}\n")
+    path.write_text(json.dumps({"parts": content}, indent=2) + "\n")
+    path.with_suffix(".md").write_text(_render_parts(content) + "\n")
+
+
+def _render_parts(content: Mapping[str, Mapping[str, Any]]) -> str:
+    """One table for all parts that were measured on the same machine."""
+    tables: dict[str, list[Row]] = {}
+    for part in content.values():
+        found = [Row(**row) for row in part["rows"]]
+        tables.setdefault(_render_facts(part["machine"]), []).extend(found)
+    return "\n\n".join(f"{facts}\n\n{render(rows)}" for facts, rows in tables.items())
 
 
 def render_machine() -> str:
     """List what the figures were measured on."""
-    return "\n".join(f"- {name}: {fact}" for name, fact in machine().items())
+    return _render_facts(machine())
+
+
+def _render_facts(facts: Mapping[str, object]) -> str:
+    return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
 def render(rows: Sequence[Row]) -> str:

@@ -17,6 +17,8 @@ from benchmarks.harness import Row, compare
 from reid.adapters.datasets.generator import generate_market1501
 from reid.application.train import TrainingRequest
 from reid.container import Container
+from reid.domain.metrics import score_embeddings
+from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.samples import Split
 from reid.settings.loading import load_settings
 from reid.settings.trained import with_trained_encoder
@@ -45,11 +47,11 @@ def rows(*, quick: bool) -> list[Row]:
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        found = _rows_of(_train(folder, size), folder / "people", scratch=folder, size=size)
+        found = _rows_of(_train(folder, size), folder / "people", scratch=folder, runs=size.runs)
         trained = os.environ.get("REID_BENCHMARK_RUN")
         root = os.environ.get("REID_MARKET1501_ROOT")
         if trained and root:
-            found += _rows_of(Path(trained), Path(root), scratch=folder / "real", size=size)
+            found += _rows_of(Path(trained), Path(root), scratch=folder / "real", runs=1)
     return found
 
 
@@ -74,7 +76,7 @@ def _train(folder: Path, size: Size) -> Path:
     return folder / "run"
 
 
-def _rows_of(run: Path, root: Path, *, scratch: Path, size: Size) -> list[Row]:
+def _rows_of(run: Path, root: Path, *, scratch: Path, runs: int) -> list[Row]:
     options: dict[str, object] = {"run.directory": run, "dataset.root": root}
     exact = _Encoder(options)
     ways = {"torch bf16": _Encoder(options | {"encoder.precision": "bf16"})}
@@ -82,7 +84,7 @@ def _rows_of(run: Path, root: Path, *, scratch: Path, size: Size) -> list[Row]:
         ways["openvino bf16"] = _Encoder(
             {"dataset.root": root, "encoder.weights": str(_export(options, scratch / "exported"))}
         )
-    return [_row(way, ours, exact, size) for way, ours in ways.items()]
+    return [_row(way, ours, exact, runs=runs) for way, ours in ways.items()]
 
 
 def _export(options: Mapping[str, object], folder: Path) -> Path:
@@ -104,42 +106,43 @@ class _Encoder:
     def __init__(self, options: Mapping[str, object]) -> None:
         container = _container(options)
         self._embedder = container.embedder()
-        self._evaluate = container.evaluate()
         self._dataset = container.dataset()
+        self.described: tuple[EmbeddingSet, EmbeddingSet] | None = None
 
     @property
     def name(self) -> str:
-        """What was described."""
+        """What is described."""
         return self._dataset.name
 
-    def describe(self) -> tuple[Tensor, Tensor]:
-        """Embed queries and gallery: (Q, D) and (G, D)."""
+    def describe(self) -> None:
+        """Embed queries and gallery."""
         query, gallery = (
-            self._embedder.embed_samples(
-                self._dataset, self._dataset.samples(split), subset=split
-            ).vectors
+            self._embedder.embed_samples(self._dataset, self._dataset.samples(split), subset=split)
             for split in (Split.QUERY, Split.GALLERY)
         )
-        return query, gallery
-
-    def nearest(self) -> Tensor:
-        """Find the nearest gallery row of every query: (Q,)."""
-        query, gallery = self.describe()
-        return (query @ gallery.T).argmax(dim=1)
-
-    def mean_ap(self) -> float:
-        """Score, in percent."""
-        return 100 * self._evaluate.run().report.mean_average_precision
+        self.described = query, gallery
 
 
-def _row(way: str, ours: _Encoder, exact: _Encoder, size: Size) -> Row:
-    wanted, found = exact.nearest(), ours.nearest()
-    agreement = (wanted == found).double().mean().item()
-    mean_aps = exact.mean_ap(), ours.mean_ap()
+def _nearest(query: EmbeddingSet, gallery: EmbeddingSet) -> Tensor:
+    """Find the nearest gallery row of every query: (Q,)."""
+    return (query.vectors @ gallery.vectors.T).argmax(dim=1)
+
+
+def _mean_ap(query: EmbeddingSet, gallery: EmbeddingSet) -> float:
+    """Score, in percent."""
+    scores = score_embeddings(query, gallery)
+    return 100 * float(scores.average_precision[scores.is_valid].mean())
+
+
+def _row(way: str, ours: _Encoder, exact: _Encoder, *, runs: int) -> Row:
+    timing = compare(ours.describe, exact.describe, runs=runs, warmup=0)
+    if ours.described is None or exact.described is None:
+        raise RuntimeError("nothing was described")
+    agreement = (_nearest(*exact.described) == _nearest(*ours.described)).double().mean().item()
+    mean_aps = _mean_ap(*exact.described), _mean_ap(*ours.described)
     change = mean_aps[1] - mean_aps[0]
-    timing = compare(ours.describe, exact.describe, runs=size.runs)
     return Row(
-        part=f"trained encoder on {exact.name}, {len(wanted)} queries",
+        part=f"trained encoder on {exact.name}, {len(exact.described[0])} queries",
         ours=way,
         plain="torch fp32",
         ours_seconds=timing.ours_seconds,

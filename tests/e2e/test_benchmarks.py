@@ -20,10 +20,40 @@ def test_a_part_measures_at_a_small_size(part: str, tmp_path: Path) -> None:
         assert math.isfinite(row.ratio)
         assert row.ratio > 0
         assert row.exactness
-    write_results(tmp_path / "results.json", rows)
-    written = json.loads((tmp_path / "results.json").read_text())
+    write_results(tmp_path / "results.json", {part: rows})
+    written = json.loads((tmp_path / "results.json").read_text())["parts"][part]
     assert written["rows"] == [json.loads(json.dumps(asdict(row))) for row in rows]
     assert len(render(rows).splitlines()) == len(rows) + 2
+
+
+def a_row(part: str) -> Row:
+    return Row(
+        part=part,
+        ours="ours",
+        plain="plain",
+        ours_seconds=1.0,
+        plain_seconds=2.0,
+        ratio=2.0,
+        goal=">= 1x",
+        is_met=True,
+        exactness="equal",
+        ours_peak_mib=0.0,
+        plain_peak_mib=0.0,
+        runs=1,
+    )
+
+
+def test_parts_that_are_not_measured_again_stay(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "cpu.json"
+    write_results(path, {"first": [a_row("old first")], "second": [a_row("old second")]})
+    write_results(path, {"second": [a_row("new second")]})
+    written = json.loads(path.read_text())["parts"]
+    names = {name: [row["part"] for row in part["rows"]] for name, part in written.items()}
+    assert names == {"first": ["old first"], "second": ["new second"]}
+    table = path.with_suffix(".md").read_text()
+    assert "old first" in table
+    assert "new second" in table
+    assert "old second" not in table
 
 
 def test_pairs_are_run_in_turn() -> None:
