@@ -23,6 +23,8 @@ _ERASED_ASPECT = (0.3, 1 / 0.3)
 _NUM_ATTEMPTS = 10
 """Boxes drawn at most until one fits into the picture."""
 
+_LUMA = (0.299, 0.587, 0.114)
+
 _NUM_IN_CACHE = 2
 """Pictures of 256 x 128 pixels in float32 that make up 0.8 MiB."""
 
@@ -85,10 +87,12 @@ def augment(
     std: tuple[float, float, float],
     generator: torch.Generator,
 ) -> Tensor:
-    """Mirror, shift, normalise and partly erase pictures, each by chances of its own.
+    """Mirror, shift, recolour, normalise and partly erase pictures, each by chances of its own.
 
     Luo et al. 2019, arXiv:1903.07071, section 2 (flip, padding, crop), and random erasing: Zhong et
-    al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel.
+    al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel. Changes
+    of brightness, contrast and saturation (Howard 2013, arXiv:1312.5402, section 2.2) are not the
+    paper's; recipes for random weights use them.
 
     Args:
         images_uint8: (B, 3, H, W) uint8, RGB, already of the encoder's size.
@@ -107,6 +111,8 @@ def augment(
     _require_pictures(images_uint8)
     flipped = _flip(images_uint8, recipe.flip_probability, generator=generator)
     shifted = _shift(flipped, recipe.padding, generator=generator)
+    if recipe.recolouring_probability > 0:
+        shifted = _recolour(shifted, recipe, generator=generator)
     pixels = normalise(shifted, mean=mean, std=std)
     boxes = _boxes(pixels.shape, recipe.erasing_probability, generator=generator)
     _erase(pixels, boxes, generator=generator)
@@ -132,6 +138,32 @@ def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tenso
     for row, (top, left) in enumerate(offsets.tolist()):
         shifted[row] = padded[row, :, top : top + height, left : left + width]
     return shifted
+
+
+def _recolour(images: Tensor, recipe: FineTuningRecipe, *, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation, in this order, of some pictures.
+
+    Each mixes a picture with another: black, its mean grey, and its own grey picture.
+    """
+    is_chosen = _uniform((len(images),), generator=generator) < recipe.recolouring_probability
+    low, high = 1 - recipe.recolouring_strength, 1 + recipe.recolouring_strength
+    drawn = _between(_uniform((3, len(images), 1, 1, 1), generator=generator), low, high)
+    rows = sent_to(images.device, is_chosen.nonzero().flatten())  # (R,)
+    factors = sent_to(images.device, drawn[:, is_chosen].float())
+    brightness, contrast, saturation = factors  # (R, 1, 1, 1) each
+    pixels = images[rows].float() * brightness  # (R, 3, H, W)
+    mean = _grey(pixels).mean(dim=(2, 3), keepdim=True)  # (R, 1, 1, 1)
+    pixels = torch.lerp(mean.expand_as(pixels), pixels, contrast)
+    pixels = torch.lerp(_grey(pixels).expand_as(pixels), pixels, saturation)
+    recoloured = images.clone()
+    recoloured[rows] = pixels.round_().clamp_(0, 255).to(torch.uint8)
+    return recoloured
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Weigh the channels as ITU-R BT.601 does: (B, 1, H, W)."""
+    red, green, blue = (pixels[:, channel, None] for channel in range(3))
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator) -> list[_Box]:

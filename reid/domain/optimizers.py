@@ -33,7 +33,12 @@ class NamedAdam:
     """
 
     def __init__(
-        self, groups: Iterable[ParameterGroup], *, learning_rate: float, weight_decay: float
+        self,
+        groups: Iterable[ParameterGroup],
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        largest_gradient: float = 0.0,
     ) -> None:
         """Take parameters in groups.
 
@@ -41,6 +46,8 @@ class NamedAdam:
             groups: Disjoint; their order is without effect on the result.
             learning_rate: Until `set_learning_rate` says otherwise.
             weight_decay: Times the parameter, added to its gradient.
+            largest_gradient: L2 norm of all gradients together to which larger ones are cut
+                (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
 
         Raises:
             ValueError: There is no parameter at all, or a name stands in two groups.
@@ -60,6 +67,7 @@ class NamedAdam:
             weight_decay=weight_decay,
             fused=True,
         )
+        self._largest_gradient = largest_gradient
         self.set_learning_rate(learning_rate)
 
     def zero_grad(self) -> None:
@@ -68,6 +76,8 @@ class NamedAdam:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        if self._largest_gradient > 0:
+            nn.utils.clip_grad_norm_(self._parameters.values(), self._largest_gradient)
         self._adam.step()
 
     def set_learning_rate(self, rate: float) -> None:
@@ -181,6 +191,7 @@ def fine_tuning_optimizer(
         ],
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
+        largest_gradient=recipe.largest_gradient,
     )
 
 

@@ -33,9 +33,11 @@ def prompt_learning_rate(epoch: int, recipe: PromptLearningRecipe) -> float:
 
 
 def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
-    """Give the learning rate of a stage-2 epoch: linear warm-up, then steps down.
+    """Give the learning rate of a stage-2 epoch: linear warm-up, then steps down or half a cosine.
 
-    Luo et al. 2019, arXiv:1903.07071, eq. 1. The first reduced epoch is the milestone itself.
+    Steps: Luo et al. 2019, arXiv:1903.07071, eq. 1. The first reduced epoch is the milestone
+    itself. Cosine: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, over the epochs after the
+    warm-up; it would reach 0 in the epoch after the last.
 
     Args:
         epoch: One-based.
@@ -52,8 +54,16 @@ def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
     if epoch < recipe.warmup_epochs:
         done = epoch / recipe.warmup_epochs
         warmup = recipe.warmup_factor * (1 - done) + done
-    num_reductions = bisect_right(recipe.milestones, epoch)
-    return recipe.learning_rate * warmup * recipe.decay_factor**num_reductions
+    return recipe.learning_rate * warmup * _fallen_to(epoch, recipe)
+
+
+def _fallen_to(epoch: int, recipe: FineTuningRecipe) -> float:
+    """Give the share of the base rate that the schedule leaves, the warm-up apart."""
+    if recipe.schedule == "steps":
+        return recipe.decay_factor ** bisect_right(recipe.milestones, epoch)
+    num_falling = max(1, recipe.epochs + 1 - recipe.warmup_epochs)
+    phase = max(0, epoch - recipe.warmup_epochs) / num_falling
+    return 0.5 * (1 + math.cos(math.pi * phase))
 
 
 def _require_one_based(epoch: int) -> None:

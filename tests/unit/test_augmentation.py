@@ -261,3 +261,57 @@ def test_what_is_no_batch_of_pictures_is_refused(images: Tensor) -> None:
         normalise(images, mean=MEAN, std=STD)
     with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\) uint8"):
         augment(images, PLAIN, mean=MEAN, std=STD, generator=generator_for(0))
+
+
+def recoloured(picture: Tensor, recipe: FineTuningRecipe, *, seed: int) -> Tensor:
+    """Augment 400 copies of a picture: (400, 3, H, W) bytes as numbers."""
+    copies = picture.expand(400, -1, -1, -1)
+    return augment(copies, recipe, mean=ZERO, std=UNIT, generator=generator_for(seed))
+
+
+def test_recolouring_happens_as_often_as_asked() -> None:
+    picture = torch.full((3, 8, 4), 100, dtype=torch.uint8)
+    recipe = replace(PLAIN, recolouring_probability=0.25, recolouring_strength=0.5)
+    changed = (recoloured(picture, recipe, seed=1) - 100).abs().amax(dim=(1, 2, 3)) > 0.5
+    assert 0.18 < changed.double().mean() < 0.32
+
+
+def test_brightness_scales_a_grey_picture_evenly_within_its_bounds() -> None:
+    picture = torch.full((3, 8, 4), 100, dtype=torch.uint8)
+    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=0.2)
+    pixels = recoloured(picture, recipe, seed=2)
+    values = pixels[:, 0, 0, 0]
+    assert torch.allclose(pixels, values.view(-1, 1, 1, 1).expand_as(pixels), atol=1e-3)
+    assert 79.5 <= values.min() < 85
+    assert 115 < values.max() <= 120.5
+
+
+def test_contrast_and_saturation_change_differences_between_pixels_and_channels() -> None:
+    picture = torch.tensor([[90, 150], [110, 130], [120, 120]], dtype=torch.uint8)  # (3, 2)
+    picture = picture[:, None, :].expand(3, 4, 2)
+    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=0.4)
+    pixels = recoloured(picture, recipe, seed=3)
+    across_pixels = (pixels[:, 0, 0, 1] - pixels[:, 0, 0, 0]) / 60
+    across_channels = (pixels[:, 0, 0, 1] - pixels[:, 2, 0, 1]) / 30
+    for ratio in (across_pixels, across_channels):
+        assert ratio.min() < 0.8
+        assert ratio.max() > 1.2
+        assert ratio.min() > 0.6**3 - 0.05
+        assert ratio.max() < 1.4**3 + 0.05
+
+
+def test_recolouring_stays_within_bytes() -> None:
+    picture = torch.tensor([[0, 255]], dtype=torch.uint8).expand(3, 4, 2)
+    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=1.0)
+    pixels = recoloured(picture, recipe, seed=4)
+    assert pixels.min() >= -1e-3
+    assert pixels.max() <= 255 + 1e-3
+
+
+def test_recipes_without_recolouring_draw_what_they_drew_before_it_was_known() -> None:
+    pictures = coordinates(16)
+    recipe = FineTuningRecipe(padding=PADDING)
+    plain = augment(pictures, recipe, mean=ZERO, std=UNIT, generator=generator_for(5))
+    unused = replace(recipe, recolouring_strength=0.9)
+    again = augment(pictures, unused, mean=ZERO, std=UNIT, generator=generator_for(5))
+    assert torch.equal(plain, again)

@@ -221,6 +221,21 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
+def test_gradients_longer_than_the_limit_are_cut_to_it() -> None:
+    for limit, length in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
+        parameter = nn.Parameter(torch.zeros(2))
+        adam = NamedAdam(
+            [ParameterGroup({"weight": parameter}, factor=1.0)],
+            learning_rate=0.1,
+            weight_decay=0.0,
+            largest_gradient=limit,
+        )
+        parameter.grad = torch.tensor([3.0, 4.0])
+        adam.step()
+        moment = adam.state()["adam.exp_avg.weight"]  # a tenth of the gradient
+        assert float(moment.norm()) * 10 == pytest.approx(length, rel=1e-4)
+
+
 def test_nothing_to_train_is_refused() -> None:
     frozen = nn.Parameter(torch.ones(1), requires_grad=False)
     with pytest.raises(ValueError, match="none requires a gradient"):

@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -64,6 +65,22 @@ def test_every_passed_milestone_reduces_once(
     for milestone in milestones:
         expected *= factor if milestone <= epoch else 1.0
     assert fine_tuning_rate(epoch, recipe) == pytest.approx(expected)
+
+
+def test_the_cosine_falls_from_the_full_rate_to_nearly_nothing_after_the_warm_up() -> None:
+    recipe = FineTuningRecipe(epochs=20, learning_rate=1.0, warmup_epochs=4, schedule="cosine")
+    rates = [fine_tuning_rate(epoch, recipe) for epoch in range(1, 21)]
+    assert rates[:4] == pytest.approx([0.325, 0.55, 0.775, 1.0])
+    assert all(earlier > later for earlier, later in pairwise(rates[3:]))
+    assert rates[19] == pytest.approx(0.5 * (1 + math.cos(math.pi * 16 / 17)))
+    assert fine_tuning_rate(21, recipe) == pytest.approx(0.0)
+
+
+def test_the_milestones_mean_nothing_to_the_cosine() -> None:
+    recipe = FineTuningRecipe(schedule="cosine", milestones=(30, 50))
+    assert fine_tuning_rate(40, recipe) == fine_tuning_rate(
+        40, FineTuningRecipe(schedule="cosine", milestones=())
+    )
 
 
 def test_epochs_below_one_are_refused() -> None:

@@ -5,6 +5,10 @@ section 4.1, and the authors' configuration files).
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+Schedule: TypeAlias = Literal["steps", "cosine"]
+"""How stage 2's learning rate falls."""
 
 
 def _require(*, condition: bool, message: str) -> None:
@@ -82,6 +86,12 @@ class FineTuningRecipe:
     """Epochs at which the learning rate is multiplied by `decay_factor`."""
 
     decay_factor: float = 0.1
+    schedule: Schedule = "steps"
+    """`steps` falls at the milestones; `cosine` falls smoothly to nearly 0 after the warm-up."""
+
+    largest_gradient: float = 0.0
+    """L2 norm of all gradients together to which larger ones are cut; 0: never."""
+
     identity_weight: float = 0.25
     triplet_weight: float = 1.0
     image_to_text_weight: float = 1.0
@@ -94,6 +104,9 @@ class FineTuningRecipe:
     """Black pixels added to each side before the random crop."""
 
     erasing_probability: float = 0.5
+    recolouring_probability: float = 0.0
+    recolouring_strength: float = 0.3
+    """Brightness, contrast and saturation each change by a factor within 1 +- this."""
 
     def __post_init__(self) -> None:
         """Refuse values with which training cannot run."""
@@ -121,13 +134,25 @@ class FineTuningRecipe:
             message="milestones must ascend",
         )
         _require(condition=self.decay_factor > 0, message="decay_factor must be positive")
+        _require(
+            condition=self.schedule in get_args(Schedule),
+            message=f"schedule must be one of {', '.join(get_args(Schedule))}",
+        )
+        _require(
+            condition=self.largest_gradient >= 0, message="largest_gradient must not be negative"
+        )
         for name in ("identity_weight", "triplet_weight", "image_to_text_weight"):
             _require(condition=getattr(self, name) >= 0, message=f"{name} must not be negative")
         _require(condition=self.triplet_margin >= 0, message="triplet_margin must not be negative")
         _require(
             condition=0 <= self.label_smoothing < 1, message="label_smoothing must be within [0, 1)"
         )
-        for name in ("flip_probability", "erasing_probability"):
+        for name in (
+            "flip_probability",
+            "erasing_probability",
+            "recolouring_probability",
+            "recolouring_strength",
+        ):
             _require(
                 condition=0 <= getattr(self, name) <= 1, message=f"{name} must be within [0, 1]"
             )
