@@ -14,7 +14,8 @@ import torch
 from benchmarks.clusters import embedded_sets, with_distractors
 from benchmarks.harness import Row, compare, run_alone
 from benchmarks.plain.evaluation import MAX_RANK, evaluate, score, squared_distances
-from reid.domain.metrics import QueryScores, score_embeddings, summarise
+from reid.domain.counting import score_embeddings
+from reid.domain.metrics import QueryScores, summarise
 from reid.domain.values.features import EmbeddingSet
 
 GOAL = 1.5

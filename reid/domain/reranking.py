@@ -18,7 +18,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from reid.domain.metrics import distances, order_keys, split_keys
+from reid.domain.ordering import distances, order_keys, split_keys
 from reid.domain.values.recipes import RerankingRecipe
 
 _ENTRIES_PER_BLOCK = 2**22

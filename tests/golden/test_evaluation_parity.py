@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.metrics import distances, rank, score_rankings, summarise
+from reid.domain.metrics import score_rankings, summarise
+from reid.domain.ordering import distances, rank
 from reid.domain.reranking import rerank
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe

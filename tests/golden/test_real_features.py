@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.domain.metrics import QueryScores, rank, score_rankings, summarise
+from reid.domain.metrics import QueryScores, score_rankings, summarise
+from reid.domain.ordering import rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe

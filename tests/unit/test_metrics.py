@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 
-from reid.domain import metrics
 from reid.domain.errors import EvaluationError
-from reid.domain.metrics import (
-    QueryScores,
-    distances,
-    order_keys,
-    rank,
-    score_distances,
-    score_embeddings,
-    score_rankings,
-    split_keys,
-    summarise,
-)
+from reid.domain.metrics import QueryScores, score_rankings, summarise
+from reid.domain.ordering import rank
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
@@ -295,181 +283,6 @@ def test_no_match_at_all_is_not_blamed_on_the_rule() -> None:
 def test_no_query_at_all_is_said() -> None:
     with pytest.raises(EvaluationError, match="no query picture"):
         report_of(scores_of([], []), num_gallery=1)
-
-
-def random_rows(num_rows: int, *, seed: int, width: int = 24) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num_rows, width, generator=generator)
-
-
-def test_distances_are_one_minus_the_cosine() -> None:
-    queries, gallery = F.normalize(random_rows(5, seed=0)), F.normalize(random_rows(9, seed=1))
-    expected = [[1 - float(q.double() @ g.double()) for g in gallery] for q in queries]
-    found = distances(queries, gallery)
-    assert found.dtype == torch.float32
-    assert torch.allclose(found.double(), torch.tensor(expected).double(), rtol=0, atol=1e-6)
-
-
-def test_distances_stay_within_zero_and_two() -> None:
-    rows = F.normalize(random_rows(200, seed=0, width=1280))
-    found = distances(torch.cat([rows, -rows]), rows)
-    assert float(found.min()) >= 0
-    assert float(found.max()) <= 2
-
-
-@given(
-    values=st.lists(
-        st.lists(
-            st.sampled_from([-1.5, -1.0, -0.0, 0.0, 1e-40, 0.5, 1.0, float("inf")]),
-            min_size=40,
-            max_size=40,
-        ),
-        min_size=1,
-        max_size=4,
-    ),
-    k=st.one_of(st.none(), st.integers(1, 50)),
-)
-@settings(deadline=None)
-def test_ranks_are_those_of_a_stable_sort(values: list[list[float]], k: int | None) -> None:
-    found = rank(torch.tensor(values, dtype=torch.float32), k=k)
-    expected = np.argsort(np.array(values), axis=1, kind="stable")[:, :k]
-    assert found.dtype == torch.int64
-    assert np.array_equal(found.numpy(), expected)
-
-
-@pytest.mark.parametrize("k", [1, 5, 20, 300, None])
-def test_ranks_do_not_depend_on_the_block_size(
-    monkeypatch: pytest.MonkeyPatch, k: int | None
-) -> None:
-    values = random_rows(7, seed=0, width=300)
-    whole = rank(values, k=k)
-    monkeypatch.setattr(metrics, "_ENTRIES_PER_BLOCK", 600)
-    assert torch.equal(rank(values, k=k), whole)
-
-
-def test_ranking_leaves_the_distances_as_they_were() -> None:
-    values = random_rows(3, seed=0)
-    copy = values.clone()
-    rank(values)
-    rank(values, k=1)
-    assert torch.equal(values, copy)
-
-
-def test_a_distance_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        rank(torch.tensor([[0.0, float("nan")]]))
-
-
-def test_distances_of_another_kind_are_refused() -> None:
-    with pytest.raises(ValueError, match="float32"):
-        rank(torch.zeros(2, 2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="float32"):
-        rank(torch.zeros(2))
-    with pytest.raises(ValueError, match="at least 1"):
-        rank(torch.zeros(2, 2), k=0)
-
-
-@given(
-    found=st.lists(st.floats(allow_nan=False, width=32), min_size=1, max_size=9),
-    rows=st.lists(st.integers(0, 2**31 - 1), min_size=9, max_size=9),
-)
-def test_an_order_key_gives_back_what_was_packed(found: list[float], rows: list[int]) -> None:
-    packed = order_keys(np.array(found, dtype=np.float32), np.array(rows[: len(found)]))
-    unpacked = split_keys(packed)
-    assert unpacked[0].tolist() == found
-    assert unpacked[1].tolist() == rows[: len(found)]
-
-
-def test_an_order_key_orders_by_distance_and_then_by_row() -> None:
-    found = np.array([0.5, -1.0, 0.0, -0.0, 0.5, np.inf], dtype=np.float32)
-    keys = order_keys(found, np.array([4, 0, 2, 1, 3, 5]))
-    assert np.argsort(keys).tolist() == [1, 3, 2, 4, 0, 5]
-
-
-def embedded_people(draw: st.DrawFn, count: int) -> EmbeddingSet:
-    """Draw few persons, cameras and unit vectors, so that many distances are equal."""
-    persons = people(
-        draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)),
-        draw(st.lists(st.integers(0, 2), min_size=count, max_size=count)),
-    )
-    angles = draw(st.lists(st.integers(0, 7), min_size=count, max_size=count))
-    radians = torch.tensor(angles) * (torch.pi / 4)
-    vectors = torch.stack([radians.cos(), radians.sin()], dim=1)
-    return EmbeddingSet(vectors, persons.pids, persons.camids)
-
-
-@st.composite
-def embedded_sets(draw: st.DrawFn) -> tuple[EmbeddingSet, EmbeddingSet]:
-    return (
-        embedded_people(draw, draw(st.integers(0, 6))),
-        embedded_people(draw, draw(st.integers(1, 20))),
-    )
-
-
-def assert_same_scores(found: QueryScores, expected: QueryScores) -> None:
-    assert torch.equal(found.average_precision, expected.average_precision)
-    assert torch.equal(found.inverse_negative_penalty, expected.inverse_negative_penalty)
-    assert torch.equal(found.first_match_rank, expected.first_match_rank)
-    assert torch.equal(found.num_matches, expected.num_matches)
-
-
-@given(sets=embedded_sets(), rule=st.booleans())
-@settings(deadline=None)
-def test_counted_scores_are_those_of_the_ordered_gallery(
-    sets: tuple[EmbeddingSet, EmbeddingSet], *, rule: bool
-) -> None:
-    queries, gallery = sets
-    found = distances(queries.vectors, gallery.vectors)
-    expected = score_rankings(
-        rank(found), queries=queries, gallery=gallery, remove_same_camera=rule
-    )
-    assert_same_scores(
-        score_embeddings(queries, gallery, remove_same_camera=rule),
-        expected,
-    )
-    blocks = torch.split(found, 2) if len(found) else []
-    assert_same_scores(
-        score_distances(blocks, queries=queries, gallery=gallery, remove_same_camera=rule),
-        expected,
-    )
-
-
-@pytest.mark.parametrize("length", [1, 7, 64, 299])
-def test_a_gallery_counted_in_stretches_gives_the_same_scores(
-    monkeypatch: pytest.MonkeyPatch, length: int
-) -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def crowd(count: int) -> EmbeddingSet:
-        axes = torch.randint(12, (count,), generator=generator)  # products are exact, ties common
-        persons = torch.randint(1, 9, (count,), generator=generator)
-        cameras = torch.randint(3, (count,), generator=generator)
-        return EmbeddingSet(torch.eye(12)[axes], persons, cameras)
-
-    queries, gallery = crowd(40), crowd(300)
-    whole = score_embeddings(queries, gallery)
-    monkeypatch.setattr(metrics, "_LARGEST_WHOLE_GALLERY", 299)
-    monkeypatch.setattr(metrics, "_STRETCH_LENGTH", length)
-    monkeypatch.setattr(metrics, "_ENTRIES_PER_STRETCH", 1)
-    monkeypatch.setattr(metrics, "_ROWS_PER_STRETCH", 9)
-    assert_same_scores(score_embeddings(queries, gallery), whole)
-
-
-def test_counting_leaves_the_vectors_as_they_were() -> None:
-    vectors = F.normalize(random_rows(30, seed=0))
-    persons = people([row % 4 for row in range(30)], [row % 3 for row in range(30)])
-    embedded = EmbeddingSet(vectors.clone(), persons.pids, persons.camids)
-    score_embeddings(embedded, embedded)
-    assert torch.equal(embedded.vectors, vectors)
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_embeddings_that_are_no_numbers_are_not_scored(number: float) -> None:
-    good = EmbeddingSet(torch.eye(2), torch.tensor([1, 2]), torch.tensor([0, 0]))
-    bad = EmbeddingSet(torch.tensor([[1.0, number]]), torch.tensor([1]), torch.tensor([1]))
-    for queries, gallery in ((good, bad), (bad, good)):
-        with pytest.raises(EvaluationError, match="not a finite number"):
-            score_embeddings(queries, gallery)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
-from reid.domain.metrics import distances, rank
+from reid.domain.ordering import distances, rank
 from reid.domain.values.ranking import Neighbours
 
 _ENTRIES_PER_BLOCK = 2**23

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid.domain.metrics import distances
+from reid.domain.ordering import distances
 from reid.domain.values.ranking import Neighbours
 
 MAXIMUM_PROBES = 1000

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reid.domain.counting import score_distances, score_embeddings
 from reid.domain.errors import DatasetError
-from reid.domain.metrics import (
-    QueryScores,
-    score_distances,
-    score_embeddings,
-    score_rankings,
-    summarise,
-)
+from reid.domain.metrics import QueryScores, score_rankings, summarise
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.counts import counted

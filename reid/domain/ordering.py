@@ -1,0 +1,107 @@
+"""Cosine distances, and the order in which they put a gallery.
+
+Letters: Q queries, G gallery, K answers per query, D width.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ENTRIES_PER_BLOCK = 2**21
+"""Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
+
+_SELECTED_SHARE = 16
+"""Answers up to this part of the gallery are selected; beyond, sorting all of it is faster."""
+
+
+def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Cosine distances 1 - cos between all queries and all gallery rows.
+
+    Rounding can put the cosine of equal rows above 1; such distances are clamped to 0, so that
+    rows closer than float32 can tell are tied rather than ordered by noise.
+    Differs from CLIP-ReID: half its squared Euclidean distance, which ranks alike.
+
+    Args:
+        queries: (Q, D) float32, rows of unit L2 norm.
+        gallery: (G, D) float32 on the same device, rows of unit L2 norm.
+        out: (Q, G) to write into; new memory if None.
+
+    Returns:
+        (Q, G) float32 in 0..2.
+    """
+    cosines = torch.mm(queries, gallery.T, out=out)  # (Q, G)
+    return torch.sub(cosines.new_ones(()), cosines, out=cosines).clamp_(min=0, max=2)
+
+
+def rank(distances: Tensor, *, k: int | None = None) -> Tensor:
+    """Order the gallery rows of every query, nearest first, ties by row number.
+
+    Args:
+        distances: (Q, G) float32, any device, no NaN.
+        k: Only so many nearest rows; all if None.
+
+    Returns:
+        (Q, min(k, G)) int64 gallery rows, on the CPU.
+
+    Raises:
+        ValueError: Not (Q, G) float32, some distance is NaN, or k below 1.
+    """
+    if distances.ndim != 2 or distances.dtype != torch.float32:
+        raise ValueError(f"need (Q, G) float32, got {tuple(distances.shape)} {distances.dtype}")
+    if distances.isnan().any():
+        raise ValueError("a distance is NaN: some embedding is not finite")
+    num_queries, num_gallery = distances.shape
+    num_answers = num_gallery if k is None else min(k, num_gallery)
+    if k is not None and k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    order = _select if num_answers * _SELECTED_SHARE <= num_gallery else _sort
+    ranking = torch.empty((num_queries, num_answers), dtype=torch.int64)  # (Q, K)
+    rows_per_block = max(1, _ENTRIES_PER_BLOCK // max(1, num_gallery))
+    for start in range(0, num_queries, rows_per_block):
+        stop = start + rows_per_block
+        ranking[start:stop] = order(distances[start:stop].detach().cpu(), num_answers)
+    return ranking
+
+
+def order_keys(distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Pack distance and row into one integer, which orders by distance, then by row.
+
+    The bits of an IEEE float order like an integer once those of negative numbers are flipped.
+
+    Args:
+        distances: float32 of any shape, no NaN.
+        rows: 0..2**31 - 1, of a shape that fits.
+
+    Returns:
+        int64 of the common shape.
+    """
+    bits = (distances + np.float32(0)).view(np.int32)  # + 0: -0 and 0 are one distance
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    keys: np.ndarray = (bits.astype(np.int64) << 32) | rows
+    return keys
+
+
+def split_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unpack the float32 distances and int64 rows of `order_keys`."""
+    bits = (keys >> 32).astype(np.int32)
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    return bits.view(np.float32), keys & 0xFFFFFFFF
+
+
+def _sort(distances: Tensor, k: int) -> Tensor:
+    """Order whole rows; numpy sorts several times as fast as torch on one CPU core."""
+    keys = order_keys(distances.numpy(), np.arange(distances.shape[1]))  # (Q, G)
+    keys.sort(axis=1)
+    return torch.from_numpy(split_keys(keys[:, :k])[1])
+
+
+def _select(distances: Tensor, k: int) -> Tensor:
+    """Order the k nearest only; top-k gives their largest distance, but promises nothing on ties.
+
+    All rows as near as that one are candidates, so that ties across the boundary are seen too.
+    """
+    boundary = distances.topk(k, dim=1, largest=False).values.amax(dim=1, keepdim=True)  # (Q, 1)
+    queries, rows = (distances <= boundary).nonzero(as_tuple=True)  # rows ascend per query
+    order = np.lexsort((distances[queries, rows].numpy(), queries.numpy()))  # stable
+    starts = torch.searchsorted(queries, torch.arange(len(distances)))  # (Q,)
+    return rows[torch.from_numpy(order)][starts[:, None] + torch.arange(k)]  # (Q, k)
