@@ -42,11 +42,11 @@ def main() -> None:
     for part in arguments.parts or PARTS:
         print(f"measuring {part}", file=sys.stderr)
         measured[part] = import_module(f"benchmarks.{part}").rows(quick=arguments.quick)
+        if arguments.json is not None:
+            write_results(arguments.json, {part: measured[part]})
     print(render_machine())
     print()
     print(render(list(chain.from_iterable(measured.values()))))
-    if arguments.json is not None:
-        write_results(arguments.json, measured)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What bfloat16 changes of a trained encoder's answers: nearest neighbours and mAP.
 
-A small encoder is trained on drawn people, then describes other ones. Set `REID_BENCHMARK_RUN` to
+A small encoder is trained on drawn people, then describes other ones. Set `BENCHMARK_RUN` to
 a training run's folder to have its encoder measured on its own dataset too.
 """
 
@@ -48,7 +48,7 @@ def rows(*, quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         found = _rows_of(_train(folder, size), folder / "people", scratch=folder, runs=size.runs)
-        trained = os.environ.get("REID_BENCHMARK_RUN")
+        trained = os.environ.get("BENCHMARK_RUN")
         root = os.environ.get("REID_MARKET1501_ROOT")
         if trained and root:
             found += _rows_of(Path(trained), Path(root), scratch=folder / "real", runs=1)
