@@ -265,12 +265,13 @@ def _render_facts(facts: Mapping[str, object]) -> str:
 def render(rows: Sequence[Row]) -> str:
     """Tabulate the rows as Markdown."""
     lines = [
-        "| part | ours | plain | ratio | goal | met | exactness | peak MiB, ours / plain |",
-        "|---|---|---|---|---|---|---|---|",
+        "| part | ours | plain | takes, ours / plain | ratio | goal | met | exactness "
+        "| peak MiB, ours / plain |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines.extend(
-        f"| {row.part} | {_time(row.ours_seconds)} | {_time(row.plain_seconds)} "
-        f"| {row.ratio:.2f} | {row.goal} | {'yes' if row.is_met else 'no'} | {row.exactness} "
+        f"| {row.part} | {row.ours} | {row.plain} "
+        f"| {_time(row.ours_seconds)} / {_time(row.plain_seconds)} | {row.ratio:.2f} | {row.goal} | {'yes' if row.is_met else 'no'} | {row.exactness} "
         f"| {row.ours_peak_mib:.0f} / {row.plain_peak_mib:.0f} |"
         for row in rows
     )
