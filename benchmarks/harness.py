@@ -265,8 +265,7 @@ def _render_facts(facts: Mapping[str, object]) -> str:
 def render(rows: Sequence[Row]) -> str:
     """Tabulate the rows as Markdown."""
     lines = [
-        "| part | ours | plain | takes, ours / plain | ratio | goal | met | exactness "
-        "| peak MiB, ours / plain |",
+        "| part | ours | plain | seconds, ours / plain | ratio | goal | met | exactness | MiB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines.extend(

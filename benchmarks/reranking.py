@@ -3,6 +3,7 @@
 Letters: Q queries, G gallery, N = Q + G.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -99,7 +100,7 @@ def _compared_row(crowd: Crowd, width: int, *, runs: int, warmup: int) -> Row:
         ours_seconds=timing.ours_seconds,
         plain_seconds=timing.plain_seconds,
         ratio=timing.ratio,
-        goal=f">= {crowd.goal_ratio:g}x, <= {crowd.goal_mib:g} MiB, within {TOLERANCE:.0e}",
+        goal=f">= {crowd.goal_ratio:g}x{_memory_goal(crowd)}, within {TOLERANCE:.0e}",
         is_met=timing.ratio >= crowd.goal_ratio
         and ours.peak_mib <= crowd.goal_mib
         and error <= TOLERANCE,
@@ -108,6 +109,10 @@ def _compared_row(crowd: Crowd, width: int, *, runs: int, warmup: int) -> Row:
         plain_peak_mib=timing.plain_peak_mib,
         runs=timing.runs,
     )
+
+
+def _memory_goal(crowd: Crowd) -> str:
+    return f", <= {crowd.goal_mib:g} MiB" if math.isfinite(crowd.goal_mib) else ""
 
 
 def _largest_row(crowd: Crowd, width: int) -> Row:
