@@ -188,3 +188,18 @@ def test_a_folder_without_a_run_has_no_place_on_the_page(tmp_path: Path) -> None
     refused = run("report", tmp_path, "--page", tmp_path / "results.md", expect=5)
     assert "holds no run" in refused.stderr
     assert not (tmp_path / "results.md").exists()
+
+
+def test_the_committed_page_is_what_its_records_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = Path(__file__).parents[2] / "docs"
+    shutil.copytree(committed, tmp_path / "docs")
+    monkeypatch.chdir(tmp_path)
+    runs = sorted(path.relative_to(tmp_path) for path in (tmp_path / "docs/results").iterdir())
+    assert runs
+    for written in (Path("docs/results.md"), *(one / "curves.svg" for one in runs)):
+        written.unlink()
+    run("report", *runs)
+    for path in (file for file in committed.rglob("*") if file.is_file()):
+        assert (tmp_path / "docs" / path.relative_to(committed)).read_bytes() == path.read_bytes()
