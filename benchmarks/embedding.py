@@ -6,7 +6,7 @@ Pictures are drawn, 128 x 64 JPEGs as Market-1501's are.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -85,7 +85,7 @@ class _Laboratory:
         self._dataset = Market1501(root)
         self._encoder = encoder
         self._size = size
-        self._plain = PlainPictures(encoder.geometry)
+        self._plain = PlainPictures.validation(encoder.geometry)
         self._images = [sample.image for sample in self._dataset.samples(Split.TRAIN)]
         self._paths = {image: root / image for image in self._images}
 
@@ -163,17 +163,12 @@ def _row(
         part=part,
         ours=ways[0],
         plain=ways[1],
-        ours_seconds=timing.ours_seconds,
-        plain_seconds=timing.plain_seconds,
-        ratio=timing.ratio,
         goal=goal,
         is_met=is_met,
         exactness=exactness,
-        ours_peak_mib=timing.ours_peak_mib,
-        plain_peak_mib=timing.plain_peak_mib,
-        runs=timing.runs,
         details={
             "images_per_second": num_images / timing.ours_seconds,
             "plain_images_per_second": num_images / timing.plain_seconds,
         },
+        **asdict(timing),
     )

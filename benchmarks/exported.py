@@ -5,7 +5,7 @@ except the nearest neighbours, which lie closer together for random ones.
 """
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -99,18 +99,12 @@ class _Laboratory:
             part=f"{self._kind} forward, {self._size.batch} images",
             ours=f"{runtime} {precision}, lean graph",
             plain="fp32 eager, all tokens",
-            ours_seconds=timing.ours_seconds,
-            plain_seconds=timing.plain_seconds,
-            ratio=timing.ratio,
             goal="none" if goal is None else f">= {goal:g}x (AMX)",
             is_met=is_near and timing.ratio >= (goal or 0.0),
             exactness=(
                 f"1 - cos {deviation.angle:.0e} (mean removed), entries {deviation.relative:.0e}, "
                 f"nearest neighbour equal for {agreement:.1%} of {len(self._nearest)}"
             ),
-            ours_peak_mib=timing.ours_peak_mib,
-            plain_peak_mib=timing.plain_peak_mib,
-            runs=timing.runs,
             details={
                 "runtime": f"{runtime} {precision}",
                 "images_per_second": self._size.batch / timing.ours_seconds,
@@ -118,6 +112,7 @@ class _Laboratory:
                 "relative": deviation.relative,
                 "agreement": agreement,
             },
+            **asdict(timing),
         )
 
     def _plain(self) -> Tensor:

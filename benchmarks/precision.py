@@ -7,7 +7,7 @@ a training run's folder to have its encoder measured on its own dataset too.
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -145,17 +145,12 @@ def _row(way: str, ours: _Encoder, exact: _Encoder, *, runs: int) -> Row:
         part=f"trained encoder on {exact.name}, {len(exact.described[0])} queries",
         ours=way,
         plain="torch fp32",
-        ours_seconds=timing.ours_seconds,
-        plain_seconds=timing.plain_seconds,
-        ratio=timing.ratio,
         goal=f">= {AGREEMENT_GOAL:.1%} of nearest neighbours, mAP within {MAP_GOAL}",
         is_met=agreement >= AGREEMENT_GOAL and abs(change) <= MAP_GOAL,
         exactness=(
             f"nearest neighbour equal for {agreement:.2%}, mAP {mean_aps[0]:.2f} -> "
             f"{mean_aps[1]:.2f} ({change:+.3f})"
         ),
-        ours_peak_mib=timing.ours_peak_mib,
-        plain_peak_mib=timing.plain_peak_mib,
-        runs=timing.runs,
         details={"agreement": agreement, "mean_ap_change": change},
+        **asdict(timing),
     )

@@ -6,7 +6,7 @@ and pictures are random; what is timed does not depend on what they show.
 Letters: B batch of P identities x K pictures, C identities, E width of the shared space.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -89,19 +89,14 @@ def _told(size: Size, precision: str, *, timing: Timing, deviation: dict[str, fl
         part=f"stage 2 step, {size.kind}, batch {size.identities_per_batch * IMAGES_PER_IDENTITY}",
         ours=OURS[precision],
         plain=PLAIN,
-        ours_seconds=timing.ours_seconds,
-        plain_seconds=timing.plain_seconds,
-        ratio=timing.ratio,
         goal=f"deviation <= {TOLERANCE:g}" if precision == "fp32" else f">= {GOAL:g}x",
         is_met=is_exact if precision == "fp32" else is_fast,
         exactness=(
             f"loss {deviation['loss']:.0e}, gradients {deviation['gradients']:.0e} (relative), "
             f"their cosine {deviation['cosine']:.6f}"
         ),
-        ours_peak_mib=timing.ours_peak_mib,
-        plain_peak_mib=timing.plain_peak_mib,
-        runs=timing.runs,
         details={"precision": precision, **deviation},
+        **asdict(timing),
     )
 
 

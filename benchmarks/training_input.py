@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.embedding import exhaust, one_core
 from benchmarks.harness import Row, compare
-from benchmarks.plain.training_input import PlainTrainingInput
+from benchmarks.plain.training_input import plain_training_input
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.memory import CachedDataset
@@ -64,7 +64,7 @@ def rows(*, quick: bool) -> list[Row]:
         cached = CachedDataset(source, num_bytes=2**31, listener=Silent())
         names = [sample.image for sample in source.samples(Split.TRAIN)]
         batches = [names[row : row + size.batch] for row in range(0, len(names), size.batch)]
-        plain = PlainTrainingInput(GEOMETRY, recipe)
+        plain = plain_training_input(GEOMETRY, recipe)
 
         def epoch(dataset: Dataset) -> Iterator[Tensor]:
             return (_batch(dataset, batch, recipe, step) for step, batch in enumerate(batches))
@@ -92,9 +92,6 @@ def rows(*, quick: bool) -> list[Row]:
                     part=f"training input, {len(names)} pictures, batch {size.batch}, one core",
                     ours=f"{ours}, varied in batches",
                     plain="PIL, torchvision and erasing per image",
-                    ours_seconds=timing.ours_seconds,
-                    plain_seconds=timing.plain_seconds,
-                    ratio=timing.ratio,
                     goal="none" if goal is None else f">= {goal:g}x",
                     is_met=is_equal and timing.ratio >= (goal or 0.0),
                     exactness=(
@@ -102,10 +99,8 @@ def rows(*, quick: bool) -> list[Row]:
                         if is_equal
                         else "DIFFERS"
                     ),
-                    ours_peak_mib=timing.ours_peak_mib,
-                    plain_peak_mib=timing.plain_peak_mib,
-                    runs=timing.runs,
                     details={"images_per_second": len(names) / timing.ours_seconds},
+                    **asdict(timing),
                 )
             )
         return found

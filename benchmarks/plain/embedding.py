@@ -1,6 +1,6 @@
 """Pictures to tensors as the paper's code does it: one picture at a time, through PIL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,17 +12,24 @@ from reid.domain.values.encoders import EncoderGeometry
 
 
 class PlainPictures:
-    """Resize bilinearly, ToTensor, Normalize: the validation transform."""
+    """Pictures through a transform, one at a time."""
 
-    def __init__(self, geometry: EncoderGeometry) -> None:
-        """Compose the transform."""
+    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
+        """Take what is done to each picture."""
+        self._transform = transform
+
+    @classmethod
+    def validation(cls, geometry: EncoderGeometry) -> "PlainPictures":
+        """Resize bilinearly, ToTensor, Normalize."""
         size = geometry.image_size
-        self._transform = Compose(
-            [
-                Resize((size.height, size.width)),
-                ToTensor(),
-                Normalize(geometry.pixel_mean, geometry.pixel_std),
-            ]
+        return cls(
+            Compose(
+                [
+                    Resize((size.height, size.width)),
+                    ToTensor(),
+                    Normalize(geometry.pixel_mean, geometry.pixel_std),
+                ]
+            )
         )
 
     def read(self, paths: Sequence[Path]) -> Tensor:
@@ -31,5 +38,4 @@ class PlainPictures:
 
     def _read(self, path: Path) -> Tensor:
         with Image.open(path) as image:
-            pixels: Tensor = self._transform(image.convert("RGB"))
-        return pixels
+            return self._transform(image.convert("RGB"))

@@ -5,12 +5,9 @@ noise of its own for every pixel.
 """
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import (
     Compose,
@@ -23,37 +20,22 @@ from torchvision.transforms import (
     ToTensor,
 )
 
+from benchmarks.plain.embedding import PlainPictures
 from reid.domain.values.encoders import EncoderGeometry
 from reid.domain.values.recipes import FineTuningRecipe
 
 
-class PlainTrainingInput:
-    """The training transform."""
+class RandomErasing:
+    """Put noise into a box of some pictures, in place."""
 
-    def __init__(self, geometry: EncoderGeometry, recipe: FineTuningRecipe) -> None:
-        """Compose the transform."""
-        size = (geometry.image_size.height, geometry.image_size.width)
+    def __init__(self, probability: float) -> None:
+        """Start the chances anew."""
         self._random = Random(1)
-        self._erasing_probability = recipe.erasing_probability
-        self._transform = Compose(
-            [
-                Resize(size, interpolation=InterpolationMode.BICUBIC),
-                RandomHorizontalFlip(recipe.flip_probability),
-                Pad(recipe.padding),
-                RandomCrop(size),
-                ToTensor(),
-                Normalize(geometry.pixel_mean, geometry.pixel_std),
-            ]
-        )
+        self._probability = probability
 
-    def read(self, paths: Sequence[Path]) -> Tensor:
-        """Read a batch: (B, 3, H, W) float32."""
-        return torch.stack([self._read(path) for path in paths])
-
-    def _read(self, path: Path) -> Tensor:
-        with Image.open(path) as image:
-            pixels: Tensor = self._transform(image.convert("RGB"))
-        if self._random.random() < self._erasing_probability:
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Erase perhaps."""
+        if self._random.random() < self._probability:
             self._erase(pixels)
         return pixels
 
@@ -69,3 +51,21 @@ class PlainTrainingInput:
                 box = pixels[:, top : top + height, left : left + width]
                 box.copy_(torch.randn(3, height, width))
                 return
+
+
+def plain_training_input(geometry: EncoderGeometry, recipe: FineTuningRecipe) -> PlainPictures:
+    """Compose the training transform."""
+    size = (geometry.image_size.height, geometry.image_size.width)
+    return PlainPictures(
+        Compose(
+            [
+                Resize(size, interpolation=InterpolationMode.BICUBIC),
+                RandomHorizontalFlip(recipe.flip_probability),
+                Pad(recipe.padding),
+                RandomCrop(size),
+                ToTensor(),
+                Normalize(geometry.pixel_mean, geometry.pixel_std),
+                RandomErasing(recipe.erasing_probability),
+            ]
+        )
+    )
