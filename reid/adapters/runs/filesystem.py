@@ -80,8 +80,7 @@ class FilesystemRunStore:
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
         """Write `<name>.json`."""
-        text = json.dumps(dict(report), indent=2, sort_keys=True) + "\n"
-        replace_file(self._directory / f"{name}.json", text.encode())
+        replace_file(self._directory / f"{name}.json", to_json(report).encode())
 
     def _clear(self, *, may_delete: bool) -> None:
         """Delete what runs write, and nothing else that lies beside it."""
@@ -127,3 +126,11 @@ class FilesystemRunStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{manifest} cannot be read: {error}") from error
         return decisive
+
+
+def to_json(report: Mapping[str, JsonValue]) -> str:
+    """Write an object as JSON with an entry per line: readable, and short where lists are long."""
+    entries = [
+        f"  {json.dumps(key)}: {json.dumps(report[key], sort_keys=True)}" for key in sorted(report)
+    ]
+    return "{\n" + ",\n".join(entries) + "\n}\n"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from reid.adapters.runs.filesystem import MANIFEST, METRICS
+from reid.adapters.runs.filesystem import MANIFEST, METRICS, to_json
 from reid.adapters.safetensors_file import replace_file
 from reid.domain.errors import CheckpointError
 from reid.domain.values.evaluations import EVALUATION
@@ -93,8 +93,7 @@ def collect_records(records: RunRecords, folder: Path) -> None:
         if name.partition("-")[0].partition(".")[0] == EVALUATION:
             kept[f"{name}.json"] = records.report(name)
     for file, content in kept.items():
-        text = json.dumps(_without_folders(content), indent=2, sort_keys=True) + "\n"
-        replace_file(folder / file, text.encode())
+        replace_file(folder / file, to_json(_without_folders(content)).encode())
     lines = [json.dumps(_without_folders(line)) + "\n" for line in records.progress()]
     replace_file(folder / METRICS, "".join(lines).encode())
 
