@@ -45,10 +45,11 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
     """Read an evaluation, of an older program too.
 
     Raises:
-        CheckpointError: The run has none of that name, or it is damaged.
+        CheckpointError: There is no run, it has none of that name, or it is damaged.
     """
     content = records.report(name)
     if content is None:
+        require_manifest(records)
         others = ", ".join(evaluation_names(records)) or "none"
         raise CheckpointError(
             f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "

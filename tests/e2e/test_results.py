@@ -28,6 +28,12 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.parametrize("command", ["compare", "reproduce", "report"])
+def test_a_folder_without_a_run_is_called_one(command: str, tmp_path: Path) -> None:
+    folders = [tmp_path / "nowhere"] * (2 if command == "compare" else 1)
+    assert f"{folders[0]} holds no run" in run(command, *folders, expect=5).output
+
+
 def test_two_runs_are_compared_with_interval_and_p_value(two_runs: tuple[Path, Path]) -> None:
     text = run("compare", *two_runs).stdout
     lines = text.splitlines()
@@ -138,7 +144,8 @@ def test_what_cannot_be_done_again_is_explained(copy: Path, people: Path, tmp_pa
     run("reproduce", record, "--data", tmp_path / "other")
     (copy / "encoder.safetensors").unlink()
     assert "records but no weights" in run("reproduce", copy, expect=5).stderr
-    assert "holds no evaluation" in run("reproduce", tmp_path / "none", expect=5).stderr
+    (copy / "evaluation.json").unlink()
+    assert "holds no evaluation" in run("reproduce", copy, expect=5).stderr
 
 
 def test_settings_that_nobody_knows_any_more_are_named(copy: Path) -> None:
