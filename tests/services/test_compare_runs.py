@@ -68,5 +68,11 @@ def test_many_differing_queries_are_shown_by_a_few() -> None:
 
 
 def test_a_run_that_was_not_evaluated_is_refused() -> None:
+    begun = FakeRunRecords("none", manifest={"decisive": {}, "circumstances": {}})
     with pytest.raises(CheckpointError, match="memory/none holds no evaluation"):
+        compare(recorded_run("one"), begun)
+
+
+def test_a_place_without_a_run_is_called_one() -> None:
+    with pytest.raises(CheckpointError, match="memory/none holds no run"):
         compare(recorded_run("one"), FakeRunRecords("none"))
