@@ -15,6 +15,7 @@ from reid.domain.errors import (
     DatasetError,
     EncoderError,
     EvaluationError,
+    GalleryError,
     ReidError,
     VectorIndexError,
 )
@@ -35,6 +36,7 @@ EXIT_CODES: Final[Mapping[type[ReidError], int]] = {
     EncoderError: 5,
     VectorIndexError: 6,
     EvaluationError: 7,
+    GalleryError: 8,
 }
 
 

@@ -31,3 +31,7 @@ class VectorIndexError(ReidError):
 
 class EvaluationError(ReidError):
     """The pictures do not allow the evaluation asked for."""
+
+
+class GalleryError(ReidError):
+    """A gallery is missing, damaged, in use, or of another encoder."""

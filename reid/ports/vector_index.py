@@ -3,7 +3,7 @@
 Letters: G gallery, Q queries, D width, K answers.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -51,5 +51,31 @@ class VectorIndex(Protocol):
 
         Raises:
             VectorIndexError: Nothing was built yet, k below 1, or queries of another width.
+        """
+        ...
+
+
+@runtime_checkable
+class PersistentIndex(VectorIndex, Protocol):
+    """An index whose building takes so long that it is worth keeping on the disk."""
+
+    def save(self, path: str) -> None:
+        """Write what `build` made to a file.
+
+        Raises:
+            VectorIndexError: Nothing was built yet, or the file cannot be written.
+        """
+        ...
+
+    def load(self, path: str, *, gallery: Tensor) -> None:
+        """Read what `save` wrote, mapped into memory where that can be.
+
+        Args:
+            path: The file.
+            gallery: (G, D) float32, the rows that were indexed; may be mapped from a file and is
+                not read as a whole.
+
+        Raises:
+            VectorIndexError: The file cannot be read, or does not go with the rows.
         """
         ...

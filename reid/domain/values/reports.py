@@ -44,14 +44,24 @@ class RankedPicture:
     similarity: float
     """Cosine, in -1..1."""
 
+    camera: str | None = None
+    key: int | None = None
+    """By which a gallery knows the picture; None where it comes from no gallery."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """The answer for one query picture."""
+    """The answer for one query: a picture, or several pictures of one person."""
 
     image: str
+    """Of several pictures the first."""
+
     label: str
+    """The most similar person, also where `is_unknown`."""
+
     similarity: float
+    """Cosine, in -1..1, the pictures of the person fused as asked for."""
+
     runner_up_label: str | None
     """Best other label; None where the gallery knows a single one or none was among the answers."""
 
@@ -59,3 +69,15 @@ class Identification:
     pictures: tuple[RankedPicture, ...]
     true_label: str | None = None
     """The query's own label where it has one, known to the gallery or not."""
+
+    images: tuple[str, ...] = ()
+    """All pictures of the query where there are several, else empty."""
+
+    camera: str | None = None
+    """The query's own, where known."""
+
+    confidence: float | None = None
+    """Probability that the label is right, in 0..1; None where nothing was calibrated."""
+
+    is_unknown: bool = False
+    """Whether the similarity is below the threshold: nobody in the gallery is meant."""

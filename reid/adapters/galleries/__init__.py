@@ -1,0 +1,1 @@
+"""Galleries: in memory, in files, in databases."""

@@ -1,0 +1,57 @@
+"""What every gallery asks of the pictures it is given."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import EncoderStamp, NewPicture
+
+NORM_TOLERANCE = 1e-3
+"""How far from 1 a norm may be: rounding to float16 stays within."""
+
+
+def check_additions(
+    pictures: Sequence[NewPicture],
+    vectors: Tensor,
+    *,
+    stamp: EncoderStamp,
+    kept: EncoderStamp | None,
+    place: str,
+) -> None:
+    """Refuse additions that make no sense, or do not go with what is kept.
+
+    Raises:
+        GalleryError: Another encoder made what is kept, lengths differ, an image is named twice, or
+            a row is not of unit norm.
+    """
+    require_same_encoder(stamp, kept=kept, place=place, what="the new pictures")
+    if vectors.shape != (len(pictures), stamp.width):
+        raise GalleryError(
+            f"{len(pictures)} pictures of width {stamp.width} cannot have vectors "
+            f"{tuple(vectors.shape)}"
+        )
+    names = [(picture.source, picture.image) for picture in pictures]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise GalleryError(f"{twice[1]} of {twice[0]} is added twice at once: list it once")
+    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
+    if not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
+        raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
+
+
+def require_same_encoder(
+    stamp: EncoderStamp, *, kept: EncoderStamp | None, place: str, what: str
+) -> None:
+    """Refuse vectors that do not compare with those kept.
+
+    Raises:
+        GalleryError: Another encoder made what is kept.
+    """
+    if kept is None or kept.agrees_with(stamp):
+        return
+    raise GalleryError(
+        f"{place} was made by {kept}, {what} by {stamp}: use that encoder, or build another "
+        "gallery by this one"
+    )

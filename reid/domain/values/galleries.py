@@ -1,0 +1,186 @@
+"""What a gallery keeps of its pictures, beside their vectors.
+
+Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`: they sort as text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reid.domain.values.checkpoints import JsonValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderStamp:
+    """Which encoder made vectors; those of two encoders do not compare."""
+
+    name: str
+    """Kind as settings name it, for example `vit-b16`."""
+
+    weights: str
+    """Where the weights come from in words."""
+
+    digest: str
+    """Of what the encoder computes with: equal digests make equal vectors."""
+
+    width: int
+    """D."""
+
+    uses_cameras: bool = False
+    """Whether it was told which camera took a picture."""
+
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What decides its architecture."""
+
+    def agrees_with(self, other: "EncoderStamp") -> bool:
+        """Whether vectors of the two compare; the words for the weights do not matter."""
+        return (self.digest, self.width, self.uses_cameras, dict(self.options)) == (
+            other.digest,
+            other.width,
+            other.uses_cameras,
+            dict(other.options),
+        )
+
+    def __str__(self) -> str:
+        """Name it for messages."""
+        cameras = ", told the cameras" if self.uses_cameras else ""
+        return f"{self.name} ({self.weights}, {self.digest[:12]}{cameras})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPicture:
+    """A picture about to be kept."""
+
+    image: str
+    """Name under its source."""
+
+    source: str
+    """Where the picture was found: a folder, or who sent it."""
+
+    content: str
+    """Digest of the picture's file: equal content is not embedded again."""
+
+    label: str
+    camera: str | None = None
+    expires_at: str | None = None
+    """When `check` removes it; None: never."""
+
+    thumbnail: bytes | None = None
+    """A small JPEG, kept only where asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPicture:
+    """A picture that a gallery keeps."""
+
+    key: int
+    """Never given twice by one gallery."""
+
+    image: str
+    source: str
+    content: str
+    label: str
+    camera: str | None
+    added_at: str
+    expires_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryFilter:
+    """Which pictures a search looks at; what is None leaves everything in."""
+
+    cameras: frozenset[str] | None = None
+    without_cameras: frozenset[str] = frozenset()
+    """Pictures without a camera stay in."""
+
+    labels: frozenset[str] | None = None
+    added_from: str | None = None
+    """Inclusive."""
+
+    added_until: str | None = None
+    """Exclusive."""
+
+    def admits(self, picture: KeptPicture) -> bool:
+        """Whether a search looks at a picture."""
+        return (
+            (self.cameras is None or picture.camera in self.cameras)
+            and picture.camera not in self.without_cameras
+            and (self.labels is None or picture.label in self.labels)
+            and (self.added_from is None or picture.added_at >= self.added_from)
+            and (self.added_until is None or picture.added_at < self.added_until)
+        )
+
+
+EVERYTHING = GalleryFilter()
+"""A filter that leaves everything in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """From similarities to decisions, as found on labelled pictures by one encoder."""
+
+    threshold: float
+    """Cosine below which nobody in the gallery is meant."""
+
+    false_accept_rate: float
+    """Share of strangers for whom the threshold names somebody, as asked for."""
+
+    measured_false_accept_rate: float
+    """Likewise, as measured."""
+
+    identification_rate: float
+    """Share of known people who are named, and rightly, at the threshold."""
+
+    slope: float
+    intercept: float
+    """Confidence that the answer is right: 1 / (1 + exp(-(slope * cosine + intercept)))."""
+
+    num_known: int
+    num_unknown: int
+    """Queries by whom it was found."""
+
+    fusion: str = "best"
+    """How the pictures of a person were fused into one similarity."""
+
+
+class AuditAction(StrEnum):
+    """What is written down."""
+
+    BUILD = "build"
+    ADD = "add"
+    REMOVE = "remove"
+    FORGET = "forget"
+    EXPIRE = "expire"
+    CALIBRATE = "calibrate"
+    COMPACT = "compact"
+    EXPORT = "export"
+    IMPORT = "import"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """A line of the audit log."""
+
+    at: str
+    action: AuditAction
+    subject: str
+    """What it was about; of a forgotten person only a digest of the label."""
+
+    num_pictures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryDescription:
+    """What is in a gallery."""
+
+    stamp: EncoderStamp | None
+    """None until the first pictures are added."""
+
+    num_pictures: int
+    num_labels: int
+    largest_label: int
+    """Pictures of the label that has most."""
+
+    calibration: Calibration | None = None
+    version: int = 0
+    """Grows with every change of pictures."""

@@ -1,0 +1,170 @@
+"""Pictures of known people, kept as vectors.
+
+Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from reid.domain.values.galleries import (
+    EVERYTHING,
+    AuditEntry,
+    Calibration,
+    EncoderStamp,
+    GalleryDescription,
+    GalleryFilter,
+    KeptPicture,
+    NewPicture,
+)
+from reid.domain.values.ranking import Neighbours
+
+
+class Gallery(Protocol):
+    """Vectors, what is known of their pictures, an audit log, and search over them.
+
+    Every change is whole or not at all, also when the process or the machine dies in the midst of
+    it, and is kept once the call returns. A reader sees one state or the next, never a mixture; one
+    writer at a time, others wait or are refused with a message.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where it is kept, in words."""
+        ...
+
+    @property
+    def is_exact(self) -> bool:
+        """False obliges whoever reports a result to call it approximate."""
+        ...
+
+    @property
+    def recall(self) -> float:
+        """Share of nearest neighbours found, as measured by the index in use; 1 if exact."""
+        ...
+
+    def describe(self) -> GalleryDescription:
+        """Count what is kept.
+
+        Raises:
+            GalleryError: It is damaged or cannot be reached.
+        """
+        ...
+
+    def pictures(
+        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+    ) -> tuple[KeptPicture, ...]:
+        """List pictures by ascending key: all of them, or those of the keys or labels given.
+
+        Unknown keys and labels are passed over.
+        """
+        ...
+
+    def vectors(self, keys: Sequence[int]) -> Tensor:
+        """Look up vectors.
+
+        Returns:
+            (len(keys), D) float32 on the CPU, in the order of the keys.
+
+        Raises:
+            GalleryError: A key is not kept.
+        """
+        ...
+
+    def thumbnail(self, key: int) -> bytes | None:
+        """Look up a picture's thumbnail; None where none is kept."""
+        ...
+
+    def add(
+        self,
+        pictures: Sequence[NewPicture],
+        vectors: Tensor,
+        *,
+        stamp: EncoderStamp,
+        entry: AuditEntry,
+    ) -> tuple[int, ...]:
+        """Keep pictures in one transaction.
+
+        A picture of the same source and image name takes the place of the one before it.
+
+        Args:
+            pictures: N.
+            vectors: (N, D) float32, rows of unit L2 norm.
+            stamp: Which encoder made them; the first one decides.
+            entry: Of the audit log; its time is the time of adding.
+
+        Returns:
+            The keys, in the order of the pictures.
+
+        Raises:
+            GalleryError: Another encoder made what is kept (both are named), lengths differ, a row
+                is not of unit norm, or nothing can be written; nothing is changed then.
+        """
+        ...
+
+    def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
+        """Stop keeping pictures in one transaction; unknown keys are passed over.
+
+        They are no answer of any later search. What they leave behind on the disk goes with
+        `compact`.
+
+        Returns:
+            How many were kept.
+        """
+        ...
+
+    def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
+        """Remove pictures and every trace of them: vectors, records, thumbnails, index entries.
+
+        Returns when nothing of them can be found in what the gallery stores.
+
+        Returns:
+            How many were kept.
+        """
+        ...
+
+    def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
+        """Rank pictures by cosine distance 1 - cos, nearest first, ties by key.
+
+        Args:
+            queries: (Q, D) float32, rows of unit L2 norm.
+            k: How many answers are wanted, at least 1.
+            within: Which pictures are looked at.
+
+        Returns:
+            Indices are keys. min(k, G) columns; where fewer were found or admitted, key -1 at
+            distance infinity, last.
+
+        Raises:
+            GalleryError: Nothing is kept, k below 1, or queries of another width.
+        """
+        ...
+
+    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
+        """Keep how similarities become decisions; None forgets it."""
+        ...
+
+    def note(self, entry: AuditEntry) -> None:
+        """Write a line of the audit log that goes with no change."""
+        ...
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """Read the audit log, oldest first."""
+        ...
+
+    def check(self) -> tuple[str, ...]:
+        """Look for damage: digests, lengths, norms, records without vectors and the other way.
+
+        Returns:
+            A sentence per fault; empty where all is well.
+        """
+        ...
+
+    def compact(self) -> None:
+        """Give back the room of removed pictures and rebuild the index."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; safe to call twice."""
+        ...

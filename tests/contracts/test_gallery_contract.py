@@ -1,0 +1,314 @@
+"""What every gallery must do.
+
+An adapter is added to the contract by one line in GALLERIES. Galleries that keep pictures beyond
+the process have further promises in tests of their own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    Calibration,
+    EncoderStamp,
+    GalleryFilter,
+    NewPicture,
+)
+from reid.ports.gallery import Gallery
+
+GALLERIES: dict[str, Callable[[Path], Gallery]] = {
+    "memory": lambda _: MemoryGallery(create_index=ExactIndex),
+}
+
+STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.008,
+    identification_rate=0.9,
+    slope=12.5,
+    intercept=-6.25,
+    num_known=100,
+    num_unknown=120,
+)
+
+
+@pytest.fixture(params=list(GALLERIES.values()), ids=list(GALLERIES))
+def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]:
+    factory: Callable[[Path], Gallery] = request.param
+    with closing(factory(tmp_path / "gallery")) as opened:
+        yield opened
+
+
+def vectors_of(num_rows: int, *, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(num_rows, STAMP.width, generator=generator), dim=1)
+
+
+def new_pictures(num_pictures: int, *, source: str = "here", label: str = "") -> list[NewPicture]:
+    """Pictures 0.jpg, 1.jpg, ... of people a, b, c in turn, by cameras 1 and 2 in turn."""
+    return [
+        NewPicture(
+            image=f"{number}.jpg",
+            source=source,
+            content=f"digest-{source}-{number}",
+            label=label or "abc"[number % 3],
+            camera=str(number % 2 + 1),
+            thumbnail=b"jpeg" if number == 0 else None,
+        )
+        for number in range(num_pictures)
+    ]
+
+
+def entry(action: AuditAction = AuditAction.ADD, *, day: int = 1, count: int = 0) -> AuditEntry:
+    return AuditEntry(
+        at=f"2026-01-{day:02d}T00:00:00Z", action=action, subject="here", num_pictures=count
+    )
+
+
+def fill(gallery: Gallery, num_pictures: int = 12) -> tuple[int, ...]:
+    return gallery.add(
+        new_pictures(num_pictures), vectors_of(num_pictures), stamp=STAMP, entry=entry()
+    )
+
+
+def test_a_new_gallery_is_empty(gallery: Gallery) -> None:
+    description = gallery.describe()
+    assert (description.stamp, description.num_pictures, description.num_labels) == (None, 0, 0)
+    assert gallery.pictures() == ()
+    assert gallery.check() == ()
+
+
+def test_an_empty_gallery_cannot_be_searched(gallery: Gallery) -> None:
+    with pytest.raises(GalleryError, match="empty"):
+        gallery.search(vectors_of(1), 1)
+
+
+def test_what_is_added_is_described(gallery: Gallery) -> None:
+    keys = fill(gallery, 13)
+    description = gallery.describe()
+    assert len(set(keys)) == 13
+    assert description.stamp is not None
+    assert description.stamp.agrees_with(STAMP)
+    assert str(description.stamp) == str(STAMP)
+    assert (description.num_pictures, description.num_labels) == (13, 3)
+    assert description.largest_label == 5
+
+
+def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:
+    keys = fill(gallery)
+    pictures = gallery.pictures()
+    assert [picture.key for picture in pictures] == sorted(keys)
+    by_key = {picture.key: picture for picture in pictures}
+    for key, added in zip(keys, new_pictures(12), strict=True):
+        kept = by_key[key]
+        assert (kept.image, kept.source, kept.content) == (added.image, added.source, added.content)
+        assert (kept.label, kept.camera, kept.expires_at) == (added.label, added.camera, None)
+        assert kept.added_at == "2026-01-01T00:00:00Z"
+
+
+def test_pictures_are_looked_up_by_key_and_by_label(gallery: Gallery) -> None:
+    keys = fill(gallery)
+    assert [p.key for p in gallery.pictures(keys=[keys[3], keys[1], 999])] == [keys[1], keys[3]]
+    assert {p.label for p in gallery.pictures(labels=["b", "nobody"])} == {"b"}
+    assert len(gallery.pictures(labels=["b"])) == 4
+
+
+def test_vectors_come_back_to_the_bit_in_the_order_asked(gallery: Gallery) -> None:
+    keys, vectors = fill(gallery), vectors_of(12)
+    assert torch.equal(gallery.vectors([keys[5], keys[2]]), vectors[[5, 2]])
+    with pytest.raises(GalleryError, match="999"):
+        gallery.vectors([999])
+
+
+def test_thumbnails_are_kept_where_given(gallery: Gallery) -> None:
+    keys = fill(gallery)
+    assert gallery.thumbnail(keys[0]) == b"jpeg"
+    assert gallery.thumbnail(keys[1]) is None
+
+
+def test_every_picture_finds_itself_first(gallery: Gallery) -> None:
+    keys = fill(gallery, 40)
+    answers = gallery.search(vectors_of(40), 3)
+    assert answers.indices[:, 0].tolist() == list(keys)
+    assert torch.allclose(answers.distances[:, 0], torch.zeros(40), atol=1e-5)
+    assert (answers.distances[:, 1:] >= answers.distances[:, :-1]).all()
+
+
+def test_there_are_at_most_as_many_answers_as_pictures(gallery: Gallery) -> None:
+    fill(gallery, 5)
+    assert gallery.search(vectors_of(2, seed=1), 9).indices.shape == (2, 5)
+
+
+def test_questions_that_make_no_sense_are_refused(gallery: Gallery) -> None:
+    fill(gallery)
+    with pytest.raises(GalleryError, match="at least 1"):
+        gallery.search(vectors_of(1), 0)
+    with pytest.raises(GalleryError, match="width"):
+        gallery.search(torch.ones(1, 3) / 3**0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("within", "admitted"),
+    [
+        (GalleryFilter(cameras=frozenset("1")), {0, 2, 4, 6, 8, 10}),
+        (GalleryFilter(without_cameras=frozenset("1")), {1, 3, 5, 7, 9, 11}),
+        (GalleryFilter(labels=frozenset("a")), {0, 3, 6, 9}),
+        (GalleryFilter(labels=frozenset("a"), cameras=frozenset("2")), {3, 9}),
+        (GalleryFilter(added_from="2026-01-01T00:00:00Z"), set(range(12))),
+        (GalleryFilter(added_until="2026-01-01T00:00:00Z"), set()),
+        (GalleryFilter(labels=frozenset()), set()),
+    ],
+)
+def test_a_filter_leaves_out_what_it_does_not_admit(
+    gallery: Gallery, within: GalleryFilter, admitted: set[int]
+) -> None:
+    keys = fill(gallery)
+    answers = gallery.search(vectors_of(3, seed=1), 12, within=within)
+    assert answers.indices.shape == (3, 12)
+    expected = {keys[number] for number in admitted}
+    for row in range(3):
+        found = answers.indices[row, : len(admitted)].tolist()
+        assert set(found) == expected
+        assert (answers.indices[row, len(admitted) :] == -1).all()
+        assert answers.distances[row, len(admitted) :].isinf().all()
+
+
+def test_filtered_answers_are_ranked_as_unfiltered_ones(gallery: Gallery) -> None:
+    fill(gallery, 40)
+    queries = vectors_of(6, seed=1)
+    everything = gallery.search(queries, 40)
+    within = GalleryFilter(cameras=frozenset("1"))
+    filtered = gallery.search(queries, 40, within=within)
+    of_camera = {picture.key for picture in gallery.pictures() if picture.camera == "1"}
+    for row in range(6):
+        wanted = [key for key in everything.indices[row].tolist() if key in of_camera]
+        assert filtered.indices[row, : len(wanted)].tolist() == wanted
+
+
+def test_pictures_of_another_encoder_are_refused_and_both_named(gallery: Gallery) -> None:
+    fill(gallery)
+    other = EncoderStamp(name="rn50", weights="openai", digest="bb", width=16)
+    with pytest.raises(GalleryError, match=r"rn-tiny .*rn50 "):
+        gallery.add(new_pictures(1, source="there"), vectors_of(1), stamp=other, entry=entry())
+    assert gallery.describe().num_pictures == 12
+
+
+def test_what_cannot_be_added_changes_nothing(gallery: Gallery) -> None:
+    fill(gallery)
+    before = gallery.describe()
+    for pictures, vectors in (
+        (new_pictures(2, source="there"), vectors_of(3)),
+        (new_pictures(2, source="there"), 2 * vectors_of(2)),
+        ([*new_pictures(1, source="there"), *new_pictures(1, source="there")], vectors_of(2)),
+    ):
+        with pytest.raises(GalleryError):
+            gallery.add(pictures, vectors, stamp=STAMP, entry=entry(day=2))
+    assert gallery.describe() == before
+    assert len(gallery.audit()) == 1
+
+
+def test_more_pictures_are_found_beside_the_first(gallery: Gallery) -> None:
+    first = fill(gallery)
+    gallery.search(vectors_of(1), 1)
+    second = gallery.add(
+        new_pictures(4, source="there"), vectors_of(4, seed=9), stamp=STAMP, entry=entry(day=2)
+    )
+    assert not set(first) & set(second)
+    assert gallery.search(vectors_of(4, seed=9), 1).indices[:, 0].tolist() == list(second)
+    assert gallery.search(vectors_of(12), 1).indices[:, 0].tolist() == list(first)
+
+
+def test_the_same_name_of_the_same_source_takes_the_place_of_the_one_before(
+    gallery: Gallery,
+) -> None:
+    first = fill(gallery)
+    (key,) = gallery.add(
+        new_pictures(1, label="z"), vectors_of(1, seed=9), stamp=STAMP, entry=entry(day=2)
+    )
+    assert key not in first
+    assert gallery.describe().num_pictures == 12
+    assert gallery.pictures(keys=[first[0]]) == ()
+    assert gallery.search(vectors_of(1, seed=9), 1).indices.tolist() == [[key]]
+    assert gallery.thumbnail(first[0]) is None
+
+
+@pytest.mark.parametrize("method", ["remove", "erase"])
+def test_removed_pictures_are_no_answer_any_more(gallery: Gallery, method: str) -> None:
+    keys = fill(gallery)
+    gallery.search(vectors_of(1), 1)
+    remove = getattr(gallery, method)
+    gone = [keys[0], keys[7]]
+    assert remove([*gone, 999], entry=entry(AuditAction.REMOVE, day=2)) == 2
+    assert gallery.describe().num_pictures == 10
+    assert gallery.pictures(keys=gone) == ()
+    assert gallery.thumbnail(keys[0]) is None
+    left = [key for key in keys if key not in gone]
+    assert sorted(gallery.search(vectors_of(1), 12).indices[0].tolist()) == sorted(left)
+    assert torch.equal(gallery.vectors([keys[8]]), vectors_of(12)[[8]])
+    assert gallery.check() == ()
+
+
+def test_keys_are_never_given_twice(gallery: Gallery) -> None:
+    keys = fill(gallery)
+    gallery.erase(keys, entry=entry(AuditAction.FORGET, day=2))
+    assert gallery.describe().num_pictures == 0
+    assert not set(keys) & set(fill(gallery))
+
+
+def test_the_version_grows_with_every_change_of_pictures(gallery: Gallery) -> None:
+    versions = [gallery.describe().version]
+    keys = fill(gallery)
+    versions.append(gallery.describe().version)
+    gallery.remove(keys[:1], entry=entry(AuditAction.REMOVE))
+    versions.append(gallery.describe().version)
+    assert versions == sorted(set(versions))
+
+
+def test_a_calibration_is_kept_and_forgotten(gallery: Gallery) -> None:
+    fill(gallery)
+    gallery.calibrate(CALIBRATION, entry=entry(AuditAction.CALIBRATE, day=2))
+    assert gallery.describe().calibration == CALIBRATION
+    gallery.calibrate(None, entry=entry(AuditAction.CALIBRATE, day=3))
+    assert gallery.describe().calibration is None
+
+
+def test_the_audit_log_tells_every_change_in_order(gallery: Gallery) -> None:
+    keys = fill(gallery)
+    told = [
+        entry(),
+        entry(AuditAction.REMOVE, day=2, count=1),
+        entry(AuditAction.FORGET, day=3, count=2),
+        entry(AuditAction.EXPORT, day=4, count=9),
+    ]
+    gallery.remove(keys[:1], entry=told[1])
+    gallery.erase(keys[1:3], entry=told[2])
+    gallery.note(told[3])
+    assert gallery.audit() == tuple(told)
+
+
+def test_compacting_changes_no_answer(gallery: Gallery) -> None:
+    keys = fill(gallery, 40)
+    gallery.remove(keys[10:30], entry=entry(AuditAction.REMOVE, day=2))
+    before = gallery.search(vectors_of(5, seed=1), 7)
+    gallery.compact()
+    after = gallery.search(vectors_of(5, seed=1), 7)
+    assert torch.equal(before.indices, after.indices)
+    assert torch.allclose(before.distances, after.distances, atol=1e-6)
+    assert gallery.check() == ()
+
+
+def test_closing_twice_is_safe(gallery: Gallery) -> None:
+    fill(gallery)
+    gallery.close()
+    gallery.close()
