@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ConfigurationError
-from reid.domain.events import Stage, StageFinished, StageStarted, StepFinished
+from reid.domain.events import Event, Stage, StageFinished, StageStarted, StepFinished
 from reid.domain.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import Tower
 from reid.domain.values.samples import Resampling
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
 from tests.fakes.run_store import FakeRunStore
 from tests.services.test_prompt_learning import assert_same
 from tests.services.training import FINE_TUNING, Laboratory, PowerCut, PowerFailureError
@@ -187,3 +189,72 @@ def test_a_diverged_training_stops_and_keeps_no_encoder(prompts: Checkpoint) -> 
     with pytest.raises(ConfigurationError, match=r"diverged in epoch \d.*learning_rate"):
         laboratory.encoder_tuning().run(prompts)
     assert laboratory.runs.load("encoder") is None
+
+
+AVERAGING = replace(FINE_TUNING, weight_averaging=0.8)
+
+
+class Watch(RecordingListener):
+    """Keeps the image tower as it is after each step."""
+
+    def __init__(self, encoder: FakeEncoder) -> None:
+        super().__init__()
+        self._encoder = encoder
+        self.towers: list[dict[str, Tensor]] = []
+
+    def __call__(self, event: Event, /) -> None:
+        super().__call__(event)
+        if isinstance(event, StepFinished):
+            state = self._encoder.state_of(Tower.IMAGE)
+            self.towers.append({name: tensor.clone() for name, tensor in state.items()})
+
+
+def test_a_stage_that_averages_ends_with_the_average_of_its_steps(prompts: Checkpoint) -> None:
+    encoder = FakeEncoder()
+    watch = Watch(encoder)
+    averages = {name: tensor.double() for name, tensor in encoder.state_of(Tower.IMAGE).items()}
+    laboratory = Laboratory(encoder=encoder, listener=watch, fine_tuning=AVERAGING)
+    result = laboratory.encoder_tuning().run(prompts)
+    for earlier, tower in enumerate(watch.towers):
+        decay = min(0.8, (1 + earlier) / (10 + earlier))
+        for name in averages:
+            averages[name] = decay * averages[name] + (1 - decay) * tower[name].double()
+    averages["norm.num_batches_tracked"] = torch.tensor(float(len(watch.towers))).double()
+    for name, tensor in encoder.state_of(Tower.IMAGE).items():
+        assert torch.equal(tensor, result.tensors[name]), name
+        torch.testing.assert_close(tensor.double(), averages[name], rtol=1e-4, atol=1e-5)
+
+
+def test_averaging_changes_what_the_stage_ends_with_and_not_how_it_learns(
+    prompts: Checkpoint,
+) -> None:
+    plain, averaging = Laboratory(), Laboratory(fine_tuning=AVERAGING)
+    one, other = (each.encoder_tuning().run(prompts) for each in (plain, averaging))
+    assert [epoch.losses for epoch in plain.epochs()] == [
+        epoch.losses for epoch in averaging.epochs()
+    ]
+    assert one.tensors.keys() == other.tensors.keys()
+    for name in ("cells.weight", "norm.running_mean", "classifier.weight"):
+        assert not torch.equal(one.tensors[name], other.tensors[name]), name
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_an_interrupted_averaging_ends_where_an_uninterrupted_one_does(
+    prompts: Checkpoint, epoch: int
+) -> None:
+    runs = FakeRunStore()
+    stopped = Laboratory(runs=runs, listener=PowerCut(epoch=epoch), fine_tuning=AVERAGING)
+    with pytest.raises(PowerFailureError):
+        stopped.encoder_tuning().run(prompts)
+    result = Laboratory(runs=runs, fine_tuning=AVERAGING).encoder_tuning().run(prompts)
+    assert_same(result, Laboratory(fine_tuning=AVERAGING).encoder_tuning().run(prompts))
+
+
+def test_a_state_without_averages_is_not_gone_on_with_where_they_are_wanted(
+    prompts: Checkpoint,
+) -> None:
+    runs = FakeRunStore()
+    with pytest.raises(PowerFailureError):
+        Laboratory(runs=runs, listener=PowerCut(epoch=2)).encoder_tuning().run(prompts)
+    with pytest.raises(CheckpointError, match="no average of"):
+        Laboratory(runs=runs, fine_tuning=AVERAGING).encoder_tuning().run(prompts)

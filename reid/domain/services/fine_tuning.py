@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.domain.augmentation import augment
+from reid.domain.averaging import WeightAverage, without_averages
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.heads import ReidHeads
@@ -97,6 +98,7 @@ class FineTuning:
             losses = self._loop.run(trainee)
         finally:
             trainee.set_training(enabled=False)
+        trainee.settle()
         trained = self._finish(trainee, losses=losses)
         self._runs.save(ENCODER, trained)
         self._runs.discard(self._loop.state_name)
@@ -180,7 +182,7 @@ class FineTuning:
     def _finish(self, trainee: "_EncoderTrainee", *, losses: Mapping[str, float]) -> Checkpoint:
         description = self._encoder.description
         return Checkpoint(
-            tensors=trainee.state(),
+            tensors=trainee.weights(),
             header={
                 "format": "reid-encoder",
                 "version": 1,
@@ -221,6 +223,8 @@ class _EncoderTrainee:
         self._recipe = recipe
         self._seed = seed
         self._optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
+        decay = recipe.weight_averaging
+        self._average = WeightAverage(self.weights(), decay=decay) if decay > 0 else None
 
     @property
     def num_identities(self) -> int:
@@ -256,10 +260,29 @@ class _EncoderTrainee:
             recipe=self._recipe,
         )
 
-    def state(self) -> dict[str, Tensor]:
+    def after_step(self) -> None:
+        if self._average is not None:
+            self._average.update(self.weights())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of tower and heads, as they are now."""
         return dict(self._encoder.state_of(Tower.IMAGE)) | dict(self._heads.state_dict())
 
+    def settle(self) -> None:
+        """End with the averaged weights, if weights are averaged."""
+        if self._average is not None:
+            self._load_weights(self.weights() | self._average.averages())
+
+    def state(self) -> dict[str, Tensor]:
+        return self.weights() | ({} if self._average is None else self._average.state())
+
     def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if self._average is not None:
+            self._average.load_state(state)
+            state = without_averages(state)
+        self._load_weights(state)
+
+    def _load_weights(self, state: Mapping[str, Tensor]) -> None:
         own = self._heads.state_dict()
         self._heads.load_state_dict({name: state[name] for name in own})
         self._encoder.load_state_of(

@@ -201,6 +201,9 @@ class _PromptTrainee:
     def _describe(self, labels: Tensor) -> Tensor:
         return self._encoder.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
 
+    def after_step(self) -> None:
+        """Nothing follows the learned tokens."""
+
     def state(self) -> dict[str, Tensor]:
         return {"cls_ctx": self.learner.cls_ctx.detach()}
 

@@ -45,6 +45,10 @@ class Trainee(Protocol):
         """Run the forward pass of one batch."""
         ...
 
+    def after_step(self) -> None:
+        """Take notice that the optimizer has moved what learns."""
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, the optimizer's moments apart."""
         ...
@@ -122,6 +126,7 @@ class StageLoop:
             trainee.optimizer.zero_grad()
             objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it
             trainee.optimizer.step()
+            trainee.after_step()
             _add(sums, objective)
             self._listener(StepFinished(self._stage, epoch, step, len(batches), len(rows)))
         losses = {name: float(value) / len(batches) for name, value in sums.items()}

@@ -92,6 +92,9 @@ class FineTuningRecipe:
     largest_gradient: float = 0.0
     """L2 norm of all gradients together to which larger ones are cut; 0: never."""
 
+    weight_averaging: float = 0.0
+    """Decay per step of a moving average of the weights, with which the stage ends; 0: none."""
+
     identity_weight: float = 0.25
     triplet_weight: float = 1.0
     image_to_text_weight: float = 1.0
@@ -140,6 +143,10 @@ class FineTuningRecipe:
         )
         _require(
             condition=self.largest_gradient >= 0, message="largest_gradient must not be negative"
+        )
+        _require(
+            condition=0 <= self.weight_averaging < 1,
+            message="weight_averaging must be within [0, 1)",
         )
         for name in ("identity_weight", "triplet_weight", "image_to_text_weight"):
             _require(condition=getattr(self, name) >= 0, message=f"{name} must not be negative")
