@@ -1,10 +1,11 @@
 """Which pictures stand together in a batch.
 
-Letters: P identities per batch, K pictures per identity, N pictures.
+Letters: P identities per batch, K pictures per identity, N pictures, G groups of an identity.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain, cycle, islice, zip_longest
 from typing import Protocol
 
 import torch
@@ -54,7 +55,12 @@ class GeneratorDraws:
 
 
 def pk_batches(
-    labels: Sequence[int], *, num_identities: int, images_per_identity: int, draws: Draws
+    labels: Sequence[int],
+    *,
+    num_identities: int,
+    images_per_identity: int,
+    draws: Draws,
+    camids: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Arrange one epoch of batches of P identities with K pictures each.
 
@@ -68,6 +74,8 @@ def pk_batches(
         num_identities: P.
         images_per_identity: K.
         draws: Where chance comes from.
+        camids: Of the N pictures, to spread each identity's cameras over its groups so that as many
+            as possible meet in each; None cuts groups by chance alone, as CLIP-ReID does.
 
     Returns:
         Batches of P * K rows of `labels`, the K rows of an identity side by side. Their number
@@ -80,7 +88,7 @@ def pk_batches(
         raise ValueError(
             f"a PK batch needs P >= 1 and K >= 1, got P={num_identities}, K={images_per_identity}"
         )
-    groups = _groups_by_label(labels, images_per_identity, draws=draws)
+    groups = _groups_by_label(labels, images_per_identity, draws=draws, camids=camids)
     if len(groups) < num_identities:
         raise ValueError(
             f"a PK batch of {num_identities} identities cannot be filled from {len(groups)}; "
@@ -96,18 +104,57 @@ def pk_batches(
 
 
 def _groups_by_label(
-    labels: Sequence[int], size: int, *, draws: Draws
+    labels: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int] | None
 ) -> dict[int, list[list[int]]]:
     rows_by_label: defaultdict[int, list[int]] = defaultdict(list)
     for row, label in enumerate(labels):
         rows_by_label[label].append(row)
-    return {label: _groups(rows, size, draws=draws) for label, rows in rows_by_label.items()}
+    return {
+        label: _groups(rows, size, draws=draws)
+        if camids is None
+        else _groups_across_cameras(rows, size, draws=draws, camids=camids)
+        for label, rows in rows_by_label.items()
+    }
 
 
 def _groups(rows: list[int], size: int, *, draws: Draws) -> list[list[int]]:
     shuffled = draws.choose(rows, size) if len(rows) < size else list(rows)
     draws.shuffle(shuffled)
     return [shuffled[start : start + size] for start in range(0, len(shuffled) - size + 1, size)]
+
+
+def _groups_across_cameras(
+    rows: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int]
+) -> list[list[int]]:
+    """Form G groups so that the number of cameras in each, added up, is as large as can be.
+
+    A round robin over the cameras, in random order, decides what stays: the remainder that is left
+    out is then of cameras with more pictures than others, and an identity with fewer than K repeats
+    each picture once before any twice. What stays is dealt camera by camera to the groups in turn,
+    so that a camera with n pictures stands in min(n, G) of them. Cutting the round robin itself
+    would leave its end, where one camera is left, to few groups.
+    """
+    cameras = _shuffled_by_camera(rows, draws=draws, camids=camids)
+    turns = chain.from_iterable(zip_longest(*cameras))
+    order = [row for row in turns if row is not None]
+    num_groups = max(len(order) // size, 1)
+    kept = islice(cycle(order), num_groups * size)
+    rank = {camids[own[0]]: place for place, own in enumerate(cameras)}
+    dealt = sorted(kept, key=lambda row: rank[camids[row]])
+    return [dealt[start::num_groups] for start in range(num_groups)]
+
+
+def _shuffled_by_camera(
+    rows: Sequence[int], *, draws: Draws, camids: Sequence[int]
+) -> list[list[int]]:
+    rows_by_camera: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        rows_by_camera[camids[row]].append(row)
+    for own in rows_by_camera.values():
+        draws.shuffle(own)
+    order = list(rows_by_camera)
+    draws.shuffle(order)
+    return [rows_by_camera[camid] for camid in order]
 
 
 def shuffled_batches(num_samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:

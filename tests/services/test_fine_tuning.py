@@ -1,5 +1,6 @@
 """Stage 2 on fakes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from reid.domain.events import Event, Stage, StageFinished, StageStarted, StepFi
 from reid.domain.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import Tower
-from reid.domain.values.samples import Resampling
+from reid.domain.values.samples import ImageSize, Resampling, Split
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
@@ -258,3 +259,47 @@ def test_a_state_without_averages_is_not_gone_on_with_where_they_are_wanted(
         Laboratory(runs=runs, listener=PowerCut(epoch=2)).encoder_tuning().run(prompts)
     with pytest.raises(CheckpointError, match="no average of"):
         Laboratory(runs=runs, fine_tuning=AVERAGING).encoder_tuning().run(prompts)
+
+
+ACROSS_CAMERAS = replace(FINE_TUNING, sampling="cameras")
+
+
+class Readings(FakeDataset):
+    """Keeps the names of every batch that is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        self.batches.append(list(images))
+        return super().read(images, size=size, resampling=resampling)
+
+
+def cameras_of_pairs(batches: list[list[str]]) -> set[int]:
+    """How many cameras stand in the two pictures of an identity."""
+    camera = {sample.image: sample.camid for sample in FakeDataset().samples(Split.TRAIN)}
+    return {
+        len({camera[image] for image in batch[at : at + 2]})
+        for batch in batches
+        for at in range(0, len(batch), 2)
+    }
+
+
+def test_batches_across_cameras_show_each_identity_from_all_sides(prompts: Checkpoint) -> None:
+    plain, spread = Readings(), Readings()
+    Laboratory(dataset=plain).encoder_tuning().run(prompts)
+    Laboratory(dataset=spread, fine_tuning=ACROSS_CAMERAS).encoder_tuning().run(prompts)
+    assert cameras_of_pairs(plain.batches) == {1, 2}
+    assert cameras_of_pairs(spread.batches) == {2}
+
+
+def test_an_interrupted_stage_across_cameras_ends_where_an_uninterrupted_one_does(
+    prompts: Checkpoint,
+) -> None:
+    runs = FakeRunStore()
+    stopped = Laboratory(runs=runs, listener=PowerCut(epoch=3), fine_tuning=ACROSS_CAMERAS)
+    with pytest.raises(PowerFailureError):
+        stopped.encoder_tuning().run(prompts)
+    result = Laboratory(runs=runs, fine_tuning=ACROSS_CAMERAS).encoder_tuning().run(prompts)
+    assert_same(result, Laboratory(fine_tuning=ACROSS_CAMERAS).encoder_tuning().run(prompts))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.domain.sampling import GeneratorDraws, pk_batches, shuffled_batches
+from reid.domain.sampling import Draws, GeneratorDraws, pk_batches, shuffled_batches
 from reid.domain.seeding import generator_for
 
 SEEDS = st.integers(0, 10_000)
@@ -138,6 +138,102 @@ def test_too_few_identities_are_refused_with_both_numbers() -> None:
 def test_empty_batches_are_refused(num_identities: int, size: int) -> None:
     with pytest.raises(ValueError, match=f"got P={num_identities}, K={size}"):
         pk_batches([0, 1], num_identities=num_identities, images_per_identity=size, draws=draws(0))
+
+
+@st.composite
+def seen(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Labels and cameras of the same pictures."""
+    pictures = draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1))
+    return [label for label, _ in pictures], [camid for _, camid in pictures]
+
+
+def groups_of(
+    labels: Sequence[int], camids: Sequence[int], *, size: int, draws: Draws
+) -> dict[int, list[list[int]]]:
+    """Each identity's groups, from batches of a single identity."""
+    groups: dict[int, list[list[int]]] = {label: [] for label in labels}
+    for batch in pk_batches(
+        labels, num_identities=1, images_per_identity=size, draws=draws, camids=camids
+    ):
+        groups[labels[batch[0]]].append(batch)
+    return groups
+
+
+def test_cameras_are_spread_as_documented_where_chance_is_removed() -> None:
+    labels = [1] * 9 + [2] * 3
+    camids = [0, 0, 0, 0, 0, 0, 3, 5, 5, 4, 4, 7]
+    groups = groups_of(labels, camids, size=4, draws=FirstDraws())
+    # 1: the round robin 0 6 7, 1 8, 2, 3, 4, 5 leaves 5 out; 0 1 2 3 4, 6, 7 8 are dealt to two.
+    # 2: 9 11, 10 begins again with 9; sorted by camera, all stand in one group.
+    assert groups == {1: [[0, 2, 4, 7], [1, 3, 6, 8]], 2: [[9, 10, 9, 11]]}
+
+
+@settings(deadline=None)
+@given(pictures=seen(), size=st.integers(1, 6), seed=SEEDS)
+def test_as_many_cameras_as_possible_meet_in_the_groups(
+    pictures: tuple[list[int], list[int]], size: int, seed: int
+) -> None:
+    labels, camids = pictures
+    for label, groups in groups_of(labels, camids, size=size, draws=draws(seed)).items():
+        owned = Counter(c for own, c in zip(labels, camids, strict=True) if own == label)
+        # A camera counts once in a group, and stands in no more groups than it has pictures.
+        bound = sum(min(count, len(groups)) for count in owned.values())
+        covered = sum(len({camids[row] for row in group}) for group in groups)
+        assert covered == min(bound, len(groups) * size)
+
+
+@settings(deadline=None)
+@given(pictures=seen(), num_identities=st.integers(1, 3), size=st.integers(1, 6), seed=SEEDS)
+def test_batches_across_cameras_are_pk_batches_of_as_many_groups(
+    pictures: tuple[list[int], list[int]], num_identities: int, size: int, seed: int
+) -> None:
+    labels, camids = pictures
+    if len(set(labels)) < num_identities:
+        return
+    plain, spread = (
+        pk_batches(
+            labels,
+            num_identities=num_identities,
+            images_per_identity=size,
+            draws=draws(seed),
+            camids=given_,
+        )
+        for given_ in (None, camids)
+    )
+    owned, uses = Counter(labels), Counter(row for batch in spread for row in batch)
+    for batch in spread:
+        owners = [
+            {labels[row] for row in batch[at : at + size]} for at in range(0, len(batch), size)
+        ]
+        assert len(set.union(*owners)) == num_identities == len(owners) == len(batch) // size
+    assert all(uses[row] <= -(-size // owned[labels[row]]) for row in uses)
+    if num_identities == 1:
+        assert len(spread) == len(plain)
+
+
+def test_every_picture_has_its_chance_across_cameras_too() -> None:
+    labels, camids = [0] * 7, [0, 0, 0, 0, 0, 1, 2]
+    source, counts = draws(3), Counter[int]()
+    for _ in range(600):
+        for batch in pk_batches(
+            labels, num_identities=1, images_per_identity=4, draws=source, camids=camids
+        ):
+            counts.update(batch)
+    assert counts[5] == counts[6] == 600
+    assert all(180 < counts[row] < 300 for row in range(5))
+
+
+def test_the_same_generator_gives_the_same_epoch_across_cameras() -> None:
+    labels = [label for label in range(20) for _ in range(9)]
+    camids = [row % 4 for row in range(len(labels))]
+    one, same, other = (
+        pk_batches(
+            labels, num_identities=4, images_per_identity=4, draws=draws(seed), camids=camids
+        )
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
 
 
 def test_choosing_draws_with_replacement_and_uniformly() -> None:

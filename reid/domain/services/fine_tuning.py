@@ -245,6 +245,7 @@ class _EncoderTrainee:
             num_identities=self._recipe.identities_per_batch,
             images_per_identity=self._recipe.images_per_identity,
             draws=GeneratorDraws(generator_for(self._seed, "encoder", "batches", epoch)),
+            camids=self._camids.tolist() if self._recipe.sampling == "cameras" else None,
         )
         return [torch.tensor(batch) for batch in batches]
 

@@ -10,6 +10,9 @@ from typing import Literal, TypeAlias, get_args
 Schedule: TypeAlias = Literal["steps", "cosine"]
 """How stage 2's learning rate falls."""
 
+Sampling: TypeAlias = Literal["identities", "cameras"]
+"""What decides which of an identity's pictures stand together in a PK batch."""
+
 
 def _require(*, condition: bool, message: str) -> None:
     if not condition:
@@ -71,6 +74,10 @@ class FineTuningRecipe:
     images_per_identity: int = 4
     """K of the PK batch."""
 
+    sampling: Sampling = "identities"
+    """`identities` draws an identity's K pictures by chance alone; `cameras` spreads its cameras
+    over them first."""
+
     learning_rate: float = 5e-6
     bias_learning_rate_factor: float = 2.0
     """Biases learn this much faster (BoT, Luo et al. 2019)."""
@@ -121,6 +128,10 @@ class FineTuningRecipe:
         _require(
             condition=self.images_per_identity >= 2,
             message="images_per_identity must be at least 2: the triplet loss needs a positive",
+        )
+        _require(
+            condition=self.sampling in get_args(Sampling),
+            message=f"sampling must be one of {', '.join(get_args(Sampling))}",
         )
         _require(condition=self.learning_rate > 0, message="learning_rate must be positive")
         _require(
