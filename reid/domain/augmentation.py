@@ -14,11 +14,11 @@ from torch import Tensor
 from reid.domain.transfers import sent_to
 from reid.domain.values.recipes import FineTuningRecipe
 
-_ERASED_SHARE = (0.02, 1 / 3)
-"""Least and largest share of the picture that is erased (Zhong et al. 2017, section 4.2)."""
+_BOX_SHARE = (0.02, 1 / 3)
+"""Least and largest share of the picture that is covered (Zhong et al. 2017, section 4.2)."""
 
-_ERASED_ASPECT = (0.3, 1 / 0.3)
-"""Least and largest height over width of the erased box."""
+_BOX_ASPECT = (0.3, 1 / 0.3)
+"""Least and largest height over width of the covered box."""
 
 _NUM_ATTEMPTS = 10
 """Boxes drawn at most until one fits into the picture."""
@@ -87,12 +87,13 @@ def augment(
     std: tuple[float, float, float],
     generator: torch.Generator,
 ) -> Tensor:
-    """Mirror, shift, recolour, normalise and partly erase pictures, each by chances of its own.
+    """Mirror, shift, patch, recolour, normalise and partly erase pictures, by chances of their own.
 
     Luo et al. 2019, arXiv:1903.07071, section 2 (flip, padding, crop), and random erasing: Zhong et
     al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel. Changes
-    of brightness, contrast and saturation (Howard 2013, arXiv:1312.5402, section 2.2) are not the
-    paper's; recipes for random weights use them.
+    of brightness, contrast and saturation (Howard 2013, arXiv:1312.5402, section 2.2) and patches
+    of other pictures (Zhou et al. 2021, arXiv:1910.06827) are not the paper's; recipes for random
+    weights use them.
 
     Args:
         images_uint8: (B, 3, H, W) uint8, RGB, already of the encoder's size.
@@ -111,6 +112,8 @@ def augment(
     _require_pictures(images_uint8)
     flipped = _flip(images_uint8, recipe.flip_probability, generator=generator)
     shifted = _shift(flipped, recipe.padding, generator=generator)
+    if recipe.patching_probability > 0:
+        shifted = _patch(shifted, recipe.patching_probability, generator=generator)
     if recipe.recolouring_probability > 0:
         shifted = _recolour(shifted, recipe, generator=generator)
     pixels = normalise(shifted, mean=mean, std=std)
@@ -140,6 +143,28 @@ def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tenso
     return shifted
 
 
+def _patch(images: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
+    """Cover a box of some pictures by a box of its size, of another picture and place.
+
+    Differs from Zhou et al., who draw patches from a pool gathered over many batches: such a pool
+    would have to be saved for an interrupted training to go on with. Boxes are drawn as those to
+    erase are.
+    """
+    count, _, height, width = images.shape
+    boxes = _boxes(images.shape, probability, generator=generator)
+    drawn = _uniform((count, 3), generator=generator).tolist()
+    if count < 2:
+        return images
+    patched = images.clone()
+    for box in boxes:
+        other, below, right = drawn[box.row]
+        source = (box.row + 1 + int(other * (count - 1))) % count
+        top, left = int(below * (height - box.height + 1)), int(right * (width - box.width + 1))
+        patch = images[source, :, top : top + box.height, left : left + box.width]
+        patched[box.row, :, box.top :, box.left :][:, : box.height, : box.width] = patch
+    return patched
+
+
 def _recolour(images: Tensor, recipe: FineTuningRecipe, *, generator: torch.Generator) -> Tensor:
     """Change brightness, contrast and saturation, in this order, of some pictures.
 
@@ -167,17 +192,17 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator) -> list[_Box]:
-    """Draw the boxes to erase: of each picture the first of T attempts that fits, if any."""
+    """Draw a box of some pictures: of each the first of T attempts that fits, if any."""
     num_images, _, image_height, image_width = shape
-    is_erased = _uniform((num_images,), generator=generator) < probability  # (B,)
+    is_chosen = _uniform((num_images,), generator=generator) < probability  # (B,)
     drawn = _uniform((4, num_images, _NUM_ATTEMPTS), generator=generator)  # (4, B, T)
-    area = _between(drawn[0], *_ERASED_SHARE) * image_height * image_width
-    aspect = _between(drawn[1], *map(math.log, _ERASED_ASPECT)).exp()
+    area = _between(drawn[0], *_BOX_SHARE) * image_height * image_width
+    aspect = _between(drawn[1], *map(math.log, _BOX_ASPECT)).exp()
     heights = (area * aspect).sqrt().round()  # (B, T)
     widths = (area / aspect).sqrt().round()  # (B, T)
     tops = (drawn[2] * (image_height - heights + 1)).floor()
     lefts = (drawn[3] * (image_width - widths + 1)).floor()
-    fits = (heights < image_height) & (widths < image_width) & is_erased[:, None]
+    fits = (heights < image_height) & (widths < image_width) & is_chosen[:, None]
     first = fits.int().argmax(dim=1, keepdim=True)  # (B, 1)
     sides = torch.stack([tops, lefts, heights, widths]).long()  # (4, B, T)
     chosen = sides.gather(2, first.expand(4, -1, -1)).squeeze(2).T  # (B, 4)

@@ -303,3 +303,16 @@ def test_an_interrupted_stage_across_cameras_ends_where_an_uninterrupted_one_doe
         stopped.encoder_tuning().run(prompts)
     result = Laboratory(runs=runs, fine_tuning=ACROSS_CAMERAS).encoder_tuning().run(prompts)
     assert_same(result, Laboratory(fine_tuning=ACROSS_CAMERAS).encoder_tuning().run(prompts))
+
+
+def test_patches_change_what_is_learned_and_an_interruption_does_not(prompts: Checkpoint) -> None:
+    recipe = replace(FINE_TUNING, patching_probability=0.5)
+    runs = FakeRunStore()
+    with pytest.raises(PowerFailureError):
+        Laboratory(runs=runs, listener=PowerCut(epoch=3), fine_tuning=recipe).encoder_tuning().run(
+            prompts
+        )
+    result = Laboratory(runs=runs, fine_tuning=recipe).encoder_tuning().run(prompts)
+    assert_same(result, Laboratory(fine_tuning=recipe).encoder_tuning().run(prompts))
+    plain = Laboratory().encoder_tuning().run(prompts)
+    assert not torch.equal(result.tensors["cells.weight"], plain.tensors["cells.weight"])

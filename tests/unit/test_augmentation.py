@@ -315,3 +315,100 @@ def test_recipes_without_recolouring_draw_what_they_drew_before_it_was_known() -
     unused = replace(recipe, recolouring_strength=0.9)
     again = augment(pictures, unused, mean=ZERO, std=UNIT, generator=generator_for(5))
     assert torch.equal(plain, again)
+
+
+def numbered(num_images: int) -> Tensor:
+    """Pictures that hold their number in the batch, 1 + row and 1 + column in their channels."""
+    pictures = coordinates(num_images)
+    pictures[:, 2] = pictures[:, 1]
+    pictures[:, 1] = pictures[:, 0]
+    pictures[:, 0] = torch.arange(num_images)[:, None, None]
+    return pictures
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What covers a part of a picture."""
+
+    box: Box
+    giver: int
+    top: int
+    left: int
+
+
+def patch_on(pixels: Tensor, *, own: int) -> Patch | None:
+    """Read off one patched picture; all else must be as it was."""
+    values = pixels.double().round().int().numpy()
+    y, x = np.indices((HEIGHT, WIDTH))
+    is_patched = values[0] != own
+    assert (values[1] == y + 1)[~is_patched].all()
+    assert (values[2] == x + 1)[~is_patched].all()
+    box = _box(is_patched)
+    if box is None:
+        return None
+    (giver,) = set(values[0][is_patched].tolist())
+    (down,) = set((values[1] - 1 - y)[is_patched].tolist())
+    (right,) = set((values[2] - 1 - x)[is_patched].tolist())
+    return Patch(box, giver, box[0] + down, box[1] + right)
+
+
+@pytest.fixture(scope="module")
+def patches() -> list[tuple[int, Patch | None]]:
+    """Of 25 batches of 100 pictures each: the picture's number and its patch."""
+    recipe = replace(PLAIN, patching_probability=0.4)
+    return [
+        (own, patch_on(picture, own=own))
+        for batch in range(25)
+        for own, picture in enumerate(
+            augment(numbered(100), recipe, mean=ZERO, std=UNIT, generator=generator_for(1, batch))
+        )
+    ]
+
+
+def test_patches_come_as_often_as_asked(patches: list[tuple[int, Patch | None]]) -> None:
+    share = sum(patch is not None for _, patch in patches) / len(patches)
+    assert share == pytest.approx(0.4, abs=0.03)
+
+
+def test_a_patch_is_a_box_of_any_other_picture(patches: list[tuple[int, Patch | None]]) -> None:
+    steps = np.array([(patch.giver - own) % 100 for own, patch in patches if patch is not None])
+    counts = np.bincount(steps, minlength=100)
+    assert counts[0] == 0
+    assert chisquare(counts[1:]).pvalue > 0.01
+
+
+def test_patches_are_boxes_as_random_erasing_draws_them_from_any_place(
+    patches: list[tuple[int, Patch | None]],
+) -> None:
+    given_ = [patch for _, patch in patches if patch is not None]
+    expected = boxes_by_loops(20_000)
+    for side in range(4):
+        outcome = ks_2samp([patch.box[side] for patch in given_], [box[side] for box in expected])
+        assert outcome.pvalue > 0.001
+    for place, side in (
+        ([patch.top for patch in given_], 0),
+        ([patch.left for patch in given_], 1),
+    ):
+        assert ks_2samp(place, [box[side] for box in expected]).pvalue > 0.001
+    moves = [(patch.top, patch.box[0]) for patch in given_ if patch.box[2] < HEIGHT // 4]
+    assert abs(np.corrcoef(np.array(moves).T)[0, 1]) < 0.15
+
+
+def test_a_picture_alone_has_nobody_to_give_a_patch() -> None:
+    images = draw_images(1, num_images=1)
+    recipe = replace(PLAIN, patching_probability=1.0)
+    pixels = augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(0))
+    assert torch.equal(pixels, normalise(images, mean=MEAN, std=STD))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_patching_leaves_its_input_and_repeats_itself(seed: int) -> None:
+    images = draw_images(seed)
+    before = images.clone()
+    recipe = replace(PLAIN, patching_probability=0.7)
+    one, same = (
+        augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(seed)) for _ in range(2)
+    )
+    assert torch.equal(one, same)
+    assert torch.equal(images, before)

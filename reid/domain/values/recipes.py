@@ -114,6 +114,9 @@ class FineTuningRecipe:
     """Black pixels added to each side before the random crop."""
 
     erasing_probability: float = 0.5
+    patching_probability: float = 0.0
+    """Chance that a box of a picture shows a box of another picture of the batch."""
+
     recolouring_probability: float = 0.0
     recolouring_strength: float = 0.3
     """Brightness, contrast and saturation each change by a factor within 1 +- this."""
@@ -168,6 +171,7 @@ class FineTuningRecipe:
         for name in (
             "flip_probability",
             "erasing_probability",
+            "patching_probability",
             "recolouring_probability",
             "recolouring_strength",
         ):
