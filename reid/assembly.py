@@ -20,7 +20,7 @@ from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import Activation, EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.evaluations import EVALUATION
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
@@ -202,6 +202,7 @@ def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:
         num_cameras=num_cameras,
         camera_scale=encoder.camera_scale,
         activation=Activation(encoder.activation),
+        pooling=Pooling(encoder.pooling),
         precision=encoder.precision,
         training_precision=training_precision(settings),
         compile=encoder.compile,

@@ -84,6 +84,10 @@ class EncoderSettings(Section):
     `commonpool_*`, and for what open_clip trained without `-quickgelu` in the model's name.
     """
 
+    pooling: Literal["average", "gem"] = "average"
+    """How a ResNet's maps become its penultimate and final feature: by their mean, or by the
+    generalised mean with exponent 3 (GeM); a run's own file says it itself. A ViT has no maps."""
+
     precision: Literal["fp32", "bf16"] = "fp32"
     """What pictures and prompts are described in; bf16 is bfloat16 autocast."""
 

@@ -27,7 +27,7 @@ from reid.assembly import (
 )
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.encoders import Activation
+from reid.domain.values.encoders import Activation, Pooling
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
 from reid.plugins import BUILT_IN_KINDS, PluginGroup
@@ -116,6 +116,7 @@ def test_settings_become_the_encoder_s_request() -> None:
             "encoder.image_size": [384, 128],
             "encoder.precision": "bf16",
             "encoder.activation": "gelu",
+            "encoder.pooling": "gem",
             "encoder.options.width": 3,
             "device": "cpu",
             "seed": 5,
@@ -125,6 +126,7 @@ def test_settings_become_the_encoder_s_request() -> None:
     assert request.kind == "vit-b16"
     assert request.weights == "openai"
     assert request.activation is Activation.GELU
+    assert request.pooling is Pooling.GEM
     assert request.image_size == ImageSize(384, 128)
     assert (request.stride, request.num_cameras, request.camera_scale) == (12, 6, 1.0)
     assert (request.precision, request.device, request.seed) == ("bf16", "cpu", 5)

@@ -23,7 +23,7 @@ from reid.application.export import Export
 from reid.assembly import create_encoder, create_image_encoder, require_trainable
 from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.encoders import Activation, EncoderRequest
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
 from tests.exports import RN, VIT_WITH_CAMERAS, exported, opened, require
 from tests.fakes.encoder import FakeEncoder
@@ -78,6 +78,24 @@ def test_the_activation_is_exported_too(runtime: str, tmp_path: Path) -> None:
     torch.testing.assert_close(
         written.encode_images(images).embedding(), wanted, rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_the_pooling_is_exported_too(runtime: str, tmp_path: Path) -> None:
+    require(runtime)
+    encoder = create_openclip_encoder(replace(RN, pooling=Pooling.GEM))
+    place = ExportFolder(tmp_path / "gem", runtime=runtime)
+    Export(encoder=encoder, seed=1).run(place)
+    for pooling in Pooling:
+        request = replace(request_for(tmp_path / "gem"), pooling=pooling)
+        written = open_exported_encoder(request)
+        assert written.description.options["pooling"] == "gem"
+    images = probes(encoder)
+    with torch.no_grad():
+        wanted = encoder.encode_images(images)
+    got = written.encode_images(images)
+    torch.testing.assert_close(got.embedding(), wanted.embedding(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.penultimate, wanted.penultimate, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_stays_within_what_is_admitted() -> None:
@@ -148,6 +166,7 @@ def test_pictures_of_another_size_are_a_programmers_mistake() -> None:
         ({"num_cameras": 2}, "number of cameras 0, not 2"),
         ({"precision": "bf16"}, "precision fp32, not bf16"),
         ({"activation": Activation.GELU}, "activation quick_gelu, not gelu"),
+        ({"pooling": Pooling.GEM}, "pooling average, not gem"),
     ],
 )
 def test_what_the_export_fixed_cannot_be_asked_for_otherwise(

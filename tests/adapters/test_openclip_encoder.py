@@ -10,12 +10,17 @@ from torch.nn import functional as F
 
 from reid.adapters.encoders.architectures import ARCHITECTURES, Grid
 from reid.adapters.encoders.attention import Projections, attend, attend_from
-from reid.adapters.encoders.image_towers import attention_pool, resize_positions
+from reid.adapters.encoders.image_towers import (
+    ResNetTower,
+    attention_pool,
+    pool_generalised,
+    resize_positions,
+)
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.text_tower import TextTower, template_tokens
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Activation, EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.samples import ImageSize
 from reid.ports.encoder import Encoder
 
@@ -98,6 +103,57 @@ def test_towers_with_gelu_equal_those_whose_perceptrons_are_written_out(
     assert not torch.allclose(prompts, with_quick_gelu[1], rtol=1e-3)
     has_transformer = request_ is VIT
     assert torch.allclose(images, with_quick_gelu[0], rtol=1e-3) != has_transformer
+
+
+def maps_of(tower: ResNetTower, images: Tensor) -> list[Tensor]:
+    """What layers 3 and 4 put out."""
+    seen: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda _module, _given, maps: seen.append(maps))
+        for layer in (tower.image_encoder.layer3, tower.image_encoder.layer4)
+    ]
+    with torch.no_grad():
+        tower(images, None)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_gem_is_the_cube_root_of_the_mean_cube_of_layers_3_and_4() -> None:
+    images = noise(3, 3, 48, 32)
+    encoder = create_openclip_encoder(replace(RN, pooling=Pooling.GEM))
+    assert encoder.description.options["pooling"] == "gem"
+    assert isinstance(encoder.image_tower, ResNetTower)
+    with torch.no_grad():
+        features = encoder.encode_images(images)
+    pooled = (features.penultimate, features.final)
+    for got, maps in zip(pooled, maps_of(encoder.image_tower, images), strict=True):
+        expected = (maps.double() ** 3).mean(dim=(2, 3)) ** (1 / 3)
+        torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
+        assert (got >= maps.mean(dim=(2, 3)) - 1e-6).all()
+        assert (got <= maps.amax(dim=(2, 3)) + 1e-5).all()
+    with torch.no_grad():
+        averaged = create_openclip_encoder(RN).encode_images(images)
+    assert torch.equal(features.projected, averaged.projected)
+    assert not torch.allclose(features.final, averaged.final, rtol=0.05)
+
+
+def test_gem_learns_and_leaves_dead_channels_alone() -> None:
+    maps = noise(2, 4, 3, 2).relu()
+    maps[:, 1] = 0
+    maps.requires_grad_()
+    pooled = pool_generalised(maps)
+    torch.testing.assert_close(pooled[:, 1], torch.full((2,), 1e-6))
+    pooled.sum().backward()  # type: ignore[no-untyped-call]
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
+    assert not maps.grad[:, 1].any()
+    assert maps.grad[:, 0].any()
+
+
+def test_a_vit_has_no_maps_to_pool() -> None:
+    with pytest.raises(ConfigurationError, match=r"vit-tiny has no maps.*encoder\.pooling"):
+        create_openclip_encoder(replace(VIT, pooling=Pooling.GEM))
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])

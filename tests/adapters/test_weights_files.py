@@ -21,7 +21,7 @@ from reid.adapters.encoders.weights import download_openai_weights, read_weights
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
-from reid.domain.values.encoders import Activation, EncoderRequest, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.samples import ImageSize
 from tests.golden.loading import golden_clip_state
 
@@ -322,6 +322,43 @@ def test_a_file_that_cannot_tell_takes_the_activation_that_is_asked_for(tmp_path
     assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
 
 
+def trained_resnet(**asked: Any) -> OpenClipEncoder:
+    """An untrained one in truth: only what the file says of it matters."""
+    request = EncoderRequest(kind="rn-tiny", image_size=SIZE)
+    return create_openclip_encoder(replace(request, **asked))
+
+
+def test_a_runs_checkpoint_keeps_its_pooling(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    for pooling in Pooling:
+        original = trained_resnet(pooling=pooling)
+        write_run(path, original, Tower.IMAGE)
+        encoder = load(path)
+        assert encoder.description.options == original.description.options
+        assert torch.equal(embed(encoder), embed(original))
+        assert torch.equal(embed(load(path, pooling=pooling)), embed(original))
+
+
+def test_files_of_encoders_that_average_do_not_speak_of_pooling() -> None:
+    assert "pooling" not in trained_resnet().description.options
+    assert trained_resnet(pooling=Pooling.GEM).description.options["pooling"] == "gem"
+
+
+def test_a_pooling_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, trained_resnet(), Tower.IMAGE)
+    with pytest.raises(EncoderError, match="trained with the pooling average, not gem"):
+        load(path, pooling=Pooling.GEM)
+
+
+def test_a_file_that_cannot_tell_takes_the_pooling_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    write_pickle(path, openai_state("rn_tiny"))
+    encoder = load(path, pooling=Pooling.GEM)
+    assert encoder.description.options["pooling"] == "gem"
+    assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
+
+
 def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path) -> None:
     original = trained_vit()
     path = tmp_path / "encoder.safetensors"
@@ -359,6 +396,13 @@ def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path)
                 "encoder": {"name": "vit-tiny", "options": {"activation": "tanh"}},
             },
             "activation 'tanh', which this version does not know",
+        ),
+        (
+            {
+                "format": "reid-encoder",
+                "encoder": {"name": "rn-tiny", "options": {"pooling": "max"}},
+            },
+            "pooling 'max', which this version does not know",
         ),
     ],
 )

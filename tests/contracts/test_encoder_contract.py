@@ -8,7 +8,7 @@ from torch import Tensor
 
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.domain.errors import EncoderError
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import EncoderRequest, Pooling, Tower
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
 from reid.ports.encoder import Encoder, ImageEncoder
@@ -26,6 +26,9 @@ ENCODERS: dict[str, Factory] = {
         EncoderRequest(kind="vit-tiny", image_size=SMALL, stride=12, num_cameras=3)
     ),
     "rn-tiny": lambda: create_openclip_encoder(EncoderRequest(kind="rn-tiny", image_size=SMALL)),
+    "rn-tiny-gem": lambda: create_openclip_encoder(
+        EncoderRequest(kind="rn-tiny", image_size=SMALL, pooling=Pooling.GEM)
+    ),
     "fake": FakeEncoder,
     "fake-cameras": lambda: FakeEncoder(num_cameras=3),
 }

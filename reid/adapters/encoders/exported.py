@@ -24,6 +24,7 @@ from reid.domain.values.encoders import (
     EncoderDescription,
     EncoderGeometry,
     EncoderRequest,
+    Pooling,
 )
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
@@ -229,6 +230,7 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
         raise ConfigurationError("encoder.options: an exported encoder takes none")
     geometry, trained = header.geometry, header.description
     asks_for_gelu = request.activation is Activation.GELU
+    asks_for_gem = request.pooling is Pooling.GEM
     for what, asked, fixed in (
         ("kind", request.kind, trained.name),
         ("image size", request.image_size, geometry.image_size),
@@ -236,11 +238,16 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
         ("number of cameras", request.num_cameras or None, geometry.num_cameras),
         # fp32 is what is asked for where nobody asks; bf16 was then chosen at the export.
         ("precision", None if request.precision == "fp32" else request.precision, header.precision),
-        # So it is with the activation, which weights before there was a choice do not tell.
+        # So it is with activation and pooling, which weights before there was a choice do not tell.
         (
             "activation",
             request.activation if asks_for_gelu else None,
             trained.options.get("activation", Activation.QUICK_GELU),
+        ),
+        (
+            "pooling",
+            request.pooling if asks_for_gem else None,
+            trained.options.get("pooling", Pooling.AVERAGE),
         ),
     ):
         if asked not in (None, fixed):

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from reid.adapters.encoders.architectures import Grid
 from reid.adapters.encoders.attention import Projection, ask_once, attend_from, run_block
+from reid.domain.values.encoders import Pooling
 from reid.domain.values.features import ImageFeatures
+
+_GEM_EXPONENT = 3
+"""What Radenovic et al. 2018, arXiv:1711.02512, begin with; usual where it is not learned."""
+
+_GEM_FLOOR = 1e-6
+"""Least value of a map: the cube root is infinitely steep at 0, where a dead channel's mean is."""
 
 
 def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor:
@@ -56,15 +63,19 @@ class ResNetTower(nn.Module):
     CLIP-ReID, section 4.1: the last stride is 1, so 256x128 pixels end in a map of 16x8.
     """
 
-    def __init__(self, visual: ModifiedResNet, *, source: Grid, grid: Grid) -> None:
+    def __init__(
+        self, visual: ModifiedResNet, *, source: Grid, grid: Grid, pooling: Pooling
+    ) -> None:
         """Adapt open_clip's model in place.
 
         Args:
             visual: The model, with positions on the grid `source`.
             source: Grid of its position embeddings.
             grid: Grid of the maps of the pictures to come.
+            pooling: Of the maps of layers 3 and 4; the attention pool is what it is.
         """
         super().__init__()
+        self._pool = pool_generalised if pooling is Pooling.GEM else pool_average
         first_block = visual.layer4[0]
         first_block.stride = 1
         first_block.avgpool = nn.Identity()
@@ -83,17 +94,37 @@ class ResNetTower(nn.Module):
             camids: Ignored.
 
         Returns:
-            Means over the maps of layers 3 and 4, and the attention-pooled token.
+            The pooled maps of layers 3 and 4, and the attention-pooled token.
         """
         visual = self.image_encoder
         stem = visual.layer2(visual.layer1(visual.stem(images)))
         third = visual.layer3(stem)  # (B, 16 * width, h, w)
         fourth = visual.layer4(third)  # (B, 32 * width, h, w)
         return ImageFeatures(
-            penultimate=third.float().mean(dim=(2, 3)),
-            final=fourth.float().mean(dim=(2, 3)),
+            penultimate=self._pool(third.float()),
+            final=self._pool(fourth.float()),
             projected=attention_pool(visual.attnpool, fourth).float(),
         )
+
+
+def pool_average(maps: Tensor) -> Tensor:
+    """Take the mean of (B, D, h, w) over all positions: (B, D)."""
+    return maps.mean(dim=(2, 3))
+
+
+def pool_generalised(maps: Tensor) -> Tensor:
+    """Take the generalised mean with exponent 3, between the mean and the largest value.
+
+    Radenovic et al. 2018, arXiv:1711.02512, eq. 3.
+
+    Args:
+        maps: (B, D, h, w) float32, not negative, as a ReLU leaves them.
+
+    Returns:
+        (B, D), differentiable; 1e-6 where a channel is 0 everywhere.
+    """
+    powers = maps.clamp(min=_GEM_FLOOR).pow(_GEM_EXPONENT)
+    return powers.mean(dim=(2, 3)).pow(1 / _GEM_EXPONENT)
 
 
 def draw_convolutions(visual: ModifiedResNet) -> None:

@@ -342,7 +342,7 @@ def _draw_cameras(plan: EncoderPlan) -> Tensor | None:
 def _image_tower(plan: EncoderPlan, visual: nn.Module, cameras: Tensor | None) -> ImageTower:
     source = plan.architecture.pretraining_grid
     if plan.architecture.is_resnet:
-        return ResNetTower(visual, source=source, grid=plan.grid)
+        return ResNetTower(visual, source=source, grid=plan.grid, pooling=plan.pooling)
     return VisionTransformerTower(
         visual,
         source=source,

@@ -10,7 +10,7 @@ from reid.adapters.encoders.weights import CAMERA_NAME, IMAGE_PREFIX, WeightsFil
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.counts import counted
-from reid.domain.values.encoders import Activation, EncoderRequest
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
 
 _KNOWN_SIZES = tuple(
@@ -30,6 +30,7 @@ class EncoderPlan:
     num_cameras: int
     camera_scale: float
     activation: Activation
+    pooling: Pooling
     source_grid: Grid
     """Grid of the position embeddings that the weights bring."""
 
@@ -40,13 +41,17 @@ class EncoderPlan:
 
     def options(self) -> dict[str, JsonValue]:
         """What `description.options` keeps, so that the same encoder can be built again."""
-        return {
+        options: dict[str, JsonValue] = {
             "image_size": [self.image_size.height, self.image_size.width],
             "stride": self.stride,
             "num_cameras": self.num_cameras,
             "camera_scale": self.camera_scale,
             "activation": self.activation.value,
         }
+        # Left out where it is what it always was: the files of such encoders stay the same bytes.
+        if self.pooling is not Pooling.AVERAGE:
+            options["pooling"] = self.pooling.value
+        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
 
     A size or stride in the request wins over the file's, and the positions are resized then: the
     features stay meaningful, if not those that the file was trained for. The weight of camera
-    embeddings and the activation are the file's where it says them.
+    embeddings, the activation and the pooling are the file's where it says them.
 
     Raises:
         ConfigurationError: The request makes no sense by itself.
@@ -104,6 +109,7 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
         num_cameras=num_cameras,
         camera_scale=_camera_scale(request, weights),
         activation=_activation(request, weights),
+        pooling=_pooling(request, weights, architecture),
         source_grid=source_grid,
     )
 
@@ -275,6 +281,28 @@ def _activation(request: EncoderRequest, weights: WeightsFile | None) -> Activat
         raise EncoderError(
             f"{weights.origin} was trained with the activation {known}, not {request.activation}: "
             "leave encoder.activation out, or pass other weights"
+        )
+    return known
+
+
+def _pooling(
+    request: EncoderRequest, weights: WeightsFile | None, architecture: Architecture
+) -> Pooling:
+    asked, known = request.pooling, weights.pooling if weights else None
+    if not architecture.is_resnet:
+        if asked is not Pooling.AVERAGE:
+            raise ConfigurationError(
+                f"{architecture.kind} has no maps to pool by {asked}: leave encoder.pooling out, "
+                "or use a ResNet"
+            )
+        return Pooling.AVERAGE
+    if weights is None or known is None:
+        return asked
+    # The average is what is asked for where nobody asks.
+    if asked not in (Pooling.AVERAGE, known):
+        raise EncoderError(
+            f"{weights.origin} was trained with the pooling {known}, not {asked}: leave "
+            "encoder.pooling out, or pass other weights"
         )
     return known
 

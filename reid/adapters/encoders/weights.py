@@ -13,9 +13,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from http.client import HTTPException
 from pathlib import Path
 from socket import gaierror
+from typing import TypeVar
 
 import torch
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
@@ -26,7 +28,7 @@ from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.safetensors_file import HEADER_KEY
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import Activation
+from reid.domain.values.encoders import Activation, Pooling
 
 ENCODER_FORMAT = "reid-encoder"
 """Value of `format` in the header of a run's encoder checkpoint."""
@@ -41,6 +43,7 @@ _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
 _MODULE_PREFIX = "module."
 
 _Header = Mapping[str, JsonValue]
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,9 @@ class WeightsFile:
     activation: Activation | None = None
     """What the transformers were trained with; None where the file does not say."""
 
+    pooling: Pooling | None = None
+    """How a ResNet's maps were pooled in its training; None where the file does not say."""
+
     is_pretrained: bool = True
     num_identities: int | None = None
     """Rows of the classifier; None where the file has none."""
@@ -78,7 +84,7 @@ def read_weights_file(path: Path) -> WeightsFile:
 
     Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
     checkpoints, CLIP-ReID's checkpoints, and the encoder checkpoints of reid's own runs; pickled or
-    as safetensors. Only reid's own say which activation they were trained with.
+    as safetensors. Only reid's own say which activation and pooling they were trained with.
 
     Raises:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
@@ -240,24 +246,26 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
         image=image,
         text=text,
         is_resized=True,
-        activation=_activation_in(path, encoder),
+        activation=_choice_in(path, encoder, "activation", unsaid=Activation.QUICK_GELU),
+        pooling=_choice_in(path, encoder, "pooling", unsaid=Pooling.AVERAGE),
         is_pretrained=bool(encoder.get("is_pretrained", False)),
         num_identities=_num_identities(tensors),
         encoder=encoder,
     )
 
 
-def _activation_in(path: Path, encoder: _Header) -> Activation:
+def _choice_in(path: Path, encoder: _Header, name: str, *, unsaid: _Choice) -> _Choice:
+    """Read one of an enumeration's values; runs from before there was a choice say nothing."""
     options = encoder.get("options")
-    said = options.get("activation") if isinstance(options, dict) else None
-    # Runs from before there was a choice say nothing: all of them computed with quick GELU.
+    said = options.get(name) if isinstance(options, dict) else None
     if said is None:
-        return Activation.QUICK_GELU
-    if said not in list(Activation):
+        return unsaid
+    known = type(unsaid)
+    if said not in list(known):
         raise EncoderError(
-            f"{path} was trained with the activation {said!r}, which this version does not know"
+            f"{path} was trained with the {name} {said!r}, which this version does not know"
         )
-    return Activation(said)
+    return known(said)
 
 
 def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:

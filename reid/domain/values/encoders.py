@@ -25,6 +25,16 @@ class Activation(StrEnum):
     """x * Phi(x), Hendrycks and Gimpel 2016, arXiv:1606.08415, eq. 1."""
 
 
+class Pooling(StrEnum):
+    """How a ResNet's maps become its penultimate and final feature; weights fit one of them."""
+
+    AVERAGE = "average"
+    """The mean over all positions, as CLIP-ReID has it."""
+
+    GEM = "gem"
+    """Generalised mean, (mean x^3)^(1/3): Radenovic et al. 2018, arXiv:1711.02512, eq. 3."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderGeometry:
     """Sizes and pixel statistics that hold for every batch."""
@@ -96,6 +106,9 @@ class EncoderRequest:
 
     activation: Activation = Activation.QUICK_GELU
     """Of both towers' transformers; a run's own file says it itself."""
+
+    pooling: Pooling = Pooling.AVERAGE
+    """Of a ResNet's maps; a run's own file says it itself, a ViT takes `average` only."""
 
     precision: str = "fp32"
     """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
