@@ -211,8 +211,7 @@ def test_recipes_hold_the_paper_s_constants() -> None:
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     assert refusal(options={"recipe": "rn51"}) == [
-        "recipe: there is no recipe 'rn51'; the recipes are rn50, vit-b16, vit-b16-sie-olp, tiny"
-        " (option)"
+        f"recipe: there is no recipe 'rn51'; the recipes are {', '.join(RECIPES)} (option)"
     ]
 
 
