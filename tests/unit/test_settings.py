@@ -257,6 +257,16 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         ),
         ("prompts=3", "prompts: is a table of settings, not a value (option)"),
         ("encoder.precision=fp8", "encoder.precision: should be 'fp32' or 'bf16', got 'fp8'"),
+        ("encoder.pooling=max", "encoder.pooling: should be 'average' or 'gem', got 'max'"),
+        ("finetuning.sampling=x", "finetuning.sampling: should be 'identities' or 'cameras'"),
+        (
+            "finetuning.weight_averaging=1.0",
+            "finetuning.weight_averaging: must be within [0, 1), got 1.0 (option)",
+        ),
+        (
+            "finetuning.patching_probability=1.5",
+            "finetuning.patching_probability: must be within [0, 1], got 1.5 (option)",
+        ),
         ("finetuning.learning_rate=inf", "finetuning.learning_rate: should be a finite number"),
         ("seed", "seed: should be written section.key=value (option)"),
         ('encoder.options={"a.b" = 1}', "encoder.options: a name cannot hold a dot, got 'a.b'"),

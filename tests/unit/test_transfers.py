@@ -12,6 +12,7 @@ from torch import Tensor
 
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.domain.augmentation import augment
+from reid.domain.averaging import WeightAverage
 from reid.domain.heads import IdentityScores
 from reid.domain.objectives import fine_tuning_objective, prompt_objective
 from reid.domain.prompts import PromptLearner
@@ -43,12 +44,19 @@ def test_a_tensor_that_lies_there_already_is_not_copied() -> None:
 def test_pictures_vary_where_they_lie() -> None:
     pixels = augment(
         there(4, 3, 48, 32, dtype=torch.uint8),
-        FineTuningRecipe(erasing_probability=1.0),
+        FineTuningRecipe(erasing_probability=1.0, patching_probability=1.0),
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         generator=torch.Generator().manual_seed(1),
     )
     assert pixels.device == ELSEWHERE
+
+
+def test_weights_are_averaged_where_they_lie() -> None:
+    weights = {"weight": there(3, 2), "num_batches_tracked": there(dtype=torch.int64)}
+    average = WeightAverage(weights, decay=0.9)
+    average.update(weights)
+    assert average.averages()["weight"].device == ELSEWHERE
 
 
 def test_the_objective_of_stage_2_is_left_on_the_device() -> None:
