@@ -60,7 +60,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.reidentification import Reidentification
-from reid.settings.recorded import departures_from_recipe
+from reid.settings.recorded import changed_settings, departures_from_recipe
 from reid.settings.schema import Settings
 
 
@@ -207,6 +207,7 @@ class Container(containers.DeclarativeContainer):
     report = providers.Factory(
         ReportRuns,
         departures=providers.Object(departures_from_recipe),
+        changes=providers.Object(changed_settings),
         seed=settings.provided.seed,
     )
     demo = providers.Singleton(

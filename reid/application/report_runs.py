@@ -8,11 +8,19 @@ from math import isfinite, nan
 from typing import Any
 
 from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
+from reid.application.ingredients import SettingsDiffer, find_ingredients
 from reid.application.records import evaluation_names, read_evaluation, require_manifest
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX, EvaluationRecord
-from reid.domain.values.results import YARDSTICKS, Results, RunPair, RunSummary, StageCurves
+from reid.domain.values.results import (
+    YARDSTICKS,
+    Ingredients,
+    Results,
+    RunPair,
+    RunSummary,
+    StageCurves,
+)
 from reid.ports.pages import ResultsPage
 from reid.ports.records import RunRecords
 
@@ -24,6 +32,8 @@ class ReportOutcome:
     runs: tuple[str, ...]
     page: str
     figures: tuple[str, ...]
+    ingredients: tuple[str, ...] = ()
+    """Runs that are told by their distance from the baseline alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class ReportRuns:
         *,
         page: ResultsPage,
         departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]],
+        changes: SettingsDiffer,
         seed: int,
     ) -> None:
         """Keep the parts.
@@ -48,18 +59,25 @@ class ReportRuns:
         Args:
             page: Where results are shown.
             departures: Tells, of a recipe's name and a run's settings, which are not the recipe's.
+            changes: Tells, of a recipe's name and two runs' settings, which are not the same.
             seed: Decides the draws of the comparisons.
         """
         self._page = page
         self._departures = departures
+        self._changes = changes
         self._seed = seed
 
-    def run(self, runs: Sequence[RunRecords]) -> ReportOutcome:
+    def run(self, runs: Sequence[RunRecords], *, baseline: str | None = None) -> ReportOutcome:
         """Read the runs and write the page, runs in the order given.
+
+        Args:
+            runs: What to tell of.
+            baseline: Name of the one among them from which near ones are told by their distance
+                alone, in one table; None: every run is told in full.
 
         Raises:
             CheckpointError: A folder holds no run, or records are damaged.
-            ConfigurationError: Two runs have one name.
+            ConfigurationError: Two runs have one name, or none is near the baseline.
         """
         names = [records.name for records in runs]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -68,17 +86,24 @@ class ReportRuns:
                 f"two runs are called {twice[0]!r}; the page tells runs by the names of their "
                 "folders, so rename one"
             )
+        ingredients = None
+        if baseline is not None:
+            ingredients = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
+        near = tuple(one.run for one in ingredients.runs) if ingredients else ()
+        results = self._results([one for one in runs if one.name not in near], ingredients)
+        page, *figures = self._page.write(results)
+        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
+
+    def _results(self, runs: Sequence[RunRecords], ingredients: Ingredients | None) -> Results:
         summaries = tuple(self._summary(records) for records in runs)
         judged, uncompared = _judged_queries(zip(runs, summaries, strict=True))
-        page, *figures = self._page.write(
-            Results(
-                runs=summaries,
-                pairs=tuple(self._pairs(judged)),
-                uncompared=uncompared,
-                yardsticks=YARDSTICKS,
-            )
+        return Results(
+            runs=summaries,
+            pairs=tuple(self._pairs(judged)),
+            uncompared=uncompared,
+            yardsticks=YARDSTICKS,
+            ingredients=ingredients,
         )
-        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures))
 
     def _summary(self, records: RunRecords) -> RunSummary:
         manifest = require_manifest(records)

@@ -18,6 +18,14 @@ RunsArgument = Annotated[
 PageOption = Annotated[
     Path, typer.Option("--page", metavar="FILE", help="Markdown file to write or replace.")
 ]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="RUN",
+        help="Tell runs that differ from this one in a few settings in one table of differences.",
+    ),
+]
 CollectOption = Annotated[
     bool,
     typer.Option(
@@ -33,16 +41,26 @@ def report(
     *,
     runs: RunsArgument,
     path: PageOption = Path("docs/results.md"),
+    baseline: BaselineOption = None,
     collect: CollectOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a page with the scores and learning curves of recorded runs, beside yardsticks."""
     with wired(resolved.settings) as container:
         page = container.page(path)
-        records = [container.open_records()(run) for run in runs]
-        outcome = container.report(page=page).run(records)
+        records = [container.open_records()(run) for run in _with_baseline(runs, baseline)]
+        name = None if baseline is None else container.open_records()(baseline).name
+        outcome = container.report(page=page).run(records, baseline=name)
         if collect:
             for run in records:
-                container.collect_records()(run, page.folder_of(run.name))
+                is_short = run.name in outcome.ingredients
+                container.collect_records()(run, page.folder_of(run.name), is_short=is_short)
     listed = [f"Wrote {outcome.page}", *(f"Wrote {figure}" for figure in outcome.figures)]
     typer.echo(to_json(outcome) if as_json else "\n".join(listed))
+
+
+def _with_baseline(runs: list[Path], baseline: Path | None) -> list[Path]:
+    """Put the baseline first where it is not among the runs."""
+    if baseline is None or baseline.resolve() in {run.resolve() for run in runs}:
+        return runs
+    return [baseline, *runs]

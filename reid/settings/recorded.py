@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from pydantic import ValidationError
 
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.values.results import SettingChange
 from reid.settings.loading import plain_settings, settings_of_recipe
 from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
@@ -85,16 +86,50 @@ def departures_from_recipe(name: str, decisive: Mapping[str, Any]) -> tuple[str,
         name: Of the recipe; one that this version does not know has no departures.
         decisive: The run's settings by dotted name, of what it trained.
     """
-    if name not in RECIPES:
-        return ()
-    recipe = plain_settings(settings_of_recipe(name))
-    unchanged = {
-        f"{section}.{key}": value
-        for section in ("encoder", "prompts", "finetuning")
-        for key, value in recipe[section].items()
-    }
+    unchanged = _recipe_settings(name)
     return tuple(
         f"{key} = {json.dumps(value)}"
         for key, value in decisive.items()
         if key in unchanged and value != unchanged[key] and key not in _SAID_ELSEWHERE
     )
+
+
+def changed_settings(
+    recipe: str, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> tuple[SettingChange, ...]:
+    """List what is other in a run's settings than in a baseline's.
+
+    A setting that one of the two versions did not know yet has the recipe's value there. Of files
+    the names are compared, not where they lie.
+
+    Args:
+        recipe: Name of the baseline's.
+        before: The baseline's decisive settings by dotted name.
+        after: The run's.
+    """
+    known = _recipe_settings(recipe)
+    return tuple(
+        SettingChange(key=key, before=old, after=new)
+        for key in sorted(before.keys() | after.keys())
+        if all(key in settings or key in known for settings in (before, after))
+        for old, new in [[_in_words(key, {**known, **settings}) for settings in (before, after)]]
+        if old != new
+    )
+
+
+def _recipe_settings(name: str) -> dict[str, Any]:
+    """List a recipe's settings by dotted name; none of a recipe that this version lacks."""
+    if name not in RECIPES:
+        return {}
+    recipe = plain_settings(settings_of_recipe(name))
+    return {
+        f"{section}.{key}": value
+        for section in ("encoder", "prompts", "finetuning")
+        for key, value in recipe[section].items()
+    }
+
+
+def _in_words(key: str, settings: Mapping[str, Any]) -> str:
+    value = settings[key]
+    is_file = key == "encoder.weights" and isinstance(value, str)
+    return json.dumps(PureWindowsPath(value).name if is_file else value)

@@ -13,7 +13,16 @@ from reid.domain.errors import CheckpointError
 from reid.domain.values.comparisons import ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.results import YARDSTICKS, Results, RunPair, RunSummary, StageCurves
+from reid.domain.values.results import (
+    YARDSTICKS,
+    Ingredient,
+    Ingredients,
+    Results,
+    RunPair,
+    RunSummary,
+    SettingChange,
+    StageCurves,
+)
 from tests.recorded import evaluation
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -109,6 +118,63 @@ def test_differences_that_chance_explains_are_listed_and_the_others_counted() ->
     assert "All other differences between these pairs are significant" in text
     clear = replace(pair, differences=(difference("mAP", p_value=0.01),))
     assert "Every pair differs significantly" in page(replace(RESULTS, pairs=(clear,)))
+
+
+def ingredient(name: str, key: str, *, mean: float, p_value: float) -> Ingredient:
+    return Ingredient(
+        run=name,
+        changes=(SettingChange(key=key, before="0.0", after="0.5"),),
+        differences=tuple(
+            ScoreDifference(
+                measure=measure, first=0.5, second=mean, low=-0.01, high=0.03, p_value=p_value
+            )
+            for measure in ("mAP", "Rank-1")
+        ),
+    )
+
+
+def effects(*ingredients: Ingredient) -> str:
+    found = Ingredients(baseline="small", evaluation="people", runs=ingredients)
+    return page(replace(RESULTS, ingredients=found))
+
+
+def test_an_ingredient_has_a_row_with_its_settings_and_both_differences() -> None:
+    text = effects(ingredient("erased", "finetuning.erasing_probability", mean=0.4, p_value=0.001))
+    assert row_of(text, "Effect of each ingredient", "small")[1:4] == ["nothing", "50.00", "-"]
+    told = ["40.00", "-10.00", "-1.00 .. +3.00", "yes"]
+    assert row_of(text, "Effect of each ingredient", "erased") == [
+        "erased", "`finetuning.erasing_probability`: 0.0 -> 0.5", *told, *told,
+    ]  # fmt: skip
+    assert "**Noise between seeds: unknown.**" in text
+    assert "### erased" not in text
+
+
+def test_differences_within_the_spread_of_seeds_or_chance_do_not_count() -> None:
+    text = effects(
+        ingredient("again", "seed", mean=0.53, p_value=0.001),
+        ingredient("little", "finetuning.padding", mean=0.48, p_value=0.001),
+        ingredient("chance", "finetuning.padding", mean=0.45, p_value=0.2),
+        ingredient("much", "finetuning.padding", mean=0.45, p_value=0.001),
+    )
+    assert "with 2 seeds, the baseline comes to mAP 50.00 to 53.00 (3.00 apart)" in text
+    assert "Differences within the spread of seeds say nothing" in text
+    assert "2 seeds are few" in text
+    rows = {name: row_of(text, "Effect of each ingredient", name)[5]
+            for name in ("again", "little", "chance", "much")}  # fmt: skip
+    assert rows == {
+        "again": "within the seeds", "little": "within the seeds", "chance": "no", "much": "yes",
+    }  # fmt: skip
+
+
+def test_a_page_with_a_baseline_says_the_command_that_makes_it_again() -> None:
+    found = Ingredients(
+        baseline="small",
+        evaluation="people",
+        runs=(ingredient("again", "seed", mean=0.5, p_value=1.0),),
+    )
+    command = "reid report docs/results/* --baseline docs/results/small --page docs/results.md"
+    assert f"Written by `{command}` from" in page(replace(RESULTS, ingredients=found))
+    assert "Written by `reid report` from" in page(RESULTS)
 
 
 def test_what_could_not_be_compared_is_said() -> None:

@@ -1,6 +1,8 @@
 """Compare, reproduce and report runs through the real commands."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,45 @@ def test_collected_records_alone_make_the_page_again(
     assert outcome["num_queries"] == 8
 
 
+def test_runs_near_a_baseline_make_one_table_that_collected_records_make_again(
+    people: Path, two_runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "flat"
+    train(people, changed, "--seed", "1", "--set", "finetuning.flip_probability=0")
+    monkeypatch.chdir(tmp_path)
+    outcome = as_json(
+        run("report", changed, two_runs[1], "--baseline", two_runs[0], "--collect", "--json")
+    )
+    assert outcome["ingredients"] == ["two", "flat"]
+    page = Path("docs/results.md")
+    text = page.read_text()
+    assert "| flat | `finetuning.flip_probability`: 0.5 -> 0.0 |" in text
+    assert "| two | `seed`: 1 -> 2 |" in text
+    assert "Which differences count" not in text
+    assert sorted(page.parent.rglob("*.svg")) == [Path("docs/results/one/curves.svg")]
+    page.unlink()
+    run(*command_of(text))
+    assert page.read_text() == text
+    run("compare", "docs/results/one", "docs/results/flat")
+
+
+def test_a_baseline_without_near_runs_is_explained(
+    two_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "results.md"
+    refused = run("report", "--baseline", *two_runs[:1], two_runs[0], "--page", page, expect=3)
+    assert "no other run was trained as one" in refused.stderr
+    assert not page.exists()
+
+
+def command_of(page: str) -> list[str]:
+    """Read off a page how it is made again in the folder where it was, as a shell would."""
+    (command,) = re.findall(r"^Written by `reid (report[^`]*)`", page, flags=re.MULTILINE)
+    words = shlex.split(command if " " in command else f"{command} docs/results/*")
+    found = [sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in words]
+    return [part for parts in found for part in parts]
+
+
 def test_a_folder_without_a_run_has_no_place_on_the_page(tmp_path: Path) -> None:
     refused = run("report", tmp_path, "--page", tmp_path / "results.md", expect=5)
     assert "holds no run" in refused.stderr
@@ -203,10 +244,11 @@ def test_the_committed_page_is_what_its_records_give(
     committed = Path(__file__).parents[2] / "docs"
     shutil.copytree(committed, tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
-    runs = sorted(path.relative_to(tmp_path) for path in (tmp_path / "docs/results").iterdir())
-    assert runs
-    for written in (Path("docs/results.md"), *(one / "curves.svg" for one in runs)):
+    figures = list(Path("docs/results").rglob("*.svg"))
+    assert figures
+    command = command_of(Path("docs/results.md").read_text())
+    for written in (Path("docs/results.md"), *figures):
         written.unlink()
-    run("report", *runs)
+    run(*command)
     for path in (file for file in committed.rglob("*") if file.is_file()):
         assert (tmp_path / "docs" / path.relative_to(committed)).read_bytes() == path.read_bytes()

@@ -8,6 +8,7 @@ import pytest
 from reid.application.report_runs import ReportRuns
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.results import Results, RunSummary
+from reid.settings.recorded import changed_settings
 from tests.fakes.results_page import FakePage
 from tests.fakes.run_records import FakeRunRecords
 from tests.recorded import evaluation, recorded_run
@@ -49,9 +50,11 @@ def depart(recipe: str, decisive: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"{recipe} with seed {decisive['seed']}",)
 
 
-def report(*runs: FakeRunRecords) -> Results:
+def report(*runs: FakeRunRecords, baseline: str | None = None) -> Results:
     page = FakePage()
-    ReportRuns(page=page, departures=depart, seed=1).run(runs)
+    ReportRuns(page=page, departures=depart, changes=changed_settings, seed=1).run(
+        runs, baseline=baseline
+    )
     return page.results[0]
 
 
@@ -179,3 +182,76 @@ def test_runs_are_told_apart_by_name() -> None:
         report(run("one"), run("one"))
     with pytest.raises(CheckpointError, match="holds no run"):
         report(FakeRunRecords("empty"))
+
+
+def variant(name: str, precision: float = 0.5, **decisive: Any) -> FakeRunRecords:
+    named = {key.replace("__", "."): value for key, value in decisive.items()}
+    return run(name, average_precision=[precision] * 3, decisive=named)
+
+
+def test_runs_near_the_baseline_are_told_by_their_distance_alone() -> None:
+    near = variant("near", 0.7, finetuning__triplet_weight=0.0)
+    found = report(variant("base"), near, run("far", query_digest="other"), baseline="base")
+    assert [one.name for one in found.runs] == ["base", "far"]
+    assert found.pairs == ()
+    assert found.ingredients is not None
+    (one,) = found.ingredients.runs
+    assert [(change.key, change.before, change.after) for change in one.changes] == [
+        ("finetuning.triplet_weight", "1.0", "0.0")
+    ]
+    assert one.difference_in("mAP").difference == pytest.approx(0.2)
+    assert one.difference_in("Rank-1").difference == 0.0
+
+
+def test_other_seeds_of_the_baseline_come_first_and_tell_the_noise() -> None:
+    near = variant("near", finetuning__flip_probability=0.0)
+    found = report(variant("base", 0.5), near, variant("again", 0.6, seed=8), baseline="base")
+    assert found.ingredients is not None
+    assert [one.run for one in found.ingredients.runs] == ["again", "near"]
+    assert found.ingredients.scores_of_seeds("mAP") == pytest.approx((0.5, 0.6))
+
+
+def test_more_changes_than_one_idea_takes_make_a_run_of_its_own() -> None:
+    keys = [f"finetuning__{name}" for name in ("epochs", "padding", "milestones", "decay_factor")]
+    four = variant("four", **dict.fromkeys(keys, 1))
+    five = variant("five", **dict.fromkeys([*keys, "seed"], 1))
+    found = report(variant("base"), four, five, baseline="base")
+    assert [one.name for one in found.runs] == ["base", "five"]
+
+
+def test_runs_on_other_pictures_or_without_scores_of_queries_are_told_in_full() -> None:
+    other = run("other", decisive={"seed": 8, "dataset.digest": "more"})
+    bare = run("bare", reports={}, decisive={"seed": 8})
+    short = variant("short", seed=8)
+    del short.reports["evaluation.queries"]
+    near = variant("near", seed=9)
+    found = report(variant("base"), other, bare, short, near, baseline="base")
+    assert [one.name for one in found.runs] == ["base", "other", "bare", "short"]
+
+
+def test_a_setting_that_came_later_has_the_recipes_value_in_older_runs() -> None:
+    found = report(
+        variant("base"), variant("near", finetuning__padding=10), variant("same", seed=8,
+        finetuning__padding=5), baseline="base",
+    )  # fmt: skip
+    assert found.ingredients is not None
+    assert [
+        (one.run, [(change.before, change.after) for change in one.changes])
+        for one in found.ingredients.runs
+    ] == [("same", [("7", "8")]), ("near", [("5", "10")])]
+
+
+def test_where_a_weights_file_lies_is_no_ingredient() -> None:
+    here, there = "/home/me/ViT-B-16.pt", "C:\\models\\ViT-B-16.pt"
+    runs = [run(name, decisive={"encoder.weights": weights, "seed": seed})
+            for name, weights, seed in (("base", here, 1), ("near", there, 2))]  # fmt: skip
+    found = report(*runs, baseline="base")
+    assert found.ingredients is not None
+    assert [change.key for change in found.ingredients.runs[0].changes] == ["seed"]
+
+
+def test_a_baseline_that_no_run_is_near_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no other run was trained as base"):
+        report(variant("base"), run("far", query_digest="other"), baseline="base")
+    with pytest.raises(CheckpointError, match="holds no evaluation"):
+        report(run("base", reports={}), variant("near", seed=8), baseline="base")

@@ -1,6 +1,6 @@
 """The results page in Markdown, its figures beside it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reid.adapters.pages.curves import draw_curves
@@ -8,16 +8,25 @@ from reid.adapters.safetensors_file import replace_file
 from reid.domain.errors import CheckpointError
 from reid.domain.values.comparisons import NUM_RESAMPLES, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
-from reid.domain.values.results import Results, RunPair, RunSummary
+from reid.domain.values.results import (
+    Ingredient,
+    Ingredients,
+    Results,
+    RunPair,
+    RunSummary,
+)
 
 CURVES = "curves.svg"
 TOLD_MEASURES = ("mAP", "Rank-1")
 """What differences are told of."""
 
+_MANY_SEEDS = 6
+"""The range of this many normal draws is 2.5 standard deviations on average, of two 1.1."""
+
 _INTRODUCTION = """\
 # Results
 
-Written by `reid report` from the runs' own records; what is edited here is lost the next time.
+Written by {command} from the runs' own records; what is edited here is lost the next time.
 Scores are percentages. Initialisation is what the image encoder's weights were before training:
 results from random, ImageNet, CLIP and person-domain weights are different games."""
 
@@ -37,7 +46,9 @@ class MarkdownPage:
                 figure = self.folder_of(run.name) / CURVES
                 _write(figure, draw_curves(run.curves))
                 figures.append(figure)
-        _write(self._path, render_page(results, folder=self._path.stem))
+        place = self._path.name if self._path.is_absolute() else self._path.as_posix()
+        text = render_page(results, folder=self._path.stem, place=place)
+        _write(self._path, text)
         return tuple(str(path) for path in (self._path, *figures))
 
     def folder_of(self, run: str) -> Path:
@@ -45,22 +56,34 @@ class MarkdownPage:
         return self._path.with_suffix("") / run
 
 
-def render_page(results: Results, *, folder: str) -> str:
+def render_page(results: Results, *, folder: str, place: str = "docs/results.md") -> str:
     """Write the page's text.
 
     Args:
         results: What it says.
         folder: Name of the folder beside the page where the figures lie.
+        place: Of the page, for the command that makes it again.
     """
     sections = (
-        _INTRODUCTION,
+        _introduction(results.ingredients, place=place),
         _runs(results.runs),
         _scores(results.runs),
+        _effects(results.ingredients),
         _differences(results),
         _yardsticks(results),
         _curves(results.runs, folder=folder),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _introduction(ingredients: Ingredients | None, *, place: str) -> str:
+    """Begin the page; with a baseline, by the command that finds all records beside the page."""
+    command = "`reid report`"
+    if ingredients is not None:
+        folder = place.removesuffix(".md")
+        baseline = f"{folder}/{ingredients.baseline}"
+        command = f"`reid report {folder}/* --baseline {baseline} --page {place}`"
+    return _INTRODUCTION.format(command=command)
 
 
 def _runs(runs: Sequence[RunSummary]) -> str:
@@ -141,6 +164,69 @@ def _protocol(record: EvaluationRecord) -> str:
         kind = next(iter(set(record.peculiarities) - words.keys()), "approximate")
         words[kind] = f"approximate search, recall {record.report.index_recall:.1%}"
     return ", ".join(words.get(one, one) for one in record.peculiarities) or "standard"
+
+
+def _effects(ingredients: Ingredients | None) -> str:
+    if ingredients is None:
+        return ""
+    seeds = {measure: ingredients.scores_of_seeds(measure) for measure in TOLD_MEASURES}
+    spreads = {measure: max(scores) - min(scores) for measure, scores in seeds.items()}
+    headings = ["run", "changed from the baseline"]
+    own = [ingredients.baseline, "nothing"]
+    for measure, scores in seeds.items():
+        headings += [measure, "difference", "95 % interval", "counts"]
+        own += [_percent(scores[0]), "-", "-", "-"]
+    rows = [
+        own,
+        *(_effect_cells(one, spreads) for one in ingredients.runs),
+    ]
+    method = (
+        f"Each of these {len(ingredients.runs)} runs is {_cell(ingredients.baseline)} with other "
+        f"values of the settings named, evaluated on {_cell(ingredients.evaluation)}; they appear "
+        "in no other table. Differences to the baseline are in percentage points: 95 % interval "
+        f"by a percentile bootstrap over queries ({NUM_RESAMPLES} resamples). One does not count "
+        "where p is 0.05 or more by a paired two-sided sign-flip permutation test (not corrected "
+        "for the number of runs), or where it is within the spread of seeds."
+    )
+    return "\n\n".join(
+        ("## Effect of each ingredient", method, _noise(seeds), _table(headings, rows))
+    )
+
+
+def _noise(seeds: Mapping[str, Sequence[float]]) -> str:
+    """Say how far equal settings come apart."""
+    number = len(next(iter(seeds.values())))
+    if number == 1:
+        return (
+            "**Noise between seeds: unknown.** The baseline was trained with one seed only, so a "
+            "difference that counts over queries may still be another seed's luck."
+        )
+    ranges = [
+        f"{measure} {_percent(min(scores))} to {_percent(max(scores))} "
+        f"({_percent(max(scores) - min(scores))} apart)"
+        for measure, scores in seeds.items()
+    ]
+    few = f" {number} seeds are few: more would lie further apart." if number < _MANY_SEEDS else ""
+    return (
+        f"**Noise between seeds:** trained with {number} seeds, the baseline comes to "
+        f"{' and '.join(ranges)}. Differences within the spread of seeds say nothing, whatever "
+        f"their interval over queries.{few}"
+    )
+
+
+def _effect_cells(one: Ingredient, spreads: Mapping[str, float]) -> tuple[str, ...]:
+    changes = ", ".join(f"`{each.key}`: {each.before} -> {each.after}" for each in one.changes)
+    cells = [one.run, changes]
+    for measure, spread in spreads.items():
+        found = one.difference_in(measure)
+        counts = "yes" if abs(found.difference) > spread else "within the seeds"
+        cells += [
+            _percent(found.second),
+            _points(found.difference),
+            f"{_points(found.low)} .. {_points(found.high)}",
+            counts if found.is_significant else "no",
+        ]
+    return tuple(cells)
 
 
 def _differences(results: Results) -> str:

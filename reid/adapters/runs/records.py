@@ -6,9 +6,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from reid.adapters.runs.filesystem import MANIFEST, METRICS, to_json
+from reid.adapters.runs.packing import PACKED, pack_queries, unpack_queries
 from reid.adapters.safetensors_file import replace_file
 from reid.domain.errors import CheckpointError
-from reid.domain.values.evaluations import EVALUATION
+from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
 from reid.ports.records import RunRecords
 
 
@@ -46,8 +47,15 @@ class FilesystemRunRecords:
         return content
 
     def report(self, name: str) -> Mapping[str, Any] | None:
-        """Read `<name>.json` where it exists."""
-        return self._read(self._directory / f"{name}.json")
+        """Read `<name>.json` where it exists, packed or not."""
+        path = self._directory / f"{name}.json"
+        content = self._read(path)
+        if content is None or PACKED not in content:
+            return content
+        try:
+            return unpack_queries(content)
+        except ValueError as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def progress(self) -> tuple[Mapping[str, Any], ...]:
         """Read `metrics.jsonl` where it exists."""
@@ -74,10 +82,15 @@ class FilesystemRunRecords:
         return content
 
 
-def collect_records(records: RunRecords, folder: Path) -> None:
+def collect_records(records: RunRecords, folder: Path, *, is_short: bool = False) -> None:
     """Copy what a run wrote about itself, without weights, for keeping under version control.
 
     Of absolute paths only the last part is kept: others have other folders.
+
+    Args:
+        records: What to copy.
+        folder: Where to; made if missing.
+        is_short: Pack how each query fared, which is nearly all there is; nothing is lost.
 
     Raises:
         CheckpointError: The records are damaged, or the folder cannot be written.
@@ -92,6 +105,9 @@ def collect_records(records: RunRecords, folder: Path) -> None:
     for name in records.names():
         if name.partition("-")[0].partition(".")[0] == EVALUATION:
             kept[f"{name}.json"] = records.report(name)
+    if is_short:
+        packing = (name for name in kept if name.endswith(f"{QUERIES_SUFFIX}.json"))
+        kept.update({name: pack_queries(kept[name] or {}) for name in packing})
     for file, content in kept.items():
         replace_file(folder / file, to_json(_without_folders(content)).encode())
     lines = [json.dumps(_without_folders(line)) + "\n" for line in records.progress()]

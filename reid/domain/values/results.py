@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from reid.domain.values.comparisons import ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
 
+SEED = "seed"
+"""Key of the setting that decides everything random."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCurves:
@@ -59,6 +62,50 @@ class RunPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingChange:
+    """A setting that has another value in one run than in another, both in words."""
+
+    key: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredient:
+    """A run that differs from a baseline in a few settings, and how far it is from it."""
+
+    run: str
+    changes: tuple[SettingChange, ...]
+    differences: tuple[ScoreDifference, ...]
+    """The baseline comes first in each."""
+
+    @property
+    def is_other_seed(self) -> bool:
+        """Whether it is the baseline itself, trained with another seed."""
+        return [change.key for change in self.changes] == [SEED]
+
+    def difference_in(self, measure: str) -> ScoreDifference:
+        """Pick a measure's difference."""
+        return next(one for one in self.differences if one.measure == measure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredients:
+    """All runs that are near one baseline; at least one."""
+
+    baseline: str
+    evaluation: str
+    """Words for the dataset and the protocol."""
+
+    runs: tuple[Ingredient, ...]
+
+    def scores_of_seeds(self, measure: str) -> tuple[float, ...]:
+        """List what the baseline came to with each seed, the baseline itself first."""
+        others = [one.difference_in(measure).second for one in self.runs if one.is_other_seed]
+        return (self.runs[0].difference_in(measure).first, *others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Yardstick:
     """A published result on Market-1501, in percent, without re-ranking."""
 
@@ -79,6 +126,8 @@ class Results:
     """Runs whose records do not say how each query fared."""
 
     yardsticks: tuple[Yardstick, ...]
+    ingredients: Ingredients | None = None
+    """Runs that are told by their distance from a baseline, and are not among `runs`."""
 
 
 YARDSTICKS = (

@@ -1,0 +1,92 @@
+"""Find the runs that differ from a baseline in a few settings, and what each difference does."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
+from reid.application.records import evaluation_names, read_evaluation, require_manifest
+from reid.domain.comparison import compare_scores
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
+from reid.domain.values.results import Ingredient, Ingredients, SettingChange
+from reid.ports.records import RunRecords
+
+MOST_CHANGES = 4
+"""Settings in which a run may differ from the baseline: one idea can take several."""
+
+SettingsDiffer: TypeAlias = Callable[
+    [str, Mapping[str, Any], Mapping[str, Any]], tuple[SettingChange, ...]
+]
+"""Lists what is other in a run's settings than in the baseline's, whose recipe comes first."""
+
+_Variant: TypeAlias = tuple[JudgedQueries, tuple[SettingChange, ...]]
+_DATA = "dataset.digest"
+
+
+def find_ingredients(
+    runs: Sequence[RunRecords], baseline: str, *, changes: SettingsDiffer, seed: int
+) -> Ingredients:
+    """Compare with a baseline the runs that are near it.
+
+    Near are those that were trained on the same pictures with at most `MOST_CHANGES` other
+    settings, and whose own evaluation is of the same queries and gallery by the same protocol.
+    Other seeds of the baseline come first, the rest in the order given.
+
+    Args:
+        runs: Of different names, the baseline among them.
+        baseline: Its name.
+        changes: Compares settings.
+        seed: Decides the draws of the comparisons.
+
+    Raises:
+        CheckpointError: The baseline has no evaluation that can be compared, or records are
+            damaged.
+        ConfigurationError: No run is near the baseline.
+    """
+    origin = next(records for records in runs if records.name == baseline)
+    judged = JudgedQueries.of(RecordedEvaluation(origin, EVALUATION))
+    others = [records for records in runs if records is not origin]
+    found = [one for records in others for one in _variant(judged, records, changes=changes)]
+    if not found:
+        raise ConfigurationError(
+            f"no other run was trained as {baseline} but for at most {MOST_CHANGES} settings and "
+            "evaluated on the same pictures by the same protocol: name such runs too, or leave "
+            "out --baseline"
+        )
+    compared = compare_scores([(judged.scores, one.scores) for one, _ in found], seed=seed)
+    ingredients = [
+        Ingredient(run=one.source.records.name, changes=apart, differences=differences)
+        for (one, apart), differences in zip(found, compared, strict=True)
+    ]
+    return Ingredients(
+        baseline=baseline,
+        evaluation=", ".join((judged.record.dataset, *judged.record.peculiarities)),
+        runs=tuple(sorted(ingredients, key=lambda one: not one.is_other_seed)),
+    )
+
+
+def _variant(
+    baseline: JudgedQueries, records: RunRecords, *, changes: SettingsDiffer
+) -> tuple[_Variant, ...]:
+    """Give the run if it is near, else nothing."""
+    before, after = require_manifest(baseline.source.records), require_manifest(records)
+    if before["decisive"].get(_DATA) != after["decisive"].get(_DATA):
+        return ()
+    recipe = str((before["circumstances"].get("settings") or {}).get("recipe"))
+    apart = changes(recipe, before["decisive"], after["decisive"])
+    if not 1 <= len(apart) <= MOST_CHANGES or not _is_comparable(records):
+        return ()
+    judged = JudgedQueries.of(RecordedEvaluation(records, EVALUATION))
+    return ((judged, apart),) if _protocol(judged) == _protocol(baseline) else ()
+
+
+def _is_comparable(records: RunRecords) -> bool:
+    return (
+        EVALUATION in evaluation_names(records)
+        and f"{EVALUATION}{QUERIES_SUFFIX}" in records.names()
+        and read_evaluation(records).is_complete
+    )
+
+
+def _protocol(judged: JudgedQueries) -> tuple[object, ...]:
+    return judged.task, judged.record.peculiarities
