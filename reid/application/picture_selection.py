@@ -30,6 +30,10 @@ class PictureSelection:
         """Decode as the source does."""
         return self._source.find_unreadable(images)
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make them as the source does."""
+        return self._source.thumbnails(images, height=height)
+
 
 def split_off_unreadable(
     source: PictureSource, *, role: str

@@ -39,6 +39,19 @@ class ImageReader(Protocol):
         """Decode every picture in full and list those that fail, in the order of the names."""
         ...
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make small JPEGs for people to look at.
+
+        Args:
+            images: B names.
+            height: At most so many pixels high, upright, the aspect ratio kept; never enlarged.
+
+        Returns:
+            A JPEG without metadata for each name, in their order; None where the picture cannot be
+            read.
+        """
+        ...
+
 
 class Dataset(ImageReader, Protocol):
     """A re-identification dataset with its three lists."""

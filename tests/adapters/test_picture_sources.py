@@ -1,5 +1,6 @@
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,28 @@ def table(root: Path, text: str, *, encoding: str = "utf-8") -> Path:
     path = root / "people.csv"
     path.write_text(text, encoding=encoding)
     return path
+
+
+# Thumbnails
+
+
+def test_a_wide_picture_keeps_its_shape_in_a_small_one(tmp_path: Path) -> None:
+    noise(height=50, width=400).save(tmp_path / "wide.png")
+    (content,) = PictureFiles(tmp_path).thumbnails(["wide.png"], height=40)
+    assert content is not None
+    with Image.open(BytesIO(content)) as image:
+        assert image.size == (120, 15)
+
+
+def test_a_small_picture_of_one_lying_down_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    noise(height=20, width=40).save(tmp_path / "lying.jpg", exif=exif)
+    (content,) = PictureFiles(tmp_path).thumbnails(["lying.jpg"], height=30)
+    assert content is not None
+    with Image.open(BytesIO(content)) as image:
+        assert image.size == (15, 30)
+        assert not image.getexif()
 
 
 # Pixels

@@ -1,10 +1,12 @@
 """What every data set and every picture list promises, fakes included."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.csv_dataset import CsvDataset
@@ -133,6 +135,23 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> PictureSource:
     return factory(tmp_path)
 
 
+def _check_thumbnails(reader: ImageReader, images: list[str]) -> None:
+    *made, missing = reader.thumbnails([*images, "query/nobody.jpg"], height=6)
+    assert missing is None
+    assert len(made) == len(images)
+    for content in made:
+        assert content is not None
+        with Image.open(BytesIO(content)) as image:
+            assert (image.format, image.mode, image.height) == ("JPEG", "RGB", 6)
+            assert not image.getexif()
+    assert tuple(reversed(made)) == reader.thumbnails(images[::-1], height=6)
+    assert made[0] != made[-1]
+    (whole,) = reader.thumbnails(images[:1], height=4000)
+    assert whole is not None
+    with Image.open(BytesIO(whole)) as image:
+        assert image.height < 400
+
+
 def _check_reading(reader: ImageReader, images: list[str]) -> None:
     assert len(images) >= 3
     batch = reader.read(images, size=TALL, resampling=Resampling.BILINEAR)
@@ -209,6 +228,14 @@ def test_a_dataset_has_a_name(dataset: Dataset) -> None:
 
 def test_a_dataset_reads_pictures_in_the_order_asked_for(dataset: Dataset) -> None:
     _check_reading(dataset, [sample.image for sample in dataset.samples(Split.QUERY)])
+
+
+def test_a_dataset_makes_small_jpegs_and_none_of_what_it_cannot_read(dataset: Dataset) -> None:
+    _check_thumbnails(dataset, [sample.image for sample in dataset.samples(Split.QUERY)])
+
+
+def test_a_source_makes_small_jpegs_and_none_of_what_it_cannot_read(source: PictureSource) -> None:
+    _check_thumbnails(source, [picture.image for picture in source.pictures()])
 
 
 def test_the_two_filters_differ(dataset: Dataset) -> None:

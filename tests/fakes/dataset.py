@@ -2,8 +2,10 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,6 +49,12 @@ class FakeImages:
             UnreadableImage(image, reason)
             for image in images
             if (reason := self._reason(image)) is not None
+        )
+
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        return tuple(
+            None if self._reason(image) else encode_jpeg(self.images[image], height=height)
+            for image in images
         )
 
     def _find(self, image: str) -> Tensor:
@@ -146,6 +154,14 @@ class FakePictures(FakeImages):
         if not self._pictures:
             raise DatasetError("the fake source holds no picture")
         return self._pictures
+
+
+def encode_jpeg(pixels: Tensor, *, height: int) -> bytes:
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    image.thumbnail((4 * height, height))
+    content = BytesIO()
+    image.save(content, "JPEG")
+    return content.getvalue()
 
 
 def paint(image: str, *, pid: int, camid: int, size: ImageSize) -> Tensor:

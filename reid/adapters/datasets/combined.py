@@ -106,6 +106,16 @@ class CombinedDataset:
                 reasons[f"{name}/{found.image}"] = found.reason
         return tuple(UnreadableImage(image, reasons[image]) for image in images if image in reasons)
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make small JPEGs of pictures; None for those that cannot be read."""
+        made: dict[str, bytes | None] = {}
+        for name, rows in self._rows_by_set(images).items():
+            if name in self._sets:
+                own = [images[row].removeprefix(f"{name}/") for row in rows]
+                small = self._sets[name].thumbnails(own, height=height)
+                made.update(zip([images[row] for row in rows], small, strict=True))
+        return tuple(made.get(image) for image in images)
+
     def _sets_of(self, split: Split) -> Mapping[str, Dataset]:
         if split is Split.TRAIN:
             return self._sets

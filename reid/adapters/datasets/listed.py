@@ -128,6 +128,10 @@ class ListedDataset:
         """Decode every picture in full and list those that fail."""
         return self._files.find_unreadable(images)
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make small JPEGs of pictures; None for those that cannot be read."""
+        return self._files.thumbnails(images, height=height)
+
     @cached_property
     def _root(self) -> Path:
         return self._layout.find_root(self._given)

@@ -54,6 +54,10 @@ class CachedDataset:
         """Decode as the dataset does."""
         return self._dataset.find_unreadable(images)
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make them as the dataset does."""
+        return self._dataset.thumbnails(images, height=height)
+
     def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Read what is not kept yet; see the port.
 

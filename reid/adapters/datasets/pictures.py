@@ -60,6 +60,10 @@ class ListedPictures:
         """Decode every picture in full and list those that fail."""
         return self._files.find_unreadable(images)
 
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make small JPEGs of pictures; None for those that cannot be read."""
+        return self._files.thumbnails(images, height=height)
+
 
 def open_pictures(path: Path) -> PictureSource:
     """Find out which layout a path has: a CSV, one picture, or a folder.
