@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reid.adapters.galleries.filesystem import open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
@@ -28,6 +30,15 @@ from reid.ports.gallery import Gallery
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "memory": lambda _: MemoryGallery(create_index=ExactIndex),
+    "filesystem": lambda folder: open_filesystem_gallery(
+        folder, create=True, create_index=ExactIndex
+    ),
+    "filesystem-index-kept": lambda folder: open_filesystem_gallery(
+        folder, create=True, create_index=ExactIndex, index_from_rows=1
+    ),
+    "filesystem-approximate": lambda folder: open_filesystem_gallery(
+        folder, create=True, create_index=AnnoyIndex, index_from_rows=1
+    ),
 }
 
 STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)

@@ -7,13 +7,17 @@ rounding could have put in the wrong place.
 Letters: G gallery, Q queries, D width, K answers.
 """
 
+import struct
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
+from reid.domain.errors import VectorIndexError
 from reid.domain.ordering import distances, rank
 from reid.domain.values.ranking import Neighbours
 
@@ -35,6 +39,11 @@ _CHECKED_SHARE = 8
 _PRODUCT_ERROR = 2.0**-10
 """Of a cosine of rounded vectors: rounded to float16 (2**-11), summed in float32 (far less)."""
 
+_HEADER = struct.Struct("<8sQQd32x")
+"""Of a file: what it is, G, D, error; as long as a line of the cache."""
+
+_MAGIC = b"reid-f16"
+
 
 @dataclass(frozen=True, slots=True)
 class _Screen:
@@ -53,6 +62,25 @@ class _Screen:
         parts = zip(torch.split(gallery, 1024), torch.split(rows, 1024), strict=True)
         errors = [float((part - rounded.float()).norm(dim=1).amax()) for part, rounded in parts]
         return cls(rows=rows, error=max(errors))
+
+    @classmethod
+    def read(cls, path: Path, *, shape: torch.Size) -> "_Screen":
+        """Map what `write` wrote into memory."""
+        with path.open("rb") as file:
+            magic, num_rows, width, error = _HEADER.unpack(file.read(_HEADER.size))
+        num_bytes = _HEADER.size + 2 * num_rows * width
+        if magic != _MAGIC or (num_rows, width) != shape or path.stat().st_size != num_bytes:
+            raise ValueError(f"it does not go with {tuple(shape)} vectors")
+        # Copied where it is written to, which nobody does: torch warns of arrays that are constant.
+        rows = np.memmap(path, dtype="<f2", mode="c", offset=_HEADER.size, shape=tuple(shape))
+        return cls(rows=torch.from_numpy(rows), error=error)
+
+    def write(self, path: Path) -> None:
+        """Write rows behind a header that says how many there are."""
+        with path.open("wb") as file:
+            file.write(_HEADER.pack(_MAGIC, *self.rows.shape, self.error))
+            for part in torch.split(self.rows.cpu(), 1024):
+                file.write(part.numpy().astype("<f2", copy=False).data)
 
     def candidates(self, query: Tensor, k: int) -> Tensor:
         """Find all rows that may be among the k nearest.
@@ -134,6 +162,31 @@ class ExactIndex:
             indices[start : start + step] = rows
             found[start : start + step] = block.gather(1, rows)
         return Neighbours(indices=indices, distances=found)
+
+    def save(self, path: str) -> None:
+        """Write the rounded copy, which takes longer to make than to look a query up in.
+
+        Raises:
+            VectorIndexError: Nothing was built yet, or the file cannot be written.
+        """
+        if self._gallery is None:
+            raise not_built()
+        try:
+            self._require_screen(self._gallery).write(Path(path))
+        except OSError as error:
+            raise VectorIndexError(f"{path} cannot be written: {error.strerror}") from error
+
+    def load(self, path: str, *, gallery: Tensor) -> None:
+        """Map what `save` wrote; see the port. The gallery was checked when it was built.
+
+        Raises:
+            VectorIndexError: The file cannot be read, or does not go with the rows.
+        """
+        try:
+            screen = _Screen.read(Path(path), shape=gallery.shape)
+        except (OSError, ValueError, struct.error) as error:
+            raise VectorIndexError(f"{path} cannot be used: {error}") from error
+        self._gallery, self._screen = gallery.detach(), screen
 
     def _require_screen(self, gallery: Tensor) -> _Screen:
         if self._screen is None:

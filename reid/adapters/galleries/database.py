@@ -1,0 +1,314 @@
+"""Connections to the SQLite file of a gallery, and what goes wrong with it in a user's words."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from reid.domain.errors import GalleryError
+
+APPLICATION_ID = 0x72656964
+"""Of SQLite files that are ours: `reid` in ASCII."""
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    num_rows INTEGER NOT NULL,
+    num_pictures INTEGER NOT NULL,
+    num_labels INTEGER NOT NULL,
+    largest_label INTEGER NOT NULL,
+    stamp TEXT,
+    calibration TEXT
+);
+INSERT INTO state VALUES (1, 0, 1, 0, 0, 0, 0, NULL, NULL);
+CREATE TABLE pictures (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    row INTEGER NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    image TEXT NOT NULL,
+    content TEXT NOT NULL,
+    label TEXT NOT NULL,
+    camera TEXT,
+    added_at TEXT NOT NULL,
+    expires_at TEXT,
+    vector_checksum INTEGER NOT NULL,
+    record_checksum INTEGER NOT NULL,
+    UNIQUE (source, image)
+);
+CREATE INDEX pictures_by_label ON pictures (label);
+CREATE TABLE thumbnails (key INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
+CREATE TABLE labels (
+    label TEXT PRIMARY KEY,
+    num_pictures INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX labels_by_size ON labels (num_pictures);
+CREATE TRIGGER picture_added AFTER INSERT ON pictures BEGIN
+    INSERT INTO labels VALUES (new.label, 1)
+        ON CONFLICT (label) DO UPDATE SET num_pictures = num_pictures + 1;
+END;
+CREATE TRIGGER picture_removed AFTER DELETE ON pictures BEGIN
+    DELETE FROM thumbnails WHERE key = old.key;
+    UPDATE labels SET num_pictures = num_pictures - 1 WHERE label = old.label;
+    DELETE FROM labels WHERE label = old.label AND num_pictures = 0;
+END;
+CREATE TABLE indexes (
+    kind TEXT PRIMARY KEY,
+    file TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    num_rows INTEGER NOT NULL,
+    num_bytes INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    num_pictures INTEGER NOT NULL
+);
+"""
+
+
+class Database:
+    """A SQLite file in write-ahead mode: readers keep their state while one writer goes on.
+
+    Connections are lent to one thread at a time and kept for the next call.
+    """
+
+    def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
+        """Keep the names; nothing is opened yet.
+
+        Args:
+            path: Of the SQLite file.
+            place: What to call the gallery in messages.
+            wait_seconds: How long to wait for another writer.
+        """
+        self._path = path.absolute()
+        self._place = place
+        self._wait_seconds = wait_seconds
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = Lock()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the file and its folder may be written by this user."""
+        folder = self._path.parent
+        return os.access(folder, os.W_OK) and (
+            not self._path.exists() or os.access(self._path, os.W_OK)
+        )
+
+    def create(self) -> None:
+        """Make the tables, unless another process has made them.
+
+        Raises:
+            GalleryError: The folder cannot be written, or the file is something else.
+        """
+        with in_words(self._place), self._lent(mode="rwc") as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if not _has_tables(connection):
+                for statement in _statements(_SCHEMA):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        sync_folder(self._path.parent)
+
+    def require_gallery(self) -> None:
+        """Refuse files that hold no gallery, or one of a later program.
+
+        Raises:
+            GalleryError: It is such a file, or damaged.
+        """
+        with self.reading() as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+            if application == 0 and not _has_tables(connection):
+                raise no_gallery(self._place)
+            if application != APPLICATION_ID:
+                raise GalleryError(
+                    f"{self._path} is no gallery, but another program's database: name another "
+                    "folder"
+                )
+            if schema != SCHEMA_VERSION:
+                raise GalleryError(
+                    f"{self._place} was written in format {schema}, this program knows "
+                    f"{SCHEMA_VERSION}: use a later program, or build the gallery again"
+                )
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees one state, whatever is written meanwhile.
+
+        Raises:
+            GalleryError: The file is missing or damaged.
+        """
+        with in_words(self._place), self._lent() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self, *, wait_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+        """Lend a connection as the one writer; what it changes is kept whole, or not at all.
+
+        Raises:
+            GalleryError: Another writer takes too long, the folder cannot be written, or the
+                disk is full.
+        """
+        with in_words(self._place), self._lent() as connection:
+            self._require_writable()
+            wait = self._wait_seconds if wait_seconds is None else wait_seconds
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
+
+    def scrub(self) -> None:
+        """Leave no trace of what was deleted: neither in pages nor in the log.
+
+        `secure_delete` alone would leave copies of records that SQLite once moved from page to
+        page; written anew, the file holds what is kept and nothing else.
+
+        Raises:
+            GalleryError: Readers of the state before hold on to it, or the disk is full.
+        """
+        with in_words(self._place), self._lent() as connection:
+            connection.execute("VACUUM")
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise GalleryError(
+                f"{self._place}: the pictures are removed, but somebody still reads the state "
+                "before, so that traces stay on the disk: run `reid gallery compact` afterwards"
+            )
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextmanager
+    def _lent(self, *, mode: str | None = None) -> Iterator[sqlite3.Connection]:
+        connection = self._take() or self._connect(mode)
+        is_sound = False
+        try:
+            yield connection
+            is_sound = not connection.in_transaction and self.is_writable
+        finally:
+            if is_sound:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _take(self) -> sqlite3.Connection | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _connect(self, mode: str | None) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?{self._access(mode)}",
+            uri=True,
+            timeout=self._wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        return connection
+
+    def _access(self, mode: str | None) -> str:
+        """Choose how to open the file.
+
+        SQLite would write a lock file beside the database to read it. In a folder that cannot be
+        written there is no need to where no log is waiting: nobody changes it.
+        """
+        if mode is not None or self.is_writable:
+            return f"mode={mode or 'rw'}"
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+
+    def _require_writable(self) -> None:
+        if not self.is_writable:
+            raise GalleryError(
+                f"{self._place} cannot be written: it belongs to somebody else, or its disk is "
+                "read-only; change its permissions, or copy the folder"
+            )
+
+
+def no_gallery(place: str) -> GalleryError:
+    """Say that a folder holds no gallery."""
+    return GalleryError(f"{place} holds no gallery: make one by `reid gallery build`")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of files to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def in_words(place: str) -> Iterator[None]:
+    """Turn failures of SQLite and of the file system into the user's.
+
+    Raises:
+        GalleryError: In place of `sqlite3.Error` and `OSError`.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise GalleryError(_explained(error, place)) from error
+    except UnicodeEncodeError as error:
+        raise GalleryError(
+            f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
+        ) from error
+    except OSError as error:
+        raise GalleryError(
+            f"{place} cannot be read or written: {error.strerror or error}"
+            + (f" ({Path(error.filename).name})" if error.filename else "")
+            + "; the state before is kept"
+        ) from error
+
+
+def _explained(error: sqlite3.Error, place: str) -> str:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return f"{place} is being changed by another process: wait for it to end, then try again"
+    if "unable to open" in text:
+        return f"{place} cannot be opened: {text}; see its permissions"
+    if "full" in text or "I/O" in text or "readonly" in text:
+        return f"{place} cannot be written: {text}; make room or see its permissions"
+    return (
+        f"{place} is damaged ({text}): bring it back from a copy, or build it again by "
+        "`reid gallery build`"
+    )
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script: `executescript` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

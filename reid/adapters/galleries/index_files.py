@@ -1,0 +1,201 @@
+"""The search index of a gallery: kept in a file beside the vectors where that is worth it.
+
+An index covers the first rows of a file of vectors. Rows added since are searched beside it until
+they are too many.
+
+Letters: R rows, D width.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TypeGuard
+
+from torch import Tensor
+
+from reid.adapters.galleries.database import Database, sync_folder
+from reid.adapters.galleries.records import (
+    GalleryState,
+    IndexRecord,
+    read_indexes,
+    read_state,
+    write_index,
+)
+from reid.domain.errors import GalleryError, VectorIndexError
+from reid.ports.vector_index import PersistentIndex, VectorIndex
+
+TAIL_SHARE = 10
+"""An index is built anew where more than one row in so many lies beside it."""
+
+KEPT_FROM_ROWS = 1000
+"""An index of fewer rows is built sooner than it is read."""
+
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredRows:
+    """An index and what it covers."""
+
+    index: VectorIndex
+    generation: int
+    num_rows: int
+
+    def is_enough_for(self, state: GalleryState) -> bool:
+        """Whether so few rows lie beside it that it need not be built anew."""
+        tail = state.num_rows - self.num_rows
+        return self.generation == state.generation and tail * TAIL_SHARE <= state.num_rows
+
+
+class IndexFiles:
+    """Finds, reads, builds and writes the index of one kind."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: Database,
+        create_index: Callable[[], VectorIndex],
+        kept_from_rows: int = KEPT_FROM_ROWS,
+    ) -> None:
+        """Keep the names; nothing is read or built yet.
+
+        Args:
+            folder: Where the files lie.
+            database: Says which of them count.
+            create_index: Makes an empty index.
+            kept_from_rows: An index of fewer rows is not written.
+        """
+        self._folder = folder
+        self._database = database
+        self._create_index = create_index
+        self._kept_from_rows = kept_from_rows
+        self._covered: CoveredRows | None = None
+        self._lock = Lock()
+
+    def require(self, state: GalleryState, vectors: Tensor) -> CoveredRows:
+        """Find an index for (R, D) vectors: the one in use, one on the disk, or a new one."""
+        with self._lock:
+            if self._covered is None or not self._covered.is_enough_for(state):
+                self._covered = self._read(state, vectors) or self._build(state, vectors)
+            return self._covered
+
+    def rebuild(self, state: GalleryState, vectors: Tensor) -> None:
+        """Cover all rows, unless they are."""
+        with self._lock:
+            known = self._covered or self._read(state, vectors)
+            if known is None or (known.generation, known.num_rows) != (
+                state.generation,
+                state.num_rows,
+            ):
+                known = self._build(state, vectors)
+            self._covered = known
+
+    def forget(self) -> None:
+        """Let go of the index in use."""
+        with self._lock:
+            self._covered = None
+
+    def find_faults(self, records: tuple[IndexRecord, ...]) -> Iterator[str]:
+        """Compare files with what was recorded of them."""
+        for record in records:
+            path = self._folder / record.file
+            if not path.exists():
+                yield f"{record.file} is missing: `reid gallery compact` builds it again"
+            elif (path.stat().st_size, _checksum(path)) != (record.num_bytes, record.checksum):
+                yield f"{record.file} is damaged: delete it, then `reid gallery compact`"
+
+    def _read(self, state: GalleryState, vectors: Tensor) -> CoveredRows | None:
+        index = self._create_index()
+        if not _can_be_kept(index):
+            return None
+        with self._database.reading() as connection:
+            records = read_indexes(connection, generation=state.generation)
+        for record in records:
+            path = self._folder / record.file
+            covered = CoveredRows(index, record.generation, record.num_rows)
+            if record.kind != _kind(index) or record.num_rows > state.num_rows:
+                continue
+            if covered.is_enough_for(state) and _has_length(path, record.num_bytes):
+                with suppress(VectorIndexError):  # of another release, say: built anew
+                    index.load(str(path), gallery=vectors[: record.num_rows])
+                    return covered
+        return None
+
+    def _build(self, state: GalleryState, vectors: Tensor) -> CoveredRows:
+        index = self._create_index()
+        try:
+            index.build(vectors)
+        except VectorIndexError as error:
+            raise GalleryError(f"the gallery's vectors cannot be indexed: {error}") from error
+        if _can_be_kept(index) and state.num_rows >= self._kept_from_rows:
+            # It is needed now and can be written later: another writer, a full disk or a folder
+            # that is read-only is no reason to refuse an answer.
+            with suppress(GalleryError, VectorIndexError):
+                self._write(index, state)
+        return CoveredRows(index, state.generation, state.num_rows)
+
+    def _write(self, index: PersistentIndex, state: GalleryState) -> None:
+        """Write a file as the one writer: no copy of vectors may appear after an erasure."""
+        kind = _kind(index)
+        path = self._folder / f"index-{state.generation}-{state.num_rows}-{kind}.bin"
+        temporary = path.with_suffix(".tmp")
+        with self._database.writing(wait_seconds=0) as connection:
+            if read_state(connection).generation != state.generation:
+                return
+            before = [
+                record.file
+                for record in read_indexes(connection, generation=state.generation)
+                if record.kind == kind and record.file != path.name
+            ]
+            try:
+                index.save(str(temporary))
+                _sync(temporary)
+                record = IndexRecord(
+                    kind=kind,
+                    file=path.name,
+                    generation=state.generation,
+                    num_rows=state.num_rows,
+                    num_bytes=temporary.stat().st_size,
+                    checksum=_checksum(temporary),
+                )
+                temporary.replace(path)
+                sync_folder(self._folder)
+            finally:
+                temporary.unlink(missing_ok=True)
+            write_index(connection, record)
+        for name in before:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _can_be_kept(index: VectorIndex) -> TypeGuard[PersistentIndex]:
+    # `isinstance` would ask for the recall, which an index that was not built refuses to tell.
+    return hasattr(type(index), "save") and hasattr(type(index), "load")
+
+
+def _kind(index: VectorIndex) -> str:
+    return type(index).__name__
+
+
+def _has_length(path: Path, num_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == num_bytes
+    except OSError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found = zlib.crc32(block, found)
+    return found

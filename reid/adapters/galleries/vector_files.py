@@ -1,0 +1,157 @@
+"""The file of a gallery's vectors: raw float32 rows, appended to, mapped into memory to be read.
+
+Rows that count never change. A file is replaced as a whole by one of the next generation, in which
+rows of pictures that are no longer kept are left out.
+
+Letters: R rows, N rows added, D width.
+"""
+
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid.adapters.galleries.database import sync_folder
+from reid.domain.errors import GalleryError
+
+FLOAT_BYTES = 4
+_ENTRIES_PER_BLOCK = 2**23
+"""Numbers copied at once (32 MiB)."""
+
+_OURS = re.compile(r"(vectors|index)-\d+\b.*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    generation: int
+    rows: Tensor
+    """(R, D) float32."""
+
+
+class VectorFiles:
+    """Vectors in a folder, a file per generation."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the name; nothing is read yet."""
+        self._folder = folder
+        self._mapping: _Mapping | None = None
+        self._lock = Lock()
+
+    def name(self, generation: int) -> str:
+        """Name a generation's file."""
+        return f"vectors-{generation}.f32"
+
+    def mapped(self, generation: int, *, num_rows: int, width: int) -> Tensor:
+        """Map rows into memory: (R, D) float32, read from the disk when they are looked at.
+
+        Raises:
+            FileNotFoundError: The generation has gone.
+            GalleryError: The file is shorter than that.
+        """
+        if num_rows == 0:
+            return torch.empty((0, width))
+        with self._lock:
+            known = self._mapping
+            if known is None or known.generation != generation or len(known.rows) < num_rows:
+                known = _Mapping(generation, self._map(generation, num_rows, width))
+                self._mapping = known
+            return known.rows[:num_rows]
+
+    def append(self, generation: int, vectors: Tensor, *, first_row: int) -> None:
+        """Write (N, D) rows behind those that count, down to the disk.
+
+        What an interrupted writer left there is overwritten.
+
+        Raises:
+            OSError: The disk is full or cannot be written; nothing that counts has changed.
+            GalleryError: The file is shorter than what counts.
+        """
+        path = self._folder / self.name(generation)
+        start = first_row * vectors.shape[1] * FLOAT_BYTES
+        if first_row == 0:
+            path.touch()
+            sync_folder(self._folder)
+        self._require_length(path, start)
+        with path.open("r+b") as file:
+            try:
+                file.seek(start)
+                file.truncate()
+                file.write(as_array(vectors).data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(start)
+                raise
+
+    def rewrite(self, source: Tensor, rows: Sequence[int], *, generation: int) -> None:
+        """Copy (R, D) rows into a new generation's file, down to the disk.
+
+        Raises:
+            OSError: The disk is full or cannot be written; the new file has gone then.
+        """
+        path = self._folder / self.name(generation)
+        kept = torch.tensor(rows, dtype=torch.int64)
+        step = max(1, _ENTRIES_PER_BLOCK // max(1, source.shape[1]))
+        try:
+            with path.open("wb") as file:
+                for part in torch.split(kept, step):
+                    file.write(as_array(source[part]).data)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self._folder)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    def find_faults(self, generation: int, *, num_rows: int, width: int) -> Iterator[str]:
+        """Say whether the file is there and long enough."""
+        path = self._folder / self.name(generation)
+        try:
+            self._require_length(path, num_rows * width * FLOAT_BYTES if num_rows else 0)
+        except GalleryError as error:
+            yield str(error)
+        except FileNotFoundError:
+            if num_rows:
+                yield f"{path.name} is missing"
+
+    def forget(self) -> None:
+        """Let go of the mapped file."""
+        with self._lock:
+            self._mapping = None
+
+    def leftovers(self, needed: Sequence[str]) -> set[str]:
+        """List files of vectors and indexes that are not needed (any longer)."""
+        names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
+        return names - set(needed)
+
+    def _map(self, generation: int, num_rows: int, width: int) -> Tensor:
+        path = self._folder / self.name(generation)
+        self._require_length(path, num_rows * width * FLOAT_BYTES)
+        return torch.from_file(str(path), shared=False, size=num_rows * width).view(num_rows, width)
+
+    def _require_length(self, path: Path, num_bytes: int) -> None:
+        found = path.stat().st_size
+        if found < num_bytes:
+            raise GalleryError(
+                f"{path.name} is damaged: it holds {found} bytes of {num_bytes}; bring it back "
+                "from a copy, or build the gallery again"
+            )
+
+
+def checksums_of(vectors: Tensor) -> list[int]:
+    """CRC-32 of each of (N, D) rows."""
+    return [zlib.crc32(row) for row in as_array(vectors)]
+
+
+def as_array(vectors: Tensor) -> np.ndarray:
+    """See vectors as little-endian float32 in one piece."""
+    return np.ascontiguousarray(vectors.detach().cpu().float().numpy(), dtype="<f4")
