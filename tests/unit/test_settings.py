@@ -209,6 +209,19 @@ def test_recipes_hold_the_paper_s_constants() -> None:
     assert recipe_for(None) == "vit-b16"
 
 
+@pytest.mark.parametrize("name", ["scratch-rn50", "scratch-vit-b16"])
+def test_recipes_from_scratch_take_random_weights_and_train_long(name: str) -> None:
+    settings = load_settings(options={"recipe": name}).settings
+    assert (settings.encoder.kind, settings.encoder.weights) == (
+        name.removeprefix("scratch-"),
+        "random",
+    )
+    usual = load_settings(options={"recipe": settings.encoder.kind}).settings.finetuning
+    assert settings.finetuning.epochs > 2 * usual.epochs
+    assert settings.finetuning.learning_rate > usual.learning_rate
+    assert (settings.finetuning.schedule, settings.finetuning.label_smoothing) == ("cosine", 0.1)
+
+
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     assert refusal(options={"recipe": "rn51"}) == [
         f"recipe: there is no recipe 'rn51'; the recipes are {', '.join(RECIPES)} (option)"
