@@ -24,9 +24,8 @@ _QUICK = {
     "prompts.batch_size": "8",
     "finetuning.identities_per_batch": "4",
     "finetuning.images_per_identity": "2",
-    "reranking.k1": "4",
-    "reranking.k2": "2",
 }
+_QUICK_RERANKING = {"reranking.k1": "4", "reranking.k2": "2"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +53,13 @@ def commands(asked: argparse.Namespace) -> Iterator[list[str]]:
     for recipe in recipes:
         run = asked.runs / recipe
         changes = _changes(recipe, epochs=asked.epochs, is_quick=asked.quick)
-        changed = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-        changed += [part for assignment in asked.set for part in ("--set", assignment)]
+        changed = _options([*_assignments(changes), *asked.set])
         shared = ["--data", str(asked.data), "--run", str(run), "--device", asked.device]
         # A finished run is evaluated anew and stays as it is.
         going_on = ["--resume"] if (run / _MANIFEST).exists() else []
         yield ["train", "--stage", "all", "--recipe", recipe, *shared, *changed, *going_on]
-        ranking = [part for part in changed if part != "--set" and part.startswith("reranking.")]
-        chosen = [part for assignment in ranking for part in ("--set", assignment)]
-        yield ["evaluate", *shared, "--rerank", *chosen]
+        reranking = _assignments(_QUICK_RERANKING) if asked.quick else []
+        yield ["evaluate", *shared, "--rerank", *_options(reranking)]
     yield [
         "report",
         *(str(asked.runs / recipe) for recipe in recipes),
@@ -83,6 +80,14 @@ def _changes(recipe: str, *, epochs: int | None, is_quick: bool) -> Mapping[str,
         changes["finetuning.epochs"] = str(number)
         changes["finetuning.warmup_epochs"] = str(min(usual, number // 10))
     return changes
+
+
+def _assignments(changes: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in changes.items()]
+
+
+def _options(assignments: Sequence[str]) -> list[str]:
+    return [part for assignment in assignments for part in ("--set", assignment)]
 
 
 def _positive(text: str) -> int:
