@@ -1,0 +1,144 @@
+"""Changes to a gallery in a folder, as other processes make them."""
+
+import json
+import os
+import random
+import resource
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.galleries.filesystem import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
+
+STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
+MOST_PICTURES = 60
+NOBODY = 65534
+"""A user without rights, to whom root can turn."""
+
+
+def entry(action: AuditAction = AuditAction.ADD) -> AuditEntry:
+    return AuditEntry(at="2026-01-01T00:00:00Z", action=action, subject="here", num_pictures=0)
+
+
+def open_gallery(folder: Path, *, create: bool = True) -> FilesystemGallery:
+    return open_filesystem_gallery(
+        folder, create=create, create_index=ExactIndex, index_from_rows=1
+    )
+
+
+def vector_of(name: str) -> Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return F.normalize(torch.randn(1, STAMP.width, generator=generator), dim=1)
+
+
+def picture_of(name: str) -> NewPicture:
+    return NewPicture(
+        image=name, source="here", content=f"digest-{name}", label=name[0], thumbnail=name.encode()
+    )
+
+
+def add(gallery: FilesystemGallery, names: list[str]) -> tuple[int, ...]:
+    vectors = torch.cat([vector_of(name) for name in names])
+    return gallery.add([picture_of(name) for name in names], vectors, stamp=STAMP, entry=entry())
+
+
+def spawn(work: Callable[..., None], *arguments: object) -> BaseProcess:
+    """Run a function of this module in a process that starts at once, torch being loaded."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def change_for_ever(folder: Path, log: Path, seed: int) -> None:
+    """Change a gallery at random; say before each change what it leads to, and after it so, too."""
+    torch.set_num_threads(1)
+    chance = random.Random(seed)
+    with closing(open_gallery(folder)) as gallery, log.open("a", buffering=1) as file:
+        for number in range(10**6):
+            keys = {picture.image: picture.key for picture in gallery.pictures()}
+            change, after = _choose(gallery, keys, chance, f"{seed}-{number}")
+            print(json.dumps({"before": sorted(keys), "after": sorted(after)}), file=file)
+            change()
+            print(json.dumps({"before": sorted(after), "after": sorted(after)}), file=file)
+
+
+def _choose(
+    gallery: FilesystemGallery, keys: dict[str, int], chance: random.Random, name: str
+) -> tuple[Callable[[], object], set[str]]:
+    kind = chance.choice(["add", "add", "add", "erase", "remove", "compact", "search"])
+    if kind == "add" and len(keys) < MOST_PICTURES:
+        added = [f"{chance.choice('abc')}-{name}-{i}.jpg" for i in range(chance.randint(1, 9))]
+        return lambda: add(gallery, added), {*keys, *added}
+    gone = chance.sample(sorted(keys), k=min(len(keys), chance.randint(1, 9)))
+    gone_keys, left = [keys[image] for image in gone], set(keys) - set(gone)
+    if kind == "remove":
+        return lambda: gallery.remove(gone_keys, entry=entry(AuditAction.REMOVE)), left
+    if kind in ("add", "erase"):
+        return lambda: gallery.erase(gone_keys, entry=entry(AuditAction.FORGET)), left
+    if kind == "search" and keys:
+        return lambda: gallery.search(vector_of(name), 3), set(keys)
+    return gallery.compact, set(keys)
+
+
+def change_by_pairs(folder: Path, num_changes: int) -> None:
+    """Add and erase pictures two at a time."""
+    torch.set_num_threads(1)
+    with closing(open_gallery(folder)) as gallery:
+        for number in range(num_changes):
+            add(gallery, [f"a-{number}.jpg", f"b-{number}.jpg"])
+            keys = [picture.key for picture in gallery.pictures()]
+            if number % 3 == 2:
+                gallery.erase(keys[2:4], entry=entry(AuditAction.FORGET))
+            elif number % 3 == 1:
+                gallery.remove(keys[4:6], entry=entry(AuditAction.REMOVE))
+
+
+def read_pairs(folder: Path, done: Path) -> None:
+    """Look until the file `done` is there; exit with 3 where half a pair is seen."""
+    torch.set_num_threads(1)
+    with closing(open_gallery(folder, create=False)) as gallery:
+        while not done.exists():
+            images = {picture.image for picture in gallery.pictures()}
+            found = gallery.search(vector_of("query"), 10**6)
+            halves = {f"{'ba'[image[0] == 'b']}{image[1:]}" for image in images}
+            if halves != images or found.indices.shape[1] % 2 or (found.indices < 0).any():
+                os._exit(3)
+
+
+def read_without_rights(folder: Path, outcome: Path) -> None:
+    """Search and try to change what may not be written; write down what came of it."""
+    torch.set_num_threads(1)
+    with outcome.open("w") as file:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        with closing(open_gallery(folder, create=False)) as gallery:
+            found = gallery.search(vector_of("b-1.jpg"), 1)
+            (image,) = [p.image for p in gallery.pictures(keys=found.indices[0].tolist())]
+            faults = gallery.check()
+            try:
+                add(gallery, ["a-new.jpg"])
+            except GalleryError as error:
+                json.dump({"image": image, "faults": faults, "error": str(error)}, file)
+
+
+def add_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
+    """Add pictures where no file may grow beyond a size; write down what came of it."""
+    torch.set_num_threads(1)
+    with closing(open_gallery(folder)) as gallery, outcome.open("w") as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+        try:
+            add(gallery, [f"z-{number}.jpg" for number in range(1000)])
+        except GalleryError as error:
+            json.dump({"error": str(error)}, file)

@@ -1,0 +1,672 @@
+"""What is peculiar to a gallery in a folder: it outlives crashes, damage and company."""
+
+import json
+import random
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.galleries import database
+from reid.adapters.galleries.filesystem import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter, NewPicture
+from tests.adapters.gallery_changes import (
+    STAMP,
+    add,
+    add_on_a_full_disk,
+    change_by_pairs,
+    change_for_ever,
+    entry,
+    open_gallery,
+    picture_of,
+    read_pairs,
+    read_without_rights,
+    spawn,
+    vector_of,
+)
+from tests.fakes.vector_index import FakeIndex
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "gallery"
+
+
+@pytest.fixture
+def gallery(folder: Path) -> Iterator[FilesystemGallery]:
+    with closing(open_gallery(folder)) as opened:
+        yield opened
+
+
+def names_of(num_pictures: int, *, prefix: str = "") -> list[str]:
+    return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_pictures)]
+
+
+def images_of(gallery: FilesystemGallery) -> list[str]:
+    return [picture.image for picture in gallery.pictures()]
+
+
+def nearest(gallery: FilesystemGallery, name: str) -> str:
+    (key,) = gallery.search(vector_of(name), 1).indices[0].tolist()
+    return gallery.pictures(keys=[key])[0].image
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_was_kept_is_there_when_it_is_opened_again(folder: Path) -> None:
+    with closing(open_gallery(folder)) as first:
+        keys = add(first, names_of(20))
+    with closing(open_gallery(folder, create=False)) as second:
+        assert images_of(second) == names_of(20)
+        assert second.describe().stamp == STAMP
+        assert torch.equal(second.vectors(keys[3:4]), vector_of(names_of(20)[3]))
+        assert second.check() == ()
+
+
+def test_a_folder_without_a_gallery_is_named(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(GalleryError, match=f"{folder.name} holds no gallery.*build"):
+            open_gallery(folder, create=False)
+    assert files_of(tmp_path) == set()
+
+
+def test_an_open_gallery_sees_what_others_have_changed(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(5))
+    with closing(open_gallery(folder)) as other:
+        assert nearest(other, "a-new.jpg") != "a-new.jpg"
+        (key,) = add(gallery, ["a-new.jpg"])
+        assert nearest(other, "a-new.jpg") == "a-new.jpg"
+        gallery.erase([key], entry=entry(AuditAction.FORGET))
+        assert nearest(other, "a-new.jpg") != "a-new.jpg"
+        assert other.describe() == gallery.describe()
+
+
+def kill_at_random_moments(parent: Path, *, num_kills: int, seed: int) -> int:
+    """Kill a process that changes a gallery; return how many changes were interrupted."""
+    chance = random.Random(seed)
+    num_interrupted = 0
+    for number in range(num_kills):
+        folder, log = parent / f"gallery-{number // 10}", parent / f"{number}.log"
+        log.touch()
+        process = spawn(change_for_ever, folder, log, 1000 * seed + number)
+        if number % 10:
+            while not log.read_text() and process.is_alive():
+                time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        told = [json.loads(line) for line in log.read_text().splitlines()]
+        with closing(open_gallery(folder)) as gallery:
+            assert gallery.check() == ()
+            images = images_of(gallery)
+            if told:
+                assert sorted(images) in (told[-1]["before"], told[-1]["after"])
+                num_interrupted += told[-1]["before"] != told[-1]["after"]
+            for picture in gallery.pictures():
+                assert torch.equal(gallery.vectors([picture.key]), vector_of(picture.image))
+                assert gallery.thumbnail(picture.key) == picture.image.encode()
+            for image in images[:3]:
+                assert nearest(gallery, image) == image
+            of_vectors = {name for name in files_of(folder) if name.startswith("vectors")}
+            assert len(of_vectors) <= 1
+            assert not any(name.endswith(".tmp") for name in files_of(folder))
+    return num_interrupted
+
+
+def test_a_killed_process_leaves_the_state_before_or_after_its_change(tmp_path: Path) -> None:
+    assert kill_at_random_moments(tmp_path, num_kills=12, seed=1) > 0
+
+
+@pytest.mark.slow
+def test_a_hundred_killed_processes_leave_a_sound_gallery(tmp_path: Path) -> None:
+    assert kill_at_random_moments(tmp_path, num_kills=100, seed=2) > 10
+
+
+def test_two_readers_and_a_writer_do_not_disturb_each_other(folder: Path, tmp_path: Path) -> None:
+    change_by_pairs(folder, 4)
+    done = tmp_path / "done"
+    readers = [spawn(read_pairs, folder, done) for _ in range(2)]
+    writer = spawn(change_by_pairs, folder, 30)
+    writer.join()
+    done.touch()
+    for process in (writer, *readers):
+        process.join()
+        assert process.exitcode == 0
+    with closing(open_gallery(folder)) as gallery:
+        assert gallery.check() == ()
+
+
+def test_threads_share_a_gallery(gallery: FilesystemGallery) -> None:
+    add(gallery, names_of(40))
+    found: list[str] = []
+
+    def search() -> None:
+        found.extend(nearest(gallery, name) for name in names_of(40)[::4])
+
+    threads = [Thread(target=search) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(10):
+        add(gallery, [f"c-more-{number}.jpg"])
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == sorted(4 * names_of(40)[::4])
+
+
+def test_a_second_writer_waits_for_the_first(folder: Path, gallery: FilesystemGallery) -> None:
+    add(gallery, names_of(5))
+    with closing(open_gallery(folder)) as other:
+        waiting = Thread(target=add, args=(other, ["a-late.jpg"]))
+        with gallery._database.writing():
+            waiting.start()
+            waiting.join(0.2)
+            assert waiting.is_alive()
+        waiting.join()
+    assert images_of(gallery)[-1] == "a-late.jpg"
+
+
+def test_a_writer_who_has_waited_too_long_is_told_where(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    hasty = open_filesystem_gallery(
+        folder, create=False, create_index=ExactIndex, wait_seconds=0.05
+    )
+    with closing(hasty), gallery._database.writing():
+        with pytest.raises(GalleryError, match=f"{folder} is being changed by another process"):
+            add(hasty, names_of(1))
+        assert hasty.describe().num_pictures == 0
+    assert add(gallery, names_of(1))
+
+
+def distinctive_pictures(num_pictures: int) -> list[NewPicture]:
+    """Pictures all of whose words are found nowhere else, long enough to fill many pages."""
+    return [
+        NewPicture(
+            image=f"image-of-{number:05d}-{'x' * (number * 37 % 90)}",
+            source="here",
+            content=f"digest-of-{number:05d}",
+            label=f"label-of-{number * 7919 % num_pictures // 4:05d}",
+            camera=f"camera-of-{number:05d}",
+            thumbnail=f"jpeg-of-{number:05d}".encode() * (number % 40 + 1),
+        )
+        for number in range(num_pictures)
+    ]
+
+
+def random_rows(num_rows: int, *, width: int = 16, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
+
+
+def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> set[str]:
+    """Look for words and vectors of pictures in every byte of every file."""
+    vectors = random_rows(len(pictures))
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = set()
+    for number in numbers:
+        picture = pictures[number]
+        traces = [
+            *(text.encode() for text in (picture.image, picture.content, picture.label)),
+            f"camera-of-{number:05d}".encode(),
+            f"jpeg-of-{number:05d}".encode(),
+            vectors[number].numpy().tobytes()[:16],
+            vectors[number].half().numpy().tobytes()[:12],
+        ]
+        found |= {name for name, data in content.items() for trace in traces if trace in data}
+    return found
+
+
+def fill_with_traces(gallery: FilesystemGallery, num_pictures: int = 600) -> list[NewPicture]:
+    pictures, vectors = distinctive_pictures(num_pictures), random_rows(num_pictures)
+    order = torch.randperm(num_pictures, generator=torch.Generator().manual_seed(3)).tolist()
+    for start in range(0, num_pictures, 200):
+        part = order[start : start + 200]
+        gallery.add([pictures[i] for i in part], vectors[part], stamp=STAMP, entry=entry())
+    gallery.search(vectors[:1], 3)
+    return pictures
+
+
+def erased_numbers(pictures: list[NewPicture]) -> list[int]:
+    """All pictures of every third person."""
+    return [i for i, picture in enumerate(pictures) if int(picture.label[-5:]) % 3 == 0]
+
+
+def keys_of(gallery: FilesystemGallery, numbers: list[int]) -> list[int]:
+    wanted = {f"digest-of-{number:05d}" for number in numbers}
+    return [picture.key for picture in gallery.pictures() if picture.content in wanted]
+
+
+def test_no_byte_of_an_erased_picture_stays_in_any_file(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    pictures = fill_with_traces(gallery)
+    gone = erased_numbers(pictures)
+    assert traces_in(folder, gone, pictures) >= {"gallery.sqlite-wal", "vectors-1.f32"}
+    assert gallery.erase(keys_of(gallery, gone), entry=entry(AuditAction.FORGET)) == len(gone)
+    assert traces_in(folder, gone, pictures) == set()
+    left = sorted(set(range(600)) - set(gone))
+    assert traces_in(folder, left[:1], pictures) >= {"gallery.sqlite", "vectors-2.f32"}
+    assert any(name.startswith("index-2-") for name in files_of(folder))
+    assert gallery.check() == ()
+
+
+def test_compacting_takes_the_traces_of_removed_pictures_away(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    pictures = fill_with_traces(gallery)
+    gone = erased_numbers(pictures)
+    gallery.remove(keys_of(gallery, gone), entry=entry(AuditAction.REMOVE))
+    assert traces_in(folder, gone, pictures)
+    gallery.compact()
+    assert traces_in(folder, gone, pictures) == set()
+
+
+def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
+    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = fill_with_traces(gallery)
+    gone = erased_numbers(pictures)
+
+    def die(_: database.Database) -> None:
+        raise KeyboardInterrupt
+
+    gone_keys = keys_of(gallery, gone)
+    with monkeypatch.context() as patch:
+        patch.setattr(database.Database, "scrub", die)
+        with pytest.raises(KeyboardInterrupt):
+            gallery.erase(gone_keys, entry=entry(AuditAction.FORGET))
+    assert traces_in(folder, gone, pictures)
+    with closing(open_gallery(folder)) as other:
+        assert other.describe().num_pictures == 600 - len(gone)
+        assert traces_in(folder, gone, pictures) == set()
+
+
+def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: FilesystemGallery) -> None:
+    (key, *_) = add(gallery, names_of(5))
+    hasty = open_filesystem_gallery(
+        folder, create=False, create_index=ExactIndex, wait_seconds=0.05
+    )
+    with closing(hasty):
+        with gallery._snapshot(), pytest.raises(GalleryError, match=r"still reads.*compact"):
+            hasty.erase([key], entry=entry(AuditAction.FORGET))
+        hasty.compact()
+    assert images_of(gallery) == names_of(5)[1:]
+    assert len([name for name in files_of(folder) if name.startswith("vectors")]) == 1
+
+
+def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
+    with closing(open_gallery(folder)) as gallery:
+        pictures = [picture_of(name) for name in names_of(1500)]
+        keys = gallery.add(pictures, random_rows(1500), stamp=STAMP, entry=entry())
+        gallery.remove(keys[:1200], entry=entry(AuditAction.REMOVE))
+        assert (folder / "vectors-2.f32").stat().st_size == 300 * 16 * 4
+        assert torch.equal(gallery.vectors(keys[1400:1401]), random_rows(1500)[1400:1401])
+
+
+@pytest.mark.parametrize("row", [0, 7, 19])
+def test_a_flipped_bit_of_a_vector_is_found_and_named(
+    folder: Path, gallery: FilesystemGallery, row: int
+) -> None:
+    add(gallery, names_of(20))
+    with (folder / "vectors-1.f32").open("r+b") as file:
+        file.seek(row * 64 + 13)
+        (byte,) = file.read(1)
+        file.seek(row * 64 + 13)
+        file.write(bytes([byte ^ 4]))
+    (fault,) = gallery.check()
+    assert names_of(20)[row] in fault
+    assert "vectors-1.f32" in fault
+
+
+def test_a_changed_record_is_found_and_named(folder: Path, gallery: FilesystemGallery) -> None:
+    add(gallery, names_of(20))
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
+        connection.execute("UPDATE pictures SET camera = 'other' WHERE row = 4")
+        connection.execute("UPDATE thumbnails SET jpeg = x'00' WHERE key = 9")
+        connection.execute("INSERT INTO thumbnails VALUES (99, x'00')")
+        connection.commit()
+    orphan, record, thumbnail = gallery.check()
+    assert "99" in orphan
+    assert names_of(20)[4] in record
+    assert names_of(20)[8] in thumbnail
+
+
+def test_a_record_without_a_row_and_wrong_counts_are_found(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
+        connection.execute("UPDATE state SET num_rows = 19, num_pictures = 18")
+        connection.commit()
+    counted, beyond = gallery.check()
+    assert "20 pictures of 3 people" in counted
+    assert "row 19 of 19" in beyond
+
+
+def test_a_truncated_or_missing_file_of_vectors_is_found_and_named(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    path = folder / "vectors-1.f32"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert any("vectors-1.f32 is damaged" in fault for fault in gallery.check())
+    with closing(open_gallery(folder)) as other:
+        with pytest.raises(GalleryError, match=r"vectors-1\.f32 is damaged"):
+            other.search(vector_of("a"), 1)
+        with pytest.raises(GalleryError, match=r"vectors-1\.f32 is damaged"):
+            add(other, ["a-new.jpg"])
+        path.unlink()
+        assert other.check() == ("vectors-1.f32 is missing",)
+        with pytest.raises(GalleryError, match=r"vectors-1\.f32 is missing"):
+            other.search(vector_of("a"), 1)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, whatever its name says" * 50, b"\0" * 4096]
+)
+def test_a_database_that_is_none_is_refused_in_words(folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    (folder / "gallery.sqlite").write_bytes(content)
+    with pytest.raises(GalleryError, match=f"{folder} is damaged"):
+        open_gallery(folder)
+
+
+def test_damaged_pages_are_an_error_in_words(folder: Path) -> None:
+    with closing(open_gallery(folder)) as gallery:
+        add(gallery, names_of(300))
+    path = folder / "gallery.sqlite"
+    content = bytearray(path.read_bytes())
+    content[8192:] = b"\x17" * (len(content) - 8192)
+    path.write_bytes(content)
+    with closing(open_gallery(folder)) as gallery:
+        assert any("damaged" in fault for fault in gallery.check())
+        with pytest.raises(GalleryError, match="damaged"):
+            gallery.pictures()
+
+
+def test_databases_of_other_programs_and_later_formats_are_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "gallery.sqlite")) as connection:
+        connection.execute("CREATE TABLE other (x)")
+    with pytest.raises(GalleryError, match="another program's database"):
+        open_gallery(tmp_path)
+    open_gallery(folder).close()
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    with pytest.raises(GalleryError, match="format 7"):
+        open_gallery(folder)
+
+
+def test_a_gallery_whose_making_was_interrupted_is_none_yet(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "gallery.sqlite").touch()
+    with pytest.raises(GalleryError, match="holds no gallery"):
+        open_gallery(folder, create=False)
+    with closing(open_gallery(folder)) as gallery:
+        assert gallery.check() == ()
+
+
+def test_a_gallery_that_may_not_be_written_is_read_all_the_same(tmp_path: Path) -> None:
+    # Folders of pytest are closed to other users.
+    parent = Path(tempfile.mkdtemp())
+    folder, outcome = parent / "gallery", tmp_path / "outcome.json"
+    try:
+        with closing(open_gallery(folder)) as gallery:
+            add(gallery, names_of(5))
+        parent.chmod(0o755)
+        folder.chmod(0o555)
+        process = spawn(read_without_rights, folder, outcome)
+        process.join()
+        assert process.exitcode == 0
+        told = json.loads(outcome.read_text())
+        assert told["image"] == "b-1.jpg"
+        assert told["faults"] == []
+        assert "cannot be written" in told["error"]
+        assert files_of(folder) == {"gallery.sqlite", "vectors-1.f32"}
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(parent)
+
+
+@pytest.mark.parametrize("num_bytes", [20_000, 100_000])
+def test_a_full_disk_leaves_the_state_before(
+    folder: Path, gallery: FilesystemGallery, tmp_path: Path, num_bytes: int
+) -> None:
+    add(gallery, names_of(5))
+    before, outcome = gallery.describe(), tmp_path / "outcome.json"
+    process = spawn(add_on_a_full_disk, folder, outcome, num_bytes)
+    process.join()
+    assert process.exitcode == 0
+    assert str(folder) in json.loads(outcome.read_text())["error"]
+    assert gallery.describe() == before
+    assert gallery.check() == ()
+    add(gallery, ["a-new.jpg"])
+    assert nearest(gallery, "a-new.jpg") == "a-new.jpg"
+    assert gallery.check() == ()
+
+
+def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: FilesystemGallery) -> None:
+    picture = NewPicture(image="a\udcff.jpg", source="here", content="x", label="a")
+    with pytest.raises(GalleryError, match="no text"):
+        gallery.add([picture], vector_of("a"), stamp=STAMP, entry=entry())
+    assert gallery.describe().num_pictures == 0
+
+
+class CountingIndex(ExactIndex):
+    """Counts what is built and what is read."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self._told = told
+
+    def build(self, gallery: Tensor) -> None:
+        super().build(gallery)
+        self._told.append(f"build {len(gallery)}")
+
+    def load(self, path: str, *, gallery: Tensor) -> None:
+        super().load(path, gallery=gallery)
+        self._told.append(f"load {len(gallery)}")
+
+
+def open_counting(folder: Path, told: list[str]) -> FilesystemGallery:
+    return open_filesystem_gallery(
+        folder, create=True, create_index=lambda: CountingIndex(told), index_from_rows=1
+    )
+
+
+def test_an_index_is_built_once_and_read_by_later_processes(folder: Path) -> None:
+    told: list[str] = []
+    for _ in range(3):
+        with closing(open_counting(folder, told)) as gallery:
+            if not told:
+                add(gallery, names_of(100))
+            assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+            assert nearest(gallery, "c-5.jpg") == "c-5.jpg"
+            assert gallery.recall == 1
+    assert told == ["build 100", "load 100", "load 100"]
+
+
+def test_few_more_pictures_are_searched_beside_the_index_and_many_are_indexed(
+    folder: Path,
+) -> None:
+    told: list[str] = []
+    with closing(open_counting(folder, told)) as gallery:
+        add(gallery, names_of(100))
+        nearest(gallery, "a")
+        add(gallery, names_of(11, prefix="new"))
+        assert nearest(gallery, "b-new10.jpg") == "b-new10.jpg"
+        assert told == ["build 100"]
+        add(gallery, ["a-last.jpg"])
+        assert nearest(gallery, "a-last.jpg") == "a-last.jpg"
+        assert told == ["build 100", "build 112"]
+    assert [name for name in files_of(folder) if name.startswith("index")] == [
+        "index-1-112-CountingIndex.bin"
+    ]
+
+
+def test_compacting_indexes_all_rows(folder: Path) -> None:
+    told: list[str] = []
+    with closing(open_counting(folder, told)) as gallery:
+        add(gallery, names_of(100))
+        gallery.compact()
+        add(gallery, ["a-last.jpg"])
+        gallery.compact()
+        gallery.compact()
+    assert told == ["build 100", "build 101"]
+
+
+def test_a_damaged_index_is_named_and_built_again(folder: Path) -> None:
+    told: list[str] = []
+    with closing(open_counting(folder, told)) as gallery:
+        add(gallery, names_of(100))
+        gallery.compact()
+        path = folder / "index-1-100-CountingIndex.bin"
+        path.write_bytes(b"x" * path.stat().st_size)
+        assert "index-1-100-CountingIndex.bin is damaged" in gallery.check()[0]
+    with closing(open_counting(folder, told)) as gallery:
+        assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+        assert gallery.check() == ()
+        path.unlink()
+        assert "is missing" in gallery.check()[0]
+    assert told == ["build 100", "build 100"]
+
+
+def test_a_small_index_is_not_kept_on_the_disk(folder: Path) -> None:
+    with closing(open_filesystem_gallery(folder, create=True, create_index=ExactIndex)) as gallery:
+        add(gallery, names_of(30))
+        assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+        gallery.compact()
+        assert not any(name.startswith("index") for name in files_of(folder))
+
+
+NUM_ROWS = 900
+
+
+def pictures_of_many(num_pictures: int, *, source: str = "here") -> list[NewPicture]:
+    return [
+        NewPicture(
+            image=f"{number}.jpg",
+            source=source,
+            content=f"digest-{number}",
+            label=f"person {number % 50}",
+            camera=None if number % 7 == 6 else str(number % 7),
+        )
+        for number in range(num_pictures)
+    ]
+
+
+@pytest.mark.parametrize("k", [1, 3, 40, 2000])
+@pytest.mark.parametrize(
+    "within",
+    [
+        GalleryFilter(),
+        GalleryFilter(without_cameras=frozenset("1")),
+        GalleryFilter(cameras=frozenset("23")),
+        GalleryFilter(labels=frozenset({"person 7"})),
+    ],
+)
+def test_holes_and_rows_beside_the_index_change_no_answer(
+    folder: Path, k: int, within: GalleryFilter
+) -> None:
+    kept = open_gallery(folder)
+    memory = MemoryGallery(create_index=ExactIndex)
+    with closing(kept):
+        for gallery in (kept, memory):
+            keys = gallery.add(
+                pictures_of_many(NUM_ROWS), random_rows(NUM_ROWS), stamp=STAMP, entry=entry()
+            )
+            gallery.search(random_rows(1), 1)
+            gallery.add(
+                pictures_of_many(60, source="there"),
+                random_rows(60, seed=1),
+                stamp=STAMP,
+                entry=entry(),
+            )
+            gallery.remove(keys[100:200], entry=entry(AuditAction.REMOVE))
+        for queries in (random_rows(1, seed=2), random_rows(9, seed=3), random_rows(0)):
+            found = kept.search(queries, k, within=within)
+            expected = memory.search(queries, k, within=within)
+            assert torch.equal(found.indices, expected.indices)
+            assert torch.allclose(found.distances, expected.distances, atol=1e-6)
+
+
+def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: FilesystemGallery) -> None:
+    vectors = random_rows(NUM_ROWS)
+    first = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
+    gallery.search(vectors[:1], 1)
+    second = gallery.add(
+        pictures_of_many(50, source="there"), vectors[:50], stamp=STAMP, entry=entry()
+    )
+    for queries in (vectors[:50], random_rows(50, seed=4)):
+        found = gallery.search(queries, 20)
+        for answers in found.indices.tolist():
+            for early, late in zip(first[:50], second, strict=True):
+                if late in answers:
+                    assert answers.index(early) == answers.index(late) - 1
+
+
+def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(folder: Path) -> None:
+    with closing(
+        open_filesystem_gallery(
+            folder,
+            create=True,
+            create_index=lambda: FakeIndex(is_exact=False, recall=0.9, num_found=4),
+        )
+    ) as gallery:
+        vectors = random_rows(NUM_ROWS)
+        keys = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
+        assert not gallery.is_exact
+        assert gallery.recall == 0.9
+        assert (gallery.search(vectors[:5], 6).indices[:, 4:] == -1).all()
+        gallery.remove(keys[:4], entry=entry(AuditAction.REMOVE))
+        found = gallery.search(vectors[:5], 6)
+        assert (found.indices >= 0).all()
+        expected = (1 - vectors[:5] @ vectors[4:].T).topk(6, largest=False)
+        assert torch.equal(found.indices, torch.tensor(keys)[4:][expected.indices])
+
+
+def test_blocks_of_a_long_scan_give_the_answers_of_one(
+    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.add(pictures_of_many(NUM_ROWS), random_rows(NUM_ROWS), stamp=STAMP, entry=entry())
+    within = GalleryFilter(cameras=frozenset("123"))
+    expected = gallery.search(random_rows(9, seed=3), 40, within=within)
+    monkeypatch.setattr("reid.adapters.galleries.row_search._ENTRIES_PER_BLOCK", 700)
+    monkeypatch.setattr("reid.adapters.galleries.row_search._QUERY_CHUNK", 4)
+    found = gallery.search(random_rows(9, seed=3), 40, within=within)
+    assert torch.equal(found.indices, expected.indices)
+    assert torch.allclose(found.distances, expected.distances, atol=1e-6)
+
+
+def test_the_encoder_s_options_come_back(folder: Path) -> None:
+    stamp = EncoderStamp(
+        name="vit-b16",
+        weights="openai",
+        digest="cc",
+        width=16,
+        uses_cameras=True,
+        options={"stride": 12, "cameras": ["1", "2"]},
+    )
+    with closing(open_gallery(folder)) as gallery:
+        gallery.add([picture_of("a")], vector_of("a"), stamp=stamp, entry=entry())
+        assert gallery.describe().stamp == stamp
+        with pytest.raises(GalleryError, match="rn-tiny"):
+            add(gallery, ["b"])
