@@ -17,6 +17,7 @@ from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
+from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.markdown import MarkdownPage
@@ -58,8 +59,10 @@ from reid.assembly import (
 )
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.reidentification import Reidentification
+from reid.gallery_assembly import encoder_stamp, utc_now
 from reid.settings.recorded import changed_settings, departures_from_recipe
 from reid.settings.schema import Settings
 
@@ -87,19 +90,17 @@ class Container(containers.DeclarativeContainer):
     combined = providers.Singleton(
         combine_datasets, dataset, settings.provided.dataset.also, built_in_datasets
     )
-    index = providers.Singleton(
-        create_index,
-        settings.provided.index,
-        providers.Dict(
-            exact=providers.Factory(ExactIndex).provider,
-            annoy=providers.Factory(
-                AnnoyIndex,
-                recall=settings.provided.index.annoy.recall,
-                trees=settings.provided.index.annoy.trees,
-                search_k=settings.provided.index.annoy.search_k,
-            ).provider,
-        ),
+    built_in_indexes = providers.Dict(
+        exact=providers.Factory(ExactIndex).provider,
+        annoy=providers.Factory(
+            AnnoyIndex,
+            recall=settings.provided.index.annoy.recall,
+            trees=settings.provided.index.annoy.trees,
+            search_k=settings.provided.index.annoy.search_k,
+        ).provider,
     )
+    index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
+    gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)
     num_cameras = providers.Callable(
         count_cameras, settings.provided.encoder.camera_embedding, combined.provider
     )
@@ -129,6 +130,14 @@ class Container(containers.DeclarativeContainer):
         uses_cameras=settings.provided.evaluation.use_cameras,
     )
     reidentification = providers.Singleton(Reidentification, embedder=embedder, index=index)
+    now = providers.Object(utc_now)
+    filling = providers.Singleton(
+        GalleryFilling,
+        embedder=embedder,
+        stamp=providers.Callable(encoder_stamp, encoder).provider,
+        now=now,
+    )
+    memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index.provider)
     prompt_learning = providers.Singleton(
         PromptLearning,
         encoder=trainee,
@@ -176,7 +185,8 @@ class Container(containers.DeclarativeContainer):
     identify = providers.Singleton(
         Identify,
         encoder=encoder,
-        reidentification=reidentification,
+        embedder=embedder,
+        filling=filling,
         top_k=settings.provided.identify.top_k,
     )
     open_export_folder = providers.Object(open_export_folder)
@@ -218,6 +228,7 @@ class Container(containers.DeclarativeContainer):
         train=train,
         evaluate=evaluate,
         identify=identify,
+        open_gallery=memory_gallery.provider,
         open_pictures=providers.Callable(open_splits, settings.provided.dataset.root).provider,
         runs=runs,
     )

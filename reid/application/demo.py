@@ -11,6 +11,7 @@ from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
 from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import PictureSource
+from reid.ports.gallery import Gallery
 from reid.ports.runs import RunStore
 
 DEMO = "demo"
@@ -39,6 +40,7 @@ class Demo:
         train: Train,
         evaluate: Evaluate,
         identify: Identify,
+        open_gallery: Callable[[], Gallery],
         open_pictures: Callable[[], tuple[PictureSource, PictureSource]],
         runs: RunStore,
     ) -> None:
@@ -49,6 +51,7 @@ class Demo:
             train: Trains the encoder in place.
             evaluate: Scores it.
             identify: Names people with it.
+            open_gallery: Gives an empty gallery.
             open_pictures: Gives the query and gallery pictures for `identify`.
             runs: Keeps the outcome beside the training run.
         """
@@ -56,6 +59,7 @@ class Demo:
         self._train = train
         self._evaluate = evaluate
         self._identify = identify
+        self._open_gallery = open_gallery
         self._open_pictures = open_pictures
         self._runs = runs
 
@@ -73,11 +77,14 @@ class Demo:
         queries, gallery = self._open_pictures()
         listed = queries.pictures()
         few = PictureSelection(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
+        identification = self._identify.run_among(
+            few, gallery, open_gallery=lambda _: self._open_gallery()
+        )
         outcome = DemoOutcome(
             untrained=untrained,
             trained=trained,
             # Trained in place: the encoder itself still tells of the weights that it began with.
-            identification=replace(self._identify.run(few, gallery), encoder=trained.encoder),
+            identification=replace(identification, encoder=trained.encoder),
         )
         self._runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
         return outcome

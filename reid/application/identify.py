@@ -1,14 +1,23 @@
 """Say who is on a picture."""
 
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from reid.application.picture_selection import split_off_unreadable
-from reid.domain.services.reidentification import Reidentification
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.services.identification import identify_among
+from reid.domain.services.picture_lists import camids_of
 from reid.domain.values.encoders import EncoderDescription
+from reid.domain.values.galleries import EncoderStamp, GalleryChanges
 from reid.domain.values.reports import Identification
-from reid.domain.values.samples import UnreadableImage
+from reid.domain.values.samples import Split, UnreadableImage
 from reid.ports.dataset import PictureSource
 from reid.ports.encoder import ImageEncoder
+from reid.ports.gallery import Gallery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,12 @@ class IdentificationOutcome:
 
     is_exact: bool
     index_recall: float
+    gallery: str
+    """Where the known people's pictures are kept."""
+
+    changes: GalleryChanges | None = None
+    """What bringing the gallery up to date with a list of pictures took; None where it was asked
+    as it is."""
 
     @property
     def accuracy(self) -> float | None:
@@ -38,39 +53,100 @@ class IdentificationOutcome:
 
 
 class Identify:
-    """Names the people on query pictures by a labelled gallery."""
+    """Names the people on query pictures by a gallery."""
 
     def __init__(
-        self, *, encoder: ImageEncoder, reidentification: Reidentification, top_k: int = 5
+        self,
+        *,
+        encoder: ImageEncoder,
+        embedder: Embedder,
+        filling: GalleryFilling,
+        top_k: int = 5,
     ) -> None:
         """Keep the parts and how many pictures each answer shows."""
         self._encoder = encoder
-        self._reidentification = reidentification
+        self._embedder = embedder
+        self._filling = filling
         self._top_k = top_k
 
-    def run(self, queries: PictureSource, gallery: PictureSource) -> IdentificationOutcome:
-        """Identify every readable query picture.
+    def run(self, queries: PictureSource, gallery: Gallery) -> IdentificationOutcome:
+        """Identify every readable query picture by a gallery as it is.
+
+        Raises:
+            DatasetError: No readable query.
+            GalleryError: It is empty, or another encoder made it.
+        """
+        asked, unreadable = split_off_unreadable(queries, role="query")
+        stamp = self._filling.stamp_matching(gallery, asked.pictures(), what="the queries")
+        return self._answer(asked, unreadable, gallery=gallery, stamp=stamp)
+
+    def run_among(
+        self,
+        queries: PictureSource,
+        known: PictureSource,
+        *,
+        open_gallery: Callable[[EncoderStamp], Gallery],
+    ) -> IdentificationOutcome:
+        """Identify every readable query picture by labelled pictures.
+
+        Args:
+            queries: Pictures of the people to name.
+            known: Labelled pictures.
+            open_gallery: Opens the gallery in which their vectors are kept, empty or as an earlier
+                run left it; closed at the end.
 
         Raises:
             DatasetError: No readable picture on one side, or gallery pictures without labels.
+            GalleryError: The gallery cannot be written.
         """
-        asked, unreadable_queries = split_off_unreadable(queries, role="query")
-        known, unreadable_gallery = split_off_unreadable(gallery, role="gallery")
-        answers = self._reidentification.identify(asked, known, top_k=self._top_k)
-        labels = {picture.label for picture in known.pictures()}
-        judged = [answer for answer in answers if answer.true_label in labels]
+        asked, unreadable = split_off_unreadable(queries, role="query")
+        stamp = self._filling.stamp_for(asked.pictures(), known.pictures())
+        with closing(open_gallery(stamp)) as gallery:
+            changes = self._filling.fill(gallery, known, mirrors=True, stamp=stamp)
+            return self._answer(asked, unreadable, gallery=gallery, stamp=stamp, changes=changes)
+
+    def _answer(
+        self,
+        asked: PictureSource,
+        unreadable: tuple[UnreadableImage, ...],
+        *,
+        gallery: Gallery,
+        stamp: EncoderStamp,
+        changes: GalleryChanges | None = None,
+    ) -> IdentificationOutcome:
+        pictures = asked.pictures()
+        answers = identify_among(
+            gallery, pictures, self._vectors(asked, stamp=stamp), top_k=self._top_k
+        )
+        judged = _judged(answers, gallery=gallery)
+        content = gallery.describe()
         return IdentificationOutcome(
             encoder=self._encoder.description,
             identifications=answers,
-            unreadable_queries=unreadable_queries,
-            unreadable_gallery=unreadable_gallery,
-            num_gallery=len(known.pictures()),
-            num_labels=len(labels),
+            unreadable_queries=unreadable,
+            unreadable_gallery=() if changes is None else changes.unreadable,
+            num_gallery=content.num_pictures,
+            num_labels=content.num_labels,
             num_judged=len(judged),
             num_correct=sum(answer.label == answer.true_label for answer in judged),
-            are_cameras_used=self._reidentification.uses_cameras_of(
-                asked.pictures(), known.pictures()
-            ),
-            is_exact=self._reidentification.is_exact,
-            index_recall=self._reidentification.index_recall,
+            are_cameras_used=stamp.uses_cameras,
+            is_exact=gallery.is_exact,
+            index_recall=gallery.recall,
+            gallery=gallery.place,
+            changes=changes,
         )
+
+    def _vectors(self, asked: PictureSource, *, stamp: EncoderStamp) -> Tensor:
+        pictures = asked.pictures()
+        camids = None
+        if stamp.uses_cameras:
+            camids = camids_of(pictures, num_cameras=self._embedder.num_cameras)
+        images = [picture.image for picture in pictures]
+        return self._embedder.embed(asked, images, camids=camids, subset=Split.QUERY)
+
+
+def _judged(answers: Sequence[Identification], *, gallery: Gallery) -> list[Identification]:
+    """Choose the answers for people whom the gallery knows."""
+    asked = {answer.true_label for answer in answers if answer.true_label is not None}
+    known = {picture.label for picture in gallery.pictures(labels=sorted(asked))}
+    return [answer for answer in answers if answer.true_label in known]

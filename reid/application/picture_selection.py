@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from reid.domain.errors import DatasetError
-from reid.domain.values.counts import counted
+from reid.domain.services.picture_lists import require_readable
 from reid.domain.values.samples import ImageSize, Picture, Resampling, UnreadableImage
 from reid.ports.dataset import PictureSource
 
@@ -17,6 +16,11 @@ class PictureSelection:
         """Keep the source and which of its pictures to list."""
         self._source = source
         self._pictures = tuple(pictures)
+
+    @property
+    def place(self) -> str:
+        """As the source's."""
+        return self._source.place
 
     def pictures(self) -> tuple[Picture, ...]:
         """List the chosen pictures."""
@@ -33,6 +37,10 @@ class PictureSelection:
     def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make them as the source does."""
         return self._source.thumbnails(images, height=height)
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest as the source does."""
+        return self._source.content_digests(images)
 
 
 def split_off_unreadable(
@@ -51,9 +59,5 @@ def split_off_unreadable(
     unreadable = source.find_unreadable([picture.image for picture in listed])
     bad = {picture.image for picture in unreadable}
     readable = PictureSelection(source, [p for p in listed if p.image not in bad])
-    if not readable.pictures():
-        raise DatasetError(
-            f"not one of {counted(len(listed), f'{role} picture')} can be read; "
-            f"the first is {unreadable[0].image}: {unreadable[0].reason}"
-        )
+    require_readable(readable.pictures(), unreadable, role=role)
     return readable, unreadable

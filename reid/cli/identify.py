@@ -54,7 +54,11 @@ def identify(
         raise typer.BadParameter("--json and --csv exclude each other")
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         open_pictures = container.pictures()
-        outcome = container.identify().run(open_pictures(queries), open_pictures(gallery))
+        outcome = container.identify().run_among(
+            open_pictures(queries),
+            open_pictures(gallery),
+            open_gallery=lambda _: container.memory_gallery(),
+        )
     write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
     typer.echo(write(outcome))
     unreadable = (*outcome.unreadable_queries, *outcome.unreadable_gallery)

@@ -81,12 +81,26 @@ class Dataset(ImageReader, Protocol):
 
 
 class PictureSource(ImageReader, Protocol):
-    """A folder or list of pictures for `identify`."""
+    """A folder or list of pictures, for `identify` and for galleries."""
+
+    @property
+    def place(self) -> str:
+        """The folder that the names start from, or whoever sent the pictures."""
+        ...
 
     def pictures(self) -> tuple[Picture, ...]:
         """List the pictures, sorted by name, with labels and cameras where they are known.
 
         Raises:
             DatasetError: The folder is missing or holds no picture.
+        """
+        ...
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Tell pictures from each other by the bytes of their files, whatever their names.
+
+        Returns:
+            A digest per picture, in the order of the names; empty for one whose file cannot be
+            read, of which `find_unreadable` tells the reason.
         """
         ...

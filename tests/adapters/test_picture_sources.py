@@ -294,3 +294,37 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.csv cannot be read as UTF-8 CSV: No such file"):
         open_pictures(tmp_path / "gone.csv").pictures()
+
+
+# Content
+
+
+def test_pictures_are_told_from_each_other_by_their_bytes_whatever_their_names(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path, "a.png", "b.png")
+    (tmp_path / "copy of a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    source = open_pictures(tmp_path)
+    names = [picture.image for picture in source.pictures()]
+    first, second, copied = source.content_digests(names)
+    assert first == copied
+    assert first != second
+    assert source.content_digests(names[::-1]) == (copied, second, first)
+
+
+def test_what_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+    save(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    source = open_pictures(tmp_path)
+    digests = source.content_digests(["pipe.jpg", "a.png", "gone.jpg"])
+    assert [bool(digest) for digest in digests] == [False, True, False]
+
+
+def test_a_source_s_place_is_the_folder_from_which_names_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, "here/a.png")
+    (tmp_path / "here" / "list.csv").write_text("path,label\na.png,anna\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("here", "here/list.csv", "here/a.png", "./here/../here"):
+        assert open_pictures(Path(name)).place == str(tmp_path.resolve() / "here")

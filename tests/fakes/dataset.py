@@ -1,5 +1,6 @@
 """Datasets and picture lists that live in memory: every picture is a plain colour."""
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -148,6 +149,18 @@ class FakePictures(FakeImages):
                 for picture in self._pictures
             },
             damaged=damaged or {},
+        )
+
+    @property
+    def place(self) -> str:
+        return "fake folder"
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        return tuple(
+            ""
+            if self._reason(image)
+            else hashlib.sha256(self.images[image].numpy().tobytes()).hexdigest()
+            for image in images
         )
 
     def pictures(self) -> tuple[Picture, ...]:

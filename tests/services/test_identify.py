@@ -2,33 +2,44 @@
 
 import pytest
 
-from reid.application.identify import IdentificationOutcome, Identify
+from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
-from reid.domain.errors import DatasetError
-from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import Reidentification
+from reid.domain.errors import DatasetError, GalleryError
+from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
-from tests.fakes.encoder import FakeEncoder
-from tests.fakes.listener import RecordingListener
 from tests.fakes.vector_index import FakeIndex
+from tests.services.identifying import Workbench
 
 PEOPLE = [Picture("g/a", "anna"), Picture("g/b", "bert"), Picture("g/c", "carl")]
 ASKED = [Picture("q/a", "anna"), Picture("q/b", "bert"), Picture("q/x"), Picture("q/z", "zoe")]
+GALLERY = FakePictures(
+    [
+        Picture("anna/1", "anna"),
+        Picture("anna/2", "anna"),
+        Picture("bert/1", "bert"),
+        Picture("carl/1", "carl"),
+    ]
+)
 
 
 def identify(
     queries: FakePictures | PictureSelection,
     gallery: FakePictures,
     *,
-    index: FakeIndex | None = None,
+    bench: Workbench | None = None,
+    top_k: int = 2,
 ) -> IdentificationOutcome:
-    encoder = FakeEncoder()
-    embedder = Embedder(encoder=encoder, listener=RecordingListener())
-    reidentification = Reidentification(embedder=embedder, index=index or FakeIndex())
-    return Identify(encoder=encoder, reidentification=reidentification, top_k=2).run(
-        queries, gallery
+    bench = bench or Workbench()
+    return bench.identify(top_k=top_k).run_among(
+        queries, gallery, open_gallery=lambda _: bench.gallery()
     )
+
+
+def answers(
+    queries: FakePictures, gallery: FakePictures, *, top_k: int = 2
+) -> tuple[Identification, ...]:
+    return identify(queries, gallery, top_k=top_k).identifications
 
 
 def test_every_query_is_answered_and_judged_where_that_can_be() -> None:
@@ -62,8 +73,8 @@ def test_a_side_without_a_readable_picture_is_an_error(role: str) -> None:
 
 
 def test_an_approximate_answer_says_so() -> None:
-    index = FakeIndex(is_exact=False, recall=0.9)
-    outcome = identify(FakePictures(ASKED), FakePictures(PEOPLE), index=index)
+    bench = Workbench(index=FakeIndex(is_exact=False, recall=0.9))
+    outcome = identify(FakePictures(ASKED), FakePictures(PEOPLE), bench=bench)
     assert not outcome.is_exact
     assert outcome.index_recall == 0.9
 
@@ -71,3 +82,136 @@ def test_an_approximate_answer_says_so() -> None:
 def test_a_selection_lists_only_what_was_chosen() -> None:
     chosen = PictureSelection(FakePictures(ASKED), ASKED[1:2])
     assert [a.image for a in identify(chosen, FakePictures(PEOPLE)).identifications] == ["q/b"]
+
+
+def test_each_query_gets_the_label_of_its_nearest_picture() -> None:
+    queries = FakePictures([Picture("q1", "bert"), Picture("q2", "anna")])
+    found = answers(queries, GALLERY)
+    assert [answer.image for answer in found] == ["q1", "q2"]
+    assert [answer.label for answer in found] == ["bert", "anna"]
+    assert [answer.true_label for answer in found] == ["bert", "anna"]
+    for answer in found:
+        assert len(answer.pictures) == 2
+        assert answer.similarity == answer.pictures[0].similarity
+        assert answer.similarity >= answer.pictures[1].similarity
+        assert -1.0 <= answer.similarity <= 1.0 + 1e-6
+
+
+def test_the_runner_up_is_the_best_other_label_even_below_the_top_k() -> None:
+    answer = answers(FakePictures([Picture("q", "anna")]), GALLERY, top_k=1)[0]
+    assert answer.label == "anna"
+    assert [picture.label for picture in answer.pictures] == ["anna"]
+    assert answer.runner_up_label in {"bert", "carl"}
+    assert answer.runner_up_similarity is not None
+    assert answer.runner_up_similarity <= answer.similarity
+
+
+def test_the_runner_up_is_found_behind_a_person_of_many_pictures() -> None:
+    crowd = [Picture(f"anna/{number:02d}", "anna") for number in range(50)]
+    gallery = FakePictures([*crowd, Picture("bert/1", "bert")])
+    answer = answers(FakePictures([Picture("q", "anna")]), gallery, top_k=3)[0]
+    assert (answer.label, answer.runner_up_label) == ("anna", "bert")
+    assert len(answer.pictures) == 3
+
+
+def test_a_gallery_of_one_label_has_no_runner_up() -> None:
+    gallery = FakePictures([Picture("anna/1", "anna"), Picture("anna/2", "anna")])
+    answer = answers(FakePictures([Picture("q")]), gallery, top_k=9)[0]
+    assert answer.runner_up_label is None
+    assert answer.runner_up_similarity is None
+    assert len(answer.pictures) == 2
+
+
+def test_a_gallery_picture_without_a_label_is_an_error_that_names_it() -> None:
+    gallery = FakePictures([Picture("a", "anna"), Picture("b")])
+    with pytest.raises(DatasetError, match=r"no label on 1 of 2 gallery pictures.* b;"):
+        answers(FakePictures([Picture("q")]), gallery)
+
+
+def test_cameras_are_used_where_every_picture_names_one_that_the_encoder_knows() -> None:
+    def similarity(camera: str | None, *, num_cameras: int) -> float:
+        gallery = FakePictures([Picture("g", "anna", camera="1")])
+        queries = FakePictures([Picture("q", "anna", camera=camera)])
+        bench = Workbench(num_cameras=num_cameras)
+        outcome = identify(queries, gallery, bench=bench)
+        assert outcome.are_cameras_used == (num_cameras == 2 and camera in {"1", "2"})
+        return outcome.identifications[0].similarity
+
+    assert similarity("2", num_cameras=2) != similarity("1", num_cameras=2)
+    assert similarity("2", num_cameras=0) == similarity("1", num_cameras=0)
+    unknown = {similarity(camera, num_cameras=2) for camera in ("3", "0", "left", None)}
+    assert len(unknown) == 1
+
+
+def test_answers_tell_camera_and_key_of_the_gallery_s_pictures() -> None:
+    bench, gallery = Workbench(), Workbench().gallery()
+    people = FakePictures([Picture("g/a", "anna", camera="4"), Picture("g/b", "bert")])
+    bench.filling.fill(gallery, people, mirrors=True)
+    queries = FakePictures([Picture("q", "anna", camera="7")])
+    (answer,) = bench.identify().run(queries, gallery).identifications
+    assert answer.camera == "7"
+    kept = {picture.key: picture for picture in gallery.pictures()}
+    for ranked in answer.pictures:
+        assert ranked.key is not None
+        record = kept[ranked.key]
+        assert (ranked.image, ranked.label, ranked.camera) == (
+            record.image,
+            record.label,
+            record.camera,
+        )
+
+
+def test_a_kept_gallery_is_asked_without_embedding_any_of_its_pictures() -> None:
+    bench, people = Workbench(), FakePictures(PEOPLE)
+    gallery = bench.gallery()
+    first = bench.identify().run_among(FakePictures(ASKED), people, open_gallery=lambda _: gallery)
+    bench.listener.events.clear()
+    second = bench.identify().run(FakePictures(ASKED), gallery)
+    assert bench.num_embedded() == 0
+    assert second.identifications == first.identifications
+    assert second.changes is None
+    assert first.changes is not None
+    assert first.changes.num_embedded == 3
+
+
+def test_the_second_run_among_the_same_pictures_embeds_none_of_them() -> None:
+    bench = Workbench()
+    gallery = bench.gallery()
+    runs = [
+        bench.identify().run_among(
+            FakePictures(ASKED), FakePictures(PEOPLE), open_gallery=lambda _: gallery
+        )
+        for _ in range(2)
+    ]
+    assert bench.num_embedded() == 3
+    assert runs[0].identifications == runs[1].identifications
+    assert runs[1].changes is not None
+    assert (runs[1].changes.num_embedded, runs[1].changes.num_unchanged) == (0, 3)
+
+
+def test_a_gallery_by_another_encoder_is_refused_with_both_named() -> None:
+    gallery = Workbench().gallery(place="people.gallery")
+    Workbench(seed=0).filling.fill(gallery, FakePictures(PEOPLE), mirrors=True)
+    other = Workbench(seed=1)
+    with pytest.raises(GalleryError, match=r"people\.gallery .*seed 0.*the queries.*seed 1"):
+        other.identify().run(FakePictures(ASKED), gallery)
+    assert other.listener.events == []
+
+
+def test_an_empty_gallery_is_refused() -> None:
+    bench = Workbench()
+    with pytest.raises(GalleryError, match="empty"):
+        bench.identify().run(FakePictures(ASKED), bench.gallery())
+
+
+def test_queries_without_cameras_are_refused_where_the_gallery_was_told_them() -> None:
+    bench = Workbench(num_cameras=2)
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures([Picture("g", "anna", camera="1")]), mirrors=True)
+    with pytest.raises(GalleryError, match=r"the queries q names none .* --no-cameras"):
+        bench.identify().run(FakePictures([Picture("q")]), gallery)
+    blind = Workbench(num_cameras=2, uses_cameras=False)
+    with pytest.raises(GalleryError, match="leave --no-cameras out"):
+        blind.identify().run(FakePictures([Picture("q", camera="1")]), gallery)
+    told = bench.identify().run(FakePictures([Picture("q", camera="1")]), gallery)
+    assert told.are_cameras_used

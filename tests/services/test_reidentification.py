@@ -1,34 +1,23 @@
-"""Embedding, evaluation and identification on fakes."""
+"""Embedding and evaluation on fakes."""
 
 import pytest
 import torch
 
-from reid.domain.errors import DatasetError, EncoderError, EvaluationError
+from reid.domain.errors import EncoderError, EvaluationError
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import APPROXIMATE_DEPTH, Reidentification
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.samples import Picture, Resampling, Sample, Split
-from tests.fakes.dataset import FakeDataset, FakePictures
+from reid.domain.values.samples import Resampling, Sample, Split
+from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
 from tests.fakes.vector_index import FakeIndex
 
-GALLERY = FakePictures(
-    [
-        Picture("anna/1", "anna"),
-        Picture("anna/2", "anna"),
-        Picture("bert/1", "bert"),
-        Picture("carl/1", "carl"),
-    ]
-)
 
-
-def build(index: FakeIndex | None = None, *, num_cameras: int = 0) -> Reidentification:
-    embedder = Embedder(
-        encoder=FakeEncoder(num_cameras=num_cameras), listener=RecordingListener(), batch_size=3
-    )
+def build(index: FakeIndex | None = None) -> Reidentification:
+    embedder = Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=3)
     return Reidentification(embedder=embedder, index=index or FakeIndex())
 
 
@@ -187,53 +176,3 @@ def test_queries_without_a_match_do_not_count() -> None:
     )
     report = build().evaluate(dataset)
     assert (report.num_queries, report.num_valid_queries) == (2, 1)
-
-
-def test_each_query_gets_the_label_of_its_nearest_picture() -> None:
-    queries = FakePictures([Picture("q1", "bert"), Picture("q2", "anna")])
-    answers = build().identify(queries, GALLERY, top_k=2)
-    assert [answer.image for answer in answers] == ["q1", "q2"]
-    assert [answer.label for answer in answers] == ["bert", "anna"]
-    assert [answer.true_label for answer in answers] == ["bert", "anna"]
-    for answer in answers:
-        assert len(answer.pictures) == 2
-        assert answer.similarity == answer.pictures[0].similarity
-        assert answer.similarity >= answer.pictures[1].similarity
-        assert -1.0 <= answer.similarity <= 1.0 + 1e-6
-
-
-def test_the_runner_up_is_the_best_other_label_even_below_the_top_k() -> None:
-    queries = FakePictures([Picture("q", "anna")])
-    answer = build().identify(queries, GALLERY, top_k=1)[0]
-    assert answer.label == "anna"
-    assert [picture.label for picture in answer.pictures] == ["anna"]
-    assert answer.runner_up_label in {"bert", "carl"}
-    assert answer.runner_up_similarity is not None
-    assert answer.runner_up_similarity <= answer.similarity
-
-
-def test_a_gallery_of_one_label_has_no_runner_up() -> None:
-    gallery = FakePictures([Picture("anna/1", "anna"), Picture("anna/2", "anna")])
-    answer = build().identify(FakePictures([Picture("q")]), gallery, top_k=9)[0]
-    assert answer.runner_up_label is None
-    assert answer.runner_up_similarity is None
-    assert len(answer.pictures) == 2
-
-
-def test_a_gallery_picture_without_a_label_is_an_error_that_names_it() -> None:
-    gallery = FakePictures([Picture("a", "anna"), Picture("b")])
-    with pytest.raises(DatasetError, match=r"no label on 1 of 2 gallery pictures.* b;"):
-        build().identify(FakePictures([Picture("q")]), gallery, top_k=1)
-
-
-def test_cameras_are_used_where_every_picture_names_one_that_the_encoder_knows() -> None:
-    def similarity(camera: str | None, *, num_cameras: int) -> float:
-        gallery = FakePictures([Picture("g", "anna", camera="1")])
-        queries = FakePictures([Picture("q", "anna", camera=camera)])
-        reidentification = build(num_cameras=num_cameras)
-        return reidentification.identify(queries, gallery, top_k=1)[0].similarity
-
-    assert similarity("2", num_cameras=2) != similarity("1", num_cameras=2)
-    assert similarity("2", num_cameras=0) == similarity("1", num_cameras=0)
-    unknown = {similarity(camera, num_cameras=2) for camera in ("3", "0", "left", None)}
-    assert len(unknown) == 1

@@ -35,8 +35,14 @@ class ListedPictures:
         """Remember where the pictures lie and how to list them; nothing is read yet."""
         # `identify` looks for damaged pictures first, then reads the others.
         self._files = PictureFiles(root, num_kept_bytes=KEPT_BYTES)
+        self._root = root
         self._list_pictures = list_pictures
         self._listed: tuple[Picture, ...] | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder, as it is called from everywhere."""
+        return str(self._root.resolve())
 
     def pictures(self) -> tuple[Picture, ...]:
         """List the pictures, sorted by name; read once and kept.
@@ -63,6 +69,10 @@ class ListedPictures:
     def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs of pictures; None for those that cannot be read."""
         return self._files.thumbnails(images, height=height)
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest the bytes of every picture's file."""
+        return self._files.content_digests(images)
 
 
 def open_pictures(path: Path) -> PictureSource:

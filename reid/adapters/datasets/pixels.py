@@ -3,6 +3,7 @@
 Letters: B batch, H W pixels.
 """
 
+import hashlib
 import math
 import os
 import struct
@@ -115,6 +116,14 @@ class PictureFiles:
         except _DECODER_ERRORS:
             return None
 
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest the bytes of every file; empty for one that cannot be read."""
+
+        def digest(rows: slice) -> list[str]:
+            return [_digest(self._root / image) for image in images[rows]]
+
+        return tuple(chain.from_iterable(_in_threads(digest, len(images))))
+
     def _require(self, image: str) -> NDArray[np.uint8]:
         kept = self._take(image)
         if kept is not None:
@@ -153,11 +162,22 @@ def is_picture_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_ENDINGS
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
+def _read_bytes(path: Path) -> bytes:
     # A named pipe would block for ever, a device could do anything.
     if not path.is_file():
         raise OSError("not a regular file" if path.exists() else "no such file")
-    data = path.read_bytes()
+    return path.read_bytes()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(_read_bytes(path)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
+    data = _read_bytes(path)
     pixels = decode_plain_jpeg(data)
     return _decode_by_pillow(data) if pixels is None else pixels
 

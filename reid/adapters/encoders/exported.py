@@ -69,7 +69,7 @@ class ExportHeader:
 
     geometry: EncoderGeometry
     tensors: str
-    """SHA-256 of the exported tensors, names and values."""
+    """Digest of the exported image tower, as `digest_of` tells it."""
 
     files: Mapping[str, str]
     """SHA-256 of every other file, by name."""
@@ -115,9 +115,15 @@ class ExportedEncoder:
     """Describes pictures by a graph that cannot learn; behind the image encoder's port."""
 
     def __init__(
-        self, graph: Graph, *, geometry: EncoderGeometry, description: EncoderDescription
+        self,
+        graph: Graph,
+        *,
+        geometry: EncoderGeometry,
+        description: EncoderDescription,
+        weights_digest: str,
     ) -> None:
         """Keep the compiled graph and what it is."""
+        self._weights_digest = weights_digest
         self._graph = graph
         self._geometry = geometry
         self._description = description
@@ -131,6 +137,11 @@ class ExportedEncoder:
     def description(self) -> EncoderDescription:
         """Name and origin of the weights."""
         return self._description
+
+    @property
+    def weights_digest(self) -> str:
+        """Of the image tower that was exported, with which its vectors compare."""
+        return self._weights_digest
 
     @property
     def device(self) -> torch.device:
@@ -186,6 +197,7 @@ def open_graph_of(header: ExportHeader, folder: Path) -> ExportedEncoder:
     return ExportedEncoder(
         _open_graph(header, folder),
         geometry=header.geometry,
+        weights_digest=header.tensors,
         description=replace(
             origin,
             weights=f"{origin.weights}, exported for {header.runtime} in {header.precision}",

@@ -4,7 +4,6 @@ Letters: B batch, D width, H W pixels, N cameras.
 """
 
 import copy
-import hashlib
 import json
 import os
 import shutil
@@ -29,8 +28,8 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
 from reid.adapters.encoders.openclip import OpenClipEncoder
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import EncoderGeometry
+from reid.domain.values.checkpoints import JsonValue, digest_of
+from reid.domain.values.encoders import EncoderGeometry, Tower
 from reid.ports.encoder import ImageEncoder
 
 _OUTPUTS = ["embedding", "penultimate"]
@@ -81,7 +80,7 @@ class ExportFolder:
             precision=self._precision,
             description=encoder.description,
             geometry=encoder.geometry,
-            tensors=_tensors_digest(encoder.image_tower),
+            tensors=digest_of(encoder.state_of(Tower.IMAGE)),
             files={path.name: file_digest(path) for path in sorted(self._aside.iterdir())},
         )
         return open_graph_of(self._header, self._aside)
@@ -199,11 +198,3 @@ def _write_graph(encoder: OpenClipEncoder, folder: Path, *, runtime: str) -> Non
 
             program = trace(encoder.image_tower, geometry)
             write_openvino(program, folder, inputs=inputs, outputs=_OUTPUTS)
-
-
-def _tensors_digest(tower: ImageTower) -> str:
-    digest = hashlib.sha256()
-    for name, value in tower.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import EncoderStamp, NewPicture
+from reid.domain.values.galleries import EncoderStamp, NewPicture, require_same_encoder
 
 NORM_TOLERANCE = 1e-3
 """How far from 1 a norm may be: rounding to float16 stays within."""
@@ -39,19 +39,3 @@ def check_additions(
     norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
     if not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
-
-
-def require_same_encoder(
-    stamp: EncoderStamp, *, kept: EncoderStamp | None, place: str, what: str
-) -> None:
-    """Refuse vectors that do not compare with those kept.
-
-    Raises:
-        GalleryError: Another encoder made what is kept.
-    """
-    if kept is None or kept.agrees_with(stamp):
-        return
-    raise GalleryError(
-        f"{place} was made by {kept}, {what} by {stamp}: use that encoder, or build another "
-        "gallery by this one"
-    )

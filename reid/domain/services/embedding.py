@@ -3,7 +3,8 @@
 Letters: N pictures, D embedding width, E width of the shared space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -69,6 +70,34 @@ class Embedder:
         )
         return F.normalize(features, dim=1)
 
+    def embed_parts(
+        self,
+        reader: ImageReader,
+        images: Sequence[str],
+        *,
+        camids: Tensor | None,
+        subset: str,
+        part_size: int,
+    ) -> Iterator[Tensor]:
+        """Turn pictures into vectors part by part, so that they can be kept before all are done.
+
+        Args:
+            reader: Knows the pictures by name.
+            images: N names.
+            camids: See `embed`.
+            subset: What to call the pictures in progress events.
+            part_size: Pictures of a part, rounded up to whole batches; the last may have fewer.
+
+        Yields:
+            Parts of what `embed` returns, in order.
+        """
+        batches = self._batches(
+            reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
+        )
+        num_batches = -(-part_size // self._batch_size)
+        while part := list(islice(batches, num_batches)):
+            yield F.normalize(torch.cat(part), dim=1)
+
     def embed_samples(
         self, reader: ImageReader, samples: Sequence[Sample], *, subset: str
     ) -> EmbeddingSet:
@@ -92,7 +121,6 @@ class Embedder:
         )
         return projected.to(self._encoder.device)
 
-    @torch.no_grad()
     def _features(
         self,
         reader: ImageReader,
@@ -102,20 +130,33 @@ class Embedder:
         subset: str,
         select: Callable[[ImageFeatures], Tensor],
     ) -> Tensor:
+        return torch.cat(
+            list(self._batches(reader, images, camids=camids, subset=subset, select=select))
+        )
+
+    def _batches(
+        self,
+        reader: ImageReader,
+        images: Sequence[str],
+        *,
+        camids: Tensor | None,
+        subset: str,
+        select: Callable[[ImageFeatures], Tensor],
+    ) -> Iterator[Tensor]:
         self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
         known = camids if self._uses_cameras else None
         starts = range(0, len(images), self._batch_size)
         batches = [slice(start, start + self._batch_size) for start in starts]
-        chunks = []
         # The reader decodes the next batch while the encoder is busy with this one.
         read = read_ahead(lambda rows: self._read(reader, images[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):
-            batch = self._normalise(pixels)
             cameras = None if known is None else known[rows]
-            chunks.append(select(self._encoder.encode_images(batch, cameras)).cpu())
+            with torch.no_grad():
+                features = self._encoder.encode_images(self._normalise(pixels), cameras)
+                selected = select(features).cpu()
             done = min(rows.stop, len(images))
             self._listener(ImagesEmbedded(subset=subset, done=done, total=len(images)))
-        return torch.cat(chunks)
+            yield selected
 
     def _read(self, reader: ImageReader, images: Sequence[str]) -> Tensor:
         size = self._encoder.geometry.image_size

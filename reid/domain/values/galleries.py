@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reid.domain.errors import GalleryError
 from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.samples import UnreadableImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,22 @@ class EncoderStamp:
         """Name it for messages."""
         cameras = ", told the cameras" if self.uses_cameras else ""
         return f"{self.name} ({self.weights}, {self.digest[:12]}{cameras})"
+
+
+def require_same_encoder(
+    stamp: EncoderStamp, *, kept: EncoderStamp | None, place: str, what: str
+) -> None:
+    """Refuse vectors that do not compare with those kept.
+
+    Raises:
+        GalleryError: Another encoder made what is kept.
+    """
+    if kept is None or kept.agrees_with(stamp):
+        return
+    raise GalleryError(
+        f"{place} was made by {kept}, {what} by {stamp}: use that encoder, or build another "
+        "gallery by this one"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,3 +202,22 @@ class GalleryDescription:
     calibration: Calibration | None = None
     version: int = 0
     """Grows with every change of pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryChanges:
+    """What filling a gallery from a list of pictures did."""
+
+    num_listed: int
+    num_embedded: int
+    """Pictures that went through the encoder."""
+
+    num_updated: int
+    """Pictures whose content was known: name, label, camera or expiry is another now."""
+
+    num_unchanged: int
+    num_removed: int
+    """Pictures that are in the list no more."""
+
+    unreadable: tuple[UnreadableImage, ...] = ()
+    """Pictures that were left out."""

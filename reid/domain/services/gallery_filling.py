@@ -1,0 +1,331 @@
+"""Fill a gallery from a list of pictures, embedding only what it has not seen.
+
+Letters: N pictures of a part, D width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from reid.domain.errors import GalleryError
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.picture_lists import (
+    camids_of,
+    first_without_camera,
+    require_labels,
+    require_readable,
+)
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    EncoderStamp,
+    GalleryChanges,
+    KeptPicture,
+    NewPicture,
+    require_same_encoder,
+)
+from reid.domain.values.samples import Picture, Split
+from reid.ports.dataset import PictureSource
+from reid.ports.gallery import Gallery
+
+PART_SIZE = 1024
+"""Pictures of a transaction: so many at most are embedded again after an interruption."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a gallery keeps, by what filling asks."""
+
+    by_image: Mapping[str, KeptPicture]
+    """Pictures of the source that the gallery is filled from."""
+
+    by_content: Mapping[tuple[str, str | None], KeptPicture]
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """A picture whose vector is known."""
+
+    picture: NewPicture
+    vector_of: KeptPicture
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    num_unchanged: int
+    updates: Sequence[_Update]
+    fresh: Sequence[Picture]
+    """Pictures to embed."""
+
+
+class GalleryFilling:
+    """Brings a gallery up to date with a list of pictures."""
+
+    def __init__(
+        self, *, embedder: Embedder, stamp: Callable[[], EncoderStamp], now: Callable[[], str]
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            embedder: Makes the vectors.
+            stamp: Tells which encoder it runs, cameras left out.
+            now: Tells the time, as galleries write it.
+        """
+        self._embedder = embedder
+        self._stamp = stamp
+        self._now = now
+
+    def stamp_for(self, *lists: Sequence[Picture]) -> EncoderStamp:
+        """Say which encoder describes pictures that are to be compared with each other.
+
+        It is told the cameras where every picture of every list names one that it knows.
+        """
+        num_cameras = self._embedder.num_cameras
+        uses_cameras = all(
+            first_without_camera(pictures, num_cameras=num_cameras) is None for pictures in lists
+        )
+        return replace(self._stamp(), uses_cameras=uses_cameras and num_cameras > 0)
+
+    def stamp_matching(
+        self, gallery: Gallery, pictures: Sequence[Picture], *, what: str
+    ) -> EncoderStamp:
+        """Say which encoder describes pictures that are to be compared with a gallery's.
+
+        Args:
+            gallery: An empty one takes any encoder.
+            pictures: To be described.
+            what: What to call them in an error.
+
+        Raises:
+            GalleryError: Another encoder made what is kept, or it was told cameras that these
+                pictures do not name.
+        """
+        kept = gallery.describe().stamp
+        if kept is None:
+            return self.stamp_for(pictures)
+        stamp = replace(self._stamp(), uses_cameras=kept.uses_cameras)
+        require_same_encoder(stamp, kept=kept, place=gallery.place, what=what)
+        if kept.uses_cameras:
+            self._require_cameras(pictures, place=gallery.place, what=what)
+        return stamp
+
+    def fill(
+        self,
+        gallery: Gallery,
+        source: PictureSource,
+        *,
+        mirrors: bool,
+        stamp: EncoderStamp | None = None,
+        expires_at: str | None = None,
+    ) -> GalleryChanges:
+        """Add what a gallery lacks, in parts that are kept one by one.
+
+        A picture whose content the gallery knows, under whatever name, is not embedded again. One
+        that was to expire earlier still does.
+
+        Args:
+            gallery: To be filled.
+            source: Lists the pictures.
+            mirrors: Remove what the gallery keeps of this source and the source does not list.
+            stamp: Encoder, as `stamp_for` or `stamp_matching` told; None: the one that matches.
+            expires_at: When `check` is to remove the pictures; None: never.
+
+        Raises:
+            DatasetError: No readable picture, or a readable one without a label.
+            GalleryError: Another encoder made what is kept, or nothing can be written.
+        """
+        listed = source.pictures()
+        stamp = stamp or self.stamp_matching(gallery, listed, what="the new pictures")
+        contents = source.content_digests([picture.image for picture in listed])
+        content_of = {picture.image: text for picture, text in zip(listed, contents, strict=True)}
+        known = _known(gallery, place=source.place, stamp=stamp)
+        make = _maker(source.place, content_of, known=known, expires_at=expires_at)
+        plan = _plan(listed, make=make, known=known, stamp=stamp)
+        unreadable = source.find_unreadable([picture.image for picture in plan.fresh])
+        left_out = {picture.image for picture in unreadable}
+        readable = [picture for picture in listed if picture.image not in left_out]
+        require_readable(readable, unreadable, role="gallery")
+        require_labels(readable)
+        write = _Writer(gallery, stamp=stamp, now=self._now, source=source.place, is_build=mirrors)
+        for part in _parts(plan):
+            vectors = gallery.vectors([update.vector_of.key for update in part])
+            write.add([update.picture for update in part], vectors)
+        fresh = [picture for picture in plan.fresh if picture.image not in left_out]
+        self._embed(source, fresh, make=make, write=write)
+        gone = known.by_image.keys() - {picture.image for picture in readable} if mirrors else ()
+        write.remove([known.by_image[image].key for image in gone])
+        return GalleryChanges(
+            num_listed=len(listed),
+            num_embedded=len(fresh),
+            num_updated=len(plan.updates),
+            num_unchanged=plan.num_unchanged,
+            num_removed=len(gone),
+            unreadable=unreadable,
+        )
+
+    def _embed(
+        self,
+        source: PictureSource,
+        pictures: Sequence[Picture],
+        *,
+        make: Callable[[Picture], NewPicture],
+        write: "_Writer",
+    ) -> None:
+        if not pictures:
+            return
+        camids = None
+        if write.stamp.uses_cameras:
+            camids = camids_of(pictures, num_cameras=self._embedder.num_cameras)
+        images = [picture.image for picture in pictures]
+        start = 0
+        for vectors in self._embedder.embed_parts(
+            source, images, camids=camids, subset=Split.GALLERY, part_size=PART_SIZE
+        ):
+            part = pictures[start : start + len(vectors)]
+            write.add([make(picture) for picture in part], vectors)
+            start += len(vectors)
+
+    def _require_cameras(self, pictures: Sequence[Picture], *, place: str, what: str) -> None:
+        stray = first_without_camera(pictures, num_cameras=self._embedder.num_cameras)
+        if stray is None:
+            return
+        if self._embedder.num_cameras == 0:
+            raise GalleryError(
+                f"{place} was made by an encoder that was told the cameras, and {what} are not to "
+                "be: leave --no-cameras out"
+            )
+        raise GalleryError(
+            f"{place} was made by an encoder that was told the cameras, but of {what} "
+            f"{stray.image} names none that it knows (camera: {stray.camera}): name the cameras "
+            "as Market-1501 does, or build another gallery by --no-cameras"
+        )
+
+
+class _Writer:
+    """Writes parts into a gallery, each with its line of the audit log."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        stamp: EncoderStamp,
+        now: Callable[[], str],
+        source: str,
+        is_build: bool,
+    ) -> None:
+        self.stamp = stamp
+        self._gallery = gallery
+        self._now = now
+        self._source = source
+        self._action = AuditAction.BUILD if is_build else AuditAction.ADD
+
+    def add(self, pictures: Sequence[NewPicture], vectors: Tensor) -> None:
+        entry = self._entry(self._action, len(pictures))
+        self._gallery.add(pictures, vectors, stamp=self.stamp, entry=entry)
+
+    def remove(self, keys: Sequence[int]) -> None:
+        if keys:
+            self._gallery.remove(keys, entry=self._entry(AuditAction.REMOVE, len(keys)))
+
+    def _entry(self, action: AuditAction, count: int) -> AuditEntry:
+        return AuditEntry(at=self._now(), action=action, subject=self._source, num_pictures=count)
+
+
+def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp) -> _Known:
+    kept = gallery.pictures()
+    return _Known(
+        by_image={picture.image: picture for picture in kept if picture.source == place},
+        by_content={
+            _content_key(picture.content, picture.camera, stamp=stamp): picture
+            for picture in kept
+            if picture.content
+        },
+    )
+
+
+def _content_key(
+    content: str, camera: str | None, *, stamp: EncoderStamp
+) -> tuple[str, str | None]:
+    """Name what decides a vector: the camera too where the encoder is told it."""
+    return content, camera if stamp.uses_cameras else None
+
+
+def _maker(
+    source: str,
+    content_of: Mapping[str, str],
+    *,
+    known: _Known,
+    expires_at: str | None,
+) -> Callable[[Picture], NewPicture]:
+    def make(picture: Picture) -> NewPicture:
+        kept = known.by_image.get(picture.image)
+        return NewPicture(
+            image=picture.image,
+            source=source,
+            content=content_of[picture.image],
+            label=picture.label or "",
+            camera=picture.camera,
+            expires_at=_earlier(expires_at, kept.expires_at if kept else None),
+        )
+
+    return make
+
+
+def _earlier(*times: str | None) -> str | None:
+    """Keep nothing longer than was said at first: a later run shortens it at most."""
+    return min((time for time in times if time is not None), default=None)
+
+
+def _plan(
+    listed: Sequence[Picture],
+    *,
+    make: Callable[[Picture], NewPicture],
+    known: _Known,
+    stamp: EncoderStamp,
+) -> _Plan:
+    updates: list[_Update] = []
+    fresh: list[Picture] = []
+    for picture in listed:
+        new = make(picture)
+        own = known.by_image.get(picture.image)
+        content = _content_key(new.content, new.camera, stamp=stamp)
+        if own is not None and _content_key(own.content, own.camera, stamp=stamp) == content:
+            vector_of: KeptPicture | None = own
+        else:
+            vector_of = known.by_content.get(content)
+        if vector_of is None:
+            fresh.append(picture)
+        elif own is None or not _is_same(new, own):
+            updates.append(_Update(new, vector_of))
+    num_unchanged = len(listed) - len(updates) - len(fresh)
+    return _Plan(num_unchanged=num_unchanged, updates=updates, fresh=fresh)
+
+
+def _is_same(new: NewPicture, kept: KeptPicture) -> bool:
+    return (new.content, new.label, new.camera, new.expires_at) == (
+        kept.content,
+        kept.label,
+        kept.camera,
+        kept.expires_at,
+    )
+
+
+def _parts(plan: _Plan) -> Iterator[Sequence[_Update]]:
+    """Cut updates into transactions.
+
+    Those whose vector is another name's that is written anew come first and together: each
+    would otherwise lose what it copies to the one before it, where pictures swap their names.
+    """
+    written = {update.picture.image for update in plan.updates}
+    written |= {picture.image for picture in plan.fresh}
+    moved: list[_Update] = []
+    others: list[_Update] = []
+    for update in plan.updates:
+        kept, new = update.vector_of, update.picture
+        loses = kept.source == new.source and kept.image != new.image and kept.image in written
+        (moved if loses else others).append(update)
+    if moved:
+        yield moved
+    for start in range(0, len(others), PART_SIZE):
+        yield others[start : start + PART_SIZE]

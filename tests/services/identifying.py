@@ -1,0 +1,68 @@
+"""The identification use case and what it stands on, wired with fakes."""
+
+from itertools import count
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.application.identify import Identify
+from reid.domain.events import ImagesEmbedded
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.values.checkpoints import digest_of
+from reid.domain.values.encoders import Tower
+from reid.domain.values.galleries import EncoderStamp
+from reid.domain.values.samples import Split
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.listener import RecordingListener
+from tests.fakes.vector_index import FakeIndex
+
+
+class Workbench:
+    """One encoder, a listener that remembers, and a clock that ticks a second per look."""
+
+    def __init__(
+        self,
+        *,
+        num_cameras: int = 0,
+        seed: int = 0,
+        batch_size: int = 3,
+        uses_cameras: bool = True,
+        index: FakeIndex | None = None,
+    ) -> None:
+        self.encoder = FakeEncoder(num_cameras=num_cameras, seed=seed)
+        self.listener = RecordingListener()
+        self._index = index or FakeIndex()
+        self._seconds = count()
+        self.embedder = Embedder(
+            encoder=self.encoder,
+            listener=self.listener,
+            batch_size=batch_size,
+            uses_cameras=uses_cameras,
+        )
+        self.filling = GalleryFilling(embedder=self.embedder, stamp=self.stamp, now=self.now)
+
+    def stamp(self) -> EncoderStamp:
+        description = self.encoder.description
+        return EncoderStamp(
+            name=description.name,
+            weights=description.weights,
+            digest=digest_of(self.encoder.state_of(Tower.IMAGE)),
+            width=self.encoder.geometry.embedding_width,
+            options=description.options,
+        )
+
+    def now(self) -> str:
+        return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
+
+    def gallery(self, place: str = "memory") -> MemoryGallery:
+        return MemoryGallery(create_index=lambda: self._index, place=place)
+
+    def identify(self, *, top_k: int = 2) -> Identify:
+        return Identify(
+            encoder=self.encoder, embedder=self.embedder, filling=self.filling, top_k=top_k
+        )
+
+    def num_embedded(self, subset: str = Split.GALLERY) -> int:
+        """How many pictures went through the encoder so far."""
+        events = [event for event in self.listener.events if isinstance(event, ImagesEmbedded)]
+        ends = [event for event in events if event.subset == subset and event.done == event.total]
+        return sum(event.total for event in ends)
