@@ -1,7 +1,8 @@
 """Adapters by the names that settings use, built-in or plugged-in."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,13 @@ from reid.ports.export import ExportPlace
 from reid.ports.runs import RunStore
 from reid.ports.vector_index import VectorIndex
 from reid.settings.loading import plain_settings
-from reid.settings.schema import EvaluationSettings, IndexSettings, Settings, SourceSettings
+from reid.settings.schema import (
+    EvaluationSettings,
+    HnswSettings,
+    IndexSettings,
+    Settings,
+    SourceSettings,
+)
 
 _NOT_SCORED = ("root", "also", "cache_mib")
 """Settings of the dataset that say where pictures lie or serve training only."""
@@ -189,6 +196,34 @@ def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> Vecto
     _refuse_options("index.options", settings.kind, settings.options)
     built: VectorIndex = factory()
     return built
+
+
+def create_hnsw(settings: HnswSettings) -> VectorIndex:
+    """Make an HNSW index; imports faiss, which not everybody has, only now.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    with needed_for("index.kind: hnsw", package="faiss-cpu", extra="hnsw"):
+        from reid.adapters.indexes.hnsw import HnswIndex
+    return HnswIndex(
+        recall=settings.recall, connectivity=settings.connectivity, expansion=settings.expansion
+    )
+
+
+@contextmanager
+def needed_for(setting: str, *, package: str, extra: str) -> Iterator[None]:
+    """Turn a failing import into what to install.
+
+    Raises:
+        ConfigurationError: Something imported in the block is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{setting} needs {package}, which is not installed: pip install 'clip-reid[{extra}]'"
+        ) from error
 
 
 def encoder_request(settings: Settings, num_cameras: int) -> EncoderRequest:

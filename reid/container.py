@@ -40,6 +40,7 @@ from reid.assembly import (
     count_cameras,
     create_dataset,
     create_encoder,
+    create_hnsw,
     create_image_encoder,
     create_index,
     decisive_settings,
@@ -98,6 +99,7 @@ class Container(containers.DeclarativeContainer):
             trees=settings.provided.index.annoy.trees,
             search_k=settings.provided.index.annoy.search_k,
         ).provider,
+        hnsw=providers.Factory(create_hnsw, settings.provided.index.hnsw).provider,
     )
     index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
     gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A package that makes something faster and that nothing needs."""
+    """A package that gives something more and that nothing else needs."""
 
     package: str
     extra: str
@@ -20,6 +20,7 @@ class Extra:
 EXTRAS = (
     Extra("simplejpeg", "fast", "decodes JPEGs", otherwise="Pillow does, slower, the same pixels"),
     Extra("openvino", "openvino", "runs encoders exported for it", otherwise="torch runs encoders"),
+    Extra("faiss-cpu", "hnsw", "searches by HNSW", otherwise="the exact index and Annoy search"),
     Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
 )
 

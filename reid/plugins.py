@@ -38,7 +38,7 @@ class PluginGroup(StrEnum):
 BUILT_IN_KINDS: Mapping[PluginGroup, tuple[str, ...]] = {
     PluginGroup.ENCODERS: ("rn50", "vit-b16", "rn-tiny", "vit-tiny"),
     PluginGroup.DATASETS: ("market1501", "msmt17", "dukemtmc", "cuhk03", "viper", "csv"),
-    PluginGroup.INDEXES: ("exact", "annoy"),
+    PluginGroup.INDEXES: ("exact", "annoy", "hnsw"),
 }
 """Names that need no plug-in; they stand here because the adapters themselves load torch."""
 

@@ -45,7 +45,7 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", metavar="ROOT", help="Folder (or CSV) of the dataset.")
 ]
 IndexOption = Annotated[
-    str | None, typer.Option("--index", metavar="KIND", help="exact, annoy or plug-in.")
+    str | None, typer.Option("--index", metavar="KIND", help="exact, annoy, hnsw or plug-in.")
 ]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Decides everything random.")

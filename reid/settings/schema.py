@@ -183,11 +183,24 @@ class AnnoySettings(Section):
     search_k: Unsettable[PositiveInt] = None
 
 
+class HnswSettings(Section):
+    """HNSW's own knobs."""
+
+    recall: float = Field(default=0.95, gt=0, le=1)
+    """Share of nearest neighbours to find; decides what `expansion` leaves open."""
+
+    connectivity: int = Field(default=32, ge=2, le=512)
+    """Links per row; more find more where recall ends too low, and take longer to build."""
+
+    expansion: Unsettable[PositiveInt] = None
+
+
 class IndexSettings(Section):
     """How the gallery is searched."""
 
     kind: Name = "exact"
     annoy: AnnoySettings = AnnoySettings()
+    hnsw: HnswSettings = HnswSettings()
     options: Options = Field(default_factory=dict)
     """What a plugged-in index takes."""
 

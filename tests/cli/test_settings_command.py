@@ -105,7 +105,7 @@ def test_a_folder_in_place_of_a_settings_file_ends_with_3(tmp_path: Path) -> Non
             "--dataset",
             "dataset.kind: nothing is called 'rn51'; built in: csv, cuhk03, dukemtmc, market1501, ",
         ),
-        ("--index", "index.kind: nothing is called 'rn51'; built in: annoy, exact"),
+        ("--index", "index.kind: nothing is called 'rn51'; built in: annoy, exact, hnsw"),
     ],
 )
 def test_an_unknown_adapter_ends_with_3_and_the_known_ones(option: str, known: str) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
+from reid.adapters.indexes.hnsw import HnswIndex
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import VectorIndex
 from tests.fakes.vector_index import FakeIndex
@@ -19,6 +20,8 @@ from tests.fakes.vector_index import FakeIndex
 INDEXES: dict[str, Callable[[], VectorIndex]] = {
     "exact": ExactIndex,
     "annoy": AnnoyIndex,
+    "hnsw": HnswIndex,
+    "hnsw-narrow": lambda: HnswIndex(connectivity=8, expansion=64),
     "annoy-few-candidates": lambda: AnnoyIndex(trees=2, search_k=40),
     "fake": FakeIndex,
     "fake-forgetful": lambda: FakeIndex(is_exact=False, recall=0.9, num_found=4),

@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import annoy
@@ -21,11 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid.adapters.indexes.annoy_files import add_facts, read_facts
 from reid.adapters.indexes.recall_probes import RecallProbes, draw_probes
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
+from reid.adapters.indexes.written import (
+    IndexFacts,
+    damaged,
+    fingerprint_of,
+    replacing,
+    require_fit,
+)
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
+KIND = "annoy"
 _TREES = (50, 100)
 """Forest sizes tried, in order. Of 10, 25, 50, 100 and 200 trees, each given the candidates that a
 recall of .95 takes, 50 answered the most queries a second or within a sixth of the most: on 15,913
@@ -53,6 +62,8 @@ class _Built:
     trees: int
     search_k: int
     recall: float
+    fingerprint: str
+    """Of the rows, see `fingerprint_of`."""
 
 
 class AnnoyIndex:
@@ -143,6 +154,7 @@ class AnnoyIndex:
         probes = draw_probes(vectors, seed=self._seed)
         for trees in _TREES if self._trees is None else (self._trees,):
             built = self._tune(self._grow(vectors, trees), probes=probes, trees=trees)
+            built = replace(built, fingerprint=fingerprint_of(vectors))
             if built.recall >= self._wanted_recall:
                 break
         is_given = self._trees is not None and self._search_k is not None
@@ -164,6 +176,33 @@ class AnnoyIndex:
             search_k = min(_LARGEST_COUNT, max(search_k, num_answers * built.trees))
         vectors = queries.detach().cpu().float()  # (Q, D)
         return _ask(built.forest, vectors, k=num_answers, search_k=search_k)
+
+    def save(self, path: str) -> None:
+        """Write the forest and what was measured; see the port. It is mapped from there then."""
+        built = self._require_built()
+        plain = Path(f"{path}.forest")
+        with replacing(path) as part:
+            try:
+                built.forest.save(str(plain))
+                facts = _facts_of(built, num_bytes=plain.stat().st_size)
+                add_facts(plain, part, facts=facts)
+            finally:
+                plain.unlink(missing_ok=True)
+        self._built = replace(built, forest=_mapped(path, facts))
+
+    def load(self, path: str, *, gallery: Tensor) -> None:
+        """Map a forest from its file; see the port. A `search_k` given to the index holds."""
+        facts = read_facts(path, width=gallery.shape[1])
+        require_fit(facts, kind=KIND, gallery=gallery, path=path)
+        self._built = _Built(
+            forest=_mapped(path, facts),
+            width=facts.width,
+            num_rows=facts.num_rows,
+            trees=facts.effort["trees"],
+            search_k=self._search_k or facts.effort["search_k"],
+            recall=facts.recall,
+            fingerprint=facts.fingerprint,
+        )
 
     def _require_built(self) -> _Built:
         if self._built is None:
@@ -211,6 +250,7 @@ class AnnoyIndex:
             trees=trees,
             search_k=search_k,
             recall=recall,
+            fingerprint="",
         )
 
     def _candidate_counts(self, trees: int, *, num_rows: int) -> Iterator[int]:
@@ -223,6 +263,29 @@ class AnnoyIndex:
             yield int(count)
             count *= _STEP
         yield largest
+
+
+def _facts_of(built: _Built, *, num_bytes: int) -> IndexFacts:
+    return IndexFacts(
+        kind=KIND,
+        num_rows=built.num_rows,
+        width=built.width,
+        fingerprint=built.fingerprint,
+        recall=built.recall,
+        effort={"trees": built.trees, "search_k": built.search_k},
+        num_bytes=num_bytes,
+    )
+
+
+def _mapped(path: str, facts: IndexFacts) -> annoy.AnnoyIndex:
+    forest = annoy.AnnoyIndex(facts.width, "angular")
+    try:
+        forest.load(path)
+    except OSError as error:
+        raise damaged(path, error) from error
+    if forest.get_n_items() != facts.num_rows:
+        raise damaged(path, "its parts disagree")
+    return forest
 
 
 def _ask(forest: annoy.AnnoyIndex, vectors: Tensor, *, k: int, search_k: int) -> Neighbours:

@@ -1,0 +1,112 @@
+"""What is written beside the graph or trees of an index, to know it again.
+
+A file that was cut short, or goes with other rows, is refused rather than searched: a wrong graph
+answers wrongly without a word, or reads beyond its end.
+
+Letters: G gallery, D width.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import VectorIndexError
+
+_FINGERPRINTED_ROWS = 64
+"""Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFacts:
+    """What `build` found out beside the structure itself."""
+
+    kind: str
+    num_rows: int
+    """G."""
+
+    width: int
+    """D."""
+
+    fingerprint: str
+    """Of some of the rows."""
+
+    recall: float
+    effort: Mapping[str, int]
+    """How much is looked at per search, in the words of the kind."""
+
+    num_bytes: int
+    """Of the structure in the file."""
+
+    def encode(self) -> bytes:
+        """Write as bytes."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> "IndexFacts":
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict) or set(values) != set(cls.__slots__):
+            raise ValueError("not the facts of an index")
+        return cls(**values)
+
+
+def fingerprint_of(gallery: Tensor) -> str:
+    """Digest up to 64 rows, evenly spread; (G, D) float32."""
+    count = min(_FINGERPRINTED_ROWS, len(gallery))
+    rows = torch.linspace(0, len(gallery) - 1, count, dtype=torch.float64).long()
+    sample = gallery[rows].contiguous().cpu().numpy()
+    return hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()
+
+
+def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> None:
+    """Refuse a file that was written for something else.
+
+    Raises:
+        VectorIndexError: Another kind of index, or other rows.
+    """
+    if facts.kind != kind:
+        raise VectorIndexError(f"{path} holds an index of the kind {facts.kind}, not {kind}")
+    if (facts.num_rows, facts.width) != tuple(gallery.shape):
+        raise VectorIndexError(
+            f"{path} indexes {facts.num_rows} rows of width {facts.width}, not the "
+            f"{tuple(gallery.shape)} given: build the index again"
+        )
+    if facts.fingerprint != fingerprint_of(gallery):
+        raise VectorIndexError(f"{path} indexes other rows: build the index again")
+
+
+def damaged(path: str, problem: object) -> VectorIndexError:
+    """Word an error about a file that cannot be an index."""
+    return VectorIndexError(f"{path} cannot be read as an index ({problem}): build it again")
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` once it is whole and on the disk.
+
+    Raises:
+        VectorIndexError: It cannot be written.
+    """
+    part = Path(f"{path}.part")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise VectorIndexError(
+            f"{path} cannot be written: {error}; choose another folder or make room"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

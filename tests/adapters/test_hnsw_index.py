@@ -1,0 +1,139 @@
+"""What is peculiar to the HNSW index."""
+
+from pathlib import Path
+
+import faiss
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.indexes.exact import ExactIndex
+from reid.adapters.indexes.hnsw import HnswIndex
+from reid.adapters.indexes.recall_probes import MAXIMUM_PROBES
+from reid.domain.errors import VectorIndexError
+
+
+def unit_vectors(num_rows: int, *, width: int = 32, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
+
+
+def share_found(index: HnswIndex, gallery: Tensor) -> float:
+    """Recompute the share of rows whose nearest other row is found, by the plain definition."""
+    cosines = gallery.double() @ gallery.double().T
+    cosines.fill_diagonal_(-2)
+    answers = index.search(gallery, 2).indices
+    others = [next(row for row in rows if row != own) for own, rows in enumerate(answers.tolist())]
+    return float((torch.tensor(others) == cosines.argmax(dim=1)).double().mean())
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 0.99])
+def test_it_keeps_enough_rows_in_view_for_the_wanted_recall(wanted: float) -> None:
+    gallery = unit_vectors(MAXIMUM_PROBES)  # every row is a probe: the measure has no error
+    index = HnswIndex(recall=wanted)
+    index.build(gallery)
+    assert index.recall >= wanted
+    assert index.recall == pytest.approx(share_found(index, gallery), abs=0.002)
+
+
+def test_a_higher_recall_costs_a_wider_view() -> None:
+    gallery = unit_vectors(3000, width=64)
+    modest, thorough = HnswIndex(recall=0.5), HnswIndex(recall=0.995)
+    modest.build(gallery)
+    thorough.build(gallery)
+    assert thorough.expansion > modest.expansion
+
+
+def test_a_given_expansion_is_used_whatever_the_recall_is(tmp_path: Path) -> None:
+    gallery = unit_vectors(3000, width=64)
+    index = HnswIndex(recall=1, connectivity=2, expansion=2)
+    index.build(gallery)
+    assert index.recall < 1
+    assert index.expansion == 2
+    index.save(str(tmp_path / "index"))
+    wider = HnswIndex(expansion=50)
+    wider.load(str(tmp_path / "index"), gallery=gallery)
+    assert wider.expansion == 50
+
+
+def test_a_recall_out_of_reach_is_refused() -> None:
+    copies = unit_vectors(40, width=64).repeat_interleave(60, dim=0)
+    spread = torch.cat([copies, unit_vectors(2000, width=64, seed=1)])
+    with pytest.raises(VectorIndexError, match=r"reaches a recall of 0\.\d+ .* connectivity"):
+        HnswIndex(recall=1, connectivity=2).build(spread)
+
+
+def test_distances_are_those_of_the_exact_index_though_the_graph_rounds() -> None:
+    gallery, queries = unit_vectors(400), unit_vectors(20, seed=1)
+    index, exact = HnswIndex(expansion=400), ExactIndex()
+    index.build(gallery)
+    exact.build(gallery)
+    found, expected = index.search(queries, 10), exact.search(queries, 10)
+    assert torch.equal(found.indices, expected.indices)
+    assert torch.allclose(found.distances, expected.distances, rtol=0, atol=3e-7)
+
+
+def test_rows_that_float16_cannot_tell_apart_are_ordered_by_their_own_values() -> None:
+    query = F.normalize(torch.ones(1, 8), dim=1)
+    step = torch.zeros(8).scatter_(0, torch.tensor([0]), 1.0)
+    rows = [F.normalize(query + size * 1e-4 * step, dim=1) for size in (3, 1, 2)]
+    gallery = torch.cat([*rows, unit_vectors(50, width=8)])
+    index = HnswIndex()
+    index.build(gallery)
+    exact = 1 - (gallery.double() @ query[0].double())
+    answers = index.search(query, 3)
+    assert set(answers.indices[0].tolist()) == set(exact.topk(3, largest=False).indices.tolist())
+    assert (answers.distances[0, 1:] >= answers.distances[0, :-1]).all()
+
+
+def test_the_number_of_cores_changes_no_answer() -> None:
+    gallery, queries = unit_vectors(1500, width=64), unit_vectors(50, width=64, seed=1)
+    cores = faiss.omp_get_max_threads()
+    answers = []
+    try:
+        for threads in (1, 2, 4):
+            faiss.omp_set_num_threads(threads)
+            index = HnswIndex(connectivity=4, expansion=4)
+            index.build(gallery)
+            answers.append(index.search(queries, 10).indices)
+    finally:
+        faiss.omp_set_num_threads(cores)
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+
+
+def test_a_gallery_of_copies_is_searched() -> None:
+    index = HnswIndex()
+    index.build(unit_vectors(1).repeat(300, 1))
+    assert index.recall == 1
+    assert index.search(unit_vectors(1), 3).distances.max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("recall", "connectivity", "expansion", "complaint"),
+    [
+        (0.0, 32, None, "recall must be within"),
+        (float("nan"), 32, None, "recall must be within"),
+        (0.9, 1, None, "connectivity must be within"),
+        (0.9, 513, None, "connectivity must be within"),
+        (0.9, 32, 0, "expansion must be within"),
+        (0.9, 32, 2**31, "expansion must be within"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    recall: float, connectivity: int, expansion: int | None, complaint: str
+) -> None:
+    with pytest.raises(VectorIndexError, match=complaint):
+        HnswIndex(recall=recall, connectivity=connectivity, expansion=expansion)
+
+
+def test_a_file_of_annoy_is_no_hnsw_index(tmp_path: Path) -> None:
+    from reid.adapters.indexes.annoy import AnnoyIndex
+
+    gallery = unit_vectors(100)
+    other = AnnoyIndex()
+    other.build(gallery)
+    other.save(str(tmp_path / "index"))
+    with pytest.raises(VectorIndexError, match="cannot be read"):
+        HnswIndex().load(str(tmp_path / "index"), gallery=gallery)
