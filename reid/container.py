@@ -20,6 +20,7 @@ from reid.adapters.events.silent import Silent
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
+from reid.adapters.pages.answers import HtmlAnswersPage
 from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
@@ -32,6 +33,7 @@ from reid.application.export import Export
 from reid.application.identify import Identify
 from reid.application.report_runs import ReportRuns
 from reid.application.reproduce import Reproduce
+from reid.application.show_answers import ShowAnswers
 from reid.application.train import Train
 from reid.assembly import (
     cache_pictures,
@@ -191,6 +193,8 @@ class Container(containers.DeclarativeContainer):
         filling=filling,
         top_k=settings.provided.identify.top_k,
     )
+    answers_page = providers.Factory(HtmlAnswersPage)
+    show_answers = providers.Factory(ShowAnswers)
     open_export_folder = providers.Object(open_export_folder)
     export = providers.Singleton(
         Export,

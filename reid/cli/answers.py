@@ -34,7 +34,7 @@ def render_answers(outcome: "IdentificationOutcome") -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *_notes(outcome)])
+    return "\n".join([*lines, "", *answer_notes(outcome)])
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:
@@ -102,7 +102,8 @@ def _row(answer: "Identification") -> tuple[str, ...]:
     )
 
 
-def _notes(outcome: "IdentificationOutcome") -> Iterator[str]:
+def answer_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
+    """Say how the answers came about, a sentence each."""
     yield (
         f"{counted(len(outcome.identifications), 'query', 'queries')} against "
         f"{counted(outcome.num_gallery, 'gallery picture')} of "

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from reid.domain.values.results import Results
+from reid.domain.values.sheets import AnswerSheet
 
 
 class ResultsPage(Protocol):
@@ -13,6 +14,24 @@ class ResultsPage(Protocol):
 
         Returns:
             The places of the page and of each figure, in this order.
+
+        Raises:
+            CheckpointError: The place cannot be written.
+        """
+        ...
+
+
+class AnswersPage(Protocol):
+    """A page that shows answers with their pictures, made anew as a whole and without a network.
+
+    The same sheet makes the same bytes. Names and labels are shown as they are, whatever they hold.
+    """
+
+    def write(self, sheet: AnswerSheet) -> str:
+        """Replace the page.
+
+        Returns:
+            Its place.
 
         Raises:
             CheckpointError: The place cannot be written.

@@ -318,3 +318,21 @@ def test_a_run_named_on_the_command_line_beats_weights_from_elsewhere(
     assert as_json(run(*arguments))["report"] == recorded
     refused = run(*arguments, "--weights", "random", expect=3)
     assert "--run and --weights name two encoders" in refused.stderr
+
+
+def test_identify_writes_a_page_with_the_pictures(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "new" / "answers.html"
+    arguments = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    told = run(*arguments, "--run", trained, "--report", page)
+    assert told.stdout.splitlines()[-1] == f"Wrote {page}"
+    text = page.read_text()
+    queries = sorted(path.name for path in (people / "query").glob("*.jpg"))
+    assert [text.index(f'data-name="{name}"') for name in queries]
+    assert "picture gone" not in text
+    assert "Accuracy: " in text
+    assert str(people) not in text
+    before = page.read_bytes()
+    as_json(run(*arguments, "--run", trained, "--report", page, "--json"))
+    assert page.read_bytes() == before

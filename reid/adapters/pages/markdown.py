@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reid.adapters.pages.curves import draw_curves
-from reid.adapters.safetensors_file import replace_file
-from reid.domain.errors import CheckpointError
+from reid.adapters.pages.files import write_page
 from reid.domain.values.comparisons import NUM_RESAMPLES, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.results import (
@@ -44,11 +43,11 @@ class MarkdownPage:
         for run in results.runs:
             if run.curves:
                 figure = self.folder_of(run.name) / CURVES
-                _write(figure, draw_curves(run.curves))
+                write_page(figure, draw_curves(run.curves))
                 figures.append(figure)
         place = self._path.name if self._path.is_absolute() else self._path.as_posix()
         text = render_page(results, folder=self._path.stem, place=place)
-        _write(self._path, text)
+        write_page(self._path, text)
         return tuple(str(path) for path in (self._path, *figures))
 
     def folder_of(self, run: str) -> Path:
@@ -338,11 +337,3 @@ def _duration(seconds: float | None) -> str:
     if minutes < 1:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{path.parent} cannot be made: {error.strerror}") from error
-    replace_file(path, text.encode())

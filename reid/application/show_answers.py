@@ -1,0 +1,160 @@
+"""Put answers on a page, with small pictures of what they are about."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeAlias, TypeVar
+
+from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.sheets import AnswerSheet, SheetLimits, id_of
+from reid.ports.dataset import ImageReader
+from reid.ports.gallery import Gallery
+from reid.ports.pages import AnswersPage
+
+_PICTURES_AT_ONCE = 256
+"""Small pictures made before the room left is looked at."""
+
+Thumbnails: TypeAlias = Callable[[Sequence[RankedPicture], int], Sequence[bytes | None]]
+"""Makes JPEGs of gallery pictures, at most so many pixels high; None where there is no picture."""
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class ShowAnswers:
+    """Makes the page of an identification."""
+
+    def __init__(self, *, page: AnswersPage, limits: SheetLimits | None = None) -> None:
+        """Keep the page, and how much it may hold."""
+        self._page = page
+        self._limits = limits or SheetLimits()
+
+    def run(
+        self,
+        answers: Sequence[Identification],
+        *,
+        queries: ImageReader,
+        gallery: Thumbnails,
+        title: str,
+        notes: Sequence[str] = (),
+    ) -> str:
+        """Write the page.
+
+        Pictures are taken in while there is room: the queries' first, then the best answers, then
+        the second best.
+
+        Args:
+            answers: One per query.
+            queries: Knows the queries' pictures by name.
+            gallery: Makes small pictures of the answers'; see `thumbnails_in`, `thumbnails_kept`.
+            title: What the page is about.
+            notes: How the answers came about.
+
+        Returns:
+            The page's place.
+
+        Raises:
+            CheckpointError: The page cannot be written.
+        """
+        limits = self._limits
+        shown = tuple(
+            replace(answer, pictures=answer.pictures[: limits.num_pictures])
+            for answer in answers[: limits.num_queries]
+        )
+        room = limits.thumbnail_bytes
+        asked = list(dict.fromkeys(image for answer in shown for image in _images_of(answer)))
+        of_queries, room = _fill(
+            asked,
+            lambda names: queries.thumbnails(names, height=limits.thumbnail_height),
+            room=room,
+        )
+        known = {id_of(picture): picture for picture in _by_rank(shown)}
+        of_gallery, _ = _fill(
+            list(known),
+            lambda ids: gallery([known[one] for one in ids], limits.thumbnail_height),
+            room=room,
+        )
+        sheet = AnswerSheet(
+            title=title,
+            notes=tuple(notes),
+            answers=shown,
+            query_thumbnails=of_queries,
+            gallery_thumbnails=of_gallery,
+            num_queries=len(answers),
+        )
+        return self._page.write(sheet)
+
+
+def thumbnails_in(source: ImageReader) -> Thumbnails:
+    """Make small pictures of a source's own pictures."""
+
+    def make(pictures: Sequence[RankedPicture], height: int) -> Sequence[bytes | None]:
+        return source.thumbnails([picture.image for picture in pictures], height=height)
+
+    return make
+
+
+def thumbnails_kept(
+    gallery: Gallery, *, open_source: Callable[[str], ImageReader | None]
+) -> Thumbnails:
+    """Take the small pictures that a gallery keeps, else make them where the pictures came from.
+
+    Args:
+        gallery: Knows the pictures by key.
+        open_source: Opens a source by the name that the gallery has of it; None where it is gone.
+    """
+
+    def make(pictures: Sequence[RankedPicture], height: int) -> Sequence[bytes | None]:
+        keys = [picture.key for picture in pictures if picture.key is not None]
+        found: dict[int, bytes | None] = {key: gallery.thumbnail(key) for key in keys}
+        missing = [key for key, small in found.items() if small is None]
+        found |= _from_sources(gallery, missing, open_source=open_source, height=height)
+        return [None if picture.key is None else found[picture.key] for picture in pictures]
+
+    return make
+
+
+def _from_sources(
+    gallery: Gallery,
+    keys: Sequence[int],
+    *,
+    open_source: Callable[[str], ImageReader | None],
+    height: int,
+) -> Mapping[int, bytes | None]:
+    by_source: dict[str, list[tuple[int, str]]] = {}
+    for kept in gallery.pictures(keys=keys) if keys else ():
+        by_source.setdefault(kept.source, []).append((kept.key, kept.image))
+    found: dict[int, bytes | None] = {}
+    for name, wanted in by_source.items():
+        source = open_source(name)
+        if source is not None:
+            small = source.thumbnails([image for _, image in wanted], height=height)
+            found.update(zip([key for key, _ in wanted], small, strict=True))
+    return found
+
+
+def _images_of(answer: Identification) -> tuple[str, ...]:
+    return answer.images or (answer.image,)
+
+
+def _by_rank(answers: Sequence[Identification]) -> Iterable[RankedPicture]:
+    depth = max((len(answer.pictures) for answer in answers), default=0)
+    for rank in range(depth):
+        for answer in answers:
+            yield from answer.pictures[rank : rank + 1]
+
+
+def _fill(
+    wanted: Iterable[_Key],
+    make: Callable[[list[_Key]], Sequence[bytes | None]],
+    *,
+    room: int,
+) -> tuple[dict[_Key, bytes], int]:
+    """Make small pictures until the room is used up; tell what is left of it."""
+    remaining = iter(wanted)
+    made: dict[_Key, bytes] = {}
+    while room > 0 and (some := list(islice(remaining, _PICTURES_AT_ONCE))):
+        for one, small in zip(some, make(some), strict=True):
+            room -= len(small or b"")
+            if small is not None and room >= 0:
+                made[one] = small
+    return made, room

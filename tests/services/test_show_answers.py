@@ -1,0 +1,130 @@
+"""The use case that shows answers, on fakes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.functional import normalize
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.application.show_answers import ShowAnswers, thumbnails_in, thumbnails_kept
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.samples import Picture
+from reid.domain.values.sheets import AnswerSheet, SheetLimits, Verdict
+from tests.fakes.answers_page import FakeAnswersPage
+from tests.fakes.dataset import FakePictures
+from tests.fakes.vector_index import FakeIndex
+from tests.sheets import ANSWERS, answer
+
+QUERIES = FakePictures([Picture(f"q/{n}.jpg") for n in range(1, 5)])
+GALLERY = FakePictures([Picture(f"g/{name}.jpg") for name in ("anna", "bert", "dora", "zoe")])
+STAMP = EncoderStamp(name="fake", weights="random", digest="0" * 64, width=4)
+
+
+def shown(
+    answers: Sequence[Identification] = ANSWERS, *, limits: SheetLimits | None = None
+) -> AnswerSheet:
+    page = FakeAnswersPage()
+    place = ShowAnswers(page=page, limits=limits).run(
+        answers, queries=QUERIES, gallery=thumbnails_in(GALLERY), title="Who", notes=["so"]
+    )
+    assert place == "page"
+    (sheet,) = page.sheets
+    return sheet
+
+
+def test_every_picture_is_shown_once() -> None:
+    sheet = shown()
+    assert sheet.answers == ANSWERS
+    assert list(sheet.query_thumbnails) == [f"q/{n}.jpg" for n in range(1, 5)]
+    assert list(sheet.gallery_thumbnails) == [
+        f"g/{name}.jpg" for name in ("anna", "bert", "dora", "zoe")
+    ]
+    assert (sheet.title, sheet.notes, sheet.num_queries) == ("Who", ("so",), 4)
+
+
+def test_all_pictures_of_a_query_that_has_several_are_shown() -> None:
+    several = Identification(
+        image="q/1.jpg",
+        images=("q/1.jpg", "q/3.jpg"),
+        label="anna",
+        similarity=0.5,
+        runner_up_label=None,
+        runner_up_similarity=None,
+        pictures=(),
+    )
+    assert list(shown([several]).query_thumbnails) == ["q/1.jpg", "q/3.jpg"]
+
+
+def test_a_picture_that_cannot_be_read_is_left_out() -> None:
+    sheet = shown([answer("q/gone.jpg", "nobody")])
+    assert sheet.query_thumbnails == {}
+    assert list(sheet.gallery_thumbnails) == ["g/zoe.jpg"]
+
+
+def test_a_page_holds_so_many_queries_and_answers_at_most() -> None:
+    sheet = shown(limits=SheetLimits(num_queries=3, num_pictures=1))
+    assert [one.image for one in sheet.answers] == ["q/1.jpg", "q/2.jpg", "q/3.jpg"]
+    assert [len(one.pictures) for one in sheet.answers] == [1, 1, 1]
+    assert sheet.num_queries == 4
+
+
+def test_where_room_is_short_queries_come_before_answers_and_better_ones_before_others() -> None:
+    whole = shown()
+    sizes = [len(small) for small in whole.query_thumbnails.values()]
+    best = len(whole.gallery_thumbnails["g/anna.jpg"])
+    limits = SheetLimits(thumbnail_bytes=sum(sizes) + best)
+    sheet = shown(limits=limits)
+    assert len(sheet.query_thumbnails) == 4
+    assert list(sheet.gallery_thumbnails) == ["g/anna.jpg"]
+    assert not shown(limits=SheetLimits(thumbnail_bytes=0)).query_thumbnails
+
+
+def test_small_pictures_of_a_gallery_are_those_it_keeps_or_those_of_its_sources() -> None:
+    names = ["anna", "bert", "gone"]
+    gallery = MemoryGallery(create_index=FakeIndex)
+    keys = gallery.add(
+        [
+            NewPicture(
+                image=f"g/{name}.jpg",
+                source="lost" if name == "gone" else "folder",
+                content=name,
+                label=name,
+                thumbnail=b"kept" if name == "anna" else None,
+            )
+            for name in names
+        ],
+        normalize(torch.eye(3, 4), dim=1),
+        stamp=STAMP,
+        entry=AuditEntry(
+            at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x", num_pictures=3
+        ),
+    )
+    opened: list[str] = []
+
+    def open_source(name: str) -> FakePictures | None:
+        opened.append(name)
+        return GALLERY if name == "folder" else None
+
+    make = thumbnails_kept(gallery, open_source=open_source)
+    pictures = [
+        RankedPicture(image=f"g/{name}.jpg", label=name, similarity=0.5, key=key)
+        for name, key in zip(names, keys, strict=True)
+    ]
+    kept, made, gone = make(pictures, 8)
+    assert kept == b"kept"
+    assert made == GALLERY.thumbnails(["g/bert.jpg"], height=8)[0]
+    assert gone is None
+    assert sorted(opened) == ["folder", "lost"]
+    opened.clear()
+    assert make(pictures[:1], 8) == [b"kept"]
+    assert not opened
+
+
+def test_an_answer_is_judged_by_the_querys_own_label() -> None:
+    assert [Verdict.of(one) for one in ANSWERS] == [
+        Verdict.RIGHT,
+        Verdict.WRONG,
+        Verdict.UNKNOWN,
+        Verdict.UNJUDGED,
+    ]

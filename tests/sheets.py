@@ -1,0 +1,84 @@
+"""Answers with painted pictures, as pages show them."""
+
+from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.samples import ImageSize
+from reid.domain.values.sheets import AnswerSheet
+from tests.fakes.dataset import encode_jpeg, paint
+
+SIZE = ImageSize(64, 32)
+
+
+def jpeg(name: str, *, pid: int) -> bytes:
+    return encode_jpeg(paint(name, pid=pid, camid=0, size=SIZE), height=SIZE.height)
+
+
+def ranked(image: str, label: str, similarity: float) -> RankedPicture:
+    return RankedPicture(image=image, label=label, similarity=similarity, camera="2")
+
+
+def answer(
+    image: str, label: str, *, true_label: str | None = None, is_unknown: bool = False
+) -> Identification:
+    return Identification(
+        image=image,
+        label=label,
+        similarity=0.9,
+        runner_up_label="zoe",
+        runner_up_similarity=0.5,
+        pictures=(ranked(f"g/{label}.jpg", label, 0.9), ranked("g/zoe.jpg", "zoe", 0.5)),
+        true_label=true_label,
+        camera="1",
+        confidence=0.75,
+        is_unknown=is_unknown,
+    )
+
+
+ANSWERS = (
+    answer("q/1.jpg", "anna", true_label="anna"),
+    answer("q/2.jpg", "bert", true_label="carl"),
+    answer("q/3.jpg", "bert", is_unknown=True),
+    answer("q/4.jpg", "dora"),
+)
+
+
+def sheet(*answers: Identification, title: str = "Who is it") -> AnswerSheet:
+    """Every query and every gallery picture has a small picture."""
+    shown = answers or ANSWERS
+    return AnswerSheet(
+        title=title,
+        notes=("Made for a test",),
+        answers=shown,
+        query_thumbnails={one.image: jpeg(one.image, pid=n) for n, one in enumerate(shown)},
+        gallery_thumbnails={
+            picture.image: jpeg(picture.image, pid=n)
+            for n, one in enumerate(shown)
+            for picture in one.pictures
+        },
+        num_queries=len(shown),
+    )
+
+
+def many(count: int, *, depth: int = 5) -> AnswerSheet:
+    """Answer `count` queries from a gallery of 40 people."""
+    answers = []
+    for number in range(count):
+        people = [f"person {(number * 7 + rank) % 40}" for rank in range(depth)]
+        pictures = tuple(
+            ranked(f"g/{person}/{number % 4}.jpg", person, 0.95 - 0.1 * rank - number / 1e4)
+            for rank, person in enumerate(people)
+        )
+        truth = people[0] if number % 5 else people[1]
+        answers.append(
+            Identification(
+                image=f"q/{number:04d}.jpg",
+                label=people[0],
+                similarity=pictures[0].similarity,
+                runner_up_label=people[1],
+                runner_up_similarity=pictures[1].similarity,
+                pictures=pictures,
+                true_label=truth if number % 11 else None,
+                is_unknown=number % 13 == 0,
+                camera=str(number % 6 + 1),
+            )
+        )
+    return sheet(*answers)
