@@ -23,14 +23,16 @@ from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.evaluations import EVALUATION
+from reid.domain.values.explanations import ExplanationMethod
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
 from reid.importing import paused_collection
 from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
-from reid.ports.encoder import Encoder
+from reid.ports.encoder import Encoder, ImageEncoder
 from reid.ports.events import EventListener
+from reid.ports.explanation import ExplainableEncoder
 from reid.ports.export import ExportPlace
 from reid.ports.runs import RunStore
 from reid.ports.vector_index import VectorIndex
@@ -68,6 +70,30 @@ def create_image_encoder(request: EncoderRequest) -> Encoder | ExportedEncoder:
     if is_exported(Path(request.weights)):
         return open_exported_encoder(request)
     return create_encoder(request)
+
+
+def require_explainable(encoder: ImageEncoder) -> ExplainableEncoder:
+    """Hand on an encoder that shows its work.
+
+    Raises:
+        EncoderError: It was exported, or is a plug-in that does not.
+    """
+    if isinstance(encoder, ExplainableEncoder):
+        return encoder
+    advice = (
+        "explain by the run or weights that it was exported from"
+        if isinstance(encoder, ExportedEncoder)
+        else "a plugged-in encoder needs the method trace_images of reid/ports/explanation.py"
+    )
+    raise EncoderError(
+        f"{encoder.description.name} ({encoder.description.weights}) does not show how it comes to "
+        f"its features: {advice}"
+    )
+
+
+def explanation_method(name: str) -> ExplanationMethod | None:
+    """Read a setting; `auto` leaves it to the encoder."""
+    return None if name == "auto" else ExplanationMethod(name)
 
 
 def require_trainable(encoder: Encoder | ExportedEncoder) -> Encoder:

@@ -21,6 +21,7 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
+from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
@@ -29,6 +30,7 @@ from reid.application.compare_runs import CompareRuns
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
 from reid.application.evaluate_run import EvaluateRun
+from reid.application.explain import Explain
 from reid.application.export import Export
 from reid.application.identify import Identify
 from reid.application.report_runs import ReportRuns
@@ -49,6 +51,7 @@ from reid.assembly import (
     draw_demo_people,
     encoder_request,
     evaluation_settings,
+    explanation_method,
     machine,
     metrics_path,
     open_earlier_run,
@@ -56,11 +59,13 @@ from reid.assembly import (
     open_export_folder,
     open_splits,
     reference_request,
+    require_explainable,
     require_trainable,
     reranking_of,
     training_precision,
 )
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.explaining import PairExplainer
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.prompt_learning import PromptLearning
@@ -195,6 +200,18 @@ class Container(containers.DeclarativeContainer):
     )
     answers_page = providers.Factory(HtmlAnswersPage)
     show_answers = providers.Factory(ShowAnswers)
+    explanation_page = providers.Object(open_explanation_page)
+    explain = providers.Singleton(
+        Explain,
+        explainer=providers.Singleton(
+            PairExplainer,
+            encoder=providers.Callable(require_explainable, encoder),
+            method=providers.Callable(explanation_method, settings.provided.explain.method),
+            uses_cameras=settings.provided.evaluation.use_cameras,
+            masked_share=settings.provided.explain.masked_share,
+            seed=settings.provided.seed,
+        ),
+    )
     open_export_folder = providers.Object(open_export_folder)
     export = providers.Singleton(
         Export,

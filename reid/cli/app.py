@@ -10,6 +10,7 @@ from reid.cli.dataset import dataset_app
 from reid.cli.demo import demo
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
+from reid.cli.explain import explain
 from reid.cli.export import export
 from reid.cli.identify import identify
 from reid.cli.report import report
@@ -55,6 +56,7 @@ def reid(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("identify")(identify)
+app.command("explain")(explain)
 app.command("export")(export)
 app.command("compare")(compare)
 app.command("reproduce")(reproduce)

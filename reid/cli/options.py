@@ -96,6 +96,7 @@ SETTING_OF: Mapping[str, str] = {
     "rerank": "evaluation.rerank",
     "same_camera_rule": "evaluation.same_camera_rule",
     "use_cameras": "evaluation.use_cameras",
+    "method": "explain.method",
 }
 """The setting behind each parameter."""
 

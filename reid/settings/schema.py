@@ -224,6 +224,17 @@ class IdentifySettings(Section):
     top_k: PositiveInt = 5
 
 
+class ExplainSettings(Section):
+    """How `explain` finds and tests what made two pictures alike."""
+
+    method: Literal["auto", "rollout", "gradient-rollout", "grad-cam"] = "auto"
+    """`auto`: gradient-rollout for a ViT, grad-cam for a ResNet. `rollout` is a ViT's too, and does
+    not depend on the other picture."""
+
+    masked_share: float = Field(default=0.2, gt=0, lt=1)
+    """Of a picture's pixels that the check of an explanation blots out."""
+
+
 class RunSettings(Section):
     """Where a training run lives."""
 
@@ -260,6 +271,7 @@ class Settings(BaseSettings):
     reranking: RerankingRecipe = RerankingRecipe()
     evaluation: EvaluationSettings = EvaluationSettings()
     identify: IdentifySettings = IdentifySettings()
+    explain: ExplainSettings = ExplainSettings()
     run: RunSettings = RunSettings()
 
     @classmethod

@@ -96,14 +96,21 @@ class ResNetTower(nn.Module):
         Returns:
             The pooled maps of layers 3 and 4, and the attention-pooled token.
         """
+        return self.pool(*self.maps_of(images))
+
+    def maps_of(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the maps of layers 3 and 4: (B, 16 * width, h, w) and (B, 32 * width, h, w)."""
         visual = self.image_encoder
         stem = visual.layer2(visual.layer1(visual.stem(images)))
-        third = visual.layer3(stem)  # (B, 16 * width, h, w)
-        fourth = visual.layer4(third)  # (B, 32 * width, h, w)
+        third = visual.layer3(stem)
+        return third, visual.layer4(third)
+
+    def pool(self, third: Tensor, fourth: Tensor) -> ImageFeatures:
+        """Pool the maps of layers 3 and 4."""
         return ImageFeatures(
             penultimate=self._pool(third.float()),
             final=self._pool(fourth.float()),
-            projected=attention_pool(visual.attnpool, fourth).float(),
+            projected=attention_pool(self.image_encoder.attnpool, fourth).float(),
         )
 
 
@@ -214,14 +221,23 @@ class VisionTransformerTower(nn.Module):
         Returns:
             The class token before the last block, after it and the last LayerNorm, and projected.
         """
-        visual = self.image_encoder
-        tokens = visual.ln_pre(self._embed(images, camids))  # (B, 1 + P, D)
-        *blocks, last = visual.transformer.resblocks
+        tokens = self.first_tokens(images, camids)
+        *blocks, last = self.image_encoder.transformer.resblocks
         for block in blocks:
             tokens = run_block(block, tokens)
-        final = visual.ln_post(attend_from(last, tokens, 0))  # (B, D)
+        return self.describe(tokens[:, 0], attend_from(last, tokens, 0))
+
+    def first_tokens(self, images: Tensor, camids: Tensor | None) -> Tensor:
+        """Compute what the first block reads: (B, 1 + P, D), the class token first."""
+        tokens: Tensor = self.image_encoder.ln_pre(self._embed(images, camids))
+        return tokens
+
+    def describe(self, before: Tensor, after: Tensor) -> ImageFeatures:
+        """Read the features from the (B, D) class token before and after the last block."""
+        visual = self.image_encoder
+        final = visual.ln_post(after)  # (B, D)
         return ImageFeatures(
-            penultimate=tokens[:, 0].float(),
+            penultimate=before.float(),
             final=final.float(),
             projected=(final @ visual.proj).float(),
         )

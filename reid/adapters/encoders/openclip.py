@@ -26,6 +26,7 @@ from reid.adapters.encoders.plans import (
     positions_name,
 )
 from reid.adapters.encoders.text_tower import TextTower, template_tokens
+from reid.adapters.encoders.tracing import trace_resnet, trace_transformer
 from reid.adapters.encoders.weights import (
     CAMERA_NAME,
     TEXT_PREFIX,
@@ -42,6 +43,7 @@ from reid.domain.values.encoders import (
     EncoderRequest,
     Tower,
 )
+from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.prompts import PromptEmbedding
 
@@ -129,6 +131,20 @@ class OpenClipEncoder:
             cameras = None if camids is None else sent_to(images.device, camids)
             features: ImageFeatures = _run(self._image, images, cameras)
         return features
+
+    def trace_images(self, images: Tensor, camids: Tensor | None = None) -> ImageTrace:
+        """Describe pictures and show how; see the port. Always in float32.
+
+        Raises:
+            EncoderError: A camera beyond those the encoder knows.
+            ValueError: Pictures of another size.
+        """
+        check_images(images, geometry=self._geometry)
+        check_cameras(images, camids, geometry=self._geometry, description=self._description)
+        if isinstance(self._image, ResNetTower):
+            return trace_resnet(self._image, images)
+        cameras = None if camids is None else sent_to(images.device, camids)
+        return trace_transformer(self._image, images, cameras)
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template; see the port.

@@ -1,0 +1,238 @@
+"""Explanations as a picture or as a page, drawn with Pillow.
+
+Letters: H W pixels.
+"""
+
+import base64
+from collections.abc import Iterator
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from reid.adapters.safetensors_file import replace_file
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.explanations import DeletionCheck, ExplainedPicture, Explanation
+from reid.ports.explanation import ExplanationPage
+
+PAGE_ENDINGS = (".html", ".htm")
+PICTURE_ENDING = ".png"
+
+_MARGIN = 16
+_LINE = 20
+_FONT_SIZE = 14
+_STOPS = ((0.0, (150, 20, 60)), (0.5, (230, 90, 30)), (1.0, (255, 230, 80)))
+"""Dark red to light yellow, so that it also reads in grey and for the colour-blind."""
+
+_OPACITY = 0.6
+"""Of the colour where the weight is 1."""
+
+_DIMMED = 0.35
+"""Brightness that remains where the weight is 0."""
+
+_METHODS = {
+    "rollout": "attention roll-out: where the encoder looks, whatever it compares with",
+    "gradient-rollout": "attention weighted by what it adds to this similarity",
+    "grad-cam": "Grad-CAM: channels weighted by what they add to this similarity",
+}
+
+
+class HeatmapPicture:
+    """A PNG: both pictures beside themselves under their marks, and the numbers below."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the file's name; nothing is touched yet."""
+        self._path = path
+
+    def write(self, explanation: Explanation) -> str:
+        """Replace the picture; see the port.
+
+        Raises:
+            CheckpointError: The place cannot be written.
+        """
+        replace_file(self._path, _as_png(draw_explanation(explanation)))
+        return str(self._path)
+
+
+class HeatmapPage:
+    """A self-contained HTML page: nothing is fetched, and nothing in it runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the file's name; nothing is touched yet."""
+        self._path = path
+
+    def write(self, explanation: Explanation) -> str:
+        """Replace the page; see the port.
+
+        Raises:
+            CheckpointError: The place cannot be written.
+        """
+        replace_file(self._path, render_explanation(explanation).encode())
+        return str(self._path)
+
+
+def open_explanation_page(path: Path) -> ExplanationPage:
+    """Choose what to write by a file's ending.
+
+    Raises:
+        ConfigurationError: An ending that is not known, or a folder that is not there.
+    """
+    if not path.parent.is_dir():
+        raise ConfigurationError(
+            f"--output: the folder {path.parent} does not exist; make it first"
+        )
+    if path.suffix.lower() in PAGE_ENDINGS:
+        return HeatmapPage(path)
+    if path.suffix.lower() == PICTURE_ENDING:
+        return HeatmapPicture(path)
+    raise ConfigurationError(
+        f"--output: {path} is neither a picture ({PICTURE_ENDING}) nor a page "
+        f"({', '.join(PAGE_ENDINGS)}); end its name in one of these"
+    )
+
+
+def overlay(explained: ExplainedPicture) -> Image.Image:
+    """Lay the weights over a picture: dim where nothing adds, coloured where much does."""
+    pixels = _image(explained)
+    stretched = Image.fromarray(explained.weights.numpy()).resize(
+        pixels.size, Image.Resampling.BILINEAR
+    )
+    weights = np.asarray(stretched, dtype=np.float32).clip(0, 1)  # (H, W)
+    opacity = np.float32(_OPACITY) * weights[..., None]
+    dimmed = np.asarray(pixels, dtype=np.float32) * (_DIMMED + (1 - _DIMMED) * weights[..., None])
+    mixed = dimmed * (1 - opacity) + _colours(weights) * opacity  # (H, W, 3)
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def draw_explanation(explanation: Explanation) -> Image.Image:
+    """Draw query, marked query, gallery picture and marked gallery picture, and the numbers."""
+    panels = [
+        panel
+        for explained in (explanation.query, explanation.gallery)
+        for panel in (_image(explained), overlay(explained))
+    ]
+    lines = [_drawable(line) for line in _lines(explanation)]
+    font = ImageFont.load_default(_FONT_SIZE)
+    across = sum(panel.width for panel in panels) + (len(panels) + 1) * _MARGIN
+    width = max(across, *(round(font.getlength(line)) + 2 * _MARGIN for line in lines))
+    height = panels[0].height + _LINE * len(lines) + 3 * _MARGIN
+    canvas = Image.new("RGB", (width, height), "white")
+    left = _MARGIN
+    for panel in panels:
+        canvas.paste(panel, (left, _MARGIN))
+        left += panel.width + _MARGIN
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        top = panels[0].height + 2 * _MARGIN + _LINE * number
+        draw.text((_MARGIN, top), line, fill="black", font=font)
+    return canvas
+
+
+def render_explanation(explanation: Explanation) -> str:
+    """Write the page; whatever names and labels hold, they are shown and not obeyed."""
+    first, *rest = _lines(explanation)
+    figures = "\n".join(
+        _figure(role, explained)
+        for role, explained in (("Query", explanation.query), ("Gallery", explanation.gallery))
+    )
+    listed = "\n".join(f"<li>{escape(line)}</li>" for line in rest)
+    return _PAGE.format(heading=escape(first), figures=figures, listed=listed)
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    cameras = "used" if explanation.are_cameras_used else "left out"
+    encoder = explanation.encoder
+    trust = "" if encoder.is_pretrained else " (not pretrained)"
+    yield f"Similarity {explanation.similarity:.4f} (cosine)"
+    for role, explained in (("query", explanation.query), ("gallery", explanation.gallery)):
+        yield f"{role}: {_named(explained)}"
+        yield f"  {_checked(explained.check)}"
+    yield f"{explanation.method}: {_METHODS[explanation.method]}"
+    yield f"{encoder.name}, weights: {encoder.weights}{trust}; cameras {cameras}"
+
+
+def _named(explained: ExplainedPicture) -> str:
+    picture = explained.picture
+    label = "" if picture.label is None else f", label {picture.label}"
+    camera = "" if picture.camera is None else f", camera {picture.camera}"
+    return f"{picture.image}{label}{camera}"
+
+
+def _checked(check: DeletionCheck) -> str:
+    verdict = "" if check.is_passed else "; do not rely on the marks here"
+    return (
+        f"similarity without the {check.share:.0%} marked most {check.most_marked:.4f}, "
+        f"least {check.least_marked:.4f}, drawn at random {check.random:.4f}{verdict}"
+    )
+
+
+def _figure(role: str, explained: ExplainedPicture) -> str:
+    name = escape(_named(explained))
+    return (
+        f'<figure><img alt="{role}" src="{_as_url(_image(explained))}">'
+        f'<img alt="{role}, marked" src="{_as_url(overlay(explained))}">'
+        f"<figcaption>{role}: {name}</figcaption></figure>"
+    )
+
+
+def _image(explained: ExplainedPicture) -> Image.Image:
+    return Image.fromarray(explained.pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def _colours(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colour weights in 0..1: (H, W) to (H, W, 3) in 0..255."""
+    places = [place for place, _ in _STOPS]
+    channels = zip(*(colour for _, colour in _STOPS), strict=True)
+    mixed = [np.interp(weights, places, channel) for channel in channels]
+    return np.stack(mixed, axis=-1).astype(np.float32)
+
+
+def _drawable(line: str) -> str:
+    """Keep what Pillow's own font can draw; control characters would break the line."""
+    return "".join(sign if sign.isprintable() and ord(sign) < 256 else "?" for sign in line)
+
+
+def _as_png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _as_url(image: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(_as_png(image)).decode()
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>reid explain</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+div {{ display: flex; flex-wrap: wrap; gap: 1.5rem; }}
+figure {{ margin: 0; }}
+figure img {{ margin-right: 0.5rem; height: 24rem; }}
+figcaption, li {{ overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{heading}</h1>
+<div>
+{figures}
+</div>
+<ul>
+{listed}
+</ul>
+<p>Yellow marks what adds to the similarity most; what is dimmed adds nothing. The marks say what
+the encoder used, not whether it is right.</p>
+</body>
+</html>
+"""

@@ -1,0 +1,77 @@
+"""`reid explain`: which regions made two pictures alike."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import SHARED_OPTIONS, JsonOption, UseCamerasOption, takes_settings
+from reid.cli.render import render_encoder, to_json
+from reid.cli.wiring import wired
+
+if TYPE_CHECKING:
+    from reid.application.explain import ExplanationOutcome, PictureOutcome
+    from reid.settings.loading import ResolvedSettings
+
+QueryArgument = Annotated[Path, typer.Argument(metavar="QUERY", help="A picture.")]
+GalleryArgument = Annotated[
+    Path, typer.Argument(metavar="GALLERY_IMAGE", help="A picture to compare it with.")
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="What to write or replace: .png, .html or .htm."
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method", metavar="NAME", help="auto, gradient-rollout, rollout (ViT) or grad-cam."
+    ),
+]
+
+_OPTIONS = {
+    name: SHARED_OPTIONS[name] for name in ("recipe", "encoder", "weights", "seed", "device", "run")
+}
+
+
+@takes_settings({**_OPTIONS, "method": MethodOption, "use_cameras": UseCamerasOption})
+def explain(
+    resolved: "ResolvedSettings",
+    *,
+    query: QueryArgument,
+    gallery: GalleryArgument,
+    output: OutputOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which regions of two pictures made their similarity, and how far to believe it."""
+    from reid.settings.trained import with_trained_encoder
+
+    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        page = container.explanation_page()(output)
+        open_pictures = container.pictures()
+        outcome = container.explain().run(open_pictures(query), open_pictures(gallery), page=page)
+    typer.echo(to_json(outcome) if as_json else _render(outcome))
+
+
+def _render(outcome: "ExplanationOutcome") -> str:
+    cameras = "used" if outcome.are_cameras_used else "left out"
+    return "\n".join(
+        [
+            f"Similarity: {outcome.similarity:.4f} (cosine)",
+            render_encoder(outcome.encoder),
+            f"Method: {outcome.method}; cameras {cameras}",
+            _render_check("query", outcome.query),
+            _render_check("gallery picture", outcome.gallery),
+            f"Wrote {outcome.page}",
+        ]
+    )
+
+
+def _render_check(role: str, explained: "PictureOutcome") -> str:
+    check = explained.check
+    verdict = "" if explained.is_check_passed else "; do not rely on the marks here"
+    return (
+        f"Without {check.share:.0%} of the {role}: {check.most_marked:.4f} where marked most, "
+        f"{check.least_marked:.4f} where marked least, {check.random:.4f} at random{verdict}"
+    )

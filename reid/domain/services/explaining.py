@@ -1,0 +1,222 @@
+"""Find and test what made two pictures alike.
+
+Letters: B batch, D width, h w grid, P = h * w cells, H W pixels.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.domain.augmentation import normalise
+from reid.domain.errors import ConfigurationError
+from reid.domain.explanation import (
+    mask_pixels,
+    roll_out,
+    roll_out_gradients,
+    score_pair,
+    spread_over_pixels,
+    weigh_map,
+)
+from reid.domain.seeding import generator_for
+from reid.domain.transfers import sent_to
+from reid.domain.values.explanations import (
+    AttentionTrace,
+    Cells,
+    DeletionCheck,
+    ExplainedPicture,
+    Explanation,
+    ExplanationMethod,
+    ImageTrace,
+    MapTrace,
+)
+from reid.domain.values.samples import ImageSize, Picture, Resampling
+from reid.ports.dataset import ImageReader
+from reid.ports.explanation import ExplainableEncoder
+
+NUM_DRAWS = 8
+"""Random masks in a deletion check."""
+
+SHOWN_HEIGHT = 384
+"""Pixels at least, of the pictures to be shown."""
+
+_METHODS_OF: Mapping[type[ImageTrace], tuple[ExplanationMethod, ...]] = {
+    AttentionTrace: (ExplanationMethod.GRADIENT_ROLLOUT, ExplanationMethod.ROLLOUT),
+    MapTrace: (ExplanationMethod.GRAD_CAM,),
+}
+"""What suits each kind of encoder, the best first."""
+
+_TIE_BREAK = 1e-6
+"""Of the largest weight: decides between pixels of the same weight, by chance and not by place."""
+
+
+class PairExplainer:
+    """Explains the similarity of pairs, and tests each explanation on the pair itself."""
+
+    def __init__(
+        self,
+        *,
+        encoder: ExplainableEncoder,
+        method: ExplanationMethod | None = None,
+        uses_cameras: bool = True,
+        masked_share: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        """Keep the parts; nothing is computed yet.
+
+        Args:
+            encoder: In evaluation mode.
+            method: None: what suits the encoder, see `choose_method`.
+            uses_cameras: False leaves cameras out, whatever the encoder knows of them.
+            masked_share: Of a picture's pixels that its check blots out.
+            seed: Of the check's random masks.
+        """
+        self._encoder = encoder
+        self._method = method
+        self._uses_cameras = uses_cameras
+        self._masked_share = masked_share
+        self._seed = seed
+
+    def explain(
+        self, readers: tuple[ImageReader, ImageReader], pictures: tuple[Picture, Picture]
+    ) -> Explanation:
+        """Explain what makes a gallery picture similar to a query.
+
+        Args:
+            readers: Of the query and of the gallery picture.
+            pictures: Query and gallery picture.
+
+        Raises:
+            ConfigurationError: The method does not suit the encoder.
+            DatasetError: A picture cannot be read.
+        """
+        images = self._read(readers, pictures)
+        camids = self._camids_of(pictures)
+        trace = self._encoder.trace_images(images, camids)
+        method = choose_method(trace, self._method)
+        score = score_pair(trace.features.embedding())
+        weights = weigh_cells(trace, method=method, score=score)
+        fields = self._spread(weights, cells=trace.cells)  # (2, H, W)
+        fields = fields / fields.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+        checks = self._check(images, camids, fields=fields, cells=trace.cells)
+        query, gallery = (
+            ExplainedPicture(
+                picture=picture,
+                pixels=self._read_to_show(reader, picture.image),
+                weights=field.float().cpu(),
+                check=check,
+            )
+            for reader, picture, field, check in zip(readers, pictures, fields, checks, strict=True)
+        )
+        return Explanation(
+            query=query,
+            gallery=gallery,
+            similarity=float(score.detach()),
+            method=method,
+            encoder=self._encoder.description,
+            are_cameras_used=camids is not None,
+        )
+
+    def _read(self, readers: Sequence[ImageReader], pictures: Sequence[Picture]) -> Tensor:
+        """Read the pair as the encoder takes it: (2, 3, H, W)."""
+        geometry = self._encoder.geometry
+        pixels = torch.cat(
+            [
+                reader.read(
+                    [picture.image], size=geometry.image_size, resampling=Resampling.BILINEAR
+                )
+                for reader, picture in zip(readers, pictures, strict=True)
+            ]
+        )
+        return normalise(
+            sent_to(self._encoder.device, pixels), mean=geometry.pixel_mean, std=geometry.pixel_std
+        )
+
+    def _read_to_show(self, reader: ImageReader, image: str) -> Tensor:
+        size = self._encoder.geometry.image_size
+        scale = math.ceil(SHOWN_HEIGHT / size.height)
+        shown = ImageSize(scale * size.height, scale * size.width)
+        return reader.read([image], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
+
+    def _camids_of(self, pictures: Sequence[Picture]) -> Tensor | None:
+        """Number the cameras from zero; None unless the encoder knows those of both pictures."""
+        num_cameras = self._encoder.geometry.num_cameras if self._uses_cameras else 0
+        known = {str(camid + 1): camid for camid in range(num_cameras)}
+        camids = [known[picture.camera] for picture in pictures if picture.camera in known]
+        return torch.tensor(camids) if len(camids) == len(pictures) else None
+
+    def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
+        size = self._encoder.geometry.image_size
+        return spread_over_pixels(weights, cells=cells, height=size.height, width=size.width)
+
+    @torch.no_grad()
+    def _check(
+        self, images: Tensor, camids: Tensor | None, *, fields: Tensor, cells: Cells
+    ) -> list[DeletionCheck]:
+        """Blot out parts of one picture at a time, and compare with the other one whole."""
+        generator = generator_for(self._seed, "explanation")
+        drawn = torch.rand(NUM_DRAWS, cells.rows * cells.columns, generator=generator)
+        chance = self._spread(drawn, cells=cells).to(fields)  # (N, H, W)
+        whole = self._embed(images, camids)  # (2, D)
+        checks = []
+        for side, field in enumerate(fields):
+            orders = torch.cat([torch.stack([field, -field]) + _TIE_BREAK * chance[:1], chance])
+            copies = images[side].expand(len(orders), -1, -1, -1)
+            masked = mask_pixels(copies, orders, share=self._masked_share)
+            cameras = None if camids is None else camids[side].expand(len(orders))
+            found = (self._embed(masked, cameras) @ whole[1 - side]).tolist()
+            checks.append(
+                DeletionCheck(
+                    share=self._masked_share,
+                    most_marked=found[0],
+                    least_marked=found[1],
+                    random=sum(found[2:]) / NUM_DRAWS,
+                )
+            )
+        return checks
+
+    def _embed(self, images: Tensor, camids: Tensor | None) -> Tensor:
+        return F.normalize(self._encoder.encode_images(images, camids).embedding(), dim=1)
+
+
+def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> ExplanationMethod:
+    """Take the method wanted, or else the best one of those that suit the encoder.
+
+    Of a ViT's two methods the gradient's is the better one by far: with a fifth of one picture
+    blotted out where it is marked, the similarity of pairs of drawn people fell further than at
+    random for 92 % of the pictures, and for 61 % after plain roll-out (vit-tiny, 96 pictures).
+
+    Raises:
+        ConfigurationError: The method does not suit the encoder.
+    """
+    suitable = _METHODS_OF[type(trace)]
+    if wanted is None:
+        return suitable[0]
+    if wanted not in suitable:
+        raise ConfigurationError(
+            f"explain.method: {wanted} does not suit this kind of encoder; leave it out, or choose "
+            + " or ".join(suitable)
+        )
+    return wanted
+
+
+def weigh_cells(trace: ImageTrace, *, method: ExplanationMethod, score: Tensor) -> Tensor:
+    """Weigh the cells of traced pictures.
+
+    Args:
+        trace: Of B pictures.
+        method: One that suits the trace.
+        score: () that the features of all B pictures led to.
+
+    Returns:
+        (B, P) float, not negative, without gradient.
+    """
+    if isinstance(trace, MapTrace):
+        (gradients,) = torch.autograd.grad(score, [trace.maps])
+        return weigh_map(trace.maps.detach(), gradients)
+    attention = [shares.detach() for shares in trace.attention]
+    if method is ExplanationMethod.ROLLOUT:
+        return roll_out(attention)
+    return roll_out_gradients(attention, torch.autograd.grad(score, trace.attention))

@@ -1,0 +1,119 @@
+"""What an encoder shows of its work, and what that says of a pair of pictures.
+
+Letters: B batch, H W pixels, h w grid, P = h * w cells, L = 1 + P tokens, A heads, C channels.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from torch import Tensor
+
+from reid.domain.values.encoders import EncoderDescription
+from reid.domain.values.features import ImageFeatures
+from reid.domain.values.samples import Picture
+
+
+class ExplanationMethod(StrEnum):
+    """How regions get their weights."""
+
+    ROLLOUT = "rollout"
+    """Attention followed through the blocks; the same whatever a picture is compared with."""
+
+    GRADIENT_ROLLOUT = "gradient-rollout"
+    """Likewise, but each attention counts by what it adds to the pair's similarity."""
+
+    GRAD_CAM = "grad-cam"
+    """Channels of a convolutional network's last map, counted in the same way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """Where the cells of a grid lie on a picture: squares, numbered row by row."""
+
+    rows: int
+    columns: int
+    stride: int
+    """Pixels from one cell's edge to the next one's."""
+
+    extent: int
+    """Pixels along a cell's edge; more than `stride` where cells overlap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionTrace:
+    """A transformer's features, and the attention that led to them."""
+
+    features: ImageFeatures
+    """Differentiable in `attention`."""
+
+    attention: tuple[Tensor, ...]
+    """One (B, A, L, L) per block, first block first: row i is how token i shares its attention
+    out; token 0 is the class token."""
+
+    cells: Cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapTrace:
+    """A convolutional network's features, and the map that they were pooled from."""
+
+    features: ImageFeatures
+    """Differentiable in `maps`, as far as they depend on it."""
+
+    maps: Tensor
+    """(B, C, h, w)."""
+
+    cells: Cells
+
+
+ImageTrace: TypeAlias = AttentionTrace | MapTrace
+"""Either kind of trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionCheck:
+    """The pair's similarity after a share of one picture's pixels was blotted out."""
+
+    share: float
+    """Of the pixels, in 0..1."""
+
+    most_marked: float
+    """Without the pixels that the explanation marks most."""
+
+    least_marked: float
+    random: float
+    """Without patches drawn at random, mean over draws."""
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether what is marked matters more than what is not, and than chance."""
+        return self.most_marked < min(self.least_marked, self.random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedPicture:
+    """One picture of the pair."""
+
+    picture: Picture
+    pixels: Tensor
+    """(3, H, W) uint8 RGB to be shown, at a multiple of the encoder's size."""
+
+    weights: Tensor
+    """(h, w) float32 on the CPU of the encoder's pixels: 1 at the largest, 0 where nothing adds."""
+
+    check: DeletionCheck
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What made two pictures alike."""
+
+    query: ExplainedPicture
+    gallery: ExplainedPicture
+    similarity: float
+    """Cosine, in -1..1."""
+
+    method: ExplanationMethod
+    encoder: EncoderDescription
+    are_cameras_used: bool

@@ -1,0 +1,46 @@
+"""What is asked of an encoder that can show its work, and where an explanation is shown."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from reid.domain.values.explanations import Explanation, ImageTrace
+from reid.ports.encoder import ImageEncoder
+
+
+@runtime_checkable
+class ExplainableEncoder(ImageEncoder, Protocol):
+    """An image encoder that shows how it comes to its features."""
+
+    def trace_images(self, images: Tensor, camids: Tensor | None = None) -> ImageTrace:
+        """Describe pictures and show the attention or the map that their features come from.
+
+        Works under `torch.no_grad` too, in evaluation mode, and whether or not the weights require
+        gradients; no gradient is left at them.
+
+        Args:
+            images: As `encode_images` takes them.
+            camids: Likewise.
+
+        Returns:
+            A trace whose features, in float32, are those of `encode_images` but for rounding.
+
+        Raises:
+            EncoderError: A camera beyond those the encoder knows.
+        """
+        ...
+
+
+class ExplanationPage(Protocol):
+    """A picture or page that shows one explanation; made anew as a whole."""
+
+    def write(self, explanation: Explanation) -> str:
+        """Replace the page.
+
+        Returns:
+            Its place.
+
+        Raises:
+            CheckpointError: The place cannot be written.
+        """
+        ...
