@@ -1,0 +1,280 @@
+"""Who a question is about: the pictures of a person as one, or nobody whom the gallery knows.
+
+Letters: Q questions, N query pictures, K answers, P people, D width.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.fusion import (
+    RankedPeople,
+    mean_directions,
+    rank_by_best,
+    rank_by_mean,
+    rank_by_vote,
+)
+from reid.domain.ordering import distances, rank
+from reid.domain.reranking import reranked_distances
+from reid.domain.services.decisions import Decision
+from reid.domain.services.questions import OwnPictures, Question
+from reid.domain.values.galleries import KeptPicture
+from reid.domain.values.people import Fusion, FusionRecipe
+from reid.domain.values.ranking import Neighbours
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import Identification, RankedPicture
+from reid.ports.gallery import Gallery
+
+QUESTION_CHUNK = 256
+"""Questions searched at once: bounds answers and records held."""
+
+CANDIDATE_PICTURES = 100
+"""Nearest pictures whose people are compared by their mean: to compare with everybody, a large
+gallery would have to be read for each question."""
+
+SEARCHED_FIRST = 32
+"""Answers asked for at first: mostly they name a second person."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Gallery pictures for one question, nearest first."""
+
+    question: Question
+    vector: Tensor
+    """(D,)"""
+
+    pictures: Sequence[RankedPicture]
+
+
+class People:
+    """Names people by a gallery's pictures of them."""
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        recipe: FusionRecipe,
+        top_k: int,
+        decision: Decision | None = None,
+        reranking: RerankingRecipe | None = None,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            gallery: Known people.
+            recipe: How similarities to the pictures of a person become one.
+            top_k: Gallery pictures shown with each answer.
+            decision: Who is a stranger, and how sure an answer is.
+            reranking: Order pictures by k-reciprocal re-ranking among all questions and the whole
+                gallery; similarities stay cosines.
+
+        Raises:
+            ConfigurationError: Means are to be re-ranked.
+        """
+        if reranking is not None and recipe.fusion is Fusion.MEAN:
+            raise ConfigurationError(
+                "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
+                "re-rank with best or vote, or leave --rerank out"
+            )
+        self._gallery = gallery
+        self._recipe = recipe
+        self._top_k = top_k
+        self._decision = decision or Decision()
+        self._reranking = reranking
+
+    def identify(
+        self, questions: Sequence[Question], vectors: Tensor
+    ) -> tuple[Identification, ...]:
+        """Name the person of every question.
+
+        Args:
+            questions: Q.
+            vectors: (Q, D) float32, rows of unit L2 norm, by the gallery's encoder.
+
+        Returns:
+            An answer per question, in the order of the questions.
+
+        Raises:
+            GalleryError: The gallery is empty or damaged, or holds no answer to a question.
+        """
+        search = self._searched if self._reranking is None else self._reranked
+        directions: dict[str, Tensor] = {}
+        found: list[Identification] = []
+        for answers in search(questions, vectors):
+            self._add_directions(directions, answers)
+            found.extend(self._identification(one, directions=directions) for one in answers)
+        return tuple(found)
+
+    def _searched(
+        self, questions: Sequence[Question], vectors: Tensor
+    ) -> Iterator[Sequence[_Answers]]:
+        """Ask for a few answers, and where they do not name a second person for enough."""
+        largest = self._gallery.describe().largest_label
+        first = max(self._wanted, SEARCHED_FIRST)
+        if self._recipe.fusion is Fusion.MEAN:
+            first = max(first, CANDIDATE_PICTURES)
+        # The asked person's pictures may be hidden, and the nearest be all of one other person.
+        enough = self._wanted + 2 * largest + 1
+        for start in range(0, len(questions), QUESTION_CHUNK):
+            rows = slice(start, start + QUESTION_CHUNK)
+            chunk, asked = questions[rows], vectors[rows]
+            answers = self._visible(chunk, asked, self._gallery.search(asked, first))
+            short = [row for row, one in enumerate(answers) if self._is_short(one)]
+            if short and first < self._gallery.describe().num_pictures:
+                more = self._gallery.search(asked[short], max(first, enough))
+                deeper = self._visible([chunk[row] for row in short], asked[short], more)
+                for row, one in zip(short, deeper, strict=True):
+                    answers[row] = one
+            yield answers
+
+    def _reranked(
+        self, questions: Sequence[Question], vectors: Tensor
+    ) -> Iterator[Sequence[_Answers]]:
+        """Compare all questions with all pictures, block by block."""
+        recipe = self._reranking or RerankingRecipe()
+        description = self._gallery.describe()
+        _require_pictures(description.num_pictures, place=self._gallery.place)
+        keys = torch.tensor([picture.key for picture in self._gallery.pictures()])  # (G,)
+        kept = self._gallery.vectors(keys.tolist())  # (G, D)
+        depth = self._wanted + 2 * description.largest_label + 1
+        start = 0
+        for block in reranked_distances(vectors, kept, recipe=recipe):
+            asked = vectors[start : start + len(block)]  # (B, D)
+            nearest = rank(block, k=depth)  # (B, K)
+            cosine_distances = distances(asked, kept).gather(1, nearest)  # (B, K)
+            neighbours = Neighbours(indices=keys[nearest], distances=cosine_distances)
+            yield self._visible(questions[start : start + len(block)], asked, neighbours)
+            start += len(block)
+
+    @property
+    def _wanted(self) -> int:
+        votes = self._recipe.votes if self._recipe.fusion is Fusion.VOTE else 1
+        return max(self._top_k, votes)
+
+    def _is_short(self, answers: _Answers) -> bool:
+        labels = {picture.label for picture in answers.pictures}
+        return len(labels) < 2 or len(answers.pictures) < self._wanted
+
+    def _visible(
+        self, questions: Sequence[Question], vectors: Tensor, neighbours: Neighbours
+    ) -> list[_Answers]:
+        keys = torch.unique(neighbours.indices[neighbours.indices >= 0]).tolist()
+        records = {picture.key: picture for picture in self._gallery.pictures(keys=keys)}
+        rows = zip(neighbours.indices.tolist(), neighbours.distances.tolist(), strict=True)
+        return [
+            _Answers(question, vector, _ranked(question, found, away, records=records))
+            for question, vector, (found, away) in zip(questions, vectors, rows, strict=True)
+        ]
+
+    def _add_directions(self, directions: dict[str, Tensor], answers: Sequence[_Answers]) -> None:
+        """Compute the mean directions of candidates that are not known yet."""
+        if self._recipe.fusion is not Fusion.MEAN:
+            return
+        labels = {picture.label for one in answers for picture in one.pictures}
+        pictures = self._gallery.pictures(labels=sorted(labels - directions.keys()))
+        if not pictures:
+            return
+        numbers: dict[str, int] = {}
+        groups = [numbers.setdefault(picture.label, len(numbers)) for picture in pictures]
+        vectors = self._gallery.vectors([picture.key for picture in pictures])
+        means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
+        directions.update(zip(numbers, means, strict=True))
+
+    def _identification(
+        self, answers: _Answers, *, directions: Mapping[str, Tensor]
+    ) -> Identification:
+        question = answers.question
+        first = question.pictures[0]
+        if not answers.pictures:
+            raise GalleryError(
+                f"{self._gallery.place} holds no answer for {first.image}: add pictures of others"
+            )
+        labels = list(dict.fromkeys(picture.label for picture in answers.pictures))
+        ranked = self._rank(answers, labels=labels, directions=directions)
+        best, *others = [
+            (labels[person], similarity)
+            for person, similarity in zip(
+                ranked.people.tolist(), ranked.similarities.tolist(), strict=True
+            )
+        ]
+        runner_up = others[0] if others else (None, None)
+        return Identification(
+            image=first.image,
+            label=best[0],
+            similarity=best[1],
+            runner_up_label=runner_up[0],
+            runner_up_similarity=runner_up[1],
+            pictures=tuple(answers.pictures[: self._top_k]),
+            true_label=question.label,
+            images=tuple(p.image for p in question.pictures) if len(question.pictures) > 1 else (),
+            camera=first.camera,
+            confidence=self._decision.confidence(best[1]),
+            is_unknown=self._decision.is_unknown(best[1]),
+        )
+
+    def _rank(
+        self, answers: _Answers, *, labels: Sequence[str], directions: Mapping[str, Tensor]
+    ) -> RankedPeople:
+        numbers = {label: number for number, label in enumerate(labels)}
+        people = torch.tensor([numbers[picture.label] for picture in answers.pictures])
+        similarities = torch.tensor([picture.similarity for picture in answers.pictures])
+        match self._recipe.fusion:
+            case Fusion.MEAN:
+                means = [self._direction(answers, label, directions[label]) for label in labels]
+                return rank_by_mean(answers.vector, torch.arange(len(labels)), torch.stack(means))
+            case Fusion.VOTE:
+                votes = self._recipe.votes
+            case Fusion.BEST if self._reranking is not None:
+                votes = 1
+            case Fusion.BEST:
+                return rank_by_best(similarities, people)
+            case _:
+                assert_never(self._recipe.fusion)
+        return rank_by_vote(similarities, people, votes=votes, temperature=self._recipe.temperature)
+
+    def _direction(self, answers: _Answers, label: str, direction: Tensor) -> Tensor:
+        """Leave hidden pictures out of the asked person's mean."""
+        question = answers.question
+        if question.own is OwnPictures.ALL or label != question.label:
+            return direction
+        pictures = self._gallery.pictures(labels=[label])
+        vectors = self._gallery.vectors([picture.key for picture in pictures])
+        rows = [
+            row
+            for row, (picture, cosine) in enumerate(
+                zip(pictures, (vectors @ answers.vector).tolist(), strict=True)
+            )
+            if not question.hides(picture, similarity=cosine)
+        ]
+        return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]
+
+
+def _require_pictures(num_pictures: int, *, place: str) -> None:
+    if num_pictures == 0:
+        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
+
+
+def _ranked(
+    question: Question,
+    keys: Sequence[int],
+    away: Sequence[float],
+    *,
+    records: Mapping[int, KeptPicture],
+) -> list[RankedPicture]:
+    """Put the answers that a question admits; a picture removed since is none."""
+    return [
+        RankedPicture(
+            image=records[key].image,
+            label=records[key].label,
+            similarity=1.0 - distance,
+            camera=records[key].camera,
+            key=key,
+        )
+        for key, distance in zip(keys, away, strict=True)
+        if key in records and not question.hides(records[key], similarity=1.0 - distance)
+    ]

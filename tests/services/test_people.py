@@ -1,0 +1,279 @@
+"""Naming people by a gallery: fusion, strangers, confidence."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.reranking import rerank
+from reid.domain.services.decisions import Decision, Unknown, decide
+from reid.domain.services.people import People
+from reid.domain.services.questions import (
+    OwnPictures,
+    Question,
+    ask_each,
+    ask_tracklets,
+    vectors_of_questions,
+)
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    Calibration,
+    EncoderStamp,
+    NewPicture,
+)
+from reid.domain.values.people import Fusion, FusionRecipe
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import Identification
+from reid.domain.values.samples import Picture
+
+WIDTH = 8
+STAMP = EncoderStamp(name="rn-tiny", weights="random", digest="aa", width=WIDTH)
+ENTRY = AuditEntry(at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x", num_pictures=0)
+BEST = FusionRecipe(fusion=Fusion.BEST)
+MEAN = FusionRecipe(fusion=Fusion.MEAN)
+VOTE = FusionRecipe(fusion=Fusion.VOTE, votes=3)
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.01,
+    identification_rate=0.9,
+    slope=10.0,
+    intercept=-5.0,
+    num_known=100,
+    num_unknown=100,
+)
+
+
+def at(*angles: float) -> Tensor:
+    """Unit vectors in a plane, at angles in degrees from the first axis."""
+    radians = torch.deg2rad(torch.tensor(angles, dtype=torch.float64))
+    plane = torch.stack([radians.cos(), radians.sin()], dim=1).float()
+    return F.pad(plane, (0, WIDTH - 2))
+
+
+def cosine(degrees: float) -> float:
+    return float(at(degrees)[0, 0])
+
+
+def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> MemoryGallery:
+    gallery = MemoryGallery(create_index=ExactIndex)
+    pictures = [
+        NewPicture(
+            image=f"{number}.jpg",
+            source="here",
+            content=str(number),
+            label=label,
+            camera=cameras[number] if cameras else None,
+        )
+        for number, label in enumerate(labels)
+    ]
+    gallery.add(pictures, vectors, stamp=STAMP, entry=ENTRY)
+    return gallery
+
+
+def ask(
+    gallery: MemoryGallery,
+    vectors: Tensor,
+    *,
+    recipe: FusionRecipe = BEST,
+    decision: Decision | None = None,
+    reranking: RerankingRecipe | None = None,
+    top_k: int = 2,
+) -> tuple[Identification, ...]:
+    questions = ask_each([Picture(f"q{row}") for row in range(len(vectors))])
+    people = People(gallery, recipe=recipe, top_k=top_k, decision=decision, reranking=reranking)
+    return people.identify(questions, vectors)
+
+
+def crowd(num_people: int = 30, num_pictures: int = 4) -> tuple[MemoryGallery, list[str], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = [f"p{number:02d}" for number in range(num_people) for _ in range(num_pictures)]
+    centres = torch.randn(num_people, WIDTH, generator=generator).repeat_interleave(4, dim=0)
+    noise = torch.randn(len(labels), WIDTH, generator=generator)
+    vectors = F.normalize(centres + 0.6 * noise, dim=1)
+    return gallery_of(labels, vectors), labels, vectors
+
+
+def queries(num_queries: int = 40) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return F.normalize(torch.randn(num_queries, WIDTH, generator=generator), dim=1)
+
+
+def test_the_most_similar_picture_names_the_person() -> None:
+    gallery, labels, vectors = crowd()
+    for vector, answer in zip(queries(), ask(gallery, queries()), strict=True):
+        cosines = (vectors.double() @ vector.double()).tolist()
+        order = sorted(range(len(labels)), key=lambda row: -cosines[row])
+        assert answer.label == labels[order[0]]
+        assert answer.similarity == pytest.approx(cosines[order[0]], abs=1e-6)
+        other = next(row for row in order if labels[row] != answer.label)
+        assert answer.runner_up_label == labels[other]
+        assert answer.runner_up_similarity == pytest.approx(cosines[other], abs=1e-6)
+        assert [picture.image for picture in answer.pictures] == [f"{r}.jpg" for r in order[:2]]
+
+
+def test_the_mean_of_a_person_s_pictures_names_the_person() -> None:
+    gallery, labels, vectors = crowd()
+    rows = {label: list(found) for label, found in groupby(range(len(labels)), labels.__getitem__)}
+    means = {
+        label: F.normalize(vectors[found].double().mean(dim=0), dim=0)
+        for label, found in rows.items()
+    }
+    for vector, answer in zip(queries(), ask(gallery, queries(), recipe=MEAN), strict=True):
+        cosines = {label: float(mean @ vector.double()) for label, mean in means.items()}
+        first, second = sorted(cosines, key=lambda label: -cosines[label])[:2]
+        assert (answer.label, answer.runner_up_label) == (first, second)
+        assert answer.similarity == pytest.approx(cosines[first], abs=1e-6)
+
+
+def test_the_nearest_pictures_vote_for_the_person() -> None:
+    gallery = gallery_of("abb", at(1, 2, 3))
+    (voted,), (best,) = ask(gallery, at(0), recipe=VOTE), ask(gallery, at(0))
+    assert (best.label, voted.label, voted.runner_up_label) == ("a", "b", "a")
+    assert voted.similarity == pytest.approx(cosine(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
+def test_a_second_person_is_found_behind_many_pictures_of_the_first(recipe: FusionRecipe) -> None:
+    gallery = gallery_of("a" * 150 + "b", at(*(number / 10 for number in range(150)), 90))
+    (answer,) = ask(gallery, at(0), recipe=recipe)
+    assert (answer.label, answer.runner_up_label) == ("a", "b")
+
+
+def test_a_single_person_has_no_runner_up() -> None:
+    (answer,) = ask(gallery_of("aa", at(0, 10)), at(5))
+    assert (answer.label, answer.runner_up_label, answer.runner_up_similarity) == ("a", None, None)
+
+
+def test_without_a_threshold_nobody_is_unknown() -> None:
+    (answer,) = ask(gallery_of("ab", at(80, 90)), at(0))
+    assert not answer.is_unknown
+    assert answer.confidence is None
+
+
+def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
+    gallery = gallery_of("ab", at(20, 90))
+    decision = Decision(threshold=cosine(30), calibration=CALIBRATION)
+    near, far = ask(gallery, at(0, -20), decision=decision)
+    assert (near.is_unknown, far.is_unknown) == (False, True)
+    assert far.label == "a"
+    sigmoid = torch.sigmoid(torch.tensor(10.0 * near.similarity - 5.0, dtype=torch.float64))
+    assert near.confidence == pytest.approx(float(sigmoid))
+
+
+def test_a_question_of_several_pictures_is_answered_once() -> None:
+    pictures = [Picture("z/1.jpg", "z"), Picture("z/2.jpg", "z"), Picture("y/1.jpg", "y")]
+    questions = ask_tracklets(pictures)
+    vectors = vectors_of_questions(questions, pictures, at(0, 20, 90))
+    assert torch.allclose(vectors, at(10, 90), atol=1e-6)
+    gallery = gallery_of("ab", at(10, 90))
+    first, second = People(gallery, recipe=BEST, top_k=1).identify(questions, vectors)
+    assert (first.image, first.images, first.label) == ("z/1.jpg", ("z/1.jpg", "z/2.jpg"), "a")
+    assert (second.image, second.images, second.label) == ("y/1.jpg", (), "b")
+
+
+def test_pictures_are_grouped_by_folder_else_by_label_and_camera() -> None:
+    pictures = [
+        Picture("0002_c1_a.jpg", "0002", "1"),
+        Picture("0002_c1_b.jpg", "0002", "1"),
+        Picture("0002_c2_a.jpg", "0002", "2"),
+        Picture("0003_c1_a.jpg", "0003", "1"),
+        Picture("ann/0005_c1_a.jpg", "ann", "1"),
+        Picture("ann/0005_c2_a.jpg", "ann", "2"),
+        Picture("nameless.jpg"),
+        Picture("other.jpg"),
+    ]
+    sizes = [len(question.pictures) for question in ask_tracklets(pictures)]
+    assert sizes == [2, 1, 1, 2, 1, 1]
+
+
+def test_single_pictures_keep_their_vectors_to_the_bit() -> None:
+    pictures = [Picture("b"), Picture("a")]
+    assert torch.equal(vectors_of_questions(ask_each(pictures), pictures, at(3, 4)), at(3, 4))
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
+def test_hidden_pictures_of_the_asked_person_are_no_answer(recipe: FusionRecipe) -> None:
+    gallery = gallery_of("aaab", at(1, 0, 40, 45), cameras="1222")
+    asked = Picture("q", "a", "1")
+
+    def answer(own: OwnPictures) -> Identification:
+        question = Question(pictures=(asked,), own=own)
+        return People(gallery, recipe=recipe, top_k=1).identify([question], at(0))[0]
+
+    everything, protocol, stranger = map(answer, OwnPictures)
+    assert (everything.label, protocol.label, stranger.label) == ("a", "a", "b")
+    assert everything.similarity > cosine(30)
+    assert protocol.similarity == pytest.approx(cosine(40), abs=1e-5)
+    assert stranger.similarity == pytest.approx(cosine(45), abs=1e-5)
+
+
+def test_a_gallery_of_the_hidden_person_alone_has_no_answer() -> None:
+    question = Question(pictures=(Picture("q", "a"),), own=OwnPictures.NONE)
+    with pytest.raises(GalleryError, match="no answer for q"):
+        People(gallery_of("aa", at(0, 1)), recipe=BEST, top_k=1).identify([question], at(0))
+
+
+def test_reranked_answers_are_in_the_order_of_reranked_distances() -> None:
+    gallery, labels, vectors = crowd()
+    recipe = RerankingRecipe(k1=6, k2=3)
+    expected = rerank(queries(), vectors, recipe)
+    answers = ask(gallery, queries(), reranking=recipe, top_k=3)
+    for row, answer in enumerate(answers):
+        order = expected[row].argsort(stable=True).tolist()
+        assert [picture.image for picture in answer.pictures] == [f"{r}.jpg" for r in order[:3]]
+        assert answer.label == labels[order[0]]
+        of_person = [r for r in range(len(labels)) if labels[r] == answer.label]
+        best = float((vectors[of_person] @ queries()[row]).max())
+        assert answer.similarity == pytest.approx(best, abs=1e-5)
+    plain = ask(gallery, queries(), top_k=3)
+    assert [a.pictures for a in answers] != [a.pictures for a in plain]
+
+
+def test_means_are_not_reranked() -> None:
+    gallery, *_ = crowd()
+    with pytest.raises(ConfigurationError, match="re-rank"):
+        ask(gallery, queries(), recipe=MEAN, reranking=RerankingRecipe())
+
+
+@pytest.mark.parametrize("reranking", [None, RerankingRecipe()])
+def test_an_empty_gallery_is_refused(reranking: RerankingRecipe | None) -> None:
+    with pytest.raises(GalleryError, match="empty"):
+        ask(MemoryGallery(create_index=ExactIndex), at(0), reranking=reranking)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "threshold"), [("auto", 0.5), ("off", None), (0.25, 0.25), (0, 0.0)]
+)
+def test_the_threshold_is_the_gallery_s_unless_another_is_asked_for(
+    unknown: Unknown, threshold: float | None
+) -> None:
+    decision = decide(CALIBRATION, unknown=unknown, fusion="best", place="here")
+    assert decision == Decision(threshold=threshold, calibration=CALIBRATION)
+
+
+def test_without_a_calibration_nobody_is_unknown_unless_asked_for() -> None:
+    for unknown, threshold in (("auto", None), ("off", None), (0.3, 0.3)):
+        found = decide(None, unknown=unknown, fusion="best", place="here")  # type: ignore[arg-type]
+        assert found == Decision(threshold=threshold)
+
+
+def test_a_calibration_of_another_fusion_is_refused_and_both_are_named() -> None:
+    with pytest.raises(GalleryError, match="'best', not for 'mean, tracklets'"):
+        decide(CALIBRATION, unknown="auto", fusion=MEAN.words(are_tracklets=True), place="here")
+
+
+def test_another_fusion_has_no_confidence() -> None:
+    assert decide(CALIBRATION, unknown=0.3, fusion="mean", place="here") == Decision(threshold=0.3)
+
+
+def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
+    decision = decide(CALIBRATION, unknown="auto", fusion="best", place="here", is_reranked=True)
+    assert decision == Decision(threshold=0.5)
