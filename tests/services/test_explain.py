@@ -1,0 +1,110 @@
+"""The explanation use case on fakes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from reid.application.explain import Explain, ExplanationOutcome
+from reid.domain.errors import ConfigurationError, DatasetError
+from reid.domain.services.explaining import SHOWN_HEIGHT, PairExplainer
+from reid.domain.values.explanations import DeletionCheck, ExplanationMethod
+from reid.domain.values.samples import ImageSize, Picture
+from tests.fakes.dataset import FakePictures
+from tests.fakes.explanation import FakeExplainableEncoder, FakeExplanationPage
+
+QUERY = Picture("q/a", "anna", "1")
+GALLERY = Picture("g/a", "anna", "3")
+SIZE = ImageSize(32, 16)
+
+
+def explain(
+    query: Picture = QUERY,
+    gallery: Picture = GALLERY,
+    *,
+    page: FakeExplanationPage | None = None,
+    num_cameras: int = 0,
+    method: ExplanationMethod | None = None,
+    uses_cameras: bool = True,
+) -> ExplanationOutcome:
+    explainer = PairExplainer(
+        encoder=FakeExplainableEncoder(num_cameras=num_cameras, image_size=SIZE),
+        method=method,
+        uses_cameras=uses_cameras,
+    )
+    sources = FakePictures([query]), FakePictures([gallery])
+    return Explain(explainer=explainer).run(*sources, page=page or FakeExplanationPage())
+
+
+def test_the_similarity_is_the_cosine_of_the_embeddings() -> None:
+    page = FakeExplanationPage()
+    outcome = explain(page=page)
+    assert -1 <= outcome.similarity <= 1
+    assert outcome.page == "memory"
+    (shown,) = page.written
+    assert shown.similarity == outcome.similarity
+    assert (shown.query.picture, shown.gallery.picture) == (QUERY, GALLERY)
+
+
+def test_weights_lie_on_the_encoders_pixels_and_reach_from_zero_to_one() -> None:
+    page = FakeExplanationPage()
+    explain(Picture("q/a", "anna"), Picture("g/b", "bert"), page=page)
+    for part in (page.written[0].query, page.written[0].gallery):
+        assert part.weights.shape == (SIZE.height, SIZE.width)
+        assert part.weights.dtype == torch.float32
+        assert part.weights.min() >= 0
+        assert part.weights.max() in (0, 1)
+
+
+def test_pictures_are_shown_at_a_multiple_of_the_encoders_size() -> None:
+    page = FakeExplanationPage()
+    explain(page=page)
+    scale = SHOWN_HEIGHT // SIZE.height
+    assert page.written[0].query.pixels.shape == (3, scale * SIZE.height, scale * SIZE.width)
+
+
+def test_the_same_seed_gives_the_same_check() -> None:
+    assert explain() == explain()
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "uses_cameras", "are_used"),
+    [
+        (QUERY, GALLERY, True, True),
+        (QUERY, GALLERY, False, False),
+        (QUERY, replace(GALLERY, camera="9"), True, False),
+        (replace(QUERY, camera=None), GALLERY, True, False),
+    ],
+)
+def test_cameras_are_used_where_the_encoder_knows_both(
+    query: Picture, gallery: Picture, *, uses_cameras: bool, are_used: bool
+) -> None:
+    outcome = explain(query, gallery, num_cameras=3, uses_cameras=uses_cameras)
+    assert outcome.are_cameras_used == are_used
+
+
+@pytest.mark.parametrize("method", [ExplanationMethod.ROLLOUT, ExplanationMethod.GRADIENT_ROLLOUT])
+def test_a_method_that_needs_attention_is_refused_without(method: ExplanationMethod) -> None:
+    with pytest.raises(ConfigurationError, match=f"{method} does not suit .* grad-cam"):
+        explain(method=method)
+
+
+def test_several_pictures_on_one_side_are_refused() -> None:
+    use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
+    several = FakePictures([QUERY, GALLERY])
+    with pytest.raises(DatasetError, match="one gallery picture, but 2 were given, from g/a on"):
+        use_case.run(FakePictures([QUERY]), several, page=FakeExplanationPage())
+
+
+def test_a_damaged_picture_is_named() -> None:
+    use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
+    damaged = FakePictures([QUERY], damaged={"q/a": "truncated"})
+    with pytest.raises(DatasetError, match="q/a: truncated"):
+        use_case.run(damaged, FakePictures([GALLERY]), page=FakeExplanationPage())
+
+
+def test_a_check_is_passed_where_the_marks_matter_most() -> None:
+    check = DeletionCheck(share=0.2, most_marked=0.3, least_marked=0.8, random=0.5)
+    assert check.is_passed
+    assert not replace(check, random=0.2).is_passed
+    assert not replace(check, least_marked=0.3).is_passed
