@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reid.adapters.pages.curves import COLOURS, draw_curves, ticks
+from reid.adapters.pages.curves import draw_curves
+from reid.adapters.pages.line_plots import COLOURS, ticks
 from reid.adapters.pages.markdown import MarkdownPage, render_page
 from reid.domain.errors import CheckpointError
 from reid.domain.values.comparisons import ScoreDifference
