@@ -1,0 +1,123 @@
+"""Look behind an evaluation's averages."""
+
+from collections.abc import Sequence
+
+import torch
+
+from reid.domain.analysis import (
+    RankedRows,
+    camera_pairs,
+    choose_people,
+    hardest_queries,
+    similarity_histogram,
+)
+from reid.domain.maps import MIN_VECTORS, lay_out
+from reid.domain.metrics import QueryScores
+from reid.domain.values.analyses import (
+    AnalysisRecipe,
+    EvaluationAnalysis,
+    HardQuery,
+    MapPoint,
+)
+from reid.domain.values.features import EmbeddingSet
+from reid.domain.values.reports import RankedPicture
+from reid.domain.values.samples import Sample
+
+
+def analyse(
+    queries: EmbeddingSet,
+    gallery: EmbeddingSet,
+    *,
+    scores: QueryScores,
+    lists: tuple[Sequence[Sample], Sequence[Sample]],
+    recipe: AnalysisRecipe,
+    remove_same_camera: bool = True,
+) -> EvaluationAnalysis:
+    """Look at pairs of cameras, similarities, the hardest queries, and a map of a sample.
+
+    Args:
+        queries: Rows of unit L2 norm.
+        gallery: Rows of unit L2 norm.
+        scores: Of the queries, by the exact ranking.
+        lists: The samples of queries and gallery, in the order of the rows.
+        recipe: How much to look at.
+        remove_same_camera: Whether the same-camera rule applies.
+    """
+    hardest = hardest_queries(
+        scores,
+        queries=queries,
+        gallery=gallery,
+        num_queries=recipe.num_hardest,
+        num_ranked=recipe.num_ranked,
+        remove_same_camera=remove_same_camera,
+    )
+    points, method = _map(queries, gallery, lists=lists, recipe=recipe)
+    return EvaluationAnalysis(
+        histogram=similarity_histogram(
+            queries, gallery, num_bins=recipe.num_bins, remove_same_camera=remove_same_camera
+        ),
+        camera_pairs=camera_pairs(queries, gallery, remove_same_camera=remove_same_camera),
+        hardest=tuple(_hard(rows, scores=scores, lists=lists) for rows in hardest),
+        points=points,
+        map_method=method,
+    )
+
+
+def _hard(
+    rows: RankedRows, *, scores: QueryScores, lists: tuple[Sequence[Sample], Sequence[Sample]]
+) -> HardQuery:
+    sample = lists[0][rows.query]
+
+    def ranked(row: int, similarity: float) -> RankedPicture:
+        known = lists[1][row]
+        return RankedPicture(
+            image=known.image,
+            label=str(known.pid),
+            similarity=similarity,
+            camera=_camera_of(known),
+        )
+
+    return HardQuery(
+        image=sample.image,
+        label=str(sample.pid),
+        camera=_camera_of(sample),
+        average_precision=float(scores.average_precision[rows.query]),
+        first_match_rank=int(scores.first_match_rank[rows.query]),
+        num_matches=int(scores.num_matches[rows.query]),
+        above=tuple(ranked(*one) for one in rows.above),
+        match=ranked(*rows.match),
+    )
+
+
+def _map(
+    queries: EmbeddingSet,
+    gallery: EmbeddingSet,
+    *,
+    lists: tuple[Sequence[Sample], Sequence[Sample]],
+    recipe: AnalysisRecipe,
+) -> tuple[tuple[MapPoint, ...], str]:
+    asked, known = choose_people(
+        queries.pids.cpu(),
+        gallery.pids.cpu(),
+        num_identities=recipe.map_identities,
+        num_pictures=recipe.map_pictures,
+    )
+    if len(asked) + len(known) < MIN_VECTORS:
+        return (), f"none: fewer than {MIN_VECTORS} pictures"
+    vectors = torch.cat([queries.vectors.cpu()[asked], gallery.vectors.cpu()[known]])
+    samples = [lists[0][row] for row in asked.tolist()] + [lists[1][row] for row in known.tolist()]
+    places = lay_out(vectors.double().numpy(), perplexity=recipe.perplexity)
+    points = tuple(
+        MapPoint(x=x, y=y, label=str(one.pid), camera=_camera_of(one), is_query=number < len(asked))
+        for number, ((x, y), one) in enumerate(zip(places.tolist(), samples, strict=True))
+    )
+    people = len({point.label for point in points})
+    return points, (
+        f"t-SNE, perplexity {min(recipe.perplexity, (len(points) - 1) / 3):.3g}, "
+        f"from principal components; {len(points)} pictures of {people} people"
+    )
+
+
+def _camera_of(sample: Sample) -> str:
+    """Name a camera as Market-1501 does, from 1."""
+    return str(sample.camid + 1)

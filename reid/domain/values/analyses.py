@@ -1,0 +1,102 @@
+"""What lies behind an evaluation's averages, as plain numbers; imports no torch."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reid.domain.values.reports import RankedPicture
+
+Shares: TypeAlias = tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRecipe:
+    """How much is looked at."""
+
+    num_bins: int = 100
+    """Of the histograms, over similarities in -1..1."""
+
+    num_hardest: int = 24
+    """Queries shown with what was ranked above the match."""
+
+    num_ranked: int = 8
+    """Pictures shown of each of them at most, beside the match."""
+
+    map_identities: int = 30
+    map_pictures: int = 600
+    """Of the sample that is laid out in two dimensions."""
+
+    perplexity: float = 30.0
+    """Of t-SNE: about how many neighbours each picture minds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarityHistogram:
+    """How similar query and gallery pictures are: cosines in bins of one width."""
+
+    edges: tuple[float, ...]
+    """One more than bins, ascending."""
+
+    same: tuple[int, ...]
+    """Pairs of one person that count as true matches."""
+
+    different: tuple[int, ...]
+    """Pairs of different people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraPairs:
+    """mAP of one camera's queries against one camera's gallery pictures."""
+
+    query_cameras: tuple[int, ...]
+    gallery_cameras: tuple[int, ...]
+    """Zero-based, ascending."""
+
+    mean_average_precision: Shares
+    """A row per query camera; None where no query has a match there."""
+
+    num_queries: tuple[tuple[int, ...], ...]
+    """Queries with a match."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardQuery:
+    """A query that fared badly."""
+
+    image: str
+    label: str
+    camera: str
+    average_precision: float
+    first_match_rank: int
+    num_matches: int
+    above: tuple[RankedPicture, ...]
+    """What was ranked above the first match, nearest first; not all where there are many."""
+
+    match: RankedPicture
+    """The first match."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPoint:
+    """A picture in two dimensions."""
+
+    x: float
+    y: float
+    label: str
+    camera: str
+    is_query: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationAnalysis:
+    """All that was looked at."""
+
+    histogram: SimilarityHistogram
+    camera_pairs: CameraPairs
+    hardest: tuple[HardQuery, ...]
+    """Lowest average precision first."""
+
+    points: tuple[MapPoint, ...]
+    """Of a sample; empty where there are too few pictures for a map."""
+
+    map_method: str
+    """How the map was made, in words."""
