@@ -54,8 +54,8 @@ def test_roll_out_multiplies_half_attention_and_half_identity() -> None:
 
 def test_roll_out_hands_the_class_token_a_share_of_one() -> None:
     found = roll_out(attention_of())
-    assert bool((found > 0).all())
-    assert bool((found.sum(dim=1) < 1).all())
+    assert (found > 0).all()
+    assert (found.sum(dim=1) < 1).all()
 
 
 def test_gradients_count_where_attention_adds_to_the_score() -> None:
