@@ -185,8 +185,9 @@ def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> Explan
     """Take the method wanted, or else the best one of those that suit the encoder.
 
     Of a ViT's two methods the gradient's is the better one by far: with a fifth of one picture
-    blotted out where it is marked, the similarity of pairs of drawn people fell further than at
-    random for 92 % of the pictures, and for 61 % after plain roll-out (vit-tiny, 96 pictures).
+    blotted out where it is marked, the similarity of pairs of one drawn person fell further than
+    at random for 92 % of the pictures, and for 61 % after plain roll-out (a shortly trained
+    vit-tiny, 64 pictures).
 
     Raises:
         ConfigurationError: The method does not suit the encoder.
