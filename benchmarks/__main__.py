@@ -12,6 +12,7 @@ PARTS = (
     "evaluation",
     "reranking",
     "search",
+    "gallery",
     "stage_one",
     "stage_two",
     "embedding",

@@ -75,6 +75,12 @@ def with_distractors(gallery: EmbeddingSet, count: int) -> EmbeddingSet:
     )
 
 
+def strangers(count: int, *, width: int, part: int) -> Tensor:
+    """Draw pictures of nobody, others for every part: (count, width), rows of unit L2 norm."""
+    generator = generator_for(2, f"strangers {part}")
+    return _pictures(torch.randn(count, DIRECTIONS, generator=generator), width, generator)
+
+
 def _pictures(centres: Tensor, width: int, generator: torch.Generator) -> Tensor:
     """Draw a picture of each (N, DIRECTIONS) centre: (N, width), rows of unit L2 norm."""
     basis = torch.randn(DIRECTIONS, width, generator=generator_for(3, "benchmark"))

@@ -1,5 +1,7 @@
 """What is peculiar to the exact index."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,44 @@ def test_a_failed_build_keeps_the_old_content() -> None:
 def test_a_gallery_that_is_no_matrix_is_refused() -> None:
     with pytest.raises(VectorIndexError, match=r"must be \(G, D\)"):
         ExactIndex().build(torch.ones(3))
+
+
+def test_a_kept_index_answers_as_the_one_that_was_built(tmp_path: Path) -> None:
+    gallery, queries = unit_vectors(40_000, width=128), unit_vectors(9, width=128, seed=1)
+    built, read = ExactIndex(), ExactIndex()
+    built.build(gallery)
+    built.save(str(tmp_path / "index"))
+    read.load(str(tmp_path / "index"), gallery=gallery)
+    for asked in (queries[:1], queries):
+        expected, found = built.search(asked, 10), read.search(asked, 10)
+        assert torch.equal(found.indices, expected.indices)
+        assert torch.equal(found.distances, expected.distances)
+
+
+def test_a_file_that_does_not_go_with_the_rows_is_refused(tmp_path: Path) -> None:
+    gallery, path = unit_vectors(50, seed=0), tmp_path / "index"
+    index = ExactIndex()
+    index.build(gallery)
+    index.save(str(path))
+    content = path.read_bytes()
+    for written, rows in (
+        (content, gallery[:49]),
+        (content[:-1], gallery),
+        (content[:20], gallery),
+        (b"x" * len(content), gallery),
+    ):
+        path.write_bytes(written)
+        with pytest.raises(VectorIndexError, match="cannot be used"):
+            ExactIndex().load(str(path), gallery=rows)
+    path.unlink()
+    with pytest.raises(VectorIndexError, match="cannot be used"):
+        ExactIndex().load(str(path), gallery=gallery)
+
+
+def test_an_index_that_was_not_built_or_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
+    index = ExactIndex()
+    with pytest.raises(VectorIndexError, match="nothing was indexed"):
+        index.save(str(tmp_path / "index"))
+    index.build(unit_vectors(5, seed=0))
+    with pytest.raises(VectorIndexError, match="cannot be written"):
+        index.save(str(tmp_path / "missing" / "index"))

@@ -178,8 +178,8 @@ class Database:
     def scrub(self) -> None:
         """Leave no trace of what was deleted: neither in pages nor in the log.
 
-        `secure_delete` alone would leave copies of records that SQLite once moved from page to
-        page; written anew, the file holds what is kept and nothing else.
+        `secure_delete` overwrites what is deleted, but promises nothing of copies that SQLite made
+        when it moved records from page to page; written anew, the file holds what is kept only.
 
         Raises:
             GalleryError: Readers of the state before hold on to it, or the disk is full.
