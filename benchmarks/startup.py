@@ -34,7 +34,7 @@ def rows(*, quick: bool) -> list[Row]:
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as scratch:
         queries, gallery = _pictures(Path(scratch))
-        identify = ["identify", str(queries), "--gallery", str(gallery), "--json"]
+        identify = ["identify", str(queries), "--gallery", str(gallery), "--json", "--no-cache"]
         identify += ["--encoder", "vit-tiny", "--weights", "random"]
         return [
             _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size),

@@ -17,6 +17,7 @@ from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
+from reid.adapters.galleries.archive import FileArchive
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
@@ -32,6 +33,8 @@ from reid.application.evaluate import Evaluate
 from reid.application.evaluate_run import EvaluateRun
 from reid.application.explain import Explain
 from reid.application.export import Export
+from reid.application.galleries import FillGallery, KeepGallery
+from reid.application.gallery_transfer import TransferGallery
 from reid.application.identify import Identify
 from reid.application.report_runs import ReportRuns
 from reid.application.reproduce import Reproduce
@@ -70,7 +73,15 @@ from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.reidentification import Reidentification
-from reid.gallery_assembly import encoder_stamp, utc_now
+from reid.gallery_assembly import (
+    encoder_stamp,
+    is_gallery,
+    open_cache,
+    open_folder,
+    open_gallery,
+    open_source,
+    utc_now,
+)
 from reid.settings.recorded import changed_settings, departures_from_recipe
 from reid.settings.schema import Settings
 
@@ -145,8 +156,27 @@ class Container(containers.DeclarativeContainer):
         embedder=embedder,
         stamp=providers.Callable(encoder_stamp, encoder).provider,
         now=now,
+        keeps_thumbnails=settings.provided.gallery.thumbnails,
     )
     memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index.provider)
+    built_in_galleries = providers.Dict(
+        filesystem=providers.Factory(open_folder, create_index=gallery_index.provider).provider,
+    )
+    is_gallery = providers.Callable(is_gallery, settings.provided.gallery)
+    open_source = providers.Object(open_source)
+    open_gallery = providers.Callable(open_gallery, settings.provided.gallery, built_in_galleries)
+    open_cache = providers.Callable(
+        open_cache, settings.provided.gallery, memory_gallery.provider, gallery_index.provider
+    )
+    fill_gallery = providers.Singleton(
+        FillGallery,
+        filling=filling,
+        now=now,
+        expire_after=settings.provided.gallery.expire_after,
+    )
+    keep_gallery = providers.Singleton(KeepGallery, now=now)
+    transfer_gallery = providers.Singleton(TransferGallery, now=now)
+    open_archive = providers.Object(FileArchive)
     prompt_learning = providers.Singleton(
         PromptLearning,
         encoder=trainee,

@@ -109,6 +109,7 @@ def answer_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
         f"{counted(outcome.num_gallery, 'gallery picture')} of "
         f"{counted(outcome.num_labels, 'label')}"
     )
+    yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, not every picture names one that the encoder knows"
@@ -124,3 +125,10 @@ def answer_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
             "the gallery); the query's own camera counts, so "
             "this is not the protocol's Rank-1"
         )
+
+
+def _embedded(outcome: "IdentificationOutcome") -> str:
+    if outcome.changes is None:
+        return ""
+    listed = counted(outcome.changes.num_listed, "picture")
+    return f", {outcome.changes.num_embedded} of {listed} embedded now"

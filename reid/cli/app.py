@@ -12,6 +12,7 @@ from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
 from reid.cli.explain import explain
 from reid.cli.export import export
+from reid.cli.gallery import gallery_app
 from reid.cli.identify import identify
 from reid.cli.report import report
 from reid.cli.reproduce import reproduce
@@ -63,6 +64,7 @@ app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(gallery_app, name="gallery")
 app.command("settings")(settings)
 
 

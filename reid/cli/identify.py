@@ -1,5 +1,7 @@
 """`reid identify`: who is on these pictures."""
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +10,7 @@ import typer
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
 from reid.cli.options import (
     SHARED_OPTIONS,
+    CacheOption,
     JsonOption,
     TopKOption,
     UseCamerasOption,
@@ -19,6 +22,7 @@ from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
+    from reid.application.show_answers import Thumbnails
     from reid.container import Container
     from reid.ports.dataset import PictureSource
     from reid.settings.loading import ResolvedSettings
@@ -27,11 +31,12 @@ QueriesArgument = Annotated[
     Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or picture of people to name.")
 ]
 GalleryOption = Annotated[
-    Path,
+    str,
     typer.Option(
         "--gallery",
-        metavar="GALLERY_DIR",
-        help="Labelled pictures: Market-1501 names, a sub-folder per person, or a CSV.",
+        metavar="GALLERY",
+        help="A gallery (reid gallery build), or labelled pictures: Market-1501 names, a "
+        "sub-folder per person, or a CSV.",
     ),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
@@ -50,7 +55,14 @@ _OPTIONS = {
 }
 
 
-@takes_settings({**_OPTIONS, "top_k": TopKOption, "use_cameras": UseCamerasOption})
+@takes_settings(
+    {
+        **_OPTIONS,
+        "top_k": TopKOption,
+        "use_cameras": UseCamerasOption,
+        "use_cache": CacheOption,
+    }
+)
 def identify(
     resolved: "ResolvedSettings",
     *,
@@ -61,21 +73,27 @@ def identify(
     report: ReportOption = None,
 ) -> None:
     """Name the person on each query picture by the pictures of a labelled gallery."""
+    from reid.application.show_answers import thumbnails_in, thumbnails_kept
     from reid.settings.trained import with_trained_encoder
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
-        open_pictures = container.pictures()
-        asked, known = open_pictures(queries), open_pictures(gallery)
-        outcome = container.identify().run_among(
-            asked, known, open_gallery=lambda _: container.memory_gallery()
-        )
-        write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
-        typer.echo(write(outcome))
-        if report is not None:
-            place = _show(container, outcome, path=report, sources=(asked, known))
-            typer.echo(f"Wrote {place}", err=as_csv or as_json)
+        asked = container.pictures()(queries)
+        show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
+        if container.is_gallery(gallery):
+            with closing(container.open_gallery(gallery, create=False)) as kept:
+                outcome = container.identify().run(asked, kept)
+                typer.echo(write(outcome))
+                show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
+        else:
+            known = container.pictures()(Path(gallery))
+            outcome = container.identify().run_among(
+                asked, known, open_gallery=partial(container.open_cache, gallery)
+            )
+            typer.echo(write(outcome))
+            show(outcome, thumbnails_in(known))
     unreadable = (*outcome.unreadable_queries, *outcome.unreadable_gallery)
     if unreadable:
         listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
@@ -87,18 +105,20 @@ def identify(
 def _show(
     container: "Container",
     outcome: "IdentificationOutcome",
+    thumbnails: "Thumbnails",
     *,
-    path: Path,
-    sources: tuple["PictureSource", "PictureSource"],
-) -> str:
-    """Write the page of the answers; return its place."""
-    from reid.application.show_answers import thumbnails_in
-
-    queries, gallery = sources
-    return container.show_answers(page=container.answers_page(path)).run(
+    queries: "PictureSource",
+    path: Path | None,
+    err: bool,
+) -> None:
+    """Write the page of the answers where one is asked for, and say its place."""
+    if path is None:
+        return
+    place = container.show_answers(page=container.answers_page(path)).run(
         outcome.identifications,
         queries=queries,
-        gallery=thumbnails_in(gallery),
+        gallery=thumbnails,
         title="Who is on these pictures",
         notes=tuple(answer_notes(outcome)),
     )
+    typer.echo(f"Wrote {place}", err=err)

@@ -79,6 +79,25 @@ UseCamerasOption = Annotated[
         "--cameras/--no-cameras", help="Tell an encoder with camera embeddings the cameras."
     ),
 ]
+CacheOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Keep the vectors of a plain folder of known people for the next time.",
+    ),
+]
+ExpireAfterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expire-after",
+        metavar="TIME",
+        help="Erase the pictures at the first check after so long: 12h, 30d, 8w.",
+    ),
+]
+ThumbnailsOption = Annotated[
+    bool | None,
+    typer.Option("--thumbnails/--no-thumbnails", help="Keep a small JPEG of each picture."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SETTING_OF: Mapping[str, str] = {
@@ -97,6 +116,9 @@ SETTING_OF: Mapping[str, str] = {
     "same_camera_rule": "evaluation.same_camera_rule",
     "use_cameras": "evaluation.use_cameras",
     "method": "explain.method",
+    "use_cache": "gallery.use_cache",
+    "expire_after": "gallery.expire_after",
+    "thumbnails": "gallery.thumbnails",
 }
 """The setting behind each parameter."""
 

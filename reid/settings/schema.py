@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from reid.domain.values.durations import parse_duration
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
 
 ENVIRONMENT_PREFIX = "REID_"
@@ -35,6 +36,11 @@ def _unset(value: object) -> object:
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
+def _checked_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
 def _checked_device(name: str) -> str:
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
         raise ValueError("should be auto, cpu, mps, cuda or cuda:N")
@@ -43,6 +49,7 @@ def _checked_device(name: str) -> str:
 
 Unsettable = Annotated[_Value | None, BeforeValidator(_unset)]
 Device = Annotated[str, AfterValidator(_checked_device)]
+Duration = Annotated[str, AfterValidator(_checked_duration)]
 Name = Annotated[str, Field(min_length=1)]
 Options = dict[str, JsonValue]
 
@@ -235,6 +242,25 @@ class ExplainSettings(Section):
     """Of a picture's pixels that the check of an explanation blots out."""
 
 
+class GallerySettings(Section):
+    """How vectors of known people are kept."""
+
+    kind: Name = "filesystem"
+
+    cache: Unsettable[Path] = None
+    """Where galleries made of plain folders and lists are kept between runs of `identify`; unset:
+    the user's cache folder."""
+
+    use_cache: bool = True
+    """Keep them at all."""
+
+    thumbnails: bool = False
+    """Keep a small JPEG of each picture, for reports where the pictures themselves are gone."""
+
+    expire_after: Unsettable[Duration] = None
+    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: for ever."""
+
+
 class RunSettings(Section):
     """Where a training run lives."""
 
@@ -272,6 +298,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     identify: IdentifySettings = IdentifySettings()
     explain: ExplainSettings = ExplainSettings()
+    gallery: GallerySettings = GallerySettings()
     run: RunSettings = RunSettings()
 
     @classmethod

@@ -32,6 +32,9 @@ from reid.ports.gallery import Gallery
 PART_SIZE = 1024
 """Pictures of a transaction: so many at most are embedded again after an interruption."""
 
+THUMBNAIL_HEIGHT = 128
+"""Pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -63,7 +66,12 @@ class GalleryFilling:
     """Brings a gallery up to date with a list of pictures."""
 
     def __init__(
-        self, *, embedder: Embedder, stamp: Callable[[], EncoderStamp], now: Callable[[], str]
+        self,
+        *,
+        embedder: Embedder,
+        stamp: Callable[[], EncoderStamp],
+        now: Callable[[], str],
+        keeps_thumbnails: bool = False,
     ) -> None:
         """Keep the parts.
 
@@ -71,7 +79,9 @@ class GalleryFilling:
             embedder: Makes the vectors.
             stamp: Tells which encoder it runs, cameras left out.
             now: Tells the time, as galleries write it.
+            keeps_thumbnails: Keep a small JPEG of each picture that is added or updated.
         """
+        self._keeps_thumbnails = keeps_thumbnails
         self._embedder = embedder
         self._stamp = stamp
         self._now = now
@@ -147,7 +157,14 @@ class GalleryFilling:
         readable = [picture for picture in listed if picture.image not in left_out]
         require_readable(readable, unreadable, role="gallery")
         require_labels(readable)
-        write = _Writer(gallery, stamp=stamp, now=self._now, source=source.place, is_build=mirrors)
+        write = _Writer(
+            gallery,
+            stamp=stamp,
+            now=self._now,
+            source=source,
+            action=AuditAction.BUILD if mirrors else AuditAction.ADD,
+            keeps_thumbnails=self._keeps_thumbnails,
+        )
         for part in _parts(plan):
             vectors = gallery.vectors([update.vector_of.key for update in part])
             write.add([update.picture for update in part], vectors)
@@ -211,16 +228,25 @@ class _Writer:
         *,
         stamp: EncoderStamp,
         now: Callable[[], str],
-        source: str,
-        is_build: bool,
+        source: PictureSource,
+        action: AuditAction,
+        keeps_thumbnails: bool,
     ) -> None:
         self.stamp = stamp
         self._gallery = gallery
         self._now = now
         self._source = source
-        self._action = AuditAction.BUILD if is_build else AuditAction.ADD
+        self._action = action
+        self._keeps_thumbnails = keeps_thumbnails
 
     def add(self, pictures: Sequence[NewPicture], vectors: Tensor) -> None:
+        if self._keeps_thumbnails:
+            images = [picture.image for picture in pictures]
+            small = self._source.thumbnails(images, height=THUMBNAIL_HEIGHT)
+            pictures = [
+                replace(picture, thumbnail=thumbnail)
+                for picture, thumbnail in zip(pictures, small, strict=True)
+            ]
         entry = self._entry(self._action, len(pictures))
         self._gallery.add(pictures, vectors, stamp=self.stamp, entry=entry)
 
@@ -229,7 +255,9 @@ class _Writer:
             self._gallery.remove(keys, entry=self._entry(AuditAction.REMOVE, len(keys)))
 
     def _entry(self, action: AuditAction, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=self._source, num_pictures=count)
+        return AuditEntry(
+            at=self._now(), action=action, subject=self._source.place, num_pictures=count
+        )
 
 
 def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp) -> _Known:

@@ -1,0 +1,239 @@
+"""Keep a gallery: fill it, take pictures out, forget people, look after it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import sha256
+
+from reid.domain.errors import GalleryError
+from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.values.counts import counted
+from reid.domain.values.durations import parse_duration, time_after
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    GalleryChanges,
+    GalleryDescription,
+    KeptPicture,
+)
+from reid.ports.dataset import PictureSource
+from reid.ports.gallery import Gallery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillingOutcome:
+    """What a gallery holds after pictures were added, and what that took."""
+
+    place: str
+    content: GalleryDescription
+    changes: GalleryChanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalOutcome:
+    """Pictures taken out."""
+
+    place: str
+    num_pictures: int
+    num_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOutcome:
+    """What was found in a gallery, and what had expired."""
+
+    place: str
+    num_pictures: int
+    num_expired: int
+    """Pictures that were erased because their time had come."""
+
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelContent:
+    """What a gallery holds of a person."""
+
+    label: str
+    num_pictures: int
+    cameras: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryContent:
+    """What a gallery holds, and what was done to it."""
+
+    place: str
+    content: GalleryDescription
+    num_expiring: int
+    """Pictures that are not kept for ever."""
+
+    labels: tuple[LabelContent, ...]
+    audit: tuple[AuditEntry, ...]
+
+
+class FillGallery:
+    """Adds pictures to a gallery."""
+
+    def __init__(
+        self, *, filling: GalleryFilling, now: Callable[[], str], expire_after: str | None
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            filling: Embeds what a gallery lacks.
+            now: Tells the time, as galleries write it.
+            expire_after: How long pictures are kept, such as `30d`; None: for ever.
+        """
+        self._filling = filling
+        self._now = now
+        self._expire_after = None if expire_after is None else parse_duration(expire_after)
+
+    def run(
+        self, source: PictureSource, *, open_gallery: Callable[[], Gallery], mirrors: bool
+    ) -> FillingOutcome:
+        """Bring a gallery up to date with a list of pictures.
+
+        Args:
+            source: Lists them.
+            open_gallery: Called once the pictures are listed; the gallery is closed at the end.
+            mirrors: Also remove what the source does not list any more.
+
+        Raises:
+            DatasetError: No readable picture, or one without a label.
+            GalleryError: Another encoder made the gallery, or it cannot be written.
+        """
+        source.pictures()
+        expires_at = None
+        if self._expire_after is not None:
+            expires_at = time_after(self._now(), self._expire_after)
+        with closing(open_gallery()) as gallery:
+            changes = self._filling.fill(gallery, source, mirrors=mirrors, expires_at=expires_at)
+            return FillingOutcome(place=gallery.place, content=gallery.describe(), changes=changes)
+
+
+class KeepGallery:
+    """Takes pictures out of a gallery, and looks after it."""
+
+    def __init__(self, *, now: Callable[[], str]) -> None:
+        """Keep the clock, which tells the time as galleries write it."""
+        self._now = now
+
+    def remove(
+        self, gallery: Gallery, *, images: Sequence[str] = (), labels: Sequence[str] = ()
+    ) -> RemovalOutcome:
+        """Take pictures out by their names, or by their labels; all or none.
+
+        Raises:
+            GalleryError: A name or a label is not there.
+        """
+        kept = gallery.pictures()
+        found = [picture for picture in kept if _is_named(picture, images, labels)]
+        named = {name for picture in found for name in _names(picture)}
+        _require_all(images, named, what="picture", place=gallery.place)
+        people = {picture.label for picture in found}
+        _require_all(labels, people, what="label", place=gallery.place)
+        subject = f"{counted(len(images), 'name')}, {counted(len(labels), 'label')}"
+        entry = self._entry(AuditAction.REMOVE, subject, count=len(found))
+        num_removed = gallery.remove([picture.key for picture in found], entry=entry)
+        return _removal(gallery, num_removed)
+
+    def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
+        """Erase a person with every trace, and make sure of it.
+
+        The audit log gets a line with a digest of the label.
+
+        Raises:
+            GalleryError: Nobody is called so, or something of the person is left.
+        """
+        keys = [picture.key for picture in gallery.pictures(labels=[label])]
+        _require_all([label], {label} if keys else (), what="label", place=gallery.place)
+        entry = self._entry(AuditAction.FORGET, digest_of_label(label), count=len(keys))
+        num_erased = gallery.erase(keys, entry=entry)
+        left = len(gallery.pictures(labels=[label])) + len(gallery.pictures(keys=keys))
+        faults = gallery.check()
+        if left or faults:
+            raise GalleryError(
+                f"{gallery.place} erased {counted(num_erased, 'picture')}, but "
+                + "; ".join([f"{counted(left, 'picture')} of the label came since", *faults])
+                + ": run it again, then reid gallery check"
+            )
+        return _removal(gallery, num_erased)
+
+    def check(self, gallery: Gallery) -> CheckOutcome:
+        """Erase what has expired, then look for damage."""
+        now = self._now()
+        expired = [
+            picture.key
+            for picture in gallery.pictures()
+            if picture.expires_at is not None and picture.expires_at <= now
+        ]
+        if expired:
+            subject = f"pictures that were to be kept until {now}"
+            gallery.erase(expired, entry=self._entry(AuditAction.EXPIRE, subject, len(expired)))
+        return CheckOutcome(
+            place=gallery.place,
+            num_pictures=gallery.describe().num_pictures,
+            num_expired=len(expired),
+            faults=gallery.check(),
+        )
+
+    def compact(self, gallery: Gallery) -> GalleryDescription:
+        """Give back the room of removed pictures and rebuild the index."""
+        gallery.compact()
+        content = gallery.describe()
+        gallery.note(self._entry(AuditAction.COMPACT, "everything", count=content.num_pictures))
+        return content
+
+    def list(self, gallery: Gallery) -> GalleryContent:
+        """Say what is there."""
+        pictures = gallery.pictures()
+        people: dict[str, list[KeptPicture]] = {}
+        for picture in pictures:
+            people.setdefault(picture.label, []).append(picture)
+        return GalleryContent(
+            place=gallery.place,
+            content=gallery.describe(),
+            num_expiring=sum(picture.expires_at is not None for picture in pictures),
+            labels=tuple(_label_content(label, people[label]) for label in sorted(people)),
+            audit=gallery.audit(),
+        )
+
+    def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
+        return AuditEntry(at=self._now(), action=action, subject=subject, num_pictures=count)
+
+
+def digest_of_label(label: str) -> str:
+    """Name a forgotten person in the audit log: who knows the label can find the line again."""
+    return f"sha256:{sha256(label.encode()).hexdigest()}"
+
+
+def _is_named(picture: KeptPicture, images: Sequence[str], labels: Sequence[str]) -> bool:
+    return picture.label in labels or any(name in images for name in _names(picture))
+
+
+def _names(picture: KeptPicture) -> tuple[str, str]:
+    """Name a picture as its source does, and by its whole path."""
+    return picture.image, f"{picture.source}/{picture.image}"
+
+
+def _require_all(
+    wanted: Sequence[str], found: "set[str] | tuple[str, ...]", *, what: str, place: str
+) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise GalleryError(
+            f"{place} has no {what} {missing[0]!r}, so nothing was changed; reid gallery list "
+            f"{place} tells what is there"
+        )
+
+
+def _removal(gallery: Gallery, count: int) -> RemovalOutcome:
+    return RemovalOutcome(
+        place=gallery.place, num_pictures=count, num_left=gallery.describe().num_pictures
+    )
+
+
+def _label_content(label: str, pictures: Sequence[KeptPicture]) -> LabelContent:
+    cameras = {picture.camera for picture in pictures if picture.camera is not None}
+    return LabelContent(label=label, num_pictures=len(pictures), cameras=tuple(sorted(cameras)))

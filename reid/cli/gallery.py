@@ -1,0 +1,225 @@
+"""`reid gallery`: known people, kept as vectors."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.gallery_answers import (
+    render_check,
+    render_content,
+    render_filling,
+    render_removal,
+    render_total,
+)
+from reid.cli.options import (
+    SHARED_OPTIONS,
+    ExpireAfterOption,
+    IndexOption,
+    JsonOption,
+    ThumbnailsOption,
+    UseCamerasOption,
+    takes_settings,
+)
+from reid.cli.render import to_json
+from reid.cli.wiring import wired
+from reid.domain.errors import DatasetError, GalleryError
+from reid.domain.values.counts import counted
+
+if TYPE_CHECKING:
+    from reid.container import Container
+    from reid.ports.gallery import Gallery
+    from reid.settings.loading import ResolvedSettings
+
+GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="Folder of the gallery.")]
+PicturesArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PICTURES",
+        help="Labelled pictures: Market-1501 names, a sub-folder per person, or a CSV.",
+    ),
+]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported gallery.")]
+LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="Who is to be forgotten.")]
+ImagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PICTURE]...", help="Names as reid identify tells them, or paths."),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="LABEL", help="All pictures of a person; may be repeated."),
+]
+AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
+
+_FILLING_OPTIONS = {
+    **{name: kind for name, kind in SHARED_OPTIONS.items() if name not in ("data", "dataset")},
+    "use_cameras": UseCamerasOption,
+    "expire_after": ExpireAfterOption,
+    "thumbnails": ThumbnailsOption,
+}
+
+gallery_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Keep a gallery of known people."
+)
+
+
+@gallery_app.command("build")
+@takes_settings(_FILLING_OPTIONS)
+def build(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    pictures: PicturesArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a gallery of a folder or list, or bring it up to date: what vanished is removed."""
+    _fill(resolved, gallery, pictures=pictures, mirrors=True, as_json=as_json)
+
+
+@gallery_app.command("add")
+@takes_settings(_FILLING_OPTIONS)
+def add(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    pictures: PicturesArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the pictures of a folder or list; nothing is removed."""
+    _fill(resolved, gallery, pictures=pictures, mirrors=False, as_json=as_json)
+
+
+@gallery_app.command("remove")
+@takes_settings({})
+def remove(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    images: ImagesArgument = None,
+    labels: LabelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take pictures out; the disk gives them back at the next compact."""
+    if not images and not labels:
+        raise typer.BadParameter("name pictures, or people by --label")
+    with _opened(resolved, gallery) as (container, kept):
+        outcome = container.keep_gallery().remove(kept, images=images or (), labels=labels or ())
+    typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Removed"))
+
+
+@gallery_app.command("forget")
+@takes_settings({})
+def forget(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    label: LabelArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase a person with every trace; the audit log keeps a digest of the label."""
+    with _opened(resolved, gallery) as (container, kept):
+        outcome = container.keep_gallery().forget(kept, label)
+    typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Erased"))
+
+
+@gallery_app.command("list")
+@takes_settings({})
+def list_(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    audit: AuditOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say who is in a gallery, and which encoder made it."""
+    with _opened(resolved, gallery) as (container, kept):
+        content = container.keep_gallery().list(kept)
+    typer.echo(to_json(content) if as_json else render_content(content, with_audit=audit))
+
+
+@gallery_app.command("check")
+@takes_settings({})
+def check(
+    resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
+) -> None:
+    """Erase pictures whose time has come, then look for damage."""
+    with _opened(resolved, gallery) as (container, kept):
+        outcome = container.keep_gallery().check(kept)
+    typer.echo(to_json(outcome) if as_json else render_check(outcome))
+    if outcome.faults:
+        raise GalleryError(f"{outcome.place} has {counted(len(outcome.faults), 'fault')}")
+
+
+@gallery_app.command("compact")
+@takes_settings({"index": IndexOption})
+def compact(
+    resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
+) -> None:
+    """Give back the room of removed pictures, and rebuild the index."""
+    with _opened(resolved, gallery) as (container, kept):
+        content = container.keep_gallery().compact(kept)
+    typer.echo(to_json(content) if as_json else render_total("Compacted", gallery, content))
+
+
+@gallery_app.command("export")
+@takes_settings({})
+def export(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    file: FileArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Write vectors and records to one file; neither thumbnails nor the audit log."""
+    with _opened(resolved, gallery) as (container, kept):
+        content = container.transfer_gallery().export(kept, container.open_archive()(file))
+    typer.echo(to_json(content) if as_json else render_total(f"Wrote {file}:", gallery, content))
+
+
+@gallery_app.command("import")
+@takes_settings({})
+def import_(
+    resolved: "ResolvedSettings",
+    *,
+    gallery: GalleryArgument,
+    file: FileArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Add what an exported file holds, to a new gallery or to one by the same encoder."""
+    with wired(resolved.settings) as container:
+        content = container.transfer_gallery().import_from(
+            container.open_archive()(file),
+            open_gallery=lambda: container.open_gallery(gallery, create=True),
+        )
+    typer.echo(to_json(content) if as_json else render_total(f"Read {file}:", gallery, content))
+
+
+@contextmanager
+def _opened(resolved: "ResolvedSettings", gallery: str) -> Iterator[tuple["Container", "Gallery"]]:
+    with (
+        wired(resolved.settings) as container,
+        closing(container.open_gallery(gallery, create=False)) as kept,
+    ):
+        yield container, kept
+
+
+def _fill(
+    resolved: "ResolvedSettings", gallery: str, *, pictures: Path, mirrors: bool, as_json: bool
+) -> None:
+    from reid.settings.trained import with_trained_encoder
+
+    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        outcome = container.fill_gallery().run(
+            container.pictures()(pictures),
+            open_gallery=lambda: container.open_gallery(gallery, create=True),
+            mirrors=mirrors,
+        )
+    typer.echo(to_json(outcome) if as_json else render_filling(outcome))
+    unreadable = outcome.changes.unreadable
+    if unreadable:
+        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
+        raise DatasetError(
+            f"{counted(len(unreadable), 'picture')} cannot be read, so left out:\n{listed}"
+        )

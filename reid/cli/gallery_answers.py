@@ -1,0 +1,83 @@
+"""What `reid gallery` answers, for people."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from reid.domain.values.counts import counted
+
+if TYPE_CHECKING:
+    from reid.application.galleries import (
+        CheckOutcome,
+        FillingOutcome,
+        GalleryContent,
+        RemovalOutcome,
+    )
+    from reid.domain.values.galleries import GalleryDescription
+
+
+def render_filling(outcome: "FillingOutcome") -> str:
+    """Count what went in."""
+    changes = outcome.changes
+    return "\n".join(
+        [
+            f"{outcome.place}: {_total(outcome.content)}",
+            f"Embedded {changes.num_embedded}, updated {changes.num_updated}, "
+            f"unchanged {changes.num_unchanged}, removed {changes.num_removed}",
+            f"Encoder: {outcome.content.stamp}",
+        ]
+    )
+
+
+def render_removal(outcome: "RemovalOutcome", *, done: str) -> str:
+    """Count what went out."""
+    return (
+        f"{done} {counted(outcome.num_pictures, 'picture')}; "
+        f"{outcome.num_left} left in {outcome.place}"
+    )
+
+
+def render_check(outcome: "CheckOutcome") -> str:
+    """List faults, or say that there are none."""
+    lines = []
+    if outcome.num_expired:
+        lines.append(f"Erased {counted(outcome.num_expired, 'picture')} whose time had come")
+    lines.extend(outcome.faults)
+    if not outcome.faults:
+        lines.append(
+            f"{outcome.place}: {counted(outcome.num_pictures, 'picture')}, no fault was found"
+        )
+    return "\n".join(lines)
+
+
+def render_total(done: str, gallery: str, content: "GalleryDescription") -> str:
+    """Say what a gallery holds after something was done to it."""
+    return f"{done} {gallery}, {_total(content)}"
+
+
+def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
+    """Tabulate people, and the audit log where wanted."""
+    rows = [("label", "pictures", "cameras")]
+    rows += [
+        (found.label, str(found.num_pictures), " ".join(found.cameras) or "-")
+        for found in content.labels
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]}" for row in rows]
+    lines += ["", f"{content.place}: {_total(content.content)}"]
+    lines.append(f"Encoder: {content.content.stamp or 'none yet'}")
+    if content.num_expiring:
+        lines.append(f"To be erased in time: {counted(content.num_expiring, 'picture')}")
+    if content.content.calibration is not None:
+        lines.append(f"Unknown below a similarity of {content.content.calibration.threshold:.3f}")
+    if with_audit:
+        lines += ["", *_audit(content)]
+    return "\n".join(lines)
+
+
+def _audit(content: "GalleryContent") -> Iterator[str]:
+    for entry in content.audit:
+        yield f"{entry.at}  {entry.action:<9}  {entry.num_pictures:>6}  {entry.subject}"
+
+
+def _total(content: "GalleryDescription") -> str:
+    return f"{counted(content.num_pictures, 'picture')} of {counted(content.num_labels, 'label')}"

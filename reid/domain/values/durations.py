@@ -1,0 +1,30 @@
+"""How long something is kept, in words such as `30d`."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+_MOST_HOURS = 100 * 366 * 24
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a whole number of hours, days or weeks: `12h`, `30d`, `8w`.
+
+    Raises:
+        ValueError: It is none, or longer than a century.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,6})([hdw])", text, re.ASCII)
+    hours = int(match[1]) * _HOURS[match[2]] if match else 0
+    if not 0 < hours <= _MOST_HOURS:
+        raise ValueError(f"should be a number of hours, days or weeks such as 30d, got {text!r}")
+    return timedelta(hours=hours)
+
+
+def time_after(at: str, duration: timedelta) -> str:
+    """Add a duration to a time, both in and out as galleries write it."""
+    return time_text(datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC) + duration)
+
+
+def time_text(time: datetime) -> str:
+    """Write a time in UTC, in ISO 8601 with seconds: such texts sort as times do."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
