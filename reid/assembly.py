@@ -19,11 +19,13 @@ from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint, read_header
 from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.services.answering import Answering
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.evaluations import EVALUATION
 from reid.domain.values.explanations import ExplanationMethod
+from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
@@ -40,6 +42,7 @@ from reid.settings.loading import plain_settings
 from reid.settings.schema import (
     EvaluationSettings,
     HnswSettings,
+    IdentifySettings,
     IndexSettings,
     Settings,
     SourceSettings,
@@ -313,6 +316,18 @@ def count_cameras(wanted: bool, dataset: Callable[[], Dataset]) -> int:  # noqa:
 def reranking_of(evaluation: EvaluationSettings, recipe: RerankingRecipe) -> RerankingRecipe | None:
     """Re-rank only where it is asked for."""
     return recipe if evaluation.rerank else None
+
+
+def answering_of(settings: IdentifySettings, reranking: RerankingRecipe) -> Answering:
+    """Put settings as `identify` and `calibrate` want them."""
+    usual = FusionRecipe()
+    return Answering(
+        top_k=settings.top_k,
+        recipe=FusionRecipe(fusion=settings.fusion or usual.fusion, votes=settings.votes),
+        are_tracklets=settings.tracklets,
+        unknown=settings.unknown,
+        reranking=reranking if settings.rerank else None,
+    )
 
 
 def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:

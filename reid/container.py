@@ -24,8 +24,10 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
+from reid.adapters.pages.open_set_plot import draw_open_set
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
+from reid.application.calibrate import Calibrate
 from reid.application.check_dataset import CheckDataset, count_splits
 from reid.application.compare_runs import CompareRuns
 from reid.application.demo import Demo
@@ -41,6 +43,7 @@ from reid.application.reproduce import Reproduce
 from reid.application.show_answers import ShowAnswers
 from reid.application.train import Train
 from reid.assembly import (
+    answering_of,
     cache_pictures,
     circumstances,
     combine_datasets,
@@ -72,6 +75,7 @@ from reid.domain.services.explaining import PairExplainer
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.services.query_embedding import QueryEmbedding
 from reid.domain.services.reidentification import Reidentification
 from reid.gallery_assembly import (
     encoder_stamp,
@@ -221,13 +225,25 @@ class Container(containers.DeclarativeContainer):
         settings=providers.Callable(evaluation_settings, settings),
         circumstances=providers.Callable(machine, settings),
     )
+    answering = providers.Singleton(
+        answering_of, settings.provided.identify, settings.provided.reranking
+    )
     identify = providers.Singleton(
         Identify,
         encoder=encoder,
         embedder=embedder,
         filling=filling,
-        top_k=settings.provided.identify.top_k,
+        answering=answering,
     )
+    calibrate = providers.Factory(
+        Calibrate,
+        embed=providers.Singleton(QueryEmbedding, embedder=embedder, filling=filling),
+        now=now,
+        recipe=answering.provided.recipe,
+        seed=settings.provided.seed,
+        are_tracklets=answering.provided.are_tracklets,
+    )
+    draw_open_set = providers.Object(draw_open_set)
     answers_page = providers.Factory(HtmlAnswersPage)
     show_answers = providers.Factory(ShowAnswers)
     explanation_page = providers.Object(open_explanation_page)

@@ -4,17 +4,15 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from reid.application.picture_selection import split_off_unreadable
+from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
-from reid.domain.services.identification import identify_among
-from reid.domain.services.picture_lists import camids_of
+from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.galleries import EncoderStamp, GalleryChanges
 from reid.domain.values.reports import Identification
-from reid.domain.values.samples import Split, UnreadableImage
+from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
 from reid.ports.encoder import ImageEncoder
 from reid.ports.gallery import Gallery
@@ -34,6 +32,8 @@ class IdentificationOutcome:
     """Queries whose own label is known and in the gallery."""
 
     num_correct: int
+    """Of these, those whose answer is right and not called unknown."""
+
     are_cameras_used: bool
     """False also where a picture's camera is not one that the encoder knows."""
 
@@ -45,6 +45,14 @@ class IdentificationOutcome:
     changes: GalleryChanges | None = None
     """What bringing the gallery up to date with a list of pictures took; None where it was asked
     as it is."""
+
+    fusion: str = "best"
+    """How the pictures of a person became one similarity."""
+
+    threshold: float | None = None
+    """Similarity below which a query is of nobody known; None: there is none."""
+
+    is_reranked: bool = False
 
     @property
     def accuracy(self) -> float | None:
@@ -61,13 +69,13 @@ class Identify:
         encoder: ImageEncoder,
         embedder: Embedder,
         filling: GalleryFilling,
-        top_k: int = 5,
+        answering: Answering | None = None,
     ) -> None:
-        """Keep the parts and how many pictures each answer shows."""
+        """Keep the parts; None: answer in the usual manner."""
         self._encoder = encoder
         self._embedder = embedder
         self._filling = filling
-        self._top_k = top_k
+        self._answering = answering or Answering()
 
     def run(self, queries: PictureSource, gallery: Gallery) -> IdentificationOutcome:
         """Identify every readable query picture by a gallery as it is.
@@ -114,10 +122,10 @@ class Identify:
         stamp: EncoderStamp,
         changes: GalleryChanges | None = None,
     ) -> IdentificationOutcome:
-        pictures = asked.pictures()
-        answers = identify_among(
-            gallery, pictures, self._vectors(asked, stamp=stamp), top_k=self._top_k
-        )
+        # Before pictures are embedded, which takes long.
+        decision = self._answering.decision_for(gallery)
+        vectors = embed_queries(self._embedder, asked, stamp=stamp)
+        answers = self._answering.answer(gallery, asked.pictures(), vectors)
         judged = _judged(answers, gallery=gallery)
         content = gallery.describe()
         return IdentificationOutcome(
@@ -128,21 +136,18 @@ class Identify:
             num_gallery=content.num_pictures,
             num_labels=content.num_labels,
             num_judged=len(judged),
-            num_correct=sum(answer.label == answer.true_label for answer in judged),
+            num_correct=sum(
+                answer.label == answer.true_label and not answer.is_unknown for answer in judged
+            ),
             are_cameras_used=stamp.uses_cameras,
             is_exact=gallery.is_exact,
             index_recall=gallery.recall,
             gallery=gallery.place,
             changes=changes,
+            fusion=self._answering.fusion,
+            threshold=decision.threshold,
+            is_reranked=self._answering.reranking is not None,
         )
-
-    def _vectors(self, asked: PictureSource, *, stamp: EncoderStamp) -> Tensor:
-        pictures = asked.pictures()
-        camids = None
-        if stamp.uses_cameras:
-            camids = camids_of(pictures, num_cameras=self._embedder.num_cameras)
-        images = [picture.image for picture in pictures]
-        return self._embedder.embed(asked, images, camids=camids, subset=Split.QUERY)
 
 
 def _judged(answers: Sequence[Identification], *, gallery: Gallery) -> list[Identification]:

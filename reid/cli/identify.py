@@ -11,8 +11,12 @@ from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, rend
 from reid.cli.options import (
     SHARED_OPTIONS,
     CacheOption,
+    FusionOption,
     JsonOption,
+    RerankOption,
     TopKOption,
+    TrackletsOption,
+    UnknownOption,
     UseCamerasOption,
     takes_settings,
 )
@@ -61,6 +65,10 @@ _OPTIONS = {
         "top_k": TopKOption,
         "use_cameras": UseCamerasOption,
         "use_cache": CacheOption,
+        "fusion": FusionOption,
+        "unknown": UnknownOption,
+        "tracklets": TrackletsOption,
+        "rerank_answers": RerankOption,
     }
 )
 def identify(

@@ -98,6 +98,29 @@ ThumbnailsOption = Annotated[
     bool | None,
     typer.Option("--thumbnails/--no-thumbnails", help="Keep a small JPEG of each picture."),
 ]
+FusionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fusion",
+        metavar="NAME",
+        help="A person's similarity: best picture, mean of the pictures, or vote of the nearest.",
+    ),
+]
+UnknownOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unknown",
+        metavar="SIMILARITY",
+        help="Below it a query is of nobody known: a number, auto (as calibrated), or off.",
+    ),
+]
+TrackletsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--tracklets/--no-tracklets",
+        help="Pictures of a sub-folder, else of a label by one camera, are one question.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SETTING_OF: Mapping[str, str] = {
@@ -115,6 +138,10 @@ SETTING_OF: Mapping[str, str] = {
     "rerank": "evaluation.rerank",
     "same_camera_rule": "evaluation.same_camera_rule",
     "use_cameras": "evaluation.use_cameras",
+    "fusion": "identify.fusion",
+    "unknown": "identify.unknown",
+    "tracklets": "identify.tracklets",
+    "rerank_answers": "identify.rerank",
     "method": "explain.method",
     "use_cache": "gallery.use_cache",
     "expire_after": "gallery.expire_after",

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reid.domain.values.durations import parse_duration
+from reid.domain.values.people import Fusion
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
 
 ENVIRONMENT_PREFIX = "REID_"
@@ -229,6 +230,24 @@ class IdentifySettings(Section):
     """What `identify` answers."""
 
     top_k: PositiveInt = 5
+
+    fusion: Unsettable[Fusion] = None
+    """How similarities to the pictures of a person become one: that of the `best` picture, the one
+    to the `mean` of the pictures, or the nearest pictures `vote`; unset: `best`."""
+
+    votes: PositiveInt = 5
+    """Nearest pictures that vote."""
+
+    unknown: float | Literal["auto", "off"] = "auto"
+    """Similarity below which a query is of nobody known; `auto`: the gallery's own where it is
+    calibrated; `off`: everybody is somebody."""
+
+    tracklets: bool = False
+    """Whether query pictures of one person (of a sub-folder, else of a label by one camera) are
+    asked about as one."""
+
+    rerank: bool = False
+    """Order gallery pictures by k-reciprocal re-ranking among all queries."""
 
 
 class ExplainSettings(Section):

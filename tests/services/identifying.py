@@ -5,6 +5,7 @@ from itertools import count
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.application.identify import Identify
 from reid.domain.events import ImagesEmbedded
+from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.checkpoints import digest_of
@@ -56,9 +57,12 @@ class Workbench:
     def gallery(self, place: str = "memory") -> MemoryGallery:
         return MemoryGallery(create_index=lambda: self._index, place=place)
 
-    def identify(self, *, top_k: int = 2) -> Identify:
+    def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:
         return Identify(
-            encoder=self.encoder, embedder=self.embedder, filling=self.filling, top_k=top_k
+            encoder=self.encoder,
+            embedder=self.embedder,
+            filling=self.filling,
+            answering=answering or Answering(top_k=top_k),
         )
 
     def num_embedded(self, subset: str = Split.GALLERY) -> int:

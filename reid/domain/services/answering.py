@@ -1,0 +1,81 @@
+"""From query pictures to answers, in the manner that was asked for.
+
+Letters: N query pictures, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from reid.domain.services.decisions import Decision, Unknown, decide
+from reid.domain.services.people import People
+from reid.domain.services.questions import ask_each, ask_tracklets, vectors_of_questions
+from reid.domain.values.people import FusionRecipe
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import Identification
+from reid.domain.values.samples import Picture
+from reid.ports.gallery import Gallery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """How questions are put to a gallery and what is said of the answers."""
+
+    top_k: int = 5
+    """Gallery pictures shown with each answer."""
+
+    recipe: FusionRecipe = field(default_factory=FusionRecipe)
+    are_tracklets: bool = False
+    """Whether the pictures of a person are one question."""
+
+    unknown: Unknown = "auto"
+    reranking: RerankingRecipe | None = None
+    """Re-rank by these parameters; None: do not."""
+
+    @property
+    def fusion(self) -> str:
+        """The fusion in words, as calibrations keep it."""
+        return self.recipe.words(are_tracklets=self.are_tracklets)
+
+    def decision_for(self, gallery: Gallery) -> Decision:
+        """Choose threshold and confidence.
+
+        Raises:
+            GalleryError: The gallery is calibrated for another fusion, and its threshold is asked
+                for.
+        """
+        return decide(
+            gallery.describe().calibration,
+            unknown=self.unknown,
+            fusion=self.fusion,
+            place=gallery.place,
+            is_reranked=self.reranking is not None,
+        )
+
+    def answer(
+        self, gallery: Gallery, pictures: Sequence[Picture], vectors: Tensor
+    ) -> tuple[Identification, ...]:
+        """Name the people on pictures.
+
+        Args:
+            gallery: Known people.
+            pictures: N queries.
+            vectors: (N, D) float32, rows of unit L2 norm, by the gallery's encoder.
+
+        Returns:
+            An answer per question, in the order of their first pictures.
+
+        Raises:
+            ConfigurationError: Means are to be re-ranked.
+            GalleryError: The gallery is empty, damaged, or calibrated for another fusion.
+        """
+        people = People(
+            gallery,
+            recipe=self.recipe,
+            top_k=self.top_k,
+            decision=self.decision_for(gallery),
+            reranking=self.reranking,
+        )
+        questions = ask_tracklets(pictures) if self.are_tracklets else ask_each(pictures)
+        return people.identify(questions, vectors_of_questions(questions, pictures, vectors))
