@@ -16,7 +16,7 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 NUM_THREADS = min(os.cpu_count() or 1, 8)
 """Decoders and resizers let go of the interpreter's lock."""
 
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError,
     ValueError,
     SyntaxError,
@@ -51,20 +51,31 @@ _DECODER_ERRORS = (
 )
 """Pillow's decoders raise all of these on damaged files."""
 
+Content: TypeAlias = bytes | NDArray[np.uint8]
+"""A picture's file, or its (H, W, 3) RGB pixels."""
+
 _Result = TypeVar("_Result")
 
 
-class PictureFiles:
-    """Picture files under one folder, named by their path from there with `/` between parts."""
+class PictureContents:
+    """Pictures by name, wherever their contents come from."""
 
-    def __init__(self, root: Path, *, num_kept_bytes: int = 0) -> None:
-        """Remember the folder; nothing is touched yet.
+    def __init__(
+        self,
+        content_of: Callable[[str], Content],
+        *,
+        called: Callable[[str], str],
+        num_kept_bytes: int = 0,
+    ) -> None:
+        """Remember where contents come from; nothing is read yet.
 
         Args:
-            root: The folder.
+            content_of: Gives a picture's file, or its pixels; raises OSError where there is none.
+            called: What to call a picture in errors.
             num_kept_bytes: How much of what `find_unreadable` decodes to keep until it is read.
         """
-        self._root = root
+        self._content_of = content_of
+        self._called = called
         self._room = num_kept_bytes
         self._kept: dict[str, NDArray[np.uint8]] = {}
         self._keeping = Lock()
@@ -112,15 +123,15 @@ class PictureFiles:
 
     def _thumbnail(self, image: str, *, height: int) -> bytes | None:
         try:
-            return encode_thumbnail(_decode(self._root / image), height=height)
-        except _DECODER_ERRORS:
+            return encode_thumbnail(_decode(self._content_of(image)), height=height)
+        except DECODER_ERRORS:
             return None
 
     def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
         """Digest the bytes of every file; empty for one that cannot be read."""
 
         def digest(rows: slice) -> list[str]:
-            return [_digest(self._root / image) for image in images[rows]]
+            return [self._digest(image) for image in images[rows]]
 
         return tuple(chain.from_iterable(_in_threads(digest, len(images))))
 
@@ -128,19 +139,25 @@ class PictureFiles:
         kept = self._take(image)
         if kept is not None:
             return kept
-        path = self._root / image
         try:
-            return _decode(path)
-        except _DECODER_ERRORS as error:
+            return _decode(self._content_of(image))
+        except DECODER_ERRORS as error:
             raise DatasetError(
-                f"{path} cannot be read: {_describe(error)}; replace the picture or remove it"
+                f"{self._called(image)} cannot be read: {describe_decoder_error(error)}; replace "
+                "the picture or remove it"
             ) from error
+
+    def _digest(self, image: str) -> str:
+        try:
+            return digest_of_content(self._content_of(image))
+        except OSError:
+            return ""
 
     def _reason_unreadable(self, image: str) -> str | None:
         try:
-            decoded = _decode(self._root / image)
-        except _DECODER_ERRORS as error:
-            return _describe(error)
+            decoded = _decode(self._content_of(image))
+        except DECODER_ERRORS as error:
+            return describe_decoder_error(error)
         self._keep(image, decoded)
         return None
 
@@ -157,29 +174,53 @@ class PictureFiles:
             return kept
 
 
+class PictureFiles(PictureContents):
+    """Picture files under one folder, named by their path from there with `/` between parts."""
+
+    def __init__(self, root: Path, *, num_kept_bytes: int = 0) -> None:
+        """Remember the folder; nothing is touched yet.
+
+        Args:
+            root: The folder.
+            num_kept_bytes: See `PictureContents`.
+        """
+        super().__init__(
+            lambda image: read_file(root / image),
+            called=lambda image: str(root / image),
+            num_kept_bytes=num_kept_bytes,
+        )
+
+
 def is_picture_name(name: str) -> bool:
     """Tell pictures from other files by their ending; dot files are never pictures."""
     return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_ENDINGS
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: It is none, or cannot be read.
+    """
     # A named pipe would block for ever, a device could do anything.
     if not path.is_file():
         raise OSError("not a regular file" if path.exists() else "no such file")
     return path.read_bytes()
 
 
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(_read_bytes(path)).hexdigest()
-    except OSError:
-        return ""
+def digest_of_content(content: Content) -> str:
+    """Tell pictures from each other by their bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    shape = f"pixels {content.shape}\n".encode()
+    return hashlib.sha256(shape + content.tobytes()).hexdigest()
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
-    data = _read_bytes(path)
-    pixels = decode_plain_jpeg(data)
-    return _decode_by_pillow(data) if pixels is None else pixels
+def _decode(content: Content) -> NDArray[np.uint8]:
+    if not isinstance(content, bytes):
+        return content
+    pixels = decode_plain_jpeg(content)
+    return _decode_by_pillow(content) if pixels is None else pixels
 
 
 def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
@@ -190,7 +231,8 @@ def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
-def _describe(error: BaseException) -> str:
+def describe_decoder_error(error: BaseException) -> str:
+    """Say in a few words what a decoder complained of."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
