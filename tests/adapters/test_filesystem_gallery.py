@@ -549,6 +549,45 @@ def test_a_damaged_index_is_named_and_built_again(folder: Path) -> None:
     assert told == ["build 100", "build 100"]
 
 
+def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Path) -> None:
+    erased: list[int] = []
+
+    class ErasedMeanwhile(ExactIndex):
+        def build(self, gallery: Tensor) -> None:
+            super().build(gallery)
+            if not erased:
+                with closing(open_gallery(folder)) as other:
+                    erased.extend(keys_of(other, gone))
+                    other.erase(erased, entry=entry(AuditAction.FORGET))
+
+    with closing(open_gallery(folder)) as gallery:
+        pictures, vectors = distinctive_pictures(200), random_rows(200)
+        gallery.add(pictures, vectors, stamp=STAMP, entry=entry())
+    gone = erased_numbers(pictures)
+    with closing(
+        open_filesystem_gallery(
+            folder, create=False, create_index=ErasedMeanwhile, index_from_rows=1
+        )
+    ) as gallery:
+        found = gallery.search(vectors[gone], 5)
+        assert len(erased) == len(gone)
+        assert not set(erased) & set(found.indices.flatten().tolist())
+        assert traces_in(folder, gone, pictures) == set()
+        assert gallery.check() == ()
+
+
+def test_an_emptied_gallery_is_as_good_as_new(gallery: FilesystemGallery) -> None:
+    keys = add(gallery, names_of(30))
+    nearest(gallery, "b-4.jpg")
+    for method in (gallery.remove, gallery.erase):
+        method(keys, entry=entry(AuditAction.REMOVE))
+        with pytest.raises(GalleryError, match="empty"):
+            gallery.search(vector_of("a"), 1)
+        assert gallery.check() == ()
+    add(gallery, names_of(30))
+    assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+
+
 def test_a_small_index_is_not_kept_on_the_disk(folder: Path) -> None:
     with closing(open_filesystem_gallery(folder, create=True, create_index=ExactIndex)) as gallery:
         add(gallery, names_of(30))

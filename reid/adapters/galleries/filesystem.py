@@ -155,10 +155,8 @@ class FilesystemGallery:
     @property
     def recall(self) -> float:
         """As the index, which is built where needed; rows beside it are compared exactly."""
-        with self._snapshot() as now:
-            if now.state.num_rows == 0:
-                return self._create_index().recall
-            return self._index.require(now.state, now.vectors).index.recall
+        with self._indexed() as (_, covered):
+            return covered.index.recall
 
     def describe(self) -> GalleryDescription:
         """Count what is kept, at the cost of reading one line."""
@@ -229,16 +227,16 @@ class FilesystemGallery:
             records.write_audit(connection, entry)
             self._close_gaps(connection, state)
         self.clear_leftovers(is_certain=True)
+        self._index.forget()
         if is_indexed:
-            self._rebuild_index()
+            self._build_index()
         return num_erased
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
         """Rank pictures; see the port."""
         asked = queries.detach().cpu().float()
-        with self._snapshot() as now:
+        with self._indexed() as (now, covered):
             check_question(asked, k=k, stamp=now.state.stamp, num_pictures=now.state.num_pictures)
-            covered = self._index.require(now.state, now.vectors)
             return self._searched(now, covered, within=within).search(asked, k)
 
     def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
@@ -271,7 +269,7 @@ class FilesystemGallery:
             if state.num_holes:
                 self._close_gaps(connection, state)
         self.clear_leftovers(is_certain=True)
-        self._rebuild_index()
+        self._build_index()
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -372,10 +370,22 @@ class FilesystemGallery:
             with suppress(GalleryError):
                 self.compact()
 
-    def _rebuild_index(self) -> None:
+    def _build_index(self) -> None:
         with self._snapshot() as now:
-            if now.state.num_rows:
-                self._index.rebuild(now.state, now.vectors)
+            state, vectors = now.state, now.vectors
+        if state.num_rows:
+            self._index.build(state, vectors)
+
+    @contextmanager
+    def _indexed(self) -> Iterator[tuple[_Snapshot, CoveredRows]]:
+        """Take a snapshot that an index goes with; it is built between two of them if need be."""
+        while True:
+            with self._snapshot() as now:
+                covered = self._index.find(now.state, now.vectors)
+                if covered is not None:
+                    yield now, covered
+                    return
+            self._build_index()
 
     def _faults(self, connection: Connection) -> Iterator[str]:
         yield from records.find_faults(connection)

@@ -77,15 +77,23 @@ class IndexFiles:
         self._covered: CoveredRows | None = None
         self._lock = Lock()
 
-    def require(self, state: GalleryState, vectors: Tensor) -> CoveredRows:
-        """Find an index for (R, D) vectors: the one in use, one on the disk, or a new one."""
+    def find(self, state: GalleryState, vectors: Tensor) -> CoveredRows | None:
+        """Find an index for (R, D) vectors, in use or on the disk; None if one must be built.
+
+        Without rows it is empty.
+        """
+        if state.num_rows == 0:
+            return CoveredRows(self._create_index(), state.generation, 0)
         with self._lock:
             if self._covered is None or not self._covered.is_enough_for(state):
-                self._covered = self._read(state, vectors) or self._build(state, vectors)
+                self._covered = self._read(state, vectors)
             return self._covered
 
-    def rebuild(self, state: GalleryState, vectors: Tensor) -> None:
-        """Cover all rows, unless they are."""
+    def build(self, state: GalleryState, vectors: Tensor) -> None:
+        """Cover all (R, D) vectors, unless they are.
+
+        It takes long: nobody should hold a transaction meanwhile.
+        """
         with self._lock:
             known = self._covered or self._read(state, vectors)
             if known is None or (known.generation, known.num_rows) != (
