@@ -31,7 +31,7 @@ class Workbench:
     ) -> None:
         self.encoder = FakeEncoder(num_cameras=num_cameras, seed=seed)
         self.listener = RecordingListener()
-        self._index = index or FakeIndex()
+        self.index = index or FakeIndex()
         self._seconds = count()
         self.embedder = Embedder(
             encoder=self.encoder,
@@ -55,7 +55,7 @@ class Workbench:
         return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
 
     def gallery(self, place: str = "memory") -> MemoryGallery:
-        return MemoryGallery(create_index=lambda: self._index, place=place)
+        return MemoryGallery(create_index=lambda: self.index, place=place)
 
     def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:
         return Identify(

@@ -1,0 +1,90 @@
+"""What every exported gallery must do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reid.adapters.galleries.archive import FileArchive
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
+from reid.domain.values.gallery_archives import ArchivedGallery
+from reid.ports.gallery_archive import GalleryArchive
+from tests.fakes.gallery_archive import FakeArchive
+
+ARCHIVES: dict[str, Callable[[Path], GalleryArchive]] = {
+    "file": FileArchive,
+    "fake": lambda _: FakeArchive(),
+}
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.008,
+    identification_rate=0.9,
+    slope=12.5,
+    intercept=-6.25,
+    num_known=100,
+    num_unknown=120,
+)
+
+
+@pytest.fixture(params=list(ARCHIVES.values()), ids=list(ARCHIVES))
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> GalleryArchive:
+    factory: Callable[[Path], GalleryArchive] = request.param
+    return factory(tmp_path / "gallery.safetensors")
+
+
+def content(
+    *, image: str = "anna/1.jpg", calibration: Calibration | None = CALIBRATION
+) -> ArchivedGallery:
+    vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    return ArchivedGallery(
+        stamp=EncoderStamp(
+            name="rn-tiny",
+            weights="random (seed 0)",
+            digest="aa",
+            width=6,
+            options={"image_size": [64, 32]},
+        ),
+        pictures=(
+            NewPicture(image=image, source="here", content="c1", label="anna", camera="1"),
+            NewPicture(
+                image="2.jpg",
+                source="there",
+                content="c2",
+                label="b\u00e9rt",
+                expires_at="2026-01-01T00:00:00Z",
+            ),
+        ),
+        vectors=F.normalize(vectors, dim=1),
+        calibration=calibration,
+    )
+
+
+@pytest.mark.parametrize("calibration", [CALIBRATION, None])
+def test_a_gallery_comes_back_as_it_was(
+    archive: GalleryArchive, calibration: Calibration | None
+) -> None:
+    written = content(calibration=calibration)
+    archive.write(written)
+    read = archive.read()
+    assert (read.stamp, read.pictures, read.calibration) == (
+        written.stamp,
+        written.pictures,
+        written.calibration,
+    )
+    assert torch.equal(read.vectors, written.vectors)
+
+
+def test_nothing_is_overwritten(archive: GalleryArchive) -> None:
+    archive.write(content())
+    with pytest.raises(GalleryError, match="exists"):
+        archive.write(content(calibration=None))
+    assert archive.read().calibration == CALIBRATION
+
+
+def test_what_is_not_there_cannot_be_read(archive: GalleryArchive) -> None:
+    with pytest.raises(GalleryError, match="does not exist"):
+        archive.read()

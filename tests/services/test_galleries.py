@@ -1,0 +1,189 @@
+"""Use cases of the gallery on a gallery in memory."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import pytest
+import torch
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.application.galleries import FillGallery, KeepGallery
+from reid.application.gallery_transfer import TransferGallery
+from reid.domain.errors import DatasetError, GalleryError
+from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration
+from reid.domain.values.samples import Picture
+from tests.fakes.dataset import FakePictures
+from tests.fakes.gallery_archive import FakeArchive
+from tests.services.identifying import Workbench
+
+PEOPLE = [
+    Picture("1", "anna", camera="2"),
+    Picture("2", "anna", camera="1"),
+    Picture("3", "bert"),
+]
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.008,
+    identification_rate=0.9,
+    slope=12.5,
+    intercept=-6.25,
+    num_known=100,
+    num_unknown=120,
+)
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.day = 1
+
+    def __call__(self) -> str:
+        return f"2026-01-{self.day:02d}T00:00:00Z"
+
+
+def filled(bench: Workbench, pictures: Sequence[Picture] = PEOPLE) -> MemoryGallery:
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures(pictures), mirrors=True)
+    return gallery
+
+
+def fill(gallery: MemoryGallery, bench: Workbench, clock: Clock, expire_after: str | None) -> None:
+    FillGallery(filling=bench.filling, now=clock, expire_after=expire_after).run(
+        FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=False
+    )
+
+
+def test_filling_tells_what_is_there_and_what_it_took() -> None:
+    bench = Workbench()
+    use_case = FillGallery(filling=bench.filling, now=Clock(), expire_after=None)
+    outcome = use_case.run(FakePictures(PEOPLE), open_gallery=bench.gallery, mirrors=True)
+    assert (outcome.content.num_pictures, outcome.content.num_labels) == (3, 2)
+    assert outcome.changes.num_embedded == 3
+
+
+def test_no_gallery_is_opened_for_a_list_that_is_empty() -> None:
+    def never() -> MemoryGallery:
+        raise ValueError("opened")
+
+    use_case = FillGallery(filling=Workbench().filling, now=Clock(), expire_after=None)
+    with pytest.raises(DatasetError):
+        use_case.run(FakePictures([]), open_gallery=never, mirrors=True)
+
+
+def test_a_list_of_content_counts_people_and_names_their_cameras() -> None:
+    content = KeepGallery(now=Clock()).list(filled(Workbench()))
+    assert [(one.label, one.num_pictures, one.cameras) for one in content.labels] == [
+        ("anna", 2, ("1", "2")),
+        ("bert", 1, ()),
+    ]
+    assert content.num_expiring == 0
+    assert [entry.action for entry in content.audit] == [AuditAction.BUILD]
+
+
+def test_pictures_are_removed_by_name_path_or_label() -> None:
+    gallery = filled(Workbench())
+    keep = KeepGallery(now=Clock())
+    assert keep.remove(gallery, images=["1", "fake folder/2"]).num_pictures == 2
+    assert keep.remove(gallery, labels=["bert"]).num_left == 0
+    assert gallery.audit()[-1] == AuditEntry(
+        at="2026-01-01T00:00:00Z",
+        action=AuditAction.REMOVE,
+        subject="0 names, 1 label",
+        num_pictures=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [(["1", "9"], []), ([], ["anna", "zoe"]), (["1"], ["zoe"])]
+)
+def test_an_unknown_name_or_label_removes_nothing(images: list[str], labels: list[str]) -> None:
+    gallery = filled(Workbench())
+    with pytest.raises(GalleryError, match=r"'9'|'zoe'"):
+        KeepGallery(now=Clock()).remove(gallery, images=images, labels=labels)
+    assert gallery.describe().num_pictures == 3
+
+
+def test_a_person_is_forgotten_with_a_digest_in_the_audit_log() -> None:
+    gallery = filled(Workbench())
+    outcome = KeepGallery(now=Clock()).forget(gallery, "anna")
+    assert (outcome.num_pictures, outcome.num_left) == (2, 1)
+    entry = gallery.audit()[-1]
+    assert (entry.action, entry.num_pictures) == (AuditAction.FORGET, 2)
+    assert entry.subject == f"sha256:{sha256(b'anna').hexdigest()}"
+    with pytest.raises(GalleryError, match="'anna'"):
+        KeepGallery(now=Clock()).forget(gallery, "anna")
+
+
+def test_an_erasure_that_does_not_verify_is_no_success() -> None:
+    class Leaky(MemoryGallery):
+        def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
+            return super().erase(list(keys)[1:], entry=entry) + 1
+
+    bench = Workbench()
+    gallery = Leaky(create_index=lambda: bench.index)
+    bench.filling.fill(gallery, FakePictures(PEOPLE), mirrors=True)
+    with pytest.raises(GalleryError, match="run it again"):
+        KeepGallery(now=Clock()).forget(gallery, "anna")
+
+
+def test_a_check_erases_what_has_expired_and_nothing_else() -> None:
+    bench, clock = Workbench(), Clock()
+    gallery = bench.gallery()
+    fill(gallery, bench, clock, "3d")
+    keep = KeepGallery(now=clock)
+    for day, num_expired in ((3, 0), (4, 3), (5, 0)):
+        clock.day = day
+        outcome = keep.check(gallery)
+        assert (outcome.num_expired, outcome.faults) == (num_expired, ())
+    assert gallery.describe().num_pictures == 0
+    assert [entry.action for entry in gallery.audit()] == [AuditAction.ADD, AuditAction.EXPIRE]
+
+
+def test_pictures_without_an_expiry_stay() -> None:
+    bench, clock = Workbench(), Clock()
+    gallery = bench.gallery()
+    fill(gallery, bench, clock, None)
+    clock.day = 28
+    assert KeepGallery(now=clock).check(gallery).num_pictures == 3
+
+
+def test_compacting_is_written_down() -> None:
+    gallery = filled(Workbench())
+    assert KeepGallery(now=Clock()).compact(gallery).num_pictures == 3
+    assert gallery.audit()[-1].action is AuditAction.COMPACT
+
+
+def test_a_gallery_is_taken_elsewhere_with_its_calibration() -> None:
+    bench, archive, transfer = Workbench(), FakeArchive(), TransferGallery(now=Clock())
+    gallery, other = filled(bench), bench.gallery()
+    entry = AuditEntry(
+        at="2026-01-01T00:00:00Z", action=AuditAction.CALIBRATE, subject="", num_pictures=0
+    )
+    gallery.calibrate(CALIBRATION, entry=entry)
+    transfer.export(gallery, archive)
+    content = transfer.import_from(archive, open_gallery=lambda: other)
+    assert content.calibration == CALIBRATION
+    assert content.stamp == gallery.describe().stamp
+    kept, came = gallery.pictures(), other.pictures()
+    assert [(one.image, one.content, one.label, one.camera) for one in kept] == [
+        (one.image, one.content, one.label, one.camera) for one in came
+    ]
+    assert {one.source for one in came} == {"imported: fake folder"}
+    vectors = [one.vectors([p.key for p in one.pictures()]) for one in (gallery, other)]
+    assert torch.equal(*vectors)
+
+
+def test_an_import_into_a_gallery_that_has_its_own_calibration_leaves_that_alone() -> None:
+    bench, archive, transfer = Workbench(), FakeArchive(), TransferGallery(now=Clock())
+    transfer.export(filled(bench), archive)
+    other = filled(bench, [Picture("9", "zoe")])
+    content = transfer.import_from(archive, open_gallery=lambda: other)
+    assert (content.num_pictures, content.calibration) == (4, None)
+
+
+def test_an_empty_gallery_is_not_exported() -> None:
+    bench = Workbench()
+    with pytest.raises(GalleryError, match="empty"):
+        TransferGallery(now=Clock()).export(bench.gallery(), FakeArchive())
