@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from reid.domain.values.reports import Identification
     from reid.settings.schema import Settings
 
-_HEADINGS = ("query", "label", "similarity", "runner-up", "similarity", "nearest pictures")
+_HEADINGS = (
+    "query",
+    "label",
+    "similarity",
+    "confidence",
+    "runner-up",
+    "similarity",
+    "nearest pictures",
+)
+_CONFIDENCE = _HEADINGS.index("confidence")
 _CSV_COLUMNS = (
     "query",
     "label",
@@ -23,13 +32,17 @@ _CSV_COLUMNS = (
     "runner_up_label",
     "runner_up_similarity",
     "true_label",
+    "is_unknown",
+    "confidence",
 )
 
 
 def render_answers(outcome: "IdentificationOutcome") -> str:
     """Tabulate one line per query, then say how the answers came about."""
     rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    if all(answer.confidence is None for answer in outcome.identifications):
+        rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
@@ -53,6 +66,8 @@ def answers_as_csv(outcome: "IdentificationOutcome") -> str:
                 answer.runner_up_label,
                 answer.runner_up_similarity,
                 answer.true_label,
+                answer.is_unknown,
+                answer.confidence,
                 *(value for p in answer.pictures for value in (p.image, p.similarity)),
             ]
         )
@@ -93,9 +108,10 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
 
 def _row(answer: "Identification") -> tuple[str, ...]:
     return (
-        answer.image,
-        answer.label,
+        answer.image + (f" +{len(answer.images) - 1}" if answer.images else ""),
+        f"unknown ({answer.label}?)" if answer.is_unknown else answer.label,
         f"{answer.similarity:.3f}",
+        "-" if answer.confidence is None else f"{answer.confidence:.1%}",
         answer.runner_up_label or "-",
         "-" if answer.runner_up_similarity is None else f"{answer.runner_up_similarity:.3f}",
         ", ".join(f"{picture.image} {picture.similarity:.3f}" for picture in answer.pictures),
@@ -117,6 +133,17 @@ def answer_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
         yield (
             "Search: approximate, answers too; the index finds "
             f"{outcome.index_recall:.1%} of nearest neighbours"
+        )
+    if outcome.fusion != "best":
+        yield f"Fusion: {outcome.fusion}"
+    if outcome.is_reranked:
+        yield "Re-ranked: answers are in the order of re-ranked distances; similarities are cosines"
+    if outcome.threshold is not None:
+        num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
+        yield (
+            f"Unknown: {num_unknown} of "
+            f"{counted(len(outcome.identifications), 'query', 'queries')}, below a similarity of "
+            f"{outcome.threshold:.3f}"
         )
     if outcome.accuracy is not None:
         yield (

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from reid.cli.calibrate import calibrate
 from reid.cli.compare import compare
 from reid.cli.dataset import dataset_app
 from reid.cli.demo import demo
@@ -57,6 +58,7 @@ def reid(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("identify")(identify)
+app.command("calibrate")(calibrate)
 app.command("explain")(explain)
 app.command("export")(export)
 app.command("compare")(compare)

@@ -1,0 +1,147 @@
+"""`reid calibrate`: below which similarity is nobody in a gallery meant."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import (
+    SHARED_OPTIONS,
+    FusionOption,
+    JsonOption,
+    TrackletsOption,
+    UseCamerasOption,
+    takes_settings,
+)
+from reid.cli.render import to_json
+from reid.cli.wiring import wired
+from reid.domain.errors import ConfigurationError, DatasetError
+from reid.domain.values.counts import counted
+
+if TYPE_CHECKING:
+    from reid.application.calibrate import CalibrationOutcome
+    from reid.domain.values.people import OperatingPoint
+    from reid.settings.loading import ResolvedSettings
+
+QueriesArgument = Annotated[
+    Path, typer.Argument(metavar="QUERY_DIR", help="Folder or CSV of labelled pictures.")
+]
+GalleryOption = Annotated[
+    str, typer.Option("--gallery", metavar="GALLERY", help="The gallery to calibrate.")
+]
+StrangersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--strangers",
+        metavar="DIR",
+        help="Pictures of people who are not in the gallery; without it half of the known people "
+        "stand in for them.",
+    ),
+]
+RateOption = Annotated[
+    float,
+    typer.Option(
+        "--false-accept-rate", metavar="SHARE", help="Share of strangers who may be named."
+    ),
+]
+PlotOption = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE.svg", help="Draw the identification rate here."),
+]
+
+_OPTIONS = {
+    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
+}
+
+
+@takes_settings(
+    {
+        **_OPTIONS,
+        "use_cameras": UseCamerasOption,
+        "fusion": FusionOption,
+        "tracklets": TrackletsOption,
+    }
+)
+def calibrate(
+    resolved: "ResolvedSettings",
+    *,
+    queries: QueriesArgument,
+    gallery: GalleryOption,
+    strangers: StrangersOption = None,
+    false_accept_rate: RateOption = 0.01,
+    plot: PlotOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find by labelled pictures below which similarity nobody is meant; keep it in the gallery."""
+    from reid.settings.trained import with_trained_encoder
+
+    if plot is not None and not plot.parent.is_dir():
+        raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
+    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        open_pictures = container.pictures()
+        with closing(container.open_gallery(gallery, create=False)) as kept:
+            outcome = container.calibrate().run(
+                open_pictures(queries),
+                kept,
+                false_accept_rate=false_accept_rate,
+                strangers=None if strangers is None else open_pictures(strangers),
+            )
+        drawn = container.draw_open_set()({outcome.calibration.fusion: outcome.report})
+    typer.echo(to_json(outcome) if as_json else render_calibration(outcome))
+    if plot is not None:
+        _write(plot, drawn)
+    if outcome.unreadable:
+        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in outcome.unreadable)
+        raise DatasetError(
+            f"{counted(len(outcome.unreadable), 'picture')} cannot be read, so left out:\n{listed}"
+        )
+
+
+def render_calibration(outcome: "CalibrationOutcome") -> str:
+    """Tabulate the open-set report, then say what was kept."""
+    report, calibration = outcome.report, outcome.calibration
+    rows = [
+        ("false-accept rate", "measured", "identification rate", "similarity from"),
+        *(_row(point) for point in report.points),
+        ("any answer counts", "100.0%", f"{report.rank_1:.1%}", "-"),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines += [
+        "",
+        f"{counted(report.num_known, 'question')} of known people and {report.num_unknown} of "
+        f"strangers, who show false-accept rates in steps of {report.resolution:.2g}",
+    ]
+    if outcome.num_unlabelled:
+        lines.append(f"{counted(outcome.num_unlabelled, 'picture')} without a label left out")
+    if outcome.num_unmatched:
+        lines.append(
+            f"{counted(outcome.num_unmatched, 'question')} left out: the gallery has the person by "
+            "the same camera only"
+        )
+    lines.append(
+        f"Kept in {outcome.gallery}: unknown below {calibration.threshold:.4f} "
+        f"(fusion {calibration.fusion}, false-accept rate {calibration.false_accept_rate:g})"
+    )
+    return "\n".join(lines)
+
+
+def _row(point: "OperatingPoint") -> tuple[str, str, str, str]:
+    rate = point.identification_rate
+    return (
+        f"{point.false_accept_rate:g}",
+        f"{point.measured_false_accept_rate:.2%}",
+        "too few strangers" if rate is None else f"{rate:.1%}",
+        "-" if rate is None else f"{point.threshold:.4f}",
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--plot: {path} cannot be written: {error.strerror}") from error
