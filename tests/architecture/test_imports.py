@@ -18,7 +18,8 @@ VIOLATIONS = {
     "reid/domain/new_module.py": "",
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (
-        "import annoy, faiss, PIL, onnxruntime, openvino, rich, safetensors, simplejpeg, sqlite3"
+        "import annoy, faiss, pgvector, PIL, psycopg, pymilvus, onnxruntime, openvino, rich\n"
+        "import safetensors, simplejpeg, sqlite3"
     ),
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",
     "reid/cli/app.py": "import torch",

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from reid.adapters.galleries.filesystem import open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.postgres import PostgresGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
@@ -27,6 +28,7 @@ from reid.domain.values.galleries import (
     NewPicture,
 )
 from reid.ports.gallery import Gallery
+from tests.postgres import server_address, unused_name
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "memory": lambda _: MemoryGallery(create_index=ExactIndex),
@@ -38,6 +40,10 @@ GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     ),
     "filesystem-approximate": lambda folder: open_filesystem_gallery(
         folder, create=True, create_index=AnnoyIndex, index_from_rows=1
+    ),
+    "postgres": lambda _: PostgresGallery(server_address(), name=unused_name()),
+    "postgres-graph": lambda _: PostgresGallery(
+        server_address(), name=unused_name(), tenant="hall", exact_up_to=0
     ),
 }
 

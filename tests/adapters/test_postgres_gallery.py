@@ -1,0 +1,260 @@
+"""What is peculiar to the gallery in PostgreSQL."""
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+import psycopg
+import pytest
+import torch
+from psycopg.sql import SQL
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.postgres import PostgresGallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
+from tests.contracts.test_gallery_contract import (
+    CALIBRATION,
+    STAMP,
+    entry,
+    fill,
+    new_pictures,
+    vectors_of,
+)
+from tests.postgres import server_address, unused_name
+
+
+@pytest.fixture
+def open_gallery() -> Callable[..., PostgresGallery]:
+    name = unused_name()
+
+    def opened(**options: object) -> PostgresGallery:
+        return PostgresGallery(server_address(), name=name, **options)  # type: ignore[arg-type]
+
+    return opened
+
+
+def test_another_connection_finds_everything(open_gallery: Callable[..., PostgresGallery]) -> None:
+    with closing(open_gallery()) as first:
+        keys = fill(first)
+        first.calibrate(CALIBRATION, entry=entry(AuditAction.CALIBRATE, day=2))
+        described, told = first.describe(), first.audit()
+    with closing(open_gallery()) as second:
+        assert second.describe() == described
+        assert second.audit() == told
+        assert torch.equal(second.vectors(keys), vectors_of(12))
+
+
+def test_tenants_know_nothing_of_each_other(open_gallery: Callable[..., PostgresGallery]) -> None:
+    other_stamp = EncoderStamp(name="rn50", weights="openai", digest="bb", width=8)
+    with closing(open_gallery(tenant="a")) as a, closing(open_gallery(tenant="b")) as b:
+        keys = fill(a)
+        assert b.describe().stamp is None
+        assert b.pictures(keys=keys) == ()
+        wide = torch.eye(8)[:3]
+        b.add(new_pictures(3), wide, stamp=other_stamp, entry=entry())
+        assert b.remove(keys, entry=entry(AuditAction.REMOVE)) == 0
+        assert a.describe().num_pictures == 12
+        assert b.search(wide, 5).indices.shape == (3, 3)
+        assert len(a.audit()) == 1
+        assert a.check() == b.check() == ()
+
+
+@pytest.mark.parametrize("exact_up_to", [0, 1000])
+def test_answers_are_those_of_a_gallery_in_memory(
+    open_gallery: Callable[..., PostgresGallery], exact_up_to: int
+) -> None:
+    in_memory = MemoryGallery(create_index=ExactIndex)
+    within = GalleryFilter(without_cameras=frozenset("2"), labels=frozenset("ab"))
+    with closing(open_gallery(exact_up_to=exact_up_to)) as gallery:
+        for one in (gallery, in_memory):
+            fill(one, 300)
+        for wanted in (GalleryFilter(), within):
+            found = gallery.search(vectors_of(9, seed=1), 10, within=wanted)
+            expected = in_memory.search(vectors_of(9, seed=1), 10, within=wanted)
+            assert torch.equal(found.indices, expected.indices)
+            assert torch.allclose(found.distances, expected.distances, rtol=0, atol=1e-6)
+
+
+def test_equal_vectors_are_answered_by_key(open_gallery: Callable[..., PostgresGallery]) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        copies = vectors_of(1).repeat(6, 1)
+        keys = gallery.add(new_pictures(6), copies, stamp=STAMP, entry=entry())
+        assert gallery.search(vectors_of(1), 6).indices.tolist() == [list(keys)]
+
+
+def test_it_is_exact_until_it_outgrows_exact_comparison(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(exact_up_to=20)) as gallery:
+        fill(gallery, 20)
+        assert (gallery.is_exact, gallery.recall) == (True, 1)
+        gallery.add(
+            new_pictures(5, source="there"), vectors_of(5, seed=3), stamp=STAMP, entry=entry()
+        )
+        assert not gallery.is_exact
+        assert 0.95 <= gallery.recall <= 1
+
+
+def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGallery]) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        fill(gallery, 300)
+        assert gallery._tables.graph_name in _plan_of(gallery)
+
+
+def _plan_of(gallery: PostgresGallery) -> str:
+    statement = gallery._tables.nearest(width=16, is_exact=False, admitted=SQL("true"))
+    with gallery._reading() as connection:
+        gallery._prepare_walk(connection, 40, num_answers=5)
+        rows = connection.execute(
+            SQL("explain ") + statement,
+            {"query": vectors_of(1)[0].numpy(), "k": 5, "num_candidates": 10},
+        ).fetchall()
+    return "\n".join(line for (line,) in rows)
+
+
+def test_a_second_writer_waits_and_is_then_refused(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as first, closing(open_gallery(lock_seconds=0.1)) as second:
+        fill(first)
+        with first._writing():
+            with pytest.raises(GalleryError, match="being changed by somebody else"):
+                second.note(entry())
+            assert second.describe().num_pictures == 12
+        second.note(entry())
+
+
+def test_a_reader_sees_nothing_of_a_change_that_is_not_whole(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as writer, closing(open_gallery()) as reader:
+        keys = fill(writer)
+        with suppress(ZeroDivisionError), writer._writing() as connection:
+            connection.execute(writer._tables.statement("delete from {pictures} where {own}"))
+            assert len(reader.pictures()) == 12
+            _ = 1 / 0
+        assert [picture.key for picture in writer.pictures()] == list(keys)
+        assert writer.check() == ()
+
+
+def test_a_connection_that_the_server_ended_is_opened_again(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as gallery:
+        fill(gallery)
+        assert gallery._opened is not None
+        process = gallery._opened.info.backend_pid
+        with psycopg.connect(server_address(), autocommit=True) as other:
+            other.execute("select pg_terminate_backend(%s)", [process])
+        with pytest.raises(GalleryError):
+            gallery.describe()
+        assert gallery.describe().num_pictures == 12
+
+
+def test_erased_people_are_in_no_row_and_the_audit_log_says_so(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        keys = fill(gallery)
+        gallery.erase(keys[:3], entry=entry(AuditAction.FORGET, day=2, count=3))
+        assert [told.action for told in gallery.audit()] == [AuditAction.ADD, AuditAction.FORGET]
+        with psycopg.connect(server_address()) as connection:
+            table = gallery._tables.pictures.as_string(connection)
+            dead = connection.execute(
+                "select n_dead_tup from pg_stat_user_tables where relname = %s", [table.strip('"')]
+            ).fetchone()
+        assert dead == (0,)
+        gallery.compact()
+        assert gallery.describe().num_pictures == 9
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ("update {pictures} set vector = -1 * vector where key = {key}", "is not what was added"),
+        ("update {pictures} set vector = vector * 2 where key = {key}", "is not of unit norm"),
+        ("update {pictures} set vector = '[1,0]' where key = {key}", "has width 2"),
+        ("delete from {pictures} where key = {key}", "11 pictures are kept, not 12"),
+        ("drop index {graph}", "is missing or invalid"),
+    ],
+)
+def test_damage_is_found(
+    open_gallery: Callable[..., PostgresGallery], damage: str, complaint: str
+) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        keys = fill(gallery)
+        damage = damage.replace("-1 * vector", "(select vector from {pictures} where key = {next})")
+        damage = damage.replace(
+            "vector * 2", "(select array_agg(2 * x) from unnest(vector::real[]) x)::vector"
+        )
+        with psycopg.connect(server_address(), autocommit=True) as connection:
+            if "[1,0]" in damage:
+                connection.execute(f"drop index {gallery._tables.graph_name}")
+            connection.execute(
+                damage.format(
+                    pictures=gallery._tables.pictures.as_string(connection),
+                    graph=gallery._tables.graph_name,
+                    key=keys[4],
+                    next=keys[5],
+                )
+            )
+        assert any(complaint in fault for fault in gallery.check())
+
+
+def test_a_password_is_not_told() -> None:
+    with pytest.raises(GalleryError) as refused:
+        PostgresGallery("postgresql://me:secret@127.0.0.1:1/people")
+    assert "127.0.0.1/people" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["", "Gallery", "a-b", "a; drop table", "a" * 40, "1a"])
+def test_a_name_that_makes_no_table_is_refused(name: str) -> None:
+    with pytest.raises(GalleryError, match=r"gallery\.postgres\.name"):
+        PostgresGallery("postgresql://nowhere", name=name)
+
+
+def test_a_tenant_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(GalleryError, match=r"gallery\.tenant"):
+        PostgresGallery("postgresql://nowhere", tenant="%s")
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(GalleryError, match=r"gallery\.postgres\.address"):
+        PostgresGallery("somewhere over = the rainbow")
+
+
+@pytest.mark.parametrize("label", ["o'neill\"; drop table x", "\\", "{own}", "B\u00e4r"])
+def test_labels_are_kept_as_they_are(
+    open_gallery: Callable[..., PostgresGallery], label: str
+) -> None:
+    with closing(open_gallery(tenant=label)) as gallery:
+        gallery.add(new_pictures(2, label=label), vectors_of(2), stamp=STAMP, entry=entry())
+        within = GalleryFilter(labels=frozenset([label]))
+        assert (gallery.search(vectors_of(1), 2, within=within).indices > 0).all()
+        assert {picture.label for picture in gallery.pictures(labels=[label])} == {label}
+
+
+@pytest.mark.parametrize("label", ["a\0b", "\udcff"])
+def test_a_label_that_the_database_cannot_hold_changes_nothing(
+    open_gallery: Callable[..., PostgresGallery], label: str
+) -> None:
+    with closing(open_gallery()) as gallery:
+        fill(gallery)
+        before = gallery.describe()
+        with pytest.raises(GalleryError):
+            gallery.add(
+                new_pictures(2, source="there", label=label),
+                vectors_of(2),
+                stamp=STAMP,
+                entry=entry(),
+            )
+        assert gallery.describe() == before
+
+
+def test_a_closed_gallery_says_so(open_gallery: Callable[..., PostgresGallery]) -> None:
+    gallery = open_gallery()
+    gallery.close()
+    with pytest.raises(GalleryError, match="was closed"):
+        gallery.describe()
