@@ -22,6 +22,7 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
+from reid.adapters.pages.evaluation import HtmlEvaluationPage, SvgPlots
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.pages.open_set_plot import draw_open_set
@@ -41,6 +42,7 @@ from reid.application.identify import Identify
 from reid.application.report_runs import ReportRuns
 from reid.application.reproduce import Reproduce
 from reid.application.show_answers import ShowAnswers
+from reid.application.show_evaluation import ShowEvaluation
 from reid.application.train import Train
 from reid.assembly import (
     answering_of,
@@ -246,6 +248,9 @@ class Container(containers.DeclarativeContainer):
     draw_open_set = providers.Object(draw_open_set)
     answers_page = providers.Factory(HtmlAnswersPage)
     show_answers = providers.Factory(ShowAnswers)
+    evaluation_page = providers.Factory(HtmlEvaluationPage)
+    evaluation_plots = providers.Factory(SvgPlots)
+    show_evaluation = providers.Factory(ShowEvaluation)
     explanation_page = providers.Object(open_explanation_page)
     explain = providers.Singleton(
         Explain,

@@ -1,8 +1,15 @@
 """Answers with painted pictures, as pages show them."""
 
-from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.analyses import (
+    CameraPairs,
+    EvaluationAnalysis,
+    HardQuery,
+    MapPoint,
+    SimilarityHistogram,
+)
+from reid.domain.values.reports import EvaluationReport, Identification, RankedPicture
 from reid.domain.values.samples import ImageSize
-from reid.domain.values.sheets import AnswerSheet
+from reid.domain.values.sheets import AnswerSheet, EvaluationSheet
 from tests.fakes.dataset import encode_jpeg, paint
 
 SIZE = ImageSize(64, 32)
@@ -82,3 +89,56 @@ def many(count: int, *, depth: int = 5) -> AnswerSheet:
             )
         )
     return sheet(*answers)
+
+
+def evaluation_sheet(*, title: str = "Evaluation on drawn people") -> EvaluationSheet:
+    """Two hard queries, two cameras, a dozen points."""
+    hard = tuple(
+        HardQuery(
+            image=f"q/{n}.jpg",
+            label=f"{n}",
+            camera="1",
+            average_precision=0.125 * (n + 1),
+            first_match_rank=3,
+            num_matches=2,
+            above=(ranked("g/a.jpg", "8", 0.9), ranked("g/b.jpg", "9", 0.85)),
+            match=ranked(f"g/{n}.jpg", f"{n}", 0.8),
+        )
+        for n in range(2)
+    )
+    analysis = EvaluationAnalysis(
+        histogram=SimilarityHistogram(
+            edges=(-1.0, -0.5, 0.0, 0.5, 1.0), same=(0, 0, 1, 3), different=(0, 6, 3, 1)
+        ),
+        camera_pairs=CameraPairs(
+            query_cameras=(0, 1),
+            gallery_cameras=(0, 1),
+            mean_average_precision=((None, 0.75), (0.5, None)),
+            num_queries=((0, 4), (3, 0)),
+        ),
+        hardest=hard,
+        points=tuple(
+            MapPoint(x=n % 4 - 1.5, y=n // 4 - 1.0, label=f"{n}", camera="1", is_query=n < 6)
+            for n in range(30)
+        ),
+        map_method="t-SNE",
+    )
+    names = ("a", "b", "0", "1")
+    return EvaluationSheet(
+        title=title,
+        notes=("Search: exact",),
+        report=EvaluationReport(
+            cmc=(0.5, 0.75, 1.0),
+            mean_average_precision=0.625,
+            mean_inverse_negative_penalty=0.25,
+            num_queries=4,
+            num_valid_queries=4,
+            num_gallery=9,
+            is_same_camera_removed=True,
+            is_exact=True,
+            index_recall=1.0,
+        ),
+        analysis=analysis,
+        query_thumbnails={one.image: jpeg(one.image, pid=9) for one in hard},
+        gallery_thumbnails={f"g/{name}.jpg": jpeg(name, pid=1) for name in names},
+    )

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from reid.domain.counting import score_embeddings
 from reid.domain.metrics import QueryScores, require_matches
-from reid.domain.services.reidentification import Reidentification
+from reid.domain.services.analysing import analyse
+from reid.domain.services.reidentification import Reidentification, ScoredQueries
+from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.encoders import EncoderDescription
+from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split
@@ -27,6 +31,8 @@ class DetailedEvaluation:
 
     outcome: EvaluationOutcome
     scores: QueryScores
+    analysis: EvaluationAnalysis | None = None
+    """What lies behind the averages, where that was asked for."""
 
 
 class Evaluate:
@@ -70,20 +76,49 @@ class Evaluate:
         """
         return self.run_queries().outcome
 
-    def run_queries(self) -> DetailedEvaluation:
+    def run_queries(self, *, recipe: AnalysisRecipe | None = None) -> DetailedEvaluation:
         """Evaluate, and keep the scores of each query.
+
+        Args:
+            recipe: How to look behind the averages; None: do not.
 
         Raises:
             DatasetError: A list or picture cannot be read.
             EvaluationError: No query has a true match.
         """
         self.check()
-        scored = self._reidentification.evaluate_queries(
-            self._dataset,
+        queries, gallery = self._reidentification.embed_lists(self._dataset)
+        scored = self._reidentification.score_queries(
+            queries,
+            gallery,
             reranking=self._reranking,
             remove_same_camera=self._remove_same_camera,
         )
+        analysis = None
+        if recipe is not None:
+            analysis = self._analyse(queries, gallery, scored=scored, recipe=recipe)
         outcome = EvaluationOutcome(
             dataset=self._dataset.name, encoder=self._encoder.description, report=scored.report
         )
-        return DetailedEvaluation(outcome=outcome, scores=scored.scores)
+        return DetailedEvaluation(outcome=outcome, scores=scored.scores, analysis=analysis)
+
+    def _analyse(
+        self,
+        queries: EmbeddingSet,
+        gallery: EmbeddingSet,
+        *,
+        scored: ScoredQueries,
+        recipe: AnalysisRecipe,
+    ) -> EvaluationAnalysis:
+        """Look at the exact ranking by cosine, also where another one was scored."""
+        scores = scored.scores
+        if self._reranking is not None or not scored.report.is_exact:
+            scores = score_embeddings(queries, gallery, remove_same_camera=self._remove_same_camera)
+        return analyse(
+            queries,
+            gallery,
+            scores=scores,
+            lists=(self._dataset.samples(Split.QUERY), self._dataset.samples(Split.GALLERY)),
+            recipe=recipe,
+            remove_same_camera=self._remove_same_camera,
+        )

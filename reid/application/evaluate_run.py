@@ -11,6 +11,7 @@ from reid.application.records import read_evaluation
 from reid.domain.errors import CheckpointError, DatasetError
 from reid.domain.metrics import QueryScores
 from reid.domain.services.fine_tuning import ENCODER
+from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.evaluations import (
     EVALUATION,
@@ -38,6 +39,8 @@ class RunEvaluation:
     query_names: tuple[str, ...]
     weights_digest: str
     seconds: float
+    analysis: EvaluationAnalysis | None = None
+    """What lies behind the averages, where that was asked for; not recorded."""
 
 
 class EvaluateRun:
@@ -79,8 +82,11 @@ class EvaluateRun:
         """
         self._evaluate.check()
 
-    def run(self) -> RunEvaluation:
+    def run(self, *, recipe: AnalysisRecipe | None = None) -> RunEvaluation:
         """Evaluate; nothing is written.
+
+        Args:
+            recipe: How to look behind the averages; None: do not.
 
         Raises:
             CheckpointError: The run has no trained encoder.
@@ -95,7 +101,7 @@ class EvaluateRun:
         weights_digest = digest_of(weights.tensors)
         del weights
         began = self._clock()
-        detailed = self._evaluate.run_queries()
+        detailed = self._evaluate.run_queries(recipe=recipe)
         return RunEvaluation(
             outcome=detailed.outcome,
             scores=detailed.scores,
@@ -103,6 +109,7 @@ class EvaluateRun:
             query_names=tuple(sample.image for sample in self._dataset.samples(Split.QUERY)),
             weights_digest=weights_digest,
             seconds=round(self._clock() - began, 3),
+            analysis=detailed.analysis,
         )
 
     def as_record(self, evaluated: RunEvaluation, *, name: str) -> dict[str, JsonValue]:

@@ -1,5 +1,6 @@
 """`reid evaluate`: how well does an encoder rank a dataset's gallery."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,11 +13,14 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
-from reid.cli.render import render_evaluation, to_json
+from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
 from reid.cli.wiring import wired
+from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
 if TYPE_CHECKING:
+    from reid.application.evaluate import EvaluationOutcome
     from reid.container import Container
+    from reid.ports.pages import EvaluationPage
     from reid.settings.loading import ResolvedSettings
 
 RecordOption = Annotated[
@@ -24,6 +28,19 @@ RecordOption = Annotated[
     typer.Option(
         "--record/--no-record", help="Keep the scores of a run's encoder in the run's folder."
     ),
+]
+
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write an HTML page too: curve, pairs of cameras, hardest queries, similarities, map.",
+    ),
+]
+PlotsOption = Annotated[
+    Path | None,
+    typer.Option("--plots", metavar="DIR", help="Write the charts of that page as SVG files."),
 ]
 
 
@@ -36,30 +53,67 @@ RecordOption = Annotated[
     }
 )
 def evaluate(
-    resolved: "ResolvedSettings", *, record: RecordOption = True, as_json: JsonOption = False
+    resolved: "ResolvedSettings",
+    *,
+    record: RecordOption = True,
+    as_json: JsonOption = False,
+    report: ReportOption = None,
+    plots: PlotsOption = None,
 ) -> None:
     """Score a run's encoder, or any weights, on a dataset."""
     from reid.settings.trained import uses_run, with_trained_encoder
 
     settings = with_trained_encoder(resolved)
+    recipe = AnalysisRecipe() if report or plots else None
     # A file says its own cameras; other weights get an embedding for each camera of the dataset.
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}
     with wired(settings, **cameras) as container:
         if record and uses_run(settings):
-            _evaluate_and_record(container, as_json=as_json)
-            return
-        outcome = container.evaluate().run()
-    typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
+            shown = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
+        else:
+            detailed = container.evaluate().run_queries(recipe=recipe)
+            shown = detailed.outcome, detailed.analysis
+            _echo(detailed.outcome, as_json=as_json)
+        for place in _show(container, shown, report=report, plots=plots):
+            typer.echo(f"Wrote {place}", err=as_json)
 
 
-def _evaluate_and_record(container: "Container", *, as_json: bool) -> None:
+def _evaluate_and_record(
+    container: "Container", *, recipe: AnalysisRecipe | None, as_json: bool
+) -> tuple["EvaluationOutcome", EvaluationAnalysis | None]:
     """Print before anything is written, so that a full disk costs no scores."""
     use_case, records = container.evaluate_run(), container.records()
-    evaluated = use_case.run()
-    outcome = evaluated.outcome
-    typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
+    evaluated = use_case.run(recipe=recipe)
+    _echo(evaluated.outcome, as_json=as_json)
     name = use_case.name_for(evaluated, records)
     if name is not None:
         use_case.keep(evaluated, name=name)
         if not as_json:
             typer.echo(f"Recorded: {records.place}/{name}.json")
+    return evaluated.outcome, evaluated.analysis
+
+
+def _echo(outcome: "EvaluationOutcome", *, as_json: bool) -> None:
+    typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
+
+
+def _show(
+    container: "Container",
+    shown: tuple["EvaluationOutcome", EvaluationAnalysis | None],
+    *,
+    report: Path | None,
+    plots: Path | None,
+) -> tuple[str, ...]:
+    """Write the page and the charts that are asked for; return their places."""
+    outcome, analysis = shown
+    if analysis is None:
+        return ()
+    pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
+    pages += [container.evaluation_plots(plots)] if plots else []
+    return container.show_evaluation(pages=pages).run(
+        outcome.report,
+        analysis,
+        reader=container.dataset(),
+        title=f"Evaluation on {outcome.dataset}",
+        notes=(*evaluation_notes(outcome.report), render_encoder(outcome.encoder)),
+    )

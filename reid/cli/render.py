@@ -100,6 +100,14 @@ def render_scores(report: EvaluationReport) -> str:
         f"Test Results - mAP: {report.mean_average_precision:.2%}",
         f"Rank-10: {report.rank(10):.2%}",
         f"mINP: {report.mean_inverse_negative_penalty:.2%}",
+        *evaluation_notes(report),
+    ]
+    return "\n".join(lines)
+
+
+def evaluation_notes(report: EvaluationReport) -> list[str]:
+    """Say how scores came about, a line each."""
+    lines = [
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
         f"among {counted(report.num_gallery, 'gallery picture')}",
         f"Search: {_search(report)}",
@@ -113,7 +121,7 @@ def render_scores(report: EvaluationReport) -> str:
         lines.append(
             f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={recipe.original_weight:g}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def render_settings(rows: Sequence["SettingRow"]) -> str:

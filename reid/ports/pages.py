@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from reid.domain.values.results import Results
-from reid.domain.values.sheets import AnswerSheet
+from reid.domain.values.sheets import AnswerSheet, EvaluationSheet
 
 
 class ResultsPage(Protocol):
@@ -32,6 +32,24 @@ class AnswersPage(Protocol):
 
         Returns:
             Its place.
+
+        Raises:
+            CheckpointError: The place cannot be written.
+        """
+        ...
+
+
+class EvaluationPage(Protocol):
+    """Where an evaluation is shown with what lies behind its averages, made anew as a whole.
+
+    The same sheet makes the same bytes.
+    """
+
+    def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
+        """Replace what is there.
+
+        Returns:
+            The place of each file.
 
         Raises:
             CheckpointError: The place cannot be written.

@@ -336,3 +336,18 @@ def test_identify_writes_a_page_with_the_pictures(
     before = page.read_bytes()
     as_json(run(*arguments, "--run", trained, "--report", page, "--json"))
     assert page.read_bytes() == before
+
+
+def test_evaluate_writes_a_page_and_charts(people: Path, trained: Path, tmp_path: Path) -> None:
+    page, plots = tmp_path / "evaluation.html", tmp_path / "plots"
+    arguments = ("evaluate", "--run", trained, "--data", people, "--no-record")
+    plain = run(*arguments).stdout.splitlines()
+    told = run(*arguments, "--report", page, "--plots", plots).stdout.splitlines()
+    assert told[: len(plain)] == plain
+    names = ("cmc", "camera-pairs", "similarities", "map")
+    assert told[len(plain) :] == [
+        f"Wrote {page}",
+        *(f"Wrote {plots / name}.svg" for name in names),
+    ]
+    assert "Hardest queries" in page.read_text()
+    assert str(people) not in page.read_text()

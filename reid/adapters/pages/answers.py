@@ -7,8 +7,9 @@ from pathlib import Path
 from reid.adapters.pages.documents import PictureStore, document
 from reid.adapters.pages.files import write_page
 from reid.adapters.pages.markup import Markup, joined, tag
+from reid.adapters.pages.strips import SIGNS, ranked_picture
 from reid.domain.values.counts import counted
-from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.reports import Identification
 from reid.domain.values.sheets import AnswerSheet, Verdict, id_of
 
 _WORDS = {
@@ -16,12 +17,6 @@ _WORDS = {
     Verdict.WRONG: "wrong",
     Verdict.UNKNOWN: "unknown",
     Verdict.UNJUDGED: "not judged",
-}
-_SIGNS = {
-    Verdict.RIGHT: Markup("&#10003; "),
-    Verdict.WRONG: Markup("&#10007; "),
-    Verdict.UNKNOWN: Markup("? "),
-    Verdict.UNJUDGED: Markup(""),
 }
 _ORDERS = {
     "asked": "as asked",
@@ -74,7 +69,7 @@ def render_answers_page(sheet: AnswerSheet) -> str:
             _footer(),
             _help(),
         ],
-        assets=["page.css", "answers.css", "pictures.js", "answers.js"],
+        assets=["page.css", "strip.css", "answers.css", "pictures.js", "answers.js"],
         pictures=pictures,
     )
 
@@ -137,7 +132,18 @@ def _row(
 ) -> Markup:
     verdict = Verdict.of(answer)
     query = _query(answer, sheet=sheet, pictures=pictures)
-    strip = [_ranked(p, answer=answer, sheet=sheet, pictures=pictures) for p in answer.pictures]
+    strip = [
+        tag(
+            "li",
+            ranked_picture(
+                picture,
+                thumbnail=sheet.gallery_thumbnails.get(id_of(picture)),
+                true_label=answer.true_label,
+                pictures=pictures,
+            ),
+        )
+        for picture in answer.pictures
+    ]
     return tag(
         "li",
         query,
@@ -179,7 +185,7 @@ def _query(answer: Identification, *, sheet: AnswerSheet, pictures: PictureStore
 
 
 def _said(answer: Identification, verdict: Verdict) -> Iterator[Markup]:
-    signs = joined([_SIGNS[verdict], _WORDS[verdict]])
+    signs = joined([SIGNS[verdict], _WORDS[verdict]])
     yield tag("span", signs, class_="verdict")
     yield tag("h2", "nobody known" if answer.is_unknown else answer.label)
     yield tag(
@@ -196,31 +202,6 @@ def _said(answer: Identification, verdict: Verdict) -> Iterator[Markup]:
         yield tag("p", f"confidence {answer.confidence:.1%}")
     if answer.runner_up_label is not None and answer.runner_up_similarity is not None:
         yield tag("p", f"then {answer.runner_up_label} {answer.runner_up_similarity:.3f}")
-
-
-def _ranked(
-    picture: RankedPicture,
-    *,
-    answer: Identification,
-    sheet: AnswerSheet,
-    pictures: PictureStore,
-) -> Markup:
-    tone, sign = "", ""
-    if answer.true_label is not None:
-        verdict = Verdict.RIGHT if picture.label == answer.true_label else Verdict.WRONG
-        tone, sign = str(verdict), _SIGNS[verdict]
-    camera = "" if picture.camera is None else f", camera {picture.camera}"
-    shown = pictures.image(
-        sheet.gallery_thumbnails.get(id_of(picture)),
-        alt=f"{picture.label}, gallery picture {picture.image}",
-    )
-    caption = tag(
-        "figcaption",
-        tag("span", sign, f"{picture.similarity:.3f}", class_="score"),
-        tag("span", f"{picture.label}{camera}", class_="name"),
-    )
-    title = f"{picture.image}\n{picture.label}{camera}\nsimilarity {picture.similarity:.4f}"
-    return tag("li", tag("figure", shown, caption, class_=tone or None, title=title))
 
 
 def _footer() -> Markup:

@@ -71,13 +71,22 @@ class Reidentification:
             DatasetError: A list or picture cannot be read.
             EvaluationError: No query has a true match.
         """
+        queries, gallery = self.embed_lists(dataset)
+        return self.score_queries(
+            queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
+        )
+
+    def embed_lists(self, dataset: Dataset) -> tuple[EmbeddingSet, EmbeddingSet]:
+        """Embed a dataset's queries and gallery.
+
+        Raises:
+            DatasetError: A list or picture cannot be read.
+        """
         queries, gallery = (
             self._embedder.embed_samples(dataset, dataset.samples(split), subset=split)
             for split in (Split.QUERY, Split.GALLERY)
         )
-        return self.score_queries(
-            queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
-        )
+        return queries, gallery
 
     def score(
         self,

@@ -1,11 +1,12 @@
-"""What a page about answers says, as plain numbers, words and small pictures; imports no torch."""
+"""What pages about answers and evaluations say: numbers, words, small pictures; no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from reid.domain.values.reports import Identification, RankedPicture
+from reid.domain.values.analyses import EvaluationAnalysis
+from reid.domain.values.reports import EvaluationReport, Identification, RankedPicture
 
 PictureId: TypeAlias = int | str
 
@@ -63,6 +64,21 @@ class AnswerSheet:
 
     num_queries: int
     """All that were answered; those beyond `answers` are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSheet:
+    """An evaluation, what lies behind its averages, and small pictures of its hardest queries."""
+
+    title: str
+    notes: tuple[str, ...]
+    """What was evaluated and how, a sentence each."""
+
+    report: EvaluationReport
+    analysis: EvaluationAnalysis
+    query_thumbnails: Mapping[str, bytes]
+    gallery_thumbnails: Mapping[str, bytes]
+    """JPEGs by image name; a picture may be missing."""
 
 
 def id_of(picture: RankedPicture) -> PictureId:

@@ -1,0 +1,68 @@
+"""Show an evaluation with what lies behind its averages."""
+
+from collections.abc import Iterable, Sequence
+
+from reid.domain.values.analyses import EvaluationAnalysis
+from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.sheets import EvaluationSheet, SheetLimits
+from reid.ports.dataset import ImageReader
+from reid.ports.pages import EvaluationPage
+
+
+class ShowEvaluation:
+    """Makes the pages of an evaluation."""
+
+    def __init__(self, *, pages: Sequence[EvaluationPage]) -> None:
+        """Keep the pages."""
+        self._pages = tuple(pages)
+
+    def run(
+        self,
+        report: EvaluationReport,
+        analysis: EvaluationAnalysis,
+        *,
+        reader: ImageReader,
+        title: str,
+        notes: Sequence[str] = (),
+    ) -> tuple[str, ...]:
+        """Write every page.
+
+        Args:
+            report: The averages.
+            analysis: What lies behind them.
+            reader: Knows the pictures of the hardest queries and their answers by name.
+            title: What was evaluated.
+            notes: Beside the report, a sentence each.
+
+        Returns:
+            The place of each file.
+
+        Raises:
+            CheckpointError: A place cannot be written.
+        """
+        hardest = analysis.hardest
+        asked = [one.image for one in hardest]
+        known = [picture.image for one in hardest for picture in (*one.above, one.match)]
+        sheet = EvaluationSheet(
+            title=title,
+            notes=(*notes, *_reservations(report)),
+            report=report,
+            analysis=analysis,
+            query_thumbnails=_thumbnails(reader, asked),
+            gallery_thumbnails=_thumbnails(reader, known),
+        )
+        return tuple(place for page in self._pages for place in page.write(sheet))
+
+
+def _reservations(report: EvaluationReport) -> Iterable[str]:
+    if report.reranking is not None or not report.is_exact:
+        yield (
+            "Camera pairs, hardest queries and histograms are of the exact ranking by cosine; the "
+            "scores and the curve are not"
+        )
+
+
+def _thumbnails(reader: ImageReader, images: Iterable[str]) -> dict[str, bytes]:
+    wanted = list(dict.fromkeys(images))
+    made = reader.thumbnails(wanted, height=SheetLimits().thumbnail_height)
+    return {image: small for image, small in zip(wanted, made, strict=True) if small is not None}

@@ -1,0 +1,98 @@
+"""Evaluations with what lies behind them, on fakes."""
+
+from dataclasses import replace
+
+import pytest
+
+from reid.application.evaluate import DetailedEvaluation, Evaluate
+from reid.application.show_evaluation import ShowEvaluation
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.reidentification import Reidentification
+from reid.domain.values.analyses import AnalysisRecipe
+from reid.domain.values.recipes import RerankingRecipe
+from tests.fakes.dataset import FakeDataset
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.evaluation_page import FakeEvaluationPage
+from tests.fakes.listener import RecordingListener
+from tests.fakes.vector_index import FakeIndex
+from tests.services.evaluating import Bench
+
+RECIPE = AnalysisRecipe(num_hardest=3, num_ranked=2, num_bins=10)
+DATASET = FakeDataset(test_identities=4, cameras=3)
+
+
+def evaluated(
+    *, recipe: AnalysisRecipe | None = RECIPE, reranking: RerankingRecipe | None = None
+) -> DetailedEvaluation:
+    encoder = FakeEncoder()
+    embedder = Embedder(encoder=encoder, listener=RecordingListener())
+    return Evaluate(
+        encoder=encoder,
+        dataset=DATASET,
+        reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+        reranking=reranking,
+    ).run_queries(recipe=recipe)
+
+
+def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> None:
+    assert evaluated(recipe=None).analysis is None
+    detailed = evaluated()
+    analysis = detailed.analysis
+    assert analysis is not None
+    precisions = detailed.scores.average_precision.tolist()
+    assert [one.average_precision for one in analysis.hardest] == sorted(precisions)[:3]
+    for one in analysis.hardest:
+        assert one.match.label == one.label
+        assert one.match.camera != one.camera
+        assert len(one.above) == min(one.first_match_rank - 1, 2)
+    assert analysis.camera_pairs.query_cameras == (0, 1, 2)
+    assert sum(analysis.histogram.same) == 4 * 3 * 2
+    assert len(analysis.points) == 4 * 3 + 4 * 3
+    assert "24 pictures of 4 people" in analysis.map_method
+
+
+def test_a_reranked_evaluation_is_looked_at_by_its_cosines() -> None:
+    plain, reranked = evaluated(), evaluated(reranking=RerankingRecipe(k1=3, k2=2))
+    assert reranked.analysis == plain.analysis
+    assert reranked.outcome.report != plain.outcome.report
+
+
+def test_a_run_hands_its_analysis_on_and_does_not_record_it() -> None:
+    use_case = Bench().use_case()
+    found = use_case.run(recipe=RECIPE)
+    assert found.analysis is not None
+    assert "analysis" not in use_case.as_record(found, name="evaluation")
+    assert use_case.run().analysis is None
+
+
+@pytest.mark.parametrize("is_reranked", [True, False])
+def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reranked: bool) -> None:
+    detailed = evaluated()
+    assert detailed.analysis is not None
+    reranking = RerankingRecipe() if is_reranked else None
+    pages = [FakeEvaluationPage(), FakeEvaluationPage()]
+    places = ShowEvaluation(pages=pages).run(
+        replace(detailed.outcome.report, reranking=reranking),
+        detailed.analysis,
+        reader=DATASET,
+        title="Evaluation",
+        notes=["so"],
+    )
+    assert places == ("page", "page")
+    (sheet,) = pages[0].sheets
+    assert pages[1].sheets == [sheet]
+    assert set(sheet.query_thumbnails) == {one.image for one in detailed.analysis.hardest}
+    for one in detailed.analysis.hardest:
+        assert {picture.image for picture in (*one.above, one.match)} <= set(
+            sheet.gallery_thumbnails
+        )
+    assert sheet.notes[0] == "so"
+    assert len(sheet.notes) == 1 + is_reranked
+
+
+def test_of_very_few_pictures_there_is_no_map() -> None:
+    small = replace(RECIPE, map_pictures=4)
+    analysis = evaluated(recipe=small).analysis
+    assert analysis is not None
+    assert analysis.points == ()
+    assert analysis.map_method == "none: fewer than 8 pictures"
