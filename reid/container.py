@@ -10,6 +10,7 @@ from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
 from reid.adapters.datasets.dukemtmc import DukeMtmc
 from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.datasets.given import give_pictures
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.pictures import open_pictures
@@ -135,6 +136,7 @@ class Container(containers.DeclarativeContainer):
     )
     trainee = providers.Callable(require_trainable, encoder)
     pictures = providers.Object(open_pictures)
+    given_pictures = providers.Object(give_pictures)
     runs = providers.Singleton(FilesystemRunStore, settings.provided.run.directory)
     training_listener = providers.Singleton(
         Broadcast,

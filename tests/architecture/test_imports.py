@@ -63,7 +63,9 @@ def test_every_contract_notices_a_violation(tmp_path: Path) -> None:
     assert [name for name, verdict in found.items() if verdict == "KEPT"] == []
 
 
-@pytest.mark.parametrize("module", ["reid.settings.loading", "reid.plugins", "reid.cli.app"])
+@pytest.mark.parametrize(
+    "module", ["reid", "reid.settings.loading", "reid.plugins", "reid.cli.app"]
+)
 def test_it_imports_without_torch(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

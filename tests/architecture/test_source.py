@@ -13,7 +13,8 @@ CORE = [
     for path in SOURCES
     if path.relative_to(ROOT).parts[1] in ("domain", "ports", "application")
 ]
-PACKAGES = [path for path in SOURCES if path.name == "__init__.py"]
+FRONT = ROOT / "reid" / "__init__.py"
+PACKAGES = [path for path in SOURCES if path.name == "__init__.py" and path != FRONT]
 
 
 def named(path: Path) -> str:
@@ -59,6 +60,15 @@ def test_a_package_file_holds_a_docstring_only(path: Path) -> None:
     assert isinstance(statement, ast.Expr)
     assert isinstance(statement.value, ast.Constant)
     assert isinstance(statement.value.value, str)
+
+
+def test_the_front_of_the_library_imports_nothing_before_it_is_asked() -> None:
+    statements = ast.parse(FRONT.read_text()).body
+    kinds = [type(statement) for statement in statements]
+    # A docstring, names for type checkers, the list of them, and who fetches them.
+    assert kinds == [ast.Expr, ast.ImportFrom, ast.If, ast.Assign, ast.FunctionDef]
+    assert ast.unparse(statements[1]) == "from typing import TYPE_CHECKING"
+    assert ast.unparse(statements[2]).startswith("if TYPE_CHECKING:")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)

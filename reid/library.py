@@ -1,0 +1,254 @@
+"""The program for programs: the use cases of the command line in a few lines of Python.
+
+Letters: N pictures, D width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from torch import Tensor
+
+from reid.adapters.datasets.given import PictureLike
+from reid.application.galleries import (
+    CheckOutcome,
+    FillingOutcome,
+    GalleryContent,
+    RemovalOutcome,
+)
+from reid.application.identify import IdentificationOutcome
+from reid.application.picture_selection import PictureSelection
+from reid.container import Container
+from reid.ports.dataset import PictureSource
+from reid.ports.gallery import Gallery
+from reid.settings.loading import load_settings
+from reid.settings.trained import with_trained_encoder
+
+Pictures: TypeAlias = PictureLike | list[PictureLike] | tuple[PictureLike, ...]
+"""A folder, list (CSV) or picture by its path, as the command line takes them; the content of a
+picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, contents and pixels.
+"""
+
+A_PROGRAM = "a program"
+"""Where pictures come from that were handed over as bytes or pixels."""
+
+
+class Reid:
+    """An encoder, ready to describe pictures and to name the people on them.
+
+    The encoder is built when it is first needed. An object serves one thread.
+
+    Example:
+        reid = Reid(run="runs/people")
+        vectors = reid.embed("people/query")
+        with reid.gallery("people.gallery") as gallery:
+            gallery.build("people/bounding_box_test")
+            outcome = reid.identify("people/query", gallery)
+    """
+
+    def __init__(
+        self,
+        *,
+        run: str | Path | None = None,
+        weights: str | Path | None = None,
+        config: str | Path | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        """Resolve the settings, as the command line does.
+
+        Args:
+            run: Folder of a training run whose encoder is used.
+            weights: A file, or `openai` or `random`, instead.
+            config: TOML file with settings.
+            settings: Any other setting by its dotted name: `{"encoder.kind": "vit-b16"}`.
+
+        Raises:
+            ConfigurationError: A setting is unknown or out of range, or `run` and `weights` are
+                both given.
+            CheckpointError: The run has no trained encoder.
+        """
+        named = {"run.directory": run, "encoder.weights": weights}
+        texts = {key: None if value is None else str(value) for key, value in named.items()}
+        resolved = load_settings(
+            config=None if config is None else Path(config), options={**texts, **(settings or {})}
+        )
+        # Without a dataset, the weights file tells how many cameras there are.
+        self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
+
+    def embed(self, pictures: Pictures) -> Tensor:
+        """Describe pictures by vectors; cosines of two tell whether they show the same person.
+
+        Args:
+            pictures: N; those of a folder are sorted by name.
+
+        Returns:
+            (N, D) float32 on the CPU, rows of unit L2 norm.
+
+        Raises:
+            DatasetError: A picture cannot be read, or there is none.
+            EncoderError: Weights cannot be had or do not fit.
+        """
+        source = source_of(self._container, pictures)
+        images = [picture.image for picture in source.pictures()]
+        return self._container.embedder().embed(source, images, camids=None, subset="pictures")
+
+    def gallery(self, place: str | Path) -> "KnownPeople":
+        """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""
+        return KnownPeople(self._container, str(place))
+
+    def identify(
+        self, queries: Pictures, gallery: "KnownPeople | str | Path"
+    ) -> IdentificationOutcome:
+        """Name the person on each query picture.
+
+        Args:
+            queries: Pictures; those that cannot be read are listed in the outcome.
+            gallery: A gallery, or by its path a gallery or a folder or list of labelled pictures,
+                which is embedded once and kept in a cache.
+
+        Raises:
+            DatasetError: No readable query.
+            GalleryError: The gallery is missing or empty, or another encoder made it.
+        """
+        asked = source_of(self._container, queries)
+        identify = self._container.identify()
+        if isinstance(gallery, KnownPeople):
+            return identify.run(asked, gallery.opened())
+        if self._container.is_gallery(str(gallery)):
+            with self.gallery(gallery) as known:
+                return identify.run(asked, known.opened())
+        return identify.run_among(
+            asked,
+            self._container.pictures()(Path(gallery)),
+            open_gallery=lambda stamp: self._container.open_cache(str(gallery), stamp),
+        )
+
+
+class KnownPeople:
+    """Pictures of known people, kept on disk as vectors."""
+
+    def __init__(self, container: Container, place: str) -> None:
+        """Remember where; nothing is touched yet. `Reid.gallery` makes these."""
+        self._container = container
+        self._place = place
+        self._opened: Gallery | None = None
+
+    def build(self, pictures: str | Path) -> FillingOutcome:
+        """Make the gallery hold what a folder or list of labelled pictures holds.
+
+        Pictures that it knows by their content are not embedded again, and pictures that are gone
+        from the folder leave the gallery.
+
+        Raises:
+            DatasetError: No readable picture, or one without a label.
+            GalleryError: Another encoder made the gallery, or it cannot be written.
+        """
+        return self._fill(self._container.pictures()(Path(pictures)), mirrors=True)
+
+    def add(
+        self, pictures: Pictures, *, label: str | None = None, camera: str | None = None
+    ) -> FillingOutcome:
+        """Add pictures.
+
+        Args:
+            pictures: Those of a folder or list bring labels and cameras along.
+            label: Who is on all of them.
+            camera: Which camera took all of them.
+
+        Raises:
+            DatasetError: No readable picture, or one without a label.
+            GalleryError: Another encoder made the gallery, or it cannot be written.
+        """
+        source = source_of(self._container, pictures, label=label, camera=camera)
+        return self._fill(source, mirrors=False)
+
+    def remove(self, *, images: Sequence[str] = (), labels: Sequence[str] = ()) -> RemovalOutcome:
+        """Take pictures out by their names or labels; all or none.
+
+        Raises:
+            GalleryError: A name or a label is not there.
+        """
+        return self._container.keep_gallery().remove(self.opened(), images=images, labels=labels)
+
+    def forget(self, label: str) -> RemovalOutcome:
+        """Erase a person with every trace, make sure of it, and note it in the audit log.
+
+        Raises:
+            GalleryError: Nobody is called so, or something of the person is left.
+        """
+        return self._container.keep_gallery().forget(self.opened(), label)
+
+    def check(self) -> CheckOutcome:
+        """Erase what has expired, then look for damage."""
+        return self._container.keep_gallery().check(self.opened())
+
+    def contents(self) -> GalleryContent:
+        """List people, and what was done to the gallery."""
+        return self._container.keep_gallery().list(self.opened())
+
+    def opened(self) -> Gallery:
+        """Open the gallery where it is not open, and leave it open.
+
+        Raises:
+            GalleryError: It is missing or damaged.
+        """
+        if self._opened is None:
+            self._opened = self._container.open_gallery(self._place, create=False)
+        return self._opened
+
+    def close(self) -> None:
+        """Let go of files; the next call opens them again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def __enter__(self) -> Self:
+        """Close when the block ends."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _fill(self, source: PictureSource, *, mirrors: bool) -> FillingOutcome:
+        return self._container.fill_gallery().run(
+            source,
+            open_gallery=lambda: self._container.open_gallery(self._place, create=True),
+            mirrors=mirrors,
+        )
+
+
+def source_of(
+    container: Container,
+    pictures: Pictures,
+    *,
+    label: str | None = None,
+    camera: str | None = None,
+) -> PictureSource:
+    """Make a picture source of whatever a program calls pictures."""
+    source = _listed(container, pictures)
+    if label is None and camera is None:
+        return source
+    said = [
+        replace(picture, label=label or picture.label, camera=camera or picture.camera)
+        for picture in source.pictures()
+    ]
+    return PictureSelection(source, said)
+
+
+def _listed(container: Container, pictures: Pictures) -> PictureSource:
+    if isinstance(pictures, str | Path):
+        folder: PictureSource = container.pictures()(Path(pictures))
+        return folder
+    listed = pictures if isinstance(pictures, list | tuple) else [pictures]
+    are_paths = all(isinstance(one, str | Path) for one in listed)
+    place = str(Path.cwd()) if are_paths else A_PROGRAM
+    given: PictureSource = container.given_pictures()(listed, place=place)
+    return given

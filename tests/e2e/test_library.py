@@ -1,0 +1,124 @@
+"""The library: the same answers as the command line's, in a few lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reid import Reid
+from reid.domain.errors import CheckpointError, ConfigurationError, DatasetError, GalleryError
+from tests.e2e.program import as_json, run
+
+
+@pytest.fixture(scope="module")
+def reid(trained: Path) -> Reid:
+    return Reid(run=trained)
+
+
+def test_a_picture_has_the_same_vector_by_path_by_content_and_by_pixels(
+    reid: Reid, people: Path
+) -> None:
+    path = sorted((people / "query").glob("*.jpg"))[0]
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    ways = [reid.embed(way) for way in (path, str(path), path.read_bytes(), pixels)]
+    assert all(torch.equal(ways[0], other) for other in ways[1:])
+    assert ways[0].dtype == torch.float32
+    assert torch.linalg.vector_norm(ways[0], dim=1).sub(1).abs().max() < 1e-5
+
+
+def test_a_folder_is_embedded_in_the_order_of_its_names(reid: Reid, people: Path) -> None:
+    folder = people / "query"
+    listed = reid.embed(sorted(folder.glob("*.jpg")))
+    assert torch.allclose(reid.embed(folder), listed, atol=1e-6)
+    assert len(listed) == len(list(folder.glob("*.jpg")))
+
+
+def test_it_answers_as_the_command_does(
+    reid: Reid, trained: Path, people: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "gallery"
+    with reid.gallery(place) as gallery:
+        built = gallery.build(people / "bounding_box_test")
+        outcome = reid.identify(people / "query", gallery)
+    assert built.changes.num_embedded == built.content.num_pictures
+    told = as_json(
+        run("identify", people / "query", "--gallery", place, "--run", trained, "--json")
+    )
+    answers = told["identifications"]
+    assert [answer.label for answer in outcome.identifications] == [
+        answer["label"] for answer in answers
+    ]
+    assert reid.identify(people / "query", place).identifications == outcome.identifications
+
+
+def test_a_plain_folder_does_for_a_gallery(reid: Reid, people: Path) -> None:
+    folder = people / "bounding_box_test"
+    first = reid.identify(people / "query", folder)
+    again = reid.identify(people / "query", folder)
+    assert again.identifications == first.identifications
+    assert again.changes is not None
+    assert again.changes.num_embedded == 0
+
+
+def test_a_person_is_added_named_and_forgotten(reid: Reid, people: Path, tmp_path: Path) -> None:
+    contents = [path.read_bytes() for path in sorted((people / "query").glob("*.jpg"))]
+    with reid.gallery(tmp_path / "gallery") as gallery:
+        gallery.add(contents[0], label="anna")
+        added = gallery.add(contents[1:3], label="ben", camera="1")
+        assert added.changes.num_embedded == 2
+        assert gallery.add(contents[1:3], label="ben", camera="1").changes.num_embedded == 0
+        (answer,) = reid.identify(contents[0], gallery).identifications
+        assert (answer.label, answer.similarity) == ("anna", pytest.approx(1.0, abs=1e-5))
+        assert gallery.forget("anna").num_pictures == 1
+        assert [person.label for person in gallery.contents().labels] == ["ben"]
+        assert gallery.remove(labels=["ben"]).num_left == 0
+        assert gallery.check().faults == ()
+
+
+def test_any_setting_can_be_given(people: Path) -> None:
+    settings = {"encoder.kind": "rn-tiny", "encoder.weights": "random", "seed": 3}
+    vectors = Reid(settings=settings).embed(people / "query")
+    other = Reid(settings=settings | {"seed": 4}).embed(people / "query")
+    assert vectors.shape == other.shape
+    assert not torch.equal(vectors, other)
+
+
+def test_mistakes_are_told(reid: Reid, people: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no trained encoder"):
+        Reid(run=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"encoder\.kin"):
+        Reid(settings={"encoder.kin": "rn50"})
+    with pytest.raises(ConfigurationError, match="two encoders"):
+        Reid(run="a", weights="b")
+    with pytest.raises(DatasetError, match="no picture was given"):
+        reid.embed([])
+    with pytest.raises(DatasetError, match="twice"):
+        reid.embed([people / "a.jpg", people / "a.jpg"])
+    with pytest.raises(DatasetError, match="uint8"):
+        reid.embed(np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(DatasetError, match="cannot be read"):
+        reid.embed(b"no picture")
+    with pytest.raises(DatasetError, match="label"):
+        reid.gallery(tmp_path / "new").add(np.zeros((8, 4, 3), dtype=np.uint8))
+    with pytest.raises(GalleryError):
+        reid.gallery(tmp_path / "none").check()
+
+
+def test_another_encoder_is_refused(reid: Reid, people: Path, tmp_path: Path) -> None:
+    gallery = reid.gallery(tmp_path / "gallery")
+    gallery.build(people / "bounding_box_test")
+    other = Reid(settings={"encoder.kind": "vit-tiny", "encoder.weights": "random"})
+    with pytest.raises(GalleryError, match="was made by"):
+        other.identify(people / "query", tmp_path / "gallery")
+    gallery.close()
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    code = "import reid; reid.Read"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "has no attribute 'Read'" in done.stderr
