@@ -63,7 +63,7 @@ def measure(queries: EmbeddingSet, gallery: EmbeddingSet) -> list[Figures]:
     valid = _matched(queries, gallery)
     asked = EmbeddingSet(queries.vectors[valid], queries.pids[valid], queries.camids[valid])
     vectors = {"single pictures": asked.vectors, "tracklets": _tracklets(asked, gallery)}
-    pids = asked.pids.unique()
+    pids = torch.unique(asked.pids)
     order = torch.randperm(len(pids), generator=generator_for(SEED, "benchmark", "strangers"))
     strangers = set(pids[order[: len(pids) // 2]].tolist())
     whole, half = _gallery(gallery, without=set()), _gallery(gallery, without=strangers)

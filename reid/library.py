@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from reid.adapters.datasets.given import PictureLike
@@ -26,7 +27,7 @@ from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
 from reid.settings.trained import with_trained_encoder
 
-Pictures: TypeAlias = PictureLike | list[PictureLike] | tuple[PictureLike, ...]
+Pictures: TypeAlias = PictureLike | Sequence[PictureLike]
 """A folder, list (CSV) or picture by its path, as the command line takes them; the content of a
 picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, contents and pixels.
 """
@@ -247,7 +248,7 @@ def _listed(container: Container, pictures: Pictures) -> PictureSource:
     if isinstance(pictures, str | Path):
         folder: PictureSource = container.pictures()(Path(pictures))
         return folder
-    listed = pictures if isinstance(pictures, list | tuple) else [pictures]
+    listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else pictures
     are_paths = all(isinstance(one, str | Path) for one in listed)
     place = str(Path.cwd()) if are_paths else A_PROGRAM
     given: PictureSource = container.given_pictures()(listed, place=place)

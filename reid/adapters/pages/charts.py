@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reid.adapters.pages.curves import COLOURS, ticks
+from reid.adapters.pages.line_plots import COLOURS, ticks
 from reid.adapters.pages.markup import Markup, tag
 from reid.domain.values.analyses import CameraPairs, MapPoint, SimilarityHistogram
 
