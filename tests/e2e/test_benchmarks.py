@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import PARTS
+from benchmarks.clusters import embedded_sets
 from benchmarks.harness import Row, compare, render, write_results
+from benchmarks.open_set import curves, measure
+from benchmarks.open_set import render as open_set_page
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -67,3 +70,17 @@ def test_a_slow_way_can_be_run_less_often() -> None:
     order: list[str] = []
     compare(lambda: order.append("o"), lambda: order.append("p"), runs=3, warmup=1, plain_runs=1)
     assert order == ["o", "o", "p", "o", "o"]
+
+
+def test_open_set_figures_become_a_page_and_a_plot() -> None:
+    queries, gallery = embedded_sets(queries=60, gallery=200, identities=12, width=16)
+    figures = measure(queries, gallery)
+    assert [(one.fusion.split()[0], one.questions) for one in figures] == [
+        (fusion, questions)
+        for fusion in ("best", "mean", "vote")
+        for questions in ("single pictures", "tracklets")
+    ]
+    assert all(one.rank_1 > 0.1 for one in figures)
+    page = open_set_page(figures)
+    assert page.count("too few strangers") == 12
+    assert len(curves(figures)) == 4
