@@ -5,9 +5,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
+from reid.domain.values.galleries import KeptPicture
 from reid.domain.values.reports import Identification, RankedPicture
 from reid.domain.values.sheets import AnswerSheet, SheetLimits, id_of
-from reid.ports.dataset import ImageReader
+from reid.ports.dataset import ImageReader, PictureSource
 from reid.ports.gallery import Gallery
 from reid.ports.pages import AnswersPage
 
@@ -94,13 +95,14 @@ def thumbnails_in(source: ImageReader) -> Thumbnails:
 
 
 def thumbnails_kept(
-    gallery: Gallery, *, open_source: Callable[[str], ImageReader | None]
+    gallery: Gallery, *, open_source: Callable[[str], PictureSource | None]
 ) -> Thumbnails:
     """Take the small pictures that a gallery keeps, else make them where the pictures came from.
 
     Args:
         gallery: Knows the pictures by key.
         open_source: Opens a source by the name that the gallery has of it; None where it is gone.
+            A file there whose content is another by now is not shown.
     """
 
     def make(pictures: Sequence[RankedPicture], height: int) -> Sequence[bytes | None]:
@@ -117,18 +119,22 @@ def _from_sources(
     gallery: Gallery,
     keys: Sequence[int],
     *,
-    open_source: Callable[[str], ImageReader | None],
+    open_source: Callable[[str], PictureSource | None],
     height: int,
 ) -> Mapping[int, bytes | None]:
-    by_source: dict[str, list[tuple[int, str]]] = {}
+    """Make small pictures of files that still hold what was kept, whatever their names are."""
+    by_source: dict[str, list[KeptPicture]] = {}
     for kept in gallery.pictures(keys=keys) if keys else ():
-        by_source.setdefault(kept.source, []).append((kept.key, kept.image))
-    found: dict[int, bytes | None] = {}
+        by_source.setdefault(kept.source, []).append(kept)
+    found: dict[int, bytes | None] = dict.fromkeys(keys)
     for name, wanted in by_source.items():
         source = open_source(name)
         if source is not None:
-            small = source.thumbnails([image for _, image in wanted], height=height)
-            found.update(zip([key for key, _ in wanted], small, strict=True))
+            images = [kept.image for kept in wanted]
+            small = source.thumbnails(images, height=height)
+            contents = source.content_digests(images)
+            for kept, one, content in zip(wanted, small, contents, strict=True):
+                found[kept.key] = one if content == kept.content else None
     return found
 
 

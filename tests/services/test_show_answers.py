@@ -81,23 +81,24 @@ def test_where_room_is_short_queries_come_before_answers_and_better_ones_before_
 
 
 def test_small_pictures_of_a_gallery_are_those_it_keeps_or_those_of_its_sources() -> None:
-    names = ["anna", "bert", "gone"]
+    names = ["anna", "bert", "gone", "zoe"]
+    digests = dict(zip(names, GALLERY.content_digests([f"g/{n}.jpg" for n in names]), strict=True))
     gallery = MemoryGallery(create_index=FakeIndex)
     keys = gallery.add(
         [
             NewPicture(
                 image=f"g/{name}.jpg",
                 source="lost" if name == "gone" else "folder",
-                content=name,
+                content="another by now" if name == "zoe" else digests[name],
                 label=name,
                 thumbnail=b"kept" if name == "anna" else None,
             )
             for name in names
         ],
-        normalize(torch.eye(3, 4), dim=1),
+        normalize(torch.eye(4), dim=1),
         stamp=STAMP,
         entry=AuditEntry(
-            at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x", num_pictures=3
+            at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x", num_pictures=4
         ),
     )
     opened: list[str] = []
@@ -111,10 +112,11 @@ def test_small_pictures_of_a_gallery_are_those_it_keeps_or_those_of_its_sources(
         RankedPicture(image=f"g/{name}.jpg", label=name, similarity=0.5, key=key)
         for name, key in zip(names, keys, strict=True)
     ]
-    kept, made, gone = make(pictures, 8)
+    kept, made, gone, changed = make(pictures, 8)
     assert kept == b"kept"
     assert made == GALLERY.thumbnails(["g/bert.jpg"], height=8)[0]
     assert gone is None
+    assert changed is None
     assert sorted(opened) == ["folder", "lost"]
     opened.clear()
     assert make(pictures[:1], 8) == [b"kept"]
