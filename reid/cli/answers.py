@@ -118,14 +118,20 @@ def _row(answer: "Identification") -> tuple[str, ...]:
     )
 
 
-def answer_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
-    """Say how the answers came about, a sentence each."""
+def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) -> Iterator[str]:
+    """Say how the answers came about, a sentence each.
+
+    Args:
+        outcome: The answers.
+        names_place: Whether to say where the gallery lies, which is nobody else's business.
+    """
     yield (
         f"{counted(len(outcome.identifications), 'query', 'queries')} against "
         f"{counted(outcome.num_gallery, 'gallery picture')} of "
         f"{counted(outcome.num_labels, 'label')}"
     )
-    yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
+    if names_place:
+        yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, not every picture names one that the encoder knows"

@@ -127,6 +127,6 @@ def _show(
         queries=queries,
         gallery=thumbnails,
         title="Who is on these pictures",
-        notes=tuple(answer_notes(outcome)),
+        notes=tuple(answer_notes(outcome, names_place=False)),
     )
     typer.echo(f"Wrote {place}", err=err)

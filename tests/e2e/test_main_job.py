@@ -332,6 +332,7 @@ def test_identify_writes_a_page_with_the_pictures(
     assert [text.index(f'data-name="{name}"') for name in queries]
     assert "picture gone" not in text
     assert "Accuracy: " in text
+    assert "Gallery: " not in text
     assert str(people) not in text
     before = page.read_bytes()
     as_json(run(*arguments, "--run", trained, "--report", page, "--json"))
