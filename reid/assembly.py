@@ -1,12 +1,16 @@
 """Adapters by the names that settings use, built-in or plugged-in."""
 
 import platform
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.generator import generate_market1501
@@ -14,9 +18,13 @@ from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.devices import name_of_device, resolve_device, resolve_training_precision
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
+from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint, read_header
+from reid.adapters.vectors_file import read_vectors
+from reid.application.bench_indexes import BenchIndexes
 from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.answering import Answering
@@ -30,7 +38,7 @@ from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
 from reid.extras import EXTRAS, installed_version
 from reid.importing import paused_collection
-from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, choose_factory
+from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, check_kind, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.encoder import Encoder, ImageEncoder
 from reid.ports.events import EventListener
@@ -238,6 +246,52 @@ def create_hnsw(settings: HnswSettings) -> VectorIndex:
     return HnswIndex(
         recall=settings.recall, connectivity=settings.connectivity, expansion=settings.expansion
     )
+
+
+def create_index_bench(
+    settings: Settings, built_in: dict[str, Factory], kinds: Sequence[str] | None = None
+) -> BenchIndexes:
+    """Compare the built-in indexes, or those named, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: Nobody offers a kind that is named.
+    """
+    wanted = tuple(kinds or BUILT_IN_KINDS[PluginGroup.INDEXES])
+    for kind in wanted:
+        check_kind(PluginGroup.INDEXES, kind)
+    return BenchIndexes(
+        kinds={
+            kind: partial(create_index, settings.index.model_copy(update={"kind": kind}), built_in)
+            for kind in wanted
+        },
+        exact=ExactIndex,
+        clock=time.perf_counter,
+        size_of=size_in_file,
+        seed=settings.seed,
+    )
+
+
+def size_in_file(index: VectorIndex) -> int | None:
+    """Count the bytes of an index in a file; None where it is kept in none."""
+    if not hasattr(index, "save"):
+        return None
+    with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder:
+        path = Path(folder) / "index"
+        index.save(str(path))
+        return path.stat().st_size
+
+
+def read_gallery_vectors(path: Path) -> Tensor:
+    """Read the vectors of a gallery in a folder, or of .npy files.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+        VectorIndexError: The files cannot.
+    """
+    if not (path / "gallery.sqlite").is_file():
+        return read_vectors(path)
+    with closing(open_filesystem_gallery(path, create=False, create_index=ExactIndex)) as gallery:
+        return gallery.vectors([picture.key for picture in gallery.pictures()])
 
 
 @contextmanager

@@ -56,6 +56,7 @@ from reid.assembly import (
     create_hnsw,
     create_image_encoder,
     create_index,
+    create_index_bench,
     decisive_settings,
     draw_demo_people,
     encoder_request,
@@ -67,6 +68,7 @@ from reid.assembly import (
     open_evaluation,
     open_export_folder,
     open_splits,
+    read_gallery_vectors,
     reference_request,
     require_explainable,
     require_trainable,
@@ -128,6 +130,8 @@ class Container(containers.DeclarativeContainer):
     )
     index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
     gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)
+    bench_indexes = providers.Factory(create_index_bench, settings, built_in_indexes)
+    read_gallery_vectors = providers.Object(read_gallery_vectors)
     num_cameras = providers.Callable(
         count_cameras, settings.provided.encoder.camera_embedding, combined.provider
     )

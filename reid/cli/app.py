@@ -15,6 +15,7 @@ from reid.cli.explain import explain
 from reid.cli.export import export
 from reid.cli.gallery import gallery_app
 from reid.cli.identify import identify
+from reid.cli.index import index_app
 from reid.cli.report import report
 from reid.cli.reproduce import reproduce
 from reid.cli.settings import settings
@@ -67,6 +68,7 @@ app.command("report")(report)
 app.command("demo")(demo)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(index_app, name="index")
 app.command("settings")(settings)
 
 

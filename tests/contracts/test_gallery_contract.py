@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from reid.adapters.galleries.filesystem import open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.milvus import MilvusGallery
 from reid.adapters.galleries.postgres import PostgresGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
@@ -28,6 +29,7 @@ from reid.domain.values.galleries import (
     NewPicture,
 )
 from reid.ports.gallery import Gallery
+from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
@@ -45,6 +47,8 @@ GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "postgres-graph": lambda _: PostgresGallery(
         server_address(), name=unused_name(), tenant="hall", exact_up_to=0
     ),
+    "milvus": lambda folder: MilvusGallery(lite_address(folder)),
+    "milvus-flat": lambda folder: MilvusGallery(lite_address(folder), tenant="b", index="FLAT"),
 }
 
 STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)

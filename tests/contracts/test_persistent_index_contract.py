@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
-from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
@@ -48,10 +47,6 @@ def assert_same_answers(first: VectorIndex, second: VectorIndex, *, width: int =
         expected, found = first.search(queries, k), second.search(queries, k)
         assert torch.equal(expected.indices, found.indices)
         assert torch.equal(expected.distances, found.distances)
-
-
-def test_the_exact_index_has_nothing_to_keep() -> None:
-    assert not hasattr(ExactIndex, "save")
 
 
 @pytest.mark.parametrize(("num_rows", "width"), [(1, 24), (2, 24), (15, 24), (800, 24), (60, 1)])

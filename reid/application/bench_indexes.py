@@ -1,0 +1,203 @@
+"""Use case: which index finds how much of one's own gallery, and how fast?
+
+Letters: G gallery, Q queries, D width, K answers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from reid.domain.errors import ReidError, VectorIndexError
+from reid.domain.seeding import generator_for
+from reid.domain.values.ranking import Neighbours
+from reid.ports.vector_index import VectorIndex
+
+NUM_ANSWERS = 10
+QUICK_MILLISECONDS = 10.0
+"""An exact answer within this time leaves nothing to gain that anybody would notice."""
+
+WANTED_RECALL = 0.95
+_MOST_QUERIES = 1000
+_HELD_OUT_SHARE = 5
+_SINGLE_QUERIES = 50
+_SAME_DISTANCE = 1e-6
+"""Two roundings of one distance may differ by so much: an equally near picture is as good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFigures:
+    """What was measured of one index."""
+
+    kind: str
+    is_exact: bool
+    recall_at_1: float
+    recall_at_10: float
+    """Share of the ten nearest pictures found, or of all where there are fewer."""
+
+    queries_per_second: float
+    """All queries at once."""
+
+    milliseconds_per_query: float
+    """Median of queries one at a time."""
+
+    build_seconds: float
+    num_bytes: int
+    """Of the index in a file, beside the vectors; 0 where it is kept in none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexBenchReport:
+    """What was measured of all, and which one it speaks for."""
+
+    num_rows: int
+    width: int
+    num_queries: int
+    figures: tuple[IndexFigures, ...]
+    failures: tuple[str, ...]
+    """A sentence per index that could not be measured."""
+
+    choice: str
+    reason: str
+
+
+class BenchIndexes:
+    """Builds each index over the same vectors and asks it the same questions."""
+
+    def __init__(
+        self,
+        *,
+        kinds: Mapping[str, Callable[[], VectorIndex]],
+        exact: Callable[[], VectorIndex],
+        clock: Callable[[], float],
+        size_of: Callable[[VectorIndex], int | None],
+        seed: int,
+    ) -> None:
+        """Take what is compared.
+
+        Args:
+            kinds: Makes an index, by the name that settings use.
+            exact: Makes the index that the others are held to.
+            clock: Seconds from some moment on.
+            size_of: Bytes of a built index in a file; None where it is kept in none.
+            seed: Decides which rows are held out as queries.
+        """
+        self._kinds = kinds
+        self._exact = exact
+        self._clock = clock
+        self._size_of = size_of
+        self._seed = seed
+
+    def run(self, vectors: Tensor, *, queries: Tensor | None = None) -> IndexBenchReport:
+        """Measure every index.
+
+        Args:
+            vectors: (G, D) float32, rows of unit L2 norm.
+            queries: (Q, D) likewise; unset: up to 1,000 rows, a fifth at most, are held out.
+
+        Raises:
+            VectorIndexError: There is nothing to ask, widths differ, or no index can be built.
+        """
+        gallery, asked = self._divided(vectors) if queries is None else (vectors, queries)
+        if len(gallery) == 0 or len(asked) == 0:
+            raise VectorIndexError(
+                f"{len(vectors)} vectors are too few to compare indexes: name a larger gallery"
+            )
+        asked = asked[:_MOST_QUERIES]
+        reference = self._exact()
+        reference.build(gallery)
+        nearest = reference.search(asked, NUM_ANSWERS)
+        figures, failures = [], []
+        for kind, create in self._kinds.items():
+            try:
+                figures.append(self._measure(kind, create(), gallery, asked, nearest))
+            except ReidError as error:
+                failures.append(f"{kind}: {error}")
+        if not figures:
+            raise VectorIndexError("no index could be measured: " + "; ".join(failures))
+        choice, reason = advise(figures)
+        return IndexBenchReport(
+            num_rows=len(gallery),
+            width=gallery.shape[1],
+            num_queries=len(asked),
+            figures=tuple(figures),
+            failures=tuple(failures),
+            choice=choice,
+            reason=reason,
+        )
+
+    def _divided(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Hold rows out."""
+        count = min(_MOST_QUERIES, len(vectors) // _HELD_OUT_SHARE)
+        generator = generator_for(self._seed, "index bench")
+        order = torch.randperm(len(vectors), generator=generator)
+        return vectors[order[count:].sort().values], vectors[order[:count]]
+
+    def _measure(
+        self,
+        kind: str,
+        index: VectorIndex,
+        gallery: Tensor,
+        queries: Tensor,
+        nearest: Neighbours,
+    ) -> IndexFigures:
+        build_seconds = self._seconds(lambda: index.build(gallery))
+        index.search(queries[:1], NUM_ANSWERS)  # what a first search prepares is not timed
+        answers: list[Neighbours] = []
+        seconds = self._seconds(lambda: answers.append(index.search(queries, NUM_ANSWERS)))
+        singles = [
+            self._seconds(partial(index.search, query, NUM_ANSWERS))
+            for query in torch.split(queries[:_SINGLE_QUERIES], 1)
+        ]
+        return IndexFigures(
+            kind=kind,
+            is_exact=index.is_exact,
+            recall_at_1=share_found(answers[0], nearest, k=1),
+            recall_at_10=share_found(answers[0], nearest, k=NUM_ANSWERS),
+            queries_per_second=len(queries) / max(seconds, 1e-9),
+            milliseconds_per_query=1e3 * sorted(singles)[len(singles) // 2],
+            build_seconds=build_seconds,
+            num_bytes=self._size_of(index) or 0,
+        )
+
+    def _seconds(self, work: Callable[[], object]) -> float:
+        before = self._clock()
+        work()
+        return self._clock() - before
+
+
+def share_found(answers: Neighbours, nearest: Neighbours, *, k: int) -> float:
+    """Share of the k nearest rows that are among the first k answers; ties count as found.
+
+    Args:
+        answers: (Q, K) of an index.
+        nearest: (Q, K) of the exact one.
+        k: At most so many are looked at.
+    """
+    farthest = nearest.distances[:, :k].amax(dim=1, keepdim=True)  # (Q, 1)
+    return float((answers.distances[:, :k] <= farthest + _SAME_DISTANCE).double().mean())
+
+
+def advise(figures: list[IndexFigures]) -> tuple[str, str]:
+    """Choose: exact while it is quick, else the quickest of those that find enough.
+
+    Returns:
+        The kind, and why in a sentence.
+    """
+    exact = next((one for one in figures if one.is_exact), None)
+    if exact is not None and exact.milliseconds_per_query <= QUICK_MILLISECONDS:
+        return exact.kind, (
+            f"it misses nothing and answers in {exact.milliseconds_per_query:.1f} ms, which "
+            "leaves nothing to gain"
+        )
+    found = [one for one in figures if min(one.recall_at_1, one.recall_at_10) >= WANTED_RECALL]
+    if not found:
+        best = max(figures, key=lambda one: one.recall_at_10)
+        return best.kind, f"none finds {WANTED_RECALL:.0%} of the nearest; it finds the most"
+    best = min(found, key=lambda one: one.milliseconds_per_query)
+    return best.kind, (
+        f"of those that find {WANTED_RECALL:.0%} of the nearest it is the quickest, at "
+        f"{best.milliseconds_per_query:.1f} ms per query"
+    )
