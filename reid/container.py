@@ -75,6 +75,7 @@ from reid.assembly import (
     reranking_of,
     training_precision,
 )
+from reid.database_galleries import open_milvus, open_postgres
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.services.fine_tuning import FineTuning
@@ -173,6 +174,8 @@ class Container(containers.DeclarativeContainer):
     memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index.provider)
     built_in_galleries = providers.Dict(
         filesystem=providers.Factory(open_folder, create_index=gallery_index.provider).provider,
+        postgres=providers.Factory(open_postgres, settings.provided.gallery).provider,
+        milvus=providers.Factory(open_milvus, settings.provided.gallery).provider,
     )
     is_gallery = providers.Callable(is_gallery, settings.provided.gallery)
     open_source = providers.Object(open_source)

@@ -261,10 +261,43 @@ class ExplainSettings(Section):
     """Of a picture's pixels that the check of an explanation blots out."""
 
 
+class PostgresSettings(Section):
+    """Where galleries in PostgreSQL are, and how they are searched."""
+
+    address: Unsettable[Name] = None
+    """`postgresql://user@host/database`; libpq's own variables and files give what it leaves out,
+    passwords best of all."""
+
+    recall: float = Field(default=0.95, gt=0, le=1)
+    """Share of nearest neighbours to find where a graph is searched."""
+
+    exact_up_to: NonNegativeInt = 10_000
+    """Pictures that are compared exactly, without a graph."""
+
+
+class MilvusSettings(Section):
+    """Where galleries in Milvus are, and how they are searched."""
+
+    address: Unsettable[Name] = None
+    """`http://host:19530`, or the path of a file for Milvus Lite."""
+
+    token: Unsettable[Name] = None
+    """`user:password` or a key."""
+
+    index: Literal["HNSW", "FLAT"] = "HNSW"
+
+
 class GallerySettings(Section):
     """How vectors of known people are kept."""
 
     kind: Name = "filesystem"
+    """`filesystem`, `postgres` or `milvus`; the latter two have names and no folders."""
+
+    tenant: str = ""
+    """Whose pictures, in a database that serves several; others' are never seen."""
+
+    postgres: PostgresSettings = PostgresSettings()
+    milvus: MilvusSettings = MilvusSettings()
 
     cache: Unsettable[Path] = None
     """Where galleries made of plain folders and lists are kept between runs of `identify`; unset:

@@ -1,0 +1,52 @@
+"""Galleries in databases, by settings; their clients are imported when one is asked for."""
+
+from reid.assembly import needed_for
+from reid.domain.errors import ConfigurationError
+from reid.ports.gallery import Gallery
+from reid.settings.schema import GallerySettings
+
+
+def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gallery:  # noqa: ARG001
+    """Open a gallery in PostgreSQL; an unknown name is an empty gallery.
+
+    Raises:
+        ConfigurationError: No address is set, or the client is not installed.
+        GalleryError: It cannot be reached.
+    """
+    address = _required("postgres", settings.postgres.address)
+    with needed_for("gallery.kind: postgres", package="psycopg", extra="postgres"):
+        from reid.adapters.galleries.postgres import PostgresGallery
+    return PostgresGallery(
+        address,
+        name=name,
+        tenant=settings.tenant,
+        recall=settings.postgres.recall,
+        exact_up_to=settings.postgres.exact_up_to,
+    )
+
+
+def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Gallery:  # noqa: ARG001
+    """Open a gallery in Milvus; an unknown name is an empty gallery.
+
+    Raises:
+        ConfigurationError: No address is set, or the client is not installed.
+        GalleryError: It cannot be reached.
+    """
+    address = _required("milvus", settings.milvus.address)
+    with needed_for("gallery.kind: milvus", package="pymilvus", extra="milvus"):
+        from reid.adapters.galleries.milvus import MilvusGallery
+    return MilvusGallery(
+        address,
+        name=name,
+        tenant=settings.tenant,
+        token=settings.milvus.token or "",
+        index=settings.milvus.index,
+    )
+
+
+def _required(kind: str, address: str | None) -> str:
+    if address is None:
+        raise ConfigurationError(
+            f"gallery.{kind}.address: must be set where gallery.kind is {kind}"
+        )
+    return address
