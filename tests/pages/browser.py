@@ -59,5 +59,7 @@ def requests_of(driver: Chrome) -> list[str]:
         message["params"]["request"]["url"]
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
+        # The browser's own start page asks the browser for its parts.
+        and not message["params"]["documentURL"].startswith("chrome://")
     ]
     return [address for address in addresses if not address.startswith("data:")]
