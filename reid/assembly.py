@@ -29,6 +29,7 @@ from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.answering import Answering
 from reid.domain.services.fine_tuning import image_tower_of
+from reid.domain.services.gallery_filling import THUMBNAIL_HEIGHT
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.evaluations import EVALUATION
@@ -382,6 +383,16 @@ def answering_of(settings: IdentifySettings, reranking: RerankingRecipe) -> Answ
         unknown=settings.unknown,
         reranking=reranking if settings.rerank else None,
     )
+
+
+def as_tracklets(answering: Answering, *, are_tracklets: bool) -> Answering:
+    """Answer for every picture, or for the pictures of a person together, as each client wants."""
+    return replace(answering, are_tracklets=are_tracklets)
+
+
+def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
+    """Say how large thumbnails are that a gallery keeps; None where it keeps none."""
+    return THUMBNAIL_HEIGHT if wanted else None
 
 
 def _refuse_options(key: str, kind: str, options: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
 from reid.adapters.datasets.dukemtmc import DukeMtmc
 from reid.adapters.datasets.generator import generate_market1501
-from reid.adapters.datasets.given import give_pictures
+from reid.adapters.datasets.given import PictureIntake, give_pictures
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.pictures import open_pictures
@@ -47,6 +47,7 @@ from reid.application.show_evaluation import ShowEvaluation
 from reid.application.train import Train
 from reid.assembly import (
     answering_of,
+    as_tracklets,
     cache_pictures,
     circumstances,
     combine_datasets,
@@ -73,6 +74,7 @@ from reid.assembly import (
     require_explainable,
     require_trainable,
     reranking_of,
+    thumbnail_height_of,
     training_precision,
 )
 from reid.database_galleries import open_milvus, open_postgres
@@ -245,6 +247,28 @@ class Container(containers.DeclarativeContainer):
         embedder=embedder,
         filling=filling,
         answering=answering,
+    )
+    identify_each = providers.Singleton(
+        Identify,
+        encoder=encoder,
+        embedder=embedder,
+        filling=filling,
+        answering=providers.Callable(as_tracklets, answering, are_tracklets=False),
+    )
+    identify_together = providers.Singleton(
+        Identify,
+        encoder=encoder,
+        embedder=embedder,
+        filling=filling,
+        answering=providers.Callable(as_tracklets, answering, are_tracklets=True),
+    )
+    picture_intake = providers.Factory(
+        PictureIntake,
+        size=encoder.provided.geometry.image_size,
+        max_pixels=settings.provided.service.pixels,
+        thumbnail_height=providers.Callable(
+            thumbnail_height_of, settings.provided.gallery.thumbnails
+        ),
     )
     calibrate = providers.Factory(
         Calibrate,

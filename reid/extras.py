@@ -21,6 +21,7 @@ EXTRAS = (
     Extra("simplejpeg", "fast", "decodes JPEGs", otherwise="Pillow does, slower, the same pixels"),
     Extra("openvino", "openvino", "runs encoders exported for it", otherwise="torch runs encoders"),
     Extra("faiss-cpu", "hnsw", "searches by HNSW", otherwise="the exact index and Annoy search"),
+    Extra("fastapi", "serve", "answers over HTTP", otherwise="reid serve cannot be used"),
     Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
 )
 

@@ -138,6 +138,15 @@ class KeepGallery:
         num_removed = gallery.remove([picture.key for picture in found], entry=entry)
         return _removal(gallery, num_removed)
 
+    def remove_keys(self, gallery: Gallery, keys: Sequence[int]) -> RemovalOutcome:
+        """Take pictures out by their keys, which answers tell; unknown ones are passed over.
+
+        Raises:
+            GalleryError: It cannot be written.
+        """
+        entry = self._entry(AuditAction.REMOVE, counted(len(keys), "key"), count=len(keys))
+        return _removal(gallery, gallery.remove(keys, entry=entry))
+
     def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
         """Erase a person with every trace, and make sure of it.
 

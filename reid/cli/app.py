@@ -18,6 +18,7 @@ from reid.cli.identify import identify
 from reid.cli.index import index_app
 from reid.cli.report import report
 from reid.cli.reproduce import reproduce
+from reid.cli.serve import serve
 from reid.cli.settings import settings
 from reid.cli.train import train
 from reid.extras import EXTRAS, describe_extra
@@ -61,6 +62,7 @@ app.command("evaluate")(evaluate)
 app.command("identify")(identify)
 app.command("calibrate")(calibrate)
 app.command("explain")(explain)
+app.command("serve")(serve)
 app.command("export")(export)
 app.command("compare")(compare)
 app.command("reproduce")(reproduce)

@@ -121,6 +121,17 @@ TrackletsOption = Annotated[
         help="Pictures of a sub-folder, else of a label by one camera, are one question.",
     ),
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="NAME", help="Address to listen at; 0.0.0.0 for all."),
+]
+PortOption = Annotated[
+    int | None, typer.Option("--port", metavar="N", help="Port to listen at; 0 for any free one.")
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="Holds the token that clients must bring."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 SETTING_OF: Mapping[str, str] = {
@@ -138,6 +149,9 @@ SETTING_OF: Mapping[str, str] = {
     "rerank": "evaluation.rerank",
     "same_camera_rule": "evaluation.same_camera_rule",
     "use_cameras": "evaluation.use_cameras",
+    "host": "service.host",
+    "port": "service.port",
+    "token_file": "service.token_file",
     "fusion": "identify.fusion",
     "unknown": "identify.unknown",
     "tracklets": "identify.tracklets",

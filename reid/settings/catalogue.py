@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from reid.settings.schema import Settings
 
@@ -22,6 +22,9 @@ class Leaf:
 
     is_text: bool
     """Whether it is a text or a path, so that `7` means the text and not the number."""
+
+    is_secret: bool = False
+    """Whether its value is shown to nobody."""
 
 
 @cache
@@ -66,7 +69,11 @@ def _leaves(section: type, *, prefix: str) -> list[tuple[str, Leaf]]:
             found.extend(_leaves(annotation, prefix=f"{prefix}{name}."))
         else:
             kinds = _plain_types(annotation)
-            leaf = Leaf(is_open=dict in kinds, is_text=kinds <= {str, Path})
+            leaf = Leaf(
+                is_open=dict in kinds,
+                is_text=kinds <= {str, Path, SecretStr},
+                is_secret=SecretStr in kinds,
+            )
             found.append((f"{prefix}{name}", leaf))
     return found
 

@@ -153,8 +153,13 @@ def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
             # Recipes check themselves and begin their message with the name of the field.
             name, _, message = message.partition(" ")
             key = f"{key}.{name}"
-        got = f", got {merged.values[key]!r}" if key in merged.values else ""
+        got = f", got {merged.values[key]!r}" if _is_shown(key, merged) else ""
         yield f"{key}{place}: {message}{got} ({_blame(key, merged)})"
+
+
+def _is_shown(key: str, merged: Layer) -> bool:
+    leaf = known_settings().get(key)
+    return key in merged.values and not (leaf is not None and leaf.is_secret)
 
 
 def _known_part(location: Sequence[int | str]) -> str:

@@ -15,7 +15,9 @@ from pydantic import (
     Field,
     JsonValue,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
+    SecretStr,
     field_serializer,
     model_validator,
 )
@@ -313,6 +315,47 @@ class GallerySettings(Section):
     """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: for ever."""
 
 
+class ServiceSettings(Section):
+    """What `serve` listens to, and what a client may cost."""
+
+    host: Name = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0: any that is free; the program says which."""
+
+    token: Unsettable[SecretStr] = None
+    """What clients must bring; beyond this machine there must be one."""
+
+    token_file: Unsettable[Path] = None
+    """A file that holds the token instead."""
+
+    body_mib: PositiveInt = 16
+    """Most MiB of a request's body."""
+
+    held_mib: PositiveInt = 128
+    """Most MiB of all bodies together that are in memory at once."""
+
+    pictures: PositiveInt = 32
+    """Most pictures of a request."""
+
+    pixels: int = Field(default=25_000_000, gt=0, le=89_000_000)
+    """Most pixels of a picture; Pillow's own limit is a little above the highest."""
+
+    waiting: PositiveInt = 256
+    """Most pictures that wait for the encoder; more are sent away for a moment."""
+
+    connections: PositiveInt = 256
+    """Most open connections."""
+
+    header_seconds: PositiveFloat = 10.0
+    """How long a client may take to say what it wants, and to stay silent between requests."""
+
+    body_seconds: PositiveFloat = 30.0
+    """How long a body may take to arrive."""
+
+    seconds: PositiveFloat = 30.0
+    """How long a client waits for its answer once its body has arrived."""
+
+
 class RunSettings(Section):
     """Where a training run lives."""
 
@@ -351,6 +394,7 @@ class Settings(BaseSettings):
     identify: IdentifySettings = IdentifySettings()
     explain: ExplainSettings = ExplainSettings()
     gallery: GallerySettings = GallerySettings()
+    service: ServiceSettings = ServiceSettings()
     run: RunSettings = RunSettings()
 
     @classmethod

@@ -1,0 +1,60 @@
+"""`reid serve`: the same questions over HTTP."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reid.cli.options import (
+    SHARED_OPTIONS,
+    ExpireAfterOption,
+    FusionOption,
+    HostOption,
+    PortOption,
+    ThumbnailsOption,
+    TokenFileOption,
+    TopKOption,
+    UnknownOption,
+    UseCamerasOption,
+    takes_settings,
+)
+from reid.cli.wiring import wired
+from reid.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from reid.settings.loading import ResolvedSettings
+
+GalleryOption = Annotated[
+    str, typer.Option("--gallery", metavar="GALLERY", help="A gallery: see reid gallery build.")
+]
+_PARTS = ("fastapi", "prometheus_client", "uvicorn")
+
+
+@takes_settings(
+    {
+        **{name: kind for name, kind in SHARED_OPTIONS.items() if name not in ("data", "dataset")},
+        "top_k": TopKOption,
+        "use_cameras": UseCamerasOption,
+        "fusion": FusionOption,
+        "unknown": UnknownOption,
+        "expire_after": ExpireAfterOption,
+        "thumbnails": ThumbnailsOption,
+        "host": HostOption,
+        "port": PortOption,
+        "token_file": TokenFileOption,
+    }
+)
+def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
+    """Identify, add and forget people over HTTP until it is stopped."""
+    from reid.settings.trained import with_trained_encoder
+
+    missing = [part for part in _PARTS if find_spec(part) is None]
+    if missing:
+        raise ConfigurationError(
+            f"reid serve needs {', '.join(missing)}: pip install 'clip-reid[serve]'"
+        )
+    settings = with_trained_encoder(resolved)
+    with wired(settings, num_cameras=0) as container:
+        from reid.service.assembly import serve_gallery
+
+        serve_gallery(container, settings, gallery=gallery, announce=lambda text: typer.echo(text))

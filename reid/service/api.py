@@ -1,0 +1,312 @@
+"""The routes, and what they answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from reid.adapters.datasets.given import GivenPicture, PictureIntake
+from reid.application.galleries import RemovalOutcome
+from reid.domain.errors import ReidError
+from reid.domain.values.galleries import GalleryChanges, KeptPicture
+from reid.domain.values.reports import Identification
+from reid.domain.values.samples import Picture
+from reid.service.bodies import FORM, HeldBytes, Sent, read_sent
+from reid.service.desk import Asked, Desk
+from reid.service.door import as_response
+from reid.service.limits import Limits
+from reid.service.metrics import CONTENT_TYPE, Metrics
+from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
+from reid.service.refusals import Refusal, busy, refusal_of
+from reid.service.worker import Worker
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Who is on the pictures, in the order of the pictures."""
+
+    answers: tuple[Identification, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddedPictures:
+    """What the gallery keeps now of the pictures that were sent."""
+
+    pictures: tuple[KeptPicture, ...]
+    changes: GalleryChanges
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was taken out of the gallery."""
+
+    num_pictures: int
+    num_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the service is there, and whether it takes work."""
+
+    live: bool
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request was refused."""
+
+    error: str
+    """What happened, and what to do."""
+
+
+_FORM_OR_PICTURE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "picture": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                    "required": ["picture"],
+                }
+            },
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "A picture or the form cannot be read.",
+        401: "The token is missing or wrong.",
+        408: "The body took too long.",
+        409: "The gallery is empty, of another encoder, or in use.",
+        413: "Too many bytes or pictures.",
+        415: "Another type than a form or a picture.",
+        422: "Something is missing.",
+        503: "Too many pictures wait; Retry-After says when to come back.",
+    }.items()
+}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not kept."}}
+
+CameraQuery = Annotated[
+    str | None, Query(description="Which camera took the pictures; a form's field of that name too")
+]
+LabelQuery = Annotated[
+    str | None, Query(description="Who is on the pictures; a form's field of that name too")
+]
+OnePersonQuery = Annotated[
+    bool, Query(description="All pictures show one person: one answer for all of them")
+]
+
+
+class Api:
+    """Routes over a worker."""
+
+    def __init__(
+        self, worker: Worker[Desk], *, intake: PictureIntake, limits: Limits, held: HeldBytes
+    ) -> None:
+        """Keep the parts."""
+        self._worker = worker
+        self._intake = intake
+        self._limits = limits
+        self._held = held
+        # One thread decodes while the worker is in the encoder; one picture at a time, so that
+        # large ones never lie side by side in memory.
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="reid-decoder")
+
+    async def identify(
+        self,
+        request: Request,
+        *,
+        one_person: OnePersonQuery = False,
+        camera: CameraQuery = None,
+    ) -> Answers:
+        """Name the person on each picture, by the pictures of the gallery."""
+        pictures = await self._taken(request, camera=camera, is_query=True)
+        asked = Asked(pictures, is_one_person=one_person)
+        return Answers(await self._answered(lambda: self._worker.identify(asked)))
+
+    async def add(
+        self, request: Request, *, label: LabelQuery = None, camera: CameraQuery = None
+    ) -> AddedPictures:
+        """Add pictures of one person to the gallery; pictures it knows are not added again."""
+        pictures = await self._taken(request, label=label, camera=camera, is_query=False)
+        # Clients' names for their files clash, and are nobody's business.
+        named = {
+            digest: replace(one, picture=replace(one.picture, image=digest))
+            for one in pictures
+            if (digest := one.digest) is not None
+        }
+        pictures = tuple(named.values())
+        added = await self._answered(
+            lambda: self._worker.change(lambda desk: desk.add(pictures), num_pictures=len(pictures))
+        )
+        return AddedPictures(added.pictures, added.outcome.changes)
+
+    async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
+        """Take a picture out of the gallery."""
+        return _removed(
+            await self._answered(
+                lambda: self._worker.change(lambda desk: desk.remove(key), num_pictures=0)
+            )
+        )
+
+    async def forget(self, label: str) -> Removed:
+        """Erase a person from the gallery with every trace, and make sure of it."""
+        return _removed(
+            await self._answered(
+                lambda: self._worker.change(lambda desk: desk.forget(label), num_pictures=0)
+            )
+        )
+
+    async def health(self, response: Response) -> Health:
+        """Tell whether requests are taken; 503 where they are not."""
+        is_ready = self._worker.is_ready
+        response.status_code = 200 if is_ready else 503
+        return Health(live=True, ready=is_ready)
+
+    async def live(self) -> Health:
+        """Tell that the process is there."""
+        return Health(live=True, ready=self._worker.is_ready)
+
+    def close(self) -> None:
+        """Let go of the decoder's thread."""
+        self._decoder.shutdown()
+
+    async def _taken(
+        self,
+        request: Request,
+        *,
+        is_query: bool,
+        label: str | None = None,
+        camera: str | None = None,
+    ) -> tuple[GivenPicture, ...]:
+        with self._held.share() as share:
+            sent = await read_sent(request, share, limits=self._limits)
+            label = sent.fields.get("label") or label or None
+            camera = sent.fields.get("camera") or camera or None
+            if not is_query and label is None:
+                raise Refusal(422, "no label was sent: say who is on the pictures by label=NAME")
+            loop = asyncio.get_running_loop()
+            try:
+                return await loop.run_in_executor(
+                    self._decoder, lambda: self._take(sent, label=label, camera=camera)
+                )
+            except ReidError as error:
+                raise refusal_of(error) from error
+
+    def _take(
+        self, sent: Sent, *, label: str | None, camera: str | None
+    ) -> tuple[GivenPicture, ...]:
+        taken = [
+            self._intake.take(
+                part.content,
+                Picture(image=part.filename or f"picture {number + 1}", label=label, camera=camera),
+            )
+            for number, part in enumerate(sent.pictures)
+        ]
+        return tuple(taken)
+
+    async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await asyncio.wrap_future(ask())
+        except TimeoutError:
+            raise busy(
+                f"no answer within {self._limits.seconds:g} s: ask again later",
+                retry_seconds=self._limits.retry_seconds,
+            ) from None
+        except ReidError as error:
+            raise refusal_of(error) from error
+
+
+def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
+    """Put the routes together.
+
+    Args:
+        api: What they do.
+        metrics: What `/metrics` tells.
+        version: Of the program.
+    """
+    app = FastAPI(
+        title="reid",
+        version=version,
+        description="Who is on a picture, by a gallery of known people.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    sends = {"openapi_extra": _FORM_OR_PICTURE, "responses": _REFUSALS}
+    takes = {"responses": {**_REFUSALS, **_NOT_FOUND}}
+    app.post("/identify", **sends)(api.identify)
+    app.post("/pictures", status_code=201, **sends)(api.add)
+    app.delete("/pictures/{key}", **takes)(api.remove)
+    app.delete("/labels/{label:path}", **takes)(api.forget)
+    app.get("/health")(api.health)
+    app.get("/health/live")(api.live)
+
+    @app.get("/metrics", response_class=Response)
+    async def show_metrics() -> Response:
+        """Tell figures in Prometheus' text form."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def show_schema() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        policy = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        return HTMLResponse(describe_api(app.openapi()), headers=policy)
+
+    _answer_errors(app)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    async def refuse(_: Request, error: Exception) -> Response:
+        return as_response(_refusal_for(error))
+
+    handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
+    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+
+
+def _refusal_for(error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case RequestValidationError():
+            texts = [
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                for problem in error.errors()
+            ]
+            return Refusal(422, "; ".join(texts) + "; see /docs")
+        case HTTPException():
+            return Refusal(
+                error.status_code,
+                f"{error.detail}: see /docs for what there is",
+                headers=error.headers,
+            )
+        case _:
+            # The traceback goes to the log, not to the client.
+            return Refusal(500, "a fault of the service: its log tells more")
+
+
+def _removed(outcome: RemovalOutcome) -> Removed:
+    return Removed(outcome.num_pictures, outcome.num_left)

@@ -1,0 +1,119 @@
+"""From settings and a container to a running service."""
+
+from collections.abc import Callable
+
+from reid.container import Container
+from reid.domain.errors import ConfigurationError
+from reid.ports.gallery import Gallery
+from reid.service.desk import Desk
+from reid.service.limits import Limits
+from reid.service.server import serve
+from reid.settings.schema import ServiceSettings, Settings
+
+_MIB = 2**20
+
+
+def serve_gallery(
+    container: Container,
+    settings: Settings,
+    *,
+    gallery: str,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve a gallery until a signal says otherwise.
+
+    Args:
+        container: Holds the use cases.
+        settings: Those that the container was made of.
+        gallery: Its name.
+        announce: Told the address when all is ready.
+
+    Raises:
+        ConfigurationError: Settings do not go with a service.
+        ReidError: Encoder or gallery cannot be opened, or do not go together.
+    """
+    if settings.identify.rerank:
+        raise ConfigurationError(
+            "identify.rerank: re-ranking compares all queries with each other, and strangers' "
+            "queries have nothing to do with each other: leave it out"
+        )
+    service = settings.service
+    serve(
+        lambda: open_desk(container, gallery),
+        create_intake=container.picture_intake,
+        host=service.host,
+        port=service.port,
+        token=token_of(service),
+        limits=limits_of(service),
+        batch_size=settings.evaluation.batch_size,
+        announce=announce,
+    )
+
+
+def open_desk(container: Container, name: str) -> Desk:
+    """Open encoder and gallery.
+
+    Raises:
+        GalleryError: The gallery is missing or damaged, or another encoder made it.
+    """
+
+    def open_gallery() -> Gallery:
+        opened: Gallery = container.open_gallery(name, create=False)
+        return opened
+
+    desk = Desk(
+        identify_each=container.identify_each(),
+        identify_together=container.identify_together(),
+        fill=container.fill_gallery(),
+        keep=container.keep_gallery(),
+        open_gallery=open_gallery,
+    )
+    try:
+        desk.require_encoder(container.filling())
+    except BaseException:
+        desk.close()
+        raise
+    return desk
+
+
+def token_of(settings: ServiceSettings) -> str | None:
+    """Read the token, from its file where one is named.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or there are two tokens.
+    """
+    said = None if settings.token is None else settings.token.get_secret_value()
+    if settings.token_file is None:
+        return said
+    if said is not None:
+        raise ConfigurationError(
+            "service.token and service.token_file name two tokens: give one of them"
+        )
+    try:
+        return settings.token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        raise ConfigurationError(
+            f"service.token_file: {settings.token_file} cannot be read ({reason}): name a file "
+            "that holds the token and nothing else"
+        ) from error
+
+
+def limits_of(settings: ServiceSettings) -> Limits:
+    """Put settings as the service wants them."""
+    if settings.held_mib < settings.body_mib:
+        raise ConfigurationError(
+            f"service.held_mib {settings.held_mib} is less than service.body_mib "
+            f"{settings.body_mib}: no body of that size could ever be taken"
+        )
+    return Limits(
+        body_bytes=settings.body_mib * _MIB,
+        held_bytes=settings.held_mib * _MIB,
+        pictures=settings.pictures,
+        pixels=settings.pixels,
+        waiting=settings.waiting,
+        connections=settings.connections,
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        seconds=settings.seconds,
+    )

@@ -1,0 +1,38 @@
+"""What the service takes from strangers, as plain numbers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what a client may cost."""
+
+    body_bytes: int
+    """Most bytes of a request's body, counted while they come."""
+
+    held_bytes: int
+    """Most bytes of all bodies together that are in memory at once."""
+
+    pictures: int
+    """Most pictures of a request."""
+
+    pixels: int
+    """Most pixels of a picture."""
+
+    waiting: int
+    """Most pictures that wait for the encoder; more are sent away."""
+
+    connections: int
+    """Most open connections."""
+
+    header_seconds: float
+    """How long a client may take to say what it wants, and to stay silent between requests."""
+
+    body_seconds: float
+    """How long a body may take to arrive."""
+
+    seconds: float
+    """How long a client waits for its answer once its body has arrived."""
+
+    retry_seconds: int = 1
+    """After how long a client that was sent away shall come back."""

@@ -1,0 +1,65 @@
+"""Figures for Prometheus."""
+
+from collections.abc import Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Counts requests, and tells what waits and what is kept."""
+
+    def __init__(
+        self,
+        *,
+        num_waiting: Callable[[], int],
+        num_held_bytes: Callable[[], int],
+        num_pictures: Callable[[], int],
+    ) -> None:
+        """Start at nothing.
+
+        Args:
+            num_waiting: Tells how many pictures are in the queue.
+            num_held_bytes: Tells how much of the bodies is in memory.
+            num_pictures: Tells how many pictures the gallery holds.
+        """
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "reid_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "reid_request_seconds",
+            "Seconds from a request's header to the end of its answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._gauge("reid_queue_pictures", "Pictures that wait for the encoder.", num_waiting)
+        self._gauge("reid_held_bytes", "Bytes of bodies in memory.", num_held_bytes)
+        self._gauge("reid_gallery_pictures", "Pictures in the gallery.", num_pictures)
+
+    def count(self, method: str, route: str, *, status: int, seconds: float) -> None:
+        """Count a request.
+
+        Args:
+            method: Of HTTP.
+            route: Its pattern, not its path: paths hold labels, and there is no end of them.
+            status: Of the answer.
+            seconds: How long it took.
+        """
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Write all figures in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:
+        Gauge(name, text, registry=self._registry).set_function(value)

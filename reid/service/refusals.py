@@ -1,0 +1,56 @@
+"""From errors to HTTP: the status, what happened, and what to do."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from reid.domain.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DatasetError,
+    EncoderError,
+    EvaluationError,
+    GalleryError,
+    ReidError,
+    VectorIndexError,
+)
+
+STATUS_OF: Final[Mapping[type[ReidError], int]] = {
+    ConfigurationError: 422,
+    DatasetError: 400,
+    CheckpointError: 500,
+    EncoderError: 400,
+    VectorIndexError: 500,
+    EvaluationError: 422,
+    GalleryError: 409,
+}
+"""An encoder complains of what it is given, such as a camera that it does not know."""
+
+
+class Refusal(Exception):  # noqa: N818  (not an error of ours)
+    """A request is answered by an error."""
+
+    def __init__(
+        self, status: int, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep the answer.
+
+        Args:
+            status: Of HTTP.
+            message: What happened, and what to do.
+            headers: Further ones of the answer.
+        """
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def busy(message: str, *, retry_seconds: int) -> Refusal:
+    """Send a client away for a moment."""
+    return Refusal(503, message, headers={"Retry-After": str(retry_seconds)})
+
+
+def refusal_of(error: ReidError) -> Refusal:
+    """Answer an error of the program: by the class's status, or the nearest class above it."""
+    status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
+    return Refusal(status, str(error))

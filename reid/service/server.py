@@ -1,0 +1,231 @@
+"""A server for the application, with deadlines for clients that dawdle."""
+
+import asyncio
+import ipaddress
+import math
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from reid.adapters.datasets.given import PictureIntake
+from reid.domain.errors import ConfigurationError
+from reid.service.api import Api, create_app
+from reid.service.bodies import HeldBytes
+from reid.service.desk import Desk
+from reid.service.door import Door
+from reid.service.limits import Limits
+from reid.service.metrics import Metrics
+from reid.service.worker import Worker
+
+_MAX_HEADER_BYTES = 16 * 1024
+_SHORTEST_TOKEN = 16
+_CROWDED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\n"
+    b"Connection: close\r\nContent-Length: 58\r\n\r\n"
+    b'{"error": "too many open connections: come back in a bit"}'
+)
+
+
+def require_token(host: str, token: str | None) -> None:
+    """Refuse to serve others than this machine without a token.
+
+    Raises:
+        ConfigurationError: There is no token, or a short one.
+    """
+    if token is None and not is_loopback(host):
+        raise ConfigurationError(
+            f"service.host {host} can be reached from other machines, so clients must bring a "
+            "token: name a file that holds one by --token-file FILE or service.token_file, or set "
+            "REID_SERVICE__TOKEN"
+        )
+    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
+        raise ConfigurationError(
+            f"service.token must have at least {_SHORTEST_TOKEN} plain characters: take random "
+            "ones, for example from `openssl rand -hex 32`"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this machine only.
+
+    Raises:
+        ConfigurationError: There is no such host.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigurationError(
+            f"service.host: nothing is known of {host!r} ({error.strerror}): give an address of "
+            "this machine, such as 127.0.0.1 or 0.0.0.0"
+        ) from error
+    return all(
+        ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found
+    )
+
+
+def serve(
+    open_desk: Callable[[], Desk],
+    *,
+    create_intake: Callable[[], PictureIntake],
+    host: str,
+    port: int,
+    token: str | None,
+    limits: Limits,
+    batch_size: int,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the requests that are running.
+
+    Args:
+        open_desk: Opens encoder and gallery, in the thread that works with them.
+        create_intake: Called once the encoder is there.
+        host: Name or address to listen at.
+        port: 0 for any that is free.
+        token: What clients must bring; None: only this machine is served.
+        limits: Bounds on what a client may cost.
+        batch_size: Pictures that go through the encoder at once.
+        announce: Told the address when all is ready.
+
+    Raises:
+        ConfigurationError: The token is missing or short, or the address cannot be had.
+        ReidError: Encoder or gallery cannot be opened.
+    """
+    require_token(host, token)
+    with _bound(host, port) as listener:
+        opened: list[Desk] = []
+        worker = Worker(
+            lambda: _kept(open_desk(), opened),
+            max_waiting=limits.waiting,
+            batch_size=batch_size,
+            retry_seconds=limits.retry_seconds,
+        )
+        worker.start()
+        held = HeldBytes(limits)
+        api = Api(worker, intake=create_intake(), limits=limits, held=held)
+        metrics = Metrics(
+            num_waiting=lambda: worker.num_waiting,
+            num_held_bytes=lambda: held.num_bytes,
+            num_pictures=lambda: opened[0].num_pictures,
+        )
+        app = create_app(api, metrics, version=version("clip-reid"))
+        try:
+            server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
+            server.announce = lambda: announce(_address(listener))
+            server.run(sockets=[listener])
+        finally:
+            api.close()
+            worker.close()
+
+
+def _kept(desk: Desk, opened: list[Desk]) -> Desk:
+    opened.append(desk)
+    return desk
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the address before anything slow is loaded; clients connect once all is ready."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen at {host} port {port} ({error.strerror}): name others by --host "
+                "and --port, 0 for any free port"
+            ) from error
+        yield listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config(app: Door, *, limits: Limits) -> uvicorn.Config:
+    def create_protocol(*arguments: Any, **named: Any) -> asyncio.Protocol:  # noqa: ANN401
+        return _ImpatientProtocol(*arguments, limits=limits, **named)
+
+    return uvicorn.Config(
+        app,
+        http=create_protocol,  # type: ignore[arg-type]  # any factory will do
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=math.ceil(limits.header_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.body_seconds + limits.seconds) + 5,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends quietly after a signal: that is how it is meant to be stopped."""
+
+    announce: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.announce()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a narrower Generator
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _ImpatientProtocol(H11Protocol):
+    """Hangs up on clients that take too long over a header, which uvicorn waits for for ever."""
+
+    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.write(_CROWDED)
+            transport.close()
+            return
+        self._start_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        self._start_waiting()
+        super().on_response_complete()
+
+    def _start_waiting(self) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(self._limits.header_seconds, self._hang_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()

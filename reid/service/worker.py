@@ -1,0 +1,216 @@
+"""One thread that does the work: everything that touches the encoder or the gallery.
+
+While a batch is in the encoder, requests gather; the next batch takes as many as fit. Nothing waits
+for others to come, so a lone request is answered at once and many share the encoder's batches.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from reid.domain.values.reports import Identification
+from reid.service.desk import Asked
+from reid.service.refusals import busy
+
+Answers: TypeAlias = tuple[Identification, ...]
+
+
+class AnswersQuestions(Protocol):
+    """What the thread works with; made, used and closed in it."""
+
+    def identify(self, questions: Sequence[Asked]) -> Sequence[Answers]:
+        """Answer several requests at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
+_Desk = TypeVar("_Desk", bound=AnswersQuestions)
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Pictures to identify."""
+
+    asked: Asked
+    future: "Future[Answers]"
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.asked.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change(Generic[_Desk]):
+    """Anything else; done alone, in its turn."""
+
+    work: Callable[[_Desk], Any]
+    num_pictures: int
+    future: "Future[Any]"
+
+
+class Worker(Generic[_Desk]):
+    """Answers questions in batches and makes changes in between, in the order of their coming."""
+
+    def __init__(
+        self,
+        open_desk: Callable[[], _Desk],
+        *,
+        max_waiting: int,
+        batch_size: int,
+        retry_seconds: int = 1,
+    ) -> None:
+        """Keep the parts; nothing runs yet.
+
+        Args:
+            open_desk: Called in the thread, since databases stay with theirs.
+            max_waiting: Most pictures in the queue.
+            batch_size: Pictures that the encoder takes at once.
+            retry_seconds: When clients shall come back to a full queue.
+        """
+        self._open_desk = open_desk
+        self._max_waiting = max_waiting
+        self._batch_size = batch_size
+        self._retry_seconds = retry_seconds
+        self._jobs: deque[_Question | _Change[_Desk]] = deque()
+        self._num_waiting = 0
+        self._is_closing = False
+        self._wake = Condition()
+        self._thread = Thread(target=self._run, name="reid-worker")
+        self._opened: Future[None] = Future()
+
+    @property
+    def num_waiting(self) -> int:
+        """Pictures in the queue."""
+        return self._num_waiting
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes work."""
+        return self._thread.is_alive() and not self._is_closing
+
+    def start(self) -> None:
+        """Open the encoder and the gallery; returns when both are ready.
+
+        Raises:
+            ReidError: Whatever opening raises.
+        """
+        self._thread.start()
+        self._opened.result()
+
+    def identify(self, asked: Asked) -> "Future[Answers]":
+        """Queue a question.
+
+        Raises:
+            Refusal: The queue is full, or the worker stops.
+        """
+        future: Future[Answers] = Future()
+        self._put(_Question(asked, future))
+        return future
+
+    def change(self, work: Callable[[_Desk], _Result], *, num_pictures: int) -> "Future[_Result]":
+        """Queue anything else.
+
+        Raises:
+            Refusal: The queue is full, or the worker stops.
+        """
+        future: Future[_Result] = Future()
+        self._put(_Change(work, num_pictures, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued, take nothing new, close the gallery; safe to call twice."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _put(self, job: "_Question | _Change[_Desk]") -> None:
+        with self._wake:
+            if self._is_closing:
+                raise busy("the service is stopping: ask again later", retry_seconds=5)
+            # A request that alone is larger than the queue may still come first.
+            if self._jobs and self._num_waiting + job.num_pictures > self._max_waiting:
+                raise busy(
+                    f"{self._num_waiting} pictures wait already: come back in a moment",
+                    retry_seconds=self._retry_seconds,
+                )
+            self._jobs.append(job)
+            self._num_waiting += job.num_pictures
+            self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            desk = self._open_desk()
+        except BaseException as error:  # noqa: BLE001  (raised again by `start`)
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        try:
+            while batch := self._take():
+                _work(desk, batch)
+        finally:
+            desk.close()
+
+    def _take(self) -> "Sequence[_Question | _Change[_Desk]]":
+        """Wait for work: questions that go through the encoder together, or one change."""
+        with self._wake:
+            while not self._jobs and not self._is_closing:
+                self._wake.wait()
+            batch: list[_Question | _Change[_Desk]] = []
+            size = 0
+            while self._jobs and self._fits(batch, size):
+                job = self._jobs.popleft()
+                self._num_waiting -= job.num_pictures
+                size += job.num_pictures
+                batch.append(job)
+            return batch
+
+    def _fits(self, batch: "Sequence[_Question | _Change[_Desk]]", size: int) -> bool:
+        job = self._jobs[0]
+        if not batch:
+            return True
+        both = isinstance(job, _Question) and isinstance(batch[0], _Question)
+        return both and size + job.num_pictures <= self._batch_size
+
+
+def _work(desk: _Desk, batch: "Sequence[_Question | _Change[_Desk]]") -> None:
+    # A job whose client gave up waiting is passed over.
+    live = [job for job in batch if job.future.set_running_or_notify_cancel()]
+    questions = [job for job in live if isinstance(job, _Question)]
+    if questions:
+        _answer(desk, questions)
+    for job in live:
+        if isinstance(job, _Change):
+            _make(desk, job)
+
+
+def _answer(desk: AnswersQuestions, questions: Sequence[_Question]) -> None:
+    try:
+        answers = desk.identify([question.asked for question in questions])
+    except Exception as error:  # noqa: BLE001  (told to whoever asked)
+        if len(questions) == 1:
+            questions[0].future.set_exception(error)
+            return
+        # One bad question shall not spoil its neighbours' answers.
+        for question in questions:
+            _answer(desk, [question])
+        return
+    for question, answer in zip(questions, answers, strict=True):
+        question.future.set_result(answer)
+
+
+def _make(desk: _Desk, change: _Change[_Desk]) -> None:
+    try:
+        result = change.work(desk)
+    except Exception as error:  # noqa: BLE001  (told to whoever asked)
+        change.future.set_exception(error)
+    else:
+        change.future.set_result(result)
