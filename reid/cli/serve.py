@@ -18,8 +18,8 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
-from reid.cli.wiring import wired
 from reid.domain.errors import ConfigurationError
+from reid.importing import paused_collection
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -54,7 +54,10 @@ def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
             f"reid serve needs {', '.join(missing)}: pip install 'clip-reid[serve]'"
         )
     settings = with_trained_encoder(resolved)
-    with wired(settings, num_cameras=0) as container:
+    with paused_collection():
+        from reid.container import Container
         from reid.service.assembly import serve_gallery
 
-        serve_gallery(container, settings, gallery=gallery, announce=lambda text: typer.echo(text))
+    # Nobody watches the progress of requests: the container's own listener is silent.
+    container = Container(settings=settings, num_cameras=0)
+    serve_gallery(container, settings, gallery=gallery, announce=typer.echo)

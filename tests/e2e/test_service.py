@@ -197,12 +197,14 @@ def test_a_token_opens_the_door(service: Service, headers: dict[str, str], statu
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
-def test_the_token_is_never_told(service: Service) -> None:
+def test_the_token_is_never_told(service: Service, tmp_path: Path) -> None:
     service.call("GET", "/metrics", headers={"Authorization": f"Bearer {TOKEN}x"})
     settings = as_json(run("settings", "--set", f"service.token={TOKEN}", "--json"))
     assert TOKEN not in json.dumps(settings)
     assert TOKEN not in service.log.read_text()
-    result = run("settings", "--set", "service.token=[1234567]", expect=3)
+    (tmp_path / "reid.toml").write_text("[service]\ntoken = 1234567\n")
+    result = run("settings", "--config", tmp_path / "reid.toml", expect=3)
+    assert "service.token" in result.output
     assert "1234567" not in result.output
 
 
