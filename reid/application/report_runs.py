@@ -12,6 +12,7 @@ from reid.application.ingredients import SettingsDiffer, find_ingredients
 from reid.application.records import evaluation_names, read_evaluation, require_manifest
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.values.counts import counted
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX, EvaluationRecord
 from reid.domain.values.results import (
     YARDSTICKS,
@@ -209,7 +210,7 @@ def _device(circumstances: Mapping[str, Any]) -> str:
     threads, precision = circumstances.get("threads"), circumstances.get("training_precision")
     parts = [str(name)]
     if name == "cpu" and threads:
-        parts.append(f"{threads} threads")
+        parts.append(counted(threads, "thread"))
     if precision not in (None, "fp32"):
         parts.append(f"trained in {precision}")
     return ", ".join(parts)
