@@ -13,6 +13,7 @@ PARTS = (
     "reranking",
     "search",
     "gallery",
+    "service",
     "stage_one",
     "stage_two",
     "embedding",

@@ -169,7 +169,8 @@ class Container(containers.DeclarativeContainer):
     filling = providers.Singleton(
         GalleryFilling,
         embedder=embedder,
-        stamp=providers.Callable(encoder_stamp, encoder).provider,
+        # Once: it reads all weights, and an encoder that describes galleries learns no more.
+        stamp=providers.Singleton(encoder_stamp, encoder).provider,
         now=now,
         keeps_thumbnails=settings.provided.gallery.thumbnails,
     )

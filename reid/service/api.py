@@ -251,12 +251,13 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    sends = {"openapi_extra": _FORM_OR_PICTURE, "responses": _REFUSALS}
-    takes = {"responses": {**_REFUSALS, **_NOT_FOUND}}
-    app.post("/identify", **sends)(api.identify)
-    app.post("/pictures", status_code=201, **sends)(api.add)
-    app.delete("/pictures/{key}", **takes)(api.remove)
-    app.delete("/labels/{label:path}", **takes)(api.forget)
+    failures = {**_REFUSALS, **_NOT_FOUND}
+    app.post("/identify", openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(api.identify)
+    app.post("/pictures", status_code=201, openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(
+        api.add
+    )
+    app.delete("/pictures/{key}", responses=failures)(api.remove)
+    app.delete("/labels/{label:path}", responses=failures)(api.forget)
     app.get("/health")(api.health)
     app.get("/health/live")(api.live)
 

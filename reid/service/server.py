@@ -178,7 +178,7 @@ class _Server(uvicorn.Server):
         self.announce()
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a narrower Generator
+    def capture_signals(self) -> Iterator[None]:
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self.handle_exit) for number in signals}
         try:
