@@ -97,9 +97,9 @@ def _row(people: Path, place: Path, size: Size) -> Row:
         [path.name for path in queries], size=geometry.image_size, resampling=Resampling.BILINEAR
     )
     tensors = ready[[number % len(ready) for number in range(size.num_pictures)]]
-    batches = normalise(tensors, mean=geometry.pixel_mean, std=geometry.pixel_std).split(
-        settings.evaluation.batch_size
-    )
+    ready_pictures = normalise(tensors, mean=geometry.pixel_mean, std=geometry.pixel_std)
+    step = settings.evaluation.batch_size
+    batches = [ready_pictures[start : start + step] for start in range(0, len(tensors), step)]
 
     def encode() -> None:
         with torch.no_grad():
