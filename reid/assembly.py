@@ -30,6 +30,7 @@ from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.answering import Answering
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.services.gallery_filling import THUMBNAIL_HEIGHT
+from reid.domain.values.analyses import MapLayout
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
 from reid.domain.values.evaluations import EVALUATION
@@ -247,6 +248,19 @@ def create_hnsw(settings: HnswSettings) -> VectorIndex:
     return HnswIndex(
         recall=settings.recall, connectivity=settings.connectivity, expansion=settings.expansion
     )
+
+
+def lay_out_map(vectors: Tensor, *, perplexity: float, seed: int) -> MapLayout:
+    """Lay out a map; imports scikit-learn, which not everybody has, only now.
+
+    Without it there is no map, and the reason stands in its place: a page holds much besides.
+    """
+    try:
+        with needed_for("a map", package="scikit-learn", extra="plots"):
+            from reid.adapters.maps import lay_out_by_tsne
+    except ConfigurationError as missing:
+        return MapLayout(places=(), method=str(missing))
+    return lay_out_by_tsne(vectors, perplexity=perplexity, seed=seed)
 
 
 def create_index_bench(

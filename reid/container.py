@@ -63,6 +63,7 @@ from reid.assembly import (
     encoder_request,
     evaluation_settings,
     explanation_method,
+    lay_out_map,
     machine,
     metrics_path,
     open_earlier_run,
@@ -225,6 +226,7 @@ class Container(containers.DeclarativeContainer):
         encoder=encoder,
         dataset=dataset,
         reidentification=reidentification,
+        map_maker=providers.Callable(lay_out_map, seed=settings.provided.seed).provider,
         reranking=providers.Callable(
             reranking_of, settings.provided.evaluation, settings.provided.reranking
         ),

@@ -22,6 +22,7 @@ EXTRAS = (
     Extra("openvino", "openvino", "runs encoders exported for it", otherwise="torch runs encoders"),
     Extra("faiss-cpu", "hnsw", "searches by HNSW", otherwise="the exact index and Annoy search"),
     Extra("fastapi", "serve", "answers over HTTP", otherwise="reid serve cannot be used"),
+    Extra("scikit-learn", "plots", "makes the map of a page", otherwise="pages have no map"),
     Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
 )
 

@@ -14,6 +14,7 @@ from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split
 from reid.ports.dataset import Dataset
 from reid.ports.encoder import ImageEncoder
+from reid.ports.maps import MapMaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Evaluate:
         encoder: ImageEncoder,
         dataset: Dataset,
         reidentification: Reidentification,
+        map_maker: MapMaker,
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> None:
@@ -51,6 +53,7 @@ class Evaluate:
         self._encoder = encoder
         self._dataset = dataset
         self._reidentification = reidentification
+        self._map_maker = map_maker
         self._reranking = reranking
         self._remove_same_camera = remove_same_camera
 
@@ -120,5 +123,6 @@ class Evaluate:
             scores=scores,
             lists=(self._dataset.samples(Split.QUERY), self._dataset.samples(Split.GALLERY)),
             recipe=recipe,
+            map_maker=self._map_maker,
             remove_same_camera=self._remove_same_camera,
         )

@@ -76,6 +76,7 @@ def evaluate(
             _echo(detailed.outcome, as_json=as_json)
         for place in _show(container, shown, report=report, plots=plots):
             typer.echo(f"Wrote {place}", err=as_json)
+        _tell_of_a_missing_map(shown[1])
 
 
 def _evaluate_and_record(
@@ -95,6 +96,11 @@ def _evaluate_and_record(
 
 def _echo(outcome: "EvaluationOutcome", *, as_json: bool) -> None:
     typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
+
+
+def _tell_of_a_missing_map(analysis: EvaluationAnalysis | None) -> None:
+    if analysis is not None and not analysis.points:
+        typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
 
 
 def _show(

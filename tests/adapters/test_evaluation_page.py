@@ -109,6 +109,15 @@ def test_the_page_tells_scores_charts_and_hard_queries() -> None:
     assert "A query&#x27;s own camera counts." in render_evaluation_page(kept)
 
 
+def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Path) -> None:
+    reason = "it takes the extra 'plots'"
+    sheet = replace(SHEET, analysis=replace(SHEET.analysis, points=(), map_method=reason))
+    page = render_evaluation_page(sheet)
+    assert page.count("<svg") == 3
+    assert "There is none: it takes the extra &#x27;plots&#x27;" in page
+    assert not any("map" in Path(place).name for place in SvgPlots(tmp_path).write(sheet))
+
+
 def test_hostile_words_stay_words() -> None:
     hostile = "</svg><script>hacked=1</script>"
     points = tuple(replace(point, label=hostile) for point in SHEET.analysis.points)

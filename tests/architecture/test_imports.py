@@ -19,7 +19,7 @@ VIOLATIONS = {
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (
         "import annoy, faiss, pgvector, PIL, psycopg, pymilvus, onnxruntime, openvino, rich\n"
-        "import safetensors, simplejpeg, sqlite3\n"
+        "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
         "import fastapi, h11, prometheus_client, starlette, uvicorn"
     ),
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -351,4 +352,21 @@ def test_evaluate_writes_a_page_and_charts(people: Path, trained: Path, tmp_path
         *(f"Wrote {plots / name}.svg" for name in names),
     ]
     assert "Hardest queries" in page.read_text()
+    assert "t-SNE of scikit-learn" in page.read_text()
     assert str(people) not in page.read_text()
+
+
+def test_evaluate_says_what_brings_the_map_where_scikit_learn_is_missing(
+    people: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "reid.adapters.maps", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    page, plots = tmp_path / "evaluation.html", tmp_path / "plots"
+    arguments = ("evaluate", "--run", trained, "--data", people, "--no-record", "--json")
+    told = run(*arguments, "--report", page, "--plots", plots)
+    as_json(told)
+    assert "No map of a sample: a map needs scikit-learn" in told.stderr
+    assert "There is none: a map needs scikit-learn" in page.read_text()
+    assert "clip-reid[plots]" in page.read_text()
+    assert not (plots / "map.svg").exists()
+    assert (plots / "cmc.svg").exists()

@@ -17,6 +17,7 @@ from reid.ports.runs import RunMode
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
+from tests.fakes.map_maker import FakeMapMaker
 from tests.fakes.run_records import FakeRunRecords
 from tests.fakes.run_store import FakeRunStore
 from tests.fakes.vector_index import FakeIndex
@@ -48,6 +49,7 @@ class Bench:
                 encoder=self.encoder,
                 dataset=self.dataset,
                 reidentification=Reidentification(embedder=embedder, index=self.index),
+                map_maker=FakeMapMaker(),
                 reranking=self.reranking,
                 remove_same_camera=self.remove_same_camera,
             ),

@@ -10,10 +10,12 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.analyses import AnalysisRecipe
 from reid.domain.values.recipes import RerankingRecipe
+from reid.ports.maps import MapMaker
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.evaluation_page import FakeEvaluationPage
 from tests.fakes.listener import RecordingListener
+from tests.fakes.map_maker import FakeMapMaker
 from tests.fakes.vector_index import FakeIndex
 from tests.services.evaluating import Bench
 
@@ -22,7 +24,10 @@ DATASET = FakeDataset(test_identities=4, cameras=3)
 
 
 def evaluated(
-    *, recipe: AnalysisRecipe | None = RECIPE, reranking: RerankingRecipe | None = None
+    *,
+    recipe: AnalysisRecipe | None = RECIPE,
+    reranking: RerankingRecipe | None = None,
+    map_maker: MapMaker | None = None,
 ) -> DetailedEvaluation:
     encoder = FakeEncoder()
     embedder = Embedder(encoder=encoder, listener=RecordingListener())
@@ -30,6 +35,7 @@ def evaluated(
         encoder=encoder,
         dataset=DATASET,
         reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+        map_maker=map_maker or FakeMapMaker(),
         reranking=reranking,
     ).run_queries(recipe=recipe)
 
@@ -48,7 +54,7 @@ def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> No
     assert analysis.camera_pairs.query_cameras == (0, 1, 2)
     assert sum(analysis.histogram.same) == 4 * 3 * 2
     assert len(analysis.points) == 4 * 3 + 4 * 3
-    assert "24 pictures of 4 people" in analysis.map_method
+    assert analysis.map_method == "two columns, perplexity 30; 24 pictures of 4 people"
 
 
 def test_a_reranked_evaluation_is_looked_at_by_its_cosines() -> None:
@@ -95,4 +101,12 @@ def test_of_very_few_pictures_there_is_no_map() -> None:
     analysis = evaluated(recipe=small).analysis
     assert analysis is not None
     assert analysis.points == ()
-    assert analysis.map_method == "none: fewer than 8 pictures"
+    assert analysis.map_method == "fewer than 8 pictures"
+
+
+def test_where_nothing_can_make_a_map_the_analysis_says_why() -> None:
+    analysis = evaluated(map_maker=FakeMapMaker(reason="no ink")).analysis
+    assert analysis is not None
+    assert analysis.points == ()
+    assert analysis.map_method == "no ink"
+    assert analysis.hardest

@@ -15,6 +15,7 @@ from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.samples import Split, SplitStatistics
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
+from tests.fakes.map_maker import FakeMapMaker
 from tests.fakes.run_store import FakeRunStore
 from tests.fakes.vector_index import FakeIndex
 from tests.services.training import FINE_TUNING, PROMPTS, Laboratory
@@ -40,6 +41,7 @@ class Workshop:
                     encoder=laboratory.encoder,
                     dataset=laboratory.dataset,
                     reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+                    map_maker=FakeMapMaker(),
                 ),
                 dataset=laboratory.dataset,
                 runs=laboratory.runs,

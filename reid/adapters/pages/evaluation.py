@@ -63,6 +63,9 @@ def render_evaluation_page(sheet: EvaluationSheet) -> str:
         tag("section", tag("h2", _TITLES[name]), tag("p", words), chart)
         for name, chart, words in _charts(sheet)
     ]
+    if not sheet.analysis.points:
+        words = f"There is none: {sheet.analysis.map_method}"
+        charts.append(tag("section", tag("h2", _TITLES["map"]), tag("p", words)))
     notes = tag("ul", *(tag("li", note) for note in sheet.notes), class_="notes")
     return document(
         title=sheet.title,

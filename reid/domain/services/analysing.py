@@ -11,7 +11,6 @@ from reid.domain.analysis import (
     hardest_queries,
     similarity_histogram,
 )
-from reid.domain.maps import MIN_VECTORS, lay_out
 from reid.domain.metrics import QueryScores
 from reid.domain.values.analyses import (
     AnalysisRecipe,
@@ -22,6 +21,10 @@ from reid.domain.values.analyses import (
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.reports import RankedPicture
 from reid.domain.values.samples import Sample
+from reid.ports.maps import MapMaker
+
+MIN_PICTURES = 8
+"""Fewer make no map."""
 
 
 def analyse(
@@ -31,6 +34,7 @@ def analyse(
     scores: QueryScores,
     lists: tuple[Sequence[Sample], Sequence[Sample]],
     recipe: AnalysisRecipe,
+    map_maker: MapMaker,
     remove_same_camera: bool = True,
 ) -> EvaluationAnalysis:
     """Look at pairs of cameras, similarities, the hardest queries, and a map of a sample.
@@ -41,6 +45,7 @@ def analyse(
         scores: Of the queries, by the exact ranking.
         lists: The samples of queries and gallery, in the order of the rows.
         recipe: How much to look at.
+        map_maker: Lays out the sample.
         remove_same_camera: Whether the same-camera rule applies.
     """
     hardest = hardest_queries(
@@ -51,7 +56,7 @@ def analyse(
         num_ranked=recipe.num_ranked,
         remove_same_camera=remove_same_camera,
     )
-    points, method = _map(queries, gallery, lists=lists, recipe=recipe)
+    points, method = _map(queries, gallery, lists=lists, recipe=recipe, map_maker=map_maker)
     return EvaluationAnalysis(
         histogram=similarity_histogram(
             queries, gallery, num_bins=recipe.num_bins, remove_same_camera=remove_same_camera
@@ -95,6 +100,7 @@ def _map(
     *,
     lists: tuple[Sequence[Sample], Sequence[Sample]],
     recipe: AnalysisRecipe,
+    map_maker: MapMaker,
 ) -> tuple[tuple[MapPoint, ...], str]:
     asked, known = choose_people(
         queries.pids.cpu(),
@@ -102,20 +108,19 @@ def _map(
         num_identities=recipe.map_identities,
         num_pictures=recipe.map_pictures,
     )
-    if len(asked) + len(known) < MIN_VECTORS:
-        return (), f"none: fewer than {MIN_VECTORS} pictures"
+    if len(asked) + len(known) < MIN_PICTURES:
+        return (), f"fewer than {MIN_PICTURES} pictures"
     vectors = torch.cat([queries.vectors.cpu()[asked], gallery.vectors.cpu()[known]])
+    layout = map_maker(vectors, perplexity=recipe.perplexity)
+    if not layout.places:
+        return (), layout.method
     samples = [lists[0][row] for row in asked.tolist()] + [lists[1][row] for row in known.tolist()]
-    places = lay_out(vectors.double().numpy(), perplexity=recipe.perplexity)
     points = tuple(
         MapPoint(x=x, y=y, label=str(one.pid), camera=_camera_of(one), is_query=number < len(asked))
-        for number, ((x, y), one) in enumerate(zip(places.tolist(), samples, strict=True))
+        for number, ((x, y), one) in enumerate(zip(layout.places, samples, strict=True))
     )
     people = len({point.label for point in points})
-    return points, (
-        f"t-SNE, perplexity {min(recipe.perplexity, (len(points) - 1) / 3):.3g}, "
-        f"from principal components; {len(points)} pictures of {people} people"
-    )
+    return points, f"{layout.method}; {len(points)} pictures of {people} people"
 
 
 def _camera_of(sample: Sample) -> str:

@@ -26,7 +26,7 @@ class AnalysisRecipe:
     """Of the sample that is laid out in two dimensions."""
 
     perplexity: float = 30.0
-    """Of t-SNE: about how many neighbours each picture minds."""
+    """Of the map: about how many neighbours each picture minds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,17 @@ class HardQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MapLayout:
+    """Where vectors lie in two dimensions."""
+
+    places: tuple[tuple[float, float], ...]
+    """Of each vector; empty where there is no map."""
+
+    method: str
+    """How they were laid out, or why they were not, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MapPoint:
     """A picture in two dimensions."""
 
@@ -96,7 +107,7 @@ class EvaluationAnalysis:
     """Lowest average precision first."""
 
     points: tuple[MapPoint, ...]
-    """Of a sample; empty where there are too few pictures for a map."""
+    """Of a sample; empty where there is no map."""
 
     map_method: str
-    """How the map was made, in words."""
+    """How the map was made, or why there is none, in words."""

@@ -1,0 +1,24 @@
+"""How vectors become places on a map."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from reid.domain.values.analyses import MapLayout
+
+
+class MapMaker(Protocol):
+    """Lays vectors out in two dimensions, so that neighbours stay neighbours."""
+
+    def __call__(self, vectors: Tensor, *, perplexity: float) -> MapLayout:
+        """Lay vectors out; the same vectors come to the same places on one machine.
+
+        Args:
+            vectors: (N, D) float on the CPU, N >= 8, D >= 2; may be equal.
+            perplexity: About how many neighbours each vector minds; at least 1. Of few vectors
+                fewer are minded.
+
+        Returns:
+            A finite place for each vector in their order, or none and the reason.
+        """
+        ...
