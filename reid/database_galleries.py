@@ -6,12 +6,12 @@ from reid.ports.gallery import Gallery
 from reid.settings.schema import GallerySettings
 
 
-def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gallery:  # noqa: ARG001
-    """Open a gallery in PostgreSQL; an unknown name is an empty gallery.
+def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gallery:
+    """Open a gallery in PostgreSQL; an unknown name makes an empty one where that is wanted.
 
     Raises:
         ConfigurationError: No address is set, or the client is not installed.
-        GalleryError: It cannot be reached.
+        GalleryError: It cannot be reached, or there is none and none is to be made.
     """
     address = _required("postgres", settings.postgres.address)
     with needed_for("gallery.kind: postgres", package="psycopg", extra="postgres"):
@@ -19,18 +19,19 @@ def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gall
     return PostgresGallery(
         address,
         name=name,
+        create=create,
         tenant=settings.tenant,
         recall=settings.postgres.recall,
         exact_up_to=settings.postgres.exact_up_to,
     )
 
 
-def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Gallery:  # noqa: ARG001
-    """Open a gallery in Milvus; an unknown name is an empty gallery.
+def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Gallery:
+    """Open a gallery in Milvus; an unknown name makes an empty one where that is wanted.
 
     Raises:
         ConfigurationError: No address is set, or the client is not installed.
-        GalleryError: It cannot be reached.
+        GalleryError: It cannot be reached, or there is none and none is to be made.
     """
     address = _required("milvus", settings.milvus.address)
     with needed_for("gallery.kind: milvus", package="pymilvus", extra="milvus"):
@@ -38,6 +39,7 @@ def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Galler
     return MilvusGallery(
         address,
         name=name,
+        create=create,
         tenant=settings.tenant,
         token=settings.milvus.token or "",
         index=settings.milvus.index,

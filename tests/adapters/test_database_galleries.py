@@ -1,10 +1,12 @@
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
+from pymilvus import MilvusClient
 
 from reid.container import Container
-from reid.domain.errors import ConfigurationError
+from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings
 from tests.contracts.test_gallery_contract import fill
 from tests.milvus import lite_address
@@ -32,3 +34,57 @@ def test_settings_choose_a_database(kind: str, tmp_path: Path) -> None:
 def test_a_database_without_an_address_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"gallery\.{kind}\.address"):
         wired(kind).open_gallery("people", create=True)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "milvus"])
+def test_a_gallery_that_was_built_is_opened_without_making_one(kind: str, tmp_path: Path) -> None:
+    address = server_address() if kind == "postgres" else lite_address(tmp_path)
+    container = wired(kind, **{f"{kind}.address": address})
+    name = unused_name()
+    with closing(container.open_gallery(name, create=True)) as gallery:
+        fill(gallery)
+    with closing(container.open_gallery(name, create=False)) as gallery:
+        assert gallery.describe().num_pictures == 12
+
+
+@pytest.mark.parametrize("kind", ["postgres", "milvus"])
+def test_an_unknown_name_is_said_and_nothing_is_made(kind: str, tmp_path: Path) -> None:
+    address = server_address() if kind == "postgres" else lite_address(tmp_path)
+    known, unknown = unused_name(), unused_name()
+    container = wired(kind, tenant="hall", **{f"{kind}.address": address})
+    container.open_gallery(known, create=True).close()
+    for name, tenant in ((unknown, "hall"), (known, "yard")):
+        asked = wired(kind, tenant=tenant, **{f"{kind}.address": address})
+        before = content_of(kind, address)
+        with pytest.raises(GalleryError, match=rf"{name} of {tenant} .*gallery build {name} "):
+            asked.open_gallery(name, create=False)
+        assert content_of(kind, address) == before
+
+
+def content_of(kind: str, address: str) -> list[object]:
+    """List tables or collections, and tenants."""
+    if kind == "milvus":
+        with closing(MilvusClient(address)) as client:
+            return sorted(client.list_collections())
+    with psycopg.connect(address) as connection:
+        tables = connection.execute("select tablename from pg_tables order by 1").fetchall()
+        states = [name for (name,) in tables if name.startswith("reid_") and "_state" in name]
+        return [tables, *(connection.execute(f"table {name}").fetchall() for name in states)]
+
+
+def test_no_file_is_made_for_a_gallery_in_milvus_lite_that_is_not_there(tmp_path: Path) -> None:
+    container = wired("milvus", **{"milvus.address": lite_address(tmp_path)})
+    with pytest.raises(GalleryError, match="the gallery people in Milvus does not exist"):
+        container.open_gallery("people", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_extension_is_made_for_a_gallery_that_is_not_there() -> None:
+    address, name = server_address(), unused_name()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    elsewhere = psycopg.conninfo.make_conninfo(address, dbname=name)
+    with pytest.raises(GalleryError, match="does not exist"):
+        wired("postgres", **{"postgres.address": elsewhere}).open_gallery("people", create=False)
+    with psycopg.connect(elsewhere) as connection:
+        assert connection.execute("select from pg_extension where extname = 'vector'").rowcount == 0

@@ -32,6 +32,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.additions import NORM_TOLERANCE, check_additions
 from reid.adapters.galleries.memory import check_question
+from reid.adapters.galleries.missing import unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -113,21 +115,24 @@ class MilvusGallery:
         address: str,
         *,
         name: str = "gallery",
+        create: bool = True,
         tenant: str = "",
         token: str = "",
         index: str = "HNSW",
     ) -> None:
-        """Connect, and make the log where there is none.
+        """Connect, and make the log where there is none and it is wanted.
 
         Args:
             address: Of the cluster, `http://host:19530`, or the path of a file for Milvus Lite.
             name: Of the gallery: its collections begin with it.
+            create: Make an empty gallery where there is none.
             tenant: Whose pictures; each has collections of its own.
             token: User and password, or key, where the cluster asks for one.
             index: Of Milvus, by inner product: `HNSW`, or `FLAT`, which is exact.
 
         Raises:
-            GalleryError: Milvus cannot be reached, or the name or the index is none.
+            GalleryError: Milvus cannot be reached, the name or the index is none, or there is no
+                such gallery and none is to be made.
         """
         if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
             raise GalleryError(
@@ -143,9 +148,15 @@ class MilvusGallery:
         self._state = _State()
         self._measured: tuple[int, float] | None = None
         self._client: MilvusClient | None = None
+        if not create and _is_missing_file(address):
+            raise unknown_gallery(self._place, name=name)  # a client would make the file
         with self._errors_in_words():
             self._client = MilvusClient(address, token=token)
-            self._create_log()
+            if create:
+                self._create_log()
+            elif not self._client.has_collection(self._log):
+                self.close()
+                raise unknown_gallery(self._place, name=name)
 
     @property
     def place(self) -> str:
@@ -522,6 +533,11 @@ class MilvusGallery:
         found = self._ask(state, probes, 2)
         best = self._ask(state, probes, 2, expansion=_REFERENCE_EXPANSION)
         return float((found.distances <= best.distances + _SAME_DISTANCE)[:, 1].double().mean())
+
+
+def _is_missing_file(address: str) -> bool:
+    """Tell an address of Milvus Lite that names nothing yet."""
+    return "://" not in address and not Path(address).exists()
 
 
 def _row(

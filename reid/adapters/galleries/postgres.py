@@ -31,6 +31,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.additions import NORM_TOLERANCE, check_additions
 from reid.adapters.galleries.memory import check_question
+from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres_tables import (
     LARGEST_EXPANSION,
     LARGEST_INDEXED_WIDTH,
@@ -94,23 +95,26 @@ class PostgresGallery:
         address: str,
         *,
         name: str = "gallery",
+        create: bool = True,
         tenant: str = "",
         recall: float = 0.95,
         exact_up_to: int = EXACT_UP_TO,
         lock_seconds: float = 30,
     ) -> None:
-        """Connect, and make the tables where there are none.
+        """Connect, and make the tables where there are none and they are wanted.
 
         Args:
             address: Of the database, as libpq takes it: `postgresql://user@host/database`.
             name: Of the gallery: its tables begin with it.
+            create: Make an empty gallery where there is none.
             tenant: Whose pictures; others in the same tables are never seen.
             recall: Wanted share of nearest neighbours found where a graph is searched.
             exact_up_to: Pictures of the tenant up to which no graph is used.
             lock_seconds: How long to wait for another writer.
 
         Raises:
-            GalleryError: The database cannot be reached or has no pgvector, or the name is none.
+            GalleryError: The database cannot be reached or has no pgvector, the name is none, or
+                there is no such gallery and none is to be made.
         """
         self._tables = Tables(name, tenant)
         self._address = address
@@ -120,11 +124,12 @@ class PostgresGallery:
         self._place = _place_of(address, name=name, tenant=tenant)
         self._opened: psycopg.Connection[Any] | None = None
         self._is_closed = False
-        with self._connected() as connection, connection.transaction():
-            # Two that open at once would both find nothing there.
-            connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
-            for statement in self._tables.create():
-                connection.execute(statement)
+        self._makes_extension = create
+        if create:
+            self._create_tables()
+        elif not self._is_there():
+            self.close()
+            raise unknown_gallery(self._place, name=name)
 
     @property
     def place(self) -> str:
@@ -333,6 +338,22 @@ class PostgresGallery:
         if self._opened is not None:
             self._opened.close()
 
+    def _create_tables(self) -> None:
+        with self._connected() as connection, connection.transaction():
+            # Two that open at once would both find nothing there.
+            connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
+            for statement in self._tables.create():
+                connection.execute(statement)
+
+    def _is_there(self) -> bool:
+        """Whether somebody has built this tenant's gallery."""
+        with self._reading() as connection:
+            name = self._tables.state.as_string(connection)
+            if connection.execute("select to_regclass(%s)", [name]).fetchone() == (None,):
+                return False
+            statement = self._tables.statement("select from {state} where {own}")
+            return connection.execute(statement).fetchone() is not None
+
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         """Give a connection, a new one where the server closed the last; translate errors."""
@@ -340,7 +361,11 @@ class PostgresGallery:
             raise GalleryError(f"{self._place} was closed: open it again")
         try:
             if self._opened is None or self._opened.closed:
-                self._opened = _connect(self._address, lock_seconds=self._lock_seconds)
+                self._opened = _connect(
+                    self._address,
+                    lock_seconds=self._lock_seconds,
+                    makes_extension=self._makes_extension,
+                )
             yield self._opened
         except psycopg.errors.LockNotAvailable as error:
             raise GalleryError(
@@ -558,16 +583,19 @@ class PostgresGallery:
                 yield key, _as_array(vector), checksum
 
 
-def _connect(address: str, *, lock_seconds: float) -> psycopg.Connection[Any]:
+def _connect(
+    address: str, *, lock_seconds: float, makes_extension: bool
+) -> psycopg.Connection[Any]:
     connection = psycopg.connect(address, autocommit=True, application_name="reid")
     try:
         # Nothing is asked of those who may not make extensions where it is there already.
         is_there = connection.execute(
             "select from pg_extension where extname = 'vector'"
         ).fetchone()
-        if is_there is None:
+        if is_there is None and makes_extension:
             connection.execute("create extension if not exists vector")
-        register_vector(connection)
+        if is_there is not None or makes_extension:  # without it there is no gallery to read
+            register_vector(connection)
         connection.execute(SQL("set lock_timeout = {}").format(Literal(round(1000 * lock_seconds))))
     except BaseException:
         connection.close()
