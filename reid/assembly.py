@@ -4,13 +4,12 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.generator import generate_market1501
@@ -18,12 +17,11 @@ from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.devices import name_of_device, resolve_device, resolve_training_precision
 from reid.adapters.encoders.exported import ExportedEncoder, is_exported, open_exported_encoder
-from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.galleries.index_files import can_be_kept
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint, read_header
-from reid.adapters.vectors_file import read_vectors
 from reid.application.bench_indexes import BenchIndexes
 from reid.application.compare_runs import RecordedEvaluation
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -288,25 +286,12 @@ def create_index_bench(
 
 def size_in_file(index: VectorIndex) -> int | None:
     """Count the bytes of an index in a file; None where it is kept in none."""
-    if not hasattr(index, "save"):
+    if not can_be_kept(index):
         return None
     with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder:
         path = Path(folder) / "index"
         index.save(str(path))
         return path.stat().st_size
-
-
-def read_gallery_vectors(path: Path) -> Tensor:
-    """Read the vectors of a gallery in a folder, or of .npy files.
-
-    Raises:
-        GalleryError: The gallery cannot be read.
-        VectorIndexError: The files cannot.
-    """
-    if not (path / "gallery.sqlite").is_file():
-        return read_vectors(path)
-    with closing(open_filesystem_gallery(path, create=False, create_index=ExactIndex)) as gallery:
-        return gallery.vectors([picture.key for picture in gallery.pictures()])
 
 
 @contextmanager

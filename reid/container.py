@@ -70,7 +70,6 @@ from reid.assembly import (
     open_evaluation,
     open_export_folder,
     open_splits,
-    read_gallery_vectors,
     reference_request,
     require_explainable,
     require_trainable,
@@ -93,6 +92,7 @@ from reid.gallery_assembly import (
     open_folder,
     open_gallery,
     open_source,
+    read_gallery_vectors,
     utc_now,
 )
 from reid.settings.recorded import changed_settings, departures_from_recipe
@@ -135,7 +135,6 @@ class Container(containers.DeclarativeContainer):
     index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
     gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)
     bench_indexes = providers.Factory(create_index_bench, settings, built_in_indexes)
-    read_gallery_vectors = providers.Object(read_gallery_vectors)
     num_cameras = providers.Callable(
         count_cameras, settings.provided.encoder.camera_embedding, combined.provider
     )
@@ -184,6 +183,9 @@ class Container(containers.DeclarativeContainer):
     is_gallery = providers.Callable(is_gallery, settings.provided.gallery)
     open_source = providers.Object(open_source)
     open_gallery = providers.Callable(open_gallery, settings.provided.gallery, built_in_galleries)
+    read_gallery_vectors = providers.Callable(
+        read_gallery_vectors, is_gallery.provider, open_gallery.provider
+    )
     open_cache = providers.Callable(
         open_cache, settings.provided.gallery, memory_gallery.provider, gallery_index.provider
     )

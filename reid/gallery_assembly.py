@@ -3,15 +3,19 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.encoders.exported import ExportedEncoder
 from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
+from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.durations import time_text
@@ -88,6 +92,29 @@ def open_folder(name: str, *, create: bool, create_index: Callable[[], VectorInd
     if create and not (folder / DATABASE).is_file():
         _require_vacant(folder)
     return open_filesystem_gallery(folder, create=create, create_index=create_index)
+
+
+def read_gallery_vectors(
+    is_gallery: Callable[[str], bool], open_gallery: Callable[..., Gallery], name: str
+) -> Tensor:
+    """Read the vectors of a gallery, or of .npy files.
+
+    Args:
+        is_gallery: Tells a gallery by its name.
+        open_gallery: Opens it.
+        name: Of a gallery, of a folder of files, or of one.
+
+    Returns:
+        (G, D) float32, rows of unit L2 norm.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+        VectorIndexError: The files cannot.
+    """
+    if not is_gallery(name):
+        return read_vectors(Path(name))
+    with closing(open_gallery(name, create=False)) as gallery:
+        return gallery.vectors([picture.key for picture in gallery.pictures()])
 
 
 def open_source(name: str) -> PictureSource | None:

@@ -1,6 +1,5 @@
 """`reid index`: compare the ways of searching."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 VectorsArgument = Annotated[
-    Path, typer.Argument(metavar="GALLERY", help="A gallery, or a folder of .npy files of vectors.")
+    str, typer.Argument(metavar="GALLERY", help="A gallery, or a folder of .npy files of vectors.")
 ]
 QueriesOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--queries", metavar="GALLERY", help="What is asked; unset: pictures held out of GALLERY."
     ),
@@ -48,7 +47,7 @@ def bench(
 ) -> None:
     """Measure recall, speed, building time and size of each index on your own gallery."""
     with wired(resolved.settings) as container:
-        read = container.read_gallery_vectors()
+        read = container.read_gallery_vectors
         asked = None if queries is None else read(queries)
         report = container.bench_indexes(kinds=kinds).run(read(gallery), queries=asked)
     typer.echo(to_json(report) if as_json else render_index_bench(report))

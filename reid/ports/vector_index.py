@@ -3,7 +3,7 @@
 Letters: G gallery, Q queries, D width, K answers.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -55,7 +55,6 @@ class VectorIndex(Protocol):
         ...
 
 
-@runtime_checkable
 class PersistentIndex(VectorIndex, Protocol):
     """An index whose building takes so long that it is worth keeping on the disk."""
 

@@ -9,7 +9,11 @@ from typer.testing import CliRunner
 from reid.adapters.galleries.filesystem import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
+from reid.container import Container
+from reid.settings.loading import load_settings
 from tests.contracts.test_gallery_contract import fill, vectors_of
+from tests.milvus import lite_address
+from tests.postgres import server_address, unused_name
 
 
 def test_a_folder_of_vectors_is_measured_by_every_index(tmp_path: Path) -> None:
@@ -36,6 +40,22 @@ def test_a_gallery_is_measured_and_one_index_spoken_for(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "60 vectors of width 16, 9 queries" in result.stdout
     assert "Choose exact" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["postgres", "milvus"])
+def test_a_gallery_in_a_database_is_measured(kind: str, tmp_path: Path) -> None:
+    address = server_address() if kind == "postgres" else lite_address(tmp_path)
+    chosen = [f"gallery.kind={kind}", f"gallery.{kind}.address={address}"]
+    options = [*(part for one in chosen for part in ("--set", one)), "--kind", "exact"]
+    name = unused_name()
+    missing = CliRunner().invoke(app, ["index", "bench", name, *options])
+    assert (missing.exit_code, "does not exist" in missing.output) == (8, True)
+    container = Container(settings=load_settings(assignments=chosen).settings)
+    with closing(container.open_gallery(name, create=True)) as gallery:
+        fill(gallery, 60)
+    result = CliRunner().invoke(app, ["index", "bench", name, *options])
+    assert result.exit_code == 0, result.output
+    assert "48 vectors of width 16, 12 queries" in result.stdout
 
 
 @pytest.mark.parametrize(

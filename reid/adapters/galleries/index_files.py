@@ -119,7 +119,7 @@ class IndexFiles:
 
     def _read(self, state: GalleryState, vectors: Tensor) -> CoveredRows | None:
         index = self._create_index()
-        if not _can_be_kept(index):
+        if not can_be_kept(index):
             return None
         with self._database.reading() as connection:
             records = read_indexes(connection, generation=state.generation)
@@ -140,7 +140,7 @@ class IndexFiles:
             index.build(vectors)
         except VectorIndexError as error:
             raise GalleryError(f"the gallery's vectors cannot be indexed: {error}") from error
-        if _can_be_kept(index) and state.num_rows >= self._kept_from_rows:
+        if can_be_kept(index) and state.num_rows >= self._kept_from_rows:
             # It is needed now and can be written later: another writer, a full disk or a folder
             # that is read-only is no reason to refuse an answer.
             with suppress(GalleryError, VectorIndexError):
@@ -180,8 +180,8 @@ class IndexFiles:
             (self._folder / name).unlink(missing_ok=True)
 
 
-def _can_be_kept(index: VectorIndex) -> TypeGuard[PersistentIndex]:
-    # `isinstance` would ask for the recall, which an index that was not built refuses to tell.
+def can_be_kept(index: VectorIndex) -> TypeGuard[PersistentIndex]:
+    """Whether an index, built or not, has a form for the disk."""
     return hasattr(type(index), "save") and hasattr(type(index), "load")
 
 
