@@ -166,32 +166,3 @@ def test_a_kept_index_answers_as_the_one_that_was_built(tmp_path: Path) -> None:
         expected, found = built.search(asked, 10), read.search(asked, 10)
         assert torch.equal(found.indices, expected.indices)
         assert torch.equal(found.distances, expected.distances)
-
-
-def test_a_file_that_does_not_go_with_the_rows_is_refused(tmp_path: Path) -> None:
-    gallery, path = unit_vectors(50, seed=0), tmp_path / "index"
-    index = ExactIndex()
-    index.build(gallery)
-    index.save(str(path))
-    content = path.read_bytes()
-    for written, rows in (
-        (content, gallery[:49]),
-        (content[:-1], gallery),
-        (content[:20], gallery),
-        (b"x" * len(content), gallery),
-    ):
-        path.write_bytes(written)
-        with pytest.raises(VectorIndexError, match="cannot be used"):
-            ExactIndex().load(str(path), gallery=rows)
-    path.unlink()
-    with pytest.raises(VectorIndexError, match="cannot be used"):
-        ExactIndex().load(str(path), gallery=gallery)
-
-
-def test_an_index_that_was_not_built_or_cannot_be_written_is_not_kept(tmp_path: Path) -> None:
-    index = ExactIndex()
-    with pytest.raises(VectorIndexError, match="nothing was indexed"):
-        index.save(str(tmp_path / "index"))
-    index.build(unit_vectors(5, seed=0))
-    with pytest.raises(VectorIndexError, match="cannot be written"):
-        index.save(str(tmp_path / "missing" / "index"))

@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
+from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 
 INDEXES: dict[str, Callable[[], PersistentIndex]] = {
+    "exact": ExactIndex,
     "annoy": AnnoyIndex,
     "annoy-one-tree": lambda: AnnoyIndex(trees=1, search_k=60),
     "hnsw": HnswIndex,
@@ -58,7 +60,7 @@ def test_a_loaded_index_answers_as_the_saved_one(
     loaded.load(str(tmp_path / "index"), gallery=gallery)
     assert_same_answers(index, loaded, width=width)
     assert loaded.recall == index.recall
-    assert not loaded.is_exact
+    assert loaded.is_exact == index.is_exact
 
 
 def test_one_file_is_written(create: Callable[[], PersistentIndex], tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
-from reid.domain.errors import VectorIndexError
+from reid.adapters.indexes.written import (
+    IndexFacts,
+    append_facts,
+    damaged,
+    fingerprint_of,
+    read_last_facts,
+    replacing,
+    require_fit,
+)
 from reid.domain.ordering import distances, rank
 from reid.domain.values.ranking import Neighbours
 
@@ -39,10 +47,9 @@ _CHECKED_SHARE = 8
 _PRODUCT_ERROR = 2.0**-10
 """Of a cosine of rounded vectors: rounded to float16 (2**-11), summed in float32 (far less)."""
 
-_HEADER = struct.Struct("<8sQQd32x")
-"""Of a file: what it is, G, D, error; as long as a line of the cache."""
-
-_MAGIC = b"reid-f16"
+_ERROR = struct.Struct("<d")
+_KIND = "exact"
+_MAGIC = b"reid-exact-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +71,21 @@ class _Screen:
         return cls(rows=rows, error=max(errors))
 
     @classmethod
-    def read(cls, path: Path, *, shape: torch.Size) -> "_Screen":
+    def read(cls, path: str, *, shape: torch.Size) -> "_Screen":
         """Map what `write` wrote into memory."""
-        with path.open("rb") as file:
-            magic, num_rows, width, error = _HEADER.unpack(file.read(_HEADER.size))
-        num_bytes = _HEADER.size + 2 * num_rows * width
-        if magic != _MAGIC or (num_rows, width) != shape or path.stat().st_size != num_bytes:
-            raise ValueError(f"it does not go with {tuple(shape)} vectors")
         # Copied where it is written to, which nobody does: torch warns of arrays that are constant.
-        rows = np.memmap(path, dtype="<f2", mode="c", offset=_HEADER.size, shape=tuple(shape))
+        rows = np.memmap(path, dtype="<f2", mode="c", shape=tuple(shape))
+        with Path(path).open("rb") as file:
+            file.seek(rows.nbytes)
+            (error,) = _ERROR.unpack(file.read(_ERROR.size))
         return cls(rows=torch.from_numpy(rows), error=error)
 
     def write(self, path: Path) -> None:
-        """Write rows behind a header that says how many there are."""
+        """Write rows, then the error."""
         with path.open("wb") as file:
-            file.write(_HEADER.pack(_MAGIC, *self.rows.shape, self.error))
             for part in torch.split(self.rows.cpu(), 1024):
                 file.write(part.numpy().astype("<f2", copy=False).data)
+            file.write(_ERROR.pack(self.error))
 
     def candidates(self, query: Tensor, k: int) -> Tensor:
         """Find all rows that may be among the k nearest.
@@ -169,12 +174,21 @@ class ExactIndex:
         Raises:
             VectorIndexError: Nothing was built yet, or the file cannot be written.
         """
-        if self._gallery is None:
+        gallery = self._gallery
+        if gallery is None:
             raise not_built()
-        try:
-            self._require_screen(self._gallery).write(Path(path))
-        except OSError as error:
-            raise VectorIndexError(f"{path} cannot be written: {error.strerror}") from error
+        with replacing(path) as part:
+            self._require_screen(gallery).write(part)
+            facts = IndexFacts(
+                kind=_KIND,
+                num_rows=len(gallery),
+                width=gallery.shape[1],
+                fingerprint=fingerprint_of(gallery),
+                recall=1.0,
+                effort={},
+                num_bytes=part.stat().st_size,
+            )
+            append_facts(part, facts, magic=_MAGIC)
 
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map what `save` wrote; see the port. The gallery was checked when it was built.
@@ -182,10 +196,12 @@ class ExactIndex:
         Raises:
             VectorIndexError: The file cannot be read, or does not go with the rows.
         """
+        facts = read_last_facts(path, magic=_MAGIC)
+        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
         try:
-            screen = _Screen.read(Path(path), shape=gallery.shape)
+            screen = _Screen.read(path, shape=gallery.shape)
         except (OSError, ValueError, struct.error) as error:
-            raise VectorIndexError(f"{path} cannot be used: {error}") from error
+            raise damaged(path, error) from error
         self._gallery, self._screen = gallery.detach(), screen
 
     def _require_screen(self, gallery: Tensor) -> _Screen:

@@ -34,8 +34,10 @@ from reid.adapters.indexes.rescoring import rescore
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
 from reid.adapters.indexes.written import (
     IndexFacts,
+    append_facts,
     damaged,
     fingerprint_of,
+    read_last_facts,
     replacing,
     require_fit,
 )
@@ -58,7 +60,6 @@ _ROWS_PER_STRETCH = 2**16
 """Rows handed over at once: no second copy of a gallery that is mapped from a file."""
 
 _MAGIC = b"reid-hnsw-1"
-_LENGTH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +203,12 @@ class HnswIndex:
                 recall=built.recall,
                 effort={"expansion": built.expansion},
                 num_bytes=part.stat().st_size,
-            ).encode()
-            with part.open("ab") as file:
-                file.write(facts + len(facts).to_bytes(_LENGTH_BYTES, "little") + _MAGIC)
+            )
+            append_facts(part, facts, magic=_MAGIC)
 
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a graph from its file; see the port. An expansion given to the index holds."""
-        facts = _read_facts(path)
+        facts = read_last_facts(path, magic=_MAGIC)
         require_fit(facts, kind=KIND, gallery=gallery, path=path)
         try:
             graph = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
@@ -253,25 +253,6 @@ class HnswIndex:
 
 def _missed(built: _Built, probes: RecallProbes) -> RecallProbes:
     return probes.without_found(built.answer(probes.vectors, probes.num_answers))
-
-
-def _read_facts(path: str) -> IndexFacts:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123  (the port hands over a text)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _LENGTH_BYTES - len(_MAGIC)))
-            end = file.read()
-            length = int.from_bytes(end[:_LENGTH_BYTES], "little")
-            start = size - len(end) - length
-            if end[_LENGTH_BYTES:] != _MAGIC or start < 0:
-                raise damaged(path, "its end is missing")
-            file.seek(start)
-            facts = IndexFacts.decode(file.read(length))
-    except (OSError, ValueError, TypeError) as error:
-        raise damaged(path, error) from error
-    if facts.num_bytes != start:
-        raise damaged(path, f"{start} bytes instead of {facts.num_bytes}")
-    return facts
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from reid.domain.errors import VectorIndexError
 
+_LENGTH_BYTES = 8
 _FINGERPRINTED_ROWS = 64
 """Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole."""
 
@@ -89,6 +90,41 @@ def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> 
 def damaged(path: str, problem: object) -> VectorIndexError:
     """Word an error about a file that cannot be an index."""
     return VectorIndexError(f"{path} cannot be read as an index ({problem}): build it again")
+
+
+def append_facts(path: Path, facts: IndexFacts, *, magic: bytes) -> None:
+    """Write facts behind the structure in a file, and last of all what kind of file it is.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = facts.encode()
+    with path.open("ab") as file:
+        file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little") + magic)
+
+
+def read_last_facts(path: str, *, magic: bytes) -> IndexFacts:
+    """Find the facts that `append_facts` wrote.
+
+    Raises:
+        VectorIndexError: There are none, or parts of the file are missing.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LENGTH_BYTES - len(magic)))
+            end = file.read()
+            length = int.from_bytes(end[:_LENGTH_BYTES], "little")
+            start = size - len(end) - length
+            if end[_LENGTH_BYTES:] != magic or start < 0:
+                raise damaged(path, "its end is missing")
+            file.seek(start)
+            facts = IndexFacts.decode(file.read(length))
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+    if facts.num_bytes != start:
+        raise damaged(path, f"{start} bytes instead of {facts.num_bytes}")
+    return facts
 
 
 @contextmanager
