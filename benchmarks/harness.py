@@ -34,7 +34,7 @@ PACKAGES = (
     "numba",
     "openvino",
     "annoy",
-    "usearch",
+    "faiss-cpu",
 )
 
 

@@ -10,19 +10,18 @@ import os
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from usearch.index import Index as UsearchIndex
 
 from benchmarks.clusters import embedded_sets
 from benchmarks.harness import Row, compare
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.domain.values.ranking import Neighbours
+from reid.adapters.indexes.hnsw import HnswIndex
+from reid.ports.vector_index import VectorIndex
 
 VARIABLE = "REID_MARKET1501_FEATURES"
 SINGLE_GOAL_SECONDS = 3e-3
@@ -32,9 +31,6 @@ SAME_DISTANCE = 1e-6
 
 PROBE_ERROR = 0.015
 QUERIES_AT_ONCE = 512
-
-CONNECTIVITY = 16
-"""Neighbours of a node in the HNSW graph, the usual choice."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,10 @@ def rows(*, quick: bool) -> list[Row]:
         *(_single_row(size, num_answers) for num_answers in (1, 100)),
         frontier.row("exact", ExactIndex()),
         *(frontier.annoy_row(trees, search_k) for trees, search_k in size.annoy),
-        *(frontier.row(f"HNSW, expansion {wide}", _Hnsw(wide)) for wide in size.expansions),
+        *(
+            frontier.row(f"HNSW, expansion {wide}", HnswIndex(expansion=wide))
+            for wide in size.expansions
+        ),
     ]
 
 
@@ -144,7 +143,7 @@ class _Frontier:
         index = AnnoyIndex(recall=RECALL_GOAL, trees=trees, search_k=search_k)
         return self.row("Annoy", index, is_recall_wanted=search_k is None)
 
-    def row(self, name: str, index: "_Searchable", *, is_recall_wanted: bool = False) -> Row:
+    def row(self, name: str, index: VectorIndex, *, is_recall_wanted: bool = False) -> Row:
         """Measure an index beside the plain product."""
         began = time.perf_counter()
         index.build(self._gallery)
@@ -177,40 +176,6 @@ class _Frontier:
         """Find the distances of the nearest: (Q, 1)."""
         parts = torch.split(self._queries, QUERIES_AT_ONCE)
         return torch.cat([1 - (part @ self._gallery.T).topk(1).values for part in parts])
-
-
-class _Searchable(Protocol):
-    def build(self, gallery: Tensor) -> None: ...
-
-    def search(self, queries: Tensor, k: int) -> Neighbours: ...
-
-
-class _Hnsw:
-    """A graph of neighbours (usearch), as fast an approximate index as there is."""
-
-    def __init__(self, expansion: int) -> None:
-        self._expansion = expansion
-        self._index: UsearchIndex | None = None
-
-    def build(self, gallery: Tensor) -> None:
-        """Replace the content."""
-        self._index = UsearchIndex(
-            ndim=gallery.shape[1],
-            metric="ip",
-            dtype="f32",
-            connectivity=CONNECTIVITY,
-            expansion_search=self._expansion,
-        )
-        self._index.add(np.arange(len(gallery)), gallery.numpy(), threads=torch.get_num_threads())
-
-    def search(self, queries: Tensor, k: int) -> Neighbours:
-        """Rank the gallery; usearch's inner product distance is 1 - cos for unit rows."""
-        assert self._index is not None
-        found = self._index.search(queries.numpy(), k, threads=torch.get_num_threads())
-        return Neighbours(
-            indices=torch.from_numpy(found.keys.astype(np.int64)).reshape(-1, k),
-            distances=torch.from_numpy(found.distances).reshape(-1, k),
-        )
 
 
 def _real_vectors() -> tuple[Tensor, Tensor] | None:
