@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.generator import generate_market1501
