@@ -47,7 +47,7 @@ class Size:
 FULL = Size(
     encoder=("vit-b16", "random"),
     identities=16,
-    num_pictures=256,
+    num_pictures=128,
     per_request=4,
     clients=32,
     runs=3,
