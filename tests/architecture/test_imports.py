@@ -20,7 +20,7 @@ VIOLATIONS = {
     "reid/adapters/runs/filesystem.py": (
         "import annoy, faiss, pgvector, PIL, psycopg, pymilvus, onnxruntime, openvino, rich\n"
         "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
-        "import fastapi, h11, prometheus_client, starlette, uvicorn"
+        "import fastapi, h11, prometheus_client, python_multipart, starlette, uvicorn"
     ),
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",
     "reid/cli/app.py": "import torch",
