@@ -76,6 +76,10 @@ class Gallery(Protocol):
         """Look up a picture's thumbnail; None where none is kept."""
         ...
 
+    def without_thumbnail(self) -> frozenset[int]:
+        """List the keys of pictures of which no thumbnail is kept."""
+        ...
+
     def add(
         self,
         pictures: Sequence[NewPicture],

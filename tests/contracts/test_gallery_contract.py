@@ -158,6 +158,14 @@ def test_thumbnails_are_kept_where_given(gallery: Gallery) -> None:
     assert gallery.thumbnail(keys[1]) is None
 
 
+def test_pictures_without_a_thumbnail_are_listed(gallery: Gallery) -> None:
+    assert gallery.without_thumbnail() == frozenset()
+    keys = fill(gallery)
+    assert gallery.without_thumbnail() == frozenset(keys[1:])
+    gallery.remove([keys[0], keys[1]], entry=entry(AuditAction.REMOVE))
+    assert gallery.without_thumbnail() == frozenset(keys[2:])
+
+
 def test_every_picture_finds_itself_first(gallery: Gallery) -> None:
     keys = fill(gallery, 40)
     answers = gallery.search(vectors_of(40), 3)

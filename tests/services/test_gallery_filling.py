@@ -8,7 +8,7 @@ import torch
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.services import gallery_filling
-from reid.domain.services.gallery_filling import PART_SIZE
+from reid.domain.services.gallery_filling import PART_SIZE, GalleryFilling
 from reid.domain.values.galleries import AuditAction, GalleryChanges
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
@@ -236,3 +236,22 @@ def test_pictures_are_kept_no_longer_than_was_said_at_first() -> None:
     assert expiries(ANNA, BERT, expires_at=None) == {"a": "2026-02-01", "b": "2026-03-01"}
     assert expiries(BERT, expires_at="2027-01-01") == {"a": "2026-02-01", "b": "2026-03-01"}
     assert bench.num_embedded() == 2
+
+
+def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded() -> None:
+    bench, people = Workbench(), FakePictures([ANNA, BERT])
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, people, mirrors=True, expires_at="2026-03-01")
+    before = gallery.vectors([picture.key for picture in gallery.pictures()])
+    shown = GalleryFilling(
+        embedder=bench.embedder, stamp=bench.stamp, now=bench.now, keeps_thumbnails=True
+    )
+    more = FakePictures([ANNA, BERT, CARL])
+    assert counts(shown.fill(gallery, more, mirrors=False)) == (1, 2, 0, 0)
+    kept = gallery.pictures()
+    small = people.thumbnails(["a", "b"], height=gallery_filling.THUMBNAIL_HEIGHT)
+    assert [gallery.thumbnail(picture.key) for picture in kept[:2]] == list(small)
+    assert [picture.expires_at for picture in kept] == ["2026-03-01", "2026-03-01", None]
+    assert torch.equal(gallery.vectors([picture.key for picture in kept[:2]]), before)
+    assert counts(shown.fill(gallery, more, mirrors=False)) == (0, 0, 3, 0)
+    assert bench.num_embedded() == 3

@@ -184,6 +184,11 @@ class FilesystemGallery:
         with self._database.reading() as connection:
             return records.read_thumbnail(connection, key)
 
+    def without_thumbnail(self) -> frozenset[int]:
+        """List pictures without a thumbnail."""
+        with self._database.reading() as connection:
+            return records.keys_without_thumbnail(connection)
+
     def add(
         self,
         pictures: Sequence[NewPicture],

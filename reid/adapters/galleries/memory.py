@@ -113,6 +113,12 @@ class MemoryGallery:
         """Look up a thumbnail."""
         return self._state.thumbnails.get(key)
 
+    def without_thumbnail(self) -> frozenset[int]:
+        """List pictures without a thumbnail."""
+        state = self._state
+        keys = frozenset(state.pictures)
+        return keys - state.thumbnails.keys()
+
     def add(
         self,
         pictures: Sequence[NewPicture],

@@ -226,6 +226,11 @@ class MilvusGallery:
         kept = found[0]["thumbnail"] if found else None
         return None if kept is None else base64.b64decode(kept)
 
+    def without_thumbnail(self) -> frozenset[int]:
+        """List pictures without a thumbnail; see the port."""
+        rows = self._all_rows(self._read_state(), ("key",), condition=" and thumbnail is null")
+        return frozenset(row["key"] for row in rows)
+
     def add(
         self,
         pictures: Sequence[NewPicture],

@@ -211,6 +211,14 @@ class PostgresGallery:
             row = connection.execute(statement, [key]).fetchone()
         return None if row is None else row[0]
 
+    def without_thumbnail(self) -> frozenset[int]:
+        """List pictures without a thumbnail."""
+        statement = self._tables.statement(
+            "select key from {pictures} where {own} and thumbnail is null"
+        )
+        with self._reading() as connection:
+            return frozenset(key for (key,) in connection.execute(statement))
+
     def add(
         self,
         pictures: Sequence[NewPicture],

@@ -245,6 +245,14 @@ def read_thumbnail(connection: sqlite3.Connection, key: int) -> bytes | None:
     return None if found is None else bytes(found[0])
 
 
+def keys_without_thumbnail(connection: sqlite3.Connection) -> frozenset[int]:
+    """List pictures without a thumbnail."""
+    found = connection.execute(
+        "SELECT key FROM pictures WHERE key NOT IN (SELECT key FROM thumbnails)"
+    )
+    return frozenset(key for (key,) in found)
+
+
 def write_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
     """Append a line to the audit log."""
     connection.execute(

@@ -44,6 +44,8 @@ class _Known:
     """Pictures of the source that the gallery is filled from."""
 
     by_content: Mapping[tuple[str, str | None], KeptPicture]
+    lacking: frozenset[int]
+    """Keys of pictures that are to have a thumbnail and have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class GalleryFilling:
             embedder: Makes the vectors.
             stamp: Tells which encoder it runs, cameras left out.
             now: Tells the time, as galleries write it.
-            keeps_thumbnails: Keep a small JPEG of each picture that is added or updated.
+            keeps_thumbnails: Keep a small JPEG of each picture, those kept without one included.
         """
         self._keeps_thumbnails = keeps_thumbnails
         self._embedder = embedder
@@ -149,7 +151,8 @@ class GalleryFilling:
         stamp = stamp or self.stamp_matching(gallery, listed, what="the new pictures")
         contents = source.content_digests([picture.image for picture in listed])
         content_of = {picture.image: text for picture, text in zip(listed, contents, strict=True)}
-        known = _known(gallery, place=source.place, stamp=stamp)
+        lacking = gallery.without_thumbnail() if self._keeps_thumbnails else frozenset[int]()
+        known = _known(gallery, place=source.place, stamp=stamp, lacking=lacking)
         make = _maker(source.place, content_of, known=known, expires_at=expires_at)
         plan = _plan(listed, make=make, known=known, stamp=stamp)
         unreadable = source.find_unreadable([picture.image for picture in plan.fresh])
@@ -260,7 +263,7 @@ class _Writer:
         )
 
 
-def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp) -> _Known:
+def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp, lacking: frozenset[int]) -> _Known:
     kept = gallery.pictures()
     return _Known(
         by_image={picture.image: picture for picture in kept if picture.source == place},
@@ -269,6 +272,7 @@ def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp) -> _Known:
             for picture in kept
             if picture.content
         },
+        lacking=lacking,
     )
 
 
@@ -324,7 +328,7 @@ def _plan(
             vector_of = known.by_content.get(content)
         if vector_of is None:
             fresh.append(picture)
-        elif own is None or not _is_same(new, own):
+        elif own is None or own.key in known.lacking or not _is_same(new, own):
             updates.append(_Update(new, vector_of))
     num_unchanged = len(listed) - len(updates) - len(fresh)
     return _Plan(num_unchanged=num_unchanged, updates=updates, fresh=fresh)

@@ -213,7 +213,8 @@ class GalleryChanges:
     """Pictures that went through the encoder."""
 
     num_updated: int
-    """Pictures whose content was known: name, label, camera or expiry is another now."""
+    """Pictures whose content was known: name, label, camera or expiry is another now, or there is
+    to be a thumbnail and was none."""
 
     num_unchanged: int
     num_removed: int
