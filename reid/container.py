@@ -86,6 +86,7 @@ from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.query_embedding import QueryEmbedding
 from reid.domain.services.reidentification import Reidentification
 from reid.gallery_assembly import (
+    create_gallery_cache,
     encoder_stamp,
     is_gallery,
     open_cache,
@@ -188,6 +189,9 @@ class Container(containers.DeclarativeContainer):
     )
     open_cache = providers.Callable(
         open_cache, settings.provided.gallery, memory_gallery.provider, gallery_index.provider
+    )
+    gallery_cache = providers.Callable(
+        create_gallery_cache, settings.provided.gallery, gallery_index.provider
     )
     fill_gallery = providers.Singleton(
         FillGallery,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.encoders.exported import ExportedEncoder
+from reid.adapters.galleries.cache import GalleryCache
 from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
 from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, GalleryError
@@ -155,6 +156,13 @@ def open_cache(
             f"the cache {folder} cannot be used ({reason}): remove it, name another by "
             "--set gallery.cache=DIR, or do without by --no-cache"
         ) from error
+
+
+def create_gallery_cache(
+    settings: GallerySettings, create_index: Callable[[], VectorIndex]
+) -> GalleryCache:
+    """Take the cache that `open_cache` uses, also where it is switched off now."""
+    return GalleryCache(_cache_folder(settings), create_index=create_index)
 
 
 def _decisive(stamp: EncoderStamp) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.gallery_answers import (
+    render_cache,
     render_check,
     render_content,
     render_filling,
@@ -50,6 +51,9 @@ ImagesArgument = Annotated[
 LabelOption = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="LABEL", help="All pictures of a person; may be repeated."),
+]
+ClearOption = Annotated[
+    bool, typer.Option("--clear", help="Delete them; run it while nobody identifies.")
 ]
 AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
 
@@ -194,6 +198,18 @@ def import_(
             open_gallery=lambda: container.open_gallery(gallery, create=True),
         )
     typer.echo(to_json(content) if as_json else render_total(f"Read {file}:", gallery, content))
+
+
+@gallery_app.command("cache")
+@takes_settings({})
+def cache(
+    resolved: "ResolvedSettings", *, clear: ClearOption = False, as_json: JsonOption = False
+) -> None:
+    """List the galleries that identify keeps of plain folders and lists, or delete them."""
+    with wired(resolved.settings) as container:
+        kept = container.gallery_cache()
+        content = kept.clear() if clear else kept.list()
+    typer.echo(to_json(content) if as_json else render_cache(content, is_cleared=clear))
 
 
 @contextmanager

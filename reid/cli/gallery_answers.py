@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         GalleryContent,
         RemovalOutcome,
     )
-    from reid.domain.values.galleries import GalleryDescription
+    from reid.domain.values.galleries import CacheContent, GalleryDescription
 
 
 def render_filling(outcome: "FillingOutcome") -> str:
@@ -72,6 +72,24 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     if with_audit:
         lines += ["", *_audit(content)]
     return "\n".join(lines)
+
+
+def render_cache(content: "CacheContent", *, is_cleared: bool) -> str:
+    """Tabulate cached galleries, or count those that were deleted."""
+    total = f"{counted(len(content.galleries), 'gallery', 'galleries')}, {_size(content.num_bytes)}"
+    if is_cleared:
+        return f"Deleted {total} from {content.place}"
+    lines = []
+    for kept in content.galleries:
+        held = "cannot be read"
+        if kept.num_pictures is not None:
+            held = f"{counted(kept.num_pictures, 'picture')} of {', '.join(kept.sources) or '-'}"
+        lines += [kept.place, f"  {held}; {_size(kept.num_bytes)}, changed {kept.changed_at}"]
+    return "\n".join([*lines, f"{content.place}: {total}"])
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB"
 
 
 def _audit(content: "GalleryContent") -> Iterator[str]:

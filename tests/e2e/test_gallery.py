@@ -126,6 +126,19 @@ def test_the_cache_s_place_is_a_setting(people: Path, tmp_path: Path) -> None:
     assert "--no-cache" in refused.stderr
 
 
+def test_people_are_forgotten_in_the_cache_too(people: Path, tmp_path: Path) -> None:
+    chosen = ("--set", f"gallery.cache={tmp_path / 'mine'}")
+    folder = people / "bounding_box_test"
+    place = Path(as_json(identify(people, folder, *chosen))["gallery"])
+    (kept,) = as_json(run("gallery", "cache", *chosen, "--json"))["galleries"]
+    assert (kept["place"], kept["sources"], kept["num_pictures"]) == (str(place), [str(folder)], 10)
+    label = listed(place)["labels"][-1]["label"]
+    run("gallery", "forget", place, label)
+    assert label not in {found["label"] for found in listed(place)["labels"]}
+    run("gallery", "cache", *chosen, "--clear")
+    assert not place.exists()
+
+
 def test_another_encoder_is_refused_with_both_named(people: Path, gallery: Path) -> None:
     for refused in (
         identify(people, gallery, "--seed", "7", expect=8),

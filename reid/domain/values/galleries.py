@@ -205,6 +205,34 @@ class GalleryDescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachedGallery:
+    """A gallery that was made of a plain folder or list, and waits for the next question."""
+
+    place: str
+    sources: tuple[str, ...]
+    """Where the pictures were found; empty if nothing is kept or it cannot be read."""
+
+    num_pictures: int | None
+    """None: it cannot be read."""
+
+    num_bytes: int
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheContent:
+    """The galleries of a cache."""
+
+    place: str
+    galleries: tuple[CachedGallery, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all galleries."""
+        return sum(gallery.num_bytes for gallery in self.galleries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryChanges:
     """What filling a gallery from a list of pictures did."""
 

@@ -1,0 +1,97 @@
+"""The galleries that wait in a folder for the next question about the same pictures.
+
+Nothing leaves it by itself: who names a plain folder or list once has its vectors until they are
+cleared.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
+from reid.domain.errors import GalleryError
+from reid.domain.values.durations import time_text
+from reid.domain.values.galleries import CacheContent, CachedGallery
+from reid.ports.vector_index import VectorIndex
+
+NAME = re.compile(r"[0-9a-f]{32}")
+"""Of a gallery's folder: a digest of what it was made of."""
+
+
+class GalleryCache:
+    """Lists and clears cached galleries; nothing else in the folder is touched."""
+
+    def __init__(self, folder: Path, *, create_index: Callable[[], VectorIndex]) -> None:
+        """Keep the parts.
+
+        Args:
+            folder: Holds a folder per gallery; need not exist.
+            create_index: Makes the index that galleries are opened with.
+        """
+        self._folder = folder
+        self._create_index = create_index
+
+    def list(self) -> CacheContent:
+        """Say what is kept, the gallery changed last first.
+
+        Raises:
+            GalleryError: The folder cannot be read.
+        """
+        try:
+            found = [self._described(place) for place in self._places()]
+        except OSError as error:
+            raise self._unusable(error) from error
+        found.sort(key=lambda one: (one.changed_at, one.place), reverse=True)
+        return CacheContent(place=str(self._folder), galleries=tuple(found))
+
+    def clear(self) -> CacheContent:
+        """Delete all of them and say what they were; one that is damaged goes, too.
+
+        Raises:
+            GalleryError: A file cannot be deleted.
+        """
+        content = self.list()
+        try:
+            for gallery in content.galleries:
+                shutil.rmtree(gallery.place)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return content
+
+    def _places(self) -> Iterator[Path]:
+        if not self._folder.is_dir():
+            return
+        for place in self._folder.iterdir():
+            if NAME.fullmatch(place.name) and (place / DATABASE).is_file():
+                yield place
+
+    def _described(self, place: Path) -> CachedGallery:
+        sources, num_pictures = self._contents(place)
+        facts = [path.stat() for path in place.iterdir()]
+        changed = (place / DATABASE).stat().st_mtime
+        return CachedGallery(
+            place=str(place),
+            sources=sources,
+            num_pictures=num_pictures,
+            num_bytes=sum(fact.st_size for fact in facts),
+            changed_at=time_text(datetime.fromtimestamp(changed, UTC)),
+        )
+
+    def _contents(self, place: Path) -> tuple[tuple[str, ...], int | None]:
+        try:
+            with closing(
+                open_filesystem_gallery(place, create=False, create_index=self._create_index)
+            ) as gallery:
+                pictures = gallery.pictures()
+        except GalleryError:
+            return (), None
+        return tuple(sorted({picture.source for picture in pictures})), len(pictures)
+
+    def _unusable(self, error: OSError) -> GalleryError:
+        return GalleryError(
+            f"the cache {self._folder} cannot be read or cleared ({error.filename}: "
+            f"{error.strerror}): mend its permissions, or delete the folder yourself"
+        )
