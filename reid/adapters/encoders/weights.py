@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reid.adapters.encoders.architectures import Architecture
-from reid.adapters.safetensors_file import HEADER_KEY
+from reid.adapters.safetensors_file import HEADER_KEY, verify_digest
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, Pooling
@@ -163,6 +163,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = json.loads(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
+            if header is not None:
+                verify_digest(metadata, tensors)
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     return tensors, header

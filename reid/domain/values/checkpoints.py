@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
+
+from reid.domain.errors import CheckpointError
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -24,5 +27,27 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def require_known_version(found: object, *, known: int, place: str) -> None:
+    """Refuse what a newer program wrote; what says no version is as old as can be.
+
+    Args:
+        found: The version that a file says.
+        known: The newest that this program reads.
+        place: The file, for messages.
+
+    Raises:
+        CheckpointError: It is newer, or no version at all.
+    """
+    if found is None:
+        return
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise CheckpointError(f"{place} is damaged: it says version {found!r}")
+    if found > known:
+        raise CheckpointError(
+            f"{place} is of version {found}, and this program reads up to version {known}: use "
+            "the program that wrote it, or a newer one"
+        )
