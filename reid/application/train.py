@@ -103,7 +103,13 @@ class Train:
             self._fine_tuning.check_prompts(prompts)
         else:
             self._prompt_learning.check()
-        self._begin(request, prompts)
+        try:
+            self._begin(request, prompts)
+            return self._work(request, prompts)
+        finally:
+            self._runs.release()
+
+    def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
         if request.scope is TrainingScope.PROMPTS:
             self._prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None)

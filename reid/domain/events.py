@@ -80,6 +80,15 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointDamaged:
+    """The newest checkpoint of a name cannot be read: the one before it is gone on from."""
+
+    name: str
+    epoch: int
+    """Of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
 class PictureCacheFilled:
     """No more decoded pictures fit in memory: the others are decoded whenever they are read."""
 
@@ -95,5 +104,6 @@ Event: TypeAlias = (
     | StageFinished
     | ImagesEmbedded
     | CheckpointSaved
+    | CheckpointDamaged
     | PictureCacheFilled
 )

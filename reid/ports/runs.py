@@ -45,12 +45,30 @@ class RunStore(Protocol):
 
         Raises:
             CheckpointError: NEW where something of a run is there already; GO_ON where no run is,
-                or one with other decisive values, which are named.
+                or one with other decisive values, which are named; another training is at work
+                there; the place cannot be written.
         """
         ...
 
-    def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint under a name, replacing the last one of that name."""
+    def release(self) -> None:
+        """Let other trainings have the place that `begin` claimed; reading needs no claim."""
+        ...
+
+    def place_of(self, name: str) -> str:
+        """Where a checkpoint of that name is kept, for messages."""
+        ...
+
+    def save(self, name: str, checkpoint: Checkpoint, *, keep_previous: bool = False) -> None:
+        """Keep a checkpoint under a name, replacing the last one of that name.
+
+        Args:
+            name: Of the checkpoint.
+            checkpoint: What to keep.
+            keep_previous: Keep the replaced one for `load_previous`, and let the one before go.
+
+        Raises:
+            CheckpointError: It cannot be written; what was there before is there still.
+        """
         ...
 
     def load(self, name: str) -> Checkpoint | None:
@@ -61,8 +79,16 @@ class RunStore(Protocol):
         """
         ...
 
+    def load_previous(self, name: str) -> Checkpoint | None:
+        """Return the checkpoint that the last `save` with `keep_previous` replaced, if any.
+
+        Raises:
+            CheckpointError: It is there but damaged.
+        """
+        ...
+
     def discard(self, name: str) -> None:
-        """Forget a checkpoint that is no longer needed; nothing happens where there is none."""
+        """Forget a checkpoint, and the one before it; nothing happens where there is none."""
         ...
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:

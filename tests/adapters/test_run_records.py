@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.domain.errors import CheckpointError
+from reid.domain.events import Stage, StageFinished
 
 
 @pytest.mark.parametrize(("file", "name"), [("run.json", None), ("evaluation.json", "evaluation")])
@@ -32,7 +34,7 @@ def test_the_log_is_read_line_by_line(tmp_path: Path) -> None:
     assert events == ["a", "b"]
 
 
-@pytest.mark.parametrize("text", ['{"event"', "3\n"])
+@pytest.mark.parametrize("text", ['{"event"\n', "3\n"])
 def test_a_damaged_log_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(text)
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be read"):
@@ -68,3 +70,16 @@ def test_records_that_cannot_be_kept_are_an_error_that_names_the_folder(tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot be made"):
         collect_records(FilesystemRunRecords(tmp_path), tmp_path / "file" / "run")
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"event": "stage_started"}\n{"event"')
+    assert FilesystemRunRecords(tmp_path).progress() == ({"event": "stage_started"},)
+
+
+def test_a_log_that_was_cut_short_goes_on_after_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"event": "stage_started"}\n{"event": "epo')
+    JsonlLog(path, clock=lambda: 1.0)(StageFinished(Stage.PROMPTS))
+    finished = {"event": "stage_finished", "time": 1.0, "stage": "prompts"}
+    assert FilesystemRunRecords(tmp_path).progress() == ({"event": "stage_started"}, finished)

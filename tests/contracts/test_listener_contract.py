@@ -13,6 +13,7 @@ from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.rich_progress import RichProgress
 from reid.adapters.events.silent import Silent
 from reid.domain.events import (
+    CheckpointDamaged,
     CheckpointSaved,
     EpochFinished,
     Event,
@@ -50,6 +51,7 @@ A_RUN: tuple[Event, ...] = (
         num_images=8,
     ),
     PictureCacheFilled(num_kept=7, num_bytes=2**20),
+    CheckpointDamaged("prompts-state", epoch=1),
     CheckpointSaved("prompts-state", epoch=2),
     StageFinished(Stage.PROMPTS),
 )

@@ -13,6 +13,9 @@ class FakeRunStore:
         self.checkpoints: dict[str, Checkpoint] = {}
         self.records: dict[str, Mapping[str, JsonValue]] = {}
         self.saved: list[str] = []
+        self.previous: dict[str, Checkpoint] = {}
+        self.damaged: set[str] = set()
+        """Names of checkpoints that cannot be read."""
 
     @property
     def place(self) -> str:
@@ -33,6 +36,7 @@ class FakeRunStore:
                     raise CheckpointError(f"{key}: {self.decisive[key]} then, {decisive[key]} now")
         elif mode is RunMode.REPLACE:
             self.checkpoints.clear()
+            self.previous.clear()
             self.records.clear()
             self.decisive = None
         elif self.checkpoints or self.records:
@@ -40,16 +44,31 @@ class FakeRunStore:
         self.decisive = (self.decisive or {}) | dict(decisive)
         self.records["run"] = {"circumstances": dict(circumstances)}
 
-    def save(self, name: str, checkpoint: Checkpoint) -> None:
+    def release(self) -> None:
+        pass
+
+    def place_of(self, name: str) -> str:
+        return f"{name} in {self.place}"
+
+    def save(self, name: str, checkpoint: Checkpoint, *, keep_previous: bool = False) -> None:
         tensors = {key: tensor.detach().clone() for key, tensor in checkpoint.tensors.items()}
+        if keep_previous and name in self.checkpoints:
+            self.previous[name] = self.checkpoints[name]
         self.checkpoints[name] = Checkpoint(tensors=tensors, header=dict(checkpoint.header))
         self.saved.append(name)
 
     def load(self, name: str) -> Checkpoint | None:
+        if name in self.damaged:
+            raise CheckpointError(f"{name} is damaged")
         return self.checkpoints.get(name)
+
+    def load_previous(self, name: str) -> Checkpoint | None:
+        return self.previous.get(name)
 
     def discard(self, name: str) -> None:
         self.checkpoints.pop(name, None)
+        self.previous.pop(name, None)
+        self.damaged.discard(name)
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
         self.records[name] = report

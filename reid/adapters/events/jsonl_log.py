@@ -1,13 +1,15 @@
 """A run's metrics as JSON lines, one per epoch, for plots and other programs."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
-from reid.domain.errors import CheckpointError
+from reid.adapters.safetensors_file import cannot_be_written
 from reid.domain.events import (
+    CheckpointDamaged,
     CheckpointSaved,
     EpochFinished,
     Event,
@@ -27,6 +29,7 @@ class JsonlLog:
         self._path = path
         self._clock = clock
         self._epoch_began = 0.0
+        self._is_mended = False
 
     def __call__(self, event: Event, /) -> None:
         """Write a line for what is worth one."""
@@ -43,6 +46,8 @@ class JsonlLog:
                 self._write_epoch(event)
             case CheckpointSaved():
                 self._write("checkpoint_saved", name=event.name, epoch=event.epoch)
+            case CheckpointDamaged():
+                self._write("checkpoint_damaged", name=event.name, epoch=event.epoch)
             case StageFinished():
                 self._write("stage_finished", stage=event.stage)
             case PictureCacheFilled():
@@ -72,7 +77,19 @@ class JsonlLog:
     def _write(self, kind: str, **fields: object) -> None:
         line = json.dumps({"event": kind, "time": round(self._clock(), 3)} | fields)
         try:
+            if not self._is_mended:
+                _cut_unfinished_line(self._path)
+                self._is_mended = True
             with self._path.open("a") as file:
                 file.write(line + "\n")
         except OSError as error:
-            raise CheckpointError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise cannot_be_written(self._path, error) from error
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Take away what a killed process or a full disk left of a last line."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)

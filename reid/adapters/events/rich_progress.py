@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from reid.domain.events import (
+    CheckpointDamaged,
     CheckpointSaved,
     EpochFinished,
     Event,
@@ -93,6 +94,11 @@ class RichProgress:
                 self._line(
                     f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
                     "others are decoded in every epoch; dataset.cache_mib gives them more"
+                )
+            case CheckpointDamaged():
+                self._line(
+                    f"{event.name} is damaged: going on from the one saved before it, of epoch "
+                    f"{event.epoch}"
                 )
             case CheckpointSaved():
                 pass

@@ -1,12 +1,29 @@
-"""A run as a folder: `run.json`, checkpoints as safetensors, reports as JSON."""
+"""A run as a folder: `run.json`, checkpoints as safetensors, reports as JSON.
+
+Every file is replaced in one step. Of a stage's state the one before the last is kept too, so a
+damaged one costs an epoch and not the stage; both go when the stage has ended.
+"""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from reid.adapters.safetensors_file import read_checkpoint, replace_file, write_checkpoint
+from reid.adapters.runs.locking import FolderInUseError, FolderLock
+from reid.adapters.safetensors_file import (
+    cannot_be_written,
+    read_checkpoint,
+    replace_file,
+    sync_folder,
+    write_checkpoint,
+)
 from reid.domain.errors import CheckpointError
-from reid.domain.values.checkpoints import Checkpoint, JsonValue
+from reid.domain.values.checkpoints import (
+    CHECKPOINT_VERSION,
+    Checkpoint,
+    JsonValue,
+    require_known_version,
+)
 from reid.ports.runs import RunMode
 
 MANIFEST = "run.json"
@@ -20,11 +37,16 @@ RUN_FILES = (
     "evaluation-*.json",
     "demo.json",
     "prompts-state.safetensors",
+    "prompts-state.previous.safetensors",
     "prompts.safetensors",
     "encoder-state.safetensors",
+    "encoder-state.previous.safetensors",
     "encoder.safetensors",
 )
 """All that runs write; `*` stands for anything."""
+
+_LEFTOVERS = (".run.json.*.tmp", ".prompts*.safetensors.*.tmp", ".encoder*.safetensors.*.tmp")
+"""Half-written files of killed trainings."""
 
 
 class FilesystemRunStore:
@@ -33,6 +55,7 @@ class FilesystemRunStore:
     def __init__(self, directory: Path) -> None:
         """Keep the folder's name; nothing is touched yet."""
         self._directory = directory
+        self._lock = FolderLock(directory)
 
     @property
     def place(self) -> str:
@@ -47,15 +70,87 @@ class FilesystemRunStore:
         mode: RunMode,
     ) -> None:
         """Write `run.json` into a fresh folder, or compare with the one that is there."""
+        was_held = self._lock.is_held
+        if mode is RunMode.GO_ON:
+            self._read_decisive(self._directory / MANIFEST)
+        self._claim()
+        try:
+            self._begin(decisive, circumstances, mode=mode)
+        except CheckpointError:
+            if not was_held:
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give up the lock on the folder."""
+        self._lock.release()
+
+    def place_of(self, name: str) -> str:
+        """The path of `<name>.safetensors`."""
+        return str(self._checkpoint(name))
+
+    def save(self, name: str, checkpoint: Checkpoint, *, keep_previous: bool = False) -> None:
+        """Write `<name>.safetensors`, and keep the replaced one as `<name>.previous.safetensors`."""
+        path = self._checkpoint(name)
+        if keep_previous and path.exists():
+            _keep_as(path, self._checkpoint(_previous(name)))
+        write_checkpoint(path, checkpoint)
+
+    def load(self, name: str) -> Checkpoint | None:
+        """Read `<name>.safetensors` where it exists."""
+        path = self._checkpoint(name)
+        if not path.exists():
+            return None
+        checkpoint = read_checkpoint(path)
+        version = checkpoint.header.get("version")
+        require_known_version(version, known=CHECKPOINT_VERSION, place=str(path))
+        return checkpoint
+
+    def load_previous(self, name: str) -> Checkpoint | None:
+        """Read `<name>.previous.safetensors` where it exists."""
+        return self.load(_previous(name))
+
+    def discard(self, name: str) -> None:
+        """Delete `<name>.safetensors` and the one before it where they exist."""
+        # The older one first: a crash in between must not make it the newest.
+        for each in (_previous(name), name):
+            _delete(self._checkpoint(each))
+
+    def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
+        """Write `<name>.json`."""
+        replace_file(self._directory / f"{name}.json", to_json(report).encode())
+
+    def _claim(self) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{self._directory} cannot be made: {error.strerror}") from error
+        try:
+            self._lock.take()
+            sync_folder(self._directory.parent)
+        except FolderInUseError as error:
+            raise CheckpointError(
+                f"{self._directory} is in use by another training ({error}): wait for its end, or "
+                "name another folder by --run"
+            ) from error
+        except OSError as error:
+            raise cannot_be_written(self._directory, error) from error
+
+    def _begin(
+        self,
+        decisive: Mapping[str, JsonValue],
+        circumstances: Mapping[str, JsonValue],
+        *,
+        mode: RunMode,
+    ) -> None:
         recorded: dict[str, JsonValue] = {}
         if mode is RunMode.GO_ON:
             recorded = self._compared(decisive)
         else:
             self._clear(may_delete=mode is RunMode.REPLACE)
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"{self._directory} cannot be made: {error.strerror}") from error
+        for pattern in _LEFTOVERS:
+            for path in self._directory.glob(pattern):
+                _delete(path)
         self.record(
             Path(MANIFEST).stem,
             {
@@ -64,23 +159,6 @@ class FilesystemRunStore:
                 "circumstances": dict(circumstances),
             },
         )
-
-    def save(self, name: str, checkpoint: Checkpoint) -> None:
-        """Write `<name>.safetensors`."""
-        write_checkpoint(self._checkpoint(name), checkpoint)
-
-    def load(self, name: str) -> Checkpoint | None:
-        """Read `<name>.safetensors` where it exists."""
-        path = self._checkpoint(name)
-        return read_checkpoint(path) if path.exists() else None
-
-    def discard(self, name: str) -> None:
-        """Delete `<name>.safetensors` where it exists."""
-        self._checkpoint(name).unlink(missing_ok=True)
-
-    def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
-        """Write `<name>.json`."""
-        replace_file(self._directory / f"{name}.json", to_json(report).encode())
 
     def _clear(self, *, may_delete: bool) -> None:
         """Delete what runs write, and nothing else that lies beside it."""
@@ -91,7 +169,7 @@ class FilesystemRunStore:
                 "--resume, replace it by --overwrite, or name another folder by --run"
             )
         for path in left:
-            path.unlink()
+            _delete(path)
 
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"
@@ -118,6 +196,7 @@ class FilesystemRunStore:
     def _read_decisive(self, manifest: Path) -> dict[str, JsonValue]:
         try:
             content = json.loads(manifest.read_text())
+            version = content.get("version")
             decisive: dict[str, JsonValue] = dict(content["decisive"].items())
         except FileNotFoundError as error:
             raise CheckpointError(
@@ -125,7 +204,37 @@ class FilesystemRunStore:
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{manifest} cannot be read: {error}") from error
+        require_known_version(version, known=MANIFEST_VERSION, place=str(manifest))
         return decisive
+
+
+def _previous(name: str) -> str:
+    return f"{name}.previous"
+
+
+def _keep_as(path: Path, other: Path) -> None:
+    """Give a file a second name, which it keeps when the first one goes to another file."""
+    spare = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    try:
+        spare.unlink(missing_ok=True)
+        try:
+            os.link(path, spare)
+        except (PermissionError, NotImplementedError):
+            # No second names on this file system: the moment without the first one is a short one.
+            path.replace(other)
+        else:
+            spare.replace(other)
+            # Renaming does nothing where both names are of one file already.
+            spare.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_be_written(other, error) from error
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
 
 
 def to_json(report: Mapping[str, JsonValue]) -> str:

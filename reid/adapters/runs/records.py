@@ -61,7 +61,9 @@ class FilesystemRunRecords:
         """Read `metrics.jsonl` where it exists."""
         path = self._directory / METRICS
         try:
-            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            # What follows the last line break is being written, or a killed process left it.
+            whole = path.read_text().rpartition("\n")[0]
+            lines = [json.loads(line) for line in whole.splitlines()]
         except FileNotFoundError:
             return ()
         except (OSError, ValueError) as error:

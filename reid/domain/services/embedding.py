@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from reid.domain.augmentation import normalise
 from reid.domain.events import ImagesEmbedded
+from reid.domain.memory import naming_batch_size
 from reid.domain.services.reading_ahead import read_ahead
 from reid.domain.transfers import sent_to
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
@@ -151,7 +152,8 @@ class Embedder:
         read = read_ahead(lambda rows: self._read(reader, images[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):
             cameras = None if known is None else known[rows]
-            with torch.no_grad():
+            size = f"while describing {len(pixels)} pictures at once"
+            with naming_batch_size("evaluation.batch_size", during=size), torch.no_grad():
                 features = self._encoder.encode_images(self._normalise(pixels), cameras)
                 selected = select(features).cpu()
             done = min(rows.stop, len(images))

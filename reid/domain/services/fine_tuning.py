@@ -25,7 +25,7 @@ from reid.domain.services.freezing import train_only
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
-from reid.domain.values.checkpoints import Checkpoint, digest_of
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint, digest_of
 from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
@@ -66,6 +66,7 @@ class FineTuning:
             runs=runs,
             listener=listener,
             checkpoint_every=checkpoint_every,
+            batch_settings="finetuning.identities_per_batch or finetuning.images_per_identity",
         )
 
     def run(self, prompts: Checkpoint) -> Checkpoint:
@@ -86,6 +87,7 @@ class FineTuning:
         """
         finished = self._runs.load(ENCODER)
         if finished is not None:
+            self._runs.discard(self._loop.state_name)
             self._encoder.load_state_of(Tower.IMAGE, image_tower_of(finished))
             self._loop.tell_finished()
             return finished
@@ -185,7 +187,7 @@ class FineTuning:
             tensors=trainee.weights(),
             header={
                 "format": "reid-encoder",
-                "version": 1,
+                "version": CHECKPOINT_VERSION,
                 "encoder": {
                     "name": description.name,
                     "weights": description.weights,

@@ -24,7 +24,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.freezing import train_only
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
-from reid.domain.values.checkpoints import Checkpoint, digest_of
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
@@ -73,6 +73,7 @@ class PromptLearning:
             runs=runs,
             listener=listener,
             checkpoint_every=checkpoint_every,
+            batch_settings="prompts.batch_size",
         )
 
     def run(self) -> Checkpoint:
@@ -89,6 +90,7 @@ class PromptLearning:
         """
         finished = self._runs.load(PROMPTS)
         if finished is not None:
+            self._runs.discard(self._loop.state_name)
             self._loop.tell_finished()
             return finished
         samples = self._dataset.samples(Split.TRAIN)
@@ -148,7 +150,7 @@ class PromptLearning:
             },
             header={
                 "format": "reid-prompts",
-                "version": 1,
+                "version": CHECKPOINT_VERSION,
                 "encoder": self._encoder.description.name,
                 "weights": self._encoder.description.weights,
                 "encoder_digest": digest_of(self._encoder.state_of(Tower.IMAGE)),

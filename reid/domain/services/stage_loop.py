@@ -4,7 +4,6 @@ All randomness of a step derives from the seed, the epoch and the step, never fr
 so a stage that goes on from its last saved epoch ends where an uninterrupted one would.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import (
+    CheckpointDamaged,
     CheckpointSaved,
     EpochFinished,
     Stage,
@@ -20,9 +20,11 @@ from reid.domain.events import (
     StageStarted,
     StepFinished,
 )
+from reid.domain.memory import naming_batch_size
 from reid.domain.objectives import Objective
 from reid.domain.optimizers import NamedAdam
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.services.loss_watch import LossWatch, named_losses
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
 
@@ -70,6 +72,7 @@ class StageLoop:
         runs: RunStore,
         listener: EventListener,
         checkpoint_every: int,
+        batch_settings: str,
     ) -> None:
         """Keep the parts.
 
@@ -80,6 +83,7 @@ class StageLoop:
             runs: Keeps the states.
             listener: Hears of every step and epoch.
             checkpoint_every: Epochs between saved states.
+            batch_settings: Names of the settings that decide how large a batch is, for messages.
         """
         self._stage = stage
         self._num_epochs = num_epochs
@@ -87,6 +91,8 @@ class StageLoop:
         self._runs = runs
         self._listener = listener
         self._checkpoint_every = checkpoint_every
+        self._batch_settings = batch_settings
+        self._saved_epoch = 0
 
     @property
     def state_name(self) -> str:
@@ -100,7 +106,9 @@ class StageLoop:
             Mean loss terms of the last epoch.
 
         Raises:
-            ConfigurationError: A loss is not finite any more.
+            CheckpointError: The last state is damaged and so is the one before it, or there is
+                none; or a state cannot be written.
+            ConfigurationError: A loss or weight is not finite any more, or memory ran out.
         """
         last_epoch, losses = self._restore(trainee)
         self._listener(StageStarted(self._stage, last_epoch + 1, self._num_epochs))
@@ -121,46 +129,82 @@ class StageLoop:
         trainee.optimizer.set_learning_rate(rate)
         batches = trainee.batches(epoch)
         sums: dict[str, Tensor] = {}
+        watch = LossWatch()
         for step, rows in enumerate(batches, start=1):
-            objective = trainee.objective(rows, epoch=epoch, step=step)
-            trainee.optimizer.zero_grad()
-            objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it
-            trainee.optimizer.step()
-            trainee.after_step()
-            _add(sums, objective)
+            losses = self._step(trainee, rows, epoch=epoch, step=step)
+            _add(sums, losses)
+            watch.note(step, losses)
+            if watch.wants_look:
+                self._require_finite(watch, epoch=epoch)
             self._listener(StepFinished(self._stage, epoch, step, len(batches), len(rows)))
-        losses = {name: float(value) / len(batches) for name, value in sums.items()}
-        self._require_finite(losses, epoch=epoch)
+        self._require_finite(watch, epoch=epoch)
+        means = {name: float(value) / len(batches) for name, value in sums.items()}
         self._listener(
             EpochFinished(
                 stage=self._stage,
                 epoch=epoch,
                 num_epochs=self._num_epochs,
-                losses=losses,
+                losses=means,
                 learning_rate=rate,
                 num_images=sum(len(rows) for rows in batches),
             )
         )
-        return losses
+        return means
 
-    def _require_finite(self, losses: Mapping[str, float], *, epoch: int) -> None:
-        broken = [name for name, value in losses.items() if not math.isfinite(value)]
-        if broken:
-            raise ConfigurationError(
-                f"the {self._stage} stage diverged in epoch {epoch}: {', '.join(broken)} not "
-                "finite; lower the stage's learning_rate and train anew, earlier states are kept"
-            )
+    def _step(self, trainee: Trainee, rows: Tensor, *, epoch: int, step: int) -> dict[str, Tensor]:
+        place = f"in the {self._stage} stage, epoch {epoch}, step {step}, {len(rows)} pictures"
+        with naming_batch_size(self._batch_settings, during=place):
+            objective = trainee.objective(rows, epoch=epoch, step=step)
+            trainee.optimizer.zero_grad()
+            objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it
+            trainee.optimizer.step()
+            trainee.after_step()
+        return named_losses(objective)
+
+    def _require_finite(self, watch: LossWatch, *, epoch: int) -> None:
+        broken = watch.first_broken()
+        if broken is not None:
+            step, losses = broken
+            values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            raise self._diverged(f"epoch {epoch}, step {step}: {values}")
+
+    def _diverged(self, where: str) -> ConfigurationError:
+        place = self._runs.place_of(self.state_name)
+        kept = (
+            f"the last good checkpoint is {place} of epoch {self._saved_epoch}"
+            if self._saved_epoch
+            else "no checkpoint of this stage was saved before"
+        )
+        return ConfigurationError(
+            f"the {self._stage} stage diverged in {where}; {kept}; lower the stage's "
+            "learning_rate and train anew"
+        )
 
     def _save(self, trainee: Trainee, *, epoch: int, losses: Mapping[str, float]) -> None:
+        tensors = trainee.state() | trainee.optimizer.state()
+        # A finite loss can have a gradient that is not: its step shows only in the next loss.
+        broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+        if broken:
+            values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            raise self._diverged(
+                f"epoch {epoch}, at its last step or shortly before: {broken[0]} is not finite, "
+                f"with mean losses {values}"
+            )
         checkpoint = Checkpoint(
-            tensors=trainee.state() | trainee.optimizer.state(),
-            header={"format": "reid-state", "epoch": epoch, "losses": dict(losses)},
+            tensors=tensors,
+            header={
+                "format": "reid-state",
+                "version": CHECKPOINT_VERSION,
+                "epoch": epoch,
+                "losses": dict(losses),
+            },
         )
-        self._runs.save(self.state_name, checkpoint)
+        self._runs.save(self.state_name, checkpoint, keep_previous=True)
+        self._saved_epoch = epoch
         self._listener(CheckpointSaved(self.state_name, epoch))
 
     def _restore(self, trainee: Trainee) -> tuple[int, dict[str, float]]:
-        checkpoint = self._runs.load(self.state_name)
+        checkpoint = self._newest_good()
         if checkpoint is None:
             return 0, {}
         moments = {
@@ -172,13 +216,34 @@ class StageLoop:
             {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
         )
         trainee.optimizer.load_state(moments)
-        return _progress_of(checkpoint)
+        epoch, losses = _progress_of(checkpoint)
+        self._saved_epoch = epoch
+        return epoch, losses
+
+    def _newest_good(self) -> Checkpoint | None:
+        damage: CheckpointError | None = None
+        try:
+            newest = self._runs.load(self.state_name)
+        except CheckpointError as error:
+            newest, damage = None, error
+        if newest is not None:
+            return newest
+        before = self._runs.load_previous(self.state_name)
+        if before is None:
+            if damage is not None:
+                raise damage
+            return None
+        epoch, _ = _progress_of(before)
+        self._listener(CheckpointDamaged(self.state_name, epoch))
+        # In the damaged one's place, which must not become the one before the next.
+        self._runs.save(self.state_name, before)
+        return before
 
 
-def _add(sums: dict[str, Tensor], objective: Objective) -> None:
+def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
     """Add up on the device: reading a number from it every step would stall it."""
     with torch.no_grad():
-        for name, value in (objective.terms | {"total": objective.total}).items():
+        for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
 
 

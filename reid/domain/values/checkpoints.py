@@ -12,6 +12,9 @@ from reid.domain.errors import CheckpointError
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
+CHECKPOINT_VERSION = 1
+"""Of all checkpoints that runs write, in their headers as `version`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

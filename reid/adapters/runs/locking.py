@@ -1,0 +1,86 @@
+"""A claim on a folder that ends with the process that made it, however that ends."""
+
+import errno
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".training.lock"
+
+_CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_MOST_HOLDER_BYTES = 200
+
+
+class FolderInUseError(Exception):
+    """Another process holds the folder; the message says which, as far as it is known."""
+
+
+class FolderLock:
+    """An advisory lock on a file in a folder.
+
+    The system drops it when its process dies, so a killed one leaves nothing to clear away. File
+    systems that know no locks, and Windows, are not guarded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the folder's name; nothing is touched yet."""
+        self._path = folder / LOCK
+        self._opened: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the folder."""
+        return self._opened is not None
+
+    def take(self) -> None:
+        """Hold the folder until `release`, or until the process ends.
+
+        Raises:
+            FolderInUseError: Somebody else does.
+            OSError: The folder cannot be written.
+        """
+        while self._opened is None:
+            opened = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if self._locks(opened):
+                    self._opened = opened
+                    # For messages only: a full disk does not matter here.
+                    with suppress(OSError):
+                        os.truncate(opened, 0)
+                        os.write(opened, _myself().encode())
+            finally:
+                if self._opened is None:
+                    os.close(opened)
+
+    def release(self) -> None:
+        """Let others have the folder; nothing happens where it is not held."""
+        if self._opened is not None:
+            # Removed while it is held: whoever opened it meanwhile sees that it has gone.
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            os.close(self._opened)
+            self._opened = None
+
+    def _locks(self, opened: int) -> bool:
+        """Lock an open file; False where its name has gone to another file meanwhile."""
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(opened, _MOST_HOLDER_BYTES).decode(errors="replace")
+                raise FolderInUseError(holder or "another process") from error
+            except OSError as error:
+                if error.errno not in _CANNOT_LOCK:
+                    raise
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(opened), self._path.stat())
+        return False
+
+
+def _myself() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"

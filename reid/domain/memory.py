@@ -1,0 +1,39 @@
+"""Tell when memory ran out, whatever torch calls that on the device at hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from reid.domain.errors import ConfigurationError
+
+_WORDS = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
+"""What allocators say: CUDA's and MPS's, the CPU's, cuBLAS's, the C++ library's."""
+
+
+@contextmanager
+def naming_batch_size(settings: str, *, during: str) -> Iterator[None]:
+    """Turn memory that ran out in the block into what to do about it.
+
+    Args:
+        settings: What decides how many pictures are worked on at once.
+        during: What the block does.
+
+    Raises:
+        ConfigurationError: Memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigurationError(
+            f"memory ran out {during}: lower {settings}, or free memory that other programs hold; "
+            "what was saved before is kept"
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that an allocation failed."""
+    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named or any(words in str(error).lower() for words in _WORDS)

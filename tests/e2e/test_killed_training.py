@@ -1,0 +1,103 @@
+"""A training that is killed at any moment, and resumed, ends in the same bytes."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reid.adapters.runs.records import FilesystemRunRecords
+from reid.adapters.safetensors_file import read_checkpoint
+from tests.e2e.processes import spawn, training
+from tests.e2e.program import run
+
+FILES = ("prompts.safetensors", "encoder.safetensors")
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "few"
+    run(
+        "dataset", "generate", folder, "--identities", "3", "--test-identities", "2",
+        "--cameras", "2", "--images-per-camera", "1", "--distractors", "0",
+    )  # fmt: skip
+    return folder
+
+
+def phase_of(directory: Path) -> str:
+    """Say where a training was when it was killed, from what it wrote."""
+    began = [
+        line["stage"]
+        for line in FilesystemRunRecords(directory).progress()
+        if line["event"] == "stage_started"
+    ]
+    if (directory / FILES[1]).exists():
+        return "evaluation"
+    return str(began[-1]) if began else "start"
+
+
+class Killing:
+    """Trainings that are killed at random, one after the other."""
+
+    def __init__(self, data: Path, folder: Path, *, seed: int) -> None:
+        self._data = data
+        self._folder = folder
+        self._chance = random.Random(seed)
+        self._whole = folder / "whole"
+        began = time.monotonic()
+        assert self._work(self._whole, seconds=None)
+        self._seconds = time.monotonic() - began
+        self.phases: Counter[str] = Counter()
+        self.num_runs = 0
+
+    def kill(self, num_kills: int) -> None:
+        while self.phases.total() < num_kills:
+            directory = self._folder / f"run-{self.num_runs}"
+            is_done = False
+            while not is_done and self.phases.total() < num_kills:
+                is_done = self._work(directory, seconds=self._chance.uniform(0, self._seconds))
+                if not is_done:
+                    self._look_at(directory)
+            assert is_done or self._work(directory, seconds=None)
+            for file in FILES:
+                assert (directory / file).read_bytes() == (self._whole / file).read_bytes()
+            left = {path.name for path in directory.iterdir()}
+            assert not [name for name in left if name.endswith((".tmp", ".lock"))], left
+            assert not [name for name in left if "-state" in name], left
+            self.num_runs += 1
+
+    def _look_at(self, directory: Path) -> None:
+        for path in directory.glob("*.safetensors"):
+            read_checkpoint(path)
+        self.phases[phase_of(directory)] += 1
+
+    def _work(self, directory: Path, *, seconds: float | None) -> bool:
+        """Train until the end (true) or until the time is up (false)."""
+        goes_on = (directory / "run.json").exists()
+        output = self._folder / f"{directory.name}.txt"
+        arguments = training(self._data, directory, *(["--resume"] if goes_on else []))
+        process = spawn(arguments, output)
+        process.join(seconds)
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -9), output.read_text()
+        return process.exitcode == 0
+
+
+def test_a_killed_training_ends_in_the_same_bytes(few: Path, tmp_path: Path) -> None:
+    killing = Killing(few, tmp_path, seed=3)
+    killing.kill(4)
+    assert killing.phases.total() == 4
+
+
+@pytest.mark.slow
+def test_fifty_kills_in_both_stages_leave_no_trace_in_the_weights(
+    few: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    killing = Killing(few, tmp_path, seed=50)
+    killing.kill(50)
+    record_property("kills", dict(killing.phases))
+    assert killing.phases["prompts"] > 0
+    assert killing.phases["encoder"] > 0
