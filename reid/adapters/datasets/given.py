@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reid.adapters.datasets.pixels import (
     DECODER_ERRORS,
+    PICTURE_FORMATS,
     Content,
     PictureContents,
     describe_decoder_error,
@@ -27,9 +28,6 @@ from reid.domain.values.samples import ImageSize, Picture, Resampling, Unreadabl
 
 PictureLike: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 """A path, the content of a picture file, or (H, W, 3) uint8 RGB pixels."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""What strangers may send. Pillow knows many more, some of which start other programs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,12 +186,12 @@ def require_modest(content: bytes, *, max_pixels: int, called: str) -> None:
         DatasetError: It is of no known format, or has too many pixels.
     """
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
+        with Image.open(BytesIO(content), formats=PICTURE_FORMATS) as image:
             width, height = image.size
     except DECODER_ERRORS as error:
         raise DatasetError(
             f"{called} cannot be read: {describe_decoder_error(error)}; send a picture "
-            f"({', '.join(FORMATS)})"
+            f"({', '.join(PICTURE_FORMATS)})"
         ) from error
     if width * height > max_pixels:
         raise DatasetError(

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reid.adapters.datasets.pixels import PictureFiles, is_picture_name
+from reid.adapters.datasets.pixels import PictureFiles, is_picture_name, readable_name
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
 from reid.domain.values.samples import (
@@ -198,6 +198,6 @@ def picture_names(folder: Path, *, hint: str) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if is_picture_name(entry.name)]
+            return [readable_name(entry.name) for entry in entries if is_picture_name(entry.name)]
     except OSError as error:
         raise DatasetError(f"{folder} cannot be listed: {error.strerror}; {hint}") from error

@@ -3,12 +3,18 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from torch import Tensor
 
 from reid.adapters.datasets.market1501 import FOLDERS, holds_market1501
 from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.pixels import PICTURE_ENDINGS, PictureFiles, is_picture_name
+from reid.adapters.datasets.pixels import (
+    PICTURE_ENDINGS,
+    PictureFiles,
+    is_picture_name,
+    readable_name,
+)
 from reid.adapters.datasets.tables import read_table, refuse_repeats
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import (
@@ -42,7 +48,7 @@ class ListedPictures:
     @property
     def place(self) -> str:
         """The folder, as it is called from everywhere."""
-        return str(self._root.resolve())
+        return readable_name(str(self._root.resolve()))
 
     def pictures(self) -> tuple[Picture, ...]:
         """List the pictures, sorted by name; read once and kept.
@@ -87,7 +93,9 @@ def open_pictures(path: Path) -> PictureSource:
     if path.suffix.lower() == ".csv" and not path.is_dir():
         return ListedPictures(path.parent, list_pictures=lambda: list_table(path))
     if path.is_file() and is_picture_name(path.name):
-        return ListedPictures(path.parent, list_pictures=lambda: (_picture(path.name),))
+        return ListedPictures(
+            path.parent, list_pictures=lambda: (_picture(readable_name(path.name)),)
+        )
     return ListedPictures(path, list_pictures=lambda: list_folder(path))
 
 
@@ -140,11 +148,18 @@ def list_table(path: Path) -> tuple[Picture, ...]:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
             if is_picture_name(name):
-                yield (Path(folder) / name).relative_to(root).as_posix()
+                yield readable_name((Path(folder) / name).relative_to(root).as_posix())
+
+
+def _refuse_unlisted(error: OSError) -> NoReturn:
+    """Differs from what os.walk does by itself: it passes such folders over without a word."""
+    raise DatasetError(
+        f"{error.filename} cannot be listed: {error.strerror}; make it readable, or move it away"
+    ) from error
 
 
 def _is_junk(name: str) -> bool:

@@ -6,6 +6,7 @@ Letters: B batch, H W pixels.
 import hashlib
 import math
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -27,11 +28,24 @@ from torch import Tensor
 from reid.adapters.datasets.jpegs import decode_plain_jpeg
 from reid.adapters.datasets.resizing import resize
 from reid.adapters.datasets.thumbnails import encode_thumbnail
+from reid.adapters.datasets.wholeness import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    require_whole_jpeg,
+    require_whole_png,
+)
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, UnreadableImage
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 """File endings that count as pictures, in any case."""
+
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""What is decoded, whatever a file's ending says. Pillow knows many more, some of which start other
+programs."""
+
+MOST_BYTES = 512 * 2**20
+"""Of a picture's file; Pillow's most pixels fit into it as they are."""
 
 NUM_THREADS = min(os.cpu_count() or 1, 8)
 """Decoders and resizers let go of the interpreter's lock."""
@@ -44,12 +58,17 @@ DECODER_ERRORS = (
     ArithmeticError,
     LookupError,
     EOFError,
+    MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
 """Pillow's decoders raise all of these on damaged files."""
+
+_UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")
+"""What `readable_name` writes for bytes that are no UTF-8."""
 
 Content: TypeAlias = bytes | NDArray[np.uint8]
 """A picture's file, or its (H, W, 3) RGB pixels."""
@@ -200,12 +219,34 @@ def read_file(path: Path) -> bytes:
     """Read a regular file.
 
     Raises:
-        OSError: It is none, or cannot be read.
+        OSError: It is none, or too large, or cannot be read.
     """
     # A named pipe would block for ever, a device could do anything.
     if not path.is_file():
-        raise OSError("not a regular file" if path.exists() else "no such file")
+        raise OSError(_reason_absent(path))
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise OSError(f"{size // 2**20} MiB, more than any picture's {MOST_BYTES // 2**20}")
     return path.read_bytes()
+
+
+def readable_name(name: str) -> str:
+    r"""Write bytes of a file's name that are no UTF-8 as `\xff`, for lists and messages.
+
+    A picture of such a name cannot be read by what this returns, which is meant: a name that
+    cannot be written down is in no list, table or gallery.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _reason_absent(path: Path) -> str:
+    if path.exists():
+        return "not a regular file"
+    if path.is_symlink():
+        return "a link to a file that is not there"
+    if _UNWRITABLE.search(str(path)):
+        return "its name is not UTF-8; rename it"
+    return "no such file"
 
 
 def digest_of_content(content: Content) -> str:
@@ -224,11 +265,38 @@ def _decode(content: Content) -> NDArray[np.uint8]:
 
 
 def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(BytesIO(data)) as image:
+    if data.startswith(PNG_SIGNATURE):
+        require_whole_png(data)
+    pixels = _decode_anything(data)
+    if data.startswith(JPEG_SIGNATURE):
+        require_whole_jpeg(data, pixels, decode=_decode_anything)
+    return pixels
+
+
+def _decode_anything(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(BytesIO(data), formats=PICTURE_FORMATS) as image:
+        _refuse_bomb(image)
         # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
         # Market-1501 carries no EXIF, so its pixels are the same.
         upright: Image.Image = ImageOps.exif_transpose(image)
-        return np.asarray(upright.convert("RGB"), dtype=np.uint8)
+        return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    """Refuse what Pillow only warns of, whatever becomes of its warning in other threads."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} pixels, more than {limit}: could be a decompression "
+            "bomb"
+        )
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Keep the upper half of 16 bits of grey; Pillow's conversion would make nearly all white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def describe_decoder_error(error: BaseException) -> str:

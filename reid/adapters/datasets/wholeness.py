@@ -1,0 +1,125 @@
+"""Whether a picture's file is all there, as far as its format can tell.
+
+Pillow decodes some damaged files without a word: a JPEG whose end is missing but for the end mark,
+and a PNG whose bytes were changed so that they still unpack. Neither may pass for a picture.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+_STUFFED = 0x00
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = 0xD9
+_RESTARTS = range(0xD0, 0xD8)
+_PROGRESSIVE_FRAMES = (0xC2, 0xCA)
+_BARE = frozenset({0x01, *_RESTARTS, 0xD8, _END_OF_IMAGE})
+"""Markers without a segment."""
+
+_FILLING = bytes((37 * place + 181) % 251 for place in range(96))
+"""Any bytes but 255, since what is lacking is made up of zeros: these begin otherwise."""
+
+
+def require_whole_png(content: bytes) -> None:
+    """Compare the checksum of every chunk; Pillow leaves out those of the pixels.
+
+    Raises:
+        ValueError: A chunk is damaged or cut short, or the end is missing.
+    """
+    place = len(PNG_SIGNATURE)
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4])
+        kind, end = content[place + 4 : place + 8], place + 8 + length
+        stored = content[end : end + 4]
+        if len(stored) < 4:
+            raise ValueError("the file is cut short")
+        if zlib.crc32(memoryview(content)[place + 4 : end]) != int.from_bytes(stored):
+            raise ValueError(f"the checksum of a part ({kind.decode('ascii', 'replace')}) is wrong")
+        if kind == b"IEND":
+            return
+        place = end + 4
+    raise ValueError("the file is cut short")
+
+
+def require_whole_jpeg(
+    content: bytes, pixels: NDArray[np.uint8], *, decode: Callable[[bytes], NDArray[np.uint8]]
+) -> None:
+    """Find out whether a JPEG's scans hold all that its pixels were made of.
+
+    libjpeg makes up what a scan lacks, and Pillow does not pass its complaint on. A whole scan
+    ignores what stands between it and the next marker, one that is cut short decodes it: so the
+    picture is decoded once more with such bytes put in, and must come out the same.
+
+    Args:
+        content: The file.
+        pixels: As `decode` made them of it.
+        decode: A decoder by libjpeg.
+
+    Raises:
+        ValueError: The end is missing, or a scan, or a part of one.
+        IndexError: A segment is cut short.
+    """
+    _require_all_scans(content)
+    if not np.array_equal(decode(_with_filling(content)), pixels):
+        raise ValueError("the picture's data end too early")
+
+
+def _with_filling(content: bytes) -> bytes:
+    """Put bytes to decode behind all data.
+
+    A scan that is cut between two restarts takes no more than the next restart, so that comes too.
+    """
+    parts: list[bytes] = []
+    start = num_restarts = 0
+    is_in_data = False
+    for place, marker in _markers(content):
+        if is_in_data:
+            parts += [content[start:place], _FILLING]
+            start = place
+            if marker not in _RESTARTS:
+                parts += [bytes((0xFF, _RESTARTS[num_restarts % 8])), _FILLING]
+        is_in_data = marker == _START_OF_SCAN or (is_in_data and marker in _RESTARTS)
+        num_restarts = num_restarts + 1 if marker in _RESTARTS else 0
+    return b"".join([*parts, content[start:]])
+
+
+def _require_all_scans(content: bytes) -> None:
+    """Look whether a progressive JPEG's scans bring every bit of every coefficient."""
+    missing: set[tuple[int, int]] = set()
+    for place, marker in _markers(content):
+        segment = content[place + 4 :]
+        if marker in _PROGRESSIVE_FRAMES:
+            components = segment[6 : 6 + 3 * segment[5] : 3]
+            missing = {(one, coefficient) for one in components for coefficient in range(64)}
+        elif marker == _START_OF_SCAN and missing:
+            first, last, bits = segment[1 + 2 * segment[0] :][:3]
+            if bits & 15 == 0:
+                named = segment[1 : 1 + 2 * segment[0] : 2]
+                missing -= {(one, row) for one in named for row in range(first, last + 1)}
+    if missing:
+        raise ValueError("the picture's data end too early")
+
+
+def _markers(content: bytes) -> Iterator[tuple[int, int]]:
+    """Walk from marker to marker, over segments and over data, and end with the end mark."""
+    place = 0
+    while True:
+        place = content.find(b"\xff", place)
+        if place < 0 or place + 1 >= len(content):
+            raise ValueError("the file is cut short: it has no end mark")
+        marker = content[place + 1]
+        if marker == 0xFF:
+            place += 1
+            continue
+        if marker != _STUFFED:
+            yield place, marker
+        if marker == _END_OF_IMAGE:
+            return
+        place += 2
+        if marker != _STUFFED and marker not in _BARE:
+            place += int.from_bytes(content[place : place + 2])
