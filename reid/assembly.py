@@ -37,7 +37,7 @@ from reid.domain.values.explanations import ExplanationMethod
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
-from reid.extras import EXTRAS, installed_version
+from reid.extras import EXTRAS, RECORDED_PACKAGES, versions_of
 from reid.importing import paused_collection
 from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, check_kind, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
@@ -59,8 +59,6 @@ from reid.settings.schema import (
 
 _NOT_SCORED = ("root", "also", "cache_mib")
 """Settings of the dataset that say where pictures lie or serve training only."""
-
-RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
 
 
 def create_open_clip(request: EncoderRequest) -> Encoder:
@@ -485,11 +483,8 @@ def circumstances(settings: Settings) -> dict[str, JsonValue]:
 
 def machine(settings: Settings) -> dict[str, JsonValue]:
     """Note versions and machine: they change rounding at most."""
-    versions: dict[str, JsonValue] = {"python": platform.python_version()}
-    names = (*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS))
-    versions.update((name, installed_version(name)) for name in names)
     return {
-        "versions": versions,
+        "versions": dict(versions_of((*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS)))),
         "platform": platform.platform(),
         "device": resolve_device(settings.device),
         "device_name": name_of_device(resolve_device(settings.device)),

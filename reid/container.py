@@ -78,6 +78,7 @@ from reid.assembly import (
     training_precision,
 )
 from reid.database_galleries import open_milvus, open_postgres
+from reid.doctor_assembly import create_diagnosis
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.services.fine_tuning import FineTuning
@@ -136,6 +137,7 @@ class Container(containers.DeclarativeContainer):
     index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
     gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)
     bench_indexes = providers.Factory(create_index_bench, settings, built_in_indexes)
+    diagnose = providers.Factory(create_diagnosis, settings, built_in_indexes)
     num_cameras = providers.Callable(
         count_cameras, settings.provided.encoder.camera_embedding, combined.provider
     )

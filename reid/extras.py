@@ -1,7 +1,15 @@
-"""Optional packages: what each gives, whether it is installed, and how to get it."""
+"""Packages: which ones matter, what each optional one gives, and how to get it."""
 
+import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+
+RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
+"""Whose versions every run records, beside those of `EXTRAS`."""
+
+PACKAGES = (*RECORDED_PACKAGES, "scipy", "safetensors", "pydantic", "huggingface_hub", "annoy")
+"""Whose versions a bug report tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,17 @@ EXTRAS = (
     Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
 )
 
+DATABASE_EXTRAS = (
+    Extra(
+        "psycopg",
+        "postgres",
+        "keeps galleries in PostgreSQL",
+        otherwise="galleries are folders",
+    ),
+    Extra("pymilvus", "milvus", "keeps galleries in Milvus", otherwise="galleries are folders"),
+)
+"""Likewise; they change no result, so that no run records them."""
+
 
 def installed_version(package: str) -> str | None:
     """Tell a package's version; None where it is not installed."""
@@ -33,6 +52,14 @@ def installed_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str | None]:
+    """Note Python's version and those of packages; None for those that are not installed."""
+    return {
+        "python": platform.python_version(),
+        **{name: installed_version(name) for name in packages},
+    }
 
 
 def describe_extra(extra: Extra) -> str:

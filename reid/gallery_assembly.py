@@ -145,7 +145,7 @@ def open_cache(
     if not settings.use_cache:
         return open_memory()
     origin = json.dumps([str(Path(name).resolve()), _decisive(stamp)], sort_keys=True)
-    folder = _cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
+    folder = cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
     try:
         # Vectors of people's pictures are nobody else's business.
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,7 +170,8 @@ def _decisive(stamp: EncoderStamp) -> dict[str, Any]:
     return {key: value for key, value in asdict(stamp).items() if key not in ("name", "weights")}
 
 
-def _cache_folder(settings: GallerySettings) -> Path:
+def cache_folder(settings: GallerySettings) -> Path:
+    """Tell where vectors of plain folders are kept: as set, or the user's cache folder."""
     if settings.cache is not None:
         return settings.cache
     named = os.environ.get("XDG_CACHE_HOME", "")

@@ -2,6 +2,8 @@
 
 import torch
 
+from reid.domain.values.checkpoints import JsonValue
+
 
 def resolve_device(name: str) -> str:
     """Turn `auto` into the accelerator where there is one, else the CPU; keep any other name."""
@@ -39,3 +41,22 @@ def name_of_device(name: str) -> str | None:
     device = torch.device(name)
     tell = getattr(torch.get_device_module(device), "get_device_name", None)
     return None if tell is None else str(tell(device))
+
+
+def torch_facts() -> dict[str, JsonValue]:
+    """Tell what torch was built for and what it sees."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    module = None if accelerator is None else torch.get_device_module(accelerator)
+    tell = getattr(module, "get_device_name", None)
+    count = torch.accelerator.device_count() if accelerator is not None else 0
+    seen: list[JsonValue] = [
+        f"{accelerator}:{number}" + (f" {tell(number)}" if tell else "") for number in range(count)
+    ]
+    return {
+        "version": torch.__version__,
+        "cuda": torch.version.cuda,
+        "accelerators": seen,
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "threads between operations": torch.get_num_interop_threads(),
+    }

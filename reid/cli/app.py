@@ -9,6 +9,7 @@ from reid.cli.calibrate import calibrate
 from reid.cli.compare import compare
 from reid.cli.dataset import dataset_app
 from reid.cli.demo import demo
+from reid.cli.doctor import doctor
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
 from reid.cli.explain import explain
@@ -72,6 +73,7 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(index_app, name="index")
 app.command("settings")(settings)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -27,6 +27,9 @@ EXIT_BUG: Final = 1
 EXIT_USAGE: Final = 2
 """Typer's own, for an option that does not exist and the like."""
 
+EXIT_UNSOUND: Final = 9
+"""Of `reid doctor`, which found something broken."""
+
 EXIT_INTERRUPTED: Final = 130
 
 EXIT_CODES: Final[Mapping[type[ReidError], int]] = {

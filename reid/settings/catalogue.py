@@ -26,6 +26,9 @@ class Leaf:
     is_secret: bool = False
     """Whether its value is shown to nobody."""
 
+    is_path: bool = False
+    """Whether it names a place on somebody's machine."""
+
 
 @cache
 def known_settings() -> Mapping[str, Leaf]:
@@ -73,6 +76,7 @@ def _leaves(section: type, *, prefix: str) -> list[tuple[str, Leaf]]:
                 is_open=dict in kinds,
                 is_text=kinds <= {str, Path, SecretStr},
                 is_secret=SecretStr in kinds,
+                is_path=Path in kinds,
             )
             found.append((f"{prefix}{name}", leaf))
     return found

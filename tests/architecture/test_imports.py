@@ -18,7 +18,8 @@ VIOLATIONS = {
     "reid/domain/new_module.py": "",
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (
-        "import annoy, faiss, pgvector, PIL, psycopg, pymilvus, onnxruntime, openvino, rich\n"
+        "import annoy, faiss, huggingface_hub, pgvector, PIL, psycopg, pymilvus\n"
+        "import onnxruntime, openvino, rich\n"
         "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
         "import fastapi, h11, prometheus_client, python_multipart, starlette, uvicorn"
     ),

@@ -1,0 +1,47 @@
+"""What others may read of somebody's settings."""
+
+from pathlib import Path
+
+from reid.settings.catalogue import known_settings
+from reid.settings.layers import Origin, OriginKind
+from reid.settings.loading import ResolvedSettings, SettingRow
+from reid.settings.schema import WEIGHTS_BY_NAME
+
+NOT_SHOWN = "<not shown>"
+
+_NEVER_SHOWN = ("gallery.postgres.address", "gallery.milvus.address", "gallery.milvus.token")
+"""They may hold a password."""
+
+_PRIVATE = ("dataset.also", "gallery.tenant", "service.host")
+
+
+def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str, str]:
+    """List the recipe and every setting that somebody chose, with the value and who set it.
+
+    Args:
+        resolved: The settings.
+        shows_paths: Whether paths and other names of the user's are told; passwords never are.
+    """
+    told: dict[str, str] = {}
+    for row in resolved.rows():
+        if row.origin.is_chosen or row.key == "recipe":
+            value = _value(row, shows_paths=shows_paths)
+            told[row.key] = f"{value} ({_who(row.origin, shows_paths=shows_paths)})"
+    return told
+
+
+def _value(row: SettingRow, *, shows_paths: bool) -> str:
+    leaf = known_settings().get(row.key)
+    if row.key in _NEVER_SHOWN or (leaf is not None and leaf.is_secret):
+        return NOT_SHOWN
+    # What nobody but a plug-in knows may be anything.
+    is_private = leaf is None or leaf.is_path or leaf.is_open or row.key in _PRIVATE
+    if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
+        is_private = True
+    return NOT_SHOWN if is_private and not shows_paths else str(row.value)
+
+
+def _who(origin: Origin, *, shows_paths: bool) -> str:
+    if origin.kind is OriginKind.FILE and not shows_paths:
+        return f"{origin.kind} {Path(origin.name).name}"
+    return str(origin)

@@ -1,0 +1,156 @@
+"""Probes of folders and machine, and what is told of cached weights and settings."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from reid.adapters.devices import torch_facts
+from reid.adapters.encoders import cached_weights
+from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.surroundings import (
+    machine_facts,
+    memory_facts,
+    private_names,
+    private_places,
+    try_writing,
+)
+from reid.domain.errors import ConfigurationError
+from reid.settings.disclosure import NOT_SHOWN, told_settings
+from reid.settings.loading import load_settings
+
+
+def test_a_folder_that_can_be_written_passes_and_keeps_nothing(tmp_path: Path) -> None:
+    assert try_writing(tmp_path) == "can be written"
+    assert try_writing(tmp_path / "not" / "made" / "yet") == "can be made and written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with pytest.raises(ConfigurationError, match="a file stands where the folder should be"):
+        try_writing(tmp_path / "runs" / "people")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder nobody can write")
+def test_a_folder_that_nobody_can_write_is_found() -> None:
+    with pytest.raises(ConfigurationError, match="it cannot be written: "):
+        try_writing(Path("/proc/self"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_we_may_not_write_is_found(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        try_writing(tmp_path)
+
+
+def test_a_full_disk_is_found_and_the_probe_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ConfigurationError, match="No space left on device"):
+        try_writing(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_told_as_linux_and_a_container_tell_it(tmp_path: Path) -> None:
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    meminfo.write_text("MemTotal:  4096 kB\nMemFree: 1 kB\nMemAvailable:  2048 kB\n")
+    limit.write_text("1048576\n")
+    assert memory_facts(meminfo=meminfo, limit=limit) == {
+        "memory MiB": 4,
+        "free memory MiB": 2,
+        "memory limit MiB": 1,
+    }
+
+
+def test_memory_without_either_is_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    told = memory_facts(meminfo=tmp_path / "none", limit=tmp_path / "memory.max")
+    assert list(told) == ["memory MiB"]
+
+
+def test_machine_and_torch_are_told_without_names() -> None:
+    told = f"{machine_facts()} {torch_facts()}"
+    assert "'threads':" in told
+    assert not any(f"'{name}'" in told for name in private_names())
+
+
+def test_a_deleted_working_folder_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert "<home>" in private_places().values()
+
+
+def test_cached_archives_are_told_from_damaged_and_missing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(
+        cached_weights,
+        "get_pretrained_cfg",
+        lambda model, _: {"url": f"https://host/{digest}/{model}.pt", "hf_hub": ""},
+    )
+    resnet, vit = (
+        tmp_path / f"{ARCHITECTURES[kind].openai_name}.pt" for kind in ("rn50", "vit-b16")
+    )
+    resnet.write_bytes(content)
+    vit.write_bytes(content[:3])
+    told = cached_weights.describe_cached_weights(tmp_path)
+    assert told["rn50"] == "cached, as OpenAI's archive"
+    assert told["vit-b16"] == "cached, but damaged: it will be fetched anew"
+    resnet.unlink()
+    assert cached_weights.describe_cached_weights(tmp_path)["rn50"].startswith("not cached")
+
+
+def test_chosen_settings_are_told_with_who_chose_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REID_FINETUNING__EPOCHS", "7")
+    config = tmp_path / "reid.toml"
+    config.write_text('[dataset]\nroot = "pictures-of-anna"\n')
+    resolved = load_settings(config=config, options={"seed": 5, "encoder.kind": "rn50"})
+    assert told_settings(resolved, shows_paths=False) == {
+        "recipe": "rn50 (default)",
+        "seed": "5 (option)",
+        "encoder.kind": "rn50 (option)",
+        "dataset.root": f"{NOT_SHOWN} (file reid.toml)",
+        "finetuning.epochs": "7 (environment REID_FINETUNING__EPOCHS)",
+    }
+    shown = told_settings(resolved, shows_paths=True)
+    assert shown["dataset.root"] == f"pictures-of-anna (file {config})"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "is_ever_shown"),
+    [
+        ("gallery.postgres.address", "postgresql://anna:secret@host/db", False),
+        ("gallery.milvus.address", "http://secret", False),
+        ("gallery.milvus.token", "anna:secret", False),
+        ("service.token", "secretsecretsecretsecret", False),
+        ("encoder.weights", "secret/final.pth", True),
+        ("encoder.options.place", "secret", True),
+        ("gallery.tenant", "secret", True),
+        ("service.host", "secret.example", True),
+    ],
+)
+def test_private_settings_are_not_shown_and_secrets_never(
+    key: str,
+    value: str,
+    is_ever_shown: bool,  # noqa: FBT001
+) -> None:
+    resolved = load_settings(options={key: value})
+    told = told_settings(resolved, shows_paths=False)
+    assert NOT_SHOWN in told[key]
+    assert "secret" not in str(told)
+    assert ("secret" in str(told_settings(resolved, shows_paths=True))) == is_ever_shown

@@ -1,0 +1,303 @@
+"""What `reid doctor` finds, each fault shown by a part that has it."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import pytest
+from torch import Tensor
+
+from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.application.concealment import Concealment
+from reid.application.diagnose import Check, Diagnose, Diagnosis
+from reid.application.self_tests import (
+    try_device,
+    try_encoder,
+    try_evaluator,
+    try_gallery,
+    try_index,
+)
+from reid.domain.counting import score_embeddings
+from reid.domain.errors import (
+    EncoderError,
+    EvaluationError,
+    GalleryError,
+    ReidError,
+    VectorIndexError,
+)
+from reid.domain.metrics import summarise
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.features import EmbeddingSet, ImageFeatures
+from reid.domain.values.galleries import AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.ranking import Neighbours
+from reid.domain.values.reports import EvaluationReport
+from tests.fakes.encoder import FakeEncoder
+from tests.fakes.vector_index import FakeIndex
+
+
+def passing() -> str:
+    return "fine"
+
+
+def failing(error: Exception) -> Callable[[], str]:
+    def fail() -> str:
+        raise error
+
+    return fail
+
+
+def diagnose(
+    *checks: Check,
+    facts: dict[str, Callable[[], JsonValue]] | None = None,
+    conceal: Callable[[str], str] = str,
+) -> Diagnosis:
+    seconds = count()
+    return Diagnose(
+        facts=facts or {}, checks=checks, clock=lambda: float(next(seconds)), conceal=conceal
+    )()
+
+
+def test_all_that_passes_is_sound_and_no_advice_is_given() -> None:
+    found = diagnose(Check(name="one", run=passing, advice="mend it"))
+    assert found.is_sound
+    (outcome,) = found.checks
+    assert (outcome.finding, outcome.advice, outcome.seconds) == ("fine", None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "finding"),
+    [
+        (EncoderError("no good"), "EncoderError: no good"),
+        (RuntimeError("of a library\n  in two lines"), "RuntimeError: of a library in two lines"),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
+)
+def test_whatever_a_check_raises_is_a_failure_and_the_others_still_run(
+    error: Exception, finding: str
+) -> None:
+    found = diagnose(
+        Check(name="broken", run=failing(error), advice="mend it"),
+        Check(name="whole", run=passing, advice="nothing"),
+    )
+    assert not found.is_sound
+    (failure,) = found.failures
+    assert (failure.name, failure.finding, failure.advice) == ("broken", finding, "mend it")
+    assert found.checks[1].is_passed
+
+
+def test_a_fact_that_cannot_be_told_says_so() -> None:
+    found = diagnose(facts={"good": lambda: 1, "bad": failing(OSError("gone"))})
+    assert found.facts == {"good": 1, "bad": "unknown: OSError: gone"}
+    assert found.is_sound
+
+
+def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
+    conceal = Concealment(places={"/home/anna": "<home>"}, names={})
+    found = diagnose(
+        Check(name="broken", run=failing(OSError("/home/anna/x")), advice="see /home/anna/y"),
+        facts={"nested": lambda: {"a": ["/home/anna", 1, None]}},
+        conceal=conceal,
+    )
+    assert found.facts == {"nested": {"a": ["<home>", 1, None]}}
+    assert found.checks[0].finding == "OSError: <home>/x"
+    assert found.checks[0].advice == "see <home>/y"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/anna/runs/x.json is gone", "<home>/runs/x.json is gone"),
+        ("/home/anna/work/x", "<work>/x"),
+        ("cannot open '/srv/secret/lib.so'", "cannot open '<path>'"),
+        ("/home/annabel/x", "<path>"),
+        ("by anna on desk.example", "by <user> on <host>"),
+        ("annabel and hanna", "annabel and hanna"),
+        ("https://example.org/a/b and 3 m/s", "https://example.org/a/b and 3 m/s"),
+    ],
+)
+def test_private_places_and_names_are_concealed_and_nothing_else(text: str, shown: str) -> None:
+    conceal = Concealment(
+        places={"/home/anna": "<home>", "/home/anna/work": "<work>", "/": "<root>"},
+        names={"anna": "<user>", "desk.example": "<host>", "": "<nobody>"},
+    )
+    assert conceal(text) == shown
+
+
+def test_a_sound_encoder_passes() -> None:
+    assert "twice the same" in try_encoder(FakeEncoder)
+
+
+def test_an_encoder_that_answers_another_way_the_second_time_is_found() -> None:
+    seeds = count()
+    with pytest.raises(EncoderError, match="two answers for the same pictures"):
+        try_encoder(lambda: FakeEncoder(seed=next(seeds)))
+
+
+class Distorted(FakeEncoder):
+    """Multiplies what it sees."""
+
+    factor = float("nan")
+
+    def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
+        found = super().encode_images(images, camids)
+        return ImageFeatures(
+            found.penultimate, found.final * self.factor, found.projected * self.factor
+        )
+
+
+class Silent(Distorted):
+    factor = 0.0
+
+
+class Inverted(Distorted):
+    factor = -1.0
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"), [(Distorted, "not finite"), (Silent, "no direction")]
+)
+def test_vectors_that_are_none_are_found(encoder: type[FakeEncoder], message: str) -> None:
+    with pytest.raises(EncoderError, match=message):
+        try_encoder(encoder)
+
+
+def test_a_device_that_computes_otherwise_is_found() -> None:
+    assert "cosine 1.0000" in try_device(lambda _: FakeEncoder(), device="other")
+    with pytest.raises(EncoderError, match=r"other and cpu describe .*: cosine -1\.0000"):
+        try_device(lambda device: FakeEncoder() if device == "cpu" else Inverted(), device="other")
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_a_sound_index_passes(is_exact: bool) -> None:  # noqa: FBT001
+    assert try_index(FakeIndex(is_exact=is_exact)) == "256 of 256 rows find themselves"
+
+
+class Mistaken(FakeIndex):
+    """Answers the first rows of a gallery with their neighbours."""
+
+    def __init__(self, *, num_missed: int, is_exact: bool) -> None:
+        super().__init__(is_exact=is_exact)
+        self._num_missed = num_missed
+
+    def search(self, queries: Tensor, k: int) -> Neighbours:
+        found = super().search(queries, k)
+        indices = found.indices.clone()
+        indices[: self._num_missed] = indices[: self._num_missed].flip(1)
+        return Neighbours(indices=indices, distances=found.distances)
+
+
+def test_one_miss_is_too_many_for_an_exact_index_and_few_are_allowed_to_others() -> None:
+    with pytest.raises(VectorIndexError, match="only 255 of 256 rows find themselves"):
+        try_index(Mistaken(num_missed=1, is_exact=True))
+    assert try_index(Mistaken(num_missed=20, is_exact=False)).startswith("236 of 256")
+    with pytest.raises(VectorIndexError, match="only 196 of 256"):
+        try_index(Mistaken(num_missed=60, is_exact=False))
+
+
+class Unordered(FakeIndex):
+    """Its distances fall."""
+
+    def search(self, queries: Tensor, k: int) -> Neighbours:
+        found = super().search(queries, k)
+        return Neighbours(indices=found.indices, distances=found.distances.flip(1))
+
+
+def test_answers_out_of_order_are_found() -> None:
+    with pytest.raises(VectorIndexError, match="not in the order of their distances"):
+        try_index(Unordered())
+
+
+def score(
+    queries: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool = True
+) -> EvaluationReport:
+    return summarise(
+        score_embeddings(queries, gallery, remove_same_camera=remove_same_camera),
+        num_gallery=len(gallery),
+        is_same_camera_removed=remove_same_camera,
+        is_exact=True,
+        index_recall=1.0,
+    )
+
+
+def test_the_evaluator_gives_the_known_scores() -> None:
+    assert "mAP 75.00% and Rank-1 50.00%" in try_evaluator(score)
+
+
+def without_the_camera_rule(queries: EmbeddingSet, gallery: EmbeddingSet) -> EvaluationReport:
+    return score(queries, gallery, remove_same_camera=False)
+
+
+def farthest_first(queries: EmbeddingSet, gallery: EmbeddingSet) -> EvaluationReport:
+    return score(queries, EmbeddingSet(-gallery.vectors, gallery.pids, gallery.camids))
+
+
+@pytest.mark.parametrize("broken", [without_the_camera_rule, farthest_first])
+def test_an_evaluator_that_scores_otherwise_is_found(
+    broken: Callable[[EmbeddingSet, EmbeddingSet], EvaluationReport],
+) -> None:
+    with pytest.raises(EvaluationError, match=r"a known case scored mAP 0\.\d+ .* not mAP 0\.75"):
+        try_evaluator(broken)
+
+
+class OneGallery(MemoryGallery):
+    """A gallery in memory that outlives being closed."""
+
+    def close(self) -> None:
+        pass
+
+
+class Unforgetting(OneGallery):
+    """Says that it erases."""
+
+    def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
+        self.note(entry)
+        return len(keys)
+
+
+class Faulty(OneGallery):
+    """Finds faults with itself."""
+
+    def check(self) -> tuple[str, ...]:
+        return ("row 3 is damaged",)
+
+
+class Misplacing(OneGallery):
+    """Keeps other vectors than those it was given."""
+
+    def add(
+        self,
+        pictures: Sequence[NewPicture],
+        vectors: Tensor,
+        *,
+        stamp: EncoderStamp,
+        entry: AuditEntry,
+    ) -> tuple[int, ...]:
+        return super().add(pictures, vectors.flip(0), stamp=stamp, entry=entry)
+
+
+def opened(kind: type[MemoryGallery]) -> MemoryGallery:
+    return kind(create_index=ExactIndex)
+
+
+def test_a_sound_gallery_passes() -> None:
+    gallery = opened(OneGallery)
+    assert "found, erased and gone" in try_gallery(lambda *, create: gallery)  # noqa: ARG005
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Unforgetting, "an erased person is still answered"),
+        (Faulty, "row 3 is damaged"),
+        (Misplacing, "asked for pictures"),
+    ],
+)
+def test_a_gallery_that_breaks_its_word_is_found(kind: type[MemoryGallery], message: str) -> None:
+    gallery = opened(kind)
+    with pytest.raises(GalleryError, match=message):
+        try_gallery(lambda *, create: gallery)  # noqa: ARG005
+
+
+def test_a_gallery_that_forgets_what_it_kept_is_found() -> None:
+    with pytest.raises(ReidError):
+        try_gallery(lambda *, create: opened(MemoryGallery))  # noqa: ARG005
