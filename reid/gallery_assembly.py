@@ -162,7 +162,7 @@ def create_gallery_cache(
     settings: GallerySettings, create_index: Callable[[], VectorIndex]
 ) -> GalleryCache:
     """Take the cache that `open_cache` uses, also where it is switched off now."""
-    return GalleryCache(_cache_folder(settings), create_index=create_index)
+    return GalleryCache(cache_folder(settings), create_index=create_index)
 
 
 def _decisive(stamp: EncoderStamp) -> dict[str, Any]:

@@ -90,16 +90,8 @@ class RichProgress:
                 self._embed(event)
             case StageFinished():
                 self._drop_task()
-            case PictureCacheFilled():
-                self._line(
-                    f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
-                    "others are decoded in every epoch; dataset.cache_mib gives them more"
-                )
-            case CheckpointDamaged():
-                self._line(
-                    f"{event.name} is damaged: going on from the one saved before it, of epoch "
-                    f"{event.epoch}"
-                )
+            case PictureCacheFilled() | CheckpointDamaged():
+                self._line(_notice(event))
             case CheckpointSaved():
                 pass
             case _:
@@ -172,3 +164,13 @@ def _time(seconds: float) -> str:
 def _rate(num_images: int, seconds: float) -> str:
     rate = num_images / max(seconds, 1e-3)
     return f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s"
+
+
+def _notice(event: PictureCacheFilled | CheckpointDamaged) -> str:
+    """Word what is said once."""
+    if isinstance(event, PictureCacheFilled):
+        return (
+            f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
+            "others are decoded in every epoch; dataset.cache_mib gives them more"
+        )
+    return f"{event.name} is damaged: going on from the one saved before it, of epoch {event.epoch}"
