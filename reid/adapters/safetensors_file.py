@@ -19,7 +19,17 @@ from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 
 HEADER_KEY = "reid"
-DIGEST_KEY = "digest"
+"""The only entry of a file's metadata: safetensors writes several in any order, and the same
+checkpoint must become the same bytes."""
+
+DIGEST_KEY = "content_digest"
+"""In the header as it is in the file; of the rest of the header and the tensors."""
+
+_KEYS_BEFORE_DIGESTS = {
+    *("format", "version", "epoch", "losses", "encoder", "weights", "encoder_digest"),
+    *("template", "pids", "num_identities", "stamp", "calibration", "digest"),
+}
+"""Of headers from before there was a digest: a damaged digest's name must not pass for none."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -38,9 +48,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 raise CheckpointError(
                     f"{path} is a safetensors file, but reid did not write it: it has no header"
                 )
-            header = json.loads(metadata[HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            verify_digest(metadata, tensors)
+            header = verify_digest(metadata, tensors)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
     except (SafetensorError, OSError, ValueError) as error:
@@ -61,25 +70,35 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
     return header if isinstance(header, dict) else {}
 
 
-def verify_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
-    """Compare what was read with the digest beside it; files from before there was one have none.
+def verify_digest(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> dict[str, JsonValue]:
+    """Compare what was read with its digest; files from before there was one have none.
 
     Args:
         metadata: Of a file that has our header.
         tensors: All of the file's.
 
+    Returns:
+        The header without the digest.
+
     Raises:
-        ValueError: They differ.
+        ValueError: They differ, or the header is none.
     """
-    # A damaged name of the digest must not pass for a file that never had one.
-    if metadata.keys() - {HEADER_KEY, DIGEST_KEY}:
-        raise ValueError("its header has entries that reid does not write")
-    if DIGEST_KEY in metadata and metadata[DIGEST_KEY] != _digest(metadata[HEADER_KEY], tensors):
+    header = json.loads(metadata[HEADER_KEY])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    claimed = header.pop(DIGEST_KEY, None)
+    if claimed is None and header.keys() - _KEYS_BEFORE_DIGESTS:
+        raise ValueError("its digest is missing")
+    if claimed is not None and claimed != _digest(header, tensors):
         raise ValueError("its content does not match its digest")
+    return header
 
 
-def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
-    return blake2b(f"{header}\n{digest_of(tensors)}".encode(), digest_size=16).hexdigest()
+def _digest(header: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> str:
+    text = json.dumps([header, digest_of(tensors)], sort_keys=True)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -91,9 +110,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
     }
-    header = json.dumps(dict(checkpoint.header), sort_keys=True)
-    metadata = {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)}
-    replace_file(path, save(tensors, metadata))
+    # Through JSON, so that the digest is of what a reader sees.
+    header = json.loads(json.dumps(dict(checkpoint.header)))
+    header[DIGEST_KEY] = _digest(header, tensors)
+    replace_file(path, save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def replace_file(path: Path, content: bytes) -> None:

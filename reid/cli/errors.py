@@ -9,6 +9,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from reid.cli.interruption import Terminated
 from reid.domain.errors import (
     CheckpointError,
     ConfigurationError,
@@ -31,6 +32,8 @@ EXIT_UNSOUND: Final = 9
 """Of `reid doctor`, which found something broken."""
 
 EXIT_INTERRUPTED: Final = 130
+EXIT_TERMINATED: Final = 143
+"""What shells report of a process that SIGTERM ended."""
 
 EXIT_CODES: Final[Mapping[type[ReidError], int]] = {
     ConfigurationError: 3,
@@ -71,6 +74,9 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except ReidError as error:
         typer.echo(describe(error), err=True)
         raise typer.Exit(exit_code_of(error)) from error
+    except Terminated as error:
+        typer.echo("Terminated.", err=True)
+        raise typer.Exit(EXIT_TERMINATED) from error
     except KeyboardInterrupt as error:
         typer.echo("Interrupted.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint
@@ -47,6 +48,106 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=r"state\.safetensors"):
         FilesystemRunStore(tmp_path).load("state")
+
+
+def test_no_flipped_bit_of_a_checkpoint_passes_for_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    write_checkpoint(path, SMALL)
+    whole = path.read_bytes()
+    num_read = 0
+    for place in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_checkpoint(path)
+        except CheckpointError:
+            continue
+        num_read += 1
+        assert found.header == SMALL.header
+        assert torch.equal(found.tensors["a"], SMALL.tensors["a"])
+    assert num_read < len(whole)
+
+
+def test_the_same_checkpoint_becomes_the_same_bytes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.safetensors" for number in range(20)]
+    for path in paths:
+        write_checkpoint(path, SMALL)
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_a_checkpoint_from_before_there_were_digests_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    header = {"format": "reid-state", "epoch": 1, "losses": {}}
+    save_file({"a": torch.zeros(1)}, path, {"reid": json.dumps(header)})
+    assert read_checkpoint(path).header == header
+    save_file({"a": torch.zeros(1)}, path, {"reid": json.dumps(header | {"content_digesu": "0"})})
+    with pytest.raises(CheckpointError, match="its digest is missing"):
+        read_checkpoint(path)
+
+
+def test_a_newer_checkpoint_and_a_newer_run_are_refused_by_both_versions(tmp_path: Path) -> None:
+    store = FilesystemRunStore(tmp_path)
+    store.begin({}, {}, mode=RunMode.NEW)
+    store.save("state", Checkpoint(tensors={"a": torch.zeros(1)}, header={"version": 2}))
+    with pytest.raises(CheckpointError, match=r"of version 2, .* up to version 1"):
+        store.load("state")
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(manifest | {"version": 7}))
+    with pytest.raises(CheckpointError, match=r"of version 7, .* up to version 1"):
+        store.begin({}, {}, mode=RunMode.GO_ON)
+    with pytest.raises(CheckpointError, match=r"of version 7, .* up to version 1"):
+        FilesystemRunRecords(tmp_path).manifest()
+
+
+def test_the_state_before_the_last_is_kept_and_no_older_one(tmp_path: Path) -> None:
+    store = FilesystemRunStore(tmp_path)
+    store.begin({}, {}, mode=RunMode.NEW)
+    for epoch in (1, 2, 3):
+        store.save(
+            "a-state", Checkpoint({"a": torch.zeros(1)}, {"epoch": epoch}), keep_previous=True
+        )
+    newest, before = store.load("a-state"), store.load_previous("a-state")
+    assert newest is not None
+    assert before is not None
+    assert (newest.header["epoch"], before.header["epoch"]) == (3, 2)
+    assert len(list(tmp_path.glob("*a-state*"))) == 2
+    store.discard("a-state")
+    assert not list(tmp_path.glob("*a-state*"))
+
+
+def test_what_killed_trainings_left_half_written_goes_when_the_run_is_taken_up(
+    tmp_path: Path,
+) -> None:
+    store = FilesystemRunStore(tmp_path)
+    store.begin({}, {}, mode=RunMode.NEW)
+    for name in (".encoder-state.safetensors.1.tmp", ".run.json.1.tmp", ".mine.1.tmp"):
+        (tmp_path / name).write_text("half")
+    store.begin({}, {}, mode=RunMode.GO_ON)
+    assert [path.name for path in tmp_path.glob(".*.tmp")] == [".mine.1.tmp"]
+
+
+def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:
+    one, other = FilesystemRunStore(tmp_path), FilesystemRunStore(tmp_path)
+    one.begin({"seed": 1}, {}, mode=RunMode.NEW)
+    for mode in (RunMode.GO_ON, RunMode.REPLACE):
+        with pytest.raises(CheckpointError, match=rf"in use .*process {os.getpid()} on"):
+            other.begin({"seed": 1}, {}, mode=mode)
+    one.save("encoder", SMALL)
+    assert other.load("encoder") is not None
+    one.release()
+    other.begin({"seed": 1}, {}, mode=RunMode.GO_ON)
+    other.release()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder.safetensors", "run.json"]
+
+
+def test_a_refused_training_holds_no_folder(tmp_path: Path) -> None:
+    store = FilesystemRunStore(tmp_path)
+    store.begin({"seed": 1}, {}, mode=RunMode.NEW)
+    store.release()
+    with pytest.raises(CheckpointError):
+        store.begin({"seed": 2}, {}, mode=RunMode.GO_ON)
+    FilesystemRunStore(tmp_path).begin({"seed": 1}, {}, mode=RunMode.GO_ON)
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import reid.assembly
 import reid.container  # noqa: F401 - loaded once, for all
 from reid.cli.app import app
+from tests.adapters.plugin_distributions import write_distribution
 from tests.e2e.program import SMALL
 
 TINIEST = (
@@ -21,27 +23,49 @@ TINIEST = (
     "finetuning.epochs=6",
     "finetuning.identities_per_batch=2",
 )
+"""Little happens between two savings."""
+
+QUICK = (*TINIEST, "encoder.kind=quick", "prompts.epochs=40", "finetuning.epochs=40")
+"""As little as can be, with the encoder that `offer_quick_encoder` offers."""
+
+_QUICK_ENCODER = """
+from tests.fakes.encoder import FakeEncoder
 
 
-def training(data: Path, directory: Path, *arguments: str | Path) -> list[str]:
-    """Word a training in which little happens between two savings."""
-    settings = [part for setting in TINIEST for part in ("--set", setting)]
+def encoder(request):
+    return FakeEncoder(name="quick", seed=request.seed)
+"""
+
+
+def offer_quick_encoder(folder: Path) -> None:
+    """Make a plug-in in a folder: an encoder of a few hundred numbers, called `quick`."""
+    offers = {"reid.encoders": {"quick": "reid_quick:encoder"}}
+    write_distribution(folder, name="reid_quick", source=_QUICK_ENCODER, offers=offers)
+
+
+def training(
+    data: Path, directory: Path, *arguments: str | Path, settings: Sequence[str] = TINIEST
+) -> list[str]:
+    """Word a training."""
+    small = [part for setting in settings for part in ("--set", setting)]
     start = ["train", "--recipe", "tiny", "--data", data, "--run", directory]
-    return [str(argument) for argument in (*start, *settings, *arguments)]
+    return [str(argument) for argument in (*start, *small, *arguments)]
 
 
-def spawn(arguments: list[str], output: Path) -> BaseProcess:
+def spawn(arguments: list[str], output: Path, *, plugins: Path | None = None) -> BaseProcess:
     """Run a command; what it says is added to a file."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=work, args=(arguments, output))
+    process = context.Process(target=work, args=(arguments, output, plugins))
     process.start()
     return process
 
 
-def work(arguments: list[str], output: Path) -> None:
+def work(arguments: list[str], output: Path, plugins: Path | None) -> None:
     """Be the program."""
     torch.set_num_threads(1)
+    if plugins is not None:
+        sys.path.insert(0, str(plugins))
     with output.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

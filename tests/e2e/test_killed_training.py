@@ -1,16 +1,17 @@
 """A training that is killed at any moment, and resumed, ends in the same bytes."""
 
 import random
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import read_checkpoint
-from tests.e2e.processes import spawn, training
+from tests.e2e.processes import QUICK, TINIEST, offer_quick_encoder, spawn, training
 from tests.e2e.program import run
 
 FILES = ("prompts.safetensors", "encoder.safetensors")
@@ -41,9 +42,11 @@ def phase_of(directory: Path) -> str:
 class Killing:
     """Trainings that are killed at random, one after the other."""
 
-    def __init__(self, data: Path, folder: Path, *, seed: int) -> None:
+    def __init__(self, data: Path, folder: Path, *, seed: int, settings: Sequence[str]) -> None:
         self._data = data
         self._folder = folder
+        self._settings = settings
+        offer_quick_encoder(folder)
         self._chance = random.Random(seed)
         self._whole = folder / "whole"
         began = time.monotonic()
@@ -77,8 +80,10 @@ class Killing:
         """Train until the end (true) or until the time is up (false)."""
         goes_on = (directory / "run.json").exists()
         output = self._folder / f"{directory.name}.txt"
-        arguments = training(self._data, directory, *(["--resume"] if goes_on else []))
-        process = spawn(arguments, output)
+        arguments = training(
+            self._data, directory, *(["--resume"] if goes_on else []), settings=self._settings
+        )
+        process = spawn(arguments, output, plugins=self._folder)
         process.join(seconds)
         process.kill()
         process.join()
@@ -87,17 +92,27 @@ class Killing:
 
 
 def test_a_killed_training_ends_in_the_same_bytes(few: Path, tmp_path: Path) -> None:
-    killing = Killing(few, tmp_path, seed=3)
+    killing = Killing(few, tmp_path, seed=3, settings=QUICK)
     killing.kill(4)
     assert killing.phases.total() == 4
 
 
 @pytest.mark.slow
-def test_fifty_kills_in_both_stages_leave_no_trace_in_the_weights(
-    few: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+def test_a_killed_training_of_a_real_encoder_ends_in_the_same_bytes(
+    few: Path, tmp_path: Path
 ) -> None:
-    killing = Killing(few, tmp_path, seed=50)
+    Killing(few, tmp_path, seed=3, settings=TINIEST).kill(4)
+
+
+@pytest.mark.slow
+def test_fifty_kills_in_both_stages_leave_no_trace_in_the_weights(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killing = Killing(few, tmp_path, seed=50, settings=QUICK)
     killing.kill(50)
-    record_property("kills", dict(killing.phases))
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n50 kills in {killing.num_runs} trainings, by moment: {dict(killing.phases)}\n"
+        )
     assert killing.phases["prompts"] > 0
     assert killing.phases["encoder"] > 0

@@ -90,10 +90,13 @@ class RichProgress:
                 self._embed(event)
             case StageFinished():
                 self._drop_task()
-            case PictureCacheFilled() | CheckpointDamaged():
-                self._line(_notice(event))
-            case CheckpointSaved():
-                pass
+            case PictureCacheFilled():
+                self._line(
+                    f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
+                    "others are decoded in every epoch; dataset.cache_mib gives them more"
+                )
+            case CheckpointDamaged() | CheckpointSaved():
+                self._tell_of_checkpoint(event)
             case _:
                 assert_never(event)
 
@@ -135,6 +138,13 @@ class RichProgress:
             f"{_rate(event.num_images, seconds)}  {_time(left)} left"
         )
 
+    def _tell_of_checkpoint(self, event: CheckpointDamaged | CheckpointSaved) -> None:
+        if isinstance(event, CheckpointDamaged):
+            self._line(
+                f"{event.name} is damaged: going on from the one saved before it, of epoch "
+                f"{event.epoch}"
+            )
+
     def _new_task(self, description: str, *, total: int) -> None:
         self._drop_task()
         self._task = self._progress.add_task(description, total=total, rate="")
@@ -164,13 +174,3 @@ def _time(seconds: float) -> str:
 def _rate(num_images: int, seconds: float) -> str:
     rate = num_images / max(seconds, 1e-3)
     return f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s"
-
-
-def _notice(event: PictureCacheFilled | CheckpointDamaged) -> str:
-    """Word what is said once."""
-    if isinstance(event, PictureCacheFilled):
-        return (
-            f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
-            "others are decoded in every epoch; dataset.cache_mib gives them more"
-        )
-    return f"{event.name} is damaged: going on from the one saved before it, of epoch {event.epoch}"

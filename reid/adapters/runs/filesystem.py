@@ -90,7 +90,7 @@ class FilesystemRunStore:
         return str(self._checkpoint(name))
 
     def save(self, name: str, checkpoint: Checkpoint, *, keep_previous: bool = False) -> None:
-        """Write `<name>.safetensors`; keep the replaced one as `<name>.previous.safetensors`."""
+        """Write `<name>.safetensors`; the replaced one becomes `<name>.previous.safetensors`."""
         path = self._checkpoint(name)
         if keep_previous and path.exists():
             _keep_as(path, self._checkpoint(_previous(name)))

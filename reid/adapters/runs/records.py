@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from reid.adapters.runs.filesystem import MANIFEST, METRICS, to_json
+from reid.adapters.runs.filesystem import MANIFEST, MANIFEST_VERSION, METRICS, to_json
 from reid.adapters.runs.packing import PACKED, pack_queries, unpack_queries
 from reid.adapters.safetensors_file import replace_file
 from reid.domain.errors import CheckpointError
+from reid.domain.values.checkpoints import require_known_version
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
 from reid.ports.records import RunRecords
 
@@ -41,6 +42,7 @@ class FilesystemRunRecords:
         content = self._read(path)
         if content is None:
             return None
+        require_known_version(content.get("version"), known=MANIFEST_VERSION, place=str(path))
         parts = (content.get(part) for part in ("decisive", "circumstances"))
         if not all(isinstance(part, dict) for part in parts):
             raise CheckpointError(f"{path} cannot be read: it is not the manifest of a run")

@@ -37,7 +37,12 @@ class LossWatch:
         return len(self._unseen) >= _STEPS_BETWEEN_LOOKS
 
     def first_broken(self) -> tuple[int, dict[str, float]] | None:
-        """Look at what is unseen; give the first step with a loss not finite, and its losses."""
+        """Look at what is unseen.
+
+        Returns:
+            The first step with a loss that is not finite, and all of its losses; None where all
+            are finite.
+        """
         seen, self._unseen = self._unseen, []
         if not seen:
             return None

@@ -1,0 +1,169 @@
+"""What a training says and leaves when a signal, or a lack of something, ends it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from reid.adapters.safetensors_file import read_checkpoint
+from tests.e2e.processes import QUICK, offer_quick_encoder, spawn, training
+from tests.e2e.program import run
+
+LONG = (*QUICK, "finetuning.epochs=20000")
+"""Nobody waits for its end."""
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "few"
+    run(
+        "dataset", "generate", folder, "--identities", "3", "--test-identities", "2",
+        "--cameras", "2", "--images-per-camera", "1", "--distractors", "0",
+    )  # fmt: skip
+    return folder
+
+
+class Bench:
+    """Trainings in processes, whose words can be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.directory = folder / "run"
+        self._output = folder / "output.txt"
+        offer_quick_encoder(folder)
+
+    def begin(self, arguments: list[str]) -> BaseProcess:
+        return spawn(arguments, self._output, plugins=self.folder)
+
+    def begin_long(self, data: Path, *arguments: str) -> BaseProcess:
+        process = self.begin(training(data, self.directory, *arguments, settings=LONG))
+        state = self.directory / "encoder-state.safetensors"
+        while not state.exists():
+            assert process.is_alive(), self.said
+            time.sleep(0.01)
+        return process
+
+    @property
+    def said(self) -> str:
+        return self._output.read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_training_with_its_last_epoch_saved(
+    few: Path, bench: Bench, number: signal.Signals, code: int
+) -> None:
+    process = bench.begin_long(few)
+    os.kill(process.pid or 0, number)
+    process.join()
+    assert process.exitcode == code
+    assert "encoder-state of epoch" in bench.said
+    assert "--resume" in bench.said
+    assert "Traceback" not in bench.said
+    assert read_checkpoint(bench.directory / "encoder-state.safetensors").header["epoch"]
+    names = {path.name for path in bench.directory.iterdir()}
+    assert not [name for name in names if name.endswith((".tmp", ".lock"))]
+
+
+def test_a_second_training_in_a_folder_is_refused_and_the_first_goes_on(
+    few: Path, bench: Bench
+) -> None:
+    first = bench.begin_long(few)
+    for arguments in (["--resume"], ["--overwrite"]):
+        second = bench.begin(training(few, bench.directory, *arguments, settings=LONG))
+        second.join()
+        assert second.exitcode == 5
+        assert f"in use by another training (process {first.pid} on " in bench.said
+    assert first.is_alive()
+    first.kill()
+    first.join()
+    resumed = bench.begin_long(few, "--resume")
+    time.sleep(0.2)
+    assert resumed.is_alive(), bench.said
+    resumed.kill()
+    resumed.join()
+
+
+def test_a_dataset_that_vanishes_stops_the_training_and_its_return_mends_it(
+    few: Path, bench: Bench
+) -> None:
+    data = bench.folder / "people"
+    shutil.copytree(few, data)
+    uncached = ("--set", "dataset.cache_mib=0")
+    process = bench.begin_long(data, *uncached)
+    (data / "bounding_box_train").rename(data / "gone")
+    process.join()
+    assert process.exitcode == 4
+    assert "bounding_box_train" in bench.said
+    assert "Traceback" not in bench.said
+    assert read_checkpoint(bench.directory / "encoder-state.safetensors").header["epoch"]
+    (data / "gone").rename(data / "bounding_box_train")
+    resumed = bench.begin_long(data, *uncached, "--resume")
+    resumed.kill()
+    resumed.join()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A file system in memory, mounted with the options that are asked for."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        order = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(order, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount here")
+    yield mount
+    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+def test_a_full_disk_stops_the_training_and_room_mends_it(
+    few: Path, bench: Bench, small_disk: Callable[[str], Path]
+) -> None:
+    bench.directory = small_disk("size=1m") / "run"
+    process = bench.begin_long(few)
+    filler = bench.directory.parent / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                os.write(file.fileno(), bytes(4096))
+        except OSError:
+            pass
+    process.join()
+    assert process.exitcode == 5
+    assert "No space left on device; free some space" in bench.said
+    assert "Traceback" not in bench.said
+    for path in bench.directory.glob("*.safetensors"):
+        read_checkpoint(path)
+    assert not list(bench.directory.glob(".*.tmp"))
+    filler.unlink()
+    resumed = bench.begin_long(few, "--resume")
+    resumed.kill()
+    resumed.join()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_trained(
+    few: Path, bench: Bench, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("size=1m,ro")
+    process = bench.begin(training(few, disk, settings=QUICK))
+    process.join()
+    assert process.exitcode == 5
+    assert "Read-only file system; make its folder writable or name another one" in bench.said
+    assert "Traceback" not in bench.said
+    assert list(disk.iterdir()) == []
