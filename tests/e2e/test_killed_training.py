@@ -98,17 +98,11 @@ def test_a_killed_training_ends_in_the_same_bytes(few: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_killed_training_of_a_real_encoder_ends_in_the_same_bytes(
-    few: Path, tmp_path: Path
-) -> None:
-    Killing(few, tmp_path, seed=3, settings=TINIEST).kill(4)
-
-
-@pytest.mark.slow
+@pytest.mark.parametrize("settings", [QUICK, TINIEST], ids=["quick encoder", "real encoder"])
 def test_fifty_kills_in_both_stages_leave_no_trace_in_the_weights(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: Sequence[str]
 ) -> None:
-    killing = Killing(few, tmp_path, seed=50, settings=QUICK)
+    killing = Killing(few, tmp_path, seed=50, settings=settings)
     killing.kill(50)
     with capsys.disabled():
         sys.stdout.write(

@@ -54,6 +54,7 @@ class FakeRunStore:
         tensors = {key: tensor.detach().clone() for key, tensor in checkpoint.tensors.items()}
         if keep_previous and name in self.checkpoints:
             self.previous[name] = self.checkpoints[name]
+        self.damaged.discard(name)
         self.checkpoints[name] = Checkpoint(tensors=tensors, header=dict(checkpoint.header))
         self.saved.append(name)
 
