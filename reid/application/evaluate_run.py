@@ -16,6 +16,7 @@ from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.evaluations import (
     EVALUATION,
     QUERIES_SUFFIX,
+    RECORD_VERSION,
     EvaluationRecord,
     QueryRecord,
     SplitRecord,
@@ -24,9 +25,6 @@ from reid.domain.values.samples import Split, SplitStatistics, digest_of_samples
 from reid.ports.dataset import Dataset
 from reid.ports.records import RunRecords
 from reid.ports.runs import RunStore
-
-RECORD_VERSION = 2
-"""Of evaluations' records; the first had no digests and no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

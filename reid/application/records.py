@@ -7,9 +7,11 @@ import torch
 
 from reid.domain.errors import CheckpointError
 from reid.domain.metrics import QueryScores
+from reid.domain.values.checkpoints import require_known_version
 from reid.domain.values.evaluations import (
     EVALUATION,
     QUERIES_SUFFIX,
+    RECORD_VERSION,
     EvaluationRecord,
     QueryRecord,
 )
@@ -55,6 +57,8 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
             f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "
             f"the run by reid evaluate --run {records.place}"
         )
+    place = f"{name} of {records.place}"
+    require_known_version(content.get("version"), known=RECORD_VERSION, place=place)
     try:
         return EvaluationRecord.parse(name, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -20,6 +20,10 @@ from reid.settings.recipes import RECIPES
 from reid.settings.schema import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
 
 CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
+VERSION_KEY = "version"
+SETTINGS_VERSION = 1
+"""Of settings files; one that says nothing is of the first."""
+
 NOT_SETTINGS = frozenset(
     {
         CONFIG_FILE_VARIABLE,
@@ -133,7 +137,7 @@ def file_layer(path: Path) -> Layer:
     """Collect what a TOML file sets.
 
     Raises:
-        ConfigurationError: It is missing, a folder, unreadable or not TOML.
+        ConfigurationError: It is missing, a folder, unreadable, not TOML, or of a newer version.
     """
     if path.is_dir():
         raise ConfigurationError(
@@ -149,9 +153,20 @@ def file_layer(path: Path) -> Layer:
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
     layer = Layer()
+    _check_version(content.pop(VERSION_KEY, SETTINGS_VERSION), path)
     for key, value in content.items():
         layer.add(key, value, origin=Origin(OriginKind.FILE, str(path)))
     return layer
+
+
+def _check_version(found: object, path: Path) -> None:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ConfigurationError(f"settings file {path}: {VERSION_KEY} is no version: {found!r}")
+    if found > SETTINGS_VERSION:
+        raise ConfigurationError(
+            f"settings file {path} is of version {found}, and this program reads up to version "
+            f"{SETTINGS_VERSION}: use the program that it was written for, or a newer one"
+        )
 
 
 def environment_layer() -> Layer:

@@ -1,6 +1,7 @@
 """The program in processes of its own that start at once, torch being loaded."""
 
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -52,18 +53,31 @@ def training(
     return [str(argument) for argument in (*start, *small, *arguments)]
 
 
-def spawn(arguments: list[str], output: Path, *, plugins: Path | None = None) -> BaseProcess:
-    """Run a command; what it says is added to a file."""
+def spawn(
+    arguments: list[str],
+    output: Path,
+    *,
+    plugins: Path | None = None,
+    more_bytes: int | None = None,
+) -> BaseProcess:
+    """Run a command; what it says is added to a file.
+
+    With `more_bytes` it may have so much memory beside what it has when it starts.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=work, args=(arguments, output, plugins))
+    process = context.Process(target=work, args=(arguments, output, plugins, more_bytes))
     process.start()
     return process
 
 
-def work(arguments: list[str], output: Path, plugins: Path | None) -> None:
+def work(arguments: list[str], output: Path, plugins: Path | None, more_bytes: int | None) -> None:
     """Be the program."""
     torch.set_num_threads(1)
+    if more_bytes is not None:
+        num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = num_pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if plugins is not None:
         sys.path.insert(0, str(plugins))
     with output.open("a") as file:

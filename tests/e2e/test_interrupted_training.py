@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.safetensors_file import read_checkpoint
-from tests.e2e.processes import QUICK, offer_quick_encoder, spawn, training
+from tests.e2e.processes import QUICK, TINIEST, offer_quick_encoder, spawn, training
 from tests.e2e.program import run
 
 LONG = (*QUICK, "finetuning.epochs=20000")
@@ -38,8 +38,8 @@ class Bench:
         self._output = folder / "output.txt"
         offer_quick_encoder(folder)
 
-    def begin(self, arguments: list[str]) -> BaseProcess:
-        return spawn(arguments, self._output, plugins=self.folder)
+    def begin(self, arguments: list[str], *, more_bytes: int | None = None) -> BaseProcess:
+        return spawn(arguments, self._output, plugins=self.folder, more_bytes=more_bytes)
 
     def begin_long(self, data: Path, *arguments: str) -> BaseProcess:
         process = self.begin(training(data, self.directory, *arguments, settings=LONG))
@@ -167,3 +167,17 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_trained(
     assert "Read-only file system; make its folder writable or name another one" in bench.said
     assert "Traceback" not in bench.said
     assert list(disk.iterdir()) == []
+
+
+def test_memory_that_really_runs_out_names_the_setting_to_lower(few: Path, bench: Bench) -> None:
+    larger = (*TINIEST, "encoder.image_size=[1024,512]", "evaluation.batch_size=1")
+    arguments = training(few, bench.directory, settings=larger)
+    # Room for one picture at a time, not for a batch and its gradients.
+    process = bench.begin(arguments, more_bytes=700 * 2**20)
+    process.join()
+    assert process.exitcode == 3, bench.said
+    assert "memory ran out in the encoder stage, epoch 1, step 1, 4 pictures: lower" in bench.said
+    assert "finetuning.identities_per_batch" in bench.said
+    assert "Traceback" not in bench.said
+    assert read_checkpoint(bench.directory / "prompts.safetensors").tensors
+    assert not [path for path in bench.directory.iterdir() if path.name.endswith((".tmp", ".lock"))]

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.safetensors_file import HEADER_KEY, verify_digest
-from reid.domain.errors import EncoderError
-from reid.domain.values.checkpoints import JsonValue
+from reid.domain.errors import CheckpointError, EncoderError
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
 from reid.domain.values.encoders import Activation, Pooling
 
 ENCODER_FORMAT = "reid-encoder"
@@ -241,6 +241,10 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
             f"{path} is a checkpoint of reid, but not of an encoder: pass the encoder's file of "
             "that run"
         )
+    try:
+        require_known_version(header.get("version"), known=CHECKPOINT_VERSION, place=str(path))
+    except CheckpointError as error:
+        raise EncoderError(str(error)) from error
     image, text = _split_released(tensors)
     return WeightsFile(
         origin=str(path),

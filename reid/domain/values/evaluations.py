@@ -17,6 +17,9 @@ EVALUATION = "evaluation"
 QUERIES_SUFFIX = ".queries"
 """Follows an evaluation's name in the name of the record of its single queries."""
 
+RECORD_VERSION = 2
+"""Of evaluations' records; the first had no digests and no number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
