@@ -29,6 +29,7 @@ from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.answering import Answering
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.services.gallery_filling import THUMBNAIL_HEIGHT
+from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.analyses import MapLayout
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
@@ -195,6 +196,15 @@ def create_dataset(
         )
     built: Dataset = factory(settings.root, **settings.kind_options)
     return built
+
+
+def screen_combined(
+    combined: Dataset, *, single: Dataset, screened: ScreenedDataset, skips_bad: bool
+) -> ScreenedDataset:
+    """Screen what is trained on, unless it is what is screened already."""
+    if combined is single:
+        return screened
+    return ScreenedDataset(combined, skips_bad=skips_bad)
 
 
 def combine_datasets(
@@ -463,9 +473,11 @@ def evaluation_settings(settings: Settings) -> dict[str, JsonValue]:
     """
     plain = plain_settings(settings)
     dataset, encoder = plain["dataset"], plain["encoder"]
+    # Left out where it is not used, so that records are what they were before there was a choice.
+    not_scored = _NOT_SCORED if settings.dataset.skip_bad else (*_NOT_SCORED, "skip_bad")
     return {
         "seed": settings.seed,
-        "dataset": {key: dataset[key] for key in dataset if key not in _NOT_SCORED},
+        "dataset": {key: dataset[key] for key in dataset if key not in not_scored},
         "encoder": {key: encoder[key] for key in ("image_size", "stride", "precision", "options")},
         **{section: plain[section] for section in ("index", "evaluation", "reranking")},
     }

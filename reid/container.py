@@ -74,6 +74,7 @@ from reid.assembly import (
     require_explainable,
     require_trainable,
     reranking_of,
+    screen_combined,
     thumbnail_height_of,
     training_precision,
 )
@@ -86,6 +87,7 @@ from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.query_embedding import QueryEmbedding
 from reid.domain.services.reidentification import Reidentification
+from reid.domain.services.screening import ScreenedDataset
 from reid.gallery_assembly import (
     create_gallery_cache,
     encoder_stamp,
@@ -120,9 +122,19 @@ class Container(containers.DeclarativeContainer):
         viper=providers.Object(Viper),
         csv=providers.Object(CsvDataset),
     )
-    dataset = providers.Singleton(create_dataset, settings.provided.dataset, built_in_datasets)
+    listed = providers.Singleton(create_dataset, settings.provided.dataset, built_in_datasets)
+    all_listed = providers.Singleton(
+        combine_datasets, listed, settings.provided.dataset.also, built_in_datasets
+    )
+    dataset = providers.Singleton(
+        ScreenedDataset, listed, skips_bad=settings.provided.dataset.skip_bad
+    )
     combined = providers.Singleton(
-        combine_datasets, dataset, settings.provided.dataset.also, built_in_datasets
+        screen_combined,
+        all_listed,
+        single=listed,
+        screened=dataset,
+        skips_bad=settings.provided.dataset.skip_bad,
     )
     built_in_indexes = providers.Dict(
         exact=providers.Factory(ExactIndex).provider,
@@ -228,7 +240,7 @@ class Container(containers.DeclarativeContainer):
 
     statistics = providers.Callable(count_splits, combined)
     training_precision = providers.Callable(training_precision, settings)
-    check_dataset = providers.Singleton(CheckDataset, combined)
+    check_dataset = providers.Singleton(CheckDataset, all_listed)
     evaluate = providers.Singleton(
         Evaluate,
         encoder=encoder,
@@ -239,6 +251,7 @@ class Container(containers.DeclarativeContainer):
             reranking_of, settings.provided.evaluation, settings.provided.reranking
         ),
         remove_same_camera=settings.provided.evaluation.same_camera_rule,
+        screened=dataset,
     )
     records = providers.Singleton(FilesystemRunRecords, settings.provided.run.directory)
     evaluate_run = providers.Singleton(
@@ -325,6 +338,7 @@ class Container(containers.DeclarativeContainer):
         decisive=providers.Callable(decisive_settings, settings),
         circumstances=providers.Callable(circumstances, settings),
         earlier=providers.Callable(open_earlier_run, settings.provided.run.prompts),
+        screened=combined,
     )
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Singleton(CompareRuns, seed=settings.provided.seed)

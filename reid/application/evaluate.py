@@ -6,12 +6,13 @@ from reid.domain.counting import score_embeddings
 from reid.domain.metrics import QueryScores, require_matches
 from reid.domain.services.analysing import analyse
 from reid.domain.services.reidentification import Reidentification, ScoredQueries
+from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.values.samples import Split
+from reid.domain.values.samples import Split, UnreadableImage
 from reid.ports.dataset import Dataset
 from reid.ports.encoder import ImageEncoder
 from reid.ports.maps import MapMaker
@@ -24,6 +25,8 @@ class EvaluationOutcome:
     dataset: str
     encoder: EncoderDescription
     report: EvaluationReport
+    left_out: tuple[UnreadableImage, ...] = ()
+    """Pictures that cannot be read and so were in neither list, where that was wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,9 @@ class DetailedEvaluation:
     scores: QueryScores
     analysis: EvaluationAnalysis | None = None
     """What lies behind the averages, where that was asked for."""
+
+
+_SCORED = (Split.QUERY, Split.GALLERY)
 
 
 class Evaluate:
@@ -48,8 +54,19 @@ class Evaluate:
         map_maker: MapMaker,
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
+        screened: ScreenedDataset | None = None,
     ) -> None:
-        """Keep the parts and the protocol."""
+        """Keep the parts and the protocol.
+
+        Args:
+            encoder: Scored.
+            dataset: Ranked.
+            reidentification: Ranks.
+            reranking: How to order anew; None: do not.
+            remove_same_camera: Follow Market-1501's protocol.
+            screened: The dataset, where it may leave bad pictures out.
+        """
+        self._screened = screened
         self._encoder = encoder
         self._dataset = dataset
         self._reidentification = reidentification
@@ -101,7 +118,10 @@ class Evaluate:
         if recipe is not None:
             analysis = self._analyse(queries, gallery, scored=scored, recipe=recipe)
         outcome = EvaluationOutcome(
-            dataset=self._dataset.name, encoder=self._encoder.description, report=scored.report
+            dataset=self._dataset.name,
+            encoder=self._encoder.description,
+            report=scored.report,
+            left_out=self._screened.left_out(_SCORED) if self._screened else (),
         )
         return DetailedEvaluation(outcome=outcome, scores=scored.scores, analysis=analysis)
 

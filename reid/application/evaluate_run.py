@@ -122,6 +122,8 @@ class EvaluateRun:
             "seconds": evaluated.seconds,
             "circumstances": dict(self._circumstances),
         }
+        if not evaluated.outcome.left_out:
+            del content["left_out"]
         return cast("dict[str, JsonValue]", content)
 
     def keep(self, evaluated: RunEvaluation, *, name: str) -> None:

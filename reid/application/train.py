@@ -1,7 +1,7 @@
 """Train an encoder on a dataset: both stages or one of them, then evaluate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from reid.application.evaluate import EvaluationOutcome
@@ -9,9 +9,10 @@ from reid.application.evaluate_run import EvaluateRun
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PROMPTS, PromptLearning
+from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.domain.values.evaluations import EVALUATION
-from reid.domain.values.samples import Split, digest_of_samples
+from reid.domain.values.samples import Split, UnreadableImage, digest_of_samples
 from reid.ports.dataset import Dataset
 from reid.ports.runs import RunMode, RunStore
 
@@ -44,6 +45,9 @@ class TrainingOutcome:
     evaluation: EvaluationOutcome | None
     """None where only prompts were learned: they change no ranking."""
 
+    left_out: tuple[UnreadableImage, ...] = ()
+    """Training pictures that cannot be read and so were in no list, where that was wanted."""
+
 
 class Train:
     """Runs the training stages and evaluates what comes out."""
@@ -59,6 +63,7 @@ class Train:
         decisive: Mapping[str, JsonValue],
         circumstances: Mapping[str, JsonValue],
         earlier: RunStore | None = None,
+        screened: ScreenedDataset | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -71,7 +76,10 @@ class Train:
             decisive: The settings that decide the result.
             circumstances: Versions and the like.
             earlier: Another run whose prompts stage 2 starts from; None: this run's own.
+            screened: The dataset, to find bad pictures before hours of work; None: they are met
+                when they are read.
         """
+        self._screened = screened
         self._dataset = dataset
         self._prompt_learning = prompt_learning
         self._fine_tuning = fine_tuning
@@ -103,6 +111,7 @@ class Train:
             self._fine_tuning.check_prompts(prompts)
         else:
             self._prompt_learning.check()
+        self._screen(request.scope)
         try:
             self._begin(request, prompts)
             return self._work(request, prompts)
@@ -110,14 +119,23 @@ class Train:
             self._runs.release()
 
     def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
+        left_out = self._left_out()
         if request.scope is TrainingScope.PROMPTS:
             self._prompt_learning.run()
-            return TrainingOutcome(scope=request.scope, evaluation=None)
+            return TrainingOutcome(scope=request.scope, evaluation=None, left_out=left_out)
         self._fine_tuning.run(prompts or self._prompt_learning.run())
         evaluated = self._evaluate.run()
         evaluation = replace(evaluated.outcome, encoder=evaluated.outcome.encoder.trained())
         self._evaluate.keep(replace(evaluated, outcome=evaluation), name=EVALUATION)
-        return TrainingOutcome(scope=request.scope, evaluation=evaluation)
+        return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
+
+    def _screen(self, scope: TrainingScope) -> None:
+        if self._screened is not None:
+            is_scored = scope is not TrainingScope.PROMPTS
+            self._screened.require_readable(tuple(Split) if is_scored else (Split.TRAIN,))
+
+    def _left_out(self) -> tuple[UnreadableImage, ...]:
+        return self._screened.left_out((Split.TRAIN,)) if self._screened else ()
 
     def _finished_prompts(self) -> Checkpoint:
         source = self._earlier or self._runs
@@ -146,7 +164,10 @@ class Train:
         starts_anew = has_own_prompts and not request.resume
         if starts_anew and not request.overwrite:
             self._fine_tuning.check_untrained()
-        self._runs.begin(decisive, self._circumstances, mode=mode)
+        circumstances = dict(self._circumstances)
+        if self._left_out():
+            circumstances["left_out"] = [asdict(bad) for bad in self._left_out()]
+        self._runs.begin(decisive, circumstances, mode=mode)
         # Only now: `begin` refuses other settings, and a refused run must lose nothing.
         if starts_anew and request.overwrite:
             self._fine_tuning.forget()

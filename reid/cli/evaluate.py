@@ -10,6 +10,7 @@ from reid.cli.options import (
     JsonOption,
     RerankOption,
     SameCameraOption,
+    SkipBadOption,
     UseCamerasOption,
     takes_settings,
 )
@@ -50,6 +51,7 @@ PlotsOption = Annotated[
         "rerank": RerankOption,
         "same_camera_rule": SameCameraOption,
         "use_cameras": UseCamerasOption,
+        "skip_bad": SkipBadOption,
     }
 )
 def evaluate(

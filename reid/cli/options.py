@@ -41,6 +41,13 @@ DatasetOption = Annotated[
         help="market1501, msmt17, dukemtmc, cuhk03, viper, csv or plug-in.",
     ),
 ]
+SkipBadOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-bad/--no-skip-bad",
+        help="Leave out pictures that cannot be read, and say which; else they are an error.",
+    ),
+]
 DataOption = Annotated[
     Path | None, typer.Option("--data", metavar="ROOT", help="Folder (or CSV) of the dataset.")
 ]
@@ -140,6 +147,7 @@ SETTING_OF: Mapping[str, str] = {
     "weights": "encoder.weights",
     "dataset": "dataset.kind",
     "data": "dataset.root",
+    "skip_bad": "dataset.skip_bad",
     "index": "index.kind",
     "seed": "seed",
     "device": "device",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reid.domain.values.counts import counted
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.values.samples import SplitStatistics
+from reid.domain.values.samples import SplitStatistics, UnreadableImage
 
 if TYPE_CHECKING:
     from reid.adapters.datasets.generator import GenerationReport
@@ -57,6 +57,7 @@ def render_precision(*, training: str, evaluation: str) -> str:
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
     """Say how good the trained encoder is and where it lies."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
+    lines.extend(render_left_out(outcome.left_out, what="training picture"))
     if outcome.evaluation is None:
         lines.append("Prompts learned; train the encoder with them by --stage encoder")
     lines.append(f"Run: {directory}")
@@ -88,8 +89,22 @@ def render_evaluation(outcome: "EvaluationOutcome") -> str:
             render_scores(outcome.report),
             f"Dataset: {outcome.dataset}",
             render_encoder(outcome.encoder),
+            *render_left_out(outcome.left_out, what="query or gallery picture"),
         ]
     )
+
+
+def render_left_out(pictures: Sequence[UnreadableImage], *, what: str) -> list[str]:
+    """List pictures that were left out because they cannot be read; nothing where there are none.
+
+    Args:
+        pictures: Which, and why.
+        what: What to call one of them.
+    """
+    if not pictures:
+        return []
+    lines = [f"  {picture.image}: {picture.reason}" for picture in pictures]
+    return [f"Left out: {counted(len(pictures), what)} that cannot be read", *lines]
 
 
 def render_scores(report: EvaluationReport) -> str:

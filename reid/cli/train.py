@@ -11,6 +11,7 @@ from reid.cli.options import (
     JsonOption,
     PromptsOption,
     SameCameraOption,
+    SkipBadOption,
     takes_settings,
 )
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
@@ -44,7 +45,14 @@ OverwriteOption = Annotated[
 ]
 
 
-@takes_settings({**SHARED_OPTIONS, "prompts": PromptsOption, "same_camera_rule": SameCameraOption})
+@takes_settings(
+    {
+        **SHARED_OPTIONS,
+        "prompts": PromptsOption,
+        "same_camera_rule": SameCameraOption,
+        "skip_bad": SkipBadOption,
+    }
+)
 def train(
     resolved: "ResolvedSettings",
     *,

@@ -179,6 +179,10 @@ class DatasetSettings(SourceSettings):
             for source in also
         ]
 
+    skip_bad: bool = False
+    """Leave pictures that cannot be read out of training and evaluation, and name them in the run's
+    record; else they are an error that lists them."""
+
     cache_mib: NonNegativeInt = 2048
     """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""
 
