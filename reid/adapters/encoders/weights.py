@@ -2,8 +2,8 @@
 
 Whatever the layout, tensors come out under the names of the paper's released checkpoints:
 `image_encoder.*`, `text_encoder.*` and `cv_embed`. Files are data, never programs: pickles load
-with torch's weights-only reader; TorchScript archives, as OpenAI published them, are opened by
-torch.jit, which reads their program too but never calls it, and only the tensors are taken.
+with torch's weights-only reader; of TorchScript archives, as OpenAI published them, only the
+tensors are read, and their program is not looked at.
 """
 
 import json
@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reid.adapters.encoders.architectures import Architecture
+from reid.adapters.encoders.torchscript_tensors import read_torchscript
 from reid.adapters.safetensors_file import HEADER_KEY, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
@@ -193,12 +194,11 @@ def _is_torchscript(path: Path) -> bool:
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     try:
-        with _without_warnings():
-            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+        return read_torchscript(path)
+    except pickle.UnpicklingError as error:
+        raise _unsafe(path) from error
+    except Exception as error:  # a damaged pickle raises nearly anything
         raise _damaged(path, error) from error
-    state: dict[str, Tensor] = module.state_dict()
-    return state
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -206,10 +206,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with _without_warnings():
             content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
-        raise EncoderError(
-            f"{path} is no weights file, or holds Python objects that could run code when loaded: "
-            "save the model's state_dict, or better a safetensors file, and pass that"
-        ) from error
+        raise _unsafe(path) from error
     except Exception as error:  # a damaged pickle raises nearly anything
         raise _damaged(path, error) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -217,6 +214,13 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _unsafe(path: Path) -> EncoderError:
+    return EncoderError(
+        f"{path} is no weights file, or holds Python objects that could run code when loaded: "
+        "save the model's state_dict, or better a safetensors file, and pass that"
+    )
 
 
 def _damaged(path: Path, error: Exception) -> EncoderError:
