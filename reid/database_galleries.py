@@ -13,7 +13,8 @@ def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gall
         ConfigurationError: No address is set, or the client is not installed.
         GalleryError: It cannot be reached, or there is none and none is to be made.
     """
-    address = _required("postgres", settings.postgres.address)
+    secret = settings.postgres.address
+    address = _required("postgres", None if secret is None else secret.get_secret_value())
     with needed_for("gallery.kind: postgres", package="psycopg", extra="postgres"):
         from reid.adapters.galleries.postgres import PostgresGallery
     return PostgresGallery(
@@ -34,6 +35,7 @@ def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Galler
         GalleryError: It cannot be reached, or there is none and none is to be made.
     """
     address = _required("milvus", settings.milvus.address)
+    token = settings.milvus.token
     with needed_for("gallery.kind: milvus", package="pymilvus", extra="milvus"):
         from reid.adapters.galleries.milvus import MilvusGallery
     return MilvusGallery(
@@ -41,13 +43,13 @@ def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Galler
         name=name,
         create=create,
         tenant=settings.tenant,
-        token=settings.milvus.token or "",
+        token="" if token is None else token.get_secret_value(),
         index=settings.milvus.index,
     )
 
 
 def _required(kind: str, address: str | None) -> str:
-    if address is None:
+    if not address:
         raise ConfigurationError(
             f"gallery.{kind}.address: must be set where gallery.kind is {kind}"
         )

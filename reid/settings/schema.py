@@ -270,9 +270,9 @@ class ExplainSettings(Section):
 class PostgresSettings(Section):
     """Where galleries in PostgreSQL are, and how they are searched."""
 
-    address: Unsettable[Name] = None
+    address: Unsettable[SecretStr] = None
     """`postgresql://user@host/database`; libpq's own variables and files give what it leaves out,
-    passwords best of all."""
+    passwords best of all. Shown to nobody and in no record, since it may hold one all the same."""
 
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of nearest neighbours to find where a graph is searched."""
@@ -287,7 +287,7 @@ class MilvusSettings(Section):
     address: Unsettable[Name] = None
     """`http://host:19530`, or the path of a file for Milvus Lite."""
 
-    token: Unsettable[Name] = None
+    token: Unsettable[SecretStr] = None
     """`user:password` or a key."""
 
     index: Literal["HNSW", "FLAT"] = "HNSW"

@@ -7,7 +7,7 @@ from pymilvus import MilvusClient
 
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, GalleryError
-from reid.settings.loading import load_settings
+from reid.settings.loading import load_settings, plain_settings
 from tests.contracts.test_gallery_contract import fill
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
@@ -34,6 +34,19 @@ def test_settings_choose_a_database(kind: str, tmp_path: Path) -> None:
 def test_a_database_without_an_address_is_refused(kind: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"gallery\.{kind}\.address"):
         wired(kind).open_gallery("people", create=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gallery.postgres.address", "postgresql://me:hidden@host/people"),
+        ("gallery.milvus.token", "me:hidden"),
+    ],
+)
+def test_what_opens_a_database_is_neither_shown_nor_recorded(setting: str, value: str) -> None:
+    resolved = load_settings(assignments=[f"{setting}={value}"])
+    assert "hidden" not in str(plain_settings(resolved.settings))
+    assert "hidden" not in str(resolved.rows())
 
 
 @pytest.mark.parametrize("kind", ["postgres", "milvus"])
