@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GalleryOption = Annotated[
     str, typer.Option("--gallery", metavar="GALLERY", help="A gallery: see reid gallery build.")
 ]
-_PARTS = ("fastapi", "prometheus_client", "uvicorn")
+_PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 
 @takes_settings(

@@ -144,7 +144,8 @@ class PostgresGallery:
     @property
     def recall(self) -> float:
         """As measured last; 1 where no graph is used."""
-        return self._state().recall or 1.0
+        measured = self._state().recall
+        return 1.0 if measured is None else measured
 
     def describe(self) -> GalleryDescription:
         """Count what is kept; see the port."""
