@@ -62,6 +62,7 @@ class Evaluate:
             encoder: Scored.
             dataset: Ranked.
             reidentification: Ranks.
+            map_maker: Lays out a sample for the page of an evaluation.
             reranking: How to order anew; None: do not.
             remove_same_camera: Follow Market-1501's protocol.
             screened: The dataset, where it may leave bad pictures out.
