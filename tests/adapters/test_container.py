@@ -103,7 +103,7 @@ def test_the_container_offers_every_built_in_architecture() -> None:
 
 def test_the_container_makes_just_the_adapters_that_are_listed_as_built_in() -> None:
     for group, provider in (
-        (PluginGroup.DATASETS, Container.dataset),
+        (PluginGroup.DATASETS, Container.listed),
         (PluginGroup.INDEXES, Container.index),
     ):
         assert set(provider.args[-1].kwargs) == set(BUILT_IN_KINDS[group])
@@ -153,7 +153,7 @@ def test_the_dataset_needs_a_root() -> None:
 
 
 def test_the_dataset_is_opened_at_its_root(tmp_path: Path) -> None:
-    dataset = container(dataset__root=build_market1501(tmp_path / "market")).dataset()
+    dataset = container(dataset__root=build_market1501(tmp_path / "market")).listed()
     assert isinstance(dataset, Market1501)
     assert dataset.name == "market"
 
@@ -194,7 +194,7 @@ def test_plug_ins_of_all_groups_are_made_with_what_settings_hold(tmp_path: Path)
         device="cpu",
     )
     assert vars(made.encoder())["request"].options == {"width": 3}
-    assert vars(made.dataset()) == {"root": tmp_path, "size": 3}
+    assert vars(made.listed()) == {"root": tmp_path, "size": 3}
     assert vars(made.index()) == {"shift": 2}
 
 
@@ -216,7 +216,7 @@ def test_built_in_adapters_refuse_free_options(tmp_path: Path, group: str) -> No
 def test_evaluation_runs_on_whatever_is_put_in_place_of_the_adapters() -> None:
     settings = load_settings(options={"evaluation.rerank": True}).settings
     made = Container(
-        settings=settings, encoder=FakeEncoder(), dataset=FakeDataset(), index=FakeIndex()
+        settings=settings, encoder=FakeEncoder(), listed=FakeDataset(), index=FakeIndex()
     )
     report = made.evaluate().run().report
     assert isinstance(report, EvaluationReport)
@@ -267,7 +267,7 @@ BUILT_IN_DATASETS: dict[str, tuple[type, Callable[[Path], Path]]] = {
 def test_every_built_in_dataset_is_opened_by_its_kind(tmp_path: Path, kind: str) -> None:
     expected, build = BUILT_IN_DATASETS[kind]
     made = container(dataset__kind=kind, dataset__root=build(tmp_path))
-    assert isinstance(made.dataset(), expected)
+    assert isinstance(made.listed(), expected)
     assert all(row.num_images for row in made.statistics())
 
 
