@@ -77,6 +77,14 @@ class Identify:
         self._filling = filling
         self._answering = answering or Answering()
 
+    def require_decision(self, gallery: Gallery) -> None:
+        """Refuse a gallery whose threshold is one of another manner of asking.
+
+        Raises:
+            GalleryError: It is calibrated for another fusion, and its threshold is asked for.
+        """
+        self._answering.decision_for(gallery)
+
     def run(self, queries: PictureSource, gallery: Gallery) -> IdentificationOutcome:
         """Identify every readable query picture by a gallery as it is.
 

@@ -54,7 +54,8 @@ def open_desk(container: Container, name: str) -> Desk:
     """Open encoder and gallery.
 
     Raises:
-        GalleryError: The gallery is missing or damaged, or another encoder made it.
+        GalleryError: The gallery is missing or damaged, another encoder made it, or it is
+            calibrated for another fusion.
     """
 
     def open_gallery() -> Gallery:
@@ -70,6 +71,7 @@ def open_desk(container: Container, name: str) -> Desk:
     )
     try:
         desk.require_encoder(container.filling())
+        desk.require_decision()
     except BaseException:
         desk.close()
         raise

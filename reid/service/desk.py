@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from reid.adapters.datasets.given import GivenPicture, GivenPictures
 from reid.application.galleries import FillGallery, FillingOutcome, KeepGallery, RemovalOutcome
 from reid.application.identify import Identify
+from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.galleries import KeptPicture, require_same_encoder
 from reid.domain.values.reports import Identification
@@ -80,6 +81,19 @@ class Desk:
             return
         stamp = replace(filling.stamp_for(), uses_cameras=kept.uses_cameras)
         require_same_encoder(stamp, kept=kept, place=self._gallery.place, what="queries")
+
+    def require_decision(self) -> None:
+        """Refuse a gallery by whose calibration no question could be answered.
+
+        One of the two manners is enough: a calibration is for one of them only.
+
+        Raises:
+            GalleryError: It fits neither pictures on their own nor those of one person.
+        """
+        try:
+            self._identify[True].require_decision(self._gallery)
+        except GalleryError:
+            self._identify[False].require_decision(self._gallery)
 
     def identify(self, questions: Sequence[Asked]) -> tuple[tuple[Identification, ...], ...]:
         """Answer several requests by one run through the encoder.

@@ -429,3 +429,23 @@ def test_what_does_not_go_together_is_told_before_anybody_asks(
         port = str(taken.getsockname()[1])
         result = run("serve", "--gallery", gallery, *ENCODER, "--port", port, expect=3)
     assert "cannot listen" in result.output
+
+
+def test_a_calibration_for_another_fusion_is_told_before_anybody_asks(
+    people: Path, tmp_path: Path
+) -> None:
+    gallery = build_gallery(tmp_path / "known", people / "bounding_box_test")
+    rate = ("--false-accept-rate", "0.25")
+    run("calibrate", people / "query", "--gallery", gallery, *ENCODER, "--fusion", "mean", *rate)
+    refused = run("serve", "--gallery", gallery, *ENCODER, expect=8)
+    assert "calibrated for the fusion 'mean'" in refused.output
+    together = ("--fusion", "mean", "--tracklets", *rate)
+    run("calibrate", people / "query", "--gallery", gallery, *ENCODER, *together)
+    with serving(gallery, "--fusion", "mean", log=tmp_path / "log") as service:
+        files = [("picture", p.read_bytes()) for p in sorted((people / "query").glob("*.jpg"))[:2]]
+        asked = {path: service.call("POST", path, files=files).status_code for path in MANNERS}
+        assert service.stop() == 0
+    assert asked == MANNERS
+
+
+MANNERS = {"/identify": 409, "/identify?one_person=true": 200}
