@@ -16,7 +16,7 @@ def parse_duration(text: str) -> timedelta:
     match = re.fullmatch(r"([1-9]\d{0,6})([hdw])", text, re.ASCII)
     hours = int(match[1]) * _HOURS[match[2]] if match else 0
     if not 0 < hours <= _MOST_HOURS:
-        raise ValueError(f"should be a number of hours, days or weeks such as 30d, got {text!r}")
+        raise ValueError("should be a number of hours, days or weeks such as 30d")
     return timedelta(hours=hours)
 
 
