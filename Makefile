@@ -22,7 +22,7 @@ test: $(VENV)/installed
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
 
 slow: $(VENV)/installed
-	$(PYTEST)
+	$(PYTEST) -m slow --durations=0
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,onnx,openvino]'
