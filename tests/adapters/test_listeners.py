@@ -41,6 +41,7 @@ def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
         "stage_started",
         "epoch_finished",
         "picture_cache_filled",
+        "checkpoint_damaged",
         "checkpoint_saved",
         "stage_finished",
     ]
@@ -55,7 +56,7 @@ def test_a_log_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None:
         log = JsonlLog(tmp_path / "metrics.jsonl")
         for event in A_RUN:
             log(event)
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 10
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 12
 
 
 def test_a_finished_epoch_says_losses_rate_speed_and_time_left() -> None:
