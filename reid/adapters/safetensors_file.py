@@ -6,16 +6,17 @@ A file carries a digest of its header and tensors, so that damage is found when 
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, ReidError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 
 HEADER_KEY = "reid"
@@ -31,6 +32,11 @@ _KEYS_BEFORE_DIGESTS = {
 }
 """Of headers from before there was a digest: a damaged digest's name must not pass for none."""
 
+_MOST_READINGS = 100
+"""Nobody replaces a file so often while it is read."""
+
+_Content = TypeVar("_Content")
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,6 +47,40 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: No such file, not a safetensors file, one without our header, or one that
             is not what was written.
     """
+    return read_unreplaced(path, _read)
+
+
+def read_unreplaced(path: Path, read: Callable[[Path], _Content]) -> _Content:
+    """Read a file again where another has taken its name meanwhile.
+
+    safetensors opens a file by its name once for the header and once more for the tensors, so a
+    reader beside a training can meet the header of one state and the tensors of the next.
+
+    Raises:
+        ReidError: As `read`, of a file that kept its name to itself.
+    """
+    for _ in range(_MOST_READINGS - 1):
+        before = _identity_of(path)
+        try:
+            content = read(path)
+        except ReidError:
+            if _identity_of(path) == before:
+                raise
+        else:
+            if _identity_of(path) == before:
+                return content
+    return read(path)
+
+
+def _identity_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+def _read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -52,7 +92,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             header = verify_digest(metadata, tensors)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    # RuntimeError is torch's where the name has gone before it opens the file for the tensors.
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {error}; it is damaged: bring it back from a "
             "copy, or remove it and make it anew"

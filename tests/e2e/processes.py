@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-import reid.assembly
-import reid.container  # noqa: F401 - loaded once, for all
+import reid.adapters.encoders.openclip
+import reid.container  # noqa: F401
 from reid.cli.app import app
 from tests.adapters.plugin_distributions import write_distribution
 from tests.e2e.program import SMALL

@@ -4,7 +4,8 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from reid.adapters.safetensors_file import read_checkpoint
 from tests.e2e.processes import QUICK, TINIEST, offer_quick_encoder, spawn, training
 from tests.e2e.program import run
 
+SHARE_OF_ANY_MOMENT = 0.2
 FILES = ("prompts.safetensors", "encoder.safetensors")
 
 
@@ -50,8 +52,10 @@ class Killing:
         self._chance = random.Random(seed)
         self._whole = folder / "whole"
         began = time.monotonic()
-        assert self._work(self._whole, seconds=None)
+        assert self._work(self._whole)
         self._seconds = time.monotonic() - began
+        events = FilesystemRunRecords(self._whole).progress()
+        self._stage_seconds = events[-1]["time"] - events[0]["time"]
         self.phases: Counter[str] = Counter()
         self.num_runs = 0
 
@@ -60,10 +64,10 @@ class Killing:
             directory = self._folder / f"run-{self.num_runs}"
             is_done = False
             while not is_done and self.phases.total() < num_kills:
-                is_done = self._work(directory, seconds=self._chance.uniform(0, self._seconds))
+                is_done = self._work(directory, wait=self._wait_at_random)
                 if not is_done:
                     self._look_at(directory)
-            assert is_done or self._work(directory, seconds=None)
+            assert is_done or self._work(directory)
             for file in FILES:
                 assert (directory / file).read_bytes() == (self._whole / file).read_bytes()
             left = {path.name for path in directory.iterdir()}
@@ -76,16 +80,30 @@ class Killing:
             read_checkpoint(path)
         self.phases[phase_of(directory)] += 1
 
-    def _work(self, directory: Path, *, seconds: float | None) -> bool:
-        """Train until the end (true) or until the time is up (false)."""
+    def _wait_at_random(self, process: BaseProcess, directory: Path) -> None:
+        """Wait for any moment of a training, or, more often, of its stages."""
+        if self._chance.random() < SHARE_OF_ANY_MOMENT:
+            process.join(self._chance.uniform(0, self._seconds))
+            return
+        log = directory / "metrics.jsonl"
+        known = log.stat().st_size if log.exists() else 0
+        while process.is_alive() and (log.stat().st_size if log.exists() else 0) == known:
+            time.sleep(0.001)
+        process.join(self._chance.uniform(0, self._stage_seconds))
+
+    def _work(
+        self, directory: Path, *, wait: Callable[[BaseProcess, Path], None] | None = None
+    ) -> bool:
+        """Train until the end (true) or until the wait is over (false)."""
         goes_on = (directory / "run.json").exists()
         output = self._folder / f"{directory.name}.txt"
         arguments = training(
             self._data, directory, *(["--resume"] if goes_on else []), settings=self._settings
         )
         process = spawn(arguments, output, plugins=self._folder)
-        process.join(seconds)
-        process.kill()
+        if wait is not None:
+            wait(process, directory)
+            process.kill()
         process.join()
         assert process.exitcode in (0, -9), output.read_text()
         return process.exitcode == 0

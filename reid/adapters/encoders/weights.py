@@ -26,7 +26,7 @@ from torch import Tensor
 
 from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.encoders.torchscript_tensors import read_torchscript
-from reid.adapters.safetensors_file import HEADER_KEY, verify_digest
+from reid.adapters.safetensors_file import HEADER_KEY, read_unreplaced, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
 from reid.domain.values.encoders import Activation, Pooling
@@ -152,7 +152,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
     with path.open("rb") as file:
         start = file.read(9)
     if path.suffix == ".safetensors" or start[8:] == b"{":
-        return _read_safetensors(path)
+        return read_unreplaced(path, _read_safetensors)
     if _is_torchscript(path):
         return _read_torchscript(path), None
     return _read_pickle(path), None
@@ -166,7 +166,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
             header = json.loads(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
             if header is not None:
                 verify_digest(metadata, tensors)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
     return tensors, header
 
