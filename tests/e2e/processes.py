@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
@@ -74,6 +75,8 @@ def spawn(
 def work(arguments: list[str], output: Path, plugins: Path | None, more_bytes: int | None) -> None:
     """Be the program."""
     torch.set_num_threads(1)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if more_bytes is not None:
         num_pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = num_pages * resource.getpagesize() + more_bytes
