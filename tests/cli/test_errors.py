@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from reid.cli.errors import EXIT_CODES, ReidGroup, exit_code_of
+from reid.cli.interruption import Terminated
 from reid.domain.errors import (
     CheckpointError,
     ConfigurationError,
@@ -33,6 +34,12 @@ def app_that(does: Callable[[], None]) -> typer.Typer:
         does()
 
     return app
+
+
+def test_sigterm_ends_with_the_code_that_shells_give_it() -> None:
+    result = CliRunner().invoke(raising(Terminated()), ["work"])
+    assert result.exit_code == 143
+    assert "Terminated." in result.stderr
 
 
 def raising(error: BaseException) -> typer.Typer:
