@@ -18,6 +18,7 @@ from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ReidError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
+from reid.small_files import parse_json
 
 HEADER_KEY = "reid"
 """The only entry of a file's metadata: safetensors writes several in any order, and the same
@@ -105,7 +106,7 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
     """Read what a file says of itself; empty where it is none of ours, or no file at all."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER_KEY])
+            header = parse_json((file.metadata() or {})[HEADER_KEY])
     except (SafetensorError, OSError, ValueError, KeyError):
         return {}
     return header if isinstance(header, dict) else {}
@@ -126,7 +127,7 @@ def verify_digest(
     Raises:
         ValueError: They differ, or the header is none.
     """
-    header = json.loads(metadata[HEADER_KEY])
+    header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
     claimed = header.pop(DIGEST_KEY, None)

@@ -35,7 +35,7 @@ def read_vectors(path: Path) -> Tensor:
 def _read(file: Path) -> Tensor:
     try:
         values = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise VectorIndexError(f"{file} cannot be read as vectors: {error}") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
         raise VectorIndexError(f"{file} should hold a (N, D) array of floating-point numbers")

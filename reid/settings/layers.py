@@ -1,13 +1,12 @@
 """Where settings come from: recipe, file, environment, options; each a flat layer."""
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource
 
 from reid.domain.errors import ConfigurationError
 from reid.settings.catalogue import (
@@ -18,6 +17,7 @@ from reid.settings.catalogue import (
 )
 from reid.settings.recipes import RECIPES
 from reid.settings.schema import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
+from reid.small_files import MOST_SETTINGS_BYTES, parse_json, read_bounded
 
 CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
 VERSION_KEY = "version"
@@ -149,7 +149,11 @@ def file_layer(path: Path) -> Layer:
             f"settings file {path} does not exist; check --config and {CONFIG_FILE_VARIABLE}"
         )
     try:
-        content = TomlConfigSettingsSource(Settings, toml_file=path).toml_data
+        content = tomllib.loads(read_bounded(path, most_bytes=MOST_SETTINGS_BYTES))
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"settings file {path} cannot be read: it is nested too deeply"
+        ) from error
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
     layer = Layer()
@@ -205,14 +209,14 @@ def parse_text(text: str) -> object:
     """Read a TOML value, else a JSON one, else take the text as it stands."""
     try:
         document = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         document = {}
     value = document.get("value")
     if len(document) == 1 and isinstance(value, bool | int | float | str | list | dict):
         return value
     try:
-        return json.loads(text) if text.startswith(("{", "[")) else text
-    except json.JSONDecodeError:
+        return parse_json(text) if text.startswith(("{", "[")) else text
+    except ValueError:
         return text
 
 

@@ -4,7 +4,6 @@ Letters: B batch, D width, H W pixels.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +27,7 @@ from reid.domain.values.encoders import (
 )
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
+from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 
 HEADER_FILE = "encoder.json"
 FORMAT = "reid-exported-encoder"
@@ -91,7 +91,7 @@ def read_export_header(folder: Path) -> ExportHeader:
         EncoderError: The header is damaged, or of a later version of reid.
     """
     try:
-        content = json.loads((folder / HEADER_FILE).read_text())
+        content = parse_json(read_bounded(folder / HEADER_FILE, most_bytes=MOST_HEADER_BYTES))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         geometry = dict(content["geometry"])
@@ -229,6 +229,8 @@ def explained_absence(runtime: str) -> Iterator[None]:
 def _check_files(header: ExportHeader, folder: Path) -> None:
     for name, digest in header.files.items():
         path = folder / name
+        if Path(name).name != name:
+            raise EncoderError(f"{folder / HEADER_FILE} names a file outside its folder: {name}")
         if not path.is_file() or file_digest(path) != digest:
             raise EncoderError(
                 f"{path} is missing or not the file that was exported: copy the whole folder "

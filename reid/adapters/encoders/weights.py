@@ -6,7 +6,6 @@ with torch's weights-only reader; of TorchScript archives, as OpenAI published t
 tensors are read, and their program is not looked at.
 """
 
-import json
 import pickle
 import warnings
 import zipfile
@@ -30,6 +29,7 @@ from reid.adapters.safetensors_file import HEADER_KEY, read_unreplaced, verify_d
 from reid.domain.errors import CheckpointError, EncoderError
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
 from reid.domain.values.encoders import Activation, Pooling
+from reid.small_files import parse_json
 
 ENCODER_FORMAT = "reid-encoder"
 """Value of `format` in the header of a run's encoder checkpoint."""
@@ -163,7 +163,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = json.loads(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
+            header = parse_json(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
             if header is not None:
                 verify_digest(metadata, tensors)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from reid.domain.errors import CheckpointError, GalleryError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
+from reid.small_files import parse_json
 
 FORMAT = "reid-gallery"
 VERSION = 1
@@ -90,7 +91,7 @@ def _records_of(pictures: tuple[NewPicture, ...]) -> Tensor:
 
 
 def _archived(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ArchivedGallery:
-    rows = json.loads(tensors["records"].numpy().tobytes())
+    rows = parse_json(tensors["records"].numpy().tobytes())
     vectors = tensors["vectors"]
     if vectors.dtype != torch.float32 or vectors.ndim != 2 or len(rows) != len(vectors):
         raise ValueError("records and vectors do not go together")

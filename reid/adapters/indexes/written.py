@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import VectorIndexError
+from reid.small_files import parse_json
 
 _LENGTH_BYTES = 8
 _FINGERPRINTED_ROWS = 64
@@ -56,7 +57,7 @@ class IndexFacts:
         Raises:
             ValueError: It is something else.
         """
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, dict) or set(values) != set(cls.__slots__):
             raise ValueError("not the facts of an index")
         return cls(**values)

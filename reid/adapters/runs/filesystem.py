@@ -25,6 +25,7 @@ from reid.domain.values.checkpoints import (
     require_known_version,
 )
 from reid.ports.runs import RunMode
+from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
@@ -195,7 +196,7 @@ class FilesystemRunStore:
 
     def _read_decisive(self, manifest: Path) -> dict[str, JsonValue]:
         try:
-            content = json.loads(manifest.read_text())
+            content = parse_json(read_bounded(manifest, most_bytes=MOST_RECORD_BYTES))
             version = content.get("version")
             decisive: dict[str, JsonValue] = dict(content["decisive"].items())
         except FileNotFoundError as error:

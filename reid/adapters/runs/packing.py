@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reid.small_files import MOST_RECORD_BYTES, parse_json
+
 PACKED = "packed"
 """Key of the columns in a packed record."""
 
@@ -58,7 +60,7 @@ def unpack_queries(content: Mapping[str, Any]) -> dict[str, Any]:
         matches = _unpack(_MATCHES, packed[_MATCHES])
         penalty = np.divide(matches, last, out=np.zeros(len(last)), where=last > 0)
         columns = {
-            _NAMES: json.loads(_release(packed[_NAMES])),
+            _NAMES: parse_json(_release(packed[_NAMES])),
             _PRECISION: _unpack(_PRECISION, packed[_PRECISION]).tolist(),
             _PENALTY: penalty.tolist(),
             _FIRST: _unpack(_FIRST, packed[_FIRST]).tolist(),
@@ -94,4 +96,8 @@ def _squeeze(content: bytes) -> str:
 
 
 def _release(text: str) -> bytes:
-    return lzma.decompress(b85decode(text))
+    decompressor = lzma.LZMADecompressor(memlimit=MOST_RECORD_BYTES)
+    content = decompressor.decompress(b85decode(text), max_length=MOST_RECORD_BYTES)
+    if not decompressor.eof:
+        raise lzma.LZMAError("it is cut short, or unpacks to more than any record")
+    return content

@@ -12,6 +12,7 @@ from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import require_known_version
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
 from reid.ports.records import RunRecords
+from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 
 
 class FilesystemRunRecords:
@@ -64,8 +65,8 @@ class FilesystemRunRecords:
         path = self._directory / METRICS
         try:
             # What follows the last line break is being written, or a killed process left it.
-            whole = path.read_text().rpartition("\n")[0]
-            lines = [json.loads(line) for line in whole.splitlines()]
+            text = read_bounded(path, most_bytes=MOST_RECORD_BYTES)
+            lines = [parse_json(line) for line in text.rpartition("\n")[0].splitlines()]
         except FileNotFoundError:
             return ()
         except (OSError, ValueError) as error:
@@ -76,7 +77,7 @@ class FilesystemRunRecords:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
-            content = json.loads(path.read_text())
+            content = parse_json(read_bounded(path, most_bytes=MOST_RECORD_BYTES))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

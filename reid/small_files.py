@@ -1,0 +1,49 @@
+"""Small text files from anywhere: read within bounds, and never from what would not end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+MOST_SETTINGS_BYTES = 2**20
+"""Of a TOML file; one with every setting takes some kilobytes."""
+
+MOST_RECORD_BYTES = 256 * 2**20
+"""Of a run's record or log; that of MSMT17's 11,659 queries takes 2 MB."""
+
+MOST_HEADER_BYTES = 2**20
+"""Of the description of an exported encoder."""
+
+
+class FileBoundsError(ValueError):
+    """A file is larger, or nested more deeply, than any that is meant."""
+
+
+def read_bounded(path: Path, *, most_bytes: int) -> str:
+    """Read a regular file in UTF-8.
+
+    Raises:
+        FileBoundsError: It is no regular file, or larger.
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise FileBoundsError("it is not a regular file")
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise FileBoundsError(
+            f"it is larger than {most_bytes / 2**20:g} MiB, the most that is read of such a file"
+        )
+    return content.decode()
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401  (whatever JSON can hold)
+    """Read JSON.
+
+    Raises:
+        ValueError: It is none, or nested more deeply than Python goes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise FileBoundsError("it is nested too deeply") from error
