@@ -126,7 +126,7 @@ def _architecture_of(request: EncoderRequest, weights: WeightsFile) -> Architect
 
 def _recognise(weights: WeightsFile) -> Architecture:
     author = weights.encoder.get("name")
-    if weights.encoder and author not in ARCHITECTURES:
+    if weights.encoder and author not in list(ARCHITECTURES):
         raise EncoderError(
             f"{weights.origin} was written by the encoder {author!r}, which is not built in: name "
             "that encoder's kind and install its plug-in"
@@ -174,8 +174,8 @@ def _sampling_of(
     request: EncoderRequest, weights: WeightsFile, architecture: Architecture
 ) -> _Sampling | None:
     """Find out for which pictures the file's positions are; None for CLIP's own square grid."""
-    positions = weights.image.get(positions_name(architecture))
-    num_positions = 0 if positions is None else len(positions) - 1
+    name = positions_name(architecture).removeprefix(IMAGE_PREFIX)
+    num_positions = max(0, _length(weights.image, name, 0) - 1)
     if not weights.is_resized:
         trained, grid = None, architecture.pretraining_grid
     else:

@@ -180,12 +180,12 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # names of its parts that are none raise nearly anything
         raise _damaged(path, error) from error
     return any("/code/" in name for name in names) and any(
         name.endswith("/constants.pkl") for name in names
@@ -299,7 +299,7 @@ def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
 
 def _num_identities(tensors: Mapping[str, Tensor]) -> int | None:
     classifier = tensors.get("classifier.weight")
-    return None if classifier is None else len(classifier)
+    return None if classifier is None or not classifier.ndim else len(classifier)
 
 
 def _split_released(
