@@ -1,5 +1,6 @@
 """Vectors from NumPy's files."""
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.domain.errors import VectorIndexError
+
+_DAMAGE = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError)
+"""NumPy reads a file's header as Python's own notation."""
 
 
 def read_vectors(path: Path) -> Tensor:
@@ -35,7 +39,7 @@ def read_vectors(path: Path) -> Tensor:
 def _read(file: Path) -> Tensor:
     try:
         values = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except _DAMAGE as error:
         raise VectorIndexError(f"{file} cannot be read as vectors: {error}") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
         raise VectorIndexError(f"{file} should hold a (N, D) array of floating-point numbers")

@@ -103,7 +103,7 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
                 damaged[place:place] = damaged[place : place + 256]
             case _:
                 del damaged[max(place, len(damaged) // 8) :]
-    return bytes(damaged)
+    return mutate(content, draw) if damaged == content else bytes(damaged)
 
 
 def attack(
@@ -283,7 +283,7 @@ def test_a_damaged_checkpoint_is_read_or_refused_in_our_own_words(
     }
     num_read = attack(kinds, count=count, seed=count)
     assert num_read["checkpoint"] == 0, "every damage shows in the digest"
-    assert num_read["gallery archive"] == 0
+    assert num_read["encoder of a run"] == num_read["gallery archive"] == 0
     assert 0 < sum(num_read.values()) < count
 
 

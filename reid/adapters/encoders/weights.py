@@ -25,7 +25,7 @@ from torch import Tensor
 
 from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.encoders.torchscript_tensors import read_torchscript
-from reid.adapters.safetensors_file import HEADER_KEY, read_unreplaced, verify_digest
+from reid.adapters.safetensors_file import DIGEST_KEY, HEADER_KEY, read_unreplaced, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
 from reid.domain.values.encoders import Activation, Pooling
@@ -166,6 +166,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
             header = parse_json(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
             if header is not None:
                 verify_digest(metadata, tensors)
+            elif any(DIGEST_KEY in text for text in metadata.values()):
+                raise ValueError("the name of its header is gone")
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
     return tensors, header
