@@ -30,7 +30,7 @@ from reid.adapters.pages.open_set_plot import draw_open_set
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.application.calibrate import Calibrate
-from reid.application.check_dataset import CheckDataset, count_splits
+from reid.application.check_dataset import CheckDataset, count_splits, odd_about_lists
 from reid.application.compare_runs import CompareRuns
 from reid.application.demo import Demo
 from reid.application.evaluate import Evaluate
@@ -88,6 +88,7 @@ from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.query_embedding import QueryEmbedding
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.services.screening import ScreenedDataset
+from reid.domain.values.samples import Split
 from reid.gallery_assembly import (
     create_gallery_cache,
     encoder_stamp,
@@ -240,6 +241,10 @@ class Container(containers.DeclarativeContainer):
 
     statistics = providers.Callable(count_splits, combined)
     training_precision = providers.Callable(training_precision, settings)
+    odd_about_training = providers.Callable(odd_about_lists, combined)
+    odd_about_scored = providers.Callable(
+        odd_about_lists, dataset, splits=(Split.QUERY, Split.GALLERY)
+    )
     check_dataset = providers.Singleton(CheckDataset, all_listed)
     evaluate = providers.Singleton(
         Evaluate,

@@ -1,8 +1,8 @@
 """Use case: is a data set fit for training and evaluation?"""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from reid.domain.values.samples import (
     DISTRACTOR_PID,
@@ -11,7 +11,7 @@ from reid.domain.values.samples import (
     SplitStatistics,
     UnreadableImage,
 )
-from reid.ports.dataset import Dataset
+from reid.ports.dataset import Dataset, DigestingReader
 
 _NUM_EXAMPLES = 3
 
@@ -43,6 +43,16 @@ class DatasetCheckReport:
     misplaced_distractors: tuple[str, ...]
     """Pictures of pid 0 among training pictures and queries, where 0 counts as one person."""
 
+    repeated_pictures: tuple[str, ...] = ()
+    """Pictures with the content of another one that comes before, under another name."""
+
+    contradictory_pictures: tuple[str, ...] = ()
+    """Those of them that are of somebody else there: one of the two labels is wrong."""
+
+    only_camera: int | None = None
+    """The zero-based camera of all queries and gallery pictures, where there is only one: by
+    Market-1501's protocol no query then has a match."""
+
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found."""
@@ -58,6 +68,12 @@ class DatasetCheckReport:
             (self.absent_query_identities, "query identities missing from the gallery"),
             (self.unmatched_queries, "queries without a match from another camera"),
             (self.single_image_identities, "training identities with a single picture"),
+            (
+                [] if self.only_camera is None else [f"camera {self.only_camera + 1}"],
+                "cameras in query and gallery (--no-same-camera-rule compares within one)",
+            ),
+            (self.repeated_pictures, "pictures that are copies of another one"),
+            (self.contradictory_pictures, "copies that are of another person than the original"),
             (self.misplaced_distractors, "training or query pictures with the distractors' pid 0"),
         )
         return tuple(_phrase(items, what) for items, what in found if items)
@@ -70,6 +86,23 @@ def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
         DatasetError: A split is missing or empty.
     """
     return tuple(SplitStatistics.of(split, dataset.samples(split)) for split in Split)
+
+
+def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) -> tuple[str, ...]:
+    """Say what is odd about a data set's lists; no picture is read.
+
+    Args:
+        dataset: To be trained on or evaluated.
+        splits: Lists that will be used.
+
+    Returns:
+        A phrase per kind of problem, as a check reports it.
+
+    Raises:
+        DatasetError: One of the lists is missing or empty.
+    """
+    lists = {split: dataset.samples(split) if split in splits else () for split in Split}
+    return _findings_of_lists(dataset.name, lists).problems
 
 
 class CheckDataset:
@@ -87,21 +120,57 @@ class CheckDataset:
         """
         dataset = self._dataset
         splits = {split: dataset.samples(split) for split in Split}
-        train, query, gallery = splits[Split.TRAIN], splits[Split.QUERY], splits[Split.GALLERY]
-        images = [sample.image for samples in splits.values() for sample in samples]
-        return DatasetCheckReport(
-            dataset=dataset.name,
+        listed = [sample for samples in splits.values() for sample in samples]
+        repeated, contradictory = _copies(dataset, listed)
+        return replace(
+            _findings_of_lists(dataset.name, splits),
             statistics=count_splits(dataset),
-            unreadable=dataset.find_unreadable(images),
+            unreadable=dataset.find_unreadable([sample.image for sample in listed]),
             unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
-            shared_identities=_sorted_pids(_pids(train) & (_pids(query) | _pids(gallery))),
-            absent_query_identities=_sorted_pids(_pids(query) - _pids(gallery)),
-            unmatched_queries=_unmatched(query, gallery),
-            single_image_identities=_single_image_identities(train),
-            misplaced_distractors=tuple(
-                sample.image for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
-            ),
+            repeated_pictures=repeated,
+            contradictory_pictures=contradictory,
         )
+
+
+def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> DatasetCheckReport:
+    train, query, gallery = (lists[split] for split in Split)
+    return DatasetCheckReport(
+        dataset=name,
+        statistics=(),
+        unreadable=(),
+        unparsed=(),
+        shared_identities=_sorted_pids(_pids(train) & (_pids(query) | _pids(gallery))),
+        absent_query_identities=_sorted_pids(_pids(query) - _pids(gallery)),
+        unmatched_queries=_unmatched(query, gallery),
+        single_image_identities=_single_image_identities(train),
+        misplaced_distractors=tuple(
+            sample.image for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
+        ),
+        only_camera=_only_camera((*query, *gallery)),
+    )
+
+
+def _only_camera(samples: Sequence[Sample]) -> int | None:
+    cameras = {sample.camid for sample in samples}
+    return cameras.pop() if len(cameras) == 1 else None
+
+
+def _copies(dataset: Dataset, listed: Iterable[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find copies under other names, and those of them that are said to be of somebody else."""
+    if not isinstance(dataset, DigestingReader):
+        return (), ()
+    samples = list({sample.image: sample for sample in listed}.values())
+    digests = dataset.content_digests([sample.image for sample in samples])
+    originals: dict[str, Sample] = {}
+    copies = [
+        (sample, originals[digest])
+        for sample, digest in zip(samples, digests, strict=True)
+        if digest and originals.setdefault(digest, sample) is not sample
+    ]
+    return (
+        tuple(copy.image for copy, _ in copies),
+        tuple(copy.image for copy, original in copies if copy.pid != original.pid),
+    )
 
 
 def _pids(samples: Sequence[Sample]) -> set[int]:

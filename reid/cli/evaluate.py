@@ -70,6 +70,8 @@ def evaluate(
     # A file says its own cameras; other weights get an embedding for each camera of the dataset.
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}
     with wired(settings, **cameras) as container:
+        for finding in container.odd_about_scored():
+            typer.echo(f"Warning: {finding}", err=True)
         if record and uses_run(settings):
             shown = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
         else:

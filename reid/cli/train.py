@@ -74,6 +74,8 @@ def train(
         statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
+        for finding in container.odd_about_training():
+            typer.echo(f"Warning: {finding}", err=True)
         precision = render_precision(
             training=container.training_precision(),
             evaluation=resolved.settings.encoder.precision,

@@ -1,7 +1,7 @@
 """Pictures and the lists of them."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -77,6 +77,15 @@ class Dataset(ImageReader, Protocol):
         Raises:
             DatasetError: The folder is missing.
         """
+        ...
+
+
+@runtime_checkable
+class DigestingReader(Protocol):
+    """Tells pictures from each other by their content; datasets need not, and then nobody looks."""
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest the bytes of every picture's file; empty for one that cannot be read."""
         ...
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,83 @@ def test_a_gallery_keeps_every_readable_picture_and_its_command_says_what_it_lef
     listed = run("gallery", "list", tmp_path / "gallery", "--json")
     readable = len(list((root / "bounding_box_test").glob("0*.jpg"))) - 1
     assert as_json(listed)["content"]["num_pictures"] == readable
+
+
+# Odd data
+
+
+def picture(root: Path, folder: str, number: int = 0) -> Path:
+    return sorted((root / folder).glob("0*.jpg"))[number]
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    return build_market1501(tmp_path / "market", identities=6, images_per_camera=3)
+
+
+def absent_from_the_gallery(root: Path) -> str:
+    for path in (root / "bounding_box_test").glob("0001_*.jpg"):
+        path.unlink()
+    return "query identities missing from the gallery: 1 (1)"
+
+
+def one_image_of_somebody(root: Path) -> str:
+    for path in sorted((root / "bounding_box_train").glob("0002_*.jpg"))[1:]:
+        path.unlink()
+    return "training identities with a single picture: 1 (2)"
+
+
+def trained_on_and_tested_with(root: Path) -> str:
+    source = picture(root, "bounding_box_test", -1)
+    pid = int(source.name[:4])
+    shutil.copy(source, root / "bounding_box_train" / f"{pid:04d}_c1s1_999999_00.jpg")
+    return f"identities both in training and in query or gallery: 1 ({pid})"
+
+
+@pytest.mark.parametrize(
+    "change", [absent_from_the_gallery, one_image_of_somebody, trained_on_and_tested_with]
+)
+def test_odd_data_are_said_by_the_check_and_where_they_are_trained_on(
+    change: Callable[[Path], str], market: Path, tmp_path: Path
+) -> None:
+    finding = change(market)
+    assert finding in run("dataset", "check", market).stdout
+    trained = train(market, tmp_path / "run")
+    assert f"Warning: {finding}" in trained.stderr
+
+
+def test_one_camera_is_no_evaluation_by_the_protocol_and_one_without_it(market: Path) -> None:
+    for folder in ("query", "bounding_box_test"):
+        for path in (market / folder).glob("*_c2*.jpg"):
+            path.unlink()
+    checked = run("dataset", "check", market).stdout
+    assert "cameras in query and gallery (--no-same-camera-rule compares within one): 1" in checked
+    stopped = run("evaluate", *RANDOM, "--data", market, expect=7)
+    assert "evaluate without it by --no-same-camera-rule" in stopped.stderr
+    told = run("evaluate", *RANDOM, "--data", market, "--no-same-camera-rule")
+    assert "Warning: queries without a match from another camera" in told.stderr
+    assert "Queries: 4 of 4 have a true match" in told.stdout
+
+
+def test_an_empty_training_list_is_an_error_of_training_and_none_of_evaluation(
+    market: Path, tmp_path: Path
+) -> None:
+    for path in (market / "bounding_box_train").glob("*.jpg"):
+        path.unlink()
+    for stopped in (
+        run("dataset", "check", market, expect=4),
+        train(market, tmp_path / "run", expect=4),
+    ):
+        assert "bounding_box_train holds no picture" in stopped.stderr
+    run("evaluate", *RANDOM, "--data", market)
+
+
+def test_copies_are_said_by_the_check_and_contradictions_among_them(market: Path) -> None:
+    folder = market / "bounding_box_train"
+    source = picture(market, "bounding_box_train")
+    shutil.copy(source, folder / "0002_c1s1_888888_00.jpg")
+    shutil.copy(source, folder / "0005_c1s1_999999_00.jpg")
+    checked = run("dataset", "check", market).stdout
+    assert "pictures that are copies of another one: 2 (" in checked
+    wrong = "copies that are of another person than the original: 1 ("
+    assert f"{wrong}bounding_box_train/0005_c1s1_999999_00.jpg)" in checked

@@ -1,8 +1,11 @@
+from collections.abc import Mapping, Sequence
+
 import pytest
 
-from reid.application.check_dataset import CheckDataset
+from reid.application.check_dataset import CheckDataset, odd_about_lists
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import Sample, Split, SplitStatistics, UnreadableImage
+from reid.ports.dataset import DigestingReader
 from tests.fakes.dataset import FakeDataset
 
 
@@ -95,3 +98,57 @@ def test_a_finding_names_the_first_three_only() -> None:
 def test_a_missing_split_is_an_error_rather_than_a_finding() -> None:
     with pytest.raises(DatasetError, match="no query pictures"):
         CheckDataset(dataset_of(train=[(1, 0)], query=[], gallery=[(1, 0)]))()
+
+
+class Copies(FakeDataset):
+    """A dataset whose pictures have contents of their own choosing."""
+
+    contents: Mapping[str, str]
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.contents.get(image, image) for image in images)
+
+
+def test_copies_are_reported_and_those_of_somebody_else_once_more() -> None:
+    dataset = Copies()
+    train, gallery = dataset.samples(Split.TRAIN), dataset.samples(Split.GALLERY)
+    original, twin, other = train[0].image, train[1].image, train[-1].image
+    assert train[0].pid == train[1].pid != train[-1].pid
+    dataset.contents = dict.fromkeys((original, twin, other, gallery[-1].image), "same")
+    report = CheckDataset(dataset)()
+    assert report.repeated_pictures == (twin, other, gallery[-1].image)
+    assert report.contradictory_pictures == (other, gallery[-1].image)
+    assert report.problems == (
+        f"pictures that are copies of another one: 3 ({twin}, {other}, {gallery[-1].image})",
+        f"copies that are of another person than the original: 2 ({other}, {gallery[-1].image})",
+    )
+
+
+def test_unreadable_pictures_are_no_copies_of_each_other() -> None:
+    dataset = Copies()
+    dataset.contents = {sample.image: "" for sample in dataset.samples(Split.TRAIN)}
+    assert CheckDataset(dataset)().repeated_pictures == ()
+
+
+def test_a_dataset_that_knows_no_contents_is_checked_without() -> None:
+    assert not isinstance(FakeDataset(), DigestingReader)
+    assert CheckDataset(FakeDataset())().repeated_pictures == ()
+
+
+def test_one_camera_alone_is_reported_with_the_way_out() -> None:
+    report = CheckDataset(
+        dataset_of(train=[(1, 0), (1, 1)], query=[(2, 0)], gallery=[(2, 0), (2, 0)])
+    )()
+    assert report.only_camera == 0
+    assert report.unmatched_queries == ("query/0",)
+    assert "cameras in query and gallery (--no-same-camera-rule" in report.problems[-1]
+
+
+def test_lists_alone_tell_all_but_what_pictures_hold() -> None:
+    dataset = dataset_of(
+        train=[(1, 0), (2, 0), (2, 1)], query=[(2, 0), (3, 0)], gallery=[(2, 1), (4, 0)]
+    )
+    assert odd_about_lists(dataset) == CheckDataset(dataset)().problems
+    assert odd_about_lists(dataset, (Split.QUERY, Split.GALLERY)) == (
+        "query identities missing from the gallery: 1 (3)",
+    )

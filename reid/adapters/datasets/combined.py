@@ -14,7 +14,7 @@ from reid.domain.values.samples import (
     Split,
     UnreadableImage,
 )
-from reid.ports.dataset import Dataset
+from reid.ports.dataset import Dataset, DigestingReader
 
 PIDS_PER_SET = 10**9
 """Person 7 of the second set is 1000000007: no two sets share an identity."""
@@ -115,6 +115,17 @@ class CombinedDataset:
                 small = self._sets[name].thumbnails(own, height=height)
                 made.update(zip([images[row] for row in rows], small, strict=True))
         return tuple(made.get(image) for image in images)
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest pictures of the sets that can; empty for those of others."""
+        made: dict[str, str] = {}
+        for name, rows in self._rows_by_set(images).items():
+            dataset = self._sets.get(name)
+            if isinstance(dataset, DigestingReader):
+                own = [images[row].removeprefix(f"{name}/") for row in rows]
+                digests = dataset.content_digests(own)
+                made.update(zip([images[row] for row in rows], digests, strict=True))
+        return tuple(made.get(image, "") for image in images)
 
     def _sets_of(self, split: Split) -> Mapping[str, Dataset]:
         if split is Split.TRAIN:

@@ -132,6 +132,10 @@ class ListedDataset:
         """Make small JPEGs of pictures; None for those that cannot be read."""
         return self._files.thumbnails(images, height=height)
 
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Digest the bytes of every picture's file."""
+        return self._files.content_digests(images)
+
     @cached_property
     def _root(self) -> Path:
         return self._layout.find_root(self._given)
