@@ -152,7 +152,7 @@ def as_run_to_resume(folder: Path, text: str) -> object:
 
 
 def as_log(folder: Path, text: str) -> object:
-    (folder / "metrics.jsonl").write_text(text)
+    (folder / "metrics.jsonl").write_text(text + "\n")
     return FilesystemRunRecords(folder).progress()
 
 
