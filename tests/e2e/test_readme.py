@@ -1,4 +1,4 @@
-"""Every command of README.md does what it says."""
+"""Every command of README.md, and of the pages that go on from it, does what it says."""
 
 import re
 import shlex
@@ -14,10 +14,22 @@ import pytest
 from tests.e2e.program import clean_environment
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^\$ (.+)$", README, flags=re.MULTILINE)
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-SHELL = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+PAGES = [
+    ROOT / "README.md",
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("training", "galleries", "settings", "service", "measurements", "reliability")
+    ),
+]
+"""In the order in which their commands are run."""
+
+TEXT = "\n".join(page.read_text() for page in PAGES)
+COMMANDS = re.findall(r"^\$ (.+)$", TEXT, flags=re.MULTILINE)
+PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+SHELL = re.findall(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
+MOST_README_LINES = 220
+"""A newcomer reads no more; the rest belongs into the pages."""
+
 PORT = "8000"
 """As the text says; the test takes one that is free."""
 
@@ -31,7 +43,7 @@ QUICK = {
 
 
 def test_every_console_block_holds_commands_and_nothing_else() -> None:
-    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", TEXT, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert [line.removeprefix("$ ") for line in lines] == COMMANDS
     assert len(COMMANDS) >= 10
@@ -66,11 +78,11 @@ def test_all_commands_run_in_the_order_of_the_text(folder: Path) -> None:
 def test_the_library_and_the_service_do_what_the_text_says(folder: Path) -> None:
     library, client = PROGRAMS
     assert len(run(folder, sys.executable, "-c", library).splitlines()) >= 16
-    serve, calls = SHELL
+    serve, *calls = SHELL
     with serving(folder, serve) as port:
         answers = [
             run(folder, *shlex.split(call.replace(f":{PORT}/", f":{port}/")), "--fail", "--silent")
-            for call in calls.splitlines()
+            for call in "".join(calls).splitlines()
         ]
         named = run(folder, sys.executable, "-c", client.replace(f":{PORT}/", f":{port}/"))
     identified, added, forgotten, figures = answers
@@ -111,6 +123,26 @@ def serving(folder: Path, command: str) -> Iterator[int]:
             assert process.wait(timeout=60) == 0
 
 
-@pytest.mark.parametrize("target", re.findall(r"^    make (\w+)", README, flags=re.MULTILINE))
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"^    make (\w+)", TEXT, flags=re.MULTILINE)))
+)
 def test_every_make_target_of_the_text_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [PAGES[0], *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)<?([^)#>]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MOST_README_LINES
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = [page.name for page in (ROOT / "docs").glob("*.md")]
+    assert [name for name in pages if f"](docs/{name})" not in readme] == []
