@@ -45,51 +45,36 @@ from reid.application.reproduce import Reproduce
 from reid.application.show_answers import ShowAnswers
 from reid.application.show_evaluation import ShowEvaluation
 from reid.application.train import Train
-from reid.assembly import (
+from reid.assembly.answers import (
     answering_of,
     as_tracklets,
-    cache_pictures,
-    circumstances,
-    combine_datasets,
-    count_cameras,
-    create_dataset,
-    create_encoder,
-    create_hnsw,
-    create_image_encoder,
-    create_index,
-    create_index_bench,
-    decisive_settings,
-    draw_demo_people,
-    encoder_request,
-    evaluation_settings,
-    explanation_method,
     lay_out_map,
-    machine,
-    metrics_path,
-    open_earlier_run,
-    open_evaluation,
-    open_export_folder,
+    reranking_of,
+    thumbnail_height_of,
+)
+from reid.assembly.databases import open_milvus, open_postgres
+from reid.assembly.datasets import (
+    cache_pictures,
+    combine_datasets,
+    create_dataset,
+    draw_demo_people,
     open_splits,
+    screen_combined,
+)
+from reid.assembly.diagnosis import create_diagnosis
+from reid.assembly.encoders import (
+    count_cameras,
+    create_encoder,
+    create_image_encoder,
+    encoder_request,
+    explanation_method,
+    open_export_folder,
     reference_request,
     require_explainable,
     require_trainable,
-    reranking_of,
-    screen_combined,
-    thumbnail_height_of,
     training_precision,
 )
-from reid.database_galleries import open_milvus, open_postgres
-from reid.doctor_assembly import create_diagnosis
-from reid.domain.services.embedding import Embedder
-from reid.domain.services.explaining import PairExplainer
-from reid.domain.services.fine_tuning import FineTuning
-from reid.domain.services.gallery_filling import GalleryFilling
-from reid.domain.services.prompt_learning import PromptLearning
-from reid.domain.services.query_embedding import QueryEmbedding
-from reid.domain.services.reidentification import Reidentification
-from reid.domain.services.screening import ScreenedDataset
-from reid.domain.values.samples import Split
-from reid.gallery_assembly import (
+from reid.assembly.galleries import (
     create_gallery_cache,
     encoder_stamp,
     is_gallery,
@@ -100,6 +85,25 @@ from reid.gallery_assembly import (
     read_gallery_vectors,
     utc_now,
 )
+from reid.assembly.indexes import create_hnsw, create_index, create_index_bench
+from reid.assembly.runs import (
+    circumstances,
+    decisive_settings,
+    evaluation_settings,
+    machine,
+    metrics_path,
+    open_earlier_run,
+    open_evaluation,
+)
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.explaining import PairExplainer
+from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.services.query_embedding import QueryEmbedding
+from reid.domain.services.reidentification import Reidentification
+from reid.domain.services.screening import ScreenedDataset
+from reid.domain.values.samples import Split
 from reid.settings.recorded import changed_settings, departures_from_recipe
 from reid.settings.schema import Settings
 

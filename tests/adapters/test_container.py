@@ -19,12 +19,8 @@ from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.assembly import (
-    circumstances,
-    decisive_settings,
-    encoder_request,
-    reference_request,
-)
+from reid.assembly.encoders import encoder_request, reference_request
+from reid.assembly.runs import circumstances, decisive_settings
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, Pooling

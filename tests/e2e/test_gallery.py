@@ -263,6 +263,11 @@ def test_a_missing_gallery_is_named(tmp_path: Path, command: str) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_identify_says_how_to_make_a_gallery_that_is_missing(people: Path, tmp_path: Path) -> None:
+    refused = identify(people, tmp_path / "none", expect=8)
+    assert f"reid gallery build {tmp_path / 'none'}" in refused.stderr
+
+
 def test_a_gallery_is_not_made_among_other_files(people: Path) -> None:
     folder = people / "bounding_box_test"
     before = sorted(folder.iterdir())

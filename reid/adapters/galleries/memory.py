@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.additions import check_additions
+from reid.adapters.galleries.checks import check_additions, check_question
 from reid.domain.errors import GalleryError
 from reid.domain.ordering import distances, rank
 from reid.domain.values.galleries import (
@@ -136,7 +136,7 @@ class MemoryGallery:
         )
         keys = tuple(range(state.next_key, state.next_key + len(pictures)))
         added = {
-            key: _kept(picture, key=key, at=entry.at)
+            key: KeptPicture.of(picture, key=key, added_at=entry.at)
             for key, picture in zip(keys, pictures, strict=True)
         }
         thumbnails = {
@@ -219,25 +219,6 @@ class MemoryGallery:
         return self._index
 
 
-def check_question(
-    queries: Tensor, *, k: int, stamp: EncoderStamp | None, num_pictures: int
-) -> None:
-    """Refuse searches that no gallery can answer.
-
-    Raises:
-        GalleryError: Nothing is kept, k below 1, or queries of another width.
-    """
-    if stamp is None or num_pictures == 0:
-        raise GalleryError("the gallery is empty: add pictures first (reid gallery add)")
-    if k < 1:
-        raise GalleryError(f"k must be at least 1, got {k}")
-    if queries.ndim != 2 or queries.shape[1] != stamp.width:
-        raise GalleryError(
-            f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
-            f"{stamp}"
-        )
-
-
 def _without(state: _State, keys: Iterable[int]) -> _State:
     gone = set(keys)
     if not gone:
@@ -248,19 +229,6 @@ def _without(state: _State, keys: Iterable[int]) -> _State:
         pictures={key: kept for key, kept in state.pictures.items() if key not in gone},
         vectors=state.vectors[rows],
         thumbnails={key: kept for key, kept in state.thumbnails.items() if key not in gone},
-    )
-
-
-def _kept(picture: NewPicture, *, key: int, at: str) -> KeptPicture:
-    return KeptPicture(
-        key=key,
-        image=picture.image,
-        source=picture.source,
-        content=picture.content,
-        label=picture.label,
-        camera=picture.camera,
-        added_at=at,
-        expires_at=picture.expires_at,
     )
 
 

@@ -41,8 +41,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 from torch import Tensor
 
-from reid.adapters.galleries.additions import NORM_TOLERANCE, check_additions
-from reid.adapters.galleries.memory import check_question
+from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (

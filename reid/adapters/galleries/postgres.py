@@ -29,8 +29,7 @@ from psycopg.sql import SQL, Literal
 from psycopg.types.json import Jsonb
 from torch import Tensor
 
-from reid.adapters.galleries.additions import NORM_TOLERANCE, check_additions
-from reid.adapters.galleries.memory import check_question
+from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres_tables import (
     LARGEST_EXPANSION,

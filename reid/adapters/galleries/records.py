@@ -161,7 +161,7 @@ def insert_pictures(
     for row, (key, picture, checksum) in enumerate(
         zip(keys, pictures, checksums, strict=True), start=first_row
     ):
-        kept = _kept(picture, key=key, at=at)
+        kept = KeptPicture.of(picture, key=key, added_at=at)
         connection.execute(
             f"INSERT INTO pictures ({_COLUMNS}, row, vector_checksum, record_checksum) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -332,19 +332,6 @@ def find_faults(connection: sqlite3.Connection) -> Iterator[str]:
 def record_checksum(picture: KeptPicture, thumbnail: bytes | None) -> int:
     """CRC-32 of a record with its thumbnail."""
     return zlib.crc32(thumbnail or b"", zlib.crc32(json.dumps(_fields(picture)).encode()))
-
-
-def _kept(picture: NewPicture, *, key: int, at: str) -> KeptPicture:
-    return KeptPicture(
-        key=key,
-        image=picture.image,
-        source=picture.source,
-        content=picture.content,
-        label=picture.label,
-        camera=picture.camera,
-        added_at=at,
-        expires_at=picture.expires_at,
-    )
 
 
 def _fields(picture: KeptPicture) -> tuple[int | str | None, ...]:

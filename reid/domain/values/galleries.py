@@ -102,6 +102,20 @@ class KeptPicture:
     added_at: str
     expires_at: str | None
 
+    @classmethod
+    def of(cls, picture: NewPicture, *, key: int, added_at: str) -> "KeptPicture":
+        """Record a new picture."""
+        return cls(
+            key=key,
+            image=picture.image,
+            source=picture.source,
+            content=picture.content,
+            label=picture.label,
+            camera=picture.camera,
+            added_at=added_at,
+            expires_at=picture.expires_at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:

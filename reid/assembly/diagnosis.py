@@ -21,7 +21,9 @@ from reid.application.self_tests import (
     try_gallery,
     try_index,
 )
-from reid.assembly import create_encoder, create_index
+from reid.assembly.encoders import create_encoder
+from reid.assembly.galleries import cache_folder, open_folder
+from reid.assembly.indexes import create_index
 from reid.bare_doctor import REINSTALL, bare_facts, concealment
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
@@ -31,7 +33,6 @@ from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
 from reid.extras import installed_version
-from reid.gallery_assembly import cache_folder, open_folder
 from reid.plugins import Factory
 from reid.ports.encoder import Encoder
 from reid.settings.schema import Settings

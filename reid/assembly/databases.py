@@ -1,6 +1,6 @@
 """Galleries in databases, by settings; their clients are imported when one is asked for."""
 
-from reid.assembly import needed_for
+from reid.assembly.requirements import needed_for
 from reid.domain.errors import ConfigurationError
 from reid.ports.gallery import Gallery
 from reid.settings.schema import GallerySettings

@@ -51,10 +51,20 @@ def encoder_stamp(encoder: Encoder | ExportedEncoder) -> EncoderStamp:
 
 
 def is_gallery(settings: GallerySettings, name: str) -> bool:
-    """Tell a gallery from a folder or list of pictures by its name."""
-    if settings.kind == FILESYSTEM:
-        return (Path(name) / DATABASE).is_file()
-    return not Path(name).exists()
+    """Tell a gallery from a folder or list of pictures by its name.
+
+    Raises:
+        GalleryError: There is neither.
+    """
+    is_there = Path(name).exists()
+    if settings.kind != FILESYSTEM:
+        return not is_there
+    if not is_there:
+        raise GalleryError(
+            f"{name} does not exist: make a gallery by `reid gallery build {name} PICTURES`, or "
+            "give a folder or .csv list of labelled pictures"
+        )
+    return (Path(name) / DATABASE).is_file()
 
 
 def open_gallery(

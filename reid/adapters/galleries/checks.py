@@ -1,4 +1,4 @@
-"""What every gallery asks of the pictures it is given."""
+"""What every gallery asks of pictures to be kept and of questions."""
 
 from collections.abc import Sequence
 
@@ -39,3 +39,22 @@ def check_additions(
     norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
     if not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
+
+
+def check_question(
+    queries: Tensor, *, k: int, stamp: EncoderStamp | None, num_pictures: int
+) -> None:
+    """Refuse searches that no gallery can answer.
+
+    Raises:
+        GalleryError: Nothing is kept, k below 1, or queries of another width.
+    """
+    if stamp is None or num_pictures == 0:
+        raise GalleryError("the gallery is empty: add pictures first (reid gallery add)")
+    if k < 1:
+        raise GalleryError(f"k must be at least 1, got {k}")
+    if queries.ndim != 2 or queries.shape[1] != stamp.width:
+        raise GalleryError(
+            f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
+            f"{stamp}"
+        )

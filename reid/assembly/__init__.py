@@ -1,0 +1,1 @@
+"""From settings to adapters: what the container is wired from."""
