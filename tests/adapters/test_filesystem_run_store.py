@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,20 @@ def test_what_killed_trainings_left_half_written_goes_when_the_run_is_taken_up(
         (tmp_path / name).write_text("half")
     store.begin({}, {}, mode=RunMode.GO_ON)
     assert [path.name for path in tmp_path.glob(".*.tmp")] == [".mine.1.tmp"]
+
+
+def test_what_an_evaluation_left_half_written_goes_unless_it_is_still_at_work(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    store = FilesystemRunStore(tmp_path)
+    store.begin({}, {}, mode=RunMode.NEW)
+    at_work = f".evaluation.json.{os.getpid()}.tmp"
+    for name in (f".evaluation-reranked.queries.json.{ended.pid}.tmp", at_work):
+        (tmp_path / name).write_text("half")
+    store.begin({}, {}, mode=RunMode.GO_ON)
+    assert [path.name for path in tmp_path.glob(".*.tmp")] == [at_work]
 
 
 def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ damaged one costs an epoch and not the stage; both go when the stage has ended.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reid.adapters.runs.locking import FolderInUseError, FolderLock
@@ -30,12 +30,9 @@ from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
 METRICS = "metrics.jsonl"
-RUN_FILES = (
+_TRAINED_FILES = (
     MANIFEST,
     METRICS,
-    "evaluation.json",
-    "evaluation.queries.json",
-    "evaluation-*.json",
     "demo.json",
     "prompts-state.safetensors",
     "prompts-state.previous.safetensors",
@@ -44,10 +41,13 @@ RUN_FILES = (
     "encoder-state.previous.safetensors",
     "encoder.safetensors",
 )
-"""All that runs write; `*` stands for anything."""
+"""Written by whoever holds the folder's lock."""
 
-_LEFTOVERS = (".run.json.*.tmp", ".prompts*.safetensors.*.tmp", ".encoder*.safetensors.*.tmp")
-"""Half-written files of killed trainings."""
+_SCORED_FILES = ("evaluation.json", "evaluation.queries.json", "evaluation-*.json")
+"""Written by evaluations, which take no lock."""
+
+RUN_FILES = (*_TRAINED_FILES, *_SCORED_FILES)
+"""All that runs write; `*` stands for anything."""
 
 
 class FilesystemRunStore:
@@ -149,8 +149,10 @@ class FilesystemRunStore:
             recorded = self._compared(decisive)
         else:
             self._clear(may_delete=mode is RunMode.REPLACE)
-        for pattern in _LEFTOVERS:
-            for path in self._directory.glob(pattern):
+        for path in self._half_written(_TRAINED_FILES):
+            _delete(path)
+        for path in self._half_written(_SCORED_FILES):
+            if not _is_at_work(path.name.split(".")[-2]):
                 _delete(path)
         self.record(
             Path(MANIFEST).stem,
@@ -171,6 +173,10 @@ class FilesystemRunStore:
             )
         for path in left:
             _delete(path)
+
+    def _half_written(self, names: Iterable[str]) -> list[Path]:
+        """List what killed processes left: hidden, ending in the process's number and `tmp`."""
+        return [path for name in names for path in self._directory.glob(f".{name}.*.tmp")]
 
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"
@@ -244,3 +250,14 @@ def to_json(report: Mapping[str, JsonValue]) -> str:
         f"  {json.dumps(key)}: {json.dumps(report[key], sort_keys=True)}" for key in sorted(report)
     ]
     return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def _is_at_work(process: str) -> bool:
+    """Whether a process of this number lives on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:  # it lives, as another user's
+        return True
+    return True
