@@ -1,5 +1,6 @@
 """From errors to exit codes, the same ones in a shell and under a test's runner."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from reid.cli.interruption import Terminated
+from reid.cli.interruption import Terminated, ending_on_sigterm
 from reid.domain.errors import (
     CheckpointError,
     ConfigurationError,
@@ -31,9 +32,15 @@ EXIT_USAGE: Final = 2
 EXIT_UNSOUND: Final = 9
 """Of `reid doctor`, which found something broken."""
 
+EXIT_UNWRITABLE: Final = 10
+"""What was found out cannot be told: standard output, sent to a file, met a full disk."""
+
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
 """What shells report of a process that SIGTERM ended."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM: Final = "free some space or send it elsewhere, and try again"
 
 EXIT_CODES: Final[Mapping[type[ReidError], int]] = {
     ConfigurationError: 3,
@@ -61,7 +68,7 @@ class ReidGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (Typer 0.29 keeps Click's types private)
         """Run the command that was asked for."""
-        with _errors_as_exit_codes():
+        with _errors_as_exit_codes(), ending_on_sigterm():
             answer = super().invoke(ctx)
             sys.stdout.flush()
             return answer
@@ -84,6 +91,14 @@ def _errors_as_exit_codes() -> Iterator[None]:
         # Whoever read our results has seen enough, `head` for example.
         _discard_standard_output()
         raise typer.Exit(EXIT_OK) from error
+    except OSError as error:
+        # Our own files' errors are worded where they are written; what is left is the output's.
+        if error.errno not in _FULL:
+            raise
+        _discard_standard_output()
+        with suppress(OSError):
+            typer.echo(f"Error: the output cannot be written: {error.strerror}; {_ROOM}", err=True)
+        raise typer.Exit(EXIT_UNWRITABLE) from error
 
 
 def _discard_standard_output() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.interruption import ending_on_sigterm, saying_how_to_resume
+from reid.cli.interruption import saying_how_to_resume
 from reid.cli.options import (
     SHARED_OPTIONS,
     JsonOption,
@@ -65,11 +65,7 @@ def train(
     from reid.application.train import TrainingRequest, TrainingScope
 
     scope = TrainingScope(_ALIASES.get(stage, stage).value)
-    with (
-        ending_on_sigterm(),
-        wired(resolved.settings) as container,
-        saying_how_to_resume(container),
-    ):
+    with wired(resolved.settings) as container, saying_how_to_resume(container):
         # Before the encoder is built: a wrong folder should not cost a download.
         statistics = container.statistics()
         if not as_json:

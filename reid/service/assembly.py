@@ -9,8 +9,10 @@ from reid.service.desk import Desk
 from reid.service.limits import Limits
 from reid.service.server import serve
 from reid.settings.schema import ServiceSettings, Settings
+from reid.small_files import FileBoundsError
 
 _MIB = 2**20
+_MOST_TOKEN_BYTES = 4096
 
 
 def serve_gallery(
@@ -92,13 +94,23 @@ def token_of(settings: ServiceSettings) -> str | None:
             "service.token and service.token_file name two tokens: give one of them"
         )
     try:
-        return settings.token_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text"
+        # No regular file need it be: a shell's <(...) is a pipe.
+        with settings.token_file.open("rb") as file:
+            content = file.read(_MOST_TOKEN_BYTES + 1)
+        if len(content) > _MOST_TOKEN_BYTES:
+            raise FileBoundsError(f"larger than {_MOST_TOKEN_BYTES} bytes")
+        return content.decode().strip()
+    except (OSError, UnicodeDecodeError, FileBoundsError) as error:
         raise ConfigurationError(
-            f"service.token_file: {settings.token_file} cannot be read ({reason}): name a file "
-            "that holds the token and nothing else"
+            f"service.token_file: {settings.token_file} cannot be read ({_reason(error)}): name a "
+            "file that holds the token and nothing else"
         ) from error
+
+
+def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "not a text"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def limits_of(settings: ServiceSettings) -> Limits:

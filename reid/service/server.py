@@ -6,7 +6,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -106,22 +106,21 @@ def serve(
             batch_size=batch_size,
             retry_seconds=limits.retry_seconds,
         )
-        worker.start()
-        held = HeldBytes(limits)
-        api = Api(worker, intake=create_intake(), limits=limits, held=held)
-        metrics = Metrics(
-            num_waiting=lambda: worker.num_waiting,
-            num_held_bytes=lambda: held.num_bytes,
-            num_pictures=lambda: opened[0].num_pictures,
-        )
-        app = create_app(api, metrics, version=version("clip-reid"))
-        try:
-            server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
-            server.announce = lambda: announce(_address(listener))
-            server.run(sockets=[listener])
-        finally:
-            api.close()
-            worker.close()
+        # A signal may come while the encoder loads; its thread must not outlive that.
+        with closing(worker):
+            worker.start()
+            held = HeldBytes(limits)
+            api = Api(worker, intake=create_intake(), limits=limits, held=held)
+            metrics = Metrics(
+                num_waiting=lambda: worker.num_waiting,
+                num_held_bytes=lambda: held.num_bytes,
+                num_pictures=lambda: opened[0].num_pictures,
+            )
+            app = create_app(api, metrics, version=version("clip-reid"))
+            with closing(api):
+                server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
+                server.announce = lambda: announce(_address(listener))
+                server.run(sockets=[listener])
 
 
 def _kept(desk: Desk, opened: list[Desk]) -> Desk:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,6 +281,41 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     place = ExportFolder(tmp_path / "file" / "out", runtime="openvino")
     with pytest.raises(EncoderError, match="cannot be written"):
         place.write(create_openclip_encoder(RN))
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx"])
+def test_a_disk_that_fills_while_an_encoder_is_exported_leaves_nothing(
+    small_disk: Callable[[str], Path], runtime: str
+) -> None:
+    require(runtime)
+    disk = small_disk("size=64k")
+    place = ExportFolder(disk / "out", runtime=runtime)
+    with pytest.raises(EncoderError, match="out cannot be written: .*; free some space"):
+        Export(encoder=create_openclip_encoder(RN), seed=1).run(place)
+    assert list(disk.iterdir()) == []
+
+
+def test_an_export_that_cannot_take_its_place_leaves_the_one_before(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in own_folder.iterdir()}
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if (
+            Path(target) == own_folder
+            and (path / HEADER_FILE).exists()
+            and path.parent == own_folder.parent
+        ):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    export = Export(encoder=create_openclip_encoder(replace(RN, seed=7)), seed=1)
+    with pytest.raises(EncoderError, match="Input/output error; free some space"):
+        export.run(ExportFolder(own_folder, runtime="openvino", overwrite=True))
+    assert {path.name: path.read_bytes() for path in own_folder.iterdir()} == before
+    assert [path.name for path in own_folder.parent.iterdir()] == [own_folder.name]
 
 
 def test_an_exported_encoder_is_told_by_its_folder(folder: Path, tmp_path: Path) -> None:

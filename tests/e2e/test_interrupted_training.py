@@ -3,9 +3,8 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -111,25 +110,6 @@ def test_a_dataset_that_vanishes_stops_the_training_and_its_return_mends_it(
     resumed = bench.begin_long(data, *uncached, "--resume")
     resumed.kill()
     resumed.join()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A file system in memory, mounted with the options that are asked for."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(options: str) -> Path:
-        order = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        done = subprocess.run(order, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-        return folder
-
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount here")
-    yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
 
 
 def test_a_full_disk_stops_the_training_and_room_mends_it(

@@ -119,7 +119,10 @@ def generate_market1501(
     try:
         _publish(root, shots, studio=studio, progress=progress)
     except OSError as error:
-        raise DatasetError(f"{root} cannot be written: {error.strerror or error}") from error
+        raise DatasetError(
+            f"{root} cannot be written: {error.strerror or error}; free some space, make the "
+            "folder above it writable, or name another one"
+        ) from error
     counts = {split: sum(shot.split is split for shot in shots) for split in Split}
     return GenerationReport(
         num_train=counts[Split.TRAIN],

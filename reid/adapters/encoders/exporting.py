@@ -27,6 +27,7 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
 from reid.adapters.encoders.openclip import OpenClipEncoder
+from reid.adapters.safetensors_file import sync_folder
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry, Tower
@@ -74,7 +75,10 @@ class ExportFolder:
             )
         self._check_place()
         self._aside = self._make_folder()
-        _write_graph(encoder, self._aside, runtime=self._runtime)
+        try:
+            _write_graph(encoder, self._aside, runtime=self._runtime)
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._header = ExportHeader(
             runtime=self._runtime,
             precision=self._precision,
@@ -96,9 +100,8 @@ class ExportFolder:
         content = self._header.as_json() | {"comparison": dict(record)}
         try:
             (self._aside / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
-            self._aside.rename(self._folder)
+            _flush(self._aside)
+            self._put_in_place(self._aside)
         except OSError as error:
             raise self._unwritable(error) from error
         self._aside = None
@@ -138,8 +141,36 @@ class ExportFolder:
         Path(aside).chmod(0o777 & ~umask)
         return Path(aside)
 
+    def _put_in_place(self, aside: Path) -> None:
+        """Rename a folder; the one that it replaces is deleted only afterwards."""
+        if not self._folder.exists():
+            aside.rename(self._folder)
+        else:
+            with tempfile.TemporaryDirectory(
+                prefix=f".{self._folder.name}.", dir=self._folder.parent
+            ) as spare:
+                old = Path(spare) / self._folder.name
+                self._folder.rename(old)
+                try:
+                    aside.rename(self._folder)
+                except BaseException:
+                    old.rename(self._folder)
+                    raise
+        sync_folder(self._folder.parent)
+
     def _unwritable(self, error: OSError) -> EncoderError:
-        return EncoderError(f"{self._folder} cannot be written: {error.strerror or error}")
+        return EncoderError(
+            f"{self._folder} cannot be written: {error.strerror or error}; free some space, make "
+            "the folder above it writable, or name another one"
+        )
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk hold what was written before it gets its name."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 class _Traceable(nn.Module):

@@ -30,6 +30,9 @@ def write_openvino(
         folder: Where to.
         inputs: Shapes by name, in the program's order; -1 for B.
         outputs: Names, in the program's order.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
     model = openvino.convert_model(program)
     for port, name in zip(model.outputs, outputs, strict=True):
@@ -38,7 +41,11 @@ def write_openvino(
         port.get_tensor().set_names({name})
     # The conversion keeps no shape; with all but B known, OpenVINO picks its kernels beforehand.
     model.reshape(inputs)
-    openvino.save_model(model, folder / _GRAPH_FILE, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, folder / _GRAPH_FILE, compress_to_fp16=False)
+    except RuntimeError as error:
+        # All that OpenVINO says of a full disk is that a stream failed.
+        raise OSError(f"OpenVINO could not write its files ({error})") from error
 
 
 class OpenVinoGraph:

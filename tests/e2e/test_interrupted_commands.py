@@ -1,0 +1,135 @@
+"""What a signal in the midst of writing makes of every command that writes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from reid.adapters.datasets.given import PictureIntake
+from reid.service.assembly import limits_of
+from reid.service.desk import Desk
+from reid.service.server import serve
+from reid.settings.schema import ServiceSettings
+from tests.e2e.program import clean_environment, run
+
+SIGNALS = [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]
+COMMANDS = {
+    "evaluate": "evaluate --data {people} --run {trained} --no-record --report {place}/page.html",
+    "record": "evaluate --data {people} --run {trained} --rerank",
+    "identify": "identify {people}/query --run {trained} --gallery {people}/bounding_box_test "
+    "--no-cache --report {place}/page.html",
+    "gallery build": "gallery build {place}/known {people}/bounding_box_test --run {trained}",
+    "export": "export {place}/exported --run {trained}",
+    "report": "report {trained} --page {place}/page.md",
+}
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], list[int]]:
+    """Let a signal come when a file has been written and not yet renamed."""
+
+    def arrange(number: signal.Signals) -> list[int]:
+        assert threading.current_thread() is threading.main_thread()
+        flush = os.fsync
+        flushed: list[int] = []
+
+        def come(handle: int) -> None:
+            flush(handle)
+            flushed.append(handle)
+            if len(flushed) == 1:
+                signal.raise_signal(number)
+
+        monkeypatch.setattr(os, "fsync", come)
+        return flushed
+
+    return arrange
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_signal_ends_a_command_cleanly_and_leaves_nothing_half_written(
+    people: Path,
+    trained: Path,
+    tmp_path: Path,
+    interrupted: Callable[[signal.Signals], list[int]],
+    command: str,
+    number: signal.Signals,
+    code: int,
+    said: str,
+) -> None:
+    before = files_below(trained)
+    flushed = interrupted(number)
+    words = (
+        word.format(people=people, trained=trained, place=tmp_path)
+        for word in COMMANDS[command].split()
+    )
+    result = run(*words, expect=code)
+    assert flushed
+    assert result.stderr.splitlines()[-1] == said
+    assert "Traceback" not in result.output
+    assert files_below(trained) == before
+    left = list(files_below(tmp_path))
+    assert not [name for name in left if not name.startswith("known/")], left
+    assert not [name for name in left if name.endswith((".tmp", ".part"))], left
+
+
+def test_a_signal_while_the_service_starts_ends_it_and_its_thread() -> None:
+    class Idle:
+        def __init__(self) -> None:
+            self.is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    desk = Idle()
+    limits = limits_of(ServiceSettings())
+
+    def interrupt() -> PictureIntake:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(
+            lambda: cast(Desk, desk),
+            create_intake=interrupt,
+            host="127.0.0.1",
+            port=0,
+            token=None,
+            limits=limits,
+            batch_size=1,
+            announce=print,
+        )
+    assert desk.is_closed
+    assert "reid-worker" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_meets_a_full_disk_is_an_error_and_no_traceback() -> None:
+    code = "from reid.cli.app import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "settings", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=clean_environment(),
+        )
+    assert done.returncode == 10
+    assert done.stderr == (
+        "Error: the output cannot be written: No space left on device; free some space or send it "
+        "elsewhere, and try again\n"
+    )
