@@ -82,6 +82,7 @@ def _identity_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def _read(path: Path) -> Checkpoint:
+    require_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -102,12 +103,23 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(tensors=tensors, header=header)
 
 
+def require_file(path: Path) -> None:
+    """Refuse what has a file's name but is none: reading a pipe would wait for ever.
+
+    Raises:
+        CheckpointError: It is a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is no regular file: remove it, or name another one")
+
+
 def read_header(path: Path) -> Mapping[str, JsonValue]:
     """Read what a file says of itself; empty where it is none of ours, or no file at all."""
     try:
+        require_file(path)
         with safe_open(path, framework="pt") as file:
             header = parse_json((file.metadata() or {})[HEADER_KEY])
-    except (SafetensorError, OSError, ValueError, KeyError):
+    except (SafetensorError, OSError, ValueError, KeyError, CheckpointError):
         return {}
     return header if isinstance(header, dict) else {}
 

@@ -290,7 +290,7 @@ def test_a_disk_that_fills_while_an_encoder_is_exported_leaves_nothing(
     require(runtime)
     disk = small_disk("size=64k")
     place = ExportFolder(disk / "out", runtime=runtime)
-    with pytest.raises(EncoderError, match="out cannot be written: .*; free some space"):
+    with pytest.raises(EncoderError, match=r"out cannot be written: .*; free some space"):
         Export(encoder=create_openclip_encoder(RN), seed=1).run(place)
     assert list(disk.iterdir()) == []
 

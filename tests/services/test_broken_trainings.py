@@ -10,7 +10,7 @@ from torch import Tensor
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import CheckpointDamaged, StepFinished
 from reid.domain.memory import is_out_of_memory
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.checkpoints import Checkpoint, JsonValue
 from reid.domain.values.encoders import Tower
 from reid.domain.values.features import ImageFeatures
 from tests.fakes.encoder import FakeEncoder
@@ -167,3 +167,62 @@ def test_a_damaged_state_with_none_before_it_is_an_error(prompts: Checkpoint) ->
     laboratory.runs.damaged.add("encoder-state")
     with pytest.raises(CheckpointError, match="encoder-state is damaged"):
         laboratory.encoder_tuning().run(prompts)
+
+
+def test_a_whole_state_of_another_training_is_replaced_by_the_one_before_it(
+    prompts: Checkpoint,
+) -> None:
+    whole = Laboratory().encoder_tuning().run(prompts)
+    laboratory = stopped_after(prompts, epoch=3)
+    laboratory.runs.checkpoints["encoder-state"] = prompts
+    resumed = laboratory.encoder_tuning().run(prompts)
+    assert CheckpointDamaged("encoder-state", epoch=2) in laboratory.listener.events
+    assert all(torch.equal(resumed.tensors[name], whole.tensors[name]) for name in whole.tensors)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda state: replace(state, header={**state.header, "format": "reid-prompts"}),
+         "should hold the state of a training .reid-state., but holds 'reid-prompts'"),
+        (lambda state: replace(state, header={**state.header, "epoch": 5}),
+         "says epoch 5, but the stage has 4"),
+        (lambda state: replace(state, header={**state.header, "epoch": None}),
+         "says epoch None, but the stage has 4"),
+        (lambda state: replace(state, tensors={
+            **state.tensors, "classifier.weight": torch.zeros(9, 8)}),
+         r"classifier.weight is .9, 8. there and .4, 8. here"),
+    ],
+)  # fmt: skip
+def test_a_state_of_another_training_with_none_before_it_is_refused_by_both_sides(
+    prompts: Checkpoint, spoil: Callable[[Checkpoint], Checkpoint], words: str
+) -> None:
+    laboratory = stopped_after(prompts, epoch=1)
+    states = laboratory.runs.checkpoints
+    states["encoder-state"] = spoil(states["encoder-state"])
+    with pytest.raises(CheckpointError, match=words):
+        laboratory.encoder_tuning().run(prompts)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"num_identities": 9}, "its number of identities is 9, and 4 is wanted"),
+        ({"encoder": {"name": "rn50"}}, "its encoder is 'rn50', and 'fake' is wanted"),
+        ({"format": "reid-prompts"}, "its kind is 'reid-prompts', and 'reid-encoder' is wanted"),
+    ],
+)
+def test_a_finished_encoder_from_elsewhere_is_refused_by_both_sides(
+    prompts: Checkpoint, header: dict[str, JsonValue], words: str
+) -> None:
+    laboratory = Laboratory()
+    trained = laboratory.encoder_tuning().run(prompts)
+    laboratory.runs.save("encoder", replace(trained, header={**trained.header, **header}))
+    with pytest.raises(CheckpointError, match=words):
+        laboratory.encoder_tuning().run(prompts)
+
+
+def test_another_checkpoint_is_not_taken_for_prompts(prompts: Checkpoint) -> None:
+    trained = Laboratory().encoder_tuning().run(prompts)
+    with pytest.raises(CheckpointError, match="'reid-prompts', but is 'reid-encoder'"):
+        Laboratory().encoder_tuning().run(trained)

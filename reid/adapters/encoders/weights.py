@@ -27,12 +27,14 @@ from reid.adapters.encoders.architectures import Architecture
 from reid.adapters.encoders.torchscript_tensors import read_torchscript
 from reid.adapters.safetensors_file import DIGEST_KEY, HEADER_KEY, read_unreplaced, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, JsonValue, require_known_version
+from reid.domain.values.checkpoints import (
+    CHECKPOINT_VERSION,
+    ENCODER_FORMAT,
+    JsonValue,
+    require_known_version,
+)
 from reid.domain.values.encoders import Activation, Pooling
 from reid.small_files import parse_json
-
-ENCODER_FORMAT = "reid-encoder"
-"""Value of `format` in the header of a run's encoder checkpoint."""
 
 IMAGE_PREFIX = "image_encoder."
 TEXT_PREFIX = "text_encoder."
@@ -91,7 +93,8 @@ def read_weights_file(path: Path) -> WeightsFile:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
     """
     if not path.is_file():
-        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
+        kind = "is a folder, not a weights file" if path.is_dir() else "is no regular file"
+        what = kind if path.exists() else "does not exist"
         raise EncoderError(f"{path} {what}: pass a file, or use --weights openai or random")
     tensors, header = _read_tensors(path)
     if isinstance(header, dict):

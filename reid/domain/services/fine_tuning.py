@@ -25,7 +25,13 @@ from reid.domain.services.freezing import train_only
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint, digest_of
+from reid.domain.values.checkpoints import (
+    CHECKPOINT_VERSION,
+    ENCODER_FORMAT,
+    PROMPTS_FORMAT,
+    Checkpoint,
+    digest_of,
+)
 from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
@@ -87,6 +93,7 @@ class FineTuning:
         """
         finished = self._runs.load(ENCODER)
         if finished is not None:
+            self._require_own(finished)
             self._runs.discard(self._loop.state_name)
             self._encoder.load_state_of(Tower.IMAGE, image_tower_of(finished))
             self._loop.tell_finished()
@@ -126,6 +133,12 @@ class FineTuning:
         Raises:
             CheckpointError: They are not.
         """
+        said = prompts.header.get("format", PROMPTS_FORMAT)
+        if said != PROMPTS_FORMAT:
+            raise CheckpointError(
+                f"the file of prompts should be of the kind {PROMPTS_FORMAT!r}, but is {said!r}: "
+                "bring back the run's own file, or learn prompts anew: --stage prompts"
+            )
         pids = list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
         known = prompts.header.get("pids")
         if known != pids:
@@ -143,6 +156,28 @@ class FineTuning:
                 f"{description.weights}; start from the same weights, or learn prompts with these "
                 "first: --stage prompts"
             )
+
+    def _require_own(self, finished: Checkpoint) -> None:
+        """Refuse an encoder that was put into the run's folder from elsewhere, as far as it tells.
+
+        Raises:
+            CheckpointError: It is of another kind of encoder or of other identities.
+        """
+        encoder = finished.header.get("encoder")
+        name = encoder.get("name") if isinstance(encoder, dict) else None
+        count = len(labels_by_pid(self._dataset.samples(Split.TRAIN)))
+        found = (
+            ("kind", finished.header.get("format"), ENCODER_FORMAT),
+            ("encoder", name, self._encoder.description.name),
+            ("number of identities", finished.header.get("num_identities"), count),
+        )
+        for what, there, here in found:
+            if there != here:
+                raise CheckpointError(
+                    f"{self._runs.place_of(ENCODER)} is not of this run: its {what} is {there!r}, "
+                    f"and {here!r} is wanted; bring back the run's own file, or train anew by "
+                    "--overwrite"
+                )
 
     def check_untrained(self) -> None:
         """Find out whether the run has room for a fresh training beside its finished prompts.
@@ -186,7 +221,7 @@ class FineTuning:
         return Checkpoint(
             tensors=trainee.weights(),
             header={
-                "format": "reid-encoder",
+                "format": ENCODER_FORMAT,
                 "version": CHECKPOINT_VERSION,
                 "encoder": {
                     "name": description.name,

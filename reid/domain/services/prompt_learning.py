@@ -24,7 +24,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.freezing import train_only
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint, digest_of
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, PROMPTS_FORMAT, Checkpoint, digest_of
 from reid.domain.values.encoders import Tower
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
@@ -149,7 +149,7 @@ class PromptLearning:
                 TEXT_FEATURES: torch.cat(features),
             },
             header={
-                "format": "reid-prompts",
+                "format": PROMPTS_FORMAT,
                 "version": CHECKPOINT_VERSION,
                 "encoder": self._encoder.description.name,
                 "weights": self._encoder.description.weights,

@@ -24,7 +24,8 @@ from reid.domain.memory import naming_batch_size
 from reid.domain.objectives import Objective
 from reid.domain.optimizers import NamedAdam
 from reid.domain.services.loss_watch import LossWatch, named_losses
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, Checkpoint
+from reid.domain.services.stage_states import epoch_of_state
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
 
@@ -193,7 +194,7 @@ class StageLoop:
         checkpoint = Checkpoint(
             tensors=tensors,
             header={
-                "format": "reid-state",
+                "format": STATE_FORMAT,
                 "version": CHECKPOINT_VERSION,
                 "epoch": epoch,
                 "losses": dict(losses),
@@ -204,9 +205,10 @@ class StageLoop:
         self._listener(CheckpointSaved(self.state_name, epoch))
 
     def _restore(self, trainee: Trainee) -> tuple[int, dict[str, float]]:
-        checkpoint = self._newest_good()
-        if checkpoint is None:
+        newest = self._newest_good(trainee)
+        if newest is None:
             return 0, {}
+        checkpoint, epoch = newest
         moments = {
             name: tensor
             for name, tensor in checkpoint.tensors.items()
@@ -216,28 +218,42 @@ class StageLoop:
             {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
         )
         trainee.optimizer.load_state(moments)
-        epoch, losses = _progress_of(checkpoint)
         self._saved_epoch = epoch
-        return epoch, losses
+        return epoch, _losses_of(checkpoint)
 
-    def _newest_good(self) -> Checkpoint | None:
+    def _newest_good(self, trainee: Trainee) -> tuple[Checkpoint, int] | None:
+        """Find the last state that can be read and is of this stage, and its epoch."""
         damage: CheckpointError | None = None
         try:
-            newest = self._runs.load(self.state_name)
+            newest = self._checked(self._runs.load(self.state_name), trainee)
         except CheckpointError as error:
             newest, damage = None, error
         if newest is not None:
             return newest
-        before = self._runs.load_previous(self.state_name)
+        before = self._checked(self._runs.load_previous(self.state_name), trainee)
         if before is None:
             if damage is not None:
                 raise damage
             return None
-        epoch, _ = _progress_of(before)
+        checkpoint, epoch = before
         self._listener(CheckpointDamaged(self.state_name, epoch))
         # In the damaged one's place, which must not become the one before the next.
-        self._runs.save(self.state_name, before)
+        self._runs.save(self.state_name, checkpoint)
         return before
+
+    def _checked(
+        self, checkpoint: Checkpoint | None, trainee: Trainee
+    ) -> tuple[Checkpoint, int] | None:
+        if checkpoint is None:
+            return None
+        epoch = epoch_of_state(
+            checkpoint,
+            place=self._runs.place_of(self.state_name),
+            wanted=trainee.state(),
+            ignored_prefix=OPTIMIZER_PREFIX,
+            num_epochs=self._num_epochs,
+        )
+        return checkpoint, epoch
 
 
 def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
@@ -247,10 +263,7 @@ def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
 
 
-def _progress_of(checkpoint: Checkpoint) -> tuple[int, dict[str, float]]:
-    epoch, losses = checkpoint.header.get("epoch"), checkpoint.header.get("losses")
-    if not isinstance(epoch, int) or not isinstance(losses, dict):
-        raise CheckpointError(
-            "the saved training state does not say its epoch; start the stage anew in another run"
-        )
-    return epoch, {name: value for name, value in losses.items() if isinstance(value, float)}
+def _losses_of(checkpoint: Checkpoint) -> dict[str, float]:
+    losses = checkpoint.header.get("losses")
+    known = losses if isinstance(losses, dict) else {}
+    return {name: value for name, value in known.items() if isinstance(value, float)}

@@ -15,6 +15,11 @@ JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, J
 CHECKPOINT_VERSION = 1
 """Of all checkpoints that runs write, in their headers as `version`."""
 
+ENCODER_FORMAT = "reid-encoder"
+PROMPTS_FORMAT = "reid-prompts"
+STATE_FORMAT = "reid-state"
+"""What a run's checkpoints say in their headers as `format`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -1,0 +1,66 @@
+"""Whether a saved state is of the stage that wants to go on from it."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from reid.domain.errors import CheckpointError
+from reid.domain.values.checkpoints import STATE_FORMAT, Checkpoint, JsonValue
+
+_WAY_OUT = "bring back the run's own file, or train anew by --overwrite"
+
+
+def epoch_of_state(
+    checkpoint: Checkpoint,
+    *,
+    place: str,
+    wanted: Mapping[str, Tensor],
+    ignored_prefix: str,
+    num_epochs: int,
+) -> int:
+    """Find out after which epoch of this stage a state was saved.
+
+    A file that is whole can still be another one: of another stage, or of a run with another
+    encoder or other identities, put there by a copy gone wrong.
+
+    Args:
+        checkpoint: The state.
+        place: Where it is, for messages.
+        wanted: What the stage trains, by name.
+        ignored_prefix: Of names that are looked at elsewhere.
+        num_epochs: Of the stage.
+
+    Raises:
+        CheckpointError: It is of something else, which is named.
+    """
+    said = checkpoint.header.get("format")
+    if said != STATE_FORMAT:
+        raise CheckpointError(
+            f"{place} should hold the state of a training ({STATE_FORMAT}), but holds {said!r}: "
+            f"{_WAY_OUT}"
+        )
+    found = {
+        name: tuple(tensor.shape)
+        for name, tensor in checkpoint.tensors.items()
+        if not name.startswith(ignored_prefix)
+    }
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise CheckpointError(
+                f"{place} is of another training: {name} is {_shape(found.get(name))} there and "
+                f"{_shape(expected.get(name))} here; {_WAY_OUT}"
+            )
+    return _require_epoch(checkpoint.header.get("epoch"), num_epochs=num_epochs, place=place)
+
+
+def _require_epoch(epoch: JsonValue, *, num_epochs: int, place: str) -> int:
+    if not isinstance(epoch, int) or not 1 <= epoch <= num_epochs:
+        raise CheckpointError(
+            f"{place} says epoch {epoch!r}, but the stage has {num_epochs}: {_WAY_OUT}"
+        )
+    return epoch
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(shape)
