@@ -150,9 +150,12 @@ def list_table(path: Path) -> tuple[Picture, ...]:
 def _walk(root: Path) -> Iterator[str]:
     for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
-            if is_picture_name(name):
-                yield readable_name((Path(folder) / name).relative_to(root).as_posix())
+        below = Path(folder).relative_to(root)
+        for name in filter(is_picture_name, files):
+            yield readable_name((below / name).as_posix())
+        # Listed, so that it is refused aloud: somebody takes it for a picture.
+        if not files and not subfolders and is_picture_name(below.name):
+            yield readable_name(below.as_posix())
 
 
 def _refuse_unlisted(error: OSError) -> NoReturn:
