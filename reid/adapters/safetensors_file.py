@@ -200,6 +200,14 @@ def cannot_be_written(path: Path, error: OSError) -> CheckpointError:
     )
 
 
+def cannot_be_made(folder: Path, error: OSError) -> CheckpointError:
+    """Word a folder that could not be made."""
+    advice = "free some space" if error.errno in _FULL else "make the folder above it writable"
+    return CheckpointError(
+        f"{folder} cannot be made: {error.strerror or error}; {advice} or name another one"
+    )
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk.
 

@@ -189,7 +189,10 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_no_litter(
 
 def test_a_place_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be made"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"cannot be made: .*; make the folder above it writable or name another",
+    ):
         FilesystemRunStore(tmp_path / "file" / "run").begin({}, {}, mode=RunMode.NEW)
 
 

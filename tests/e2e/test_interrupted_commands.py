@@ -1,6 +1,8 @@
 """What a signal in the midst of writing makes of every command that writes."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +12,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from typer.testing import CliRunner
 
+from reid.adapters.datasets import pixels
 from reid.adapters.datasets.given import PictureIntake
+from reid.cli.app import app
 from reid.service.assembly import limits_of
 from reid.service.desk import Desk
 from reid.service.server import serve
@@ -133,3 +138,66 @@ def test_output_that_meets_a_full_disk_is_an_error_and_no_traceback() -> None:
         "Error: the output cannot be written: No space left on device; free some space or send it "
         "elsewhere, and try again\n"
     )
+
+
+FULL_DISK = [
+    "identify {people}/query --run {trained} --gallery {people}/bounding_box_test --no-cache "
+    "--report {disk}/page.html",
+    "evaluate --data {people} --run {trained} --no-record --report {disk}/page.html",
+    "evaluate --data {people} --run {disk}/run",
+    "report {trained} --page {disk}/page.md",
+    "gallery build {disk}/known {people}/bounding_box_test --run {trained}",
+    "gallery export {known} {disk}/known.safetensors",
+]
+
+
+@pytest.fixture(scope="module")
+def known(people: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("galleries") / "known"
+    run("gallery", "build", folder, people / "bounding_box_test", "--run", trained)
+    return folder
+
+
+@pytest.mark.parametrize("command", FULL_DISK)
+def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_half_of_a_file(
+    people: Path, trained: Path, known: Path, small_disk: Callable[[str], Path], command: str
+) -> None:
+    disk = small_disk("size=20m")
+    shutil.copytree(trained, disk / "run")
+    filler = disk / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    before = files_below(disk)
+    words = command.format(people=people, trained=trained, known=known, disk=disk).split()
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code in (5, 8), result.output
+    assert "full" in result.stderr or "No space left on device" in result.stderr
+    assert "room" in result.stderr or "free some space" in result.stderr
+    left = {name: content for name, content in files_below(disk).items() if content}
+    assert left == before
+    filler.unlink()
+    run(*words)
+
+
+def test_a_dataset_that_vanishes_stops_an_evaluation_and_nothing_is_recorded(
+    people: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path(shutil.copytree(people, tmp_path / "data"))
+    read = pixels.read_file
+    directory = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = files_below(directory)
+
+    def vanish(path: Path) -> bytes:
+        content = read(path)
+        if (data / "bounding_box_test").exists():
+            (data / "bounding_box_test").rename(tmp_path / "gone")
+        return content
+
+    monkeypatch.setattr(pixels, "read_file", vanish)
+    result = run("evaluate", "--data", data, "--run", directory, expect=4)
+    assert "bounding_box_test" in result.stderr
+    assert files_below(directory) == before
+    (tmp_path / "gone").rename(data / "bounding_box_test")
+    monkeypatch.undo()
+    run("evaluate", "--data", data, "--run", directory)

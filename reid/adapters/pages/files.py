@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from reid.adapters.safetensors_file import replace_file
-from reid.domain.errors import CheckpointError
+from reid.adapters.safetensors_file import cannot_be_made, replace_file
 
 
 def write_page(path: Path, text: str) -> None:
@@ -17,5 +16,5 @@ def write_page(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{path.parent} cannot be made: {error.strerror}") from error
+        raise cannot_be_made(path.parent, error) from error
     replace_file(path, text.encode(errors="backslashreplace"))

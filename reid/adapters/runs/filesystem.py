@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reid.adapters.runs.locking import FolderInUseError, FolderLock
 from reid.adapters.safetensors_file import (
+    cannot_be_made,
     cannot_be_written,
     read_checkpoint,
     replace_file,
@@ -125,7 +126,7 @@ class FilesystemRunStore:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"{self._directory} cannot be made: {error.strerror}") from error
+            raise cannot_be_made(self._directory, error) from error
         try:
             self._lock.take()
             sync_folder(self._directory.parent)

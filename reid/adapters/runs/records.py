@@ -7,7 +7,7 @@ from typing import Any
 
 from reid.adapters.runs.filesystem import MANIFEST, MANIFEST_VERSION, METRICS, to_json
 from reid.adapters.runs.packing import PACKED, pack_queries, unpack_queries
-from reid.adapters.safetensors_file import replace_file
+from reid.adapters.safetensors_file import cannot_be_made, replace_file
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import require_known_version
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
@@ -105,7 +105,7 @@ def collect_records(records: RunRecords, folder: Path, *, is_short: bool = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be made: {error.strerror}") from error
+        raise cannot_be_made(folder, error) from error
     kept = {MANIFEST: records.manifest()}
     for name in records.names():
         if name.partition("-")[0].partition(".")[0] == EVALUATION:
