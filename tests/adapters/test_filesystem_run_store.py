@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -216,3 +217,23 @@ def test_checkpoints_without_a_manifest_are_nobody_s_own(tmp_path: Path) -> None
         store.begin({"seed": 1}, {}, mode=RunMode.NEW)
     with pytest.raises(CheckpointError, match="no run to go on with"):
         store.begin({"seed": 1}, {}, mode=RunMode.GO_ON)
+
+
+def test_a_file_is_flushed_before_its_name_is_given_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, replace = os.fsync, Path.replace
+    done: list[str] = []
+
+    def note_flush(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        flush(handle)
+
+    def note_name(path: Path, target: Path) -> Path:
+        done.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(Path, "replace", note_name)
+    write_checkpoint(tmp_path / "some.safetensors", Checkpoint(tensors={}, header={}))
+    assert done == ["file", "name", "folder"]

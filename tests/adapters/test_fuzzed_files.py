@@ -128,6 +128,18 @@ def attack(
     return num_read
 
 
+def test_the_guard_would_notice_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SECONDS", 0.05)
+
+    def spin(_: bytes) -> None:
+        while True:
+            pass
+
+    with pytest.raises(AssertionError, match="endless, input 0") as caught:
+        attack({"endless": (bytes(300), spin)}, count=1, seed=0)
+    assert isinstance(caught.value.__cause__, Hang)
+
+
 # Pictures
 
 
