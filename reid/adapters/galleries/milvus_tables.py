@@ -1,0 +1,284 @@
+"""The collections of a gallery in Milvus: their schemas, and the conditions over them.
+
+Each tenant of a gallery has two: pictures with their vectors, and the log of changes. Every read
+asks for the consistency level "Strong": what a call has written, every later call of any client
+finds.
+
+Letters: D width.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from reid.adapters.galleries.missing import unknown_gallery
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import GalleryFilter, NewPicture
+
+CONSISTENCY = "Strong"
+KEYS_AT_ONCE = 4000
+"""Keys or names in one condition, and in one row of the log, whose JSON may take 64 KiB."""
+
+PICTURE_FIELDS = (
+    "key",
+    "image",
+    "source",
+    "content",
+    "label",
+    "camera",
+    "added_at",
+    "expires_at",
+)
+"""Of a kept picture."""
+
+_LONGEST_TEXT = 8192
+_LONGEST_THUMBNAIL = 65535
+_CONNECTIVITY = 24
+_BUILD_EXPANSION = 100
+_NULLABLE = ("camera", "expires_at")
+_NOT_OPENED = "Open local milvus failed"
+"""Of pymilvus, where Milvus Lite does not get its file."""
+
+
+class Collections:
+    """A client, and the names of one gallery's and tenant's collections."""
+
+    def __init__(
+        self, address: str, *, name: str, create: bool, tenant: str, token: str, index: str
+    ) -> None:
+        """Connect, and make the log where there is none and it is wanted.
+
+        Args:
+            address: Of the cluster, or the path of a file for Milvus Lite.
+            name: Of the gallery.
+            create: Make an empty gallery where there is none.
+            tenant: Whose pictures.
+            token: User and password, or key, where the cluster asks for one.
+            index: `HNSW` or `FLAT`.
+
+        Raises:
+            GalleryError: Milvus cannot be reached, the name or the index is none, or there is no
+                such gallery and none is to be made.
+        """
+        if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
+            raise GalleryError(
+                f"gallery.milvus.name: {name!r} should be a letter and up to 60 letters, digits "
+                "and underscores"
+            )
+        if index not in ("HNSW", "FLAT"):
+            raise GalleryError(f"gallery.milvus.index: {index!r} should be HNSW or FLAT")
+        owner = hashlib.blake2b(tenant.encode(), digest_size=6).hexdigest()
+        self.pictures, self.log = f"reid_{name}_{owner}_pictures", f"reid_{name}_{owner}_log"
+        self.place = f"the gallery {name}" + (f" of {tenant}" if tenant else "") + " in Milvus"
+        self.index = index
+        self.is_local = "://" not in address
+        if not create and self.is_local and not Path(address).exists():
+            raise unknown_gallery(self.place, name=name)  # a client would make the file
+        self._client: MilvusClient | None = None
+        with self._errors_in_words(), _without_its_log():
+            self._client = MilvusClient(address, token=token)
+        with self.client() as client:
+            if create:
+                self._create_log(client)
+            elif not client.has_collection(self.log):
+                self.close()
+                raise unknown_gallery(self.place, name=name)
+
+    @contextmanager
+    def client(self) -> Iterator[MilvusClient]:
+        """Lend the client, and say in words what goes wrong with it.
+
+        Raises:
+            GalleryError: It was closed, or Milvus refuses or cannot be reached.
+        """
+        if self._client is None:
+            raise GalleryError(f"{self.place} was closed: open it again")
+        with self._errors_in_words():
+            yield self._client
+
+    def query(
+        self, collection: str, condition: str, fields: Sequence[str], **limits: int
+    ) -> list[dict[str, Any]]:
+        """Read rows, in no order; none where the collection was not made yet."""
+        with self.client() as client:
+            if collection == self.pictures and not client.has_collection(collection):
+                return []
+            return list(
+                client.query(
+                    collection,
+                    filter=condition,
+                    output_fields=list(fields),
+                    consistency_level=CONSISTENCY,
+                    **limits,
+                )
+            )
+
+    def create_pictures(self, width: int) -> None:
+        """Make the collection of pictures, where there is none."""
+        with self.client() as client:
+            if not client.has_collection(self.pictures):
+                self._create_pictures(client, width)
+
+    def close(self) -> None:
+        """Let the client go; safe to call twice."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except MilvusException as error:
+            if self.is_local and _NOT_OPENED in str(error):
+                raise GalleryError(
+                    f"{self.place}: its file cannot be opened; Milvus Lite serves one process at "
+                    "a time: wait until the other has ended, or set gallery.milvus.address to a "
+                    "server that several can use"
+                ) from error
+            raise GalleryError(f"{self.place}: {str(error).strip()}") from error
+        except UnicodeEncodeError as error:
+            raise GalleryError(f"{self.place} takes Unicode text only: {error}") from error
+
+    def _create_log(self, client: MilvusClient) -> None:
+        if client.has_collection(self.log):
+            return
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("number", DataType.INT64, is_primary=True)
+        schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)  # no collection without vectors
+        schema.add_field("body", DataType.JSON)
+        index = client.prepare_index_params()
+        index.add_index("unused", index_type="FLAT", metric_type="IP")
+        client.create_collection(
+            self.log, schema=schema, index_params=index, consistency_level=CONSISTENCY
+        )
+
+    def _create_pictures(self, client: MilvusClient, width: int) -> None:
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("key", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)
+        for name in PICTURE_FIELDS[1:]:
+            schema.add_field(
+                name, DataType.VARCHAR, max_length=_LONGEST_TEXT, nullable=name in _NULLABLE
+            )
+        schema.add_field(
+            "thumbnail", DataType.VARCHAR, max_length=_LONGEST_THUMBNAIL, nullable=True
+        )
+        schema.add_field("added_in", DataType.INT64)
+        schema.add_field("checksum", DataType.INT64)
+        index = client.prepare_index_params()
+        walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
+        index.add_index(
+            "vector",
+            index_type=self.index,
+            metric_type="IP",
+            params={} if self.index == "FLAT" else walk,
+        )
+        client.create_collection(
+            self.pictures, schema=schema, index_params=index, consistency_level=CONSISTENCY
+        )
+
+
+@contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Keep Milvus Lite from writing a traceback of what is said in words."""
+    log = logging.getLogger("milvus_lite.server_manager")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def row_of(
+    picture: NewPicture, *, key: int, vector: np.ndarray, at: str, version: int
+) -> dict[str, Any]:
+    """Write a picture as a row.
+
+    Raises:
+        GalleryError: Its thumbnail is too large.
+    """
+    thumbnail = None if picture.thumbnail is None else base64.b64encode(picture.thumbnail).decode()
+    if thumbnail is not None and len(thumbnail) > _LONGEST_THUMBNAIL:
+        raise GalleryError(f"the thumbnail of {picture.image} is too large for Milvus: keep none")
+    return {
+        "key": key,
+        "vector": vector.tolist(),
+        "image": picture.image,
+        "source": picture.source,
+        "content": picture.content,
+        "label": picture.label,
+        "camera": picture.camera,
+        "added_at": at,
+        "expires_at": picture.expires_at,
+        "thumbnail": thumbnail,
+        "added_in": version,
+        "checksum": checksum_of(vector),
+    }
+
+
+def thumbnail_of(row: Mapping[str, Any]) -> bytes | None:
+    """Read a thumbnail from a row; None where there is none."""
+    kept = row["thumbnail"]
+    return None if kept is None else base64.b64decode(kept)
+
+
+def condition_of(within: GalleryFilter) -> str:
+    """Put a filter as Milvus wants it, to stand behind another condition."""
+    conditions = []
+    if within.cameras is not None:
+        conditions.append(among("camera", within.cameras))
+    if within.without_cameras:
+        conditions.append(f"(camera is null or camera not in {_listed(within.without_cameras)})")
+    if within.labels is not None:
+        conditions.append(among("label", within.labels))
+    if within.added_from is not None:
+        conditions.append(f"added_at >= {quoted(within.added_from)}")
+    if within.added_until is not None:
+        conditions.append(f"added_at < {quoted(within.added_until)}")
+    return "".join(f" and {condition}" for condition in conditions)
+
+
+def among(field: str, values: Iterable[str] | Iterable[int]) -> str:
+    """Condition that a field is one of several texts or numbers."""
+    return f"{field} in {_listed(values)}"
+
+
+def among_in_parts(field: str, values: Iterable[str] | Iterable[int] | None) -> tuple[str, ...]:
+    """Likewise, to stand behind another condition, in parts that Milvus takes.
+
+    None leaves everything in.
+    """
+    if values is None:
+        return ("",)
+    distinct: list[Any] = sorted(set(values))
+    return tuple(
+        f" and {among(field, distinct[start : start + KEYS_AT_ONCE])}"
+        for start in range(0, len(distinct), KEYS_AT_ONCE)
+    )
+
+
+def quoted(text: str) -> str:
+    """Write a text as Milvus wants it in a condition."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def checksum_of(vector: np.ndarray) -> int:
+    """Sum up a (D,) float32 vector's bytes, to notice when they change."""
+    return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
+
+
+def _listed(values: Iterable[str] | Iterable[int]) -> str:
+    distinct: list[Any] = sorted(set(values))
+    return json.dumps(distinct, ensure_ascii=False)
