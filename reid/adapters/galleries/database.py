@@ -103,6 +103,18 @@ class Database:
             not self._path.exists() or os.access(self._path, os.W_OK)
         )
 
+    @property
+    def has_tables(self) -> bool:
+        """Whether somebody made tables; costs a look, waits for nobody and flushes nothing.
+
+        Raises:
+            GalleryError: The file is damaged.
+        """
+        if not self._path.is_file():
+            return False
+        with self.reading() as connection:
+            return _has_tables(connection)
+
     def create(self) -> None:
         """Make the tables, unless another process has made them.
 

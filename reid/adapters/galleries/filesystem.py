@@ -80,9 +80,9 @@ def open_filesystem_gallery(
             sync_folder(directory.parent)
         elif not (directory / DATABASE).is_file():
             raise no_gallery(place)
-    if create and database.is_writable:
-        database.create()
     try:
+        if create and database.is_writable and not database.has_tables:
+            database.create()
         database.require_gallery()
         gallery = FilesystemGallery(
             directory,
