@@ -122,7 +122,7 @@ class Calibrate:
         point = _choose(trials, false_accept_rate)
         calibration = self._calibration(trials, point)
         num_pictures = sum(len(question.pictures) for question in kept)
-        gallery.calibrate(calibration, entry=self._entry(calibration, num_pictures=num_pictures))
+        gallery.calibrate([calibration], entry=self._entry(calibration, num_pictures=num_pictures))
         return CalibrationOutcome(
             gallery=gallery.place,
             calibration=calibration,

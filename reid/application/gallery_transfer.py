@@ -46,7 +46,7 @@ class TransferGallery:
                     for kept in pictures
                 ),
                 vectors=gallery.vectors([picture.key for picture in pictures]),
-                calibration=content.calibration,
+                calibrations=content.calibrations,
             )
         )
         gallery.note(self._entry(AuditAction.EXPORT, archive, len(pictures)))
@@ -57,7 +57,7 @@ class TransferGallery:
     ) -> GalleryDescription:
         """Add what a file holds to a gallery in one transaction.
 
-        The file's calibration is taken over where the gallery was empty.
+        The file's calibrations are taken over where the gallery was empty.
 
         Args:
             archive: The file.
@@ -72,9 +72,9 @@ class TransferGallery:
             was_empty = gallery.describe().num_pictures == 0
             entry = self._entry(AuditAction.IMPORT, archive, len(pictures))
             gallery.add(pictures, content.vectors, stamp=content.stamp, entry=entry)
-            if was_empty and content.calibration is not None:
+            if was_empty and content.calibrations:
                 entry = self._entry(AuditAction.CALIBRATE, archive, 0)
-                gallery.calibrate(content.calibration, entry=entry)
+                gallery.calibrate(content.calibrations, entry=entry)
             return gallery.describe()
 
     def _entry(self, action: AuditAction, archive: GalleryArchive, count: int) -> AuditEntry:

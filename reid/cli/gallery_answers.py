@@ -67,8 +67,10 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     lines.append(f"Encoder: {content.content.stamp or 'none yet'}")
     if content.num_expiring:
         lines.append(f"To be erased in time: {counted(content.num_expiring, 'picture')}")
-    if content.content.calibration is not None:
-        lines.append(f"Unknown below a similarity of {content.content.calibration.threshold:.3f}")
+    lines += [
+        f"Unknown below a similarity of {found.threshold:.3f} (fusion {found.fusion})"
+        for found in content.content.calibrations
+    ]
     if with_audit:
         lines += ["", *_audit(content)]
     return "\n".join(lines)

@@ -145,8 +145,8 @@ class Gallery(Protocol):
         """
         ...
 
-    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
-        """Keep how similarities become decisions; None forgets it."""
+    def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
+        """Keep how similarities become decisions, each in place of that of the same fusion."""
         ...
 
     def note(self, entry: AuditEntry) -> None:

@@ -85,7 +85,7 @@ class Desk:
     def require_decision(self) -> None:
         """Refuse a gallery by whose calibration no question could be answered.
 
-        One of the two manners is enough: a calibration is for one of them only.
+        One of the two manners is enough: each has a calibration of its own.
 
         Raises:
             GalleryError: It fits neither pictures on their own nor those of one person.

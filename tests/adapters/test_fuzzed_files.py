@@ -216,7 +216,7 @@ def archive_in(folder: Path) -> bytes:
     picture = NewPicture(image="a.jpg", source="here", content="0", label="ann", camera=None)
     stamp = EncoderStamp(name="vit-tiny", weights="random", digest="0", width=4)
     content = ArchivedGallery(
-        stamp=stamp, pictures=(picture,), vectors=torch.ones(1, 4), calibration=None
+        stamp=stamp, pictures=(picture,), vectors=torch.ones(1, 4), calibrations=()
     )
     FileArchive(folder / "archive").write(content)
     return (folder / "archive").read_bytes()

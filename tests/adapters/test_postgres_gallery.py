@@ -37,7 +37,7 @@ def open_gallery() -> Callable[..., PostgresGallery]:
 def test_another_connection_finds_everything(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery()) as first:
         keys = fill(first)
-        first.calibrate(CALIBRATION, entry=entry(AuditAction.CALIBRATE, day=2))
+        first.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE, day=2))
         described, told = first.describe(), first.audit()
     with closing(open_gallery()) as second:
         assert second.describe() == described

@@ -1,6 +1,7 @@
 """What every exported gallery must do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ CALIBRATION = Calibration(
 )
 
 
+OF_TRACKLETS = replace(CALIBRATION, fusion="best, tracklets")
+
+
 @pytest.fixture(params=list(ARCHIVES.values()), ids=list(ARCHIVES))
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> GalleryArchive:
     factory: Callable[[Path], GalleryArchive] = request.param
@@ -37,7 +41,7 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> GalleryArchive:
 
 
 def content(
-    *, image: str = "anna/1.jpg", calibration: Calibration | None = CALIBRATION
+    *, image: str = "anna/1.jpg", calibrations: tuple[Calibration, ...] = (CALIBRATION,)
 ) -> ArchivedGallery:
     vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
     return ArchivedGallery(
@@ -59,21 +63,21 @@ def content(
             ),
         ),
         vectors=F.normalize(vectors, dim=1),
-        calibration=calibration,
+        calibrations=calibrations,
     )
 
 
-@pytest.mark.parametrize("calibration", [CALIBRATION, None])
+@pytest.mark.parametrize("calibrations", [(), (CALIBRATION,), (CALIBRATION, OF_TRACKLETS)])
 def test_a_gallery_comes_back_as_it_was(
-    archive: GalleryArchive, calibration: Calibration | None
+    archive: GalleryArchive, calibrations: tuple[Calibration, ...]
 ) -> None:
-    written = content(calibration=calibration)
+    written = content(calibrations=calibrations)
     archive.write(written)
     read = archive.read()
-    assert (read.stamp, read.pictures, read.calibration) == (
+    assert (read.stamp, read.pictures, read.calibrations) == (
         written.stamp,
         written.pictures,
-        written.calibration,
+        written.calibrations,
     )
     assert torch.equal(read.vectors, written.vectors)
 
@@ -81,8 +85,8 @@ def test_a_gallery_comes_back_as_it_was(
 def test_nothing_is_overwritten(archive: GalleryArchive) -> None:
     archive.write(content())
     with pytest.raises(GalleryError, match="exists"):
-        archive.write(content(calibration=None))
-    assert archive.read().calibration == CALIBRATION
+        archive.write(content(calibrations=()))
+    assert archive.read().calibrations == (CALIBRATION,)
 
 
 def test_what_is_not_there_cannot_be_read(archive: GalleryArchive) -> None:

@@ -6,6 +6,7 @@ the process have further promises in tests of their own.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -304,12 +305,16 @@ def test_the_version_grows_with_every_change_of_pictures(gallery: Gallery) -> No
     assert versions == sorted(set(versions))
 
 
-def test_a_calibration_is_kept_and_forgotten(gallery: Gallery) -> None:
+def test_a_calibration_is_kept_for_each_fusion_until_another_replaces_it(gallery: Gallery) -> None:
     fill(gallery)
-    gallery.calibrate(CALIBRATION, entry=entry(AuditAction.CALIBRATE, day=2))
-    assert gallery.describe().calibration == CALIBRATION
-    gallery.calibrate(None, entry=entry(AuditAction.CALIBRATE, day=3))
-    assert gallery.describe().calibration is None
+    assert gallery.describe().calibrations == ()
+    of_tracklets = replace(CALIBRATION, fusion="best, tracklets")
+    gallery.calibrate([of_tracklets], entry=entry(AuditAction.CALIBRATE, day=2))
+    gallery.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE, day=2))
+    assert gallery.describe().calibrations == (CALIBRATION, of_tracklets)
+    stricter = replace(of_tracklets, threshold=of_tracklets.threshold + 0.1)
+    gallery.calibrate([stricter], entry=entry(AuditAction.CALIBRATE, day=3))
+    assert gallery.describe().calibrations == (CALIBRATION, stricter)
 
 
 def test_the_audit_log_tells_every_change_in_order(gallery: Gallery) -> None:

@@ -44,8 +44,7 @@ def test_a_calibration_is_printed_drawn_and_kept(
     assert ET.parse(plot).getroot().tag.endswith("svg")
     outcome = as_json(run("calibrate", *arguments, "--json"))
     with closing(open_filesystem_gallery(gallery, create=False, create_index=ExactIndex)) as kept:
-        calibration = kept.describe().calibration
-    assert calibration is not None
+        (calibration,) = kept.describe().calibrations
     assert outcome["calibration"]["threshold"] == calibration.threshold
     assert outcome["report"]["num_known"] == outcome["report"]["num_unknown"] == 4
     assert [p["false_accept_rate"] for p in outcome["report"]["points"]] == [0.001, 0.01, 0.1, 0.25]

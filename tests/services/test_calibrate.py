@@ -96,7 +96,7 @@ def test_half_of_the_people_stand_in_for_strangers() -> None:
     outcome = calibrate(pictures_of("q", range(40)), gallery)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (40, 40)
     assert outcome.calibration.measured_false_accept_rate == 0.1
-    assert gallery.describe().calibration == outcome.calibration
+    assert gallery.describe().calibrations == (outcome.calibration,)
     assert gallery.describe().num_pictures == 80
 
 
@@ -111,7 +111,7 @@ def test_the_seed_decides_who_is_a_stranger() -> None:
 def test_strangers_of_their_own_are_as_often_accepted_as_was_asked_for() -> None:
     gallery = gallery_of(pictures_of("g", range(100), camera="9"))
     calibration = calibrate(pictures_of("q", range(100)), gallery).calibration
-    decision = decide(calibration, unknown="auto", fusion="best", place="here")
+    decision = decide([calibration], unknown="auto", fusion="best", place="here")
     fresh = pictures_of("n", range(500, 800), shots=1)
     answers = People(gallery, recipe=BEST, top_k=1, decision=decision).identify(
         [Question(pictures=(picture,)) for picture in fresh],
@@ -220,7 +220,7 @@ def test_what_cannot_be_measured_is_refused_and_nothing_kept(
     gallery = gallery_of(pictures_of("g", range(20), camera="9"))
     with pytest.raises(EvaluationError, match=problem):
         calibrate(pictures_of("q", range(people)), gallery, rate=rate)
-    assert gallery.describe().calibration is None
+    assert not gallery.describe().calibrations
 
 
 def test_pictures_without_any_label_are_refused() -> None:

@@ -161,10 +161,10 @@ def test_a_gallery_is_taken_elsewhere_with_its_calibration() -> None:
     entry = AuditEntry(
         at="2026-01-01T00:00:00Z", action=AuditAction.CALIBRATE, subject="", num_pictures=0
     )
-    gallery.calibrate(CALIBRATION, entry=entry)
+    gallery.calibrate([CALIBRATION], entry=entry)
     transfer.export(gallery, archive)
     content = transfer.import_from(archive, open_gallery=lambda: other)
-    assert content.calibration == CALIBRATION
+    assert content.calibrations == (CALIBRATION,)
     assert content.stamp == gallery.describe().stamp
     kept, came = gallery.pictures(), other.pictures()
     assert [(one.image, one.content, one.label, one.camera) for one in kept] == [
@@ -180,7 +180,7 @@ def test_an_import_into_a_gallery_that_has_its_own_calibration_leaves_that_alone
     transfer.export(filled(bench), archive)
     other = filled(bench, [Picture("9", "zoe")])
     content = transfer.import_from(archive, open_gallery=lambda: other)
-    assert (content.num_pictures, content.calibration) == (4, None)
+    assert (content.num_pictures, content.calibrations) == (4, ())
 
 
 def test_an_empty_gallery_is_not_exported() -> None:

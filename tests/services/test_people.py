@@ -1,6 +1,7 @@
 """Naming people by a gallery: fusion, strangers, confidence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -255,25 +256,35 @@ def test_an_empty_gallery_is_refused(reranking: RerankingRecipe | None) -> None:
 def test_the_threshold_is_the_gallery_s_unless_another_is_asked_for(
     unknown: Unknown, threshold: float | None
 ) -> None:
-    decision = decide(CALIBRATION, unknown=unknown, fusion="best", place="here")
+    decision = decide([CALIBRATION], unknown=unknown, fusion="best", place="here")
     assert decision == Decision(threshold=threshold, calibration=CALIBRATION)
 
 
 def test_without_a_calibration_nobody_is_unknown_unless_asked_for() -> None:
     for unknown, threshold in (("auto", None), ("off", None), (0.3, 0.3)):
-        found = decide(None, unknown=unknown, fusion="best", place="here")  # type: ignore[arg-type]
+        found = decide([], unknown=unknown, fusion="best", place="here")  # type: ignore[arg-type]
         assert found == Decision(threshold=threshold)
 
 
 def test_a_calibration_of_another_fusion_is_refused_and_both_are_named() -> None:
     with pytest.raises(GalleryError, match="'best', not for 'mean, tracklets'"):
-        decide(CALIBRATION, unknown="auto", fusion=MEAN.words(are_tracklets=True), place="here")
+        decide([CALIBRATION], unknown="auto", fusion=MEAN.words(are_tracklets=True), place="here")
+
+
+def test_of_several_calibrations_that_of_the_fusion_counts() -> None:
+    of_tracklets = replace(CALIBRATION, fusion="best, tracklets", threshold=0.7)
+    found = decide(
+        [CALIBRATION, of_tracklets], unknown="auto", fusion="best, tracklets", place="here"
+    )
+    assert found == Decision(threshold=0.7, calibration=of_tracklets)
 
 
 def test_another_fusion_has_no_confidence() -> None:
-    assert decide(CALIBRATION, unknown=0.3, fusion="mean", place="here") == Decision(threshold=0.3)
+    assert decide([CALIBRATION], unknown=0.3, fusion="mean", place="here") == Decision(
+        threshold=0.3
+    )
 
 
 def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
-    decision = decide(CALIBRATION, unknown="auto", fusion="best", place="here", is_reranked=True)
+    decision = decide([CALIBRATION], unknown="auto", fusion="best", place="here", is_reranked=True)
     assert decision == Decision(threshold=0.5)

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.errors import CheckpointError, GalleryError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
-from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
+from reid.domain.values.galleries import EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.small_files import parse_json
 
@@ -45,7 +46,7 @@ class FileArchive:
             "format": FORMAT,
             "version": VERSION,
             "stamp": asdict(content.stamp),
-            "calibration": None if content.calibration is None else asdict(content.calibration),
+            "calibration": [*to_plain(content.calibrations)],
         }
         header = {**about, "digest": _digest(about, tensors)}
         try:
@@ -95,12 +96,11 @@ def _archived(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Archi
     vectors = tensors["vectors"]
     if vectors.dtype != torch.float32 or vectors.ndim != 2 or len(rows) != len(vectors):
         raise ValueError("records and vectors do not go together")
-    calibration = header["calibration"]
     return ArchivedGallery(
         stamp=EncoderStamp(**header["stamp"]),
         pictures=tuple(map(_picture, rows)),
         vectors=vectors,
-        calibration=None if calibration is None else Calibration(**calibration),
+        calibrations=from_plain(header["calibration"]),
     )
 
 

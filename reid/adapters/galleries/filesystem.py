@@ -35,6 +35,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
@@ -243,10 +244,11 @@ class FilesystemGallery:
             check_question(asked, k=k, stamp=now.state.stamp, num_pictures=now.state.num_pictures)
             return self._searched(now, covered, within=within).search(asked, k)
 
-    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
+    def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep how similarities become decisions."""
-        with self._changing() as (connection, _):
-            records.write_calibration(connection, calibration)
+        with self._changing() as (connection, state):
+            kept = with_calibrations(state.calibrations, calibrations)
+            records.write_calibrations(connection, kept)
             records.write_audit(connection, entry)
 
     def note(self, entry: AuditEntry) -> None:

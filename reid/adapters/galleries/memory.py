@@ -21,6 +21,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
@@ -41,7 +42,7 @@ class _State:
     """(G, D) in the order of the keys."""
 
     thumbnails: Mapping[int, bytes] = field(default_factory=dict)
-    calibration: Calibration | None = None
+    calibrations: tuple[Calibration, ...] = ()
     version: int = 0
     next_key: int = 1
 
@@ -88,7 +89,7 @@ class MemoryGallery:
             num_pictures=len(state.pictures),
             num_labels=len(sizes),
             largest_label=max(sizes.values(), default=0),
-            calibration=state.calibration,
+            calibrations=state.calibrations,
             version=state.version,
         )
 
@@ -181,9 +182,10 @@ class MemoryGallery:
             queries, k=k, keys=keys, vectors=state.vectors, is_admitted=torch.tensor(admitted)
         )
 
-    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
+    def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep how similarities become decisions."""
-        self._state = replace(self._state, calibration=calibration)
+        kept = with_calibrations(self._state.calibrations, calibrations)
+        self._state = replace(self._state, calibrations=kept)
         self._audit.append(entry)
 
     def note(self, entry: AuditEntry) -> None:

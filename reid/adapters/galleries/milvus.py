@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.milvus_log import (
     LEASE_SECONDS,
@@ -63,6 +64,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
 
@@ -153,7 +155,7 @@ class MilvusGallery:
             num_pictures=state.num_pictures,
             num_labels=len(sizes),
             largest_label=max(sizes.values(), default=0),
-            calibration=None if state.calibration is None else Calibration(**state.calibration),
+            calibrations=from_plain(state.calibration),
             version=state.version,
         )
 
@@ -245,12 +247,12 @@ class MilvusGallery:
         vectors = queries.detach().cpu().float()
         return self._ask(state, vectors, num_answers, condition=condition_of(within))
 
-    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
+    def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep how similarities become decisions."""
-        kept = None if calibration is None else asdict(calibration)
         with self._log.writing() as lease:
             state = self._begin(lease)
-            self._log.commit(replace(state, calibration=kept), entry, lease=lease)
+            kept = with_calibrations(from_plain(state.calibration), calibrations)
+            self._log.commit(replace(state, calibration=to_plain(kept)), entry, lease=lease)
 
     def note(self, entry: AuditEntry) -> None:
         """Write a line of the audit log."""

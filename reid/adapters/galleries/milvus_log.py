@@ -17,7 +17,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -53,7 +53,7 @@ class State:
     next_key: int = 1
     num_pictures: int = 0
     stamp: Mapping[str, Any] | None = None
-    calibration: Mapping[str, Any] | None = None
+    calibration: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     gone: tuple[int, ...] = ()
     """Keys of rows that may be there still but count no more."""
 

@@ -29,6 +29,7 @@ from psycopg.sql import SQL, Literal
 from psycopg.types.json import Jsonb
 from torch import Tensor
 
+from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres_tables import (
@@ -51,6 +52,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
 
@@ -71,7 +73,7 @@ class _State:
     """The row of a tenant."""
 
     stamp: dict[str, Any] | None
-    calibration: dict[str, Any] | None
+    calibration: list[dict[str, Any]] | dict[str, Any] | None
     version: int
     num_pictures: int
     expansion: int | None
@@ -162,7 +164,7 @@ class PostgresGallery:
             num_pictures=state.num_pictures,
             num_labels=num_labels,
             largest_label=largest,
-            calibration=None if state.calibration is None else Calibration(**state.calibration),
+            calibrations=from_plain(state.calibration),
             version=state.version,
         )
 
@@ -287,10 +289,11 @@ class PostgresGallery:
             values |= {"k": num_answers, "num_candidates": 2 * num_answers}
             return _ask(connection, statement, queries, values=values, num_answers=num_answers)
 
-    def calibrate(self, calibration: Calibration | None, *, entry: AuditEntry) -> None:
+    def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep how similarities become decisions."""
-        kept = None if calibration is None else Jsonb(asdict(calibration))
         with self._writing() as connection:
+            before = from_plain(self._read_state(connection).calibration)
+            kept = Jsonb(to_plain(with_calibrations(before, calibrations)))
             connection.execute(
                 self._tables.statement("update {state} set calibration = %s where {own}"), [kept]
             )

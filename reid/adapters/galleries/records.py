@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -40,7 +41,7 @@ class GalleryState:
     num_labels: int
     largest_label: int
     stamp: EncoderStamp | None
-    calibration: Calibration | None
+    calibrations: tuple[Calibration, ...]
 
     @property
     def num_holes(self) -> int:
@@ -59,7 +60,7 @@ class GalleryState:
             num_pictures=self.num_pictures,
             num_labels=self.num_labels,
             largest_label=self.largest_label,
-            calibration=self.calibration,
+            calibrations=self.calibrations,
             version=self.version,
         )
 
@@ -105,7 +106,7 @@ def read_state(connection: sqlite3.Connection) -> GalleryState:
         num_labels=num_labels,
         largest_label=largest_label,
         stamp=None if stamp is None else EncoderStamp(**json.loads(stamp)),
-        calibration=None if calibration is None else Calibration(**json.loads(calibration)),
+        calibrations=from_plain(None if calibration is None else json.loads(calibration)),
     )
 
 
@@ -132,9 +133,9 @@ def write_stamp(connection: sqlite3.Connection, stamp: EncoderStamp) -> None:
     connection.execute("UPDATE state SET stamp = ?", (json.dumps(content),))
 
 
-def write_calibration(connection: sqlite3.Connection, calibration: Calibration | None) -> None:
+def write_calibrations(connection: sqlite3.Connection, calibrations: Sequence[Calibration]) -> None:
     """Say how similarities become decisions."""
-    content = None if calibration is None else json.dumps(asdict(calibration))
+    content = json.dumps(to_plain(calibrations))
     connection.execute("UPDATE state SET calibration = ?", (content,))
 
 

@@ -46,7 +46,7 @@ class Answering:
                 for.
         """
         return decide(
-            gallery.describe().calibration,
+            gallery.describe().calibrations,
             unknown=self.unknown,
             fusion=self.fusion,
             place=gallery.place,

@@ -1,5 +1,6 @@
 """What a similarity means: nobody whom the gallery knows, or somebody, and how surely."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -40,7 +41,7 @@ class Decision:
 
 
 def decide(
-    calibration: Calibration | None,
+    calibrations: Sequence[Calibration],
     *,
     unknown: Unknown,
     fusion: str,
@@ -54,24 +55,23 @@ def decide(
     is no confidence then.
 
     Args:
-        calibration: The gallery's, if there is one.
+        calibrations: The gallery's, at most one for each fusion.
         unknown: As asked for.
         fusion: In words; see `FusionRecipe.words`.
         place: What to call the gallery in messages.
         is_reranked: Whether answers are re-ranked.
 
     Raises:
-        GalleryError: The gallery's own threshold is asked for, but is one of another fusion.
+        GalleryError: The gallery's own threshold is asked for, but was found for other fusions.
     """
-    fits = calibration is not None and calibration.fusion == fusion
-    if unknown == "auto" and calibration is not None and not fits:
+    fitting = next((found for found in calibrations if found.fusion == fusion), None)
+    if unknown == "auto" and calibrations and fitting is None:
+        known = " and ".join(repr(found.fusion) for found in calibrations)
         raise GalleryError(
-            f"{place} is calibrated for the fusion {calibration.fusion!r}, not for {fusion!r}: "
-            "ask by that one, calibrate again by this one (reid calibrate), or say who is unknown "
-            "by --unknown off or --unknown SIMILARITY"
+            f"{place} is calibrated for the fusion {known}, not for {fusion!r}: ask by what it is "
+            "calibrated for, calibrate by this one, too (reid calibrate), or say who is unknown by "
+            "--unknown off or --unknown SIMILARITY"
         )
-    own = calibration.threshold if calibration is not None else None
+    own = fitting.threshold if fitting is not None else None
     threshold = own if unknown == "auto" else None if unknown == "off" else float(unknown)
-    return Decision(
-        threshold=threshold, calibration=calibration if fits and not is_reranked else None
-    )
+    return Decision(threshold=threshold, calibration=None if is_reranked else fitting)

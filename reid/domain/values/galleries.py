@@ -3,7 +3,7 @@
 Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`: they sort as text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -175,6 +175,14 @@ class Calibration:
     """How the pictures of a person were fused into one similarity."""
 
 
+def with_calibrations(
+    kept: Sequence[Calibration], new: Sequence[Calibration]
+) -> tuple[Calibration, ...]:
+    """Put new calibrations in the place of those of the same fusion; ascending by fusion."""
+    by_fusion = {calibration.fusion: calibration for calibration in (*kept, *new)}
+    return tuple(by_fusion[fusion] for fusion in sorted(by_fusion))
+
+
 class AuditAction(StrEnum):
     """What is written down."""
 
@@ -213,7 +221,9 @@ class GalleryDescription:
     largest_label: int
     """Pictures of the label that has most."""
 
-    calibration: Calibration | None = None
+    calibrations: tuple[Calibration, ...] = ()
+    """At most one for each fusion."""
+
     version: int = 0
     """Grows with every change of pictures."""
 

@@ -16,4 +16,4 @@ class ArchivedGallery:
     vectors: Tensor
     """(G, D) float32, in the order of the pictures."""
 
-    calibration: Calibration | None
+    calibrations: tuple[Calibration, ...]
