@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 # One thread in each test process: torch would otherwise start as many as there are cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+# A process that is done takes over half of what the other still has to do: the long tests come in
+# a row, and by xdist's own choice one process would be left with all of them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo check lint test slow bench
+.PHONY: demo check lint test coverage slow bench
 
 demo: $(VENV)/installed
 	$(BIN)/reid demo
@@ -19,6 +21,10 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 test: $(VENV)/installed
+	$(PYTEST) -m "not slow"
+
+# Apart from `test`, because it takes half as long again or more: torch's code is watched with ours.
+coverage: $(VENV)/installed
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered
 
 slow: $(VENV)/installed

@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,12 @@ import pytest
 # A busy machine is no failure: no test asserts a time.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later collection of garbage the modules and tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
