@@ -23,10 +23,11 @@ class Size:
     """How often."""
 
     runs: int
+    warmup: int
 
 
-FULL = Size(runs=5)
-QUICK = Size(runs=1)
+FULL = Size(runs=5, warmup=1)
+QUICK = Size(runs=1, warmup=0)
 
 
 def rows(*, quick: bool) -> list[Row]:
@@ -64,7 +65,10 @@ def _pictures(scratch: Path) -> tuple[Path, Path]:
 
 def _row(part: str, arguments: list[str], least: str, *, limit: float, size: Size) -> Row:
     timing = compare(
-        lambda: _run(PROGRAM, *arguments), lambda: _run(least), runs=size.runs, warmup=1
+        lambda: _run(PROGRAM, *arguments),
+        lambda: _run(least),
+        runs=size.runs,
+        warmup=size.warmup,
     )
     return Row(
         part=part,

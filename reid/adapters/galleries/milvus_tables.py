@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymilvus import DataType, MilvusClient
+from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
+from pymilvus.milvus_client import IndexParams
 
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.domain.errors import GalleryError
@@ -160,9 +161,7 @@ class Collections:
         schema.add_field("body", DataType.JSON)
         index = client.prepare_index_params()
         index.add_index("unused", index_type="FLAT", metric_type="IP")
-        client.create_collection(
-            self.log, schema=schema, index_params=index, consistency_level=CONSISTENCY
-        )
+        _create(client, self.log, schema=schema, index=index)
 
     def _create_pictures(self, client: MilvusClient, width: int) -> None:
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -185,9 +184,19 @@ class Collections:
             metric_type="IP",
             params={} if self.index == "FLAT" else walk,
         )
-        client.create_collection(
-            self.pictures, schema=schema, index_params=index, consistency_level=CONSISTENCY
-        )
+        _create(client, self.pictures, schema=schema, index=index)
+
+
+def _create(
+    client: MilvusClient, name: str, *, schema: CollectionSchema, index: IndexParams
+) -> None:
+    """Create and load a collection step by step: all in one, the client sleeps between them.
+
+    There is nothing to wait for, because there are no rows to be indexed yet.
+    """
+    client.create_collection(name, schema=schema, consistency_level=CONSISTENCY)
+    client.create_index(name, index, sync=False)
+    client.load_collection(name)
 
 
 @contextmanager
