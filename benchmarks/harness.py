@@ -94,14 +94,15 @@ def run_alone(prepare: Callable[..., Callable[[], object]], *arguments: object) 
     """Run work once in a process of its own.
 
     Memory that a process has freed often stays resident, and later work that takes it again seems
-    to need none: only a fresh process shows the whole of it.
+    to need none: only a fresh process shows the whole of it. A fork of a server that has done no
+    work is as fresh as one that starts from nothing.
 
     Args:
         prepare: Function of a module, called in that process: builds the input, warms the
             libraries up by something small and returns the work.
         arguments: Of `prepare`.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
         return pool.submit(_run_prepared, prepare, *arguments).result()
 
 

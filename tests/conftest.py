@@ -1,6 +1,7 @@
 """Settings for all tests."""
 
 import gc
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -45,3 +46,13 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         pytest.skip("there is no mount here")
     yield mount
     subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _place_for_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the processes of xdist, whose folders lie in one, share what takes seconds to write."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXPORTS_OF_ALL_TESTS", str(shared / "exports"))
+        yield

@@ -1,8 +1,7 @@
-"""Exported encoders, each written once for all tests of a process."""
+"""Exported encoders, each written once for all tests, whichever process runs them."""
 
-import atexit
-import shutil
-import tempfile
+import fcntl
+import os
 from functools import cache
 from pathlib import Path
 
@@ -26,13 +25,6 @@ def require(runtime: str) -> None:
         pytest.importorskip(package, reason=f"needs clip-reid[{runtime}]")
 
 
-@cache
-def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="reid-exports-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def exported(kind: str, *, runtime: str = "openvino", precision: str = "fp32") -> Path:
     """Export `rn-tiny`, or `vit-tiny` with cameras; skip the test where the runtime is absent."""
     require(runtime)
@@ -42,9 +34,13 @@ def exported(kind: str, *, runtime: str = "openvino", precision: str = "fp32") -
 @cache
 def _written(kind: str, runtime: str, precision: str) -> Path:
     request = RN if kind == "rn-tiny" else VIT_WITH_CAMERAS
-    folder = _scratch() / f"{kind}-{runtime}-{precision}"
-    place = ExportFolder(folder, runtime=runtime, precision=precision)
-    Export(encoder=create_openclip_encoder(request), seed=1).run(place)
+    folder = Path(os.environ["EXPORTS_OF_ALL_TESTS"]) / f"{kind}-{runtime}-{precision}"
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not folder.exists():
+            place = ExportFolder(folder, runtime=runtime, precision=precision)
+            Export(encoder=create_openclip_encoder(request), seed=1).run(place)
     return folder
 
 

@@ -54,6 +54,11 @@ def training(
     return [str(argument) for argument in (*start, *small, *arguments)]
 
 
+def load_beforehand() -> None:
+    """Have processes of a server of forks start with torch and the program loaded."""
+    get_context("forkserver").set_forkserver_preload([__name__])
+
+
 def spawn(
     arguments: list[str],
     output: Path,
@@ -65,9 +70,10 @@ def spawn(
 
     With `more_bytes` it may have so much memory beside what it has when it starts.
     """
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=work, args=(arguments, output, plugins, more_bytes))
+    load_beforehand()
+    process = get_context("forkserver").Process(
+        target=work, args=(arguments, output, plugins, more_bytes)
+    )
     process.start()
     return process
 

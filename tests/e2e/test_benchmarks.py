@@ -13,6 +13,12 @@ from benchmarks.clusters import embedded_sets
 from benchmarks.harness import Row, compare, render, write_results
 from benchmarks.open_set import curves, measure
 from benchmarks.open_set import render as open_set_page
+from tests.e2e.processes import load_beforehand
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes_start_at_once() -> None:
+    load_beforehand()
 
 
 @pytest.mark.parametrize("part", PARTS)
