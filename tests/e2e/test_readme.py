@@ -1,5 +1,6 @@
 """Every command of README.md, and of the pages that go on from it, does what it says."""
 
+import os
 import re
 import shlex
 import socket
@@ -7,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from reid.cli.app import main
+from tests.e2e.processes import load_beforehand
 from tests.e2e.program import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -51,24 +56,64 @@ def test_every_console_block_holds_commands_and_nothing_else() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All commands, run in the order of the text."""
+    """All commands, run in the order of the text.
+
+    The first of each kind starts from nothing, as a user's does; torch is loaded for the others.
+    """
     place = tmp_path_factory.mktemp("readme")
-    program = Path(sys.executable).with_name("reid")
+    kinds: set[str] = set()
     for command in COMMANDS:
         name, *arguments = shlex.split(command)
         assert name == "reid"
-        quick = {} if arguments[0] == "settings" else QUICK
-        done = subprocess.run(
-            [program, *arguments],
-            cwd=place,
-            env=clean_environment() | quick,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = clean_environment() | ({} if arguments[0] == "settings" else QUICK)
+        start = run_loaded if arguments[0] in kinds else run_from_nothing
+        kinds.add(arguments[0])
+        done = start(arguments, place, environment)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert done.stdout
     return place
+
+
+def run_from_nothing(
+    arguments: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("reid"), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_loaded(
+    arguments: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    with TemporaryDirectory() as scratch:
+        said = [Path(scratch) / name for name in ("stdout", "stderr")]
+        load_beforehand()
+        process = get_context("forkserver").Process(
+            target=be_the_program, args=(arguments, folder, environment, *said)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        stdout, stderr = (path.read_text() for path in said)
+    return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
+
+
+def be_the_program(
+    arguments: list[str], folder: Path, environment: dict[str, str], stdout: Path, stderr: Path
+) -> None:
+    for number, path in enumerate((stdout, stderr), start=1):
+        with path.open("w") as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["reid", *arguments]
+    main()
 
 
 def test_all_commands_run_in_the_order_of_the_text(folder: Path) -> None:
