@@ -15,6 +15,15 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
 
 
+LONGEST = ("test_readme.py", "test_from_scratch.py")
+"""Minutes in one piece, which no other process can take over."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that the other process has enough to do until they end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_collection_finish() -> None:
     """Spare every later collection of garbage the modules and tests, which stay to the end."""
     gc.collect()
