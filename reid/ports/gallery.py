@@ -121,7 +121,10 @@ class Gallery(Protocol):
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Remove pictures and every trace of them: vectors, records, thumbnails, index entries.
 
-        Returns when nothing of them can be found in what the gallery stores.
+        Returns when nothing of them can be found in the gallery's own records, vectors and indexes.
+        A gallery in files keeps no other. One in a database cannot reach what the database writes
+        for itself (a write-ahead log, segments that wait for collection, replicas, backups): its
+        adapter says what may be left there, and for how long.
 
         Returns:
             How many were kept.

@@ -195,6 +195,17 @@ def test_a_writer_who_has_waited_too_long_is_told_where(
     assert add(gallery, names_of(1))
 
 
+def test_a_gallery_that_is_there_is_opened_for_writing_while_another_writes(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    with gallery._database.writing():
+        hasty = open_filesystem_gallery(
+            folder, create=True, create_index=ExactIndex, wait_seconds=0.05
+        )
+        with closing(hasty):
+            assert hasty.describe().num_pictures == 0
+
+
 def distinctive_pictures(num_pictures: int) -> list[NewPicture]:
     """Pictures all of whose words are found nowhere else, long enough to fill many pages."""
     return [
