@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from reid.domain.errors import GalleryError
@@ -36,6 +36,8 @@ class RemovalOutcome:
     place: str
     num_pictures: int
     num_left: int
+    beyond_erasing: str | None = None
+    """Where bytes of erased pictures may still lie, and what clears them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class CheckOutcome:
     """Pictures that were erased because their time had come."""
 
     faults: tuple[str, ...]
+    beyond_erasing: str | None = None
+    """As of a removal, where anything was erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +152,7 @@ class KeepGallery:
         return _removal(gallery, gallery.remove(keys, entry=entry))
 
     def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
-        """Erase a person with every trace, and make sure of it.
+        """Erase a person, and make sure of it; what a server may still hold is in the outcome.
 
         The audit log gets a line with a digest of the label.
 
@@ -167,7 +171,7 @@ class KeepGallery:
                 + "; ".join([f"{counted(left, 'picture')} of the label came since", *faults])
                 + ": run it again, then reid gallery check"
             )
-        return _removal(gallery, num_erased)
+        return replace(_removal(gallery, num_erased), beyond_erasing=gallery.beyond_erasing)
 
     def check(self, gallery: Gallery) -> CheckOutcome:
         """Erase what has expired, then look for damage."""
@@ -185,6 +189,7 @@ class KeepGallery:
             num_pictures=gallery.describe().num_pictures,
             num_expired=len(expired),
             faults=gallery.check(),
+            beyond_erasing=gallery.beyond_erasing if expired else None,
         )
 
     def compact(self, gallery: Gallery) -> GalleryDescription:

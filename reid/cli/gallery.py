@@ -122,7 +122,7 @@ def forget(
     label: LabelArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase a person with every trace; the audit log keeps a digest of the label."""
+    """Erase a person for good; the audit log keeps a digest of the label."""
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.keep_gallery().forget(kept, label)
     typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Erased"))

@@ -29,11 +29,14 @@ def render_filling(outcome: "FillingOutcome") -> str:
 
 
 def render_removal(outcome: "RemovalOutcome", *, done: str) -> str:
-    """Count what went out."""
-    return (
+    """Count what went out, and say what a server may still hold of it."""
+    told = (
         f"{done} {counted(outcome.num_pictures, 'picture')}; "
         f"{outcome.num_left} left in {outcome.place}"
     )
+    if outcome.beyond_erasing is None:
+        return told
+    return f"{told}\n{_told_beyond(outcome.beyond_erasing)}"
 
 
 def render_check(outcome: "CheckOutcome") -> str:
@@ -41,6 +44,8 @@ def render_check(outcome: "CheckOutcome") -> str:
     lines = []
     if outcome.num_expired:
         lines.append(f"Erased {counted(outcome.num_expired, 'picture')} whose time had come")
+    if outcome.beyond_erasing is not None:
+        lines.append(_told_beyond(outcome.beyond_erasing))
     lines.extend(outcome.faults)
     if not outcome.faults:
         lines.append(
@@ -101,3 +106,7 @@ def _audit(content: "GalleryContent") -> Iterator[str]:
 
 def _total(content: "GalleryDescription") -> str:
     return f"{counted(content.num_pictures, 'picture')} of {counted(content.num_labels, 'label')}"
+
+
+def _told_beyond(places: str) -> str:
+    return f"Traces may stay {places}; and in backups"

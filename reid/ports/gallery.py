@@ -44,6 +44,14 @@ class Gallery(Protocol):
         """Share of nearest neighbours found, as measured by the index in use; 1 if exact."""
         ...
 
+    @property
+    def beyond_erasing(self) -> str | None:
+        """Where bytes of erased pictures may still lie, and what clears them; None: nowhere.
+
+        In words, to follow "Traces may stay ". Backups and copies of any kind are left unsaid.
+        """
+        ...
+
     def describe(self) -> GalleryDescription:
         """Count what is kept.
 
@@ -119,12 +127,15 @@ class Gallery(Protocol):
         ...
 
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Remove pictures and every trace of them: vectors, records, thumbnails, index entries.
+        """Remove pictures for good: vectors, records, thumbnails, index entries.
 
-        Returns when nothing of them can be found in the gallery's own records, vectors and indexes.
-        A gallery in files keeps no other. One in a database cannot reach what the database writes
-        for itself (a write-ahead log, segments that wait for collection, replicas, backups): its
-        adapter says what may be left there, and for how long.
+        Every gallery keeps this: once the call has returned, no method of any client gives anything
+        of them, they are no answer of any search, and what the gallery itself can delete or have
+        deleted, it has.
+
+        A gallery in files keeps more: no byte of them is in any of its files. A gallery that a
+        server keeps cannot reach the server's logs, nor decide when it gives room back; what may
+        stay there, `beyond_erasing` says.
 
         Returns:
             How many were kept.

@@ -1,3 +1,4 @@
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import psycopg
 import pytest
 from pymilvus import MilvusClient
 
+from reid.application.galleries import CheckOutcome
+from reid.cli.gallery_answers import render_check, render_removal
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings, plain_settings
@@ -101,3 +104,40 @@ def test_no_extension_is_made_for_a_gallery_that_is_not_there() -> None:
         wired("postgres", **{"postgres.address": elsewhere}).open_gallery("people", create=False)
     with psycopg.connect(elsewhere) as connection:
         assert connection.execute("select from pg_extension where extname = 'vector'").rowcount == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("postgres", r"free room .*reid gallery compact .*write-ahead log.*backups"),
+        ("milvus", r"segments .*reid gallery compact .*garbage collection.*message log.*backups"),
+    ],
+)
+def test_forgetting_says_what_the_server_may_still_hold(
+    kind: str, words: str, tmp_path: Path
+) -> None:
+    address = server_address() if kind == "postgres" else lite_address(tmp_path)
+    container = wired(kind, **{f"{kind}.address": address})
+    with closing(container.open_gallery(unused_name(), create=True)) as gallery:
+        fill(gallery)
+        outcome = container.keep_gallery().forget(gallery, "a")
+        assert gallery.pictures(labels=["a"]) == ()
+    told = render_removal(outcome, done="Erased").splitlines()
+    assert len(told) == 2
+    assert re.fullmatch(rf"Traces may stay in .*{words}", told[1])
+
+
+def test_expiring_says_what_the_server_may_still_hold() -> None:
+    outcome = CheckOutcome(
+        place="here", num_pictures=3, num_expired=2, faults=(), beyond_erasing="in its log"
+    )
+    assert "Traces may stay in its log; and in backups" in render_check(outcome).splitlines()
+
+
+def test_forgetting_in_a_folder_has_nothing_to_add(tmp_path: Path) -> None:
+    container = Container(settings=load_settings().settings)
+    with closing(container.open_gallery(str(tmp_path / "known"), create=True)) as gallery:
+        fill(gallery)
+        outcome = container.keep_gallery().forget(gallery, "a")
+    assert outcome.beyond_erasing is None
+    assert len(render_removal(outcome, done="Erased").splitlines()) == 1

@@ -158,6 +158,11 @@ class FilesystemGallery:
         with self._indexed() as (_, covered):
             return covered.index.recall
 
+    @property
+    def beyond_erasing(self) -> None:
+        """All files are written anew, and the database's log is emptied."""
+        return None
+
     def describe(self) -> GalleryDescription:
         """Count what is kept, at the cost of reading one line."""
         with self._database.reading() as connection:

@@ -78,6 +78,11 @@ class MemoryGallery:
         """As the index, which is built where needed."""
         return self._require_index().recall
 
+    @property
+    def beyond_erasing(self) -> None:
+        """Nothing is kept beside the pictures."""
+        return None
+
     def describe(self) -> GalleryDescription:
         """Count what is kept."""
         state = self._state

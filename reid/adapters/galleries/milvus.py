@@ -146,6 +146,15 @@ class MilvusGallery:
             self._measured = (state.version, self._measure(state))
         return self._measured[1]
 
+    @property
+    def beyond_erasing(self) -> str:
+        """Segments and logs of Milvus; see the module."""
+        return (
+            "in Milvus's segments until it has compacted them (reid gallery compact asks for it) "
+            "and its garbage collection has run, and in its message log until that is cut, which "
+            "whoever runs the cluster sees to"
+        )
+
     def describe(self) -> GalleryDescription:
         """Count what is kept; reads all labels."""
         state = self._log.newest()

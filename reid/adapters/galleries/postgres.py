@@ -148,6 +148,15 @@ class PostgresGallery:
         measured = self._state().recall
         return 1.0 if measured is None else measured
 
+    @property
+    def beyond_erasing(self) -> str:
+        """Pages and logs of the server; see the module."""
+        return (
+            "in free room of the table's pages until reid gallery compact rewrites them, and in "
+            "the server's write-ahead log, its archive and replicas until it is recycled there, "
+            "which whoever runs the server sees to"
+        )
+
     def describe(self) -> GalleryDescription:
         """Count what is kept; see the port."""
         with self._reading() as connection:
