@@ -1,5 +1,6 @@
 """Keep a gallery: fill it, take pictures out, forget people, look after it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from hashlib import sha256
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.services.gallery_pages import each_picture
 from reid.domain.values.counts import counted
 from reid.domain.values.durations import parse_duration, time_after
 from reid.domain.values.galleries import (
@@ -131,7 +133,11 @@ class KeepGallery:
         Raises:
             GalleryError: A name or a label is not there.
         """
-        kept = gallery.pictures()
+        perhaps = {
+            *gallery.pictures(labels=labels),
+            *gallery.pictures(images=sorted({end for name in images for end in _ends(name)})),
+        }
+        kept = sorted(perhaps, key=lambda picture: picture.key)
         found = [picture for picture in kept if _is_named(picture, images, labels)]
         named = {name for picture in found for name in _names(picture)}
         _require_all(images, named, what="picture", place=gallery.place)
@@ -176,11 +182,7 @@ class KeepGallery:
     def check(self, gallery: Gallery) -> CheckOutcome:
         """Erase what has expired, then look for damage."""
         now = self._now()
-        expired = [
-            picture.key
-            for picture in gallery.pictures()
-            if picture.expires_at is not None and picture.expires_at <= now
-        ]
+        expired = [picture.key for picture in gallery.pictures(expired_at=now)]
         if expired:
             subject = f"pictures that were to be kept until {now}"
             gallery.erase(expired, entry=self._entry(AuditAction.EXPIRE, subject, len(expired)))
@@ -201,15 +203,26 @@ class KeepGallery:
 
     def list(self, gallery: Gallery) -> GalleryContent:
         """Say what is there."""
-        pictures = gallery.pictures()
-        people: dict[str, list[KeptPicture]] = {}
-        for picture in pictures:
-            people.setdefault(picture.label, []).append(picture)
+        sizes: Counter[str] = Counter()
+        cameras: dict[str, set[str]] = {}
+        num_expiring = 0
+        for picture in each_picture(gallery):
+            sizes[picture.label] += 1
+            num_expiring += picture.expires_at is not None
+            if picture.camera is not None:
+                cameras.setdefault(picture.label, set()).add(picture.camera)
         return GalleryContent(
             place=gallery.place,
             content=gallery.describe(),
-            num_expiring=sum(picture.expires_at is not None for picture in pictures),
-            labels=tuple(_label_content(label, people[label]) for label in sorted(people)),
+            num_expiring=num_expiring,
+            labels=tuple(
+                LabelContent(
+                    label=label,
+                    num_pictures=sizes[label],
+                    cameras=tuple(sorted(cameras.get(label, ()))),
+                )
+                for label in sorted(sizes)
+            ),
             audit=gallery.audit(),
         )
 
@@ -224,6 +237,12 @@ def digest_of_label(label: str) -> str:
 
 def _is_named(picture: KeptPicture, images: Sequence[str], labels: Sequence[str]) -> bool:
     return picture.label in labels or any(name in images for name in _names(picture))
+
+
+def _ends(name: str) -> list[str]:
+    """List what a picture may be called under its source, if this is its name or whole path."""
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _names(picture: KeptPicture) -> tuple[str, str]:
@@ -246,8 +265,3 @@ def _removal(gallery: Gallery, count: int) -> RemovalOutcome:
     return RemovalOutcome(
         place=gallery.place, num_pictures=count, num_left=gallery.describe().num_pictures
     )
-
-
-def _label_content(label: str, pictures: Sequence[KeptPicture]) -> LabelContent:
-    cameras = {picture.camera for picture in pictures if picture.camera is not None}
-    return LabelContent(label=label, num_pictures=len(pictures), cameras=tuple(sorted(cameras)))

@@ -61,11 +61,41 @@ class Gallery(Protocol):
         ...
 
     def pictures(
-        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+        self,
+        *,
+        keys: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        source: str | None = None,
+        images: Sequence[str] | None = None,
+        contents: Sequence[str] | None = None,
+        expired_at: str | None = None,
     ) -> tuple[KeptPicture, ...]:
-        """List pictures by ascending key: all of them, or those of the keys or labels given.
+        """List pictures by ascending key: all of them, or those that every condition given admits.
 
-        Unknown keys and labels are passed over.
+        Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
+        source, a gallery reads those and not everything it keeps.
+
+        Args:
+            keys: Of pictures.
+            labels: Of pictures.
+            source: Where they were found.
+            images: Names under their sources.
+            contents: Digests of their files.
+            expired_at: A time until which they were to be kept at the most.
+        """
+        ...
+
+    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+        """List the next pictures by ascending key, so that large galleries are read in parts.
+
+        Pages are of the state at their own time: compare `describe().version` where that matters.
+
+        Args:
+            after: Keys begin above it; 0 for the first page.
+            limit: Most pictures, at least 1.
+
+        Returns:
+            As many as there are, up to the limit; none at the end.
         """
         ...
 
@@ -84,8 +114,8 @@ class Gallery(Protocol):
         """Look up a picture's thumbnail; None where none is kept."""
         ...
 
-    def without_thumbnail(self) -> frozenset[int]:
-        """List the keys of pictures of which no thumbnail is kept."""
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        """Say of which of some pictures no thumbnail is kept; unknown keys are passed over."""
         ...
 
     def add(

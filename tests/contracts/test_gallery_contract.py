@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -160,11 +161,56 @@ def test_thumbnails_are_kept_where_given(gallery: Gallery) -> None:
 
 
 def test_pictures_without_a_thumbnail_are_listed(gallery: Gallery) -> None:
-    assert gallery.without_thumbnail() == frozenset()
+    assert gallery.without_thumbnail([1]) == frozenset()
     keys = fill(gallery)
-    assert gallery.without_thumbnail() == frozenset(keys[1:])
+    assert gallery.without_thumbnail([*keys, 999]) == frozenset(keys[1:])
+    assert gallery.without_thumbnail(keys[:3]) == frozenset(keys[1:3])
     gallery.remove([keys[0], keys[1]], entry=entry(AuditAction.REMOVE))
-    assert gallery.without_thumbnail() == frozenset(keys[2:])
+    assert gallery.without_thumbnail(keys) == frozenset(keys[2:])
+
+
+def test_pictures_are_looked_up_by_source_name_and_content(gallery: Gallery) -> None:
+    here = fill(gallery, 6)
+    there = gallery.add(
+        new_pictures(4, source="there"), vectors_of(4, seed=9), stamp=STAMP, entry=entry(day=2)
+    )
+
+    def keys_of(**asked: Any) -> list[int]:
+        return [picture.key for picture in gallery.pictures(**asked)]
+
+    assert keys_of(source="there") == sorted(there)
+    assert keys_of(source="nowhere") == []
+    assert keys_of(images=["1.jpg", "5.jpg", "none.jpg"]) == sorted([here[1], here[5], there[1]])
+    assert keys_of(source="there", images=["1.jpg", "5.jpg"]) == [there[1]]
+    assert keys_of(contents=["digest-here-2", "digest-there-3"]) == sorted([here[2], there[3]])
+    assert keys_of(contents=["digest-here-2"], labels=["a"]) == []
+    assert keys_of(contents=[]) == keys_of(images=[]) == keys_of(labels=[]) == []
+
+
+def test_pictures_whose_time_has_come_are_looked_up(gallery: Gallery) -> None:
+    ends = [None, "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]
+    pictures = [
+        replace(picture, expires_at=end) for picture, end in zip(new_pictures(3), ends, strict=True)
+    ]
+    keys = gallery.add(pictures, vectors_of(3), stamp=STAMP, entry=entry())
+    for at, expected in (
+        ("2026-01-31T23:59:59Z", []),
+        ("2026-02-01T00:00:00Z", [keys[1]]),
+        ("2027-01-01T00:00:00Z", sorted(keys[1:])),
+    ):
+        assert [picture.key for picture in gallery.pictures(expired_at=at)] == expected
+
+
+def test_pages_give_every_picture_once_in_order(gallery: Gallery) -> None:
+    assert gallery.page(after=0, limit=5) == ()
+    keys = fill(gallery, 12)
+    gallery.remove(keys[3:5], entry=entry(AuditAction.REMOVE, day=2))
+    first = gallery.page(after=0, limit=4)
+    second = gallery.page(after=first[-1].key, limit=4)
+    third = gallery.page(after=second[-1].key, limit=4)
+    assert (len(first), len(second), len(third)) == (4, 4, 2)
+    assert (*first, *second, *third) == gallery.pictures()
+    assert gallery.page(after=third[-1].key, limit=4) == ()
 
 
 def test_every_picture_finds_itself_first(gallery: Gallery) -> None:

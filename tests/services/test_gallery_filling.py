@@ -1,6 +1,7 @@
 """Filling a gallery from lists of pictures, on fakes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.services import gallery_filling
 from reid.domain.services.gallery_filling import PART_SIZE, GalleryFilling
-from reid.domain.values.galleries import AuditAction, GalleryChanges
+from reid.domain.values.galleries import AuditAction, GalleryChanges, KeptPicture
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
+from tests.fakes.vector_index import FakeIndex
 from tests.services.identifying import Workbench
 
 ANNA, BERT, CARL = Picture("a", "anna"), Picture("b", "bert"), Picture("c", "carl")
@@ -255,3 +257,35 @@ def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded()
     assert torch.equal(gallery.vectors([picture.key for picture in kept[:2]]), before)
     assert counts(shown.fill(gallery, more, mirrors=False)) == (0, 0, 3, 0)
     assert bench.num_embedded() == 3
+
+
+class AskedGallery(MemoryGallery):
+    """Counts the records and vectors that it gives."""
+
+    num_given = 0
+
+    def pictures(self, **asked: Any) -> tuple[KeptPicture, ...]:
+        found = super().pictures(**asked)
+        self.num_given += len(found)
+        return found
+
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        self.num_given += len(keys)
+        return super().without_thumbnail(keys)
+
+    def vectors(self, keys: Sequence[int]) -> torch.Tensor:
+        self.num_given += len(keys)
+        return super().vectors(keys)
+
+
+@pytest.mark.parametrize("num_kept", [10, 300])
+def test_adding_to_a_large_gallery_asks_for_as_little_as_of_a_small_one(num_kept: int) -> None:
+    bench = Workbench(batch_size=100)
+    gallery = AskedGallery(create_index=FakeIndex)
+    kept = FakePictures([Picture(f"{n}", "anna") for n in range(num_kept)])
+    bench.filling.fill(gallery, kept, mirrors=True)
+    more = FakePictures([Picture("new", "bert"), Picture("again", "anna")])
+    more.images["again"] = kept.images["3"]
+    gallery.num_given = 0
+    assert counts(bench.filling.fill(gallery, more, mirrors=False)) == (1, 1, 0, 0)
+    assert gallery.num_given == 2  # the record and the vector of the content that is known

@@ -169,11 +169,26 @@ class FilesystemGallery:
             return records.read_state(connection).described()
 
     def pictures(
-        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+        self,
+        *,
+        keys: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        source: str | None = None,
+        images: Sequence[str] | None = None,
+        contents: Sequence[str] | None = None,
+        expired_at: str | None = None,
     ) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
+        among = {"key": keys, "label": labels, "image": images, "content": contents}
         with self._database.reading() as connection:
-            return records.read_pictures(connection, keys=keys, labels=labels)
+            return records.read_pictures(
+                connection, among=among, source=source, expired_at=expired_at
+            )
+
+    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+        """List the next pictures; see the port."""
+        with self._database.reading() as connection:
+            return records.read_page(connection, after=after, limit=limit)
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
@@ -189,10 +204,10 @@ class FilesystemGallery:
         with self._database.reading() as connection:
             return records.read_thumbnail(connection, key)
 
-    def without_thumbnail(self) -> frozenset[int]:
-        """List pictures without a thumbnail."""
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        """Say which have none."""
         with self._database.reading() as connection:
-            return records.keys_without_thumbnail(connection)
+            return records.keys_without_thumbnail(connection, keys)
 
     def add(
         self,

@@ -5,6 +5,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    has_expired,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
@@ -99,13 +101,33 @@ class MemoryGallery:
         )
 
     def pictures(
-        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+        self,
+        *,
+        keys: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        source: str | None = None,
+        images: Sequence[str] | None = None,
+        contents: Sequence[str] | None = None,
+        expired_at: str | None = None,
     ) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
         kept = self._state.pictures
         wanted = kept if keys is None else sorted(set(keys) & kept.keys())
-        named = None if labels is None else set(labels)
-        return tuple(kept[key] for key in wanted if named is None or kept[key].label in named)
+        asked = (("label", labels), ("image", images), ("content", contents))
+        named = [(name, set(among)) for name, among in asked if among is not None]
+        if source is not None:
+            named.append(("source", {source}))
+        return tuple(
+            picture
+            for picture in map(kept.__getitem__, wanted)
+            if all(getattr(picture, name) in among for name, among in named)
+            and (expired_at is None or has_expired(picture, at=expired_at))
+        )
+
+    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+        """List the next pictures; see the port."""
+        found = (picture for key, picture in self._state.pictures.items() if key > after)
+        return tuple(islice(found, limit))
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
@@ -119,11 +141,10 @@ class MemoryGallery:
         """Look up a thumbnail."""
         return self._state.thumbnails.get(key)
 
-    def without_thumbnail(self) -> frozenset[int]:
-        """List pictures without a thumbnail."""
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        """Say which have none."""
         state = self._state
-        keys = frozenset(state.pictures)
-        return keys - state.thumbnails.keys()
+        return frozenset(keys) & state.pictures.keys() - state.thumbnails.keys()
 
     def add(
         self,

@@ -51,6 +51,7 @@ from reid.adapters.galleries.milvus_tables import (
     among_in_parts,
     checksum_of,
     condition_of,
+    quoted,
     row_of,
     thumbnail_of,
 )
@@ -169,16 +170,38 @@ class MilvusGallery:
         )
 
     def pictures(
-        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+        self,
+        *,
+        keys: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        source: str | None = None,
+        images: Sequence[str] | None = None,
+        contents: Sequence[str] | None = None,
+        expired_at: str | None = None,
     ) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
         state = self._log.newest()
+        among = (("key", keys), ("label", labels), ("image", images), ("content", contents))
+        rest = "" if source is None else f" and source == {quoted(source)}"
+        if expired_at is not None:
+            rest += f" and expires_at is not null and expires_at <= {quoted(expired_at)}"
         rows = (
             row
-            for parts in product(among_in_parts("key", keys), among_in_parts("label", labels))
-            for row in self._matching(state, "".join(parts), is_few=keys is not None)
+            for parts in product(*(among_in_parts(name, some) for name, some in among))
+            for row in self._matching(state, "".join(parts) + rest, is_few=keys is not None)
         )
         return _kept(rows)
+
+    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+        """List the next pictures; see the port."""
+        state = self._log.newest()
+        found: list[KeptPicture] = []
+        for start in range(after + 1, state.next_key, _ROWS_AT_ONCE):
+            within = f"key >= {start} and key < {start + _ROWS_AT_ONCE}"
+            found += _kept(self._query(f"{within} and {state.is_visible}", PICTURE_FIELDS))
+            if len(found) >= limit:
+                break
+        return tuple(found[:limit])
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
@@ -197,10 +220,14 @@ class MilvusGallery:
         found = list(self._rows_of(self._log.newest(), [key], ("key", "thumbnail")))
         return thumbnail_of(found[0]) if found else None
 
-    def without_thumbnail(self) -> frozenset[int]:
-        """List pictures without a thumbnail; see the port."""
-        rows = self._all_rows(self._log.newest(), ("key",), condition=" and thumbnail is null")
-        return frozenset(row["key"] for row in rows)
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        """Say which have none; see the port."""
+        state = self._log.newest()
+        return frozenset(
+            row["key"]
+            for condition in among_in_parts("key", keys)
+            for row in self._query(f"{state.is_visible} and thumbnail is null{condition}", ("key",))
+        )
 
     def add(
         self,

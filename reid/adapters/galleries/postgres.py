@@ -178,24 +178,29 @@ class PostgresGallery:
         )
 
     def pictures(
-        self, *, keys: Sequence[int] | None = None, labels: Sequence[str] | None = None
+        self,
+        *,
+        keys: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        source: str | None = None,
+        images: Sequence[str] | None = None,
+        contents: Sequence[str] | None = None,
+        expired_at: str | None = None,
     ) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
-        statement = self._tables.statement(
-            "select {columns} from {pictures} where {own} "
-            "and (%(keys)s::bigint[] is null or key = any(%(keys)s)) "
-            "and (%(labels)s::text[] is null or label = any(%(labels)s)) order by key",
-            columns=selected(PICTURE_COLUMNS),
-        )
-        values = {
-            "keys": None if keys is None else list(keys),
-            "labels": None if labels is None else list(labels),
+        among = {"key": keys, "label": labels, "image": images, "content": contents}
+        asked: dict[str, object] = {
+            f"{name} = any(%s)": list(some) for name, some in among.items() if some is not None
         }
-        with (
-            self._reading() as connection,
-            connection.cursor(row_factory=class_row(KeptPicture)) as rows,
-        ):
-            return tuple(rows.execute(statement, values))
+        if source is not None:
+            asked["source = %s"] = source
+        if expired_at is not None:
+            asked["expires_at <= %s"] = expired_at
+        return self._listed("".join(f"and {part} " for part in asked), [*asked.values()])
+
+    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+        """List the next pictures; see the port."""
+        return self._listed("and key > %s ", [after], limit=limit)
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
@@ -222,13 +227,13 @@ class PostgresGallery:
             row = connection.execute(statement, [key]).fetchone()
         return None if row is None else row[0]
 
-    def without_thumbnail(self) -> frozenset[int]:
-        """List pictures without a thumbnail."""
+    def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
+        """Say which have none."""
         statement = self._tables.statement(
-            "select key from {pictures} where {own} and thumbnail is null"
+            "select key from {pictures} where {own} and thumbnail is null and key = any(%s)"
         )
         with self._reading() as connection:
-            return frozenset(key for (key,) in connection.execute(statement))
+            return frozenset(key for (key,) in connection.execute(statement, [list(keys)]))
 
     def add(
         self,
@@ -357,6 +362,20 @@ class PostgresGallery:
         self._is_closed = True
         if self._opened is not None:
             self._opened.close()
+
+    def _listed(
+        self, condition: str, values: Sequence[object], *, limit: int | None = None
+    ) -> tuple[KeptPicture, ...]:
+        """List pictures under a condition on columns, by ascending key."""
+        statement = self._tables.statement(
+            "select {columns} from {pictures} where {own} " + condition + "order by key limit %s",
+            columns=selected(PICTURE_COLUMNS),
+        )
+        with (
+            self._reading() as connection,
+            connection.cursor(row_factory=class_row(KeptPicture)) as rows,
+        ):
+            return tuple(rows.execute(statement, [*values, limit]))
 
     def _create_tables(self) -> None:
         with self._connected() as connection, connection.transaction():

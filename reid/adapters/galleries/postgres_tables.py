@@ -124,6 +124,10 @@ class Tables:
                 name=Identifier(f"reid_{self.name}_labels"),
             ),
             self.statement(
+                "create index if not exists {name} on {pictures} (tenant, content)",
+                name=Identifier(f"reid_{self.name}_contents"),
+            ),
+            self.statement(
                 "create table if not exists {audit} ("
                 "number bigint generated always as identity primary key, tenant text not null, "
                 "at text not null, action text not null, subject text not null, "

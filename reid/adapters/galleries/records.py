@@ -7,7 +7,7 @@ with the keys, so that what ties by row ties by key.
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
@@ -152,6 +152,8 @@ def insert_pictures(
     Returns:
         Keys that were never given before.
     """
+    # Not in the schema: galleries from before pictures were asked for by content lack it.
+    connection.execute("CREATE INDEX IF NOT EXISTS pictures_by_content ON pictures (content)")
     connection.executemany(
         "DELETE FROM pictures WHERE source = ? AND image = ?",
         ((picture.source, picture.image) for picture in pictures),
@@ -225,17 +227,35 @@ def keys_of_rows(
 def read_pictures(
     connection: sqlite3.Connection,
     *,
-    keys: Sequence[int] | None,
-    labels: Sequence[str] | None,
+    among: Mapping[str, Sequence[int] | Sequence[str] | None],
+    source: str | None,
+    expired_at: str | None,
 ) -> tuple[KeptPicture, ...]:
-    """List pictures by ascending key."""
-    asked = [
-        (name, among) for name, among in (("key", keys), ("label", labels)) if among is not None
-    ]
-    condition = " AND ".join(f"{name} {_AMONG}" for name, _ in asked) or "1"
+    """List pictures by ascending key.
+
+    Args:
+        connection: Within a transaction.
+        among: Admitted values by column; None: all.
+        source: Likewise, of one value.
+        expired_at: See the port.
+    """
+    asked = [(f"{name} {_AMONG}", _array(some)) for name, some in among.items() if some is not None]
+    if source is not None:
+        asked.append(("source = ?", source))
+    if expired_at is not None:
+        asked.append(("expires_at <= ?", expired_at))
+    condition = " AND ".join(part for part, _ in asked) or "1"
     found = connection.execute(
         f"SELECT {_COLUMNS} FROM pictures WHERE {condition} ORDER BY key",
-        [_array(among) for _, among in asked],
+        [value for _, value in asked],
+    )
+    return tuple(_picture(fields) for fields in found)
+
+
+def read_page(connection: sqlite3.Connection, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
+    """List the next pictures by ascending key."""
+    found = connection.execute(
+        f"SELECT {_COLUMNS} FROM pictures WHERE key > ? ORDER BY key LIMIT ?", (after, limit)
     )
     return tuple(_picture(fields) for fields in found)
 
@@ -246,10 +266,12 @@ def read_thumbnail(connection: sqlite3.Connection, key: int) -> bytes | None:
     return None if found is None else bytes(found[0])
 
 
-def keys_without_thumbnail(connection: sqlite3.Connection) -> frozenset[int]:
-    """List pictures without a thumbnail."""
+def keys_without_thumbnail(connection: sqlite3.Connection, keys: Sequence[int]) -> frozenset[int]:
+    """Say which pictures have no thumbnail."""
     found = connection.execute(
-        "SELECT key FROM pictures WHERE key NOT IN (SELECT key FROM thumbnails)"
+        f"SELECT key FROM pictures WHERE key {_AMONG} AND NOT EXISTS "
+        "(SELECT 1 FROM thumbnails WHERE thumbnails.key = pictures.key)",
+        (_array(keys),),
     )
     return frozenset(key for (key,) in found)
 

@@ -151,8 +151,14 @@ class GalleryFilling:
         stamp = stamp or self.stamp_matching(gallery, listed, what="the new pictures")
         contents = source.content_digests([picture.image for picture in listed])
         content_of = {picture.image: text for picture, text in zip(listed, contents, strict=True)}
-        lacking = gallery.without_thumbnail() if self._keeps_thumbnails else frozenset[int]()
-        known = _known(gallery, place=source.place, stamp=stamp, lacking=lacking)
+        known = _known(
+            gallery,
+            source.place,
+            content_of,
+            mirrors=mirrors,
+            stamp=stamp,
+            keeps_thumbnails=self._keeps_thumbnails,
+        )
         make = _maker(source.place, content_of, known=known, expires_at=expires_at)
         plan = _plan(listed, make=make, known=known, stamp=stamp)
         unreadable = source.find_unreadable([picture.image for picture in plan.fresh])
@@ -263,16 +269,29 @@ class _Writer:
         )
 
 
-def _known(gallery: Gallery, *, place: str, stamp: EncoderStamp, lacking: frozenset[int]) -> _Known:
-    kept = gallery.pictures()
+def _known(
+    gallery: Gallery,
+    source: str,
+    content_of: Mapping[str, str],
+    *,
+    mirrors: bool,
+    stamp: EncoderStamp,
+    keeps_thumbnails: bool,
+) -> _Known:
+    """Ask for what is listed: a picture added to a large gallery costs no more than to a small one.
+
+    Only a mirror has to know all pictures of its source, those that are listed no more included.
+    """
+    own = gallery.pictures(source=source, images=None if mirrors else [*content_of])
+    contents = sorted({content for content in content_of.values() if content})
+    alike = gallery.pictures(contents=contents)
+    keys = [picture.key for picture in own]
     return _Known(
-        by_image={picture.image: picture for picture in kept if picture.source == place},
+        by_image={picture.image: picture for picture in own},
         by_content={
-            _content_key(picture.content, picture.camera, stamp=stamp): picture
-            for picture in kept
-            if picture.content
+            _content_key(picture.content, picture.camera, stamp=stamp): picture for picture in alike
         },
-        lacking=lacking,
+        lacking=gallery.without_thumbnail(keys) if keeps_thumbnails else frozenset(),
     )
 
 

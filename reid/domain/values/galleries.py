@@ -117,6 +117,11 @@ class KeptPicture:
         )
 
 
+def has_expired(picture: KeptPicture, *, at: str) -> bool:
+    """Whether a picture was to be kept until some time at the most."""
+    return picture.expires_at is not None and picture.expires_at <= at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:
     """Which pictures a search looks at; what is None leaves everything in."""
