@@ -10,6 +10,10 @@ from reid.domain.errors import ConfigurationError
 _WORDS = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
 """What allocators say: CUDA's and MPS's, the CPU's, cuBLAS's, the C++ library's."""
 
+_WHOLE_MESSAGES = ("could not create a primitive", "could not create a memory object")
+"""What oneDNN says of no memory for its code and its buffers: it has no word for the cause. What it
+cannot compute it refuses before, by longer messages that begin alike."""
+
 
 @contextmanager
 def naming_batch_size(settings: str, *, during: str) -> Iterator[None]:
@@ -36,4 +40,5 @@ def naming_batch_size(settings: str, *, during: str) -> Iterator[None]:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that an allocation failed."""
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or any(words in str(error).lower() for words in _WORDS)
+    said = str(error).lower().strip()
+    return is_named or said in _WHOLE_MESSAGES or any(words in said for words in _WORDS)

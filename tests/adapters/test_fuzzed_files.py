@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,8 @@ SECONDS = 2.0
 SECONDS_BLOCKED = 60.0
 """Most that an input may take of the clock, for one that waits instead of working."""
 
+SECONDS_BETWEEN_LOOKS = 0.5
+
 
 class Hang(BaseException):
     """An input took too long; no `except Exception` swallows it."""
@@ -63,19 +66,22 @@ class Hang(BaseException):
 
 @contextmanager
 def hang_guard() -> Iterator[None]:
-    def stop(number: int, _: object) -> None:
-        raise Hang(signal.Signals(number).name)
+    worked, begun = time.thread_time(), time.monotonic()
 
-    timers = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
-    before = [signal.signal(number, stop) for _, number in timers]
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS_BLOCKED)
+    def look(*_: object) -> None:
+        work, clock = time.thread_time() - worked, time.monotonic() - begun
+        if work > SECONDS or clock > SECONDS_BLOCKED:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise Hang(f"{work:.1f} s of work in {clock:.1f} s")
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS)
     try:
         yield
     finally:
-        for (timer, number), handler in zip(timers, before, strict=True):
-            signal.setitimer(timer, 0)
-            signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        # One may be on its way still, and by default it ends the process.
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
 
 def mutate(content: bytes, draw: random.Random) -> bytes:
@@ -130,6 +136,7 @@ def attack(
 
 def test_the_guard_would_notice_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "SECONDS", 0.05)
+    monkeypatch.setitem(globals(), "SECONDS_BETWEEN_LOOKS", 0.01)
 
     def spin(_: bytes) -> None:
         while True:

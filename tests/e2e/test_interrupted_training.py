@@ -35,15 +35,17 @@ class Bench:
         self.folder = folder
         self.directory = folder / "run"
         self._output = folder / "output.txt"
+        self._output.touch()
         offer_quick_encoder(folder)
 
     def begin(self, arguments: list[str], *, more_bytes: int | None = None) -> BaseProcess:
         return spawn(arguments, self._output, plugins=self.folder, more_bytes=more_bytes)
 
     def begin_long(self, data: Path, *arguments: str) -> BaseProcess:
+        """Return when an epoch of stage 2 was saved and the next has begun."""
+        said = len(self.said)
         process = self.begin(training(data, self.directory, *arguments, settings=LONG))
-        state = self.directory / "encoder-state.safetensors"
-        while not state.exists():
+        while self.said[said:].partition("Stage 2")[2].count("epoch ") < 2:
             assert process.is_alive(), self.said
             time.sleep(0.01)
         return process
