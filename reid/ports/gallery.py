@@ -4,7 +4,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
 )
 from reid.domain.values.ranking import Neighbours
 
@@ -60,28 +61,11 @@ class Gallery(Protocol):
         """
         ...
 
-    def pictures(
-        self,
-        *,
-        keys: Sequence[int] | None = None,
-        labels: Sequence[str] | None = None,
-        source: str | None = None,
-        images: Sequence[str] | None = None,
-        contents: Sequence[str] | None = None,
-        expired_at: str | None = None,
-    ) -> tuple[KeptPicture, ...]:
+    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
         """List pictures by ascending key: all of them, or those that every condition given admits.
 
         Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
         source, a gallery reads those and not everything it keeps.
-
-        Args:
-            keys: Of pictures.
-            labels: Of pictures.
-            source: Where they were found.
-            images: Names under their sources.
-            contents: Digests of their files.
-            expired_at: A time until which they were to be kept at the most.
         """
         ...
 

@@ -10,6 +10,7 @@ import pytest
 from reid.adapters.galleries import records
 from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.values.galleries import PictureLookup
 from tests.contracts.test_gallery_contract import fill
 
 
@@ -24,20 +25,22 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.parametrize(
-    ("among", "source"),
+    "wanted",
     [
-        ({"key": [1, 2]}, None),
-        ({"label": ["a"]}, None),
-        ({"content": ["digest-here-1"]}, None),
-        ({"image": ["1.jpg"]}, "here"),
+        PictureLookup(keys=[1, 2]),
+        PictureLookup(labels=["a"]),
+        PictureLookup(contents=["digest-here-1"]),
+        PictureLookup(images=["1.jpg"], source="here"),
+        PictureLookup(source="here"),
     ],
+    ids=" and ".join,
 )
 def test_pictures_that_are_asked_for_are_found_by_an_index(
-    connection: sqlite3.Connection, among: dict[str, list[int] | list[str]], source: str | None
+    connection: sqlite3.Connection, wanted: PictureLookup
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    found = records.read_pictures(connection, among=among, source=source, expired_at=None)
+    found = records.read_pictures(connection, wanted)
     connection.set_trace_callback(None)
     assert found
     (statement,) = [text for text in asked if text.startswith("SELECT key")]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
@@ -168,22 +170,10 @@ class FilesystemGallery:
         with self._database.reading() as connection:
             return records.read_state(connection).described()
 
-    def pictures(
-        self,
-        *,
-        keys: Sequence[int] | None = None,
-        labels: Sequence[str] | None = None,
-        source: str | None = None,
-        images: Sequence[str] | None = None,
-        contents: Sequence[str] | None = None,
-        expired_at: str | None = None,
-    ) -> tuple[KeptPicture, ...]:
+    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
-        among = {"key": keys, "label": labels, "image": images, "content": contents}
         with self._database.reading() as connection:
-            return records.read_pictures(
-                connection, among=among, source=source, expired_at=expired_at
-            )
+            return records.read_pictures(connection, wanted)
 
     def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
         """List the next pictures; see the port."""

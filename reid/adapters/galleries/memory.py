@@ -6,6 +6,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
+    admitted_values,
     has_expired,
     with_calibrations,
 )
@@ -100,27 +103,16 @@ class MemoryGallery:
             version=state.version,
         )
 
-    def pictures(
-        self,
-        *,
-        keys: Sequence[int] | None = None,
-        labels: Sequence[str] | None = None,
-        source: str | None = None,
-        images: Sequence[str] | None = None,
-        contents: Sequence[str] | None = None,
-        expired_at: str | None = None,
-    ) -> tuple[KeptPicture, ...]:
+    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
-        kept = self._state.pictures
-        wanted = kept if keys is None else sorted(set(keys) & kept.keys())
-        asked = (("label", labels), ("image", images), ("content", contents))
-        named = [(name, set(among)) for name, among in asked if among is not None]
-        if source is not None:
-            named.append(("source", {source}))
+        kept, keys = self._state.pictures, wanted.get("keys")
+        looked_at = kept if keys is None else sorted(set(keys) & kept.keys())
+        among = {name: set(values) for name, values in admitted_values(wanted).items()}
+        expired_at = wanted.get("expired_at")
         return tuple(
             picture
-            for picture in map(kept.__getitem__, wanted)
-            if all(getattr(picture, name) in among for name, among in named)
+            for picture in map(kept.__getitem__, looked_at)
+            if all(getattr(picture, name) in values for name, values in among.items())
             and (expired_at is None or has_expired(picture, at=expired_at))
         )
 

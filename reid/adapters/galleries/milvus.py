@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -65,6 +65,8 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
+    admitted_values,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
@@ -169,26 +171,17 @@ class MilvusGallery:
             version=state.version,
         )
 
-    def pictures(
-        self,
-        *,
-        keys: Sequence[int] | None = None,
-        labels: Sequence[str] | None = None,
-        source: str | None = None,
-        images: Sequence[str] | None = None,
-        contents: Sequence[str] | None = None,
-        expired_at: str | None = None,
-    ) -> tuple[KeptPicture, ...]:
+    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
         state = self._log.newest()
-        among = (("key", keys), ("label", labels), ("image", images), ("content", contents))
-        rest = "" if source is None else f" and source == {quoted(source)}"
-        if expired_at is not None:
-            rest += f" and expires_at is not null and expires_at <= {quoted(expired_at)}"
+        among = admitted_values(wanted)
+        rest = ""
+        if (expired_at := wanted.get("expired_at")) is not None:
+            rest = f" and expires_at is not null and expires_at <= {quoted(expired_at)}"
         rows = (
             row
-            for parts in product(*(among_in_parts(name, some) for name, some in among))
-            for row in self._matching(state, "".join(parts) + rest, is_few=keys is not None)
+            for parts in product(*(among_in_parts(name, values) for name, values in among.items()))
+            for row in self._matching(state, "".join(parts) + rest, is_few="key" in among)
         )
         return _kept(rows)
 

@@ -264,13 +264,8 @@ def among(field: str, values: Iterable[str] | Iterable[int]) -> str:
     return f"{field} in {_listed(values)}"
 
 
-def among_in_parts(field: str, values: Iterable[str] | Iterable[int] | None) -> tuple[str, ...]:
-    """Likewise, to stand behind another condition, in parts that Milvus takes.
-
-    None leaves everything in.
-    """
-    if values is None:
-        return ("",)
+def among_in_parts(field: str, values: Iterable[str] | Iterable[int]) -> tuple[str, ...]:
+    """Likewise, to stand behind another condition, in parts that Milvus takes."""
     distinct: list[Any] = sorted(set(values))
     return tuple(
         f" and {among(field, distinct[start : start + KEYS_AT_ONCE])}"

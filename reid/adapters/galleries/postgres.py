@@ -17,7 +17,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers, P pro
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import psycopg
@@ -52,6 +52,8 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
+    admitted_values,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
@@ -177,24 +179,12 @@ class PostgresGallery:
             version=state.version,
         )
 
-    def pictures(
-        self,
-        *,
-        keys: Sequence[int] | None = None,
-        labels: Sequence[str] | None = None,
-        source: str | None = None,
-        images: Sequence[str] | None = None,
-        contents: Sequence[str] | None = None,
-        expired_at: str | None = None,
-    ) -> tuple[KeptPicture, ...]:
+    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
         """List pictures; see the port."""
-        among = {"key": keys, "label": labels, "image": images, "content": contents}
         asked: dict[str, object] = {
-            f"{name} = any(%s)": list(some) for name, some in among.items() if some is not None
+            f"{name} = any(%s)": list(values) for name, values in admitted_values(wanted).items()
         }
-        if source is not None:
-            asked["source = %s"] = source
-        if expired_at is not None:
+        if (expired_at := wanted.get("expired_at")) is not None:
             asked["expires_at <= %s"] = expired_at
         return self._listed("".join(f"and {part} " for part in asked), [*asked.values()])
 

@@ -7,7 +7,7 @@ with the keys, so that what ties by row ties by key.
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
@@ -20,6 +20,8 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     KeptPicture,
     NewPicture,
+    PictureLookup,
+    admitted_values,
 )
 
 _COLUMNS = "key, image, source, content, label, camera, added_at, expires_at"
@@ -224,25 +226,11 @@ def keys_of_rows(
     )
 
 
-def read_pictures(
-    connection: sqlite3.Connection,
-    *,
-    among: Mapping[str, Sequence[int] | Sequence[str] | None],
-    source: str | None,
-    expired_at: str | None,
-) -> tuple[KeptPicture, ...]:
-    """List pictures by ascending key.
-
-    Args:
-        connection: Within a transaction.
-        among: Admitted values by column; None: all.
-        source: Likewise, of one value.
-        expired_at: See the port.
-    """
-    asked = [(f"{name} {_AMONG}", _array(some)) for name, some in among.items() if some is not None]
-    if source is not None:
-        asked.append(("source = ?", source))
-    if expired_at is not None:
+def read_pictures(connection: sqlite3.Connection, wanted: PictureLookup) -> tuple[KeptPicture, ...]:
+    """List pictures by ascending key."""
+    among = admitted_values(wanted)
+    asked = [(f"{name} {_AMONG}", _array(values)) for name, values in among.items()]
+    if (expired_at := wanted.get("expired_at")) is not None:
         asked.append(("expires_at <= ?", expired_at))
     condition = " AND ".join(part for part, _ in asked) or "1"
     found = connection.execute(

@@ -6,6 +6,7 @@ Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`: they sor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 from reid.domain.errors import GalleryError
 from reid.domain.values.checkpoints import JsonValue
@@ -115,6 +116,40 @@ class KeptPicture:
             added_at=added_at,
             expires_at=picture.expires_at,
         )
+
+
+class PictureLookup(TypedDict, total=False):
+    """Conditions on the pictures that are listed; what is left out or None admits everything."""
+
+    keys: Sequence[int] | None
+    labels: Sequence[str] | None
+    source: str | None
+    """Where they were found."""
+
+    images: Sequence[str] | None
+    """Names under their sources."""
+
+    contents: Sequence[str] | None
+    """Digests of their files."""
+
+    expired_at: str | None
+    """A time until which they were to be kept at the most."""
+
+
+def admitted_values(wanted: PictureLookup) -> dict[str, Sequence[int] | Sequence[str]]:
+    """Say which values a picture's facts may have, by the names of `KeptPicture`.
+
+    When it expires is not among them, for that is no list of values.
+    """
+    source = wanted.get("source")
+    among = {
+        "key": wanted.get("keys"),
+        "label": wanted.get("labels"),
+        "image": wanted.get("images"),
+        "content": wanted.get("contents"),
+        "source": None if source is None else [source],
+    }
+    return {name: values for name, values in among.items() if values is not None}
 
 
 def has_expired(picture: KeptPicture, *, at: str) -> bool:
