@@ -28,6 +28,9 @@ class FillingOutcome:
 
     place: str
     content: GalleryDescription
+    num_labels: int
+    """Of the pictures listed."""
+
     changes: GalleryChanges
 
 
@@ -109,13 +112,18 @@ class FillGallery:
             DatasetError: No readable picture, or one without a label.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        source.pictures()
+        num_labels = len({picture.label for picture in source.pictures()})
         expires_at = None
         if self._expire_after is not None:
             expires_at = time_after(self._now(), self._expire_after)
         with closing(open_gallery()) as gallery:
             changes = self._filling.fill(gallery, source, mirrors=mirrors, expires_at=expires_at)
-            return FillingOutcome(place=gallery.place, content=gallery.describe(), changes=changes)
+            return FillingOutcome(
+                place=gallery.place,
+                content=gallery.describe(),
+                num_labels=num_labels,
+                changes=changes,
+            )
 
 
 class KeepGallery:

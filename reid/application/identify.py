@@ -27,7 +27,6 @@ class IdentificationOutcome:
     unreadable_queries: tuple[UnreadableImage, ...]
     unreadable_gallery: tuple[UnreadableImage, ...]
     num_gallery: int
-    num_labels: int
     num_judged: int
     """Queries whose own label is known and in the gallery."""
 
@@ -142,7 +141,6 @@ class Identify:
             unreadable_queries=unreadable,
             unreadable_gallery=() if changes is None else changes.unreadable,
             num_gallery=content.num_pictures,
-            num_labels=content.num_labels,
             num_judged=len(judged),
             num_correct=sum(
                 answer.label == answer.true_label and not answer.is_unknown for answer in judged

@@ -127,8 +127,7 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
     """
     yield (
         f"{counted(len(outcome.identifications), 'query', 'queries')} against "
-        f"{counted(outcome.num_gallery, 'gallery picture')} of "
-        f"{counted(outcome.num_labels, 'label')}"
+        f"{counted(outcome.num_gallery, 'gallery picture')}"
     )
     if names_place:
         yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"

@@ -20,7 +20,9 @@ def render_filling(outcome: "FillingOutcome") -> str:
     changes = outcome.changes
     return "\n".join(
         [
-            f"{outcome.place}: {_total(outcome.content)}",
+            f"{outcome.place}: {counted(outcome.content.num_pictures, 'picture')}",
+            f"Listed {counted(changes.num_listed, 'picture')} of "
+            f"{counted(outcome.num_labels, 'label')}",
             f"Embedded {changes.num_embedded}, updated {changes.num_updated}, "
             f"unchanged {changes.num_unchanged}, removed {changes.num_removed}",
             f"Encoder: {outcome.content.stamp}",
@@ -56,7 +58,7 @@ def render_check(outcome: "CheckOutcome") -> str:
 
 def render_total(done: str, gallery: str, content: "GalleryDescription") -> str:
     """Say what a gallery holds after something was done to it."""
-    return f"{done} {gallery}, {_total(content)}"
+    return f"{done} {gallery}, {counted(content.num_pictures, 'picture')}"
 
 
 def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
@@ -68,7 +70,8 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]}" for row in rows]
-    lines += ["", f"{content.place}: {_total(content.content)}"]
+    total = counted(content.content.num_pictures, "picture")
+    lines += ["", f"{content.place}: {total} of {counted(len(content.labels), 'label')}"]
     lines.append(f"Encoder: {content.content.stamp or 'none yet'}")
     if content.num_expiring:
         lines.append(f"To be erased in time: {counted(content.num_expiring, 'picture')}")
@@ -102,10 +105,6 @@ def _size(num_bytes: int) -> str:
 def _audit(content: "GalleryContent") -> Iterator[str]:
     for entry in content.audit:
         yield f"{entry.at}  {entry.action:<9}  {entry.num_pictures:>6}  {entry.subject}"
-
-
-def _total(content: "GalleryDescription") -> str:
-    return f"{counted(content.num_pictures, 'picture')} of {counted(content.num_labels, 'label')}"
 
 
 def _told_beyond(places: str) -> str:

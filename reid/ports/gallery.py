@@ -54,7 +54,7 @@ class Gallery(Protocol):
         ...
 
     def describe(self) -> GalleryDescription:
-        """Count what is kept.
+        """Say what is kept, at a cost that does not grow with it.
 
         Raises:
             GalleryError: It is damaged or cannot be reached.

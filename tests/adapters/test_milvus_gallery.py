@@ -14,7 +14,11 @@ from pymilvus import MilvusClient
 from reid.adapters.galleries import milvus_log, milvus_tables
 from reid.adapters.galleries.milvus import MilvusGallery
 from reid.domain.errors import GalleryError
+from reid.domain.services.people import SEARCHED_FIRST, People
+from reid.domain.services.questions import ask_each
 from reid.domain.values.galleries import AuditAction
+from reid.domain.values.people import FusionRecipe
+from reid.domain.values.samples import Picture
 from tests.contracts.test_gallery_contract import STAMP, entry, fill, new_pictures, vectors_of
 from tests.milvus import lite_address
 
@@ -22,14 +26,18 @@ Open = Callable[..., MilvusGallery]
 
 
 class CountingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no types
-    """Counts the rows that queries of the log gave."""
+    """Counts the rows that queries gave, of the log if nothing else is said."""
 
     num_rows = 0
+    num_pictures = 0
+    """Likewise of the pictures."""
 
     def query(self, collection_name: str, *args: Any, **kwargs: Any) -> Any:
         rows = list(super().query(collection_name, *args, **kwargs))
         if collection_name.endswith("_log"):
             CountingClient.num_rows += len(rows)
+        else:
+            CountingClient.num_pictures += len(rows)
         return rows
 
 
@@ -83,6 +91,20 @@ def test_opening_reads_as_little_of_a_long_log_as_of_a_short_one(
     assert rows_read_to_open(open_gallery) <= 40
     write_changes(gallery, 3000)
     assert rows_read_to_open(open_gallery) <= 60
+
+
+def test_a_question_reads_no_more_pictures_than_answer_it(
+    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus_tables, "MilvusClient", CountingClient)
+    gallery = open_gallery()
+    fill(gallery, 600)
+    CountingClient.num_pictures = 0
+    assert gallery.describe().num_pictures == 600
+    assert CountingClient.num_pictures == 0
+    people = People(gallery, recipe=FusionRecipe(), top_k=1)
+    people.identify(ask_each([Picture(image="q.jpg", label=None)]), vectors_of(1, seed=5))
+    assert CountingClient.num_pictures <= SEARCHED_FIRST
 
 
 @pytest.mark.parametrize("num_changes", [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 100, 1000, 1025])

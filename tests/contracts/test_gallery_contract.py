@@ -107,7 +107,7 @@ def fill(gallery: Gallery, num_pictures: int = 12) -> tuple[int, ...]:
 
 def test_a_new_gallery_is_empty(gallery: Gallery) -> None:
     description = gallery.describe()
-    assert (description.stamp, description.num_pictures, description.num_labels) == (None, 0, 0)
+    assert (description.stamp, description.num_pictures) == (None, 0)
     assert gallery.pictures() == ()
     assert gallery.check() == ()
 
@@ -124,8 +124,7 @@ def test_what_is_added_is_described(gallery: Gallery) -> None:
     assert description.stamp is not None
     assert description.stamp.agrees_with(STAMP)
     assert str(description.stamp) == str(STAMP)
-    assert (description.num_pictures, description.num_labels) == (13, 3)
-    assert description.largest_label == 5
+    assert description.num_pictures == 13
 
 
 def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:

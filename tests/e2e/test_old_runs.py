@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from reid.adapters.galleries.database import SCHEMA_VERSION
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.values.checkpoints import Checkpoint
 from tests.e2e.processes import offer_quick_encoder
@@ -34,6 +35,7 @@ def old(
 
 def test_there_is_a_fixture_of_the_present_version() -> None:
     assert "v1" in VERSIONS
+    assert (FIXTURES / "v1" / "kept" / f"format-{SCHEMA_VERSION}").is_dir()
 
 
 def test_an_old_run_is_evaluated_to_the_scores_that_it_recorded(old: Path) -> None:
@@ -75,6 +77,21 @@ def test_an_old_gallery_is_imported_and_answers() -> None:
     )
     assert len(answers["identifications"]) == 4
     assert json.loads(run("gallery", "check", "gallery", "--json").stdout)["faults"] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("v*/kept/*")))
+def test_an_old_gallery_in_a_folder_answers_and_is_changed(old: Path, name: str) -> None:
+    kept = old / "kept" / name
+    answers = as_json(
+        run("identify", "people/query", "--gallery", kept, "--run", "finished", "--json")
+    )
+    assert len(answers["identifications"]) == answers["num_gallery"] == 4
+    run("gallery", "add", kept, "people/query", "--run", "finished")
+    run("gallery", "forget", kept, "0006")
+    content = json.loads(run("gallery", "list", kept, "--json").stdout)
+    assert [(one["label"], one["num_pictures"]) for one in content["labels"]] == [("0007", 4)]
+    assert content["content"]["num_pictures"] == 4
+    assert json.loads(run("gallery", "check", kept, "--json").stdout)["faults"] == []
 
 
 def test_old_weights_start_a_new_training(old: Path) -> None:

@@ -59,7 +59,7 @@ def test_filling_tells_what_is_there_and_what_it_took() -> None:
     bench = Workbench()
     use_case = FillGallery(filling=bench.filling, now=Clock(), expire_after=None)
     outcome = use_case.run(FakePictures(PEOPLE), open_gallery=bench.gallery, mirrors=True)
-    assert (outcome.content.num_pictures, outcome.content.num_labels) == (3, 2)
+    assert (outcome.content.num_pictures, outcome.num_labels) == (3, 2)
     assert outcome.changes.num_embedded == 3
 
 

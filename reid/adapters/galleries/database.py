@@ -12,7 +12,9 @@ from reid.domain.errors import GalleryError
 APPLICATION_ID = 0x72656964
 """Of SQLite files that are ours: `reid` in ASCII."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READ_VERSIONS = (1, SCHEMA_VERSION)
+"""Version 1 also counted the pictures of each label; its triggers go on doing so, for nobody."""
 
 _SCHEMA = """
 CREATE TABLE state (
@@ -21,12 +23,10 @@ CREATE TABLE state (
     generation INTEGER NOT NULL,
     num_rows INTEGER NOT NULL,
     num_pictures INTEGER NOT NULL,
-    num_labels INTEGER NOT NULL,
-    largest_label INTEGER NOT NULL,
     stamp TEXT,
     calibration TEXT
 );
-INSERT INTO state VALUES (1, 0, 1, 0, 0, 0, 0, NULL, NULL);
+INSERT INTO state VALUES (1, 0, 1, 0, 0, NULL, NULL);
 CREATE TABLE pictures (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     row INTEGER NOT NULL UNIQUE,
@@ -43,19 +43,8 @@ CREATE TABLE pictures (
 );
 CREATE INDEX pictures_by_label ON pictures (label);
 CREATE TABLE thumbnails (key INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
-CREATE TABLE labels (
-    label TEXT PRIMARY KEY,
-    num_pictures INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX labels_by_size ON labels (num_pictures);
-CREATE TRIGGER picture_added AFTER INSERT ON pictures BEGIN
-    INSERT INTO labels VALUES (new.label, 1)
-        ON CONFLICT (label) DO UPDATE SET num_pictures = num_pictures + 1;
-END;
 CREATE TRIGGER picture_removed AFTER DELETE ON pictures BEGIN
     DELETE FROM thumbnails WHERE key = old.key;
-    UPDATE labels SET num_pictures = num_pictures - 1 WHERE label = old.label;
-    DELETE FROM labels WHERE label = old.label AND num_pictures = 0;
 END;
 CREATE TABLE indexes (
     kind TEXT PRIMARY KEY,
@@ -148,10 +137,10 @@ class Database:
                     f"{self._path} is no gallery, but another program's database: name another "
                     "folder"
                 )
-            if schema != SCHEMA_VERSION:
+            if schema not in _READ_VERSIONS:
                 raise GalleryError(
-                    f"{self._place} was written in format {schema}, this program knows "
-                    f"{SCHEMA_VERSION}: use a later program, or build the gallery again"
+                    f"{self._place} was written in format {schema}, this program knows formats "
+                    f"up to {SCHEMA_VERSION}: use a later program, or build the gallery again"
                 )
 
     @contextmanager

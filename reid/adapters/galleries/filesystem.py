@@ -166,7 +166,7 @@ class FilesystemGallery:
         return None
 
     def describe(self) -> GalleryDescription:
-        """Count what is kept, at the cost of reading one line."""
+        """Read the state's one line."""
         with self._database.reading() as connection:
             return records.read_state(connection).described()
 
@@ -211,6 +211,7 @@ class FilesystemGallery:
         with self._changing() as (connection, state):
             check_additions(pictures, vectors, stamp=stamp, kept=state.stamp, place=self.place)
             self._files.append(state.generation, vectors, first_row=state.num_rows)
+            num_before = state.num_pictures - records.delete_namesakes(connection, pictures)
             keys = records.insert_pictures(
                 connection,
                 pictures,
@@ -220,7 +221,12 @@ class FilesystemGallery:
             )
             if state.stamp is None:
                 records.write_stamp(connection, stamp)
-            records.write_rows(connection, state, num_rows=state.num_rows + len(pictures))
+            records.write_rows(
+                connection,
+                state,
+                num_rows=state.num_rows + len(pictures),
+                num_pictures=num_before + len(pictures),
+            )
             records.write_audit(connection, entry)
         self._compact_if_hollow()
         return keys
@@ -229,7 +235,12 @@ class FilesystemGallery:
         """Stop keeping pictures; see the port."""
         with self._changing() as (connection, state):
             num_removed = records.delete_pictures(connection, keys)
-            records.write_rows(connection, state, num_rows=state.num_rows)
+            records.write_rows(
+                connection,
+                state,
+                num_rows=state.num_rows,
+                num_pictures=state.num_pictures - num_removed,
+            )
             records.write_audit(connection, entry)
         self._compact_if_hollow()
         return num_removed
@@ -376,7 +387,9 @@ class FilesystemGallery:
         self._files.rewrite(self._mapped(state), rows, generation=generation)
         records.renumber_rows(connection)
         records.delete_indexes(connection)
-        records.write_rows(connection, state, num_rows=len(rows), generation=generation)
+        records.write_rows(
+            connection, state, num_rows=len(rows), num_pictures=len(rows), generation=generation
+        )
 
     def _compact_if_hollow(self) -> None:
         with self._database.reading() as connection:

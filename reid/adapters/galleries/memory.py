@@ -91,14 +91,9 @@ class MemoryGallery:
     def describe(self) -> GalleryDescription:
         """Count what is kept."""
         state = self._state
-        sizes: dict[str, int] = {}
-        for picture in state.pictures.values():
-            sizes[picture.label] = sizes.get(picture.label, 0) + 1
         return GalleryDescription(
             stamp=state.stamp,
             num_pictures=len(state.pictures),
-            num_labels=len(sizes),
-            largest_label=max(sizes.values(), default=0),
             calibrations=state.calibrations,
             version=state.version,
         )

@@ -24,7 +24,6 @@ What is not kept, or by others:
 Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
@@ -159,14 +158,11 @@ class MilvusGallery:
         )
 
     def describe(self) -> GalleryDescription:
-        """Count what is kept; reads all labels."""
+        """Read the newest row of the log."""
         state = self._log.newest()
-        sizes = Counter(row["label"] for row in self._all_rows(state, ("label",)))
         return GalleryDescription(
             stamp=state.encoder,
             num_pictures=state.num_pictures,
-            num_labels=len(sizes),
-            largest_label=max(sizes.values(), default=0),
             calibrations=from_plain(state.calibration),
             version=state.version,
         )

@@ -160,21 +160,11 @@ class PostgresGallery:
         )
 
     def describe(self) -> GalleryDescription:
-        """Count what is kept; see the port."""
-        with self._reading() as connection:
-            state = self._read_state(connection)
-            sizes = connection.execute(
-                self._tables.statement(
-                    "select count(*), coalesce(max(size), 0) from (select count(*) as size "
-                    "from {pictures} where {own} group by label) as sizes"
-                )
-            ).fetchone()
-        num_labels, largest = sizes or (0, 0)
+        """Read the tenant's row."""
+        state = self._state()
         return GalleryDescription(
             stamp=state.encoder,
             num_pictures=state.num_pictures,
-            num_labels=num_labels,
-            largest_label=largest,
             calibrations=from_plain(state.calibration),
             version=state.version,
         )

@@ -40,8 +40,6 @@ class GalleryState:
     """Of that file; what lies beyond is of no account."""
 
     num_pictures: int
-    num_labels: int
-    largest_label: int
     stamp: EncoderStamp | None
     calibrations: tuple[Calibration, ...]
 
@@ -60,8 +58,6 @@ class GalleryState:
         return GalleryDescription(
             stamp=self.stamp,
             num_pictures=self.num_pictures,
-            num_labels=self.num_labels,
-            largest_label=self.largest_label,
             calibrations=self.calibrations,
             version=self.version,
         )
@@ -94,19 +90,14 @@ class Checksums:
 
 def read_state(connection: sqlite3.Connection) -> GalleryState:
     """Read the state."""
-    version, generation, num_rows, num_pictures, num_labels, largest_label, stamp, calibration = (
-        connection.execute(
-            "SELECT version, generation, num_rows, num_pictures, num_labels, largest_label, "
-            "stamp, calibration FROM state"
-        ).fetchone()
-    )
+    version, generation, num_rows, num_pictures, stamp, calibration = connection.execute(
+        "SELECT version, generation, num_rows, num_pictures, stamp, calibration FROM state"
+    ).fetchone()
     return GalleryState(
         version=version,
         generation=generation,
         num_rows=num_rows,
         num_pictures=num_pictures,
-        num_labels=num_labels,
-        largest_label=largest_label,
         stamp=None if stamp is None else EncoderStamp(**json.loads(stamp)),
         calibrations=from_plain(None if calibration is None else json.loads(calibration)),
     )
@@ -117,15 +108,13 @@ def write_rows(
     state: GalleryState,
     *,
     num_rows: int,
+    num_pictures: int,
     generation: int | None = None,
 ) -> None:
-    """Say which rows count from now on, and count pictures and labels anew."""
+    """Say which rows count from now on, and how many pictures they are of."""
     connection.execute(
-        "UPDATE state SET version = ?, generation = ?, num_rows = ?, "
-        "num_pictures = (SELECT coalesce(sum(num_pictures), 0) FROM labels), "
-        "num_labels = (SELECT count(*) FROM labels), "
-        "largest_label = (SELECT coalesce(max(num_pictures), 0) FROM labels)",
-        (state.version + 1, generation or state.generation, num_rows),
+        "UPDATE state SET version = ?, generation = ?, num_rows = ?, num_pictures = ?",
+        (state.version + 1, generation or state.generation, num_rows, num_pictures),
     )
 
 
@@ -149,17 +138,13 @@ def insert_pictures(
     checksums: Sequence[int],
     at: str,
 ) -> tuple[int, ...]:
-    """Write records of rows that follow one another; those of the same names go.
+    """Write records of rows that follow one another; none of the same name may be there.
 
     Returns:
         Keys that were never given before.
     """
     # Not in the schema: galleries from before pictures were asked for by content lack it.
     connection.execute("CREATE INDEX IF NOT EXISTS pictures_by_content ON pictures (content)")
-    connection.executemany(
-        "DELETE FROM pictures WHERE source = ? AND image = ?",
-        ((picture.source, picture.image) for picture in pictures),
-    )
     found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'").fetchone()
     first = 1 + (found[0] if found else 0)
     keys = tuple(range(first, first + len(pictures)))
@@ -181,6 +166,14 @@ def insert_pictures(
         ),
     )
     return keys
+
+
+def delete_namesakes(connection: sqlite3.Connection, pictures: Sequence[NewPicture]) -> int:
+    """Delete records of the same sources and images; count those there were."""
+    return connection.executemany(
+        "DELETE FROM pictures WHERE source = ? AND image = ?",
+        ((picture.source, picture.image) for picture in pictures),
+    ).rowcount
 
 
 def delete_pictures(connection: sqlite3.Connection, keys: Sequence[int]) -> int:
@@ -326,15 +319,12 @@ def find_faults(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"the database is damaged: {verdict}"
     state = read_state(connection)
     counts = connection.execute(
-        "SELECT count(*), count(DISTINCT label), coalesce(max(row) + 1, 0) FROM pictures"
+        "SELECT count(*), coalesce(max(row) + 1, 0) FROM pictures"
     ).fetchone()
-    if counts[:2] != (state.num_pictures, state.num_labels):
-        yield (
-            f"{counts[0]} pictures of {counts[1]} people are recorded, "
-            f"{state.num_pictures} of {state.num_labels} were counted"
-        )
-    if counts[2] > state.num_rows:
-        yield f"a picture's vector lies in row {counts[2] - 1} of {state.num_rows}"
+    if counts[0] != state.num_pictures:
+        yield f"{counts[0]} pictures are recorded, {state.num_pictures} were counted"
+    if counts[1] > state.num_rows:
+        yield f"a picture's vector lies in row {counts[1] - 1} of {state.num_rows}"
     orphans = "SELECT key FROM thumbnails WHERE key NOT IN (SELECT key FROM pictures)"
     for (key,) in connection.execute(orphans):
         yield f"a thumbnail of picture {key} is kept, the picture is not"

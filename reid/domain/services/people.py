@@ -3,6 +3,7 @@
 Letters: Q questions, N query pictures, K answers, P people, D width.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -114,19 +115,17 @@ class People:
         self, questions: Sequence[Question], vectors: Tensor
     ) -> Iterator[Sequence[_Answers]]:
         """Ask for a few answers, and where they do not name a second person for enough."""
-        largest = self._gallery.describe().largest_label
         first = max(self._wanted, SEARCHED_FIRST)
         if self._recipe.fusion is Fusion.MEAN:
             first = max(first, CANDIDATE_PICTURES)
-        # The asked person's pictures may be hidden, and the nearest be all of one other person.
-        enough = self._wanted + 2 * largest + 1
         for start in range(0, len(questions), QUESTION_CHUNK):
             rows = slice(start, start + QUESTION_CHUNK)
             chunk, asked = questions[rows], vectors[rows]
             answers = self._visible(chunk, asked, self._gallery.search(asked, first))
             short = [row for row, one in enumerate(answers) if self._is_short(one)]
             if short and first < self._gallery.describe().num_pictures:
-                more = self._gallery.search(asked[short], max(first, enough))
+                depth = max(first, self._deep_enough([answers[row] for row in short]))
+                more = self._gallery.search(asked[short], depth)
                 deeper = self._visible([chunk[row] for row in short], asked[short], more)
                 for row, one in zip(short, deeper, strict=True):
                     answers[row] = one
@@ -137,11 +136,13 @@ class People:
     ) -> Iterator[Sequence[_Answers]]:
         """Compare all questions with all pictures, block by block."""
         recipe = self._reranking or RerankingRecipe()
-        description = self._gallery.describe()
-        _require_pictures(description.num_pictures, place=self._gallery.place)
-        keys = torch.tensor([picture.key for picture in self._gallery.pictures()])  # (G,)
+        pictures = self._gallery.pictures()
+        _require_pictures(len(pictures), place=self._gallery.place)
+        keys = torch.tensor([picture.key for picture in pictures])  # (G,)
         kept = self._gallery.vectors(keys.tolist())  # (G, D)
-        depth = self._wanted + 2 * description.largest_label + 1
+        # The asked person's pictures may be hidden, and the nearest be all of one other person.
+        largest = max(Counter(picture.label for picture in pictures).values())
+        depth = self._wanted + 2 * largest + 1
         start = 0
         for block in reranked_distances(vectors, kept, recipe=recipe):
             asked = vectors[start : start + len(block)]  # (B, D)
@@ -155,6 +156,17 @@ class People:
     def _wanted(self) -> int:
         votes = self._recipe.votes if self._recipe.fusion is Fusion.VOTE else 1
         return max(self._top_k, votes)
+
+    def _deep_enough(self, short: Sequence[_Answers]) -> int:
+        """Say how many answers are certain to name others than those named, and the one asked for.
+
+        The asked person's pictures may be hidden, and the nearest be all of one other person.
+        """
+        groups = [_people_of(one) for one in short]
+        pictures = self._gallery.pictures(labels=sorted(set[str]().union(*groups)))
+        sizes = Counter(picture.label for picture in pictures)
+        most = max(sum(sizes[label] for label in group) for group in groups)
+        return self._wanted + most + 1
 
     def _is_short(self, answers: _Answers) -> bool:
         labels = {picture.label for picture in answers.pictures}
@@ -252,6 +264,14 @@ class People:
             if not question.hides(picture, similarity=cosine)
         ]
         return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]
+
+
+def _people_of(answers: _Answers) -> set[str]:
+    """Name who was found, and who was asked for where that is known."""
+    asked = answers.question.label
+    return {picture.label for picture in answers.pictures} | (
+        {asked} if asked is not None else set()
+    )
 
 
 def _require_pictures(num_pictures: int, *, place: str) -> None:

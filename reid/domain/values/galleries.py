@@ -257,10 +257,6 @@ class GalleryDescription:
     """None until the first pictures are added."""
 
     num_pictures: int
-    num_labels: int
-    largest_label: int
-    """Pictures of the label that has most."""
-
     calibrations: tuple[Calibration, ...] = ()
     """At most one for each fusion."""
 
