@@ -8,6 +8,7 @@ import pytest
 import torch
 from psycopg.sql import SQL
 
+from reid.adapters.galleries import postgres_search
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.galleries.postgres import PostgresGallery
 from reid.adapters.indexes.exact import ExactIndex
@@ -104,8 +105,8 @@ def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGa
 
 def _plan_of(gallery: PostgresGallery) -> str:
     statement = gallery._tables.nearest(width=16, is_exact=False, admitted=SQL("true"))
-    with gallery._reading() as connection:
-        gallery._prepare_walk(connection, 40, num_answers=5)
+    with gallery._sessions.reading() as connection:
+        postgres_search._prepare_walk(connection, 40, num_answers=5)
         rows = connection.execute(
             SQL("explain ") + statement,
             {"query": vectors_of(1)[0].numpy(), "k": 5, "num_candidates": 10},
@@ -118,7 +119,7 @@ def test_a_second_writer_waits_and_is_then_refused(
 ) -> None:
     with closing(open_gallery()) as first, closing(open_gallery(lock_seconds=0.1)) as second:
         fill(first)
-        with first._writing():
+        with first._sessions.writing():
             with pytest.raises(GalleryError, match="being changed by somebody else"):
                 second.note(entry())
             assert second.describe().num_pictures == 12
@@ -130,7 +131,7 @@ def test_a_reader_sees_nothing_of_a_change_that_is_not_whole(
 ) -> None:
     with closing(open_gallery()) as writer, closing(open_gallery()) as reader:
         keys = fill(writer)
-        with suppress(ZeroDivisionError), writer._writing() as connection:
+        with suppress(ZeroDivisionError), writer._sessions.writing() as connection:
             connection.execute(writer._tables.statement("delete from {pictures} where {own}"))
             assert len(reader.pictures()) == 12
             _ = 1 / 0
@@ -143,8 +144,8 @@ def test_a_connection_that_the_server_ended_is_opened_again(
 ) -> None:
     with closing(open_gallery()) as gallery:
         fill(gallery)
-        assert gallery._opened is not None
-        process = gallery._opened.info.backend_pid
+        assert gallery._sessions._opened is not None
+        process = gallery._sessions._opened.info.backend_pid
         with psycopg.connect(server_address(), autocommit=True) as other:
             other.execute("select pg_terminate_backend(%s)", [process])
         with pytest.raises(GalleryError):

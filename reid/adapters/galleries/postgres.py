@@ -1,44 +1,35 @@
 """A gallery in PostgreSQL with pgvector: one server, many clients, filters in SQL.
 
-Every change is a transaction, the line of the audit log in it. Up to a stated number of pictures
-of a tenant, and where a filter admits no more than that, vectors are compared exactly; beyond, an
-HNSW graph over float16 finds candidates, which are compared exactly. Its effort is chosen for the
-wanted recall, which is measured when the graph is built, when the gallery has doubled, and by
-`compact`.
+Every change is a transaction, the line of the audit log in it.
 
 What erasing means here: the rows go with their audit line in one transaction, and VACUUM then
 takes them out of table and indexes, unless another connection still reads a state from before.
 Bytes of them can stay in the free room of pages until it is used again or `compact` rewrites the
 table, in the server's write-ahead log until it is recycled, and in backups: those are the server's.
 
-Letters: G pictures kept, N pictures added, Q queries, D width, K answers, P probes.
+Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Unpack
+from dataclasses import asdict
+from typing import Unpack
 
 import numpy as np
-import psycopg
 import torch
-from pgvector.psycopg import register_vector
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
-from psycopg.sql import SQL, Literal
+from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 from torch import Tensor
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.missing import unknown_gallery
+from reid.adapters.galleries.postgres_search import RowSearch, as_array, each_vector
+from reid.adapters.galleries.postgres_sessions import Connection, Sessions
 from reid.adapters.galleries.postgres_tables import (
-    LARGEST_EXPANSION,
-    LARGEST_INDEXED_WIDTH,
     PICTURE_COLUMNS,
     Tables,
     checksum_of,
-    condition_of,
     selected,
 )
 from reid.domain.errors import GalleryError
@@ -60,34 +51,6 @@ from reid.domain.values.ranking import Neighbours
 
 EXACT_UP_TO = 10_000
 """Pictures compared exactly: beyond, reading their vectors takes longer than walking a graph."""
-
-_EXPANSIONS = (40, 80, 160, 320, 640, LARGEST_EXPANSION)
-_NUM_PROBES = 200
-_ROWS_AT_ONCE = 2000
-_MEASURED_AGAIN_AT = 2
-"""Factor of growth after which recall is measured again."""
-
-_SAME_DISTANCE = 1e-6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    """The row of a tenant."""
-
-    stamp: dict[str, Any] | None
-    calibration: list[dict[str, Any]] | dict[str, Any] | None
-    version: int
-    num_pictures: int
-    expansion: int | None
-    """Of a search in the graph; None: there is no graph."""
-
-    recall: float | None
-    measured_at: int | None
-    """Pictures there were when recall was measured."""
-
-    @property
-    def encoder(self) -> EncoderStamp | None:
-        return None if self.stamp is None else EncoderStamp(**self.stamp)
 
 
 class PostgresGallery:
@@ -120,34 +83,32 @@ class PostgresGallery:
                 there is no such gallery and none is to be made.
         """
         self._tables = Tables(name, tenant)
-        self._address = address
-        self._wanted_recall = recall
-        self._exact_up_to = exact_up_to
-        self._lock_seconds = lock_seconds
-        self._place = _place_of(address, name=name, tenant=tenant)
-        self._opened: psycopg.Connection[Any] | None = None
-        self._is_closed = False
-        self._makes_extension = create
+        self._sessions = Sessions(
+            address, self._tables, lock_seconds=lock_seconds, makes_extension=create
+        )
+        self._search = RowSearch(
+            self._sessions, self._tables, recall=recall, exact_up_to=exact_up_to
+        )
         if create:
             self._create_tables()
         elif not self._is_there():
             self.close()
-            raise unknown_gallery(self._place, name=name)
+            raise unknown_gallery(self.place, name=name)
 
     @property
     def place(self) -> str:
         """Server, database and gallery; without the password."""
-        return self._place
+        return self._sessions.place
 
     @property
     def is_exact(self) -> bool:
         """Whether no graph is used."""
-        return self._state().expansion is None
+        return self._sessions.state().expansion is None
 
     @property
     def recall(self) -> float:
         """As measured last; 1 where no graph is used."""
-        measured = self._state().recall
+        measured = self._sessions.state().recall
         return 1.0 if measured is None else measured
 
     @property
@@ -161,7 +122,7 @@ class PostgresGallery:
 
     def describe(self) -> GalleryDescription:
         """Read the tenant's row."""
-        state = self._state()
+        state = self._sessions.state()
         return GalleryDescription(
             stamp=state.encoder,
             num_pictures=state.num_pictures,
@@ -187,13 +148,13 @@ class PostgresGallery:
         statement = self._tables.statement(
             "select key, vector from {pictures} where {own} and key = any(%s)"
         )
-        with self._reading() as connection:
-            state = self._read_state(connection)
+        with self._sessions.reading() as connection:
+            state = self._sessions.read_state(connection)
             rows = connection.execute(statement, [list(keys)], binary=True)
-            found = {key: _as_array(vector) for key, vector in rows}
+            found = {key: as_array(vector) for key, vector in rows}
         missing = next((key for key in keys if key not in found), None)
         if missing is not None:
-            raise GalleryError(f"{self._place} keeps no picture with the key {missing}")
+            raise GalleryError(f"{self.place} keeps no picture with the key {missing}")
         width = 0 if state.encoder is None else state.encoder.width
         known = [found[key] for key in keys]
         return torch.from_numpy(np.stack(known)) if known else torch.empty((0, width))
@@ -203,7 +164,7 @@ class PostgresGallery:
         statement = self._tables.statement(
             "select thumbnail from {pictures} where {own} and key = %s"
         )
-        with self._reading() as connection:
+        with self._sessions.reading() as connection:
             row = connection.execute(statement, [key]).fetchone()
         return None if row is None else row[0]
 
@@ -212,7 +173,7 @@ class PostgresGallery:
         statement = self._tables.statement(
             "select key from {pictures} where {own} and thumbnail is null and key = any(%s)"
         )
-        with self._reading() as connection:
+        with self._sessions.reading() as connection:
             return frozenset(key for (key,) in connection.execute(statement, [list(keys)]))
 
     def add(
@@ -224,9 +185,9 @@ class PostgresGallery:
         entry: AuditEntry,
     ) -> tuple[int, ...]:
         """Keep pictures in one transaction; see the port."""
-        with self._writing() as connection:
-            state = self._read_state(connection)
-            check_additions(pictures, vectors, stamp=stamp, kept=state.encoder, place=self._place)
+        with self._sessions.writing() as connection:
+            state = self._sessions.read_state(connection)
+            check_additions(pictures, vectors, stamp=stamp, kept=state.encoder, place=self.place)
             replaced = connection.execute(
                 self._tables.statement(
                     "delete from {pictures} where {own} and (source, image) in "
@@ -240,12 +201,12 @@ class PostgresGallery:
                 [Jsonb(asdict(state.encoder or stamp))],
             )
             self._count(connection, len(keys) - replaced, entry=entry)
-        self._tend_graph()
+        self._search.tend_graph()
         return keys
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Stop keeping pictures; see the port."""
-        with self._writing() as connection:
+        with self._sessions.writing() as connection:
             removed = connection.execute(
                 self._tables.statement("delete from {pictures} where {own} and key = any(%s)"),
                 [list(keys)],
@@ -256,7 +217,7 @@ class PostgresGallery:
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Remove pictures, then have the server clear their rows; see the module."""
         removed = self.remove(keys, entry=entry)
-        with self._connected() as connection:
+        with self._sessions.connected() as connection:
             connection.execute(
                 self._tables.statement("vacuum (index_cleanup on, truncate on) {pictures}")
             )
@@ -264,29 +225,16 @@ class PostgresGallery:
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
         """Rank pictures; see the port."""
-        admitted, values = condition_of(within)
-        with self._reading() as connection:
-            state = self._read_state(connection)
-            encoder = state.encoder
-            check_question(queries, k=k, stamp=encoder, num_pictures=state.num_pictures)
+        with self._sessions.reading() as connection:
+            state = self._sessions.read_state(connection)
+            check_question(queries, k=k, stamp=state.encoder, num_pictures=state.num_pictures)
             num_answers = min(k, state.num_pictures)
-            is_exact = (
-                state.expansion is None
-                or 2 * num_answers > LARGEST_EXPANSION
-                or self._admits_few(connection, within)
-            )
-            if not is_exact:
-                self._prepare_walk(connection, state.expansion or 0, num_answers=num_answers)
-            statement = self._tables.nearest(
-                width=queries.shape[1], is_exact=is_exact, admitted=admitted
-            )
-            values |= {"k": num_answers, "num_candidates": 2 * num_answers}
-            return _ask(connection, statement, queries, values=values, num_answers=num_answers)
+            return self._search.rank(connection, state, queries, num_answers, within=within)
 
     def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep how similarities become decisions."""
-        with self._writing() as connection:
-            before = from_plain(self._read_state(connection).calibration)
+        with self._sessions.writing() as connection:
+            before = from_plain(self._sessions.read_state(connection).calibration)
             kept = Jsonb(to_plain(with_calibrations(before, calibrations)))
             connection.execute(
                 self._tables.statement("update {state} set calibration = %s where {own}"), [kept]
@@ -295,7 +243,7 @@ class PostgresGallery:
 
     def note(self, entry: AuditEntry) -> None:
         """Write a line of the audit log."""
-        with self._writing() as connection:
+        with self._sessions.writing() as connection:
             self._write(connection, entry)
 
     def audit(self) -> tuple[AuditEntry, ...]:
@@ -303,7 +251,7 @@ class PostgresGallery:
         statement = self._tables.statement(
             "select at, action, subject, num_pictures from {audit} where {own} order by number"
         )
-        with self._reading() as connection:
+        with self._sessions.reading() as connection:
             return tuple(
                 AuditEntry(at=at, action=AuditAction(action), subject=subject, num_pictures=count)
                 for at, action, subject, count in connection.execute(statement)
@@ -311,11 +259,11 @@ class PostgresGallery:
 
     def check(self) -> tuple[str, ...]:
         """Look for damage: counts, widths, norms, checksums of vectors, and the graph."""
-        with self._reading() as connection:
-            state = self._read_state(connection)
+        with self._sessions.reading() as connection:
+            state = self._sessions.read_state(connection)
             faults = [
                 fault
-                for key, vector, checksum in self._all_vectors(connection)
+                for key, vector, checksum in each_vector(connection, self._tables)
                 for fault in _faults_of(key, vector, checksum, encoder=state.encoder)
             ]
             counted = connection.execute(
@@ -329,19 +277,17 @@ class PostgresGallery:
             faults.append(f"{(counted or (0,))[0]} pictures are kept, not {state.num_pictures}")
         if state.expansion is not None and graph != (True,):
             faults.append(f"the index {self._tables.graph_name} is missing or invalid: compact")
-        return tuple(f"{self._place}: {fault}" for fault in faults)
+        return tuple(f"{self.place}: {fault}" for fault in faults)
 
     def compact(self) -> None:
         """Rewrite the table and its indexes, which locks it, and measure recall again."""
-        with self._connected() as connection:
+        with self._sessions.connected() as connection:
             connection.execute(self._tables.statement("vacuum (full, analyze) {pictures}"))
-        self._tend_graph(is_forced=True)
+        self._search.tend_graph(is_forced=True)
 
     def close(self) -> None:
         """Close the connection."""
-        self._is_closed = True
-        if self._opened is not None:
-            self._opened.close()
+        self._sessions.close()
 
     def _listed(
         self, condition: str, values: Sequence[object], *, limit: int | None = None
@@ -352,13 +298,13 @@ class PostgresGallery:
             columns=selected(PICTURE_COLUMNS),
         )
         with (
-            self._reading() as connection,
+            self._sessions.reading() as connection,
             connection.cursor(row_factory=class_row(KeptPicture)) as rows,
         ):
             return tuple(rows.execute(statement, [*values, limit]))
 
     def _create_tables(self) -> None:
-        with self._connected() as connection, connection.transaction():
+        with self._sessions.connected() as connection, connection.transaction():
             # Two that open at once would both find nothing there.
             connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
             for statement in self._tables.create():
@@ -366,66 +312,16 @@ class PostgresGallery:
 
     def _is_there(self) -> bool:
         """Whether somebody has built this tenant's gallery."""
-        with self._reading() as connection:
+        with self._sessions.reading() as connection:
             name = self._tables.state.as_string(connection)
             if connection.execute("select to_regclass(%s)", [name]).fetchone() == (None,):
                 return False
             statement = self._tables.statement("select from {state} where {own}")
             return connection.execute(statement).fetchone() is not None
 
-    @contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        """Give a connection, a new one where the server closed the last; translate errors."""
-        if self._is_closed:
-            raise GalleryError(f"{self._place} was closed: open it again")
-        try:
-            if self._opened is None or self._opened.closed:
-                self._opened = _connect(
-                    self._address,
-                    lock_seconds=self._lock_seconds,
-                    makes_extension=self._makes_extension,
-                )
-            yield self._opened
-        except psycopg.errors.LockNotAvailable as error:
-            raise GalleryError(
-                f"{self._place} is being changed by somebody else for more than "
-                f"{self._lock_seconds:g} s: try again later"
-            ) from error
-        except (psycopg.Error, UnicodeEncodeError) as error:
-            raise GalleryError(f"{self._place}: {str(error).strip()}") from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[psycopg.Connection[Any]]:
-        """Give a transaction that sees one state."""
-        with self._connected() as connection, connection.transaction():
-            connection.execute("set transaction isolation level repeatable read, read only")
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[psycopg.Connection[Any]]:
-        """Give a transaction as the tenant's one writer."""
-        with self._connected() as connection, connection.transaction():
-            connection.execute(self._tables.statement("select from {state} where {own} for update"))
-            yield connection
-
-    def _state(self) -> _State:
-        with self._reading() as connection:
-            return self._read_state(connection)
-
-    def _read_state(self, connection: psycopg.Connection[Any]) -> _State:
-        columns = selected(tuple(_State.__slots__))
-        statement = self._tables.statement(
-            "select {columns} from {state} where {own}", columns=columns
-        )
-        with connection.cursor(row_factory=class_row(_State)) as rows:
-            state = rows.execute(statement).fetchone()
-        if state is None:
-            raise GalleryError(f"{self._place}: the row of its state is missing; build it again")
-        return state
-
     def _insert(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         pictures: Sequence[NewPicture],
         vectors: Tensor,
         *,
@@ -469,9 +365,7 @@ class PostgresGallery:
             )
         return tuple(keys)
 
-    def _count(
-        self, connection: psycopg.Connection[Any], change: int, *, entry: AuditEntry
-    ) -> None:
+    def _count(self, connection: Connection, change: int, *, entry: AuditEntry) -> None:
         connection.execute(
             self._tables.statement(
                 "update {state} set version = version + 1, num_pictures = num_pictures + %s "
@@ -481,7 +375,7 @@ class PostgresGallery:
         )
         self._write(connection, entry)
 
-    def _write(self, connection: psycopg.Connection[Any], entry: AuditEntry) -> None:
+    def _write(self, connection: Connection, entry: AuditEntry) -> None:
         connection.execute(
             self._tables.statement(
                 "insert into {audit} (tenant, at, action, subject, num_pictures) "
@@ -489,185 +383,6 @@ class PostgresGallery:
             ),
             [entry.at, entry.action.value, entry.subject, entry.num_pictures],
         )
-
-    def _admits_few(self, connection: psycopg.Connection[Any], within: GalleryFilter) -> bool:
-        """Whether a filter leaves no more than is compared exactly."""
-        if within == EVERYTHING:
-            return False
-        admitted, values = condition_of(within)
-        statement = self._tables.statement(
-            "select count(*) from (select from {pictures} where {own} and {admitted} "
-            "limit %(most)s) as looked_at",
-            admitted=admitted,
-        )
-        row = connection.execute(statement, values | {"most": self._exact_up_to + 1}).fetchone()
-        return row is None or row[0] <= self._exact_up_to
-
-    def _prepare_walk(
-        self, connection: psycopg.Connection[Any], expansion: int, *, num_answers: int
-    ) -> None:
-        """Set how the graph is searched until the transaction ends."""
-        wide = min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))
-        for setting in (
-            SQL("set local hnsw.ef_search = {}").format(Literal(wide)),
-            SQL("set local hnsw.iterative_scan = relaxed_order"),
-            SQL("set local hnsw.max_scan_tuples = 200000"),
-            # Of few rows the planner would rather sort all, which costs what it does not expect:
-            # each vector lies in a page of its own.
-            SQL("set local enable_seqscan = off"),
-            SQL("set local enable_sort = off"),
-        ):
-            connection.execute(setting)
-
-    def _tend_graph(self, *, is_forced: bool = False) -> None:
-        """Build the graph where it is missing, and measure where it has grown."""
-        state = self._state()
-        encoder = state.encoder
-        if encoder is None or encoder.width > LARGEST_INDEXED_WIDTH:
-            return
-        if state.expansion is None and state.num_pictures <= self._exact_up_to:
-            return
-        measured_at = state.measured_at or 0
-        if not is_forced and state.num_pictures < _MEASURED_AGAIN_AT * measured_at:
-            return
-        with self._writing() as connection:
-            connection.execute(self._tables.create_graph(encoder.width))
-        with self._reading() as connection:
-            expansion, recall = self._measure(connection, encoder.width)
-        with self._writing() as connection:
-            connection.execute(
-                self._tables.statement(
-                    "update {state} set expansion = %s, recall = %s, measured_at = num_pictures "
-                    "where {own}"
-                ),
-                [expansion, recall],
-            )
-
-    def _measure(self, connection: psycopg.Connection[Any], width: int) -> tuple[int, float]:
-        """Choose the least effort that finds enough of the probes' nearest other pictures."""
-        keys, probes, nearest = self._draw_probes(connection)
-        statement = self._tables.nearest(width=width, is_exact=False, admitted=SQL("true"))
-        expansion, recall = _EXPANSIONS[-1], 1.0
-        for expansion in _EXPANSIONS:
-            self._prepare_walk(connection, expansion, num_answers=2)
-            found = _ask(
-                connection,
-                statement,
-                probes,
-                values={"k": 2, "num_candidates": 20},
-                num_answers=2,
-            )
-            others = found.distances.masked_fill(found.indices == keys[:, None], torch.inf)
-            recall = float((others.amin(dim=1) <= nearest + _SAME_DISTANCE).double().mean())
-            if recall >= self._wanted_recall:
-                break
-        return expansion, recall
-
-    def _draw_probes(self, connection: psycopg.Connection[Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """Take pictures, evenly spread, and find how near the nearest other one is.
-
-        Returns:
-            (P,) keys, (P, D) vectors, (P,) distances.
-        """
-        drawn = connection.execute(
-            self._tables.statement(
-                "select key, vector from (select key, vector, row_number() over (order by key) "
-                "as place, count(*) over () as total from {pictures} where {own}) as numbered "
-                "where place %% greatest(total / %s, 1) = 0 limit %s"
-            ),
-            [_NUM_PROBES, _NUM_PROBES],
-            binary=True,
-        ).fetchall()
-        keys = torch.tensor([key for key, _ in drawn])
-        probes = torch.from_numpy(np.stack([_as_array(vector) for _, vector in drawn]))
-        nearest = torch.full((len(keys),), torch.inf)
-        for part in _batches(self._all_vectors(connection)):
-            own = torch.tensor([key for key, _, _ in part])
-            rows = torch.from_numpy(np.stack([vector for _, vector, _ in part]))
-            away = (1 - probes @ rows.T).clamp(min=0)  # (P, B)
-            away[keys[:, None] == own[None]] = torch.inf
-            nearest = torch.minimum(nearest, away.amin(dim=1))
-        return keys, probes, nearest
-
-    def _all_vectors(
-        self, connection: psycopg.Connection[Any]
-    ) -> Iterator[tuple[int, np.ndarray, int]]:
-        """Read all vectors, a few thousand at a time."""
-        with connection.cursor("vectors", binary=True) as rows:
-            rows.itersize = _ROWS_AT_ONCE
-            rows.execute(
-                self._tables.statement("select key, vector, checksum from {pictures} where {own}")
-            )
-            for key, vector, checksum in rows:
-                yield key, _as_array(vector), checksum
-
-
-def _connect(
-    address: str, *, lock_seconds: float, makes_extension: bool
-) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(address, autocommit=True, application_name="reid")
-    try:
-        # Nothing is asked of those who may not make extensions where it is there already.
-        is_there = connection.execute(
-            "select from pg_extension where extname = 'vector'"
-        ).fetchone()
-        if is_there is None and makes_extension:
-            connection.execute("create extension if not exists vector")
-        if is_there is not None or makes_extension:  # without it there is no gallery to read
-            register_vector(connection)
-        connection.execute(SQL("set lock_timeout = {}").format(Literal(round(1000 * lock_seconds))))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _place_of(address: str, *, name: str, tenant: str) -> str:
-    try:
-        parts = conninfo_to_dict(address)
-    except psycopg.ProgrammingError as error:
-        raise GalleryError(
-            f"gallery.postgres.address is no address of a database ({str(error).strip()}): write "
-            "postgresql://user@host/database"
-        ) from error
-    server = f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"
-    return f"the gallery {name}" + (f" of {tenant}" if tenant else "") + f" in PostgreSQL {server}"
-
-
-def _ask(
-    connection: psycopg.Connection[Any],
-    statement: Any,  # noqa: ANN401  (a composed statement)
-    queries: Tensor,
-    *,
-    values: dict[str, object],
-    num_answers: int,
-) -> Neighbours:
-    """Run a statement per query; keys and distances, -1 and infinity where there are fewer."""
-    indices = torch.full((len(queries), num_answers), -1)  # (Q, K)
-    found = torch.full((len(queries), num_answers), torch.inf)  # (Q, K)
-    for row, query in enumerate(queries.detach().cpu().float().numpy()):
-        answers = connection.execute(statement, values | {"query": query}).fetchall()
-        indices[row, : len(answers)] = torch.tensor([key for key, _ in answers], dtype=torch.int64)
-        found[row, : len(answers)] = torch.tensor([away for _, away in answers])
-    return Neighbours(indices=indices, distances=found)
-
-
-def _as_array(vector: Any) -> np.ndarray:  # noqa: ANN401  (pgvector's, or numpy's by its version)
-    values = vector if isinstance(vector, np.ndarray) else vector.to_numpy()
-    return np.array(values, dtype=np.float32)
-
-
-def _batches(
-    rows: Iterator[tuple[int, np.ndarray, int]],
-) -> Iterator[list[tuple[int, np.ndarray, int]]]:
-    batch: list[tuple[int, np.ndarray, int]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _ROWS_AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _faults_of(
