@@ -29,8 +29,8 @@ from torch import Tensor
 
 from benchmarks.clusters import CAMERAS, embedded_sets, strangers
 from benchmarks.harness import Row, compare, render, render_machine, run_alone
-from reid.adapters.galleries.filesystem import FilesystemGallery, open_filesystem_gallery
-from reid.adapters.galleries.vector_files import as_array
+from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.vector_files import as_array
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,

@@ -16,7 +16,7 @@ def open_postgres(settings: GallerySettings, name: str, *, create: bool) -> Gall
     secret = settings.postgres.address
     address = _required("postgres", None if secret is None else secret.get_secret_value())
     with needed_for("gallery.kind: postgres", package="psycopg", extra="postgres"):
-        from reid.adapters.galleries.postgres import PostgresGallery
+        from reid.adapters.galleries.postgres.gallery import PostgresGallery
     return PostgresGallery(
         address,
         name=name,
@@ -37,7 +37,7 @@ def open_milvus(settings: GallerySettings, name: str, *, create: bool) -> Galler
     address = _required("milvus", settings.milvus.address)
     token = settings.milvus.token
     with needed_for("gallery.kind: milvus", package="pymilvus", extra="milvus"):
-        from reid.adapters.galleries.milvus import MilvusGallery
+        from reid.adapters.galleries.milvus.gallery import MilvusGallery
     return MilvusGallery(
         address,
         name=name,

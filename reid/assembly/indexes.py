@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from reid.adapters.galleries.index_files import can_be_kept
+from reid.adapters.galleries.filesystem.index_files import can_be_kept
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.bench_indexes import BenchIndexes
 from reid.assembly.requirements import needed_for, refuse_options

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries import database
-from reid.adapters.galleries.filesystem import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem import database
+from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
@@ -699,8 +699,8 @@ def test_blocks_of_a_long_scan_give_the_answers_of_one(
     gallery.add(pictures_of_many(NUM_ROWS), random_rows(NUM_ROWS), stamp=STAMP, entry=entry())
     within = GalleryFilter(cameras=frozenset("123"))
     expected = gallery.search(random_rows(9, seed=3), 40, within=within)
-    monkeypatch.setattr("reid.adapters.galleries.row_search._ENTRIES_PER_BLOCK", 700)
-    monkeypatch.setattr("reid.adapters.galleries.row_search._QUERY_CHUNK", 4)
+    monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._ENTRIES_PER_BLOCK", 700)
+    monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._QUERY_CHUNK", 4)
     found = gallery.search(random_rows(9, seed=3), 40, within=within)
     assert torch.equal(found.indices, expected.indices)
     assert torch.allclose(found.distances, expected.distances, atol=1e-6)

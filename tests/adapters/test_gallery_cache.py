@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.galleries.cache import GalleryCache
-from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from tests.contracts.test_gallery_contract import fill

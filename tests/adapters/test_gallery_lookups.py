@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.galleries import records
-from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
+from reid.adapters.galleries.filesystem import records
+from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup
 from tests.contracts.test_gallery_contract import fill

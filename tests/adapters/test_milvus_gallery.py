@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pymilvus import MilvusClient
 
-from reid.adapters.galleries import milvus_log, milvus_tables
-from reid.adapters.galleries.milvus import MilvusGallery
+from reid.adapters.galleries.milvus import log, tables
+from reid.adapters.galleries.milvus.gallery import MilvusGallery
 from reid.domain.errors import GalleryError
 from reid.domain.services.people import SEARCHED_FIRST, People
 from reid.domain.services.questions import ask_each
@@ -59,7 +59,7 @@ def write_changes(gallery: MilvusGallery, count: int) -> None:
     last = gallery._log.newest()
     for start in range(0, count, 500):
         rows = [
-            milvus_log._row(
+            log._row(
                 last.number + 1 + number,
                 {
                     "state": {
@@ -85,7 +85,7 @@ def rows_read_to_open(open_gallery: Open) -> int:
 def test_opening_reads_as_little_of_a_long_log_as_of_a_short_one(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(milvus_tables, "MilvusClient", CountingClient)
+    monkeypatch.setattr(tables, "MilvusClient", CountingClient)
     gallery = open_gallery()
     write_changes(gallery, 20)
     assert rows_read_to_open(open_gallery) <= 40
@@ -96,7 +96,7 @@ def test_opening_reads_as_little_of_a_long_log_as_of_a_short_one(
 def test_a_question_reads_no_more_pictures_than_answer_it(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(milvus_tables, "MilvusClient", CountingClient)
+    monkeypatch.setattr(tables, "MilvusClient", CountingClient)
     gallery = open_gallery()
     fill(gallery, 600)
     CountingClient.num_pictures = 0
@@ -128,7 +128,7 @@ def test_a_reader_that_was_away_finds_the_newest_change(open_gallery: Open, num_
 def test_a_long_audit_log_is_read_whole_and_in_order(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(milvus_log, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(log, "_ROWS_AT_ONCE", 4)
     gallery = open_gallery()
     told = [entry(AuditAction.EXPORT, day=day) for day in range(1, 14)]
     for one in told:
@@ -207,7 +207,7 @@ def test_claims_in_a_file_of_processes_that_ended_do_not_delay(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead, alive = open_gallery(), open_gallery(lease_seconds=600, wait_seconds=20)
-    monkeypatch.setattr(milvus_log, "_SESSION", "another process")
+    monkeypatch.setattr(log, "_SESSION", "another process")
     dead._log._claim()
     monkeypatch.undo()
     alive.note(entry())
@@ -221,7 +221,7 @@ def test_a_writer_that_was_away_for_longer_than_its_lease_changes_nothing(
     fill(gallery)
     before = gallery.describe()
     with gallery._log.writing() as lease:
-        lease.since -= milvus_log.LEASE_SECONDS
+        lease.since -= log.LEASE_SECONDS
         with pytest.raises(GalleryError, match="another writer may go on"):
             gallery._remove([1], entry=entry(AuditAction.REMOVE), lease=lease)
     assert open_gallery().describe() == before
@@ -250,7 +250,7 @@ def test_a_file_that_another_process_has_open_is_refused_in_words(tmp_path: Path
     address = lite_address(tmp_path)
     program = (
         "import sys\n"
-        "from reid.adapters.galleries.milvus import MilvusGallery\n"
+        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
         "from reid.domain.errors import GalleryError\n"
         "try:\n"
         "    MilvusGallery(sys.argv[1])\n"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from psycopg.sql import SQL
 
-from reid.adapters.galleries import postgres_search
 from reid.adapters.galleries.memory import MemoryGallery
-from reid.adapters.galleries.postgres import PostgresGallery
+from reid.adapters.galleries.postgres import search
+from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
@@ -106,7 +106,7 @@ def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGa
 def _plan_of(gallery: PostgresGallery) -> str:
     statement = gallery._tables.nearest(width=16, is_exact=False, admitted=SQL("true"))
     with gallery._sessions.reading() as connection:
-        postgres_search._prepare_walk(connection, 40, num_answers=5)
+        search._prepare_walk(connection, 40, num_answers=5)
         rows = connection.execute(
             SQL("explain ") + statement,
             {"query": vectors_of(1)[0].numpy(), "k": 5, "num_candidates": 10},

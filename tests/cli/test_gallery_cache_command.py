@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
 from tests.contracts.test_gallery_contract import fill

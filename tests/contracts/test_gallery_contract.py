@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
-from reid.adapters.galleries.milvus import MilvusGallery
-from reid.adapters.galleries.postgres import PostgresGallery
+from reid.adapters.galleries.milvus.gallery import MilvusGallery
+from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.galleries.filesystem import open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container import Container
 from reid.settings.loading import load_settings

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reid.adapters.galleries.filesystem import DATABASE, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.durations import time_text
 from reid.domain.values.galleries import CacheContent, CachedGallery

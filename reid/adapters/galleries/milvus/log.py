@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from reid.adapters.galleries.milvus_tables import Collections
+from reid.adapters.galleries.milvus.tables import Collections
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp
 

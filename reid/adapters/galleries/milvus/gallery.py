@@ -9,7 +9,7 @@ Milvus has no transactions. What the port promises is kept by the order of write
 * After a bulk write the collection is flushed before the change becomes visible, and every read
   asks for the consistency level "Strong": what a call has written, every later call of any client
   finds.
-* One writer at a time, others wait: by claims in the log, of which `milvus_log` says what they
+* One writer at a time, others wait: by claims in the log, of which `log` says what they
   rest on.
 
 What is not kept, or by others:
@@ -35,14 +35,14 @@ from torch import Tensor
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
-from reid.adapters.galleries.milvus_log import (
+from reid.adapters.galleries.milvus.log import (
     LEASE_SECONDS,
     WAIT_SECONDS,
     ChangeLog,
     Lease,
     State,
 )
-from reid.adapters.galleries.milvus_tables import (
+from reid.adapters.galleries.milvus.tables import (
     CONSISTENCY,
     KEYS_AT_ONCE,
     PICTURE_FIELDS,

@@ -19,13 +19,13 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries import records
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
-from reid.adapters.galleries.database import Database, in_words, no_gallery, sync_folder
-from reid.adapters.galleries.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
-from reid.adapters.galleries.records import Checksums, GalleryState
-from reid.adapters.galleries.row_search import SearchedRows
-from reid.adapters.galleries.vector_files import VectorFiles, checksums_of
+from reid.adapters.galleries.filesystem import records
+from reid.adapters.galleries.filesystem.database import Database, in_words, no_gallery, sync_folder
+from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
+from reid.adapters.galleries.filesystem.records import Checksums, GalleryState
+from reid.adapters.galleries.filesystem.row_search import SearchedRows
+from reid.adapters.galleries.filesystem.vector_files import VectorFiles, checksums_of
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,

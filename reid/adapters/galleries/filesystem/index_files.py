@@ -17,8 +17,8 @@ from typing import TypeGuard
 
 from torch import Tensor
 
-from reid.adapters.galleries.database import Database, sync_folder
-from reid.adapters.galleries.records import (
+from reid.adapters.galleries.filesystem.database import Database, sync_folder
+from reid.adapters.galleries.filesystem.records import (
     GalleryState,
     IndexRecord,
     read_indexes,

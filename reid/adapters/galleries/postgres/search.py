@@ -16,8 +16,8 @@ import torch
 from psycopg.sql import SQL, Literal
 from torch import Tensor
 
-from reid.adapters.galleries.postgres_sessions import Connection, Sessions, State
-from reid.adapters.galleries.postgres_tables import (
+from reid.adapters.galleries.postgres.sessions import Connection, Sessions, State
+from reid.adapters.galleries.postgres.tables import (
     LARGEST_EXPANSION,
     LARGEST_INDEXED_WIDTH,
     Tables,

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Literal
 
-from reid.adapters.galleries.postgres_tables import Tables, selected
+from reid.adapters.galleries.postgres.tables import Tables, selected
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import EncoderStamp
 
