@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from reid.adapters.galleries import archive
 from reid.adapters.galleries.archive import FileArchive
-from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
+from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
 from reid.domain.errors import GalleryError
-from reid.domain.values.checkpoints import Checkpoint
+from reid.domain.values.checkpoints import Checkpoint, digest_of
 from tests.contracts.test_gallery_archive_contract import content
 
 
@@ -25,7 +24,7 @@ def forge(path: Path, *, header: dict[str, Any] | None = None, rows: object = No
     if rows is not None:
         text = bytearray(json.dumps(rows).encode())
         tensors["records"] = torch.frombuffer(text, dtype=torch.uint8)
-    about["digest"] = archive._digest(about, tensors)
+    about["digest"] = digest_with_header(about, digest_of(tensors))
     write_checkpoint(path, Checkpoint(tensors=tensors, header=about))
 
 
