@@ -11,7 +11,7 @@ MOST_RECORD_BYTES = 256 * 2**20
 """Of a run's record or log; that of MSMT17's 11,659 queries takes 2 MB."""
 
 MOST_HEADER_BYTES = 2**20
-"""Of the description of an exported encoder."""
+"""Of the description of an exported encoder or gallery."""
 
 
 class FileBoundsError(ValueError):

@@ -139,20 +139,59 @@ def verify_digest(
     Raises:
         ValueError: They differ, or the header is none.
     """
+    return verified_header(parse_header(metadata), lambda: digest_of(tensors))
+
+
+def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Read our header, the digest in it still.
+
+    Raises:
+        ValueError: It is none.
+    """
     header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
-    claimed = header.pop(DIGEST_KEY, None)
-    if claimed is None and header.keys() - _KEYS_BEFORE_DIGESTS:
-        raise ValueError("its digest is missing")
-    if claimed is not None and claimed != _digest(header, tensors):
-        raise ValueError("its content does not match its digest")
     return header
 
 
-def _digest(header: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> str:
-    text = json.dumps([header, digest_of(tensors)], sort_keys=True)
+def verified_header(
+    header: Mapping[str, JsonValue], digest_tensors: Callable[[], str]
+) -> dict[str, JsonValue]:
+    """Compare a header and its tensors with the digest in it; see `verify_digest`.
+
+    Args:
+        header: As `parse_header` gives it.
+        digest_tensors: Tells what `digest_of` does of all tensors; called where there is a digest.
+
+    Raises:
+        ValueError: They differ.
+    """
+    rest = dict(header)
+    claimed = rest.pop(DIGEST_KEY, None)
+    if claimed is None and rest.keys() - _KEYS_BEFORE_DIGESTS:
+        raise ValueError("its digest is missing")
+    if claimed is not None and claimed != digest_with_header(rest, digest_tensors()):
+        raise ValueError("its content does not match its digest")
+    return rest
+
+
+def digest_with_header(header: Mapping[str, JsonValue], tensors: str) -> str:
+    """Tell one file from another by its header and the digest of its tensors."""
+    text = json.dumps([header, tensors], sort_keys=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sealed_header(header: Mapping[str, JsonValue], tensors: str) -> str:
+    """Write a header as JSON, with its digest.
+
+    Args:
+        header: Without one.
+        tensors: Their digest.
+    """
+    # Through JSON, so that the digest is of what a reader sees.
+    plain = json.loads(json.dumps(dict(header)))
+    plain[DIGEST_KEY] = digest_with_header(plain, tensors)
+    return json.dumps(plain, sort_keys=True)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -164,10 +203,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
     }
-    # Through JSON, so that the digest is of what a reader sees.
-    header = json.loads(json.dumps(dict(checkpoint.header)))
-    header[DIGEST_KEY] = _digest(header, tensors)
-    replace_file(path, save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)}))
+    header = sealed_header(checkpoint.header, digest_of(tensors))
+    replace_file(path, save(tensors, {HEADER_KEY: header}))
 
 
 def replace_file(path: Path, content: bytes) -> None:

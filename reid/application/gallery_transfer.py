@@ -1,11 +1,29 @@
-"""Take a gallery elsewhere in one file."""
+"""Take a gallery elsewhere in one file.
 
-from collections.abc import Callable
+Neither way holds more than a part of the gallery in memory.
+
+Letters: N pictures of a part, D width.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from hashlib import blake2b
+from itertools import islice
+
+import numpy as np
+from torch import Tensor
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, GalleryDescription, NewPicture
+from reid.domain.services.gallery_pages import each_page, each_picture
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    GalleryDescription,
+    KeptPicture,
+    NewPicture,
+    require_same_encoder,
+)
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery import Gallery
 from reid.ports.gallery_archive import GalleryArchive
@@ -25,63 +43,193 @@ class TransferGallery:
         """Write everything but thumbnails and audit log.
 
         Raises:
-            GalleryError: It is empty, or the file exists or cannot be written.
+            GalleryError: It is empty or was changed meanwhile, or the file exists or cannot be
+                written.
         """
         content = gallery.describe()
-        pictures = gallery.pictures()
-        if content.stamp is None or not pictures:
+        if content.stamp is None or not content.num_pictures:
             raise GalleryError(f"{gallery.place} is empty: there is nothing to export")
         archive.write(
             ArchivedGallery(
                 stamp=content.stamp,
-                pictures=tuple(
-                    NewPicture(
-                        image=kept.image,
-                        source=kept.source,
-                        content=kept.content,
-                        label=kept.label,
-                        camera=kept.camera,
-                        expires_at=kept.expires_at,
-                    )
-                    for kept in pictures
-                ),
-                vectors=gallery.vectors([picture.key for picture in pictures]),
+                num_pictures=content.num_pictures,
+                pictures=lambda: _pictures_of(gallery, version=content.version),
+                vectors=lambda: _vectors_of(gallery, version=content.version),
                 calibrations=content.calibrations,
             )
         )
-        gallery.note(self._entry(AuditAction.EXPORT, archive, len(pictures)))
+        entry = self._entry(AuditAction.EXPORT, archive.place, content.num_pictures)
+        gallery.note(entry)
         return content
 
     def import_from(
         self, archive: GalleryArchive, *, open_gallery: Callable[[], Gallery]
     ) -> GalleryDescription:
-        """Add what a file holds to a gallery in one transaction.
+        """Add what a file holds to a gallery, in parts that are kept one by one.
 
-        The file's calibrations are taken over where the gallery was empty.
+        Pictures that the gallery keeps as the file has them are left alone, so that an import that
+        was interrupted is finished by the next one of the same file. The file's calibrations are
+        taken over at the end where the gallery was empty, or holds nothing else and has none.
 
         Args:
             archive: The file.
             open_gallery: Called once the file is verified; the gallery is closed at the end.
 
         Raises:
-            GalleryError: The file is damaged, or by another encoder than the gallery.
+            GalleryError: The file is damaged, or by another encoder than the gallery: nothing was
+                added. Or the gallery cannot be written: what was added before is told.
         """
         content = archive.read()
-        pictures = [_imported(picture) for picture in content.pictures]
+        _require_distinct(content, place=archive.place)
         with closing(open_gallery()) as gallery:
-            was_empty = gallery.describe().num_pictures == 0
-            entry = self._entry(AuditAction.IMPORT, archive, len(pictures))
-            gallery.add(pictures, content.vectors, stamp=content.stamp, entry=entry)
-            if was_empty and content.calibrations:
-                entry = self._entry(AuditAction.CALIBRATE, archive, 0)
+            before = gallery.describe()
+            require_same_encoder(
+                content.stamp, kept=before.stamp, place=gallery.place, what=archive.place
+            )
+            is_new = before.num_pictures == 0
+            self._add(gallery, content, archive=archive, is_new=is_new)
+            after = gallery.describe()
+            holds_nothing_else = after.num_pictures == content.num_pictures
+            if content.calibrations and (is_new or (holds_nothing_else and not after.calibrations)):
+                entry = self._entry(AuditAction.CALIBRATE, archive.place, 0)
                 gallery.calibrate(content.calibrations, entry=entry)
             return gallery.describe()
 
-    def _entry(self, action: AuditAction, archive: GalleryArchive, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=archive.place, num_pictures=count)
+    def _add(
+        self, gallery: Gallery, content: ArchivedGallery, *, archive: GalleryArchive, is_new: bool
+    ) -> None:
+        """Add the parts; each has its line in the audit log."""
+        pictures = map(_imported, content.pictures())
+        num_done = num_added = 0
+        try:
+            for vectors in content.vectors():
+                part = tuple(islice(pictures, len(vectors)))
+                rows = range(len(part)) if is_new else _lacking(gallery, part, vectors)
+                subject = _subject(archive.place, num_done, len(part), total=content.num_pictures)
+                if rows:
+                    gallery.add(
+                        [part[row] for row in rows],
+                        vectors[list(rows)],
+                        stamp=content.stamp,
+                        entry=self._entry(AuditAction.IMPORT, subject, len(rows)),
+                    )
+                num_done += len(part)
+                num_added += len(rows)
+        except GalleryError as error:
+            if not num_added:
+                raise
+            raise GalleryError(
+                f"{error}; the first {num_done} of {content.num_pictures} pictures are in "
+                f"{gallery.place} already: the same command again goes on from there"
+            ) from error
+        if not num_added:
+            gallery.note(self._entry(AuditAction.IMPORT, archive.place, 0))
+
+    def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
+        return AuditEntry(at=self._now(), action=action, subject=subject, num_pictures=count)
+
+
+def _pictures_of(gallery: Gallery, *, version: int) -> Iterator[NewPicture]:
+    for kept in each_picture(gallery):
+        yield NewPicture(
+            image=kept.image,
+            source=kept.source,
+            content=kept.content,
+            label=kept.label,
+            camera=kept.camera,
+            expires_at=kept.expires_at,
+        )
+    _require_unchanged(gallery, version=version)
+
+
+def _vectors_of(gallery: Gallery, *, version: int) -> Iterator[Tensor]:
+    for page in each_page(gallery):
+        yield gallery.vectors([kept.key for kept in page])
+    _require_unchanged(gallery, version=version)
+
+
+def _require_unchanged(gallery: Gallery, *, version: int) -> None:
+    if gallery.describe().version != version:
+        raise GalleryError(
+            f"{gallery.place} was changed while it was exported, so nothing was written: try "
+            "again, while nobody adds or removes pictures"
+        )
 
 
 def _imported(picture: NewPicture) -> NewPicture:
     if picture.source.startswith(IMPORTED):
         return picture
     return replace(picture, source=f"{IMPORTED}{picture.source}")
+
+
+def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
+    """Refuse a file in which two pictures would take each other's place.
+
+    Of a large one only numbers are compared at first, which take 8 bytes each.
+    """
+    named = (_number_of(_imported(picture)) for picture in content.pictures())
+    numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_pictures))
+    suspects = set(numbers[1:][numbers[1:] == numbers[:-1]].tolist())
+    if not suspects:
+        return
+    seen: set[tuple[str, str]] = set()
+    for picture in map(_imported, content.pictures()):
+        if _number_of(picture) in suspects:
+            if _name_of(picture) in seen:
+                raise GalleryError(
+                    f"{place} holds {picture.image} of {picture.source} twice: nothing was imported"
+                )
+            seen.add(_name_of(picture))
+
+
+def _name_of(picture: NewPicture | KeptPicture) -> tuple[str, str]:
+    return picture.source, picture.image
+
+
+def _number_of(picture: NewPicture) -> int:
+    digest = blake2b(repr(_name_of(picture)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _lacking(gallery: Gallery, pictures: Sequence[NewPicture], vectors: Tensor) -> list[int]:
+    """Say which rows a gallery does not keep just so.
+
+    Args:
+        gallery: Perhaps of some of them.
+        pictures: N.
+        vectors: (N, D), theirs.
+    """
+    kept = {_name_of(picture): picture for picture in _kept_of(gallery, pictures)}
+    same: dict[int, int] = {}
+    for row, picture in enumerate(pictures):
+        known = kept.get(_name_of(picture))
+        if known is not None and _is_same(picture, known):
+            same[row] = known.key
+    if same:
+        found = gallery.vectors([*same.values()])
+        is_other = (found != vectors[[*same]]).any(dim=1).tolist()
+        same = {
+            row: key for (row, key), other in zip(same.items(), is_other, strict=True) if not other
+        }
+    return [row for row in range(len(pictures)) if row not in same]
+
+
+def _kept_of(gallery: Gallery, pictures: Iterable[NewPicture]) -> Iterator[KeptPicture]:
+    """List what a gallery keeps by the names of some pictures."""
+    images: dict[str, list[str]] = {}
+    for picture in pictures:
+        images.setdefault(picture.source, []).append(picture.image)
+    for source, named in images.items():
+        yield from gallery.pictures(source=source, images=named)
+
+
+def _is_same(new: NewPicture, kept: KeptPicture) -> bool:
+    names = ("content", "label", "camera", "expires_at")
+    return all(getattr(new, name) == getattr(kept, name) for name in names)
+
+
+def _subject(place: str, num_before: int, count: int, *, total: int) -> str:
+    """Name a part in the audit log, so that it tells whether all are there."""
+    if count == total:
+        return place
+    return f"{place}, pictures {num_before + 1} to {num_before + count} of {total}"

@@ -191,7 +191,10 @@ def import_(
     file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Add what an exported file holds, to a new gallery or to one by the same encoder."""
+    """Add what an exported file holds, to a new gallery or to one by the same encoder.
+
+    Where it is interrupted, the same command goes on.
+    """
     with wired(resolved.settings) as container:
         content = container.transfer_gallery().import_from(
             container.open_archive()(file),

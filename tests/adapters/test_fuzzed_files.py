@@ -41,9 +41,9 @@ from reid.domain.errors import ConfigurationError, DatasetError, ReidError
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.galleries import EncoderStamp, NewPicture
-from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.domain.values.samples import ImageSize, Resampling, Split
 from reid.settings.loading import load_settings
+from tests.fakes.gallery_archive import archived
 from tests.pictures import encode, scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -222,10 +222,7 @@ def checkpoint_in(folder: Path) -> bytes:
 def archive_in(folder: Path) -> bytes:
     picture = NewPicture(image="a.jpg", source="here", content="0", label="ann", camera=None)
     stamp = EncoderStamp(name="vit-tiny", weights="random", digest="0", width=4)
-    content = ArchivedGallery(
-        stamp=stamp, pictures=(picture,), vectors=torch.ones(1, 4), calibrations=()
-    )
-    FileArchive(folder / "archive").write(content)
+    FileArchive(folder / "archive").write(archived(stamp, [picture], torch.eye(1, 4)))
     return (folder / "archive").read_bytes()
 
 

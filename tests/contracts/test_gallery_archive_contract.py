@@ -13,7 +13,7 @@ from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery_archive import GalleryArchive
-from tests.fakes.gallery_archive import FakeArchive
+from tests.fakes.gallery_archive import FakeArchive, archived
 
 ARCHIVES: dict[str, Callable[[Path], GalleryArchive]] = {
     "file": FileArchive,
@@ -44,15 +44,15 @@ def content(
     *, image: str = "anna/1.jpg", calibrations: tuple[Calibration, ...] = (CALIBRATION,)
 ) -> ArchivedGallery:
     vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
-    return ArchivedGallery(
-        stamp=EncoderStamp(
+    return archived(
+        EncoderStamp(
             name="rn-tiny",
             weights="random (seed 0)",
             digest="aa",
             width=6,
             options={"image_size": [64, 32]},
         ),
-        pictures=(
+        (
             NewPicture(image=image, source="here", content="c1", label="anna", camera="1"),
             NewPicture(
                 image="2.jpg",
@@ -62,7 +62,7 @@ def content(
                 expires_at="2026-01-01T00:00:00Z",
             ),
         ),
-        vectors=F.normalize(vectors, dim=1),
+        F.normalize(vectors, dim=1),
         calibrations=calibrations,
     )
 
@@ -74,12 +74,10 @@ def test_a_gallery_comes_back_as_it_was(
     written = content(calibrations=calibrations)
     archive.write(written)
     read = archive.read()
-    assert (read.stamp, read.pictures, read.calibrations) == (
-        written.stamp,
-        written.pictures,
-        written.calibrations,
-    )
-    assert torch.equal(read.vectors, written.vectors)
+    assert (read.stamp, read.num_pictures, read.calibrations) == (written.stamp, 2, calibrations)
+    for _ in range(2):
+        assert tuple(read.pictures()) == tuple(written.pictures())
+        assert torch.equal(torch.cat([*read.vectors()]), torch.cat([*written.vectors()]))
 
 
 def test_nothing_is_overwritten(archive: GalleryArchive) -> None:

@@ -7,6 +7,7 @@ the process have further promises in tests of their own.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from reid.adapters.galleries.milvus.gallery import MilvusGallery
 from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
+from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     AuditAction,
@@ -30,7 +32,9 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     NewPicture,
 )
+from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery import Gallery
+from tests.fakes.gallery_archive import FakeArchive
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
@@ -391,3 +395,84 @@ def test_closing_twice_is_safe(gallery: Gallery) -> None:
     fill(gallery)
     gallery.close()
     gallery.close()
+
+
+class Breaking(FakeArchive):
+    """Comes to an end after so many parts."""
+
+    def __init__(self, whole: FakeArchive, *, num_parts: int) -> None:
+        super().__init__()
+        self.whole, self.num_parts = whole, num_parts
+
+    def read(self) -> ArchivedGallery:
+        content = self.whole.read()
+
+        def vectors() -> Iterator[Tensor]:
+            yield from islice(content.vectors(), self.num_parts)
+            raise GalleryError("no more")
+
+        return replace(content, vectors=vectors)
+
+
+class Kept:
+    """Outlives the import that closes it."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gallery, name)
+
+    def close(self) -> None:
+        pass
+
+
+def told(gallery: Gallery) -> tuple[list[tuple[str | None, ...]], Tensor]:
+    """What of pictures and vectors an archive takes along."""
+    kept = sorted(gallery.pictures(), key=lambda picture: picture.content)
+    rows: list[tuple[str | None, ...]] = [
+        (p.image, p.content, p.label, p.camera, p.expires_at) for p in kept
+    ]
+    return rows, gallery.vectors([picture.key for picture in kept])
+
+
+def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
+    fill(gallery)
+    gallery.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
+    archive, other = FakeArchive(part_size=5), MemoryGallery(create_index=ExactIndex)
+    transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")
+    content = transfer.export(gallery, archive)
+    assert gallery.audit()[-1].action is AuditAction.EXPORT
+    transfer.import_from(archive, open_gallery=lambda: other)
+    assert other.describe().calibrations == content.calibrations == (CALIBRATION,)
+    rows, vectors = told(gallery)
+    assert (rows, {picture.source for picture in other.pictures()}) == (
+        told(other)[0],
+        {"imported: here"},
+    )
+    assert torch.equal(vectors, told(other)[1])
+
+
+def test_an_import_that_broke_off_is_finished_by_the_next(gallery: Gallery) -> None:
+    given, archive = MemoryGallery(create_index=ExactIndex), FakeArchive(part_size=5)
+    fill(given)
+    given.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
+    transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")
+    transfer.export(given, archive)
+    opened: Any = Kept(gallery)
+    with pytest.raises(GalleryError, match=r"the first 10 of 12 pictures are in .* already"):
+        transfer.import_from(Breaking(archive, num_parts=2), open_gallery=lambda: opened)
+    assert (gallery.describe().num_pictures, gallery.describe().calibrations) == (10, ())
+    for _ in range(2):
+        content = transfer.import_from(archive, open_gallery=lambda: opened)
+        assert (content.num_pictures, content.calibrations) == (12, (CALIBRATION,))
+        assert told(gallery)[0] == told(given)[0]
+        assert torch.equal(told(gallery)[1], told(given)[1])
+        assert gallery.check() == ()
+    imports = [line for line in gallery.audit() if line.action is AuditAction.IMPORT]
+    assert [(line.subject, line.num_pictures) for line in imports] == [
+        ("fake archive, pictures 1 to 5 of 12", 5),
+        ("fake archive, pictures 6 to 10 of 12", 5),
+        ("fake archive, pictures 11 to 12 of 12", 2),
+        ("fake archive", 0),
+    ]

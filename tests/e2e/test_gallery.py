@@ -217,7 +217,7 @@ def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: P
     ]
     refused = run("gallery", "export", gallery, file, expect=8)
     assert "exists" in refused.stderr
-    # Imported again, the same pictures take each other's places.
+    # Imported again, nothing is added.
     content = as_json(run("gallery", "import", other, file, "--json"))
     assert content["num_pictures"] == 10
     # What is imported is known by its content, too.

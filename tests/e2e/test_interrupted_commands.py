@@ -30,9 +30,17 @@ COMMANDS = {
     "identify": "identify {people}/query --run {trained} --gallery {people}/bounding_box_test "
     "--no-cache --report {place}/page.html",
     "gallery build": "gallery build {place}/known {people}/bounding_box_test --run {trained}",
+    "gallery export": "gallery export {known} {place}/known.safetensors",
     "export": "export {place}/exported --run {trained}",
     "report": "report {trained} --page {place}/page.md",
 }
+
+
+@pytest.fixture(scope="module")
+def known(people: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("galleries") / "known"
+    run("gallery", "build", folder, people / "bounding_box_test", "--run", trained)
+    return folder
 
 
 @pytest.fixture
@@ -69,6 +77,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def test_a_signal_ends_a_command_cleanly_and_leaves_nothing_half_written(
     people: Path,
     trained: Path,
+    known: Path,
     tmp_path: Path,
     interrupted: Callable[[signal.Signals], list[int]],
     command: str,
@@ -79,7 +88,7 @@ def test_a_signal_ends_a_command_cleanly_and_leaves_nothing_half_written(
     before = files_below(trained)
     flushed = interrupted(number)
     words = (
-        word.format(people=people, trained=trained, place=tmp_path)
+        word.format(people=people, trained=trained, known=known, place=tmp_path)
         for word in COMMANDS[command].split()
     )
     result = run(*words, expect=code)
@@ -149,13 +158,6 @@ FULL_DISK = [
     "gallery build {disk}/known {people}/bounding_box_test --run {trained}",
     "gallery export {known} {disk}/known.safetensors",
 ]
-
-
-@pytest.fixture(scope="module")
-def known(people: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("galleries") / "known"
-    run("gallery", "build", folder, people / "bounding_box_test", "--run", trained)
-    return folder
 
 
 @pytest.mark.parametrize("command", FULL_DISK)

@@ -1,12 +1,37 @@
 """An exported gallery in memory."""
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
 from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 
 
+def archived(
+    stamp: EncoderStamp,
+    pictures: Sequence[NewPicture],
+    vectors: Tensor,
+    *,
+    calibrations: tuple[Calibration, ...] = (),
+    part_size: int = 2,
+) -> ArchivedGallery:
+    """Tell a gallery that is in memory in parts."""
+    return ArchivedGallery(
+        stamp=stamp,
+        num_pictures=len(pictures),
+        pictures=lambda: iter(pictures),
+        vectors=lambda: iter(torch.split(vectors, part_size)),
+        calibrations=calibrations,
+    )
+
+
 class FakeArchive:
-    def __init__(self) -> None:
+    def __init__(self, *, part_size: int = 2) -> None:
         self.content: ArchivedGallery | None = None
+        self.part_size = part_size
 
     @property
     def place(self) -> str:
@@ -15,7 +40,13 @@ class FakeArchive:
     def write(self, content: ArchivedGallery) -> None:
         if self.content is not None:
             raise GalleryError("the fake archive exists")
-        self.content = content
+        self.content = archived(
+            content.stamp,
+            tuple(content.pictures()),
+            torch.cat(list(content.vectors())),
+            calibrations=content.calibrations,
+            part_size=self.part_size,
+        )
 
     def read(self) -> ArchivedGallery:
         if self.content is None:

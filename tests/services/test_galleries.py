@@ -1,7 +1,10 @@
 """Use cases of the gallery on a gallery in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
+from typing import Generic, TypeVar
 
 import pytest
 import torch
@@ -10,11 +13,14 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.application.galleries import FillGallery, KeepGallery
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import DatasetError, GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration
+from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, NewPicture
+from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.domain.values.samples import Picture
 from tests.fakes.dataset import FakePictures
-from tests.fakes.gallery_archive import FakeArchive
+from tests.fakes.gallery_archive import FakeArchive, archived
 from tests.services.identifying import Workbench
+
+T = TypeVar("T")
 
 PEOPLE = [
     Picture("1", "anna", camera="2"),
@@ -187,3 +193,103 @@ def test_an_empty_gallery_is_not_exported() -> None:
     bench = Workbench()
     with pytest.raises(GalleryError, match="empty"):
         TransferGallery(now=Clock()).export(bench.gallery(), FakeArchive())
+
+
+def other_of(archive: FakeArchive, bench: Workbench) -> MemoryGallery:
+    other = bench.gallery("other")
+    TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
+    return other
+
+
+def test_only_what_differs_takes_the_place_of_what_was_imported_before() -> None:
+    bench, archive = Workbench(), FakeArchive()
+    TransferGallery(now=Clock()).export(filled(bench), archive)
+    other = other_of(archive, bench)
+    before = {picture.image: picture.key for picture in other.pictures()}
+    known = archive.read()
+    changed = [replace(picture, label=picture.label.upper()) for picture in known.pictures()][:1]
+    pictures = [*changed, *islice(known.pictures(), 1, None)]
+    vectors = torch.cat([*known.vectors()])
+    vectors[1] = vectors[1].roll(1)
+    archive.content = archived(known.stamp, pictures, vectors, part_size=3)
+    TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
+    after = {picture.image: picture.key for picture in other.pictures()}
+    assert [image for image in before if before[image] == after[image]] == ["3"]
+    assert [picture.label for picture in other.pictures(images=["1"])] == ["ANNA"]
+    assert torch.equal(other.vectors([after[name] for name in "123"]), vectors)
+
+
+def test_a_calibration_made_since_an_import_survives_the_same_import() -> None:
+    bench, archive = Workbench(), FakeArchive()
+    gallery = filled(bench)
+    entry = AuditEntry(at="", action=AuditAction.CALIBRATE, subject="", num_pictures=0)
+    gallery.calibrate([CALIBRATION], entry=entry)
+    TransferGallery(now=Clock()).export(gallery, archive)
+    other = other_of(archive, bench)
+    own = replace(CALIBRATION, threshold=0.75)
+    other.calibrate([own], entry=entry)
+    content = TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
+    assert content.calibrations == (own,)
+
+
+class Told(Generic[T]):
+    """Calls something after the first of what is told."""
+
+    def __init__(self, tell: Callable[[], Iterator[T]], then: Callable[[], object]) -> None:
+        self.tell, self.then = tell, then
+
+    def __call__(self) -> Iterator[T]:
+        found = self.tell()
+        yield next(found)
+        self.then()
+        yield from found
+
+
+@pytest.mark.parametrize("when", ["pictures", "vectors"])
+def test_a_gallery_that_changes_while_it_is_exported_is_not(when: str) -> None:
+    bench = Workbench()
+    gallery = filled(bench)
+
+    def remove() -> None:
+        keys = [picture.key for picture in gallery.pictures(images=["3"])]
+        gallery.remove(keys, entry=gallery.audit()[0])
+
+    class Slow(FakeArchive):
+        def write(self, content: ArchivedGallery) -> None:
+            if when == "pictures":
+                content = replace(content, pictures=Told(content.pictures, remove))
+            else:
+                content = replace(content, vectors=Told(content.vectors, remove))
+            super().write(content)
+
+    archive = Slow()
+    with pytest.raises(GalleryError, match="changed while it was exported"):
+        TransferGallery(now=Clock()).export(gallery, archive)
+    assert archive.content is None
+    assert gallery.audit()[-1].action is not AuditAction.EXPORT
+
+
+@pytest.mark.parametrize("sources", [("x", "x"), ("x", "imported: x")])
+def test_a_file_whose_pictures_would_take_each_other_s_place_is_refused(
+    sources: tuple[str, str],
+) -> None:
+    bench, archive = Workbench(), FakeArchive()
+    pictures = [
+        NewPicture(image="1.jpg", source=source, content="", label="") for source in sources
+    ]
+    archive.content = archived(bench.stamp(), pictures, torch.eye(2, bench.stamp().width))
+
+    def refuse() -> MemoryGallery:
+        raise AssertionError("no gallery is opened for it")
+
+    with pytest.raises(GalleryError, match=r"1\.jpg of imported: x twice"):
+        TransferGallery(now=Clock()).import_from(archive, open_gallery=refuse)
+
+
+def test_pictures_of_another_encoder_are_refused_before_any_is_added() -> None:
+    archive = FakeArchive(part_size=1)
+    TransferGallery(now=Clock()).export(filled(Workbench(seed=1)), archive)
+    other = filled(Workbench())
+    with pytest.raises(GalleryError, match="fake archive by"):
+        TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
+    assert len(other.audit()) == 1

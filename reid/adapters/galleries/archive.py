@@ -1,28 +1,72 @@
-"""Galleries as safetensors files: vectors, and records as JSON beside them."""
+"""Galleries as safetensors files: vectors, and records as JSON beside them.
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from hashlib import blake2b
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+Letters: G pictures, N of a part, D width.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from reid.adapters.galleries.archive_records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
+from reid.adapters.galleries.checks import NORM_TOLERANCE
+from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
+from reid.adapters.new_file import new_file
+from reid.adapters.safetensors_blocks import (
+    Layout,
+    StoredTensor,
+    header_bytes,
+    read_blocks,
+    read_layout,
+)
+from reid.adapters.safetensors_file import (
+    HEADER_KEY,
+    cannot_be_written,
+    digest_with_header,
+    parse_header,
+    require_file,
+    sealed_header,
+    verified_header,
+)
 from reid.domain.errors import CheckpointError, GalleryError
-from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
-from reid.domain.values.galleries import EncoderStamp, NewPicture
+from reid.domain.values.checkpoints import JsonValue, TensorBlocks, digest_of_blocks
+from reid.domain.values.galleries import EncoderStamp
 from reid.domain.values.gallery_archives import ArchivedGallery
-from reid.small_files import parse_json
 
 FORMAT = "reid-gallery"
 VERSION = 1
 
-_TEXTS = ("image", "source", "content", "label")
-_PERHAPS_TEXTS = ("camera", "expires_at")
+_ROWS_AT_ONCE = 4000
+"""Vectors of a part that is read; a gallery in Milvus replaces no more pictures in one change."""
+
+_NO_DIGEST = "0" * 32
+"""Keeps a digest's room in a header until it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """The two that a file holds."""
+
+    records: StoredTensor
+    """(bytes,) of JSON."""
+
+    vectors: StoredTensor
+    """(G, D) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A file as it was when its digest was right."""
+
+    tensors: _Tensors
+    identity: tuple[int, ...]
 
 
 class FileArchive:
@@ -40,93 +84,223 @@ class FileArchive:
     def write(self, content: ArchivedGallery) -> None:
         """Write the file; see the port."""
         if self._path.exists():
-            raise GalleryError(f"{self._path} exists: name another file, or remove it first")
-        tensors = {"vectors": content.vectors, "records": _records_of(content.pictures)}
-        about: dict[str, JsonValue] = {
-            "format": FORMAT,
-            "version": VERSION,
-            "stamp": asdict(content.stamp),
-            "calibration": [*to_plain(content.calibrations)],
-        }
-        header = {**about, "digest": _digest(about, tensors)}
+            raise self._exists()
         try:
-            write_checkpoint(self._path, Checkpoint(tensors=tensors, header=header))
-        except CheckpointError as error:
-            raise GalleryError(str(error)) from error
+            # Vectors come first in the file and second in the digest: records wait aside, in a
+            # file that has no name to be left behind.
+            with (
+                new_file(self._path) as file,
+                tempfile.TemporaryFile(dir=self._path.parent) as aside,
+            ):
+                _write(file, content, aside=aside)
+        except FileExistsError as error:
+            raise self._exists() from error
+        except OSError as error:
+            raise GalleryError(str(cannot_be_written(self._path, error))) from error
 
     def read(self) -> ArchivedGallery:
         """Read and verify the file; see the port."""
+        advice = "give a file that reid gallery export wrote"
         try:
-            found = read_checkpoint(self._path)
+            require_file(self._path)
+            with self._path.open("rb") as file:
+                return self._read(file)
+        except FileNotFoundError as error:
+            raise GalleryError(f"{self._path} does not exist; {advice}") from error
         except CheckpointError as error:
-            raise GalleryError(f"{error}; give a file that reid gallery export wrote") from error
-        header = dict(found.header)
+            raise GalleryError(f"{error}; {advice}") from error
+        except OSError as error:
+            raise GalleryError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise GalleryError(
+                f"{self._path} is damaged ({error or type(error).__name__}): export the gallery "
+                "again"
+            ) from error
+
+    def _read(self, file: BinaryIO) -> ArchivedGallery:
+        identity = _identity_of(file)
+        layout = read_layout(file)
+        header = self._known_header(layout)
+        stamp = _stamp_of(header["stamp"])
+        tensors = _tensors_of(layout, width=stamp.width)
+        _verify(file, header, tensors)
+        num_pictures = sum(1 for _ in read_records(_blocks_of(file, tensors.records)))
+        if num_pictures != tensors.vectors.shape[0]:
+            raise ValueError("records and vectors do not go together")
+        found = _Verified(tensors, identity)
+        return ArchivedGallery(
+            stamp=stamp,
+            num_pictures=num_pictures,
+            pictures=lambda: read_records(self._again(found, tensors.records)),
+            vectors=lambda: (
+                _rows_of(block, width=stamp.width) for block in self._again(found, tensors.vectors)
+            ),
+            calibrations=from_plain(header["calibration"]),
+        )
+
+    def _known_header(self, layout: Layout) -> dict[str, Any]:
+        """Read the header of a gallery of our version."""
+        if HEADER_KEY not in layout.metadata:
+            raise CheckpointError(
+                f"{self._path} is a safetensors file, but reid did not write it: it has no header"
+            )
+        header: dict[str, Any] = parse_header(layout.metadata)
         if header.get("format") != FORMAT:
             raise GalleryError(f"{self._path} is no exported gallery")
         if header.get("version") != VERSION:
             raise GalleryError(
                 f"{self._path} is of version {header.get('version')}, this program reads {VERSION}"
             )
-        digest = header.pop("digest", None)
-        if digest != _digest(header, found.tensors):
-            raise self._damaged("its content does not match its digest")
+        return header
+
+    def _again(self, found: _Verified, tensor: StoredTensor) -> Iterator[bytes]:
+        """Read a part of what was verified, block by block."""
         try:
-            return _archived(header, found.tensors)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(str(error) or type(error).__name__) from error
+            with self._path.open("rb") as file:
+                for block in _blocks_of(file, tensor):
+                    if _identity_of(file) != found.identity:
+                        raise ValueError("it is another now")
+                    yield block
+        except (OSError, ValueError) as error:
+            raise GalleryError(
+                f"{self._path} was changed while it was read ({error}): leave it alone, and try "
+                "again"
+            ) from error
 
-    def _damaged(self, reason: str) -> GalleryError:
-        return GalleryError(f"{self._path} is damaged ({reason}): export the gallery again")
-
-
-def _digest(about: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> str:
-    text = json.dumps([about, digest_of(tensors)], sort_keys=True)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _records_of(pictures: tuple[NewPicture, ...]) -> Tensor:
-    names = (*_TEXTS, *_PERHAPS_TEXTS)
-    rows = [[getattr(picture, name) for name in names] for picture in pictures]
-    text = json.dumps(rows, ensure_ascii=False).encode()
-    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    def _exists(self) -> GalleryError:
+        return GalleryError(f"{self._path} exists: name another file, or remove it first")
 
 
-def _archived(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ArchivedGallery:
-    rows = parse_json(tensors["records"].numpy().tobytes())
-    vectors = tensors["vectors"]
-    if vectors.dtype != torch.float32 or vectors.ndim != 2 or len(rows) != len(vectors):
-        raise ValueError("records and vectors do not go together")
-    return ArchivedGallery(
-        stamp=EncoderStamp(**header["stamp"]),
-        pictures=tuple(map(_picture, rows)),
-        vectors=vectors,
-        calibrations=from_plain(header["calibration"]),
+def _write(file: BinaryIO, content: ArchivedGallery, *, aside: BinaryIO) -> None:
+    """Write a file from its beginning to its end, but its header last: it holds the digest."""
+    num_pictures = write_records(aside, content.pictures())
+    _require_count(num_pictures, content, what="pictures")
+    vectors = StoredTensor("F32", (num_pictures, content.stamp.width), 0)
+    records = StoredTensor("U8", (aside.tell(),), vectors.num_bytes)
+    about: dict[str, JsonValue] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "stamp": asdict(content.stamp),
+        "calibration": [*to_plain(content.calibrations)],
+    }
+    file.seek(len(_header_of(about, vectors=vectors, records=records, digest=_NO_DIGEST)))
+    digest = digest_of_blocks(
+        (
+            _as_records(records, read_blocks(aside, start=0, num_bytes=records.num_bytes)),
+            _as_vectors(vectors, _written(file, content)),
+        )
+    )
+    for block in read_blocks(aside, start=0, num_bytes=records.num_bytes):
+        file.write(block)
+    file.seek(0)
+    file.write(_header_of(about, vectors=vectors, records=records, digest=digest))
+
+
+def _header_of(
+    about: Mapping[str, JsonValue], *, vectors: StoredTensor, records: StoredTensor, digest: str
+) -> bytes:
+    """Write the header; it is as long whatever the digest of the tensors."""
+    header = sealed_header({**about, "digest": digest_with_header(about, digest)}, digest)
+    layout = Layout({HEADER_KEY: header}, {"vectors": vectors, "records": records})
+    return header_bytes(layout)
+
+
+def _written(file: BinaryIO, content: ArchivedGallery) -> Iterator[memoryview]:
+    """Write the vectors on the way to their digest."""
+    count = 0
+    for part in content.vectors():
+        rows = as_array(part)  # (N, D)
+        if rows.shape[1:] != (content.stamp.width,):
+            raise ValueError(f"vectors {rows.shape} are not of width {content.stamp.width}")
+        count += len(rows)
+        file.write(rows.data)
+        yield rows.data
+    _require_count(count, content, what="vectors")
+
+
+def _require_count(count: int, content: ArchivedGallery, *, what: str) -> None:
+    if count != content.num_pictures:
+        raise ValueError(f"{count} {what} are given of a gallery of {content.num_pictures}")
+
+
+def _tensors_of(layout: Layout, *, width: int) -> _Tensors:
+    if layout.tensors.keys() != {"records", "vectors"}:
+        raise ValueError("it holds other tensors than records and vectors")
+    found = _Tensors(**layout.tensors)
+    if found.records.dtype != "U8" or found.vectors.dtype != "F32":
+        raise ValueError("records and vectors are not of their types")
+    if len(found.vectors.shape) != 2 or found.vectors.shape[1] != width:
+        raise ValueError("its vectors are not of the width of its encoder")
+    return found
+
+
+def _verify(file: BinaryIO, header: Mapping[str, Any], tensors: _Tensors) -> None:
+    """Compare the file with its digests, and its vectors with what vectors are.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    are_unit: list[bool] = []
+
+    def looked_at(blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            are_unit.append(_are_unit(_rows_of(block, width=tensors.vectors.shape[1])))
+            yield block
+
+    digest = digest_of_blocks(
+        (
+            _as_records(tensors.records, _blocks_of(file, tensors.records)),
+            _as_vectors(tensors.vectors, looked_at(_blocks_of(file, tensors.vectors))),
+        )
+    )
+    about = verified_header(header, lambda: digest)
+    claimed = about.pop("digest", None)
+    if claimed != digest_with_header(about, digest):
+        raise ValueError("its content does not match its digest")
+    if not all(are_unit):
+        raise ValueError("its vectors are not of unit L2 norm")
+
+
+def _as_records(tensor: StoredTensor, blocks: Iterator[bytes]) -> TensorBlocks:
+    return TensorBlocks("records", torch.uint8, tensor.shape, blocks)
+
+
+def _as_vectors(
+    tensor: StoredTensor, blocks: Iterator[bytes] | Iterator[memoryview]
+) -> TensorBlocks:
+    return TensorBlocks("vectors", torch.float32, tensor.shape, blocks)
+
+
+def _blocks_of(file: BinaryIO, tensor: StoredTensor) -> Iterator[bytes]:
+    """Read a tensor in blocks of whole rows."""
+    row_bytes = math.prod(tensor.shape[1:]) * FLOAT_BYTES if tensor.dtype == "F32" else 256
+    block_bytes = max(1, row_bytes * _ROWS_AT_ONCE)
+    return read_blocks(
+        file, start=tensor.start, num_bytes=tensor.num_bytes, block_bytes=block_bytes
     )
 
 
-def _picture(row: list[object]) -> NewPicture:
-    cells = dict(zip((*_TEXTS, *_PERHAPS_TEXTS), row, strict=True))
-    _require(cells, _TEXTS, lambda cell: isinstance(cell, str))
-    _require(cells, _PERHAPS_TEXTS, lambda cell: cell is None or isinstance(cell, str))
-    picture = NewPicture(**cells)  # type: ignore[arg-type]  # their types were just looked at
-    if _leads_away(picture.image):
-        raise ValueError(f"the name {picture.image!r} leads out of its folder")
-    return picture
+def _rows_of(block: bytes, *, width: int) -> Tensor:
+    """See a block as (N, D) float32."""
+    return torch.frombuffer(bytearray(block), dtype=torch.float32).view(-1, width)
 
 
-def _require(
-    cells: Mapping[str, object], names: tuple[str, ...], is_right: Callable[[object], bool]
-) -> None:
-    wrong = [name for name in names if not is_right(cells[name])]
-    if wrong:
-        raise ValueError(f"a picture's {wrong[0]} is no text")
+def _are_unit(vectors: Tensor) -> bool:
+    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
+    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())
 
 
-def _leads_away(name: str) -> bool:
-    """Whether a name is anything but a plain path below a folder, on any system."""
-    paths = (PurePosixPath(name), PureWindowsPath(name))
-    return (
-        not name
-        or "\0" in name
-        or any(path.is_absolute() or path.anchor or ".." in path.parts for path in paths)
-    )
+def _stamp_of(found: Mapping[str, Any]) -> EncoderStamp:
+    stamp = EncoderStamp(**found)
+    texts = (stamp.name, stamp.weights, stamp.digest)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(stamp.options, dict):
+        raise ValueError("its encoder is not described as it should be")
+    is_width = type(stamp.width) is int and stamp.width > 0
+    if not is_width or not isinstance(stamp.uses_cameras, bool):
+        raise ValueError("its encoder is not described as it should be")
+    return stamp
+
+
+def _identity_of(file: BinaryIO) -> tuple[int, ...]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,7 +1,7 @@
 """What training leaves behind."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -29,14 +29,39 @@ class Checkpoint:
     header: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TensorBlocks:
+    """A tensor whose bytes are told one after another."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    blocks: Iterable[bytes | bytearray | memoryview]
+
+
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """Tell one set of named tensors from another by its names and bytes, in any order."""
+    return digest_of_blocks(_in_one_block(name, tensors[name]) for name in sorted(tensors))
+
+
+def digest_of_blocks(tensors: Iterable[TensorBlocks]) -> str:
+    """Tell what `digest_of` tells, of tensors that are never in memory as a whole.
+
+    Args:
+        tensors: Ascending by name; the blocks of one are read to their end before the next.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    for tensor in tensors:
+        digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}\n".encode())
+        for block in tensor.blocks:
+            digest.update(block)
     return digest.hexdigest()
+
+
+def _in_one_block(name: str, tensor: Tensor) -> TensorBlocks:
+    here = tensor.detach().cpu().contiguous()
+    content = here.reshape(-1).view(torch.uint8).numpy().data
+    return TensorBlocks(name, here.dtype, tuple(here.shape), [content])
 
 
 def require_known_version(found: object, *, known: int, place: str) -> None:

@@ -1,0 +1,126 @@
+"""Safetensors files that are larger than memory: read block by block, laid out before written."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from reid.small_files import MOST_HEADER_BYTES, parse_json
+
+BLOCK_BYTES = 2**20
+
+_LENGTH_BYTES = 8
+"""The file begins with the length of its header."""
+
+_METADATA = "__metadata__"
+_ITEM_BYTES = {"F32": 4, "U8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a file keeps a tensor."""
+
+    dtype: str
+    """In safetensors' words; here `F32` or `U8`."""
+
+    shape: tuple[int, ...]
+    start: int
+    """In bytes, of the file; of the data while a header is being written."""
+
+    @property
+    def num_bytes(self) -> int:
+        """That it takes."""
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a file's header says."""
+
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, StoredTensor]
+
+
+def read_layout(file: BinaryIO) -> Layout:
+    """Read a file's header, and see that its tensors fill the rest of the file without a gap.
+
+    Raises:
+        ValueError: They do not, or it is no such file, or holds other types than float32 and bytes.
+        OSError: It cannot be read.
+    """
+    length = int.from_bytes(_read(file, 0, _LENGTH_BYTES), "little")
+    if length > MOST_HEADER_BYTES:
+        raise ValueError("its header is longer than any that is meant")
+    header = parse_json(_read(file, _LENGTH_BYTES, length).decode())
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    metadata = header.pop(_METADATA, {})
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are no object")
+    begin = _LENGTH_BYTES + length
+    tensors = {name: _stored(entry, begin=begin) for name, entry in header.items()}
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.num_bytes)):
+        if tensor.start != begin:
+            raise ValueError("its tensors do not follow one another")
+        begin += tensor.num_bytes
+    if file.seek(0, 2) != begin:
+        raise ValueError("its length is not what its header says")
+    return Layout(metadata=metadata, tensors=tensors)
+
+
+def read_blocks(
+    file: BinaryIO, *, start: int, num_bytes: int, block_bytes: int = BLOCK_BYTES
+) -> Iterator[bytes]:
+    """Read a part of a file in blocks, of which only the last may be smaller.
+
+    Raises:
+        ValueError: The file ends before.
+        OSError: It cannot be read.
+    """
+    for done in range(0, num_bytes, block_bytes):
+        yield _read(file, start + done, min(block_bytes, num_bytes - done))
+
+
+def header_bytes(layout: Layout) -> bytes:
+    """Write the beginning of a file; tensors come in the order given.
+
+    Its length depends on the length of the metadata alone, not on what they say.
+    """
+    entries: dict[str, Any] = {_METADATA: dict(layout.metadata)}
+    for name, tensor in layout.tensors.items():
+        entries[name] = {
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
+            "data_offsets": (tensor.start, tensor.start + tensor.num_bytes),
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
+
+
+def _stored(entry: object, *, begin: int) -> StoredTensor:
+    """Read what the header says of a tensor; the data begin at a place of the file."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError("a tensor is not described as it should be")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+        raise ValueError("a tensor's shape and place are no numbers")
+    if entry["dtype"] not in ("F32", "U8"):
+        raise ValueError(f"a tensor is of type {entry['dtype']!r}")
+    tensor = StoredTensor(entry["dtype"], tuple(shape), begin + offsets[0])
+    if tensor.num_bytes != offsets[1] - offsets[0]:
+        raise ValueError("a tensor's shape and place do not go together")
+    return tensor
+
+
+def _are_counts(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _read(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    content = file.read(length)
+    if len(content) < length:
+        raise ValueError("it is cut short")
+    return content
