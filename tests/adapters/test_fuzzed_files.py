@@ -27,7 +27,7 @@ from reid.adapters.datasets.pixels import PictureFiles
 from reid.adapters.encoders.exported import read_export_header
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.weights import read_weights_file
-from reid.adapters.galleries.archive import FileArchive
+from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.runs.packing import pack_queries
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import (

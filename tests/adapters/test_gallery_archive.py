@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from reid.adapters import new_file
-from reid.adapters.galleries.archive import FileArchive
-from reid.adapters.galleries.archive_records import read_records
+from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.galleries.archive.records import read_records
 from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
 from reid.domain.errors import GalleryError
 from reid.domain.values.checkpoints import Checkpoint, digest_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.galleries.archive import FileArchive
+from reid.adapters.galleries.archive.file import FileArchive
 from tests.adapters import gallery_transfers
 from tests.adapters.gallery_changes import spawn
 from tests.adapters.gallery_transfers import (

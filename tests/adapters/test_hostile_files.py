@@ -22,7 +22,7 @@ from reid.adapters.encoders.exported import (
     read_export_header,
 )
 from reid.adapters.encoders.weights import read_weights_file
-from reid.adapters.galleries.archive import FileArchive
+from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.runs import filesystem, packing, records
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords

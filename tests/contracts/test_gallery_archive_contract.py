@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from reid.adapters.galleries.archive import FileArchive
+from reid.adapters.galleries.archive.file import FileArchive
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery

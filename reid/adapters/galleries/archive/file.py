@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.archive_records import read_records, write_records
+from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE
 from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
