@@ -244,7 +244,7 @@ class IdentifySettings(Section):
     votes: PositiveInt = 5
     """Nearest pictures that vote."""
 
-    unknown: float | Literal["auto", "off"] = "auto"
+    unknown: Annotated[float, Field(ge=-1, le=1)] | Literal["auto", "off"] = "auto"
     """Similarity below which a query is of nobody known; `auto`: the gallery's own where it is
     calibrated; `off`: everybody is somebody."""
 
