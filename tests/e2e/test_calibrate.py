@@ -54,6 +54,8 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
     plot = Path("nowhere") / "plot.svg"
     failed = run("calibrate", people / "query", "--gallery", "nothing", "--plot", plot, expect=3)
     assert "nowhere is not a folder" in failed.stderr
+    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.png", expect=3)
+    assert "plot.png is drawn as SVG; end its name in .svg" in failed.stderr
 
 
 def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:
