@@ -51,6 +51,19 @@ class _Answers:
     pictures: Sequence[RankedPicture]
 
 
+def require_rerankable(recipe: FusionRecipe, reranking: RerankingRecipe | None) -> None:
+    """Refuse what has no re-ranked distance.
+
+    Raises:
+        ConfigurationError: Means are to be re-ranked.
+    """
+    if reranking is not None and recipe.fusion is Fusion.MEAN:
+        raise ConfigurationError(
+            "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
+            "re-rank with best or vote, or leave --rerank out"
+        )
+
+
 class People:
     """Names people by a gallery's pictures of them."""
 
@@ -76,11 +89,7 @@ class People:
         Raises:
             ConfigurationError: Means are to be re-ranked.
         """
-        if reranking is not None and recipe.fusion is Fusion.MEAN:
-            raise ConfigurationError(
-                "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
-                "re-rank with best or vote, or leave --rerank out"
-            )
+        require_rerankable(recipe, reranking)
         self._gallery = gallery
         self._recipe = recipe
         self._top_k = top_k
