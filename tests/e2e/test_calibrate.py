@@ -103,6 +103,21 @@ def test_reranked_answers_say_so_and_means_are_refused(people: Path) -> None:
     assert "re-rank with best or vote" in failed.stderr
 
 
+def test_pictures_by_some_cameras_and_of_some_days_alone_are_looked_at(
+    people: Path, gallery: Path
+) -> None:
+    arguments = ("identify", people / "query", "--gallery", gallery, *ENCODER)
+    found = as_json(run(*arguments, "--seen-by", "1", "--added-from", "2020-01-01", "--json"))
+    assert found["looked_at"] == "by camera 1, added from 2020-01-01T00:00:00Z"
+    answers = found["identifications"]
+    assert {picture["camera"] for answer in answers for picture in answer["pictures"]} == {"1"}
+    assert "Looked at: pictures by camera 1 2\n" in run(
+        *arguments, "--seen-by", "1", "--seen-by", "2"
+    ).stdout  # fmt: skip
+    refused = run(*arguments, "--added-until", "2020-01-01", expect=8)
+    assert "look at more than pictures added before 2020-01-01T00:00:00Z" in refused.stderr
+
+
 def test_a_similarity_that_is_none_is_named(people: Path) -> None:
     arguments = ("identify", people / "query", "--gallery", people / "bounding_box_test", *ENCODER)
     failed = run(*arguments, "--unknown", "perhaps", expect=3)

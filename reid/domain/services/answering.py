@@ -11,6 +11,7 @@ from torch import Tensor
 from reid.domain.services.decisions import Decision, Unknown, decide
 from reid.domain.services.people import People, require_rerankable
 from reid.domain.services.questions import ask_each, ask_tracklets, vectors_of_questions
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
@@ -32,6 +33,9 @@ class Answering:
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
     """Re-rank by these parameters; None: do not."""
+
+    within: GalleryFilter = EVERYTHING
+    """Which gallery pictures are looked at."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be answered, before pictures are embedded.
@@ -83,6 +87,7 @@ class Answering:
             top_k=self.top_k,
             decision=self.decision_for(gallery),
             reranking=self.reranking,
+            within=self.within,
         )
         questions = ask_tracklets(pictures) if self.are_tracklets else ask_each(pictures)
         return people.identify(questions, vectors_of_questions(questions, pictures, vectors))
