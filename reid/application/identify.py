@@ -10,7 +10,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.galleries import EncoderStamp, GalleryChanges
+from reid.domain.values.galleries import EncoderStamp, GalleryChanges, GalleryFilter
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
@@ -52,6 +52,8 @@ class IdentificationOutcome:
     """Similarity below which a query is of nobody known; None: there is none."""
 
     is_reranked: bool = False
+    looked_at: str = ""
+    """Which of the gallery's pictures, in words; empty: all."""
 
     @property
     def accuracy(self) -> float | None:
@@ -133,7 +135,7 @@ class Identify:
         decision = self._answering.decision_for(gallery)
         vectors = embed_queries(self._embedder, asked, stamp=stamp)
         answers = self._answering.answer(gallery, asked.pictures(), vectors)
-        judged = _judged(answers, gallery=gallery)
+        judged = _judged(answers, gallery=gallery, within=self._answering.within)
         content = gallery.describe()
         return IdentificationOutcome(
             encoder=self._encoder.description,
@@ -153,11 +155,15 @@ class Identify:
             fusion=self._answering.fusion,
             threshold=decision.threshold,
             is_reranked=self._answering.reranking is not None,
+            looked_at=self._answering.within.words(),
         )
 
 
-def _judged(answers: Sequence[Identification], *, gallery: Gallery) -> list[Identification]:
-    """Choose the answers for people whom the gallery knows."""
+def _judged(
+    answers: Sequence[Identification], *, gallery: Gallery, within: GalleryFilter
+) -> list[Identification]:
+    """Choose the answers for people whom the pictures that were looked at show."""
     asked = {answer.true_label for answer in answers if answer.true_label is not None}
-    known = {picture.label for picture in gallery.pictures(labels=sorted(asked))}
+    pictures = gallery.pictures(labels=sorted(asked))
+    known = {picture.label for picture in pictures if within.admits(picture)}
     return [answer for answer in answers if answer.true_label in known]

@@ -19,6 +19,10 @@ _ROUNDING = 1e-3
 """Of a mean score, as a share: float32 on another device swaps a few pictures nearly tied."""
 
 
+_OF_AN_ADAPTER = 2
+"""Names below a section: `index.annoy.trees`, but `index.kind`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Something that is not as it was recorded."""
@@ -115,7 +119,7 @@ class Reproduce:
             dataset=again.dataset,
             scores=_scores(record.report, again.report),
             tolerance=tolerance,
-            causes=tuple(_changes(_causes(record), _causes(again))),
+            causes=tuple(_changes(*_causes(record, again))),
             circumstances=tuple(_changes(_surroundings(record), _surroundings(again))),
             num_changed_queries=_count_changed(
                 dict(zip(queries.query, queries.average_precision, strict=True)), done
@@ -148,13 +152,34 @@ def _scores(recorded: EvaluationReport, now: EvaluationReport) -> tuple[ScorePai
     return tuple(ScorePair(measure=name, recorded=then[name], now=again[name]) for name in then)
 
 
-def _causes(record: EvaluationRecord) -> dict[str, Any]:
-    return {
-        "data.query": record.digest_of("query"),
-        "data.gallery": record.digest_of("gallery"),
-        "weights": record.weights_digest,
-        **dict(_flattened(record.settings or {}, prefix="settings.")),
-    }
+def _causes(*records: EvaluationRecord) -> Iterator[dict[str, Any]]:
+    """Of each record, what its scores come from, settings that none of them used left out."""
+    settings = [record.settings or {} for record in records]
+    for record, own in zip(records, settings, strict=True):
+        yield {
+            "data.query": record.digest_of("query"),
+            "data.gallery": record.digest_of("gallery"),
+            "weights": record.weights_digest,
+            **{
+                f"settings.{name}": value
+                for name, value in _flattened(own, prefix="")
+                if any(_is_used(name, by) for by in settings)
+            },
+        }
+
+
+def _is_used(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a setting has a say: not that of another index or dataset, or of no re-ranking.
+
+    An adapter that is new since the record has settings which it could not hold.
+    """
+    section, *inner = name.split(".")
+    values = settings.get(section)
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if section == "reranking":
+        evaluation = settings.get("evaluation")
+        return not isinstance(evaluation, Mapping) or evaluation.get("rerank") is not False
+    return kind is None or len(inner) < _OF_AN_ADAPTER or inner[0] in (kind, "options")
 
 
 def _surroundings(record: EvaluationRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from reid.domain.errors import ConfigurationError
 from reid.domain.services.answering import Answering
 from reid.domain.services.gallery_filling import THUMBNAIL_HEIGHT
 from reid.domain.values.analyses import MapLayout
+from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.settings.schema import (
@@ -31,6 +32,11 @@ def answering_of(settings: IdentifySettings, reranking: RerankingRecipe) -> Answ
         are_tracklets=settings.tracklets,
         unknown=settings.unknown,
         reranking=reranking if settings.rerank else None,
+        within=GalleryFilter(
+            cameras=frozenset(settings.seen_by) if settings.seen_by else None,
+            added_from=settings.added_from,
+            added_until=settings.added_until,
+        ),
     )
 
 

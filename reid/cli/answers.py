@@ -134,15 +134,7 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, not every picture names one that the encoder knows"
-    if not outcome.is_exact:
-        yield (
-            "Search: approximate, answers too; the index finds "
-            f"{outcome.index_recall:.1%} of nearest neighbours"
-        )
-    if outcome.fusion != "best":
-        yield f"Fusion: {outcome.fusion}"
-    if outcome.is_reranked:
-        yield "Re-ranked: answers are in the order of re-ranked distances; similarities are cosines"
+    yield from _manner_notes(outcome)
     if outcome.threshold is not None:
         num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
         yield (
@@ -157,6 +149,21 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
             "the gallery); the query's own camera counts, so "
             "this is not the protocol's Rank-1"
         )
+
+
+def _manner_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
+    """Say how pictures were compared where that is not the usual way."""
+    if not outcome.is_exact:
+        yield (
+            "Search: approximate, answers too; the index finds "
+            f"{outcome.index_recall:.1%} of nearest neighbours"
+        )
+    if outcome.looked_at:
+        yield f"Looked at: pictures {outcome.looked_at}"
+    if outcome.fusion != "best":
+        yield f"Fusion: {outcome.fusion}"
+    if outcome.is_reranked:
+        yield "Re-ranked: answers are in the order of re-ranked distances; similarities are cosines"
 
 
 def _embedded(outcome: "IdentificationOutcome") -> str:

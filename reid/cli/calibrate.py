@@ -78,6 +78,8 @@ def calibrate(
 
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise ConfigurationError(f"--plot: {plot} is drawn as SVG; end its name in .svg")
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         open_pictures = container.pictures()
         with closing(container.open_gallery(gallery, create=False)) as kept:

@@ -10,10 +10,13 @@ import typer
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
 from reid.cli.options import (
     SHARED_OPTIONS,
+    AddedFromOption,
+    AddedUntilOption,
     CacheOption,
     FusionOption,
     JsonOption,
     RerankOption,
+    SeenByOption,
     TopKOption,
     TrackletsOption,
     UnknownOption,
@@ -67,6 +70,9 @@ _OPTIONS = {
         "use_cache": CacheOption,
         "fusion": FusionOption,
         "unknown": UnknownOption,
+        "seen_by": SeenByOption,
+        "added_from": AddedFromOption,
+        "added_until": AddedUntilOption,
         "tracklets": TrackletsOption,
         "rerank_answers": RerankOption,
     }

@@ -121,6 +121,28 @@ UnknownOption = Annotated[
         help="Below it a query is of nobody known: a number, auto (as calibrated), or off.",
     ),
 ]
+SeenByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--seen-by",
+        metavar="CAMERA",
+        help="Look at gallery pictures by this camera only; may be repeated.",
+    ),
+]
+AddedFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--added-from",
+        metavar="DAY",
+        help="Look at pictures only that were added then or later: 2026-01-31 (UTC).",
+    ),
+]
+AddedUntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--added-until", metavar="DAY", help="Look at pictures only that were added before."
+    ),
+]
 TrackletsOption = Annotated[
     bool | None,
     typer.Option(
@@ -162,6 +184,9 @@ SETTING_OF: Mapping[str, str] = {
     "token_file": "service.token_file",
     "fusion": "identify.fusion",
     "unknown": "identify.unknown",
+    "seen_by": "identify.seen_by",
+    "added_from": "identify.added_from",
+    "added_until": "identify.added_until",
     "tracklets": "identify.tracklets",
     "rerank_answers": "identify.rerank",
     "method": "explain.method",

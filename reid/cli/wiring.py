@@ -18,7 +18,13 @@ def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
     Args:
         settings: What adapters and services are made of.
         providers: Replace the container's own by name.
+
+    Raises:
+        ConfigurationError: Nobody offers the index, which is made last of all.
     """
+    from reid.plugins import PluginGroup, check_kind
+
+    check_kind(PluginGroup.INDEXES, settings.index.kind)
     with paused_collection():
         from reid.adapters.events.rich_progress import RichProgress
         from reid.container import Container

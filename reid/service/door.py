@@ -67,11 +67,13 @@ class Door:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # Compared in constant time, so that it cannot be guessed letter by letter.
         is_right = hmac.compare_digest(given.strip().encode(), self._token)
-        if scheme.lower() == "bearer" and is_right:
+        is_bearer = scheme.lower() == "bearer"
+        if is_bearer and is_right:
             return None
+        problem = "this token is not right" if is_bearer else "a token is needed"
         return Refusal(
             401,
-            "a token is needed: send the header `Authorization: Bearer TOKEN`",
+            f"{problem}: send the header `Authorization: Bearer TOKEN`",
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reid.domain.values.durations import parse_duration
+from reid.domain.values.durations import parse_duration, parse_time
 from reid.domain.values.people import Fusion
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
 
@@ -51,6 +51,7 @@ def _checked_device(name: str) -> str:
 
 
 Unsettable = Annotated[_Value | None, BeforeValidator(_unset)]
+Moment = Annotated[str, AfterValidator(parse_time)]
 Device = Annotated[str, AfterValidator(_checked_device)]
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 Name = Annotated[str, Field(min_length=1)]
@@ -244,13 +245,23 @@ class IdentifySettings(Section):
     votes: PositiveInt = 5
     """Nearest pictures that vote."""
 
-    unknown: float | Literal["auto", "off"] = "auto"
+    unknown: Annotated[float, Field(ge=-1, le=1)] | Literal["auto", "off"] = "auto"
     """Similarity below which a query is of nobody known; `auto`: the gallery's own where it is
     calibrated; `off`: everybody is somebody."""
 
     tracklets: bool = False
     """Whether query pictures of one person (of a sub-folder, else of a label by one camera) are
     asked about as one."""
+
+    seen_by: tuple[Name, ...] = ()
+    """Cameras whose gallery pictures are looked at; empty: all pictures, also those without one."""
+
+    added_from: Unsettable[Moment] = None
+    """Look at gallery pictures only that were added on this day (`2026-01-31`, UTC) or at this time
+    (`2026-01-31T12:00:00Z`), or later."""
+
+    added_until: Unsettable[Moment] = None
+    """Likewise, before it."""
 
     rerank: bool = False
     """Order gallery pictures by k-reciprocal re-ranking among all queries."""

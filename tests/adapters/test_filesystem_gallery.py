@@ -389,6 +389,20 @@ def test_a_truncated_or_missing_file_of_vectors_is_found_and_named(
             other.search(vector_of("a"), 1)
 
 
+def test_a_search_among_damaged_vectors_tells_how_to_find_them(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    path = folder / "vectors-1.f32"
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 4)
+        file.write(b"\xff\xff\xff\xff")
+    with closing(open_gallery(folder)) as other:
+        with pytest.raises(GalleryError, match="gallery check` tells which are damaged"):
+            other.search(vector_of("a"), 1)
+        assert "is damaged: remove the picture" in other.check()[0]
+
+
 @pytest.mark.parametrize(
     "content", [b"no database at all, whatever its name says" * 50, b"\0" * 4096]
 )

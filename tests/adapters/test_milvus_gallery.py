@@ -263,3 +263,40 @@ def test_a_file_that_another_process_has_open_is_refused_in_words(tmp_path: Path
         )
     assert "one process at a time" in told.stdout
     assert "Traceback" not in told.stderr
+
+
+def test_a_file_that_another_process_filled_is_read_and_changed(
+    open_gallery: Open, tmp_path: Path
+) -> None:
+    program = (
+        "import sys\n"
+        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
+        "from tests.contracts.test_gallery_contract import fill\n"
+        "fill(MilvusGallery(sys.argv[1], index='FLAT'))\n"
+    )
+    subprocess.run([sys.executable, "-c", program, lite_address(tmp_path)], check=True)
+    gallery = open_gallery()
+    assert gallery.search(vectors_of(1), 1).indices.tolist() == [[1]]
+    gallery.note(entry(day=2))
+    assert len(gallery.audit()) == 2
+
+
+def test_what_milvus_refuses_is_said_in_words_alone(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
+        "from reid.domain.errors import GalleryError\n"
+        "collections = MilvusGallery(sys.argv[1])._collections\n"
+        "try:\n"
+        "    collections.query(collections.log, 'no condition', ())\n"
+        "except GalleryError as error:\n"
+        "    print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, lite_address(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "the gallery gallery in Milvus: " in told.stdout
+    assert "Traceback" not in told.stderr

@@ -115,6 +115,21 @@ def test_an_unknown_adapter_ends_with_3_and_the_known_ones(option: str, known: s
     assert known in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("identify", "nowhere", "--gallery", "nowhere"),
+        ("train", "--stage", "all", "--data", "nowhere"),
+        ("gallery", "build", "nowhere", "nowhere"),
+    ],
+)
+def test_an_unknown_index_is_said_before_any_work(command: tuple[str, ...]) -> None:
+    random = ("--recipe", "tiny", "--weights", "random")
+    result = CliRunner().invoke(app, [*command, *random, "--index", "rn51"])
+    assert result.exit_code == 3
+    assert "index.kind: nothing is called 'rn51'; built in: annoy, exact, hnsw" in result.stderr
+
+
 def test_an_encoder_may_be_left_to_the_weights_file() -> None:
     assert shown("--weights", "some.safetensors")["encoder.kind"]["value"] is None
 

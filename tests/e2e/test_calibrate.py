@@ -54,6 +54,8 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
     plot = Path("nowhere") / "plot.svg"
     failed = run("calibrate", people / "query", "--gallery", "nothing", "--plot", plot, expect=3)
     assert "nowhere is not a folder" in failed.stderr
+    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.png", expect=3)
+    assert "plot.png is drawn as SVG; end its name in .svg" in failed.stderr
 
 
 def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:
@@ -99,6 +101,21 @@ def test_reranked_answers_say_so_and_means_are_refused(people: Path) -> None:
     assert "Re-ranked: " in reranked.stdout
     failed = run(*arguments, "--rerank", "--fusion", "mean", expect=3)
     assert "re-rank with best or vote" in failed.stderr
+
+
+def test_pictures_by_some_cameras_and_of_some_days_alone_are_looked_at(
+    people: Path, gallery: Path
+) -> None:
+    arguments = ("identify", people / "query", "--gallery", gallery, *ENCODER)
+    found = as_json(run(*arguments, "--seen-by", "1", "--added-from", "2020-01-01", "--json"))
+    assert found["looked_at"] == "by camera 1, added from 2020-01-01T00:00:00Z"
+    answers = found["identifications"]
+    assert {picture["camera"] for answer in answers for picture in answer["pictures"]} == {"1"}
+    assert "Looked at: pictures by camera 1 2\n" in run(
+        *arguments, "--seen-by", "1", "--seen-by", "2"
+    ).stdout  # fmt: skip
+    refused = run(*arguments, "--added-until", "2020-01-01", expect=8)
+    assert "look at more than pictures added before 2020-01-01T00:00:00Z" in refused.stderr
 
 
 def test_a_similarity_that_is_none_is_named(people: Path) -> None:

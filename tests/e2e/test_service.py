@@ -195,6 +195,10 @@ def test_a_token_opens_the_door(service: Service, headers: dict[str, str], statu
         answer = service.call("GET", path, headers=headers)
         assert answer.status_code == status
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+        if status == 401:
+            is_wrong = headers == {"Authorization": "Bearer wrong"}
+            problem = "this token is not right" if is_wrong else "a token is needed"
+            assert answer.json()["error"].startswith(f"{problem}: send the header")
 
 
 def test_the_token_is_never_told(service: Service, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, Keys
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from reid.adapters.pages.answers import HtmlAnswersPage
@@ -51,8 +51,9 @@ def names(browser: Chrome) -> list[str]:
 
 
 def press(browser: Chrome, *keys: str) -> None:
+    """Type as on a keyboard: what a key hid a moment ago may have the focus still."""
     for key in keys:
-        browser.switch_to.active_element.send_keys(key)
+        ActionChains(browser).send_keys(key).perform()
 
 
 def current(browser: Chrome) -> Any:

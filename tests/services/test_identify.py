@@ -4,7 +4,10 @@ import pytest
 
 from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
-from reid.domain.errors import DatasetError, GalleryError
+from reid.domain.errors import ConfigurationError, DatasetError, GalleryError
+from reid.domain.services.answering import Answering
+from reid.domain.values.people import Fusion, FusionRecipe
+from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
@@ -48,6 +51,11 @@ def test_every_query_is_answered_and_judged_where_that_can_be() -> None:
     assert (outcome.num_judged, outcome.num_correct, outcome.accuracy) == (2, 2, 1.0)
     assert outcome.num_gallery == 3
     assert outcome.is_exact
+
+
+def test_means_are_not_re_ranked_and_that_is_said_before_anything_is_embedded() -> None:
+    with pytest.raises(ConfigurationError, match="has no re-ranked distance"):
+        Answering(recipe=FusionRecipe(fusion=Fusion.MEAN), reranking=RerankingRecipe())
 
 
 def test_without_known_labels_there_is_no_accuracy() -> None:

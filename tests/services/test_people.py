@@ -27,6 +27,7 @@ from reid.domain.values.galleries import (
     AuditEntry,
     Calibration,
     EncoderStamp,
+    GalleryFilter,
     NewPicture,
 )
 from reid.domain.values.people import Fusion, FusionRecipe
@@ -40,6 +41,7 @@ ENTRY = AuditEntry(at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x
 BEST = FusionRecipe(fusion=Fusion.BEST)
 MEAN = FusionRecipe(fusion=Fusion.MEAN)
 VOTE = FusionRecipe(fusion=Fusion.VOTE, votes=3)
+AGAIN = RerankingRecipe(k1=4, k2=2)
 CALIBRATION = Calibration(
     threshold=0.5,
     false_accept_rate=0.01,
@@ -118,6 +120,49 @@ def test_the_most_similar_picture_names_the_person() -> None:
         assert answer.runner_up_label == labels[other]
         assert answer.runner_up_similarity == pytest.approx(cosines[other], abs=1e-6)
         assert [picture.image for picture in answer.pictures] == [f"{r}.jpg" for r in order[:2]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reranking"),
+    [(BEST, None), (MEAN, None), (VOTE, None), (BEST, AGAIN), (VOTE, AGAIN)],
+    ids=["best", "mean", "vote", "best re-ranked", "vote re-ranked"],
+)
+def test_pictures_that_are_not_looked_at_are_as_if_not_there(
+    recipe: FusionRecipe, reranking: RerankingRecipe | None
+) -> None:
+    _, labels, vectors = crowd()
+    cameras = "1123" * (len(labels) // 4)
+    rows = [row for row, camera in enumerate(cameras) if camera in "13"]
+    alone = gallery_of([labels[row] for row in rows], vectors[rows])
+    wanted = ask(alone, queries(), recipe=recipe, reranking=reranking)
+    found = People(
+        gallery_of(labels, vectors, cameras=cameras),
+        recipe=recipe,
+        top_k=2,
+        reranking=reranking,
+        within=GalleryFilter(cameras=frozenset("13")),
+    ).identify(ask_each([Picture(f"q{row}") for row in range(40)]), queries())
+    for answer, expected in zip(found, wanted, strict=True):
+        assert (answer.label, answer.runner_up_label) == (expected.label, expected.runner_up_label)
+        assert answer.similarity == pytest.approx(expected.similarity, abs=1e-6)
+        assert [p.label for p in answer.pictures] == [p.label for p in expected.pictures]
+        assert {p.camera for p in answer.pictures} <= {"1", "3"}
+
+
+@pytest.mark.parametrize("reranking", [None, AGAIN], ids=["as is", "re-ranked"])
+def test_where_nothing_is_looked_at_the_error_says_by_what(
+    reranking: RerankingRecipe | None,
+) -> None:
+    people = People(
+        gallery_of(["anna", "bert"], at(0, 90), cameras="12"),
+        recipe=BEST,
+        top_k=2,
+        reranking=reranking,
+        within=GalleryFilter(cameras=frozenset("9"), added_from="2026-01-01T00:00:00Z"),
+    )
+    wanted = "no answer for q: look at more than pictures by camera 9, added from 2026-01-01T"
+    with pytest.raises(GalleryError, match=wanted):
+        people.identify(ask_each([Picture("q")]), at(1))
 
 
 def test_the_mean_of_a_person_s_pictures_names_the_person() -> None:

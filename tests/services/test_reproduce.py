@@ -46,6 +46,21 @@ def test_other_settings_are_named_one_by_one(bench: Bench) -> None:
     assert outcome.causes[0].now == 2
 
 
+def test_settings_of_what_was_not_used_do_not_count(bench: Bench) -> None:
+    used = {"kind": "exact", "annoy": {"trees": 5}, "options": {}}
+    bench = replace(bench, settings={"index": used, "evaluation": {"rerank": False}})
+    bench.evaluate()
+    index = {**used, "annoy": {"trees": 7}, "hnsw": {"recall": 0.95}}
+    settings = {"index": index, "evaluation": {"rerank": False}, "reranking": {"k1": 20}}
+    assert reproduce(bench, settings=settings).is_reproduced
+    for changed, part in (
+        ({**settings, "index": {**index, "options": {"n": 1}}}, "settings.index.options.n"),
+        ({**settings, "evaluation": {"rerank": True}}, "settings.evaluation.rerank"),
+        ({**settings, "index": {**index, "kind": "annoy"}}, "settings.index.annoy.trees"),
+    ):
+        assert part in reproduce(bench, settings=changed).differing
+
+
 def test_other_training_pictures_change_no_evaluation(bench: Bench) -> None:
     outcome = reproduce(bench, dataset=FakeDataset(identities=9))
     assert [change.part for change in outcome.circumstances] == ["data.train"]

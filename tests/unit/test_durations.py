@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from reid.domain.values.durations import parse_duration, time_after, time_text
+from reid.domain.values.durations import parse_duration, parse_time, time_after, time_text
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,14 @@ def test_times_are_written_in_utc_and_sort_as_texts() -> None:
     assert time_text(datetime(2026, 1, 1, 1, 30, tzinfo=east)) == "2025-12-31T23:30:00Z"
     assert time_text(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00Z"
     assert time_after("2026-02-27T12:00:00Z", timedelta(days=2)) == "2026-03-01T12:00:00Z"
+
+
+def test_days_and_times_are_read_in_utc() -> None:
+    assert parse_time("2026-01-31") == "2026-01-31T00:00:00Z"
+    assert parse_time("2026-01-31T12:30:05Z") == "2026-01-31T12:30:05Z"
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "31.01.2026", "2026-02-30", "2026-01-31T12:00"])
+def test_other_words_are_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="should be a day such as 2026-01-31 or a time"):
+        parse_time(text)

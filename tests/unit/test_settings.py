@@ -222,6 +222,15 @@ def test_recipes_from_scratch_take_random_weights_and_train_long(name: str) -> N
     assert (settings.finetuning.schedule, settings.finetuning.label_smoothing) == ("cosine", 0.1)
 
 
+@pytest.mark.parametrize("similarity", ["90", "1.01", "-1.5"])
+def test_a_similarity_that_no_cosine_can_have_is_refused(similarity: str) -> None:
+    assert any(
+        "identify.unknown: " in line for line in refusal(options={"identify.unknown": similarity})
+    )
+    for kept in ("-1", "1", "auto", "off"):
+        load_settings(options={"identify.unknown": kept})
+
+
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     assert refusal(options={"recipe": "rn51"}) == [
         f"recipe: there is no recipe 'rn51'; the recipes are {', '.join(RECIPES)} (option)"

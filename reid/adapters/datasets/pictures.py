@@ -115,7 +115,7 @@ def list_folder(root: Path) -> tuple[Picture, ...]:
         raise DatasetError(
             f"{root} is not a folder of pictures, a picture ({_endings()}) or a .csv list"
             if root.exists()
-            else f"{root} does not exist; give a folder of pictures or a .csv list"
+            else f"{root} does not exist; give a folder of pictures, a picture or a .csv list"
         )
     if holds_market1501(root):
         raise DatasetError(

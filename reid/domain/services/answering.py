@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from reid.domain.services.decisions import Decision, Unknown, decide
-from reid.domain.services.people import People
+from reid.domain.services.people import People, require_rerankable
 from reid.domain.services.questions import ask_each, ask_tracklets, vectors_of_questions
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
@@ -32,6 +33,17 @@ class Answering:
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
     """Re-rank by these parameters; None: do not."""
+
+    within: GalleryFilter = EVERYTHING
+    """Which gallery pictures are looked at."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be answered, before pictures are embedded.
+
+        Raises:
+            ConfigurationError: Means are to be re-ranked.
+        """
+        require_rerankable(self.recipe, self.reranking)
 
     @property
     def fusion(self) -> str:
@@ -67,7 +79,6 @@ class Answering:
             An answer per question, in the order of their first pictures.
 
         Raises:
-            ConfigurationError: Means are to be re-ranked.
             GalleryError: The gallery is empty, damaged, or calibrated for another fusion.
         """
         people = People(
@@ -76,6 +87,7 @@ class Answering:
             top_k=self.top_k,
             decision=self.decision_for(gallery),
             reranking=self.reranking,
+            within=self.within,
         )
         questions = ask_tracklets(pictures) if self.are_tracklets else ask_each(pictures)
         return people.identify(questions, vectors_of_questions(questions, pictures, vectors))

@@ -23,7 +23,7 @@ from reid.domain.ordering import distances, rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.decisions import Decision
 from reid.domain.services.questions import OwnPictures, Question
-from reid.domain.values.galleries import KeptPicture
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture
 from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
@@ -52,6 +52,19 @@ class _Answers:
     pictures: Sequence[RankedPicture]
 
 
+def require_rerankable(recipe: FusionRecipe, reranking: RerankingRecipe | None) -> None:
+    """Refuse what has no re-ranked distance.
+
+    Raises:
+        ConfigurationError: Means are to be re-ranked.
+    """
+    if reranking is not None and recipe.fusion is Fusion.MEAN:
+        raise ConfigurationError(
+            "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
+            "re-rank with best or vote, or leave --rerank out"
+        )
+
+
 class People:
     """Names people by a gallery's pictures of them."""
 
@@ -63,6 +76,7 @@ class People:
         top_k: int,
         decision: Decision | None = None,
         reranking: RerankingRecipe | None = None,
+        within: GalleryFilter = EVERYTHING,
     ) -> None:
         """Keep the parts.
 
@@ -73,20 +87,18 @@ class People:
             decision: Who is a stranger, and how sure an answer is.
             reranking: Order pictures by k-reciprocal re-ranking among all questions and the whole
                 gallery; similarities stay cosines.
+            within: Which gallery pictures are looked at.
 
         Raises:
             ConfigurationError: Means are to be re-ranked.
         """
-        if reranking is not None and recipe.fusion is Fusion.MEAN:
-            raise ConfigurationError(
-                "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
-                "re-rank with best or vote, or leave --rerank out"
-            )
+        require_rerankable(recipe, reranking)
         self._gallery = gallery
         self._recipe = recipe
         self._top_k = top_k
         self._decision = decision or Decision()
         self._reranking = reranking
+        self._within = within
 
     def identify(
         self, questions: Sequence[Question], vectors: Tensor
@@ -121,11 +133,11 @@ class People:
         for start in range(0, len(questions), QUESTION_CHUNK):
             rows = slice(start, start + QUESTION_CHUNK)
             chunk, asked = questions[rows], vectors[rows]
-            answers = self._visible(chunk, asked, self._gallery.search(asked, first))
+            answers = self._visible(chunk, asked, self._searched_for(asked, first))
             short = [row for row, one in enumerate(answers) if self._is_short(one)]
             if short and first < self._gallery.describe().num_pictures:
                 depth = max(first, self._deep_enough([answers[row] for row in short]))
-                more = self._gallery.search(asked[short], depth)
+                more = self._searched_for(asked[short], depth)
                 deeper = self._visible([chunk[row] for row in short], asked[short], more)
                 for row, one in zip(short, deeper, strict=True):
                     answers[row] = one
@@ -136,8 +148,11 @@ class People:
     ) -> Iterator[Sequence[_Answers]]:
         """Compare all questions with all pictures, block by block."""
         recipe = self._reranking or RerankingRecipe()
-        pictures = self._gallery.pictures()
-        _require_pictures(len(pictures), place=self._gallery.place)
+        listed = self._gallery.pictures()
+        _require_pictures(len(listed), place=self._gallery.place)
+        pictures = [picture for picture in listed if self._within.admits(picture)]
+        if not pictures:
+            raise self._no_answer(questions[0])
         keys = torch.tensor([picture.key for picture in pictures])  # (G,)
         kept = self._gallery.vectors(keys.tolist())  # (G, D)
         # The asked person's pictures may be hidden, and the nearest be all of one other person.
@@ -151,6 +166,22 @@ class People:
             neighbours = Neighbours(indices=keys[nearest], distances=cosine_distances)
             yield self._visible(questions[start : start + len(block)], asked, neighbours)
             start += len(block)
+
+    def _searched_for(self, vectors: Tensor, k: int) -> Neighbours:
+        return self._gallery.search(vectors, k, within=self._within)
+
+    def _admitted(self, labels: Sequence[str]) -> list[KeptPicture]:
+        """List the pictures of people that are looked at."""
+        found = self._gallery.pictures(labels=labels)
+        return [picture for picture in found if self._within.admits(picture)]
+
+    def _no_answer(self, question: Question) -> GalleryError:
+        looked_at = self._within.words()
+        advice = f"look at more than pictures {looked_at}, or add" if looked_at else "add"
+        return GalleryError(
+            f"{self._gallery.place} holds no answer for {question.pictures[0].image}: {advice} "
+            "pictures of others"
+        )
 
     @property
     def _wanted(self) -> int:
@@ -188,7 +219,7 @@ class People:
         if self._recipe.fusion is not Fusion.MEAN:
             return
         labels = {picture.label for one in answers for picture in one.pictures}
-        pictures = self._gallery.pictures(labels=sorted(labels - directions.keys()))
+        pictures = self._admitted(sorted(labels - directions.keys()))
         if not pictures:
             return
         numbers: dict[str, int] = {}
@@ -203,9 +234,7 @@ class People:
         question = answers.question
         first = question.pictures[0]
         if not answers.pictures:
-            raise GalleryError(
-                f"{self._gallery.place} holds no answer for {first.image}: add pictures of others"
-            )
+            raise self._no_answer(question)
         labels = list(dict.fromkeys(picture.label for picture in answers.pictures))
         ranked = self._rank(answers, labels=labels, directions=directions)
         best, *others = [
@@ -254,7 +283,7 @@ class People:
         question = answers.question
         if question.own is OwnPictures.ALL or label != question.label:
             return direction
-        pictures = self._gallery.pictures(labels=[label])
+        pictures = self._admitted([label])
         vectors = self._gallery.vectors([picture.key for picture in pictures])
         rows = [
             row

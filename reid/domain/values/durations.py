@@ -1,6 +1,7 @@
-"""How long something is kept, in words such as `30d`."""
+"""How long something is kept, in words such as `30d`, and times as galleries write them."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
@@ -18,6 +19,18 @@ def parse_duration(text: str) -> timedelta:
     if not 0 < hours <= _MOST_HOURS:
         raise ValueError("should be a number of hours, days or weeks such as 30d")
     return timedelta(hours=hours)
+
+
+def parse_time(text: str) -> str:
+    """Read a day, which begins at midnight, or a time, both in UTC; out as galleries write it.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"):
+        with suppress(ValueError):
+            return time_text(datetime.strptime(text, form).replace(tzinfo=UTC))
+    raise ValueError("should be a day such as 2026-01-31 or a time such as 2026-01-31T12:00:00Z")
 
 
 def time_after(at: str, duration: timedelta) -> str:

@@ -182,6 +182,21 @@ class GalleryFilter:
             and (self.added_until is None or picture.added_at < self.added_until)
         )
 
+    def words(self) -> str:
+        """Say which pictures are looked at; nothing where all are."""
+        parts = []
+        if self.cameras is not None:
+            parts.append(f"by camera {' '.join(sorted(self.cameras))}")
+        if self.without_cameras:
+            parts.append(f"not by camera {' '.join(sorted(self.without_cameras))}")
+        if self.labels is not None:
+            parts.append(f"of {' '.join(sorted(self.labels))}")
+        if self.added_from is not None:
+            parts.append(f"added from {self.added_from}")
+        if self.added_until is not None:
+            parts.append(f"added before {self.added_until}")
+        return ", ".join(parts)
+
 
 EVERYTHING = GalleryFilter()
 """A filter that leaves everything in."""

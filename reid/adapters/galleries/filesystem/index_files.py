@@ -139,7 +139,10 @@ class IndexFiles:
         try:
             index.build(vectors)
         except VectorIndexError as error:
-            raise GalleryError(f"the gallery's vectors cannot be indexed: {error}") from error
+            raise GalleryError(
+                f"the vectors in {self._folder} cannot be searched; `reid gallery check` tells "
+                f"which are damaged ({error})"
+            ) from error
         if can_be_kept(index) and state.num_rows >= self._kept_from_rows:
             # It is needed now and can be written later: another writer, a full disk or a folder
             # that is read-only is no reason to refuse an answer.

@@ -51,6 +51,10 @@ _NULLABLE = ("camera", "expires_at")
 _NOT_OPENED = "Open local milvus failed"
 """Of pymilvus, where Milvus Lite does not get its file."""
 
+# What pymilvus writes to the console with a traceback it raises too, and is said in words; that it
+# tries again is still told.
+logging.getLogger("pymilvus.decorators").addFilter(lambda told: told.levelno < logging.ERROR)
+
 
 class Collections:
     """A client, and the names of one gallery's and tenant's collections."""
@@ -95,6 +99,10 @@ class Collections:
             elif not client.has_collection(self.log):
                 self.close()
                 raise unknown_gallery(self.place, name=name)
+            # Milvus Lite releases what it had loaded when its process ends, a cluster when told so.
+            for collection in (self.log, self.pictures):
+                if client.has_collection(collection):
+                    client.load_collection(collection)
 
     @contextmanager
     def client(self) -> Iterator[MilvusClient]:
@@ -130,6 +138,7 @@ class Collections:
         with self.client() as client:
             if not client.has_collection(self.pictures):
                 self._create_pictures(client, width)
+                client.load_collection(self.pictures)
 
     def close(self) -> None:
         """Let the client go; safe to call twice."""
@@ -190,13 +199,12 @@ class Collections:
 def _create(
     client: MilvusClient, name: str, *, schema: CollectionSchema, index: IndexParams
 ) -> None:
-    """Create and load a collection step by step: all in one, the client sleeps between them.
+    """Create a collection step by step: all in one, the client sleeps between them.
 
     There is nothing to wait for, because there are no rows to be indexed yet.
     """
     client.create_collection(name, schema=schema, consistency_level=CONSISTENCY)
     client.create_index(name, index, sync=False)
-    client.load_collection(name)
 
 
 @contextmanager
