@@ -128,6 +128,57 @@ def test_settings_out_of_range_are_refused(
         HnswIndex(recall=recall, connectivity=connectivity, expansion=expansion)
 
 
+NUM_ROWS = 300
+LEVELS, LINKS = 64, 64 + 1216
+"""Bytes at which they begin: header, then 300 int32, each filled up to 64 bytes."""
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "complaint"),
+    [
+        (0, 1, "beginning"),
+        (0, 2**40, "beginning"),
+        (8, NUM_ROWS, "begin nowhere"),
+        (8, -1, "begin nowhere"),
+        (16, 5, "begin nowhere"),
+        (24, -4, "beginning"),
+        (24, 2**40, "bytes instead of"),
+        (LEVELS, 0, "layer that there is not"),
+        (LEVELS, 100, "layer that there is not"),
+        (LEVELS, 2, "links instead of|begin nowhere"),
+        (LINKS, NUM_ROWS, "row that there is not"),
+        (LINKS, -2, "row that there is not"),
+    ],
+)
+def test_a_graph_that_would_be_searched_beyond_its_ends_is_refused(
+    tmp_path: Path, place: int, value: int, complaint: str
+) -> None:
+    gallery = unit_vectors(NUM_ROWS)
+    index = HnswIndex()
+    index.build(gallery)
+    path = tmp_path / "index"
+    index.save(str(path))
+    content = bytearray(path.read_bytes())
+    size = 8 if place < LEVELS else 4
+    assert int.from_bytes(content[0:8], "little") == 32
+    assert int.from_bytes(content[LINKS : LINKS + 4], "little") < NUM_ROWS
+    content[place : place + size] = value.to_bytes(size, "little", signed=True)
+    path.write_bytes(content)
+    with pytest.raises(VectorIndexError, match=complaint):
+        HnswIndex().load(str(path), gallery=gallery)
+
+
+def test_a_loaded_index_copies_neither_links_nor_vectors(tmp_path: Path) -> None:
+    gallery = unit_vectors(NUM_ROWS)
+    index, loaded = HnswIndex(), HnswIndex()
+    index.build(gallery)
+    index.save(str(tmp_path / "index"))
+    loaded.load(str(tmp_path / "index"), gallery=gallery)
+    graph = loaded._require_built().graph
+    assert not graph.hnsw.neighbors.is_owned
+    assert not faiss.downcast_index(graph.storage).codes.is_owned
+
+
 def test_a_file_of_annoy_is_no_hnsw_index(tmp_path: Path) -> None:
     from reid.adapters.indexes.annoy import AnnoyIndex
 

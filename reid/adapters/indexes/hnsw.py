@@ -24,11 +24,18 @@ Letters: G gallery, Q queries, D width, K answers, C candidates.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import faiss
 import torch
 from torch import Tensor
 
+from reid.adapters.indexes.hnsw_graphs import (
+    LARGEST_CONNECTIVITY,
+    map_graph,
+    new_graph,
+    write_graph,
+)
 from reid.adapters.indexes.recall_probes import RecallProbes, draw_probes
 from reid.adapters.indexes.rescoring import rescore
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
@@ -55,11 +62,10 @@ _STEP = 1.5
 _LARGEST_EXPANSION = 10_000
 """Upper end of the expansions tried; a wider one would read most of any gallery it could help."""
 
-_LARGEST_CONNECTIVITY = 512
 _ROWS_PER_STRETCH = 2**16
 """Rows handed over at once: no second copy of a gallery that is mapped from a file."""
 
-_MAGIC = b"reid-hnsw-1"
+_MAGIC = b"reid-hnsw-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class _Built:
 
     expansion: int
     recall: float
+    held: object = None
+    """Memory that the graph points into."""
 
     def answer(self, queries: Tensor, k: int) -> Neighbours:
         """Find candidates in the graph and rank them by their true distance; k at most G."""
@@ -115,9 +123,9 @@ class HnswIndex:
         """
         if not 0 < recall <= 1:
             raise VectorIndexError(f"HNSW's wanted recall must be within (0, 1], got {recall}")
-        if not 2 <= connectivity <= _LARGEST_CONNECTIVITY:
+        if not 2 <= connectivity <= LARGEST_CONNECTIVITY:
             raise VectorIndexError(
-                f"HNSW's connectivity must be within 2..{_LARGEST_CONNECTIVITY}, got {connectivity}"
+                f"HNSW's connectivity must be within 2..{LARGEST_CONNECTIVITY}, got {connectivity}"
             )
         if expansion is not None and not 1 <= expansion <= 2**31 - 1:
             raise VectorIndexError(f"HNSW's expansion must be within 1..2**31 - 1, got {expansion}")
@@ -159,12 +167,7 @@ class HnswIndex:
         """
         check_gallery(gallery)
         vectors = gallery.detach().cpu().float()  # (G, D)
-        graph = faiss.IndexHNSWSQ(
-            vectors.shape[1],
-            faiss.ScalarQuantizer.QT_fp16,
-            self._connectivity,
-            faiss.METRIC_INNER_PRODUCT,
-        )
+        graph = new_graph(vectors.shape[1], connectivity=self._connectivity)
         graph.hnsw.efConstruction = _BUILD_EXPANSION
         for stretch in torch.split(vectors, _ROWS_PER_STRETCH):
             graph.add(stretch.numpy())
@@ -188,13 +191,8 @@ class HnswIndex:
         """Write the graph, its rounded vectors and what was measured; see the port."""
         built = self._require_built()
         with replacing(path) as part:
-            try:
-                faiss.write_index(built.graph, str(part))
-            except RuntimeError as error:  # how faiss says that a file cannot be written
-                raise VectorIndexError(
-                    f"{path} cannot be written: {_first_line(error)}; choose another folder or "
-                    "make room"
-                ) from error
+            with part.open("wb") as file:
+                write_graph(file, built.graph)
             facts = IndexFacts(
                 kind=KIND,
                 num_rows=len(built.gallery),
@@ -211,13 +209,17 @@ class HnswIndex:
         facts = read_last_facts(path, magic=_MAGIC)
         require_fit(facts, kind=KIND, gallery=gallery, path=path)
         try:
-            graph = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise damaged(path, _first_line(error)) from error
-        if (graph.ntotal, graph.d) != tuple(gallery.shape):
-            raise damaged(path, "its parts disagree")
+            mapped = map_graph(
+                Path(path),
+                num_rows=facts.num_rows,
+                width=facts.width,
+                num_bytes=facts.num_bytes,
+            )
+        except (OSError, ValueError) as error:
+            raise damaged(path, error) from error
         self._built = _Built(
-            graph=graph,
+            graph=mapped.graph,
+            held=mapped.content,
             gallery=gallery.detach().cpu().float(),
             expansion=self._expansion or facts.effort["expansion"],
             recall=facts.recall,
@@ -253,7 +255,3 @@ class HnswIndex:
 
 def _missed(built: _Built, probes: RecallProbes) -> RecallProbes:
     return probes.without_found(built.answer(probes.vectors, probes.num_answers))
-
-
-def _first_line(error: RuntimeError) -> str:
-    return str(error).splitlines()[0].rpartition("Error: ")[2]
