@@ -11,11 +11,11 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reid.adapters.indexes.mapped_files import map_file
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
 from reid.adapters.indexes.written import (
     IndexFacts,
@@ -48,6 +48,7 @@ _PRODUCT_ERROR = 2.0**-10
 """Of a cosine of rounded vectors: rounded to float16 (2**-11), summed in float32 (far less)."""
 
 _ERROR = struct.Struct("<d")
+_ROUNDED_BYTES = 2
 _KIND = "exact"
 _MAGIC = b"reid-exact-1"
 
@@ -73,11 +74,10 @@ class _Screen:
     @classmethod
     def read(cls, path: str, *, shape: torch.Size) -> "_Screen":
         """Map what `write` wrote into memory."""
-        # Copied where it is written to, which nobody does: torch warns of arrays that are constant.
-        rows = np.memmap(path, dtype="<f2", mode="c", shape=tuple(shape))
-        with Path(path).open("rb") as file:
-            file.seek(rows.nbytes)
-            (error,) = _ERROR.unpack(file.read(_ERROR.size))
+        num_bytes = shape.numel() * _ROUNDED_BYTES
+        content = map_file(Path(path), num_bytes + _ERROR.size)
+        (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
+        rows = content[:num_bytes].view("<f2").reshape(shape)
         return cls(rows=torch.from_numpy(rows), error=error)
 
     def write(self, path: Path) -> None:

@@ -21,6 +21,8 @@ import faiss
 import numpy as np
 import torch
 
+from reid.adapters.indexes.mapped_files import map_file
+
 LARGEST_CONNECTIVITY = 512
 _NUM_HEADER_FIELDS = 8
 _ALIGNMENT = 64
@@ -95,7 +97,7 @@ def map_graph(path: Path, *, num_rows: int, width: int, num_bytes: int) -> Mappe
         OSError: It cannot be read.
         ValueError: It is no such graph, or one that would be searched beyond its ends.
     """
-    content = torch.from_file(str(path), shared=False, size=num_bytes, dtype=torch.uint8).numpy()
+    content = map_file(path, num_bytes)
     if num_bytes < _NUM_HEADER_FIELDS * 8:
         raise ValueError("its beginning is missing")
     header = _Header(*content[: 4 * 8].view("<i8").tolist())
@@ -128,15 +130,15 @@ def _fill(
     is_entry = 0 <= header.entry_point < num_rows
     if not is_entry or not levels[header.entry_point] == levels.max() == header.max_level + 1:
         raise ValueError("a search would begin nowhere")
-    offsets = np.zeros(num_rows + 1, dtype=np.uint64)
-    np.cumsum(links_up_to[levels], out=offsets[1:])
+    hnsw.offsets.resize(num_rows + 1)
+    offsets = faiss.rev_swig_ptr(hnsw.offsets.data(), num_rows + 1).view(np.int64)  # (G + 1,)
+    np.cumsum(links_up_to.astype(np.int64)[levels], out=offsets[1:])
     if offsets[-1] != header.num_links:
         raise ValueError(f"{header.num_links} links instead of {offsets[-1]}")
     lowest, highest = torch.aminmax(torch.from_numpy(links))
     if lowest < -1 or highest >= num_rows:
         raise ValueError("a link leads to a row that there is not")
     faiss.copy_array_to_vector(levels, hnsw.levels)
-    faiss.copy_array_to_vector(offsets, hnsw.offsets)
     hnsw.entry_point, hnsw.max_level = header.entry_point, header.max_level
     hnsw.neighbors = _view(faiss.MaybeOwnedVectorInt32, links)
     storage.codes = _view(faiss.MaybeOwnedVectorUInt8, codes)

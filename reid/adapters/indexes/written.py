@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from reid.adapters.indexes.mapped_files import read_anew
 from reid.domain.errors import VectorIndexError
 from reid.small_files import parse_json
 
@@ -140,6 +141,7 @@ def replacing(path: str) -> Iterator[Path]:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
+        read_anew(part)
         part.replace(path)
     except OSError as error:
         raise VectorIndexError(
