@@ -410,7 +410,7 @@ class FilesystemGallery:
         """Take a snapshot that an index goes with; it is built between two of them if need be."""
         while True:
             with self._snapshot() as now:
-                covered = self._index.find(now.state, now.vectors)
+                covered = self._index.find(now.connection, now.state, now.vectors)
                 if covered is not None:
                     yield now, covered
                     return

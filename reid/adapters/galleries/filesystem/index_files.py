@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from threading import Lock
 from typing import TypeGuard
 
@@ -77,16 +78,23 @@ class IndexFiles:
         self._covered: CoveredRows | None = None
         self._lock = Lock()
 
-    def find(self, state: GalleryState, vectors: Tensor) -> CoveredRows | None:
+    def find(
+        self, connection: Connection, state: GalleryState, vectors: Tensor
+    ) -> CoveredRows | None:
         """Find an index for (R, D) vectors, in use or on the disk; None if one must be built.
 
         Without rows it is empty.
+
+        Args:
+            connection: Within the transaction that sees the state.
+            state: Of the gallery.
+            vectors: The rows that count.
         """
         if state.num_rows == 0:
             return CoveredRows(self._create_index(), state.generation, 0)
         with self._lock:
             if self._covered is None or not self._covered.is_enough_for(state):
-                self._covered = self._read(state, vectors)
+                self._covered = self._read(connection, state, vectors)
             return self._covered
 
     def build(self, state: GalleryState, vectors: Tensor) -> None:
@@ -95,7 +103,10 @@ class IndexFiles:
         It takes long: nobody should hold a transaction meanwhile.
         """
         with self._lock:
-            known = self._covered or self._read(state, vectors)
+            known = self._covered
+            if known is None:
+                with self._database.reading() as connection:
+                    known = self._read(connection, state, vectors)
             if known is None or (known.generation, known.num_rows) != (
                 state.generation,
                 state.num_rows,
@@ -117,13 +128,13 @@ class IndexFiles:
             elif (path.stat().st_size, _checksum(path)) != (record.num_bytes, record.checksum):
                 yield f"{record.file} is damaged: delete it, then `reid gallery compact`"
 
-    def _read(self, state: GalleryState, vectors: Tensor) -> CoveredRows | None:
+    def _read(
+        self, connection: Connection, state: GalleryState, vectors: Tensor
+    ) -> CoveredRows | None:
         index = self._create_index()
         if not can_be_kept(index):
             return None
-        with self._database.reading() as connection:
-            records = read_indexes(connection, generation=state.generation)
-        for record in records:
+        for record in read_indexes(connection, generation=state.generation):
             path = self._folder / record.file
             covered = CoveredRows(index, record.generation, record.num_rows)
             if record.kind != _kind(index) or record.num_rows > state.num_rows:
