@@ -31,6 +31,9 @@ class FillingOutcome:
     num_labels: int
     """Of the pictures listed."""
 
+    is_new: bool
+    """Whether nothing had been added before."""
+
     changes: GalleryChanges
 
 
@@ -117,11 +120,13 @@ class FillGallery:
         if self._expire_after is not None:
             expires_at = time_after(self._now(), self._expire_after)
         with closing(open_gallery()) as gallery:
+            is_new = gallery.describe().version == 0
             changes = self._filling.fill(gallery, source, mirrors=mirrors, expires_at=expires_at)
             return FillingOutcome(
                 place=gallery.place,
                 content=gallery.describe(),
                 num_labels=num_labels,
+                is_new=is_new,
                 changes=changes,
             )
 

@@ -47,7 +47,12 @@ RateOption = Annotated[
 ]
 PlotOption = Annotated[
     Path | None,
-    typer.Option("--plot", metavar="FILE.svg", help="Draw the identification rate here."),
+    typer.Option(
+        "--plot",
+        metavar="FILE.svg",
+        dir_okay=False,
+        help="Draw the identification rate here.",
+    ),
 ]
 
 _OPTIONS = {

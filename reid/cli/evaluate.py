@@ -36,12 +36,18 @@ ReportOption = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
+        dir_okay=False,
         help="Write an HTML page too: curve, pairs of cameras, hardest queries, similarities, map.",
     ),
 ]
 PlotsOption = Annotated[
     Path | None,
-    typer.Option("--plots", metavar="DIR", help="Write the charts of that page as SVG files."),
+    typer.Option(
+        "--plots",
+        metavar="DIR",
+        file_okay=False,
+        help="Write the charts of that page as SVG files.",
+    ),
 ]
 
 

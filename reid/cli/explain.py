@@ -20,7 +20,11 @@ GalleryArgument = Annotated[
 OutputOption = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="What to write or replace: .png, .html or .htm."
+        "--output",
+        "-o",
+        metavar="FILE",
+        dir_okay=False,
+        help="What to write or replace: .png, .html or .htm.",
     ),
 ]
 MethodOption = Annotated[

@@ -20,7 +20,8 @@ def render_filling(outcome: "FillingOutcome") -> str:
     changes = outcome.changes
     return "\n".join(
         [
-            f"{outcome.place}: {counted(outcome.content.num_pictures, 'picture')}",
+            f"{outcome.place}: {'new, ' if outcome.is_new else ''}"
+            f"{counted(outcome.content.num_pictures, 'picture')}",
             f"Listed {counted(changes.num_listed, 'picture')} of "
             f"{counted(outcome.num_labels, 'label')}",
             f"Embedded {changes.num_embedded}, updated {changes.num_updated}, "

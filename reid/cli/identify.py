@@ -53,6 +53,7 @@ ReportOption = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
+        dir_okay=False,
         help="Write an HTML page too that shows each query beside its answers.",
     ),
 ]

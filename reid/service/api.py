@@ -6,9 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from reid.adapters.datasets.given import GivenPicture, PictureIntake
@@ -250,6 +251,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(_refuse_unknown_parameters)],
     )
     failures = {**_REFUSALS, **_NOT_FOUND}
     app.post("/identify", openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(api.identify)
@@ -277,6 +279,18 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
 
     _answer_errors(app)
     return app
+
+
+async def _refuse_unknown_parameters(request: Request) -> None:
+    """Refuse what a route would pass over: a misspelt wish must not be taken for none."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = [field.alias for field in route.dependant.query_params]
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        offered = " and ".join(known) or "none"
+        raise Refusal(422, f"there is no parameter {unknown[0]!r} here, but {offered}; see /docs")
 
 
 def _answer_errors(app: FastAPI) -> None:

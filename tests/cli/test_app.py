@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from reid.cli.app import app
@@ -53,3 +55,24 @@ def test_every_command_explains_itself() -> None:
         assert result.exit_code == 0
         assert "--config FILE" in result.stdout
         assert "--set SECTION.KEY=VALUE" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("evaluate", "--report", "folder"), "is a directory"),
+        (("evaluate", "--plots", "file"), "is a file"),
+        (("identify", "q", "--gallery", "g", "--report", "folder"), "is a directory"),
+        (("calibrate", "q", "--gallery", "g", "--plot", "folder"), "is a directory"),
+        (("explain", "q", "g", "--output", "folder"), "is a directory"),
+    ],
+)
+def test_a_place_that_a_page_cannot_take_is_refused_before_any_work(
+    tmp_path: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    *command, place = words
+    result = CliRunner().invoke(app, [*command, str(tmp_path / place)])
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.stderr.split())

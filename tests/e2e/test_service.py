@@ -265,6 +265,9 @@ def test_bodies_of_other_kinds_are_refused(service: Service, queries: list[Path]
     assert send(service, *[queries[0].read_bytes()] * 5).status_code == 413
     assert send(service, queries[0].read_bytes(), path="/pictures").status_code == 422
     assert service.call("DELETE", "/pictures/x", headers=WITH_TOKEN).status_code == 422
+    misspelt = send(service, queries[0].read_bytes(), path="/identify?one-person=true")
+    assert misspelt.status_code == 422
+    assert "no parameter 'one-person' here, but one_person and camera" in misspelt.text
     assert service.call("GET", "/nowhere", headers=WITH_TOKEN).status_code == 404
     assert service.call("PUT", "/identify", headers=WITH_TOKEN).status_code == 405
 

@@ -64,9 +64,13 @@ def fill(gallery: MemoryGallery, bench: Workbench, clock: Clock, expire_after: s
 def test_filling_tells_what_is_there_and_what_it_took() -> None:
     bench = Workbench()
     use_case = FillGallery(filling=bench.filling, now=Clock(), expire_after=None)
-    outcome = use_case.run(FakePictures(PEOPLE), open_gallery=bench.gallery, mirrors=True)
+    gallery = bench.gallery()
+    outcome = use_case.run(FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
     assert (outcome.content.num_pictures, outcome.num_labels) == (3, 2)
     assert outcome.changes.num_embedded == 3
+    assert outcome.is_new
+    again = use_case.run(FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
+    assert not again.is_new
 
 
 def test_no_gallery_is_opened_for_a_list_that_is_empty() -> None:

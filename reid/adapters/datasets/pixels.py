@@ -305,7 +305,7 @@ def describe_decoder_error(error: BaseException) -> str:
         return "not a picture that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
