@@ -50,8 +50,18 @@ def encoder_stamp(encoder: Encoder | ExportedEncoder) -> EncoderStamp:
     )
 
 
-def is_gallery(settings: GallerySettings, name: str) -> bool:
-    """Tell a gallery from a folder or list of pictures by its name.
+def is_gallery(
+    settings: GallerySettings,
+    name: str,
+    *,
+    otherwise: str = "a folder or .csv list of labelled pictures",
+) -> bool:
+    """Tell a gallery from what can stand in its place, by its name.
+
+    Args:
+        settings: Tell the kind of gallery.
+        name: Of it.
+        otherwise: What can stand in its place.
 
     Raises:
         GalleryError: There is neither.
@@ -62,7 +72,7 @@ def is_gallery(settings: GallerySettings, name: str) -> bool:
     if not is_there:
         raise GalleryError(
             f"{name} does not exist: make a gallery by `reid gallery build {name} PICTURES`, or "
-            "give a folder or .csv list of labelled pictures"
+            f"give {otherwise}"
         )
     return (Path(name) / DATABASE).is_file()
 
@@ -106,7 +116,7 @@ def open_folder(name: str, *, create: bool, create_index: Callable[[], VectorInd
 
 
 def read_gallery_vectors(
-    is_gallery: Callable[[str], bool], open_gallery: Callable[..., Gallery], name: str
+    is_gallery: Callable[..., bool], open_gallery: Callable[..., Gallery], name: str
 ) -> Tensor:
     """Read the vectors of a gallery, or of .npy files.
 
@@ -122,7 +132,7 @@ def read_gallery_vectors(
         GalleryError: The gallery cannot be read.
         VectorIndexError: The files cannot.
     """
-    if not is_gallery(name):
+    if not is_gallery(name, otherwise="a folder of .npy files of vectors"):
         return read_vectors(Path(name))
     with closing(open_gallery(name, create=False)) as gallery:
         return gallery.vectors([picture.key for picture in gallery.pictures()])

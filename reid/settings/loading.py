@@ -127,8 +127,7 @@ def _validated(merged: Layer) -> Settings:
     try:
         return Settings.model_validate(_nested(merged.values))
     except ValidationError as error:
-        problems = dict.fromkeys(_problems(error, merged))
-        raise ConfigurationError("\n".join(problems)) from error
+        raise ConfigurationError("\n".join(_problems(error, merged))) from error
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:
@@ -143,6 +142,7 @@ def _nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
     for details in error.errors():
         key = _known_part(details["loc"])
         message = details["msg"].removeprefix("Value error, ").replace("Input should", "should")
@@ -153,8 +153,12 @@ def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
             # Recipes check themselves and begin their message with the name of the field.
             name, _, message = message.partition(" ")
             key = f"{key}.{name}"
+        found.setdefault((key, place), []).append(message)
+    for (key, place), messages in found.items():
         got = f", got {merged.values[key]!r}" if _is_shown(key, merged) else ""
-        yield f"{key}{place}: {message}{got} ({_blame(key, merged)})"
+        # A value that may be of several kinds is refused once for each.
+        told = ", or ".join(dict.fromkeys(messages))
+        yield f"{key}{place}: {told}{got} ({_blame(key, merged)})"
 
 
 def _is_shown(key: str, merged: Layer) -> bool:
