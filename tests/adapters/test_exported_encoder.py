@@ -341,3 +341,29 @@ def test_using_an_export_loads_neither_open_clip_nor_openvino_s_telemetry(folder
         [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+_SIGNAL_AFTER_ENCODERS = """
+import gc, signal, sys
+from reid.adapters.encoders.exported import open_exported_encoder
+from reid.domain.values.encoders import EncoderRequest
+
+request = EncoderRequest(kind=None, weights=sys.argv[1])
+first, second = open_exported_encoder(request), open_exported_encoder(request)
+del first
+gc.collect()
+del second
+gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_heard_when_encoders_have_gone_in_any_order(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SIGNAL_AFTER_ENCODERS, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

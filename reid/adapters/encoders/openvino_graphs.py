@@ -17,6 +17,11 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Pyth
 import openvino  # noqa: E402
 
 _GRAPH_FILE = "encoder.xml"
+_CORE = openvino.Core()
+"""One for the process, and to its end. Each loads a plug-in that lends the main thread a stack for
+signals, and when several go in another order than they came, the stack that stays is one of those
+gone: the next signal, Ctrl-C say, ended the process (OpenVINO 2026.4)."""
+
 _PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
@@ -58,7 +63,7 @@ class OpenVinoGraph:
             folder: Where it lies.
             precision: `fp32`, or `bf16`, which a processor without bfloat16 takes for `fp32`.
         """
-        compiled = openvino.Core().compile_model(
+        compiled = _CORE.compile_model(
             folder / _GRAPH_FILE,
             "CPU",
             {
