@@ -134,9 +134,9 @@ class Identify:
         # Before pictures are embedded, which takes long.
         decision = self._answering.decision_for(gallery)
         vectors = embed_queries(self._embedder, asked, stamp=stamp)
-        answers = self._answering.answer(gallery, asked.pictures(), vectors)
+        answers = self._answering.answer(gallery, asked.pictures(), vectors, decision=decision)
         judged = _judged(answers, gallery=gallery, within=self._answering.within)
-        content = gallery.describe()
+        content, is_exact = gallery.describe(), gallery.is_exact
         return IdentificationOutcome(
             encoder=self._encoder.description,
             identifications=answers,
@@ -148,8 +148,8 @@ class Identify:
                 answer.label == answer.true_label and not answer.is_unknown for answer in judged
             ),
             are_cameras_used=stamp.uses_cameras,
-            is_exact=gallery.is_exact,
-            index_recall=gallery.recall,
+            is_exact=is_exact,
+            index_recall=1.0 if is_exact else gallery.recall,
             gallery=gallery.place,
             changes=changes,
             fusion=self._answering.fusion,
@@ -164,6 +164,8 @@ def _judged(
 ) -> list[Identification]:
     """Choose the answers for people whom the pictures that were looked at show."""
     asked = {answer.true_label for answer in answers if answer.true_label is not None}
-    pictures = gallery.pictures(labels=sorted(asked))
-    known = {picture.label for picture in pictures if within.admits(picture)}
+    known = {picture.label for answer in answers for picture in answer.pictures}
+    if others := asked - known:
+        pictures = gallery.pictures(labels=sorted(others))
+        known |= {picture.label for picture in pictures if within.admits(picture)}
     return [answer for answer in answers if answer.true_label in known]

@@ -312,6 +312,9 @@ def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
     """Share rows 0..count-1 out among threads, in as many runs of neighbours."""
     if not count:
         return []
+    if count == 1:
+        with _strict_about_size():
+            return [work(slice(0, 1))]
     share = math.ceil(count / NUM_THREADS)
     runs = [slice(start, min(start + share, count)) for start in range(0, count, share)]
     with _strict_about_size(), ThreadPoolExecutor(max_workers=NUM_THREADS) as pool:

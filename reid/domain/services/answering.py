@@ -66,7 +66,12 @@ class Answering:
         )
 
     def answer(
-        self, gallery: Gallery, pictures: Sequence[Picture], vectors: Tensor
+        self,
+        gallery: Gallery,
+        pictures: Sequence[Picture],
+        vectors: Tensor,
+        *,
+        decision: Decision | None = None,
     ) -> tuple[Identification, ...]:
         """Name the people on pictures.
 
@@ -74,6 +79,7 @@ class Answering:
             gallery: Known people.
             pictures: N queries.
             vectors: (N, D) float32, rows of unit L2 norm, by the gallery's encoder.
+            decision: What `decision_for` gave for the gallery, where it was asked before.
 
         Returns:
             An answer per question, in the order of their first pictures.
@@ -85,7 +91,7 @@ class Answering:
             gallery,
             recipe=self.recipe,
             top_k=self.top_k,
-            decision=self.decision_for(gallery),
+            decision=decision or self.decision_for(gallery),
             reranking=self.reranking,
             within=self.within,
         )

@@ -148,8 +148,10 @@ class Embedder:
         known = camids if self._uses_cameras else None
         starts = range(0, len(images), self._batch_size)
         batches = [slice(start, start + self._batch_size) for start in starts]
-        # The reader decodes the next batch while the encoder is busy with this one.
-        read = read_ahead(lambda rows: self._read(reader, images[rows]), batches)
+        # The reader decodes the next batch while the encoder is busy with this one; where there is
+        # no next one, a thread for it costs more than to read one picture.
+        reading = read_ahead if len(batches) > 1 else map
+        read = reading(lambda rows: self._read(reader, images[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):
             cameras = None if known is None else known[rows]
             size = f"while describing {len(pixels)} pictures at once"

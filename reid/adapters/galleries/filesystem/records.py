@@ -25,6 +25,7 @@ from reid.domain.values.galleries import (
 )
 
 _COLUMNS = "key, image, source, content, label, camera, added_at, expires_at"
+_FIELDS = tuple(_COLUMNS.split(", "))
 _AMONG = "IN (SELECT value FROM json_each(?))"
 
 
@@ -349,7 +350,7 @@ def _fields(picture: KeptPicture) -> tuple[int | str | None, ...]:
 
 
 def _picture(fields: Sequence[object]) -> KeptPicture:
-    return KeptPicture(**dict(zip(_COLUMNS.split(", "), fields, strict=True)))  # type: ignore[arg-type]
+    return KeptPicture(**dict(zip(_FIELDS, fields, strict=True)))  # type: ignore[arg-type]
 
 
 def _condition(within: GalleryFilter) -> tuple[str, list[str]]:
