@@ -85,7 +85,7 @@ from reid.assembly.galleries import (
     read_gallery_vectors,
     utc_now,
 )
-from reid.assembly.indexes import create_hnsw, create_index, create_index_bench, index_factory
+from reid.assembly.indexes import create_hnsw, create_index, create_index_bench
 from reid.assembly.runs import (
     circumstances,
     decisive_settings,
@@ -152,7 +152,7 @@ class Container(containers.DeclarativeContainer):
         hnsw=providers.Factory(create_hnsw, settings.provided.index.hnsw).provider,
     )
     index = providers.Singleton(create_index, settings.provided.index, built_in_indexes)
-    gallery_index = providers.Singleton(index_factory, settings.provided.index, built_in_indexes)
+    gallery_index = providers.Factory(create_index, settings.provided.index, built_in_indexes)
     bench_indexes = providers.Factory(create_index_bench, settings, built_in_indexes)
     diagnose = providers.Factory(create_diagnosis, settings, built_in_indexes)
     num_cameras = providers.Callable(
@@ -194,9 +194,9 @@ class Container(containers.DeclarativeContainer):
         now=now,
         keeps_thumbnails=settings.provided.gallery.thumbnails,
     )
-    memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index)
+    memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index.provider)
     built_in_galleries = providers.Dict(
-        filesystem=providers.Factory(open_folder, create_index=gallery_index).provider,
+        filesystem=providers.Factory(open_folder, create_index=gallery_index.provider).provider,
         postgres=providers.Factory(open_postgres, settings.provided.gallery).provider,
         milvus=providers.Factory(open_milvus, settings.provided.gallery).provider,
     )
@@ -207,10 +207,10 @@ class Container(containers.DeclarativeContainer):
         read_gallery_vectors, is_gallery.provider, open_gallery.provider
     )
     open_cache = providers.Callable(
-        open_cache, settings.provided.gallery, memory_gallery.provider, gallery_index
+        open_cache, settings.provided.gallery, memory_gallery.provider, gallery_index.provider
     )
     gallery_cache = providers.Callable(
-        create_gallery_cache, settings.provided.gallery, gallery_index
+        create_gallery_cache, settings.provided.gallery, gallery_index.provider
     )
     fill_gallery = providers.Singleton(
         FillGallery,

@@ -8,9 +8,11 @@ settings, its object the factory:
     reid.indexes    (options: Mapping[str, JsonValue]) -> VectorIndex
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, TypeAlias
 
 from reid.domain.errors import ConfigurationError
@@ -44,13 +46,13 @@ BUILT_IN_KINDS: Mapping[PluginGroup, tuple[str, ...]] = {
 
 
 def find_plugins(group: PluginGroup) -> dict[str, EntryPoint]:
-    """List what installed distributions offer, by kind; reads metadata and imports nothing.
+    """List what installed distributions offer, by kind; reads metadata once and imports nothing.
 
     Raises:
         ConfigurationError: Two distributions offer the same kind.
     """
     found: dict[str, EntryPoint] = {}
-    for entry_point in sorted(entry_points(group=group), key=lambda entry: entry.name):
+    for entry_point in sorted(_offered(group, tuple(sys.path)), key=lambda entry: entry.name):
         other = found.setdefault(entry_point.name, entry_point)
         # One distribution can be listed twice, from an editable install and its build folder.
         if other.value != entry_point.value:
@@ -59,6 +61,12 @@ def find_plugins(group: PluginGroup) -> dict[str, EntryPoint]:
                 f"{entry_point.name!r}; uninstall one of them"
             )
     return found
+
+
+@cache
+def _offered(group: PluginGroup, _: tuple[str, ...]) -> EntryPoints:
+    """Look through what is installed in the places given, which takes as long as an answer."""
+    return entry_points(group=group)
 
 
 def load_plugin(entry_point: EntryPoint) -> Factory:

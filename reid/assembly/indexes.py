@@ -2,8 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from reid.adapters.galleries.filesystem.index_files import can_be_kept
@@ -25,31 +25,13 @@ def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> Vecto
     Raises:
         ConfigurationError: Nobody offers this kind.
     """
-    return index_factory(settings, built_in)()
-
-
-def index_factory(
-    settings: IndexSettings, built_in: dict[str, Factory]
-) -> Callable[[], VectorIndex]:
-    """Make indexes as `create_index` does, but look only once for who offers the kind.
-
-    To look through what is installed takes longer than to answer a question.
-    """
-
-    @cache
-    def offered() -> Factory:
-        return choose_factory(PluginGroup.INDEXES, settings.kind, built_in=built_in)
-
-    def create() -> VectorIndex:
-        factory = offered()
-        if settings.kind not in built_in:
-            plugged_in: VectorIndex = factory(settings.options)
-            return plugged_in
-        refuse_options("index.options", settings.kind, settings.options)
-        built: VectorIndex = factory()
-        return built
-
-    return create
+    factory = choose_factory(PluginGroup.INDEXES, settings.kind, built_in=built_in)
+    if settings.kind not in built_in:
+        plugged_in: VectorIndex = factory(settings.options)
+        return plugged_in
+    refuse_options("index.options", settings.kind, settings.options)
+    built: VectorIndex = factory()
+    return built
 
 
 def create_hnsw(settings: HnswSettings) -> VectorIndex:
