@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from reid.adapters.safetensors_file import sync_folder
+from reid.adapters.folders import sync_folder
 
 _OPEN_FILES = Path("/proc/self/fd")
 """Where Linux gives names to a process's open files."""

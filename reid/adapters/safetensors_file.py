@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from reid.adapters.folders import sync_folder
 from reid.domain.errors import CheckpointError, ReidError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.small_files import parse_json
@@ -243,16 +244,3 @@ def cannot_be_made(folder: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"{folder} cannot be made: {error.strerror or error}; {advice} or name another one"
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk.
-
-    Raises:
-        OSError: It cannot be done.
-    """
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

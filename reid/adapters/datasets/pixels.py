@@ -312,13 +312,13 @@ def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
     """Share rows 0..count-1 out among threads, in as many runs of neighbours."""
     if not count:
         return []
-    if count == 1:
-        with _strict_about_size():
-            return [work(slice(0, 1))]
     share = math.ceil(count / NUM_THREADS)
     runs = [slice(start, min(start + share, count)) for start in range(0, count, share)]
-    with _strict_about_size(), ThreadPoolExecutor(max_workers=NUM_THREADS) as pool:
-        return list(pool.map(work, runs))
+    with _strict_about_size():
+        if len(runs) == 1:  # to start a thread takes longer than to read a picture
+            return [work(*runs)]
+        with ThreadPoolExecutor(max_workers=len(runs)) as pool:
+            return list(pool.map(work, runs))
 
 
 @contextmanager

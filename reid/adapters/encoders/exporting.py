@@ -27,7 +27,7 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
 from reid.adapters.encoders.openclip import OpenClipEncoder
-from reid.adapters.safetensors_file import sync_folder
+from reid.adapters.folders import sync_folder
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry, Tower

@@ -1,7 +1,9 @@
-"""What every gallery asks of pictures to be kept and of questions."""
+"""What every gallery asks of pictures to be kept, of questions, and of what it has kept."""
 
+import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,3 +60,8 @@ def check_question(
             f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
             f"{stamp}"
         )
+
+
+def checksum_of(vector: np.ndarray) -> int:
+    """Sum up a (D,) float32 vector's bytes, to notice when they change."""
+    return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())

@@ -69,9 +69,10 @@ def write_graph(file: BinaryIO, graph: faiss.Index) -> None:
     """
     hnsw, storage = graph.hnsw, faiss.downcast_index(graph.storage)
     links, codes = hnsw.neighbors, storage.codes
-    header = _Header(_connectivity_of(graph), hnsw.entry_point, hnsw.max_level, links.size())
+    # On the layers above the lowest a row has M links.
+    header = _Header(hnsw.nb_neighbors(1), hnsw.entry_point, hnsw.max_level, links.size())
     fields = np.zeros(_NUM_HEADER_FIELDS, dtype="<i8")
-    fields[:4] = astuple(header)
+    fields[: len(astuple(header))] = astuple(header)
     parts = (
         fields,
         faiss.vector_to_array(hnsw.levels),
@@ -100,7 +101,8 @@ def map_graph(path: Path, *, num_rows: int, width: int, num_bytes: int) -> Mappe
     content = map_file(path, num_bytes)
     if num_bytes < _NUM_HEADER_FIELDS * 8:
         raise ValueError("its beginning is missing")
-    header = _Header(*content[: 4 * 8].view("<i8").tolist())
+    fields = content[: _NUM_HEADER_FIELDS * 8].view("<i8").tolist()
+    header = _Header(*fields[: len(_Header.__slots__)])
     if not 2 <= header.connectivity <= LARGEST_CONNECTIVITY or header.num_links < 0:
         raise ValueError("its beginning is none of a graph")
     *starts, end = _starts(header, num_rows=num_rows, width=width)
@@ -149,10 +151,6 @@ def _view(kind: Any, array: np.ndarray) -> Any:  # noqa: ANN401  (faiss has no t
     """Show faiss an array as a vector, whose memory stays ours."""
     nobody = kind()  # alive until the view is made: its owner, which is none, is a part of it
     return kind.create_view(faiss.swig_ptr(array), len(array), nobody.owner)
-
-
-def _connectivity_of(graph: faiss.Index) -> int:
-    return int(graph.hnsw.nb_neighbors(1))
 
 
 def _starts(header: _Header, *, num_rows: int, width: int) -> Iterator[int]:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from reid.adapters.folders import sync_folder
 from reid.adapters.runs.locking import FolderInUseError, FolderLock
 from reid.adapters.safetensors_file import (
     cannot_be_made,
     cannot_be_written,
     read_checkpoint,
     replace_file,
-    sync_folder,
     write_checkpoint,
 )
 from reid.domain.errors import CheckpointError

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from reid.adapters.folders import sync_folder
 from reid.domain.errors import GalleryError
 
 APPLICATION_ID = 0x72656964
@@ -253,15 +254,6 @@ class Database:
 def no_gallery(place: str) -> GalleryError:
     """Say that a folder holds no gallery."""
     return GalleryError(f"{place} holds no gallery: make one by `reid gallery build`")
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of files to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

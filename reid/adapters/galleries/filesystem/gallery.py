@@ -19,9 +19,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from reid.adapters.folders import sync_folder
 from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
 from reid.adapters.galleries.filesystem import records
-from reid.adapters.galleries.filesystem.database import Database, in_words, no_gallery, sync_folder
+from reid.adapters.galleries.filesystem.database import Database, in_words, no_gallery
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
 from reid.adapters.galleries.filesystem.records import Checksums, GalleryState
 from reid.adapters.galleries.filesystem.row_search import SearchedRows

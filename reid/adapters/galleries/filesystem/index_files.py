@@ -18,7 +18,8 @@ from typing import TypeGuard
 
 from torch import Tensor
 
-from reid.adapters.galleries.filesystem.database import Database, sync_folder
+from reid.adapters.folders import sync_folder
+from reid.adapters.galleries.filesystem.database import Database
 from reid.adapters.galleries.filesystem.records import (
     GalleryState,
     IndexRecord,
@@ -151,8 +152,8 @@ class IndexFiles:
             index.build(vectors)
         except VectorIndexError as error:
             raise GalleryError(
-                f"the vectors in {self._folder} cannot be searched; `reid gallery check` tells "
-                f"which are damaged ({error})"
+                f"the vectors in {self._folder} cannot be searched ({error}); "
+                "`reid gallery check` tells which are damaged, if any are"
             ) from error
         if can_be_kept(index) and state.num_rows >= self._kept_from_rows:
             # It is needed now and can be written later: another writer, a full disk or a folder

@@ -24,8 +24,8 @@ from reid.domain.values.galleries import (
     admitted_values,
 )
 
-_COLUMNS = "key, image, source, content, label, camera, added_at, expires_at"
-_FIELDS = tuple(_COLUMNS.split(", "))
+_FIELDS = tuple(KeptPicture.__slots__)
+_COLUMNS = ", ".join(_FIELDS)
 _AMONG = "IN (SELECT value FROM json_each(?))"
 
 

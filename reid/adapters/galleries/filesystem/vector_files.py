@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.filesystem.database import sync_folder
+from reid.adapters.folders import sync_folder
 from reid.domain.errors import GalleryError
 
 FLOAT_BYTES = 4

@@ -34,7 +34,12 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
+from reid.adapters.galleries.checks import (
+    NORM_TOLERANCE,
+    check_additions,
+    check_question,
+    checksum_of,
+)
 from reid.adapters.galleries.milvus.log import (
     LEASE_SECONDS,
     WAIT_SECONDS,
@@ -48,7 +53,6 @@ from reid.adapters.galleries.milvus.tables import (
     PICTURE_FIELDS,
     Collections,
     among_in_parts,
-    checksum_of,
     condition_of,
     quoted,
     row_of,

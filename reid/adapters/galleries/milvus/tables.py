@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,24 +22,16 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 from pymilvus.milvus_client import IndexParams
 
+from reid.adapters.galleries.checks import checksum_of
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter, NewPicture
+from reid.domain.values.galleries import GalleryFilter, KeptPicture, NewPicture
 
 CONSISTENCY = "Strong"
 KEYS_AT_ONCE = 4000
 """Keys or names in one condition, and in one row of the log, whose JSON may take 64 KiB."""
 
-PICTURE_FIELDS = (
-    "key",
-    "image",
-    "source",
-    "content",
-    "label",
-    "camera",
-    "added_at",
-    "expires_at",
-)
+PICTURE_FIELDS = tuple(KeptPicture.__slots__)
 """Of a kept picture."""
 
 _LONGEST_TEXT = 8192
@@ -284,11 +275,6 @@ def among_in_parts(field: str, values: Iterable[str] | Iterable[int]) -> tuple[s
 def quoted(text: str) -> str:
     """Write a text as Milvus wants it in a condition."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def checksum_of(vector: np.ndarray) -> int:
-    """Sum up a (D,) float32 vector's bytes, to notice when they change."""
-    return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
 
 
 def _listed(values: Iterable[str] | Iterable[int]) -> str:

@@ -22,14 +22,18 @@ from psycopg.types.json import Jsonb
 from torch import Tensor
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
+from reid.adapters.galleries.checks import (
+    NORM_TOLERANCE,
+    check_additions,
+    check_question,
+    checksum_of,
+)
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import (
     PICTURE_COLUMNS,
     Tables,
-    checksum_of,
     selected,
 )
 from reid.domain.errors import GalleryError

@@ -9,26 +9,15 @@ Letters: D width.
 
 import hashlib
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter
+from reid.domain.values.galleries import GalleryFilter, KeptPicture
 
-PICTURE_COLUMNS = (
-    "key",
-    "image",
-    "source",
-    "content",
-    "label",
-    "camera",
-    "added_at",
-    "expires_at",
-)
+PICTURE_COLUMNS = tuple(KeptPicture.__slots__)
 """Of a kept picture, in the order of its fields."""
 
 LARGEST_INDEXED_WIDTH = 4000
@@ -192,11 +181,6 @@ def condition_of(within: GalleryFilter) -> tuple[Composable, dict[str, object]]:
         conditions.append(SQL("added_at < %(added_until)s"))
         values["added_until"] = within.added_until
     return SQL(" and ").join(conditions), values
-
-
-def checksum_of(vector: np.ndarray) -> int:
-    """Sum up a (D,) float32 vector's bytes, to notice when they change."""
-    return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
 
 
 def selected(columns: Sequence[str]) -> Composed:
