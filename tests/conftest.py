@@ -54,7 +54,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     if shutil.which("mount") is None:
         pytest.skip("there is no mount here")
     yield mount
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+    # Lazily: a process that has yet to end would keep the disk, and nobody could tidy its folder.
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
