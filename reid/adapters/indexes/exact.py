@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reid.adapters.indexes.mapped_files import map_file
+from reid.adapters.indexes.rescoring import rescore
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
 from reid.adapters.indexes.written import (
     IndexFacts,
@@ -157,7 +158,7 @@ class ExactIndex:
             query = queries.detach().to(gallery)
             rows = self._require_screen(gallery).candidates(query, num_answers)  # (C,)
             if len(rows) * _CHECKED_SHARE <= len(gallery):
-                return _check(rows, query=query, gallery=gallery, k=num_answers)
+                return rescore(rows[None], queries=query, gallery=gallery, k=num_answers)
         indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
         found = torch.empty((len(queries), num_answers))  # (Q, K)
         step = max(_MINIMUM_ROWS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(gallery))
@@ -208,16 +209,6 @@ class ExactIndex:
         if self._screen is None:
             self._screen = _Screen.of(gallery)
         return self._screen
-
-
-def _check(rows: Tensor, *, query: Tensor, gallery: Tensor, k: int) -> Neighbours:
-    """Rank (C,) candidates, which ascend, by their float32 distance to a (1, D) query."""
-    # Summed row by row, so that equal rows are equally far: a matrix product promises no such
-    # thing. Clamped as `distances` are.
-    cosines = (gallery[rows] * query).sum(dim=1)  # (C,)
-    block = (1 - cosines).clamp_(min=0, max=2)[None]  # (1, C)
-    nearest = rank(block, k=k)  # (1, K)
-    return Neighbours(indices=rows[nearest], distances=block.gather(1, nearest))
 
 
 def _is_worth_screening(gallery: Tensor, k: int) -> bool:

@@ -1,4 +1,4 @@
-"""Exact distances of rows that an approximate search found.
+"""Exact distances of rows that a search among rounded or sampled ones found.
 
 Letters: Q queries, G gallery, D width, C candidates, K answers.
 """
