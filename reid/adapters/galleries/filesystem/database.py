@@ -204,13 +204,17 @@ class Database:
 
     @contextmanager
     def _lent(self, *, mode: str | None = None) -> Iterator[sqlite3.Connection]:
-        connection = self._take() or self._connect(mode)
+        connection, is_lasting = self._take(), True
+        if connection is None:
+            mode = mode or self._mode()
+            # One that only reads may not see what somebody with more rights writes later.
+            connection, is_lasting = self._connect(mode), mode.startswith("rw")
         is_sound = False
         try:
             yield connection
-            is_sound = not connection.in_transaction and self.is_writable
+            is_sound = not connection.in_transaction
         finally:
-            if is_sound:
+            if is_sound and is_lasting:
                 with self._lock:
                     self._idle.append(connection)
             else:
@@ -220,9 +224,20 @@ class Database:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def _connect(self, mode: str | None) -> sqlite3.Connection:
+    def _mode(self) -> str:
+        """Choose how to open the file.
+
+        SQLite would write a lock file beside the database to read it. In a folder that cannot be
+        written there is no need to where no log is waiting: nobody changes it.
+        """
+        if self.is_writable:
+            return "rw"
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self._path.as_uri()}?{self._access(mode)}",
+            f"{self._path.as_uri()}?mode={mode}",
             uri=True,
             timeout=self._wait_seconds,
             isolation_level=None,
@@ -231,17 +246,6 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return connection
-
-    def _access(self, mode: str | None) -> str:
-        """Choose how to open the file.
-
-        SQLite would write a lock file beside the database to read it. In a folder that cannot be
-        written there is no need to where no log is waiting: nobody changes it.
-        """
-        if mode is not None or self.is_writable:
-            return f"mode={mode or 'rw'}"
-        log = self._path.with_name(f"{self._path.name}-wal")
-        return "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
 
     def _require_writable(self) -> None:
         if not self.is_writable:
