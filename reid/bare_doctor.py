@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from reid.adapters.surroundings import machine_facts, private_names, private_places
 from reid.application.concealment import Concealment
 from reid.application.diagnose import Check, Diagnose
-from reid.extras import DATABASE_EXTRAS, EXTRAS, PACKAGES, describe_extra, versions_of
+from reid.extras import EXTRAS, PACKAGES, UNRECORDED_EXTRAS, describe_extra, versions_of
 
 if TYPE_CHECKING:
     from reid.domain.values.checkpoints import JsonValue
@@ -20,7 +20,7 @@ def bare_facts() -> dict[str, Callable[[], "JsonValue"]]:
     return {
         "versions": lambda: dict(versions_of(PACKAGES)),
         "machine": machine_facts,
-        "extras": lambda: [describe_extra(extra) for extra in (*EXTRAS, *DATABASE_EXTRAS)],
+        "extras": lambda: [describe_extra(extra) for extra in (*EXTRAS, *UNRECORDED_EXTRAS)],
     }
 
 

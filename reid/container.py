@@ -23,7 +23,8 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
-from reid.adapters.pages.evaluation import HtmlEvaluationPage, SvgPlots
+from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
+from reid.adapters.pages.files import write_chart
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.pages.open_set_plot import draw_open_set
@@ -49,6 +50,7 @@ from reid.assembly.answers import (
     answering_of,
     as_tracklets,
     lay_out_map,
+    rasteriser,
     reranking_of,
     thumbnail_height_of,
 )
@@ -312,10 +314,12 @@ class Container(containers.DeclarativeContainer):
         are_tracklets=answering.provided.are_tracklets,
     )
     draw_open_set = providers.Object(draw_open_set)
+    write_chart = providers.Object(write_chart)
     answers_page = providers.Factory(HtmlAnswersPage)
     show_answers = providers.Factory(ShowAnswers)
     evaluation_page = providers.Factory(HtmlEvaluationPage)
-    evaluation_plots = providers.Factory(SvgPlots)
+    chart_files = providers.Factory(ChartFiles)
+    rasteriser = providers.Callable(rasteriser)
     show_evaluation = providers.Factory(ShowEvaluation)
     explanation_page = providers.Object(open_explanation_page)
     explain = providers.Singleton(

@@ -34,7 +34,8 @@ EXTRAS = (
     Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
 )
 
-DATABASE_EXTRAS = (
+UNRECORDED_EXTRAS = (
+    Extra("resvg-py", "plots", "draws charts as PNG", otherwise="charts are SVG files"),
     Extra(
         "psycopg",
         "postgres",

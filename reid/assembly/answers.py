@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from reid.adapters.pages.files import Rasterise
 from reid.assembly.requirements import needed_for
 from reid.domain.errors import ConfigurationError
 from reid.domain.services.answering import Answering
@@ -48,6 +49,17 @@ def as_tracklets(answering: Answering, *, are_tracklets: bool) -> Answering:
 def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
     """Say how large thumbnails are that a gallery keeps; None where it keeps none."""
     return THUMBNAIL_HEIGHT if wanted else None
+
+
+def rasteriser() -> Rasterise:
+    """Find what makes PNG files of charts; imports resvg, which not everybody has, only now.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    with needed_for("a PNG", package="resvg-py", extra="plots"):
+        from reid.adapters.pages.rasters import rasterise
+    return rasterise
 
 
 def lay_out_map(vectors: Tensor, *, perplexity: float, seed: int) -> MapLayout:

@@ -49,11 +49,13 @@ PlotOption = Annotated[
     Path | None,
     typer.Option(
         "--plot",
-        metavar="FILE.svg",
+        metavar="FILE",
         dir_okay=False,
-        help="Draw the identification rate here.",
+        help="Draw the identification rate here: FILE.svg, or FILE.png.",
     ),
 ]
+
+_PNG = ".png"
 
 _OPTIONS = {
     name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
@@ -81,11 +83,11 @@ def calibrate(
     """Find by labelled pictures below which similarity nobody is meant; keep it in the gallery."""
     from reid.settings.trained import with_trained_encoder
 
-    if plot is not None and not plot.parent.is_dir():
-        raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise ConfigurationError(f"--plot: {plot} is drawn as SVG; end its name in .svg")
+    if plot is not None:
+        _require_place(plot)
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        is_raster = plot is not None and plot.suffix.lower() == _PNG
+        rasterise = container.rasteriser() if is_raster else None
         open_pictures = container.pictures()
         with closing(container.open_gallery(gallery, create=False)) as kept:
             outcome = container.calibrate().run(
@@ -94,15 +96,27 @@ def calibrate(
                 false_accept_rate=false_accept_rate,
                 strangers=None if strangers is None else open_pictures(strangers),
             )
-        drawn = container.draw_open_set()({outcome.calibration.fusion: outcome.report})
-    typer.echo(to_json(outcome) if as_json else render_calibration(outcome))
-    if plot is not None:
-        _write(plot, drawn)
+        typer.echo(to_json(outcome) if as_json else render_calibration(outcome))
+        if plot is not None:
+            drawn = container.draw_open_set()({outcome.calibration.fusion: outcome.report})
+            container.write_chart()(plot, drawn, rasterise=rasterise)
     if outcome.unreadable:
         listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in outcome.unreadable)
         raise DatasetError(
             f"{counted(len(outcome.unreadable), 'picture')} cannot be read, so left out:\n{listed}"
         )
+
+
+def _require_place(plot: Path) -> None:
+    """Refuse a plot that cannot be drawn before any work.
+
+    Raises:
+        ConfigurationError: There is no such folder or kind of file.
+    """
+    if not plot.parent.is_dir():
+        raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
+    if plot.suffix.lower() not in (".svg", _PNG):
+        raise ConfigurationError(f"--plot: {plot} is drawn as .svg or {_PNG}: end its name so")
 
 
 def render_calibration(outcome: "CalibrationOutcome") -> str:
@@ -145,10 +159,3 @@ def _row(point: "OperatingPoint") -> tuple[str, str, str, str]:
         "too few strangers" if rate is None else f"{rate:.1%}",
         "-" if rate is None else f"{point.threshold:.4f}",
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--plot: {path} cannot be written: {error.strerror}") from error

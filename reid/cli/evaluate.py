@@ -1,5 +1,6 @@
 """`reid evaluate`: how well does an encoder rank a dataset's gallery."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from reid.cli.options import (
 )
 from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
 from reid.cli.wiring import wired
+from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ PlotsOption = Annotated[
         "--plots",
         metavar="DIR",
         file_okay=False,
-        help="Write the charts of that page as SVG files.",
+        help="Write the charts of that page as SVG and PNG files.",
     ),
 ]
 
@@ -113,6 +115,15 @@ def _tell_of_a_missing_map(analysis: EvaluationAnalysis | None) -> None:
         typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
 
 
+def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
+    """Do without PNG files where nothing makes them, and say so: there is SVG."""
+    try:
+        return container.rasteriser()
+    except ConfigurationError as missing:
+        typer.echo(f"Charts as SVG only: {missing}", err=True)
+        return None
+
+
 def _show(
     container: "Container",
     shown: tuple["EvaluationOutcome", EvaluationAnalysis | None],
@@ -125,7 +136,8 @@ def _show(
     if analysis is None:
         return ()
     pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
-    pages += [container.evaluation_plots(plots)] if plots else []
+    if plots:
+        pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))
     return container.show_evaluation(pages=pages).run(
         outcome.report,
         analysis,

@@ -1,10 +1,14 @@
 """The evaluation's page and charts as text; tests/pages looks at the page in a browser."""
 
+import re
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from reid.adapters.pages.charts import (
     draw_camera_pairs,
@@ -13,8 +17,10 @@ from reid.adapters.pages.charts import (
     draw_map,
     standalone,
 )
-from reid.adapters.pages.evaluation import HtmlEvaluationPage, SvgPlots, render_evaluation_page
+from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage, render_evaluation_page
+from reid.adapters.pages.files import write_chart
 from reid.adapters.pages.markup import Markup
+from reid.adapters.pages.rasters import rasterise
 from reid.domain.errors import CheckpointError
 from reid.domain.values.analyses import MapPoint, SimilarityHistogram
 from tests.sheets import evaluation_sheet
@@ -87,7 +93,7 @@ def test_a_chart_by_itself_is_a_white_document() -> None:
 
 
 def test_charts_are_files_of_their_own(tmp_path: Path) -> None:
-    places = SvgPlots(tmp_path / "plots").write(SHEET)
+    places = ChartFiles(tmp_path / "plots", rasterise=None).write(SHEET)
     assert [Path(place).name for place in places] == [
         "cmc.svg",
         "camera-pairs.svg",
@@ -96,6 +102,36 @@ def test_charts_are_files_of_their_own(tmp_path: Path) -> None:
     ]
     for place in places:
         assert ET.parse(place).getroot().tag == f"{SVG}svg"
+
+
+def test_charts_are_pictures_too_where_something_makes_them(tmp_path: Path) -> None:
+    places = ChartFiles(tmp_path / "plots", rasterise=rasterise).write(SHEET)
+    assert [Path(place).name for place in places[:2]] == ["cmc.svg", "cmc.png"]
+    assert len(places) == 8
+    with Image.open(places[1]) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1040, 640)
+
+
+def test_a_picture_of_a_chart_has_its_words() -> None:
+    chart = standalone(draw_cmc((0.5, 1.0)))
+    wordless = re.sub(r"<text.*?</text>", "", chart)
+    assert wordless != chart
+    words, without = (_pixels(rasterise(svg)) for svg in (chart, wordless))
+    below_the_axis = slice(600, 640)  # where it says what is measured
+    assert np.count_nonzero(words[below_the_axis] < without[below_the_axis]) > 50
+    assert _pixels(rasterise(chart)).tobytes() == words.tobytes()
+
+
+def test_a_picture_without_what_makes_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing makes a PNG"):
+        write_chart(tmp_path / "chart.png", "<svg/>", rasterise=None)
+    assert not list(tmp_path.iterdir())
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    with Image.open(BytesIO(png)) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def test_the_page_tells_scores_charts_and_hard_queries() -> None:
@@ -115,7 +151,8 @@ def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Pa
     page = render_evaluation_page(sheet)
     assert page.count("<svg") == 3
     assert "There is none: it takes the extra &#x27;plots&#x27;" in page
-    assert not any("map" in Path(place).name for place in SvgPlots(tmp_path).write(sheet))
+    places = ChartFiles(tmp_path, rasterise=None).write(sheet)
+    assert not any("map" in Path(place).name for place in places)
 
 
 def test_hostile_words_stay_words() -> None:
@@ -133,4 +170,4 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="file"):
         HtmlEvaluationPage(tmp_path / "file" / "page.html").write(SHEET)
     with pytest.raises(CheckpointError, match="file"):
-        SvgPlots(tmp_path / "file").write(SHEET)
+        ChartFiles(tmp_path / "file", rasterise=None).write(SHEET)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.pages.evaluation import HtmlEvaluationPage, SvgPlots
+from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
+from reid.adapters.pages.rasters import rasterise
 from reid.ports.pages import EvaluationPage
 from tests.fakes.evaluation_page import FakeEvaluationPage
 from tests.sheets import evaluation_sheet
 
 PAGES: dict[str, Callable[[Path], EvaluationPage]] = {
     "html": lambda folder: HtmlEvaluationPage(folder / "new" / "evaluation.html"),
-    "svg": lambda folder: SvgPlots(folder / "plots"),
+    "svg": lambda folder: ChartFiles(folder / "plots", rasterise=None),
+    "png": lambda folder: ChartFiles(folder / "plots", rasterise=rasterise),
     "fake": lambda _: FakeEvaluationPage(),
 }
 

@@ -42,7 +42,8 @@ def test_a_calibration_is_printed_drawn_and_kept(
     assert "too few strangers" in table
     assert f"Kept in {gallery}: unknown below " in table
     assert ET.parse(plot).getroot().tag.endswith("svg")
-    outcome = as_json(run("calibrate", *arguments, "--json"))
+    outcome = as_json(run("calibrate", *arguments, "--json", "--plot", tmp_path / "plot.png"))
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     with closing(open_filesystem_gallery(gallery, create=False, create_index=ExactIndex)) as kept:
         (calibration,) = kept.describe().calibrations
     assert outcome["calibration"]["threshold"] == calibration.threshold
@@ -54,8 +55,8 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
     plot = Path("nowhere") / "plot.svg"
     failed = run("calibrate", people / "query", "--gallery", "nothing", "--plot", plot, expect=3)
     assert "nowhere is not a folder" in failed.stderr
-    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.png", expect=3)
-    assert "plot.png is drawn as SVG; end its name in .svg" in failed.stderr
+    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.pdf", expect=3)
+    assert "plot.pdf is drawn as .svg or .png: end its name so" in failed.stderr
 
 
 def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:

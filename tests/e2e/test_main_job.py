@@ -349,11 +349,23 @@ def test_evaluate_writes_a_page_and_charts(people: Path, trained: Path, tmp_path
     names = ("cmc", "camera-pairs", "similarities", "map")
     assert told[len(plain) :] == [
         f"Wrote {page}",
-        *(f"Wrote {plots / name}.svg" for name in names),
+        *(f"Wrote {plots / name}.{ending}" for name in names for ending in ("svg", "png")),
     ]
     assert "Hardest queries" in page.read_text()
     assert "t-SNE of scikit-learn" in page.read_text()
     assert str(people) not in page.read_text()
+
+
+def test_evaluate_says_what_brings_charts_as_png_where_resvg_is_missing(
+    people: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "reid.adapters.pages.rasters", raising=False)
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    arguments = ("evaluate", "--run", trained, "--data", people, "--no-record")
+    told = run(*arguments, "--plots", tmp_path / "plots")
+    assert "Charts as SVG only: a PNG needs resvg-py" in told.stderr
+    assert "clip-reid[plots]" in told.stderr
+    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".svg"}
 
 
 def test_evaluate_says_what_brings_the_map_where_scikit_learn_is_missing(

@@ -11,7 +11,7 @@ from reid.adapters.pages.charts import (
     standalone,
 )
 from reid.adapters.pages.documents import PictureStore, document
-from reid.adapters.pages.files import write_page
+from reid.adapters.pages.files import PNG, Rasterise, write_chart, write_page
 from reid.adapters.pages.markup import Markup, tag
 from reid.adapters.pages.strips import ranked_picture
 from reid.domain.values.analyses import HardQuery
@@ -39,20 +39,23 @@ class HtmlEvaluationPage:
         return (str(self._path),)
 
 
-class SvgPlots:
-    """A folder with a file for each chart."""
+class ChartFiles:
+    """A folder with files for each chart: SVG, and PNG where something makes them."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep the folder's name; nothing is touched yet."""
+    def __init__(self, folder: Path, *, rasterise: Rasterise | None) -> None:
+        """Keep the folder's name and what makes PNG files; nothing is touched yet."""
         self._folder = folder
+        self._rasterise = rasterise
 
     def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
         """Replace the charts."""
+        endings = (".svg",) if self._rasterise is None else (".svg", PNG)
         places = []
         for name, chart, _ in _charts(sheet):
-            path = self._folder / f"{name}.svg"
-            write_page(path, standalone(chart))
-            places.append(str(path))
+            for ending in endings:
+                path = self._folder / f"{name}{ending}"
+                write_chart(path, standalone(chart), rasterise=self._rasterise)
+                places.append(str(path))
         return tuple(places)
 
 
