@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reid.application.picture_selection import split_off_unreadable
 from reid.domain.services.answering import Answering
@@ -10,7 +10,12 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.galleries import EncoderStamp, GalleryChanges, GalleryFilter
+from reid.domain.values.galleries import (
+    EVERYTHING,
+    EncoderStamp,
+    GalleryChanges,
+    GalleryFilter,
+)
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
@@ -86,8 +91,15 @@ class Identify:
         """
         self._answering.decision_for(gallery)
 
-    def run(self, queries: PictureSource, gallery: Gallery) -> IdentificationOutcome:
+    def run(
+        self, queries: PictureSource, gallery: Gallery, *, within: GalleryFilter = EVERYTHING
+    ) -> IdentificationOutcome:
         """Identify every readable query picture by a gallery as it is.
+
+        Args:
+            queries: Pictures of the people to name.
+            gallery: Known people.
+            within: Which of its pictures to look at, of those that the settings leave in.
 
         Raises:
             DatasetError: No readable query.
@@ -95,7 +107,8 @@ class Identify:
         """
         asked, unreadable = split_off_unreadable(queries, role="query")
         stamp = self._filling.stamp_matching(gallery, asked.pictures(), what="the queries")
-        return self._answer(asked, unreadable, gallery=gallery, stamp=stamp)
+        answering = replace(self._answering, within=self._answering.within.narrowed(within))
+        return self._answer(asked, unreadable, answering=answering, gallery=gallery, stamp=stamp)
 
     def run_among(
         self,
@@ -120,22 +133,30 @@ class Identify:
         stamp = self._filling.stamp_for(asked.pictures(), known.pictures())
         with closing(open_gallery(stamp)) as gallery:
             changes = self._filling.fill(gallery, known, mirrors=True, stamp=stamp)
-            return self._answer(asked, unreadable, gallery=gallery, stamp=stamp, changes=changes)
+            return self._answer(
+                asked,
+                unreadable,
+                answering=self._answering,
+                gallery=gallery,
+                stamp=stamp,
+                changes=changes,
+            )
 
     def _answer(
         self,
         asked: PictureSource,
         unreadable: tuple[UnreadableImage, ...],
         *,
+        answering: Answering,
         gallery: Gallery,
         stamp: EncoderStamp,
         changes: GalleryChanges | None = None,
     ) -> IdentificationOutcome:
         # Before pictures are embedded, which takes long.
-        decision = self._answering.decision_for(gallery)
+        decision = answering.decision_for(gallery)
         vectors = embed_queries(self._embedder, asked, stamp=stamp)
-        answers = self._answering.answer(gallery, asked.pictures(), vectors, decision=decision)
-        judged = _judged(answers, gallery=gallery, within=self._answering.within)
+        answers = answering.answer(gallery, asked.pictures(), vectors, decision=decision)
+        judged = _judged(answers, gallery=gallery, within=answering.within)
         content, is_exact = gallery.describe(), gallery.is_exact
         return IdentificationOutcome(
             encoder=self._encoder.description,
@@ -152,10 +173,10 @@ class Identify:
             index_recall=1.0 if is_exact else gallery.recall,
             gallery=gallery.place,
             changes=changes,
-            fusion=self._answering.fusion,
+            fusion=answering.fusion,
             threshold=decision.threshold,
-            is_reranked=self._answering.reranking is not None,
-            looked_at=self._answering.within.words(),
+            is_reranked=answering.reranking is not None,
+            looked_at=answering.within.words(),
         )
 
 

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from reid.adapters.datasets.given import GivenPicture, PictureIntake
 from reid.application.galleries import RemovalOutcome
 from reid.domain.errors import ReidError
-from reid.domain.values.galleries import GalleryChanges, KeptPicture
+from reid.domain.values.durations import parse_time
+from reid.domain.values.galleries import GalleryChanges, GalleryFilter, KeptPicture
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture
 from reid.service.bodies import FORM, HeldBytes, Sent, read_sent
@@ -113,6 +114,14 @@ LabelQuery = Annotated[
 OnePersonQuery = Annotated[
     bool, Query(description="All pictures show one person: one answer for all of them")
 ]
+SeenByQuery = Annotated[
+    tuple[str, ...], Query(description="Look at pictures by this camera alone; several times, each")
+]
+AddedFromQuery = Annotated[
+    str | None,
+    Query(description="Look at pictures added on this day (2026-01-31, in UTC) or later"),
+]
+AddedUntilQuery = Annotated[str | None, Query(description="Look at pictures added before it")]
 
 
 class Api:
@@ -136,10 +145,18 @@ class Api:
         *,
         one_person: OnePersonQuery = False,
         camera: CameraQuery = None,
+        seen_by: SeenByQuery = (),
+        added_from: AddedFromQuery = None,
+        added_until: AddedUntilQuery = None,
     ) -> Answers:
         """Name the person on each picture, by the pictures of the gallery."""
+        within = GalleryFilter(
+            cameras=frozenset(seen_by) if seen_by else None,
+            added_from=_moment("added_from", added_from),
+            added_until=_moment("added_until", added_until),
+        )
         pictures = await self._taken(request, camera=camera, is_query=True)
-        asked = Asked(pictures, is_one_person=one_person)
+        asked = Asked(pictures, is_one_person=one_person, within=within)
         return Answers(await self._answered(lambda: self._worker.identify(asked)))
 
     async def add(
@@ -289,7 +306,7 @@ async def _refuse_unknown_parameters(request: Request) -> None:
     known = [field.alias for field in route.dependant.query_params]
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:
-        offered = " and ".join(known) or "none"
+        offered = ", ".join(known) or "none"
         raise Refusal(422, f"there is no parameter {unknown[0]!r} here, but {offered}; see /docs")
 
 
@@ -321,6 +338,13 @@ def _refusal_for(error: Exception) -> Refusal:
         case _:
             # The traceback goes to the log, not to the client.
             return Refusal(500, "a fault of the service: its log tells more")
+
+
+def _moment(name: str, text: str | None) -> str | None:
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise Refusal(422, f"{name} {error}, not {text!r}") from None
 
 
 def _removed(outcome: RemovalOutcome) -> Removed:

@@ -8,7 +8,12 @@ from reid.application.galleries import FillGallery, FillingOutcome, KeepGallery,
 from reid.application.identify import Identify
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_filling import GalleryFilling
-from reid.domain.values.galleries import KeptPicture, require_same_encoder
+from reid.domain.values.galleries import (
+    EVERYTHING,
+    GalleryFilter,
+    KeptPicture,
+    require_same_encoder,
+)
 from reid.domain.values.reports import Identification
 from reid.ports.gallery import Gallery
 from reid.service.refusals import Refusal
@@ -24,6 +29,9 @@ class Asked:
     pictures: tuple[GivenPicture, ...]
     is_one_person: bool = False
     """Whether they are one question."""
+
+    within: GalleryFilter = EVERYTHING
+    """Which pictures of the gallery are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Desk:
             self._identify[False].require_decision(self._gallery)
 
     def identify(self, questions: Sequence[Asked]) -> tuple[tuple[Identification, ...], ...]:
-        """Answer several requests by one run through the encoder.
+        """Answer several requests, those asked in one manner by one run through the encoder.
 
         Returns:
             The answers of each request: one per picture, or one for all of them.
@@ -104,19 +112,16 @@ class Desk:
         Raises:
             GalleryError: The gallery is empty, or another encoder made it.
         """
+        alike: dict[tuple[bool, GalleryFilter], dict[int, Asked]] = {}
+        for number, asked in enumerate(questions):
+            alike.setdefault((asked.is_one_person, asked.within), {})[number] = asked
         answers = dict[int, tuple[Identification, ...]]()
-        for is_one_person in (False, True):
-            chosen = {
-                number: asked
-                for number, asked in enumerate(questions)
-                if asked.is_one_person is is_one_person
-            }
-            if chosen:
-                answers |= self._identified(chosen, is_one_person=is_one_person)
+        for (is_one_person, within), chosen in alike.items():
+            answers |= self._identified(chosen, is_one_person=is_one_person, within=within)
         return tuple(answers[number] for number in range(len(questions)))
 
     def _identified(
-        self, questions: Mapping[int, Asked], *, is_one_person: bool
+        self, questions: Mapping[int, Asked], *, is_one_person: bool, within: GalleryFilter
     ) -> dict[int, tuple[Identification, ...]]:
         # Names of requests clash: each gets a folder of its own.
         sent = {
@@ -128,7 +133,7 @@ class Desk:
             replace(one, picture=replace(one.picture, image=name)) for name, one in sent.items()
         ]
         source = GivenPictures(given, place=SOURCE)
-        outcome = self._identify[is_one_person].run(source, self._gallery)
+        outcome = self._identify[is_one_person].run(source, self._gallery, within=within)
         answers: dict[int, list[Identification]] = {number: [] for number in questions}
         for found in outcome.identifications:
             answers[int(found.image.partition("/")[0])].append(

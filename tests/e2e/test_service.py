@@ -138,6 +138,27 @@ def test_it_answers_as_the_command_does(
         ]
 
 
+def test_a_request_says_which_of_the_gallery_is_looked_at(
+    service: Service, gallery: Path, people: Path, queries: list[Path]
+) -> None:
+    options = ("--seen-by", "2", "--seen-by", "3", "--added-from", "2026-01-01")
+    told = as_json(
+        run("identify", people / "query", "--gallery", gallery, *ENCODER, *options, "--json")
+    )
+    expected = {answer["image"]: answer for answer in told["identifications"]}
+    asked = "/identify?seen_by=2&seen_by=3&added_from=2026-01-01"
+    for path in queries:
+        (found,) = send(service, path.read_bytes(), path=asked).json()["answers"]
+        cameras = {picture["camera"] for picture in found["pictures"]}
+        assert cameras <= {"2", "3"}
+        assert [one["key"] for one in found["pictures"]] == [
+            one["key"] for one in expected[path.name]["pictures"]
+        ]
+    nobody = send(service, queries[0].read_bytes(), path="/identify?added_until=2026-01-01")
+    assert nobody.status_code == 409
+    assert "look at more than pictures added before 2026-01-01T00:00:00Z" in nobody.text
+
+
 def test_several_pictures_are_several_questions_or_one(
     service: Service, queries: list[Path]
 ) -> None:
@@ -267,7 +288,10 @@ def test_bodies_of_other_kinds_are_refused(service: Service, queries: list[Path]
     assert service.call("DELETE", "/pictures/x", headers=WITH_TOKEN).status_code == 422
     misspelt = send(service, queries[0].read_bytes(), path="/identify?one-person=true")
     assert misspelt.status_code == 422
-    assert "no parameter 'one-person' here, but one_person and camera" in misspelt.text
+    assert "no parameter 'one-person' here, but one_person, camera, seen_by" in misspelt.text
+    undated = send(service, queries[0].read_bytes(), path="/identify?added_from=today")
+    assert undated.status_code == 422
+    assert "added_from should be a day such as 2026-01-31" in undated.text
     assert service.call("GET", "/nowhere", headers=WITH_TOKEN).status_code == 404
     assert service.call("PUT", "/identify", headers=WITH_TOKEN).status_code == 405
 

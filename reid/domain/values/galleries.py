@@ -182,6 +182,19 @@ class GalleryFilter:
             and (self.added_until is None or picture.added_at < self.added_until)
         )
 
+    def narrowed(self, by: "GalleryFilter") -> "GalleryFilter":
+        """Admit what both filters admit."""
+        # Times are texts that sort as they do, and any text comes after the empty one.
+        added_from = max(self.added_from or "", by.added_from or "")
+        ends = [end for end in (self.added_until, by.added_until) if end is not None]
+        return GalleryFilter(
+            cameras=_in_both(self.cameras, by.cameras),
+            without_cameras=self.without_cameras | by.without_cameras,
+            labels=_in_both(self.labels, by.labels),
+            added_from=added_from or None,
+            added_until=min(ends, default=None),
+        )
+
     def words(self) -> str:
         """Say which pictures are looked at; nothing where all are."""
         parts = []
@@ -196,6 +209,13 @@ class GalleryFilter:
         if self.added_until is not None:
             parts.append(f"added before {self.added_until}")
         return ", ".join(parts)
+
+
+def _in_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    """Keep what both name; None names all there is."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
 
 
 EVERYTHING = GalleryFilter()

@@ -1,0 +1,42 @@
+"""Which pictures of a gallery a search looks at."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture
+
+names = st.sampled_from("abc")
+times = st.sampled_from([f"2026-01-0{day}T00:00:00Z" for day in (1, 2, 3, 4)])
+filters = st.builds(
+    GalleryFilter,
+    cameras=st.none() | st.frozensets(names),
+    without_cameras=st.frozensets(names, max_size=1),
+    labels=st.none() | st.frozensets(names),
+    added_from=st.none() | times,
+    added_until=st.none() | times,
+)
+pictures = st.builds(
+    KeptPicture,
+    key=st.just(1),
+    image=st.just("1.jpg"),
+    source=st.just("here"),
+    content=st.just(""),
+    label=names,
+    camera=st.none() | names,
+    added_at=times,
+    expires_at=st.none(),
+)
+
+
+@given(filters, filters, pictures)
+def test_a_narrowed_filter_admits_what_both_admit(
+    one: GalleryFilter, other: GalleryFilter, picture: KeptPicture
+) -> None:
+    both = one.narrowed(other)
+    assert both.admits(picture) == (one.admits(picture) and other.admits(picture))
+    assert both == other.narrowed(one)
+
+
+@given(filters)
+def test_everything_narrows_nothing(one: GalleryFilter) -> None:
+    assert one.narrowed(EVERYTHING) == EVERYTHING.narrowed(one) == one
