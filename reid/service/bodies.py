@@ -11,8 +11,11 @@ from reid.service.forms import Part, split_form
 from reid.service.limits import Limits
 from reid.service.refusals import Refusal, busy
 
+FIELDS = ("label", "camera")
+"""What a form may say beside its pictures."""
+
 _NUM_FIELDS = 8
-"""Parts of a form beside its pictures."""
+"""So many parts beside the pictures are read, to name one that there is not."""
 
 _CLOSE = {"Connection": "close"}
 FORM = "multipart/form-data"
@@ -147,4 +150,10 @@ def _checked(parts: list[Part], *, limits: Limits) -> Sent:
         for part in parts
         if part.filename is None
     }
+    if unknown := sorted(set(fields) - set(FIELDS)):
+        raise Refusal(
+            422,
+            f"the form has no field {unknown[0]!r}, but {' and '.join(FIELDS)}: anything else is "
+            "said in the address; see /docs",
+        )
     return Sent(pictures, fields)

@@ -286,6 +286,9 @@ def test_bodies_of_other_kinds_are_refused(service: Service, queries: list[Path]
     assert send(service, *[queries[0].read_bytes()] * 5).status_code == 413
     assert send(service, queries[0].read_bytes(), path="/pictures").status_code == 422
     assert service.call("DELETE", "/pictures/x", headers=WITH_TOKEN).status_code == 422
+    unknown = send(service, queries[0].read_bytes(), seen_by="2")
+    assert unknown.status_code == 422
+    assert "the form has no field 'seen_by', but label and camera" in unknown.text
     misspelt = send(service, queries[0].read_bytes(), path="/identify?one-person=true")
     assert misspelt.status_code == 422
     assert "no parameter 'one-person' here, but one_person, camera, seen_by" in misspelt.text
