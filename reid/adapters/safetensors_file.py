@@ -3,11 +3,8 @@
 A file carries a digest of its header and tensors, so that damage is found when it is read.
 """
 
-import errno
 import json
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.replaced_file import replace_file
 from reid.domain.errors import CheckpointError, ReidError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.small_files import parse_json
@@ -38,8 +35,6 @@ _MOST_READINGS = 100
 """Nobody replaces a file so often while it is read."""
 
 _Content = TypeVar("_Content")
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -206,41 +201,3 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     header = sealed_header(checkpoint.header, digest_of(tensors))
     replace_file(path, save(tensors, {HEADER_KEY: header}))
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a temporary file beside `path`, flush it to disk, and rename it over `path`.
-
-    Raises:
-        CheckpointError: The folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_be_written(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def cannot_be_written(path: Path, error: OSError) -> CheckpointError:
-    """Word a failed write: what was there before is there still."""
-    advice = "free some space" if error.errno in _FULL else "make its folder writable"
-    return CheckpointError(
-        f"{path} cannot be written: {error.strerror or error}; {advice} or name another one, and "
-        "try again: earlier files are as they were"
-    )
-
-
-def cannot_be_made(folder: Path, error: OSError) -> CheckpointError:
-    """Word a folder that could not be made."""
-    advice = "free some space" if error.errno in _FULL else "make the folder above it writable"
-    return CheckpointError(
-        f"{folder} cannot be made: {error.strerror or error}; {advice} or name another one"
-    )

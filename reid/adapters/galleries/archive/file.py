@@ -19,6 +19,7 @@ from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import NORM_TOLERANCE
 from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
 from reid.adapters.new_file import new_file
+from reid.adapters.replaced_file import cannot_be_written
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,
@@ -28,7 +29,6 @@ from reid.adapters.safetensors_blocks import (
 )
 from reid.adapters.safetensors_file import (
     HEADER_KEY,
-    cannot_be_written,
     digest_with_header,
     parse_header,
     require_file,
