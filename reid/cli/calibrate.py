@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.options import (
-    SHARED_OPTIONS,
+    OPTIONS_WITHOUT_DATASET,
     FusionOption,
     JsonOption,
     TrackletsOption,
@@ -57,14 +57,10 @@ PlotOption = Annotated[
 
 _PNG = ".png"
 
-_OPTIONS = {
-    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
-}
-
 
 @takes_settings(
     {
-        **_OPTIONS,
+        **OPTIONS_WITHOUT_DATASET,
         "use_cameras": UseCamerasOption,
         "fusion": FusionOption,
         "tracklets": TrackletsOption,

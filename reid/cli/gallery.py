@@ -16,7 +16,7 @@ from reid.cli.gallery_answers import (
     render_total,
 )
 from reid.cli.options import (
-    SHARED_OPTIONS,
+    OPTIONS_WITHOUT_DATASET,
     ExpireAfterOption,
     IndexOption,
     JsonOption,
@@ -58,7 +58,7 @@ ClearOption = Annotated[
 AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
 
 _FILLING_OPTIONS = {
-    **{name: kind for name, kind in SHARED_OPTIONS.items() if name not in ("data", "dataset")},
+    **OPTIONS_WITHOUT_DATASET,
     "use_cameras": UseCamerasOption,
     "expire_after": ExpireAfterOption,
     "thumbnails": ThumbnailsOption,

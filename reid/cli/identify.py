@@ -9,7 +9,7 @@ import typer
 
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
 from reid.cli.options import (
-    SHARED_OPTIONS,
+    OPTIONS_WITHOUT_DATASET,
     AddedFromOption,
     AddedUntilOption,
     CacheOption,
@@ -58,14 +58,10 @@ ReportOption = Annotated[
     ),
 ]
 
-_OPTIONS = {
-    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
-}
-
 
 @takes_settings(
     {
-        **_OPTIONS,
+        **OPTIONS_WITHOUT_DATASET,
         "top_k": TopKOption,
         "use_cameras": UseCamerasOption,
         "use_cache": CacheOption,

@@ -209,6 +209,11 @@ SHARED_OPTIONS: Options = {
 }
 """What a command takes unless it says otherwise."""
 
+OPTIONS_WITHOUT_DATASET: Options = {
+    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
+}
+"""What a command takes whose pictures are lists or galleries."""
+
 
 def takes_settings(
     options: Options = SHARED_OPTIONS, *, usual_recipe: str | None = None

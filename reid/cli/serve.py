@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.options import (
-    SHARED_OPTIONS,
+    OPTIONS_WITHOUT_DATASET,
     ExpireAfterOption,
     FusionOption,
     HostOption,
@@ -32,7 +32,7 @@ _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 @takes_settings(
     {
-        **{name: kind for name, kind in SHARED_OPTIONS.items() if name not in ("data", "dataset")},
+        **OPTIONS_WITHOUT_DATASET,
         "top_k": TopKOption,
         "use_cameras": UseCamerasOption,
         "fusion": FusionOption,
