@@ -14,7 +14,7 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
-from reid.cli.render import to_json
+from reid.cli.render import render_unreadable, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
@@ -97,10 +97,7 @@ def calibrate(
             drawn = container.draw_open_set()({outcome.calibration.fusion: outcome.report})
             container.write_chart()(plot, drawn, rasterise=rasterise)
     if outcome.unreadable:
-        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in outcome.unreadable)
-        raise DatasetError(
-            f"{counted(len(outcome.unreadable), 'picture')} cannot be read, so left out:\n{listed}"
-        )
+        raise DatasetError(render_unreadable(outcome.unreadable))
 
 
 def _require_place(plot: Path) -> None:

@@ -24,7 +24,7 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
-from reid.cli.render import to_json
+from reid.cli.render import render_unreadable, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.counts import counted
@@ -236,9 +236,5 @@ def _fill(
             mirrors=mirrors,
         )
     typer.echo(to_json(outcome) if as_json else render_filling(outcome))
-    unreadable = outcome.changes.unreadable
-    if unreadable:
-        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
-        raise DatasetError(
-            f"{counted(len(unreadable), 'picture')} cannot be read, so left out:\n{listed}"
-        )
+    if outcome.changes.unreadable:
+        raise DatasetError(render_unreadable(outcome.changes.unreadable))

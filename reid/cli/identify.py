@@ -23,9 +23,9 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
+from reid.cli.render import render_unreadable
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
-from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
@@ -107,10 +107,7 @@ def identify(
             show(outcome, thumbnails_in(known))
     unreadable = (*outcome.unreadable_queries, *outcome.unreadable_gallery)
     if unreadable:
-        listed = "\n".join(f"  {picture.image}: {picture.reason}" for picture in unreadable)
-        raise DatasetError(
-            f"{counted(len(unreadable), 'picture')} cannot be read, so left out:\n{listed}"
-        )
+        raise DatasetError(render_unreadable(unreadable))
 
 
 def _show(

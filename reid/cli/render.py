@@ -34,7 +34,7 @@ def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
 def render_dataset_check(report: "DatasetCheckReport") -> str:
     """Tabulate the splits, then list what is odd about the dataset."""
     lines = [render_dataset_table(report.statistics), *report.problems]
-    lines.extend(f"  {picture.image}: {picture.reason}" for picture in report.unreadable)
+    lines.extend(_reasons(report.unreadable))
     if report.is_clean:
         lines.append("Every picture can be read; nothing odd was found.")
     return "\n".join(lines)
@@ -103,8 +103,13 @@ def render_left_out(pictures: Sequence[UnreadableImage], *, what: str) -> list[s
     """
     if not pictures:
         return []
-    lines = [f"  {picture.image}: {picture.reason}" for picture in pictures]
-    return [f"Left out: {counted(len(pictures), what)} that cannot be read", *lines]
+    return [f"Left out: {counted(len(pictures), what)} that cannot be read", *_reasons(pictures)]
+
+
+def render_unreadable(pictures: Sequence[UnreadableImage]) -> str:
+    """Word the error of a command that did without pictures which cannot be read."""
+    found = f"{counted(len(pictures), 'picture')} cannot be read, so left out:"
+    return "\n".join([found, *_reasons(pictures)])
 
 
 def render_scores(report: EvaluationReport) -> str:
@@ -166,6 +171,10 @@ def to_json(report: object) -> str:
     """Write a report, its dataclasses as objects, its enumerations and paths as texts."""
     plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
     return json.dumps(plain, indent=2, default=_plain)
+
+
+def _reasons(pictures: Sequence[UnreadableImage]) -> list[str]:
+    return [f"  {picture.image}: {picture.reason}" for picture in pictures]
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401  (whatever JSON can hold)
