@@ -6,7 +6,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from reid.cli.render import render_encoder, to_json
+from reid.cli.render import render_columns, render_encoder, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ def render_answers(outcome: "IdentificationOutcome") -> str:
     rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
     if all(answer.confidence is None for answer in outcome.identifications):
         rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *answer_notes(outcome)])
+    return "\n".join([*render_columns(rows), "", *answer_notes(outcome)])
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:

@@ -14,7 +14,7 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
-from reid.cli.render import render_unreadable, to_json
+from reid.cli.render import render_columns, render_unreadable, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
@@ -120,12 +120,8 @@ def render_calibration(outcome: "CalibrationOutcome") -> str:
         *(_row(point) for point in report.points),
         ("any answer counts", "100.0%", f"{report.rank_1:.1%}", "-"),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    lines += [
+        *render_columns(rows),
         "",
         f"{counted(report.num_known, 'question')} of known people and {report.num_unknown} of "
         f"strangers, who show false-accept rates in steps of {report.resolution:.2g}",

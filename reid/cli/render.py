@@ -31,6 +31,15 @@ def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
     return "\n".join([_RULE, heading, _RULE, *rows, _RULE])
 
 
+def render_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Tabulate texts, a line per row, every column as wide as its longest."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def render_dataset_check(report: "DatasetCheckReport") -> str:
     """Tabulate the splits, then list what is odd about the dataset."""
     lines = [render_dataset_table(report.statistics), *report.problems]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reid.cli.render import (
+    render_columns,
     render_dataset_table,
     render_precision,
     render_scores,
@@ -28,6 +29,15 @@ REPORT = EvaluationReport(
     is_exact=True,
     index_recall=1.0,
 )
+
+
+def test_columns_are_as_wide_as_their_longest_cell() -> None:
+    rows = [("query", "label", ""), ("a.jpg", "x", "far"), ("long name.jpg", "anna", "")]
+    assert render_columns(rows) == [
+        "query          label",
+        "a.jpg          x      far",
+        "long name.jpg  anna",
+    ]
 
 
 def test_market_1501_looks_as_the_field_prints_it() -> None:
