@@ -1,7 +1,7 @@
 """What every gallery asks of pictures to be kept, of questions, and of what it has kept."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -38,8 +38,7 @@ def check_additions(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise GalleryError(f"{twice[1]} of {twice[0]} is added twice at once: list it once")
-    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
-    if not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
+    if not are_unit(vectors):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
 
@@ -60,6 +59,23 @@ def check_question(
             f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
             f"{stamp}"
         )
+
+
+def require_kept(keys: Iterable[int], kept: Container[int], *, place: str) -> None:
+    """Refuse to look up what is not there.
+
+    Raises:
+        GalleryError: A key is not kept; names the first of them.
+    """
+    missing = next((key for key in keys if key not in kept), None)
+    if missing is not None:
+        raise GalleryError(f"{place} keeps no picture with the key {missing}")
+
+
+def are_unit(vectors: Tensor) -> bool:
+    """Whether all (N, D) rows are of unit L2 norm."""
+    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
+    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())
 
 
 def checksum_of(vector: np.ndarray) -> int:

@@ -11,8 +11,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.checks import check_additions, check_question
-from reid.domain.errors import GalleryError
+from reid.adapters.galleries.checks import check_additions, check_question, require_kept
 from reid.domain.ordering import distances, rank
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -119,9 +118,7 @@ class MemoryGallery:
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
         rows = {key: row for row, key in enumerate(self._state.pictures)}
-        missing = next((key for key in keys if key not in rows), None)
-        if missing is not None:
-            raise GalleryError(f"{self._place} keeps no picture with the key {missing}")
+        require_kept(keys, rows, place=self._place)
         return self._state.vectors[[rows[key] for key in keys]]
 
     def thumbnail(self, key: int) -> bytes | None:

@@ -20,7 +20,12 @@ import torch
 from torch import Tensor
 
 from reid.adapters.folders import sync_folder
-from reid.adapters.galleries.checks import NORM_TOLERANCE, check_additions, check_question
+from reid.adapters.galleries.checks import (
+    NORM_TOLERANCE,
+    check_additions,
+    check_question,
+    require_kept,
+)
 from reid.adapters.galleries.filesystem import records
 from reid.adapters.galleries.filesystem.database import Database, in_words, no_gallery
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
@@ -185,9 +190,7 @@ class FilesystemGallery:
         """Look up vectors; see the port."""
         with self._snapshot() as now:
             rows = records.rows_of_keys(now.connection, keys)
-            missing = next((key for key in keys if key not in rows), None)
-            if missing is not None:
-                raise GalleryError(f"{self.place} keeps no picture with the key {missing}")
+            require_kept(keys, rows, place=self.place)
             return now.vectors[torch.tensor([rows[key] for key in keys], dtype=torch.int64)]
 
     def thumbnail(self, key: int) -> bytes | None:

@@ -39,6 +39,7 @@ from reid.adapters.galleries.checks import (
     check_additions,
     check_question,
     checksum_of,
+    require_kept,
 )
 from reid.adapters.galleries.milvus.log import (
     LEASE_SECONDS,
@@ -201,9 +202,7 @@ class MilvusGallery:
         state = self._log.newest()
         rows = self._rows_of(state, sorted(set(keys)), ("key", "vector"))
         found = {row["key"]: np.array(row["vector"], dtype=np.float32) for row in rows}
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise GalleryError(f"{self.place} keeps no picture with the key {missing}")
+        require_kept(keys, found, place=self.place)
         if not keys:
             return torch.empty((0, 0 if state.encoder is None else state.encoder.width))
         return torch.from_numpy(np.stack([found[key] for key in keys]))

@@ -27,6 +27,7 @@ from reid.adapters.galleries.checks import (
     check_additions,
     check_question,
     checksum_of,
+    require_kept,
 )
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
@@ -36,7 +37,6 @@ from reid.adapters.galleries.postgres.tables import (
     Tables,
     selected,
 )
-from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
@@ -156,9 +156,7 @@ class PostgresGallery:
             state = self._sessions.read_state(connection)
             rows = connection.execute(statement, [list(keys)], binary=True)
             found = {key: as_array(vector) for key, vector in rows}
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise GalleryError(f"{self.place} keeps no picture with the key {missing}")
+        require_kept(keys, found, place=self.place)
         width = 0 if state.encoder is None else state.encoder.width
         known = [found[key] for key in keys]
         return torch.from_numpy(np.stack(known)) if known else torch.empty((0, width))
