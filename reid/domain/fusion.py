@@ -48,9 +48,7 @@ def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tens
     sums = torch.zeros(num_groups, vectors.shape[1], dtype=torch.float64)
     sums.index_add_(0, groups, vectors.double())
     means = sums / counts[:, None]
-    first = torch.full((num_groups,), len(groups)).scatter_reduce_(
-        0, groups, torch.arange(len(groups)), reduce="amin"
-    )
+    first = _first_of_each(groups, num_groups=num_groups)  # (P,)
     points_nowhere = torch.linalg.vector_norm(means, dim=1) < _SMALLEST_NORM  # (P,)
     means[points_nowhere] = vectors[first[points_nowhere]].double()
     return F.normalize(means, dim=1).float()
@@ -119,7 +117,10 @@ def _first_places(people: Tensor) -> Tensor:
     """Find where each person occurs first, ascending: (P,) int64."""
     _, inverse = torch.unique(people, return_inverse=True)
     num_people = int(inverse.max()) + 1 if len(people) else 0
-    first = torch.full((num_people,), len(people)).scatter_reduce_(
-        0, inverse, torch.arange(len(people)), reduce="amin"
-    )
-    return first.sort().values
+    return _first_of_each(inverse, num_groups=num_people).sort().values
+
+
+def _first_of_each(groups: Tensor, *, num_groups: int) -> Tensor:
+    """Find the place at which each group occurs first in (N,) groups: (num_groups,) int64."""
+    places = torch.arange(len(groups))
+    return torch.full((num_groups,), len(groups)).scatter_reduce_(0, groups, places, reduce="amin")
