@@ -10,7 +10,9 @@ from reid.domain.errors import CheckpointError
 from reid.domain.prompts import PromptLearner
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
-_PREFIX = "adam"
+STATE_PREFIX = "adam."
+"""Begins the names of the tensors that `NamedAdam.state` gives, and of no others."""
+
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _PARTS = (*_MOMENTS, "step")
 
@@ -102,7 +104,7 @@ class NamedAdam:
             Adam's own, which the next step changes in place: copy what must outlast it.
         """
         return {
-            f"{_PREFIX}.{part}.{name}": self._adam.state[parameter][part].detach()
+            _state_name(part, name): self._adam.state[parameter][part].detach()
             for name, parameter in self._parameters.items()
             if parameter in self._adam.state
             for part in _PARTS
@@ -118,13 +120,13 @@ class NamedAdam:
             CheckpointError: A parameter's state is incomplete, of another shape, or of a parameter
                 that is not here; nothing is changed then.
         """
-        own = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{_PREFIX}.")}
+        own = {name: tensor for name, tensor in tensors.items() if name.startswith(STATE_PREFIX)}
         states = {
             name: self._state_of(name, own)
             for name in self._parameters
-            if any(f"{_PREFIX}.{part}.{name}" in own for part in _PARTS)
+            if any(_state_name(part, name) in own for part in _PARTS)
         }
-        surplus = set(own) - {f"{_PREFIX}.{part}.{name}" for name in states for part in _PARTS}
+        surplus = set(own) - {_state_name(part, name) for name in states for part in _PARTS}
         if surplus:
             raise CheckpointError(
                 f"the checkpoint holds optimiser state for parameters that are not trained here "
@@ -136,7 +138,7 @@ class NamedAdam:
 
     def _state_of(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameter = self._parameters[name]
-        missing = {part for part in _PARTS if f"{_PREFIX}.{part}.{name}" not in tensors}
+        missing = {part for part in _PARTS if _state_name(part, name) not in tensors}
         if missing:
             raise CheckpointError(
                 f"the checkpoint lacks {_some(missing)} of {name} in the optimiser's state; "
@@ -144,7 +146,7 @@ class NamedAdam:
             )
         return {
             part: _copy(
-                tensors[f"{_PREFIX}.{part}.{name}"],
+                tensors[_state_name(part, name)],
                 like=parameter if part in _MOMENTS else _step_like(parameter),
                 title=f"{part} of {name}",
             )
@@ -211,6 +213,10 @@ def _copy(tensor: Tensor, *, like: Tensor, title: str) -> Tensor:
         )
     # Filled in place so that moments keep the parameter's layout (channels last, for example).
     return torch.empty_like(like, requires_grad=False).copy_(tensor)
+
+
+def _state_name(part: str, name: str) -> str:
+    return f"{STATE_PREFIX}{part}.{name}"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -22,14 +22,12 @@ from reid.domain.events import (
 )
 from reid.domain.memory import naming_batch_size
 from reid.domain.objectives import Objective
-from reid.domain.optimizers import NamedAdam
+from reid.domain.optimizers import STATE_PREFIX, NamedAdam
 from reid.domain.services.loss_watch import LossWatch, named_losses
 from reid.domain.services.stage_states import epoch_of_state
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
-
-OPTIMIZER_PREFIX = "adam."
 
 
 class Trainee(Protocol):
@@ -212,7 +210,7 @@ class StageLoop:
         moments = {
             name: tensor
             for name, tensor in checkpoint.tensors.items()
-            if name.startswith(OPTIMIZER_PREFIX)
+            if name.startswith(STATE_PREFIX)
         }
         trainee.load_state(
             {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
@@ -250,7 +248,7 @@ class StageLoop:
             checkpoint,
             place=self._runs.place_of(self.state_name),
             wanted=trainee.state(),
-            ignored_prefix=OPTIMIZER_PREFIX,
+            ignored_prefix=STATE_PREFIX,
             num_epochs=self._num_epochs,
         )
         return checkpoint, epoch
