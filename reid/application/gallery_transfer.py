@@ -203,7 +203,7 @@ def _lacking(gallery: Gallery, pictures: Sequence[NewPicture], vectors: Tensor) 
     same: dict[int, int] = {}
     for row, picture in enumerate(pictures):
         known = kept.get(_name_of(picture))
-        if known is not None and _is_same(picture, known):
+        if known is not None and known.says_the_same_as(picture):
             same[row] = known.key
     if same:
         found = gallery.vectors([*same.values()])
@@ -221,11 +221,6 @@ def _kept_of(gallery: Gallery, pictures: Iterable[NewPicture]) -> Iterator[KeptP
         images.setdefault(picture.source, []).append(picture.image)
     for source, named in images.items():
         yield from gallery.pictures(source=source, images=named)
-
-
-def _is_same(new: NewPicture, kept: KeptPicture) -> bool:
-    names = ("content", "label", "camera", "expires_at")
-    return all(getattr(new, name) == getattr(kept, name) for name in names)
 
 
 def _subject(place: str, num_before: int, count: int, *, total: int) -> str:

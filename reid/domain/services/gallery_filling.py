@@ -347,19 +347,10 @@ def _plan(
             vector_of = known.by_content.get(content)
         if vector_of is None:
             fresh.append(picture)
-        elif own is None or own.key in known.lacking or not _is_same(new, own):
+        elif own is None or own.key in known.lacking or not own.says_the_same_as(new):
             updates.append(_Update(new, vector_of))
     num_unchanged = len(listed) - len(updates) - len(fresh)
     return _Plan(num_unchanged=num_unchanged, updates=updates, fresh=fresh)
-
-
-def _is_same(new: NewPicture, kept: KeptPicture) -> bool:
-    return (new.content, new.label, new.camera, new.expires_at) == (
-        kept.content,
-        kept.label,
-        kept.camera,
-        kept.expires_at,
-    )
 
 
 def _parts(plan: _Plan) -> Iterator[Sequence[_Update]]:

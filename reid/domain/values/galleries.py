@@ -117,6 +117,15 @@ class KeptPicture:
             expires_at=picture.expires_at,
         )
 
+    def says_the_same_as(self, picture: NewPicture) -> bool:
+        """Whether a new picture of this source and name brings no other facts than are kept."""
+        return (self.content, self.label, self.camera, self.expires_at) == (
+            picture.content,
+            picture.label,
+            picture.camera,
+            picture.expires_at,
+        )
+
 
 class PictureLookup(TypedDict, total=False):
     """Conditions on the pictures that are listed; what is left out or None admits everything."""
