@@ -14,6 +14,7 @@ from reid.domain.services.fine_tuning import ENCODER
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.evaluations import (
+    ELSEWHERE_PREFIX,
     EVALUATION,
     QUERIES_SUFFIX,
     RECORD_VERSION,
@@ -162,7 +163,7 @@ class EvaluateRun:
         recorded = read_evaluation(records) if EVALUATION in records.names() else None
         if not _is_own(record, recorded, manifest=manifest):
             slug = re.sub(r"[^A-Za-z0-9_]+", "-", record.dataset).strip("-") or "other"
-            return "-".join((EVALUATION, "on", slug, *record.peculiarities))
+            return ELSEWHERE_PREFIX + "-".join((slug, *record.peculiarities))
         peculiar = record.peculiarities
         if recorded is not None and record.architecture != recorded.architecture:
             return "-".join((EVALUATION, *record.architecture, *peculiar))

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.values.evaluations import ELSEWHERE_PREFIX
 from reid.domain.values.results import SettingChange
 from reid.settings.loading import plain_settings, settings_of_recipe
 from reid.settings.recipes import RECIPES
@@ -68,7 +69,7 @@ def root_of_record(
     """
     if given is not None:
         return given
-    if evaluation.startswith("evaluation-on-"):
+    if evaluation.startswith(ELSEWHERE_PREFIX):
         raise ConfigurationError(
             f"dataset.root: {evaluation} is of another dataset than the run was trained on; name "
             "its folder by --data ROOT"

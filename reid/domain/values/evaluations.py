@@ -14,6 +14,9 @@ from reid.domain.values.reports import EvaluationReport
 EVALUATION = "evaluation"
 """Name of the record of a run's own dataset by the usual protocol."""
 
+ELSEWHERE_PREFIX = f"{EVALUATION}-on-"
+"""Begins the names of evaluations on other datasets than the run's own."""
+
 QUERIES_SUFFIX = ".queries"
 """Follows an evaluation's name in the name of the record of its single queries."""
 
