@@ -52,6 +52,11 @@ class JudgedQueries:
         same_camera = record.report.is_same_camera_removed
         return record.digest_of("query"), record.digest_of("gallery"), same_camera
 
+    @property
+    def protocol(self) -> tuple[object, ...]:
+        """What is the same of evaluations that were made alike: the task and the way of ranking."""
+        return self.task, self.record.peculiarities
+
 
 class CompareRuns:
     """Compares recorded evaluations; nothing is embedded or ranked again."""

@@ -60,7 +60,7 @@ def find_ingredients(
     ]
     return Ingredients(
         baseline=baseline,
-        evaluation=", ".join((judged.record.dataset, *judged.record.peculiarities)),
+        evaluation=judged.record.words,
         runs=tuple(sorted(ingredients, key=lambda one: not one.is_other_seed)),
     )
 
@@ -77,7 +77,7 @@ def _variant(
     if not 1 <= len(apart) <= MOST_CHANGES or not _is_comparable(records):
         return ()
     judged = JudgedQueries.of(RecordedEvaluation(records, EVALUATION))
-    return ((judged, apart),) if _protocol(judged) == _protocol(baseline) else ()
+    return ((judged, apart),) if judged.protocol == baseline.protocol else ()
 
 
 def _is_comparable(records: RunRecords) -> bool:
@@ -86,7 +86,3 @@ def _is_comparable(records: RunRecords) -> bool:
         and f"{EVALUATION}{QUERIES_SUFFIX}" in records.names()
         and read_evaluation(records).is_complete
     )
-
-
-def _protocol(judged: JudgedQueries) -> tuple[object, ...]:
-    return judged.task, judged.record.peculiarities

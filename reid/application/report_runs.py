@@ -134,7 +134,7 @@ class ReportRuns:
         """Compare all runs that were evaluated alike, two by two."""
         alike: dict[object, list[JudgedQueries]] = defaultdict(list)
         for one in judged:
-            alike[(one.task, one.record.peculiarities)].append(one)
+            alike[one.protocol].append(one)
         for group in alike.values():
             pairs = list(combinations(group, 2))
             scores = [(first.scores, second.scores) for first, second in pairs]
@@ -143,7 +143,7 @@ class ReportRuns:
                 yield RunPair(
                     first=first.source.records.name,
                     second=second.source.records.name,
-                    evaluation=", ".join((first.record.dataset, *first.record.peculiarities)),
+                    evaluation=first.record.words,
                     differences=differences,
                 )
 

@@ -88,6 +88,11 @@ class EvaluationRecord:
         }
         return tuple(name for name, holds in found.items() if holds)
 
+    @property
+    def words(self) -> str:
+        """Name the dataset, and what is not the usual protocol."""
+        return ", ".join((self.dataset, *self.peculiarities))
+
     @classmethod
     def parse(cls, name: str, content: Mapping[str, Any]) -> "EvaluationRecord":
         """Read a record.
