@@ -8,6 +8,7 @@ import typer
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
 from reid.cli.wiring import wired
+from reid.domain.values.comparisons import SIGNIFICANCE
 
 if TYPE_CHECKING:
     from reid.domain.values.comparisons import ComparisonOutcome, ScoreDifference
@@ -47,7 +48,7 @@ def render_comparison(outcome: "ComparisonOutcome") -> str:
             *map(_row, outcome.differences),
             f"Interval: percentile bootstrap over queries, {outcome.num_resamples} resamples, "
             f"seed {outcome.seed}; in percentage points",
-            f"p: {outcome.test}; not significant: 0.05 or more",
+            f"p: {outcome.test}; not significant: {SIGNIFICANCE:g} or more",
         ]
     )
 

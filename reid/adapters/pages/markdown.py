@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reid.adapters.pages.curves import draw_curves
 from reid.adapters.pages.files import write_page
-from reid.domain.values.comparisons import NUM_RESAMPLES, ScoreDifference
+from reid.domain.values.comparisons import NUM_RESAMPLES, SIGNIFICANCE, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.results import (
     Ingredient,
@@ -184,8 +184,8 @@ def _effects(ingredients: Ingredients | None) -> str:
         f"values of the settings named, evaluated on {_cell(ingredients.evaluation)}; they appear "
         "in no other table. Differences to the baseline are in percentage points: 95 % interval "
         f"by a percentile bootstrap over queries ({NUM_RESAMPLES} resamples). One does not count "
-        "where p is 0.05 or more by a paired two-sided sign-flip permutation test (not corrected "
-        "for the number of runs), or where it is within the spread of seeds."
+        f"where p is {SIGNIFICANCE:g} or more by a paired two-sided sign-flip permutation test "
+        "(not corrected for the number of runs), or where it is within the spread of seeds."
     )
     return "\n\n".join(
         ("## Effect of each ingredient", method, _noise(seeds), _table(headings, rows))
@@ -265,13 +265,16 @@ def _judgement(pairs: Sequence[RunPair]) -> Iterator[str]:
         "judged; another training seed would add its own spread."
     )
     if not rows:
-        yield "Every pair differs significantly (p < 0.05) in both."
+        yield f"Every pair differs significantly (p < {SIGNIFICANCE:g}) in both."
         return
-    yield "**Not significant** (p of 0.05 or more; second minus first, in percentage points):"
+    yield (
+        f"**Not significant** (p of {SIGNIFICANCE:g} or more; second minus first, in percentage "
+        "points):"
+    )
     headings = ("first", "second", "evaluated on", "measure", "difference", "95 % interval", "p")
     yield _table(headings, rows)
     if len(rows) < len(pairs) * len(TOLD_MEASURES):
-        yield "All other differences between these pairs are significant (p < 0.05)."
+        yield f"All other differences between these pairs are significant (p < {SIGNIFICANCE:g})."
 
 
 def _yardsticks(results: Results) -> str:
