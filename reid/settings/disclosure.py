@@ -9,8 +9,8 @@ from reid.settings.schema import WEIGHTS_BY_NAME
 
 NOT_SHOWN = "<not shown>"
 
-_NEVER_SHOWN = ("gallery.postgres.address", "gallery.milvus.address", "gallery.milvus.token")
-"""They may hold a password."""
+_NEVER_SHOWN = ("gallery.milvus.address",)
+"""May hold a password; the other settings that may are secrets by their type."""
 
 _PRIVATE = ("dataset.also", "gallery.tenant", "service.host")
 
