@@ -2,7 +2,7 @@
 
 Memory is bounded: queries and gallery are compared a stretch at a time.
 
-Letters: Q queries, G gallery, B queries and W gallery rows at once, K pictures.
+Letters: Q queries, G gallery, B queries and W gallery rows at once.
 """
 
 from dataclasses import dataclass

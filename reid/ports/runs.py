@@ -88,9 +88,17 @@ class RunStore(Protocol):
         ...
 
     def discard(self, name: str) -> None:
-        """Forget a checkpoint, and the one before it; nothing happens where there is none."""
+        """Forget a checkpoint, and the one before it; nothing happens where there is none.
+
+        Raises:
+            CheckpointError: It cannot be deleted.
+        """
         ...
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
-        """Keep a report under a name, replacing the last one of that name."""
+        """Keep a report under a name, replacing the last one of that name.
+
+        Raises:
+            CheckpointError: It cannot be written; what was there before is there still.
+        """
         ...

@@ -114,7 +114,11 @@ def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
 
 
 def limits_of(settings: ServiceSettings) -> Limits:
-    """Put settings as the service wants them."""
+    """Put settings as the service wants them.
+
+    Raises:
+        ConfigurationError: Less may be held at once than one body may have.
+    """
     if settings.held_mib < settings.body_mib:
         raise ConfigurationError(
             f"service.held_mib {settings.held_mib} is less than service.body_mib "

@@ -65,6 +65,11 @@ class Embedder:
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.
+
+        Raises:
+            ConfigurationError: Memory ran out.
+            DatasetError: A picture cannot be read.
+            EncoderError: A camera beyond those the encoder knows.
         """
         features = self._features(
             reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
@@ -91,6 +96,9 @@ class Embedder:
 
         Yields:
             Parts of what `embed` returns, in order.
+
+        Raises:
+            ReidError: As `embed`.
         """
         batches = self._batches(
             reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
@@ -102,7 +110,11 @@ class Embedder:
     def embed_samples(
         self, reader: ImageReader, samples: Sequence[Sample], *, subset: str
     ) -> EmbeddingSet:
-        """Turn the pictures of a split into an embedding set."""
+        """Turn the pictures of a split into an embedding set on the CPU.
+
+        Raises:
+            ReidError: As `embed`.
+        """
         camids = torch.tensor([sample.camid for sample in samples])
         images = [sample.image for sample in samples]
         return EmbeddingSet(
@@ -116,6 +128,9 @@ class Embedder:
 
         Returns:
             (N, E) float32 on the encoder's device, not normalised.
+
+        Raises:
+            ReidError: As `embed`.
         """
         projected = self._features(
             reader, images, camids=None, subset=subset, select=lambda features: features.projected

@@ -96,7 +96,7 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
-        """Score the ranking of embedded pictures; see `evaluate`."""
+        """Score the ranking of embedded pictures; see `score_queries`."""
         return self.score_queries(
             queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
         ).report
@@ -114,6 +114,16 @@ class Reidentification:
         An exact index ranks by distance and, where distances are equal, by gallery row: that order
         is known without it, so the ranks of the true matches are counted rather than the gallery
         ordered, and the index is not asked. An approximate one is asked for its answers.
+
+        Args:
+            queries: Rows of unit L2 norm.
+            gallery: On the same device, rows of unit L2 norm.
+            reranking: As `evaluate_queries` takes it.
+            remove_same_camera: Likewise.
+
+        Raises:
+            EvaluationError: No query has a true match, or an embedding is not finite.
+            VectorIndexError: The index cannot be built.
         """
         uses_index = reranking is None and not self._index.is_exact
         if reranking is not None:

@@ -97,10 +97,10 @@ class ExplainedPicture:
 
     picture: Picture
     pixels: Tensor
-    """(3, H, W) uint8 RGB to be shown, at a multiple of the encoder's size."""
+    """(3, n * H, n * W) uint8 RGB to be shown, n times the encoder's size."""
 
     weights: Tensor
-    """(h, w) float32 on the CPU of the encoder's pixels: 1 at the largest, 0 where nothing adds."""
+    """(H, W) float32 on the CPU, at the encoder's size: 1 at the largest, 0 where nothing adds."""
 
     check: DeletionCheck
 

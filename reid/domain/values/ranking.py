@@ -10,13 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The gallery rows nearest to each query, nearest first."""
+    """The gallery pictures nearest to each query, nearest first."""
 
     indices: Tensor
-    """(Q, K) int64 rows of the gallery."""
+    """(Q, K) int64 gallery rows, or keys where a gallery answers; -1 where none was found."""
 
     distances: Tensor
-    """(Q, K) float32 cosine distances 1 - cos, ascending along K."""
+    """(Q, K) float32 cosine distances 1 - cos, infinite where none was found; ascending along K but
+    for answers that were re-ranked."""
 
     def __post_init__(self) -> None:
         """Refuse answers whose parts disagree."""

@@ -26,7 +26,7 @@ class EvaluationReport:
 
     is_exact: bool
     index_recall: float
-    """Share of queries whose nearest neighbour the index finds; 1 where exact."""
+    """Share of gallery pictures whose nearest other one the index finds; 1 where exact."""
 
     reranking: RerankingRecipe | None = None
 
