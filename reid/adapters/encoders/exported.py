@@ -34,6 +34,9 @@ FORMAT = "reid-exported-encoder"
 NO_CAMERA = -1
 """What the graph's `camids` input takes for a picture whose camera is to be left out."""
 
+OUTPUTS = ("embedding", "penultimate")
+"""What a graph's outputs are called in its file, in the order of `Graph.run`."""
+
 
 class Graph(Protocol):
     """A compiled graph."""
@@ -52,6 +55,13 @@ class Graph(Protocol):
             in memory of their own.
         """
         ...
+
+
+def graph_inputs(
+    images: NDArray[np.float32], camids: NDArray[np.int64] | None
+) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+    """Put what `Graph.run` takes under the names that inputs have in a graph's file."""
+    return {"images": images} if camids is None else {"images": images, "camids": camids}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

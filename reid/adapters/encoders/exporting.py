@@ -18,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
+    OUTPUTS,
     ExportedEncoder,
     ExportHeader,
     explained_absence,
@@ -32,8 +33,6 @@ from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry, Tower
 from reid.ports.encoder import ImageEncoder
-
-_OUTPUTS = ["embedding", "penultimate"]
 
 
 class ExportFolder:
@@ -223,9 +222,9 @@ def _write_graph(encoder: OpenClipEncoder, folder: Path, *, runtime: str) -> Non
             from reid.adapters.encoders.onnx_graphs import write_onnx
 
             program = trace(encoder.image_tower, geometry)
-            write_onnx(program, folder, inputs=list(inputs), outputs=_OUTPUTS)
+            write_onnx(program, folder, inputs=list(inputs), outputs=list(OUTPUTS))
         else:
             from reid.adapters.encoders.openvino_graphs import write_openvino
 
             program = trace(encoder.image_tower, geometry)
-            write_openvino(program, folder, inputs=inputs, outputs=_OUTPUTS)
+            write_openvino(program, folder, inputs=inputs, outputs=list(OUTPUTS))

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
+from reid.adapters.encoders.exported import OUTPUTS, graph_inputs
+
 _GRAPH_FILE = "encoder.onnx"
 logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of foldings left out
 
@@ -54,6 +56,5 @@ class OnnxGraph:
         self, images: NDArray[np.float32], camids: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Execute; see `Graph`."""
-        given = {"images": images} if camids is None else {"images": images, "camids": camids}
-        embedding, penultimate = self._session.run(["embedding", "penultimate"], given)
+        embedding, penultimate = self._session.run(list(OUTPUTS), graph_inputs(images, camids))
         return embedding, penultimate

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
+from reid.adapters.encoders.exported import OUTPUTS, graph_inputs
+
 # Unless it is missing, OpenVINO's Python package reports every import over the network.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python marks a module as absent
 
@@ -80,9 +82,6 @@ class OpenVinoGraph:
         self, images: NDArray[np.float32], camids: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Execute; see `Graph`."""
-        given = {"images": images} if camids is None else {"images": images, "camids": camids}
-        self._request.infer(given, share_inputs=True)
-        embedding, penultimate = (
-            self._request.get_tensor(name).data.copy() for name in ("embedding", "penultimate")
-        )
+        self._request.infer(graph_inputs(images, camids), share_inputs=True)
+        embedding, penultimate = (self._request.get_tensor(name).data.copy() for name in OUTPUTS)
         return embedding, penultimate
