@@ -1,6 +1,5 @@
 """Which of OpenAI's weights are on this machine; asks no network."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -8,6 +7,7 @@ from huggingface_hub import try_to_load_from_cache
 from open_clip.pretrained import get_pretrained_cfg
 
 from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.encoders.exported import file_digest
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What open_clip calls weights on the hub, in the order in which it asks for them."""
@@ -34,7 +34,7 @@ def _described(config: Mapping[str, object], folder: Path) -> str:
     archive = folder / url.name
     if url.name and archive.is_file():
         digest = url.parent.name
-        is_whole = len(digest) != _DIGEST_LENGTH or _digest_of(archive) == digest
+        is_whole = len(digest) != _DIGEST_LENGTH or file_digest(archive) == digest
         return (
             "cached, as OpenAI's archive"
             if is_whole
@@ -46,8 +46,3 @@ def _described(config: Mapping[str, object], folder: Path) -> str:
     ):
         return "cached, from the hub"
     return "not cached: fetched when first asked for"
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
