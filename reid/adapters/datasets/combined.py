@@ -1,6 +1,6 @@
 """Several datasets trained on as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -85,23 +85,21 @@ class CombinedDataset:
             dtype=torch.uint8,
             memory_format=torch.channels_last,
         )
-        for name, rows in self._rows_by_set(images).items():
+        for name, rows, own in _by_set(images):
             if name not in self._sets:
                 raise DatasetError(
                     f"{images[rows[0]]} cannot be read: {self._reason_unknown(name)}"
                 )
-            own = [images[row].removeprefix(f"{name}/") for row in rows]
             batch[rows] = self._sets[name].read(own, size=size, resampling=resampling)
         return batch
 
     def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """Decode every picture in full and list those that fail, in the order of the names."""
         reasons: dict[str, str] = {}
-        for name, rows in self._rows_by_set(images).items():
+        for name, rows, own in _by_set(images):
             if name not in self._sets:
                 reasons.update((images[row], self._reason_unknown(name)) for row in rows)
                 continue
-            own = [images[row].removeprefix(f"{name}/") for row in rows]
             for found in self._sets[name].find_unreadable(own):
                 reasons[f"{name}/{found.image}"] = found.reason
         return tuple(UnreadableImage(image, reasons[image]) for image in images if image in reasons)
@@ -109,9 +107,8 @@ class CombinedDataset:
     def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs of pictures; None for those that cannot be read."""
         made: dict[str, bytes | None] = {}
-        for name, rows in self._rows_by_set(images).items():
+        for name, rows, own in _by_set(images):
             if name in self._sets:
-                own = [images[row].removeprefix(f"{name}/") for row in rows]
                 small = self._sets[name].thumbnails(own, height=height)
                 made.update(zip([images[row] for row in rows], small, strict=True))
         return tuple(made.get(image) for image in images)
@@ -119,10 +116,9 @@ class CombinedDataset:
     def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
         """Digest pictures of the sets that can; empty for those of others."""
         made: dict[str, str] = {}
-        for name, rows in self._rows_by_set(images).items():
+        for name, rows, own in _by_set(images):
             dataset = self._sets.get(name)
             if isinstance(dataset, DigestingReader):
-                own = [images[row].removeprefix(f"{name}/") for row in rows]
                 digests = dataset.content_digests(own)
                 made.update(zip([images[row] for row in rows], digests, strict=True))
         return tuple(made.get(image, "") for image in images)
@@ -154,12 +150,6 @@ class CombinedDataset:
             starts.append(starts[-1] + _count_cameras(dataset, (Split.TRAIN,)))
         return starts
 
-    def _rows_by_set(self, images: Sequence[str]) -> Mapping[str, list[int]]:
-        rows: dict[str, list[int]] = {}
-        for row, image in enumerate(images):
-            rows.setdefault(image.partition("/")[0], []).append(row)
-        return rows
-
     def _reason_unknown(self, name: str) -> str:
         return f"none of the combined sets is called {name!r} ({', '.join(self._sets)})"
 
@@ -175,6 +165,15 @@ def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
             name = f"{plain} {number}"
         named[name] = dataset
     return named
+
+
+def _by_set(images: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]:
+    """Divide pictures by set: its name, their places among all, and what it calls them itself."""
+    rows_of: dict[str, list[int]] = {}
+    for row, image in enumerate(images):
+        rows_of.setdefault(image.partition("/")[0], []).append(row)
+    for name, rows in rows_of.items():
+        yield name, rows, [images[row].removeprefix(f"{name}/") for row in rows]
 
 
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:
