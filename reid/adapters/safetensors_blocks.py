@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -64,7 +65,7 @@ def read_layout(file: BinaryIO) -> Layout:
         if tensor.start != begin:
             raise ValueError("its tensors do not follow one another")
         begin += tensor.num_bytes
-    if file.seek(0, 2) != begin:
+    if file.seek(0, os.SEEK_END) != begin:
         raise ValueError("its length is not what its header says")
     return Layout(metadata=metadata, tensors=tensors)
 

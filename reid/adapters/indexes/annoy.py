@@ -34,7 +34,7 @@ from reid.adapters.indexes.written import (
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
-KIND = "annoy"
+_KIND = "annoy"
 _TREES = (50, 100)
 """Forest sizes tried, in order. Of 10, 25, 50, 100 and 200 trees, each given the candidates that a
 recall of .95 takes, 50 answered the most queries a second or within a sixth of the most: on 15,913
@@ -62,8 +62,8 @@ class _Built:
     trees: int
     search_k: int
     recall: float
-    fingerprint: str
-    """Of the rows, see `fingerprint_of`."""
+    fingerprint: str = ""
+    """Of the rows, see `fingerprint_of`; not needed to search."""
 
 
 class AnnoyIndex:
@@ -154,7 +154,6 @@ class AnnoyIndex:
         probes = draw_probes(vectors, seed=self._seed)
         for trees in _TREES if self._trees is None else (self._trees,):
             built = self._tune(self._grow(vectors, trees), probes=probes, trees=trees)
-            built = replace(built, fingerprint=fingerprint_of(vectors))
             if built.recall >= self._wanted_recall:
                 break
         is_given = self._trees is not None and self._search_k is not None
@@ -164,7 +163,7 @@ class AnnoyIndex:
                 f"{built.search_k}, not {self._wanted_recall}: raise or leave out the setting "
                 "given, lower the wanted recall, or use the exact index"
             )
-        self._built = built
+        self._built = replace(built, fingerprint=fingerprint_of(vectors))
 
     def search(self, queries: Tensor, k: int) -> Neighbours:
         """Rank the gallery rows found; see the port."""
@@ -193,7 +192,7 @@ class AnnoyIndex:
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a forest from its file; see the port. A `search_k` given to the index holds."""
         facts = read_facts(path, width=gallery.shape[1])
-        require_fit(facts, kind=KIND, gallery=gallery, path=path)
+        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
         self._built = _Built(
             forest=_mapped(path, facts),
             width=facts.width,
@@ -250,7 +249,6 @@ class AnnoyIndex:
             trees=trees,
             search_k=search_k,
             recall=recall,
-            fingerprint="",
         )
 
     def _candidate_counts(self, trees: int, *, num_rows: int) -> Iterator[int]:
@@ -267,7 +265,7 @@ class AnnoyIndex:
 
 def _facts_of(built: _Built, *, num_bytes: int) -> IndexFacts:
     return IndexFacts(
-        kind=KIND,
+        kind=_KIND,
         num_rows=built.num_rows,
         width=built.width,
         fingerprint=built.fingerprint,

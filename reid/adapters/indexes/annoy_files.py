@@ -8,6 +8,7 @@ and below which lie no rows, which is where Annoy stops looking for roots.
 Letters: G gallery, D width.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,8 @@ def read_facts(path: str, *, width: int) -> IndexFacts:
     """
     node_bytes = _node_bytes(width)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  (the port hands over a text)
-            size = file.seek(0, 2)
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
             copies, num_nodes = _count_from_the_end(file, size=size, node_bytes=node_bytes)
             start = size - node_bytes * (copies + num_nodes)
             if not 0 < num_nodes <= _MOST_NODES or start < 0:

@@ -130,8 +130,7 @@ class ExactIndex:
         Raises:
             VectorIndexError: Nothing was built yet.
         """
-        if self._gallery is None:
-            raise not_built()
+        self._require_gallery()
         return 1.0
 
     def build(self, gallery: Tensor) -> None:
@@ -149,9 +148,7 @@ class ExactIndex:
         Distances that round to the same float32 are tied and go by row number, across the last
         answer's boundary, too.
         """
-        gallery = self._gallery
-        if gallery is None:
-            raise not_built()
+        gallery = self._require_gallery()
         check_search(queries, k=k, width=gallery.shape[1])
         num_answers = min(k, len(gallery))
         if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
@@ -175,9 +172,7 @@ class ExactIndex:
         Raises:
             VectorIndexError: Nothing was built yet, or the file cannot be written.
         """
-        gallery = self._gallery
-        if gallery is None:
-            raise not_built()
+        gallery = self._require_gallery()
         with replacing(path) as part:
             self._require_screen(gallery).write(part)
             facts = IndexFacts(
@@ -204,6 +199,11 @@ class ExactIndex:
         except (OSError, ValueError, struct.error) as error:
             raise damaged(path, error) from error
         self._gallery, self._screen = gallery.detach(), screen
+
+    def _require_gallery(self) -> Tensor:
+        if self._gallery is None:
+            raise not_built()
+        return self._gallery
 
     def _require_screen(self, gallery: Tensor) -> _Screen:
         if self._screen is None:

@@ -51,7 +51,7 @@ from reid.adapters.indexes.written import (
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
-KIND = "hnsw"
+_KIND = "hnsw"
 _BUILD_EXPANSION = 100
 """Nodes kept in view while a row is linked: the paper's usual hundred."""
 
@@ -194,7 +194,7 @@ class HnswIndex:
             with part.open("wb") as file:
                 write_graph(file, built.graph)
             facts = IndexFacts(
-                kind=KIND,
+                kind=_KIND,
                 num_rows=len(built.gallery),
                 width=built.gallery.shape[1],
                 fingerprint=fingerprint_of(built.gallery),
@@ -207,7 +207,7 @@ class HnswIndex:
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a graph from its file; see the port. An expansion given to the index holds."""
         facts = read_last_facts(path, magic=_MAGIC)
-        require_fit(facts, kind=KIND, gallery=gallery, path=path)
+        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
         try:
             mapped = map_graph(
                 Path(path),
