@@ -11,11 +11,7 @@ from torch.nn import functional as F
 from reid.adapters.indexes import exact
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import VectorIndexError
-
-
-def unit_vectors(num_rows: int, *, width: int = 16, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
+from tests.vectors import unit_vectors
 
 
 def tied_vectors(num_rows: int, *, seed: int) -> Tensor:
@@ -147,7 +143,7 @@ def test_a_failed_build_keeps_the_old_content() -> None:
     index = ExactIndex()
     index.build(unit_vectors(5))
     with pytest.raises(VectorIndexError):
-        index.build(torch.zeros(3, 16))
+        index.build(torch.zeros(3, 32))
     assert index.search(unit_vectors(1), 9).indices.shape == (1, 5)
 
 

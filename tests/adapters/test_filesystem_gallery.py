@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reid.adapters.galleries.filesystem import database
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
@@ -37,6 +37,9 @@ from tests.adapters.gallery_changes import (
     vector_of,
 )
 from tests.fakes.vector_index import FakeIndex
+from tests.vectors import unit_vectors
+
+random_rows = partial(unit_vectors, width=STAMP.width)
 
 
 @pytest.fixture
@@ -219,11 +222,6 @@ def distinctive_pictures(num_pictures: int) -> list[NewPicture]:
         )
         for number in range(num_pictures)
     ]
-
-
-def random_rows(num_rows: int, *, width: int = 16, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
 
 
 def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> set[str]:

@@ -5,27 +5,13 @@ from pathlib import Path
 import faiss
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
 from reid.adapters.indexes.recall_probes import MAXIMUM_PROBES
 from reid.domain.errors import VectorIndexError
-
-
-def unit_vectors(num_rows: int, *, width: int = 32, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
-
-
-def share_found(index: HnswIndex, gallery: Tensor) -> float:
-    """Recompute the share of rows whose nearest other row is found, by the plain definition."""
-    cosines = gallery.double() @ gallery.double().T
-    cosines.fill_diagonal_(-2)
-    answers = index.search(gallery, 2).indices
-    others = [next(row for row in rows if row != own) for own, rows in enumerate(answers.tolist())]
-    return float((torch.tensor(others) == cosines.argmax(dim=1)).double().mean())
+from tests.vectors import share_found, unit_vectors
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.9, 0.99])

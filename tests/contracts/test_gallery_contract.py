@@ -7,6 +7,7 @@ the process have further promises in tests of their own.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
@@ -37,6 +37,7 @@ from reid.ports.gallery import Gallery
 from tests.fakes.gallery_archive import FakeArchive
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
+from tests.vectors import unit_vectors
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "memory": lambda _: MemoryGallery(create_index=ExactIndex),
@@ -69,17 +70,14 @@ CALIBRATION = Calibration(
     num_unknown=120,
 )
 
+vectors_of = partial(unit_vectors, width=STAMP.width)
+
 
 @pytest.fixture(params=list(GALLERIES.values()), ids=list(GALLERIES))
 def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]:
     factory: Callable[[Path], Gallery] = request.param
     with closing(factory(tmp_path / "gallery")) as opened:
         yield opened
-
-
-def vectors_of(num_rows: int, *, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, STAMP.width, generator=generator), dim=1)
 
 
 def new_pictures(num_pictures: int, *, source: str = "here", label: str = "") -> list[NewPicture]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
+from tests.vectors import unit_vectors
 
 INDEXES: dict[str, Callable[[], PersistentIndex]] = {
     "exact": ExactIndex,
@@ -31,11 +31,6 @@ def create(request: pytest.FixtureRequest) -> Callable[[], PersistentIndex]:
     return factory
 
 
-def unit_vectors(num_rows: int, *, width: int = 24, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
-
-
 def saved(create: Callable[[], PersistentIndex], gallery: Tensor, path: Path) -> PersistentIndex:
     index = create()
     index.build(gallery)
@@ -43,7 +38,7 @@ def saved(create: Callable[[], PersistentIndex], gallery: Tensor, path: Path) ->
     return index
 
 
-def assert_same_answers(first: VectorIndex, second: VectorIndex, *, width: int = 24) -> None:
+def assert_same_answers(first: VectorIndex, second: VectorIndex, *, width: int = 32) -> None:
     queries = unit_vectors(20, width=width, seed=1)
     for k in (1, 10):
         expected, found = first.search(queries, k), second.search(queries, k)
@@ -51,7 +46,7 @@ def assert_same_answers(first: VectorIndex, second: VectorIndex, *, width: int =
         assert torch.equal(expected.distances, found.distances)
 
 
-@pytest.mark.parametrize(("num_rows", "width"), [(1, 24), (2, 24), (15, 24), (800, 24), (60, 1)])
+@pytest.mark.parametrize(("num_rows", "width"), [(1, 32), (2, 32), (15, 32), (800, 32), (60, 1)])
 def test_a_loaded_index_answers_as_the_saved_one(
     create: Callable[[], PersistentIndex], tmp_path: Path, num_rows: int, width: int
 ) -> None:
@@ -107,7 +102,7 @@ def test_saving_takes_the_place_of_an_earlier_file(
 
 
 @pytest.mark.parametrize(
-    "other", [unit_vectors(299), unit_vectors(300, seed=9), unit_vectors(300, width=23)]
+    "other", [unit_vectors(299), unit_vectors(300, seed=9), unit_vectors(300, width=31)]
 )
 def test_a_file_of_other_rows_is_refused(
     create: Callable[[], PersistentIndex], tmp_path: Path, other: Tensor
@@ -135,7 +130,7 @@ def test_a_file_that_lost_its_last_rows_only_is_refused(
     gallery = unit_vectors(300)
     saved(create, gallery, tmp_path / "index")
     content = (tmp_path / "index").read_bytes()
-    (tmp_path / "index").write_bytes(content[: -(12 + 4 * 24)])  # a node of Annoy's
+    (tmp_path / "index").write_bytes(content[: -(12 + 4 * 32)])  # a node of Annoy's
     with pytest.raises(VectorIndexError, match="index cannot be read"):
         create().load(str(tmp_path / "index"), gallery=gallery)
 

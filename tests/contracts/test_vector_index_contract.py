@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
@@ -16,6 +14,7 @@ from reid.adapters.indexes.hnsw import HnswIndex
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import VectorIndex
 from tests.fakes.vector_index import FakeIndex
+from tests.vectors import unit_vectors
 
 INDEXES: dict[str, Callable[[], VectorIndex]] = {
     "exact": ExactIndex,
@@ -32,11 +31,6 @@ INDEXES: dict[str, Callable[[], VectorIndex]] = {
 def index(request: pytest.FixtureRequest) -> VectorIndex:
     factory: Callable[[], VectorIndex] = request.param
     return factory()
-
-
-def unit_vectors(num_rows: int, *, width: int = 32, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
 
 
 def test_every_gallery_vector_finds_itself_first(index: VectorIndex) -> None:

@@ -4,17 +4,12 @@ from itertools import count
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reid.application.bench_indexes import BenchIndexes, IndexFigures, advise, share_found
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 from tests.fakes.vector_index import FakeIndex
-
-
-def unit_vectors(num_rows: int, *, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, 16, generator=generator), dim=1)
+from tests.vectors import unit_vectors
 
 
 class UnbuildableIndex(FakeIndex):
@@ -59,7 +54,7 @@ def test_recall_and_size_are_measured_of_each_index() -> None:
     assert (exact.recall_at_1, exact.recall_at_10) == (1, 1)
     assert (approximate.recall_at_1, approximate.recall_at_10) == (1, 0.4)
     assert (exact.num_bytes, approximate.num_bytes) == (0, 77)
-    assert (report.num_rows, report.width, report.num_queries) == (200, 16, 30)
+    assert (report.num_rows, report.width, report.num_queries) == (200, 32, 30)
 
 
 def test_the_clock_says_how_long_things_take() -> None:

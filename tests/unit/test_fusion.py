@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
 
 from reid.domain.fusion import (
     RankedPeople,
@@ -19,11 +18,7 @@ from reid.domain.fusion import (
     rank_by_vote,
 )
 from reid.domain.values.people import Fusion, FusionRecipe
-
-
-def unit_rows(num_rows: int, *, width: int = 5, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(num_rows, width, generator=generator), dim=1)
+from tests.vectors import unit_vectors
 
 
 def answers_of(similarities: list[float]) -> Tensor:
@@ -39,7 +34,7 @@ nearest = st.lists(st.tuples(st.integers(0, 5), st.integers(-10, 10)), min_size=
 
 
 def test_a_group_points_where_its_vectors_point_on_average() -> None:
-    vectors, groups = unit_rows(7), [2, 0, 2, 1, 0, 2, 1]
+    vectors, groups = unit_vectors(7), [2, 0, 2, 1, 0, 2, 1]
     fused = mean_directions(vectors, torch.tensor(groups), num_groups=3)
     for group in range(3):
         rows = [
@@ -51,12 +46,12 @@ def test_a_group_points_where_its_vectors_point_on_average() -> None:
 
 
 def test_a_group_of_one_keeps_its_vector() -> None:
-    vectors = unit_rows(4)
+    vectors = unit_vectors(4)
     assert torch.allclose(mean_directions(vectors, torch.arange(4), num_groups=4), vectors)
 
 
 def test_vectors_that_cancel_each_other_leave_the_first() -> None:
-    vector = unit_rows(1)
+    vector = unit_vectors(1)
     fused = mean_directions(torch.cat([vector, -vector]), torch.zeros(2).long(), num_groups=1)
     assert torch.allclose(fused, vector)
 
@@ -64,7 +59,7 @@ def test_vectors_that_cancel_each_other_leave_the_first() -> None:
 @pytest.mark.parametrize(("groups", "num_groups"), [([0, 2], 3), ([0, 1], 3), ([0, 3], 3)])
 def test_a_group_without_a_vector_is_refused(groups: list[int], num_groups: int) -> None:
     with pytest.raises(ValueError, match="3 groups"):
-        mean_directions(unit_rows(2), torch.tensor(groups), num_groups=num_groups)
+        mean_directions(unit_vectors(2), torch.tensor(groups), num_groups=num_groups)
 
 
 @given(nearest)
@@ -86,7 +81,7 @@ def test_equally_good_people_stay_in_the_order_given() -> None:
 
 
 def test_people_are_ranked_by_the_cosine_to_their_mean() -> None:
-    query, directions = unit_rows(1, seed=1)[0], unit_rows(6)
+    query, directions = unit_vectors(1, seed=1)[0], unit_vectors(6)
     cosines = {
         10 + row: sum(a * b for a, b in zip(query.tolist(), directions[row].tolist(), strict=True))
         for row in range(6)
