@@ -39,6 +39,13 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("REID_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """A file system in memory, mounted with the options that are asked for."""
     folder = tmp_path / "disk"

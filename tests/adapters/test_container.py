@@ -35,11 +35,7 @@ from tests.fakes.encoder import FakeEncoder
 from tests.fakes.vector_index import FakeIndex
 from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REID_CONFIG_FILE", "REID_INDEX__KIND", "REID_ENCODER__KIND"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.fixture

@@ -11,11 +11,7 @@ from reid.settings.loading import load_settings
 from reid.settings.recipes import RECIPES
 from reid.settings.recorded import departures_from_recipe, root_of_record, settings_of_record
 
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REID_CONFIG_FILE", "REID_SEED"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 def decisive(**options: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Settings: precedence, origins, and what is said of a mistake."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,11 +17,7 @@ from reid.settings.layers import parse_text
 from reid.settings.loading import load_settings, plain_settings
 from reid.settings.recipes import RECIPES, recipe_for
 
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("REID_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 def written(folder: Path, text: str) -> Path:
