@@ -1,4 +1,4 @@
-"""One drawn dataset and one trained run for all end-to-end tests."""
+"""Drawn datasets and one trained run for all end-to-end tests."""
 
 from pathlib import Path
 
@@ -13,6 +13,17 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(
         "dataset", "generate", folder, "--identities", "8", "--test-identities", "4",
         "--cameras", "2", "--images-per-camera", "2", "--distractors", "3",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As few people as a training needs, for tests that train many times."""
+    folder = tmp_path_factory.mktemp("drawn") / "few"
+    run(
+        "dataset", "generate", folder, "--identities", "3", "--test-identities", "2",
+        "--cameras", "2", "--images-per-camera", "1", "--distractors", "0",
     )  # fmt: skip
     return folder
 

@@ -12,20 +12,9 @@ import pytest
 
 from reid.adapters.safetensors_file import read_checkpoint
 from tests.e2e.processes import QUICK, TINIEST, offer_quick_encoder, spawn, training
-from tests.e2e.program import run
 
 LONG = (*QUICK, "finetuning.epochs=20000")
 """Nobody waits for its end."""
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "few"
-    run(
-        "dataset", "generate", folder, "--identities", "3", "--test-identities", "2",
-        "--cameras", "2", "--images-per-camera", "1", "--distractors", "0",
-    )  # fmt: skip
-    return folder
 
 
 class Bench:
