@@ -1,7 +1,5 @@
 """Weights in all their layouts, and all the ways in which a file can be wrong."""
 
-import os
-import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -503,29 +501,6 @@ def test_weights_that_do_not_fit_are_refused_by_tensor(
     write_pickle(path, {name: value for name, value in changed.items() if value is not None})
     with pytest.raises(EncoderError, match=words):
         load(path)
-
-
-class Trap:
-    """Unpickled without care, this makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("container", ["zip", "pickle"])
-def test_a_pickle_that_would_run_code_is_refused_unrun(container: str, tmp_path: Path) -> None:
-    path, sprung = tmp_path / "trap.pt", tmp_path / "sprung"
-    content = {"visual.conv1.weight": torch.zeros(1), "trap": Trap(sprung)}
-    if container == "zip":
-        torch.save(content, path)
-    else:
-        path.write_bytes(pickle.dumps(content))
-    with pytest.raises(EncoderError, match=r"trap\.pt .*run code"):
-        load(path)
-    assert not sprung.exists()
 
 
 def test_openai_weights_come_through_the_downloader(tmp_path: Path) -> None:
