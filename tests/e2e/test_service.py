@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.program import as_json, run
 from tests.e2e.serving import ENCODER, Service, build_gallery, serving
+from tests.pictures import png_chunk
 
 TOKEN = "a-token-of-thirty-two-characters"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
@@ -68,20 +69,14 @@ def send(service: Service, *pictures: bytes, path: str = "/identify", **fields: 
     return service.call("POST", path, files=files, data=fields, headers=WITH_TOKEN)
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of so many pixels in a few bytes: rows of nothing."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG that says it has so many pixels, and holds 200 black rows of them at most."""
     row = b"\0" * (1 + width * 3)
     rows = zlib.compressobj(9)
     body = b"".join(rows.compress(row) for _ in range(min(height, 200))) + rows.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-    )
+    chunks = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", body), png_chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def talk(service: Service, data: bytes, *, then: Callable[[socket.socket], None]) -> bytes:
@@ -240,8 +235,8 @@ def test_the_token_is_never_told(service: Service, tmp_path: Path) -> None:
         (b"no picture", 400),
         (b"GIF89a" + bytes(100), 400),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 400),
-        (png_header(30_000, 30_000), 400),
-        (png_header(1001, 1000), 400),
+        (png_claiming(30_000, 30_000), 400),
+        (png_claiming(1001, 1000), 400),
         (b"\xff\xd8\xff\xe0" + b"\xff" * 5000, 400),
     ],
 )
@@ -342,7 +337,7 @@ def test_many_clients_at_once_are_all_answered_in_bounded_memory(
     service: Service, queries: list[Path]
 ) -> None:
     contents = [path.read_bytes() for path in queries]
-    bomb, junk = png_header(30_000, 30_000), bytes(MEBIBYTE - 1000)
+    bomb, junk = png_claiming(30_000, 30_000), bytes(MEBIBYTE - 1000)
     send(service, contents[0])
     before = service.memory()
 
