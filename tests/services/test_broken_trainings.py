@@ -52,11 +52,6 @@ def raising(error: Exception) -> Callable[[ImageFeatures], ImageFeatures]:
     return fail
 
 
-@pytest.fixture(scope="module")
-def prompts() -> Checkpoint:
-    return Laboratory().prompt_learning().run()
-
-
 def num_steps_until(epoch: int, prompts: Checkpoint) -> int:
     """Count the steps of a stage until an epoch has ended."""
     laboratory = Laboratory()

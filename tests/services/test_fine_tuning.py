@@ -21,11 +21,6 @@ from tests.services.test_prompt_learning import assert_same
 from tests.services.training import FINE_TUNING, Laboratory, PowerCut, PowerFailureError
 
 
-@pytest.fixture(scope="module")
-def prompts() -> Checkpoint:
-    return Laboratory().prompt_learning().run()
-
-
 def test_the_encoder_learns(prompts: Checkpoint) -> None:
     laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, epochs=25, milestones=(20,)))
     laboratory.encoder_tuning().run(prompts)

@@ -10,11 +10,6 @@ from reid.domain.values.checkpoints import Checkpoint
 from tests.services.training import Laboratory
 
 
-@pytest.fixture(scope="module")
-def prompts() -> Checkpoint:
-    return Laboratory().prompt_learning().run()
-
-
 @pytest.mark.parametrize("num_bytes", [0, 2500, 2**20], ids=["none", "some", "all"])
 def test_training_from_memory_gives_the_same_bits(prompts: Checkpoint, num_bytes: int) -> None:
     expected = Laboratory().encoder_tuning().run(prompts)
