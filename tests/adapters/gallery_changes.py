@@ -18,16 +18,12 @@ from torch.nn import functional as F
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.galleries import AuditAction, NewPicture
+from tests.galleries import STAMP, entry
 
-STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
 MOST_PICTURES = 60
 NOBODY = 65534
 """A user without rights, to whom root can turn."""
-
-
-def entry(action: AuditAction = AuditAction.ADD) -> AuditEntry:
-    return AuditEntry(at="2026-01-01T00:00:00Z", action=action, subject="here", num_pictures=0)
 
 
 def open_gallery(folder: Path, *, create: bool = True) -> FilesystemGallery:

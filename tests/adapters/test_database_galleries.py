@@ -11,7 +11,7 @@ from reid.cli.gallery_answers import render_check, render_removal
 from reid.container import Container
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings, plain_settings
-from tests.contracts.test_gallery_contract import fill
+from tests.galleries import fill
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -23,12 +22,10 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter, NewPicture
 from tests.adapters.gallery_changes import (
-    STAMP,
     add,
     add_on_a_full_disk,
     change_by_pairs,
     change_for_ever,
-    entry,
     open_gallery,
     picture_of,
     read_pairs,
@@ -37,9 +34,7 @@ from tests.adapters.gallery_changes import (
     vector_of,
 )
 from tests.fakes.vector_index import FakeIndex
-from tests.vectors import unit_vectors
-
-random_rows = partial(unit_vectors, width=STAMP.width)
+from tests.galleries import STAMP, entry, vectors_of
 
 
 @pytest.fixture
@@ -226,7 +221,7 @@ def distinctive_pictures(num_pictures: int) -> list[NewPicture]:
 
 def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> set[str]:
     """Look for words and vectors of pictures in every byte of every file."""
-    vectors = random_rows(len(pictures))
+    vectors = vectors_of(len(pictures))
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     found = set()
     for number in numbers:
@@ -243,7 +238,7 @@ def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> s
 
 
 def fill_with_traces(gallery: FilesystemGallery, num_pictures: int = 600) -> list[NewPicture]:
-    pictures, vectors = distinctive_pictures(num_pictures), random_rows(num_pictures)
+    pictures, vectors = distinctive_pictures(num_pictures), vectors_of(num_pictures)
     order = torch.randperm(num_pictures, generator=torch.Generator().manual_seed(3)).tolist()
     for start in range(0, num_pictures, 200):
         part = order[start : start + 200]
@@ -323,10 +318,10 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Filesyst
 def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
     with closing(open_gallery(folder)) as gallery:
         pictures = [picture_of(name) for name in names_of(1500)]
-        keys = gallery.add(pictures, random_rows(1500), stamp=STAMP, entry=entry())
+        keys = gallery.add(pictures, vectors_of(1500), stamp=STAMP, entry=entry())
         gallery.remove(keys[:1200], entry=entry(AuditAction.REMOVE))
         assert (folder / "vectors-2.f32").stat().st_size == 300 * 16 * 4
-        assert torch.equal(gallery.vectors(keys[1400:1401]), random_rows(1500)[1400:1401])
+        assert torch.equal(gallery.vectors(keys[1400:1401]), vectors_of(1500)[1400:1401])
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])
@@ -584,7 +579,7 @@ def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Pat
                     other.erase(erased, entry=entry(AuditAction.FORGET))
 
     with closing(open_gallery(folder)) as gallery:
-        pictures, vectors = distinctive_pictures(200), random_rows(200)
+        pictures, vectors = distinctive_pictures(200), vectors_of(200)
         gallery.add(pictures, vectors, stamp=STAMP, entry=entry())
     gone = erased_numbers(pictures)
     with closing(
@@ -653,17 +648,17 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
     with closing(kept):
         for gallery in (kept, memory):
             keys = gallery.add(
-                pictures_of_many(NUM_ROWS), random_rows(NUM_ROWS), stamp=STAMP, entry=entry()
+                pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry()
             )
-            gallery.search(random_rows(1), 1)
+            gallery.search(vectors_of(1), 1)
             gallery.add(
                 pictures_of_many(60, source="there"),
-                random_rows(60, seed=1),
+                vectors_of(60, seed=1),
                 stamp=STAMP,
                 entry=entry(),
             )
             gallery.remove(keys[100:200], entry=entry(AuditAction.REMOVE))
-        for queries in (random_rows(1, seed=2), random_rows(9, seed=3), random_rows(0)):
+        for queries in (vectors_of(1, seed=2), vectors_of(9, seed=3), vectors_of(0)):
             found = kept.search(queries, k, within=within)
             expected = memory.search(queries, k, within=within)
             assert torch.equal(found.indices, expected.indices)
@@ -671,13 +666,13 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
 
 
 def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: FilesystemGallery) -> None:
-    vectors = random_rows(NUM_ROWS)
+    vectors = vectors_of(NUM_ROWS)
     first = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
     gallery.search(vectors[:1], 1)
     second = gallery.add(
         pictures_of_many(50, source="there"), vectors[:50], stamp=STAMP, entry=entry()
     )
-    for queries in (vectors[:50], random_rows(50, seed=4)):
+    for queries in (vectors[:50], vectors_of(50, seed=4)):
         found = gallery.search(queries, 20)
         for answers in found.indices.tolist():
             for early, late in zip(first[:50], second, strict=True):
@@ -693,7 +688,7 @@ def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(folder: 
             create_index=lambda: FakeIndex(is_exact=False, recall=0.9, num_found=4),
         )
     ) as gallery:
-        vectors = random_rows(NUM_ROWS)
+        vectors = vectors_of(NUM_ROWS)
         keys = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
         assert not gallery.is_exact
         assert gallery.recall == 0.9
@@ -708,12 +703,12 @@ def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(folder: 
 def test_blocks_of_a_long_scan_give_the_answers_of_one(
     gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.add(pictures_of_many(NUM_ROWS), random_rows(NUM_ROWS), stamp=STAMP, entry=entry())
+    gallery.add(pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry())
     within = GalleryFilter(cameras=frozenset("123"))
-    expected = gallery.search(random_rows(9, seed=3), 40, within=within)
+    expected = gallery.search(vectors_of(9, seed=3), 40, within=within)
     monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._ENTRIES_PER_BLOCK", 700)
     monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._QUERY_CHUNK", 4)
-    found = gallery.search(random_rows(9, seed=3), 40, within=within)
+    found = gallery.search(vectors_of(9, seed=3), 40, within=within)
     assert torch.equal(found.indices, expected.indices)
     assert torch.allclose(found.distances, expected.distances, atol=1e-6)
 

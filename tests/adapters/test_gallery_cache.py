@@ -7,7 +7,7 @@ from reid.adapters.galleries.cache import GalleryCache
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
-from tests.contracts.test_gallery_contract import fill
+from tests.galleries import fill
 
 
 def cache_in(folder: Path, *, names: str = "") -> GalleryCache:

@@ -11,7 +11,7 @@ from reid.adapters.galleries.filesystem import records
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup
-from tests.contracts.test_gallery_contract import fill
+from tests.galleries import fill
 
 
 @pytest.fixture

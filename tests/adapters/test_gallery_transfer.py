@@ -21,7 +21,7 @@ from tests.adapters.gallery_transfers import (
     open_gallery,
     vectors_of,
 )
-from tests.contracts.test_gallery_archive_contract import CALIBRATION
+from tests.galleries import CALIBRATION
 
 NUM_PICTURES = 8 * PART
 

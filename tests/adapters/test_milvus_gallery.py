@@ -19,7 +19,7 @@ from reid.domain.services.questions import ask_each
 from reid.domain.values.galleries import AuditAction
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.samples import Picture
-from tests.contracts.test_gallery_contract import STAMP, entry, fill, new_pictures, vectors_of
+from tests.galleries import STAMP, entry, fill, new_pictures, vectors_of
 from tests.milvus import lite_address
 
 Open = Callable[..., MilvusGallery]
@@ -271,7 +271,7 @@ def test_a_file_that_another_process_filled_is_read_and_changed(
     program = (
         "import sys\n"
         "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
-        "from tests.contracts.test_gallery_contract import fill\n"
+        "from tests.galleries import fill\n"
         "fill(MilvusGallery(sys.argv[1], index='FLAT'))\n"
     )
     subprocess.run([sys.executable, "-c", program, lite_address(tmp_path)], check=True)

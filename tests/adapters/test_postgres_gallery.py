@@ -14,7 +14,7 @@ from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
-from tests.contracts.test_gallery_contract import (
+from tests.galleries import (
     CALIBRATION,
     STAMP,
     entry,

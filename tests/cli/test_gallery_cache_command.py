@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
-from tests.contracts.test_gallery_contract import fill
+from tests.galleries import fill
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
 from reid.container import Container
 from reid.settings.loading import load_settings
-from tests.contracts.test_gallery_contract import fill, vectors_of
+from tests.galleries import fill, vectors_of
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 

@@ -14,23 +14,12 @@ from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery_archive import GalleryArchive
 from tests.fakes.gallery_archive import FakeArchive, archived
+from tests.galleries import CALIBRATION
 
 ARCHIVES: dict[str, Callable[[Path], GalleryArchive]] = {
     "file": FileArchive,
     "fake": lambda _: FakeArchive(),
 }
-CALIBRATION = Calibration(
-    threshold=0.5,
-    false_accept_rate=0.01,
-    measured_false_accept_rate=0.008,
-    identification_rate=0.9,
-    slope=12.5,
-    intercept=-6.25,
-    num_known=100,
-    num_unknown=120,
-)
-
-
 OF_TRACKLETS = replace(CALIBRATION, fusion="best, tracklets")
 
 

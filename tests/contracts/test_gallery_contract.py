@@ -7,7 +7,6 @@ the process have further promises in tests of their own.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,18 +25,15 @@ from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     AuditAction,
-    AuditEntry,
-    Calibration,
     EncoderStamp,
     GalleryFilter,
-    NewPicture,
 )
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery import Gallery
 from tests.fakes.gallery_archive import FakeArchive
+from tests.galleries import CALIBRATION, STAMP, entry, fill, new_pictures, vectors_of
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
-from tests.vectors import unit_vectors
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "memory": lambda _: MemoryGallery(create_index=ExactIndex),
@@ -58,53 +54,12 @@ GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "milvus-flat": lambda folder: MilvusGallery(lite_address(folder), tenant="b", index="FLAT"),
 }
 
-STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
-CALIBRATION = Calibration(
-    threshold=0.5,
-    false_accept_rate=0.01,
-    measured_false_accept_rate=0.008,
-    identification_rate=0.9,
-    slope=12.5,
-    intercept=-6.25,
-    num_known=100,
-    num_unknown=120,
-)
-
-vectors_of = partial(unit_vectors, width=STAMP.width)
-
 
 @pytest.fixture(params=list(GALLERIES.values()), ids=list(GALLERIES))
 def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]:
     factory: Callable[[Path], Gallery] = request.param
     with closing(factory(tmp_path / "gallery")) as opened:
         yield opened
-
-
-def new_pictures(num_pictures: int, *, source: str = "here", label: str = "") -> list[NewPicture]:
-    """Pictures 0.jpg, 1.jpg, ... of people a, b, c in turn, by cameras 1 and 2 in turn."""
-    return [
-        NewPicture(
-            image=f"{number}.jpg",
-            source=source,
-            content=f"digest-{source}-{number}",
-            label=label or "abc"[number % 3],
-            camera=str(number % 2 + 1),
-            thumbnail=b"jpeg" if number == 0 else None,
-        )
-        for number in range(num_pictures)
-    ]
-
-
-def entry(action: AuditAction = AuditAction.ADD, *, day: int = 1, count: int = 0) -> AuditEntry:
-    return AuditEntry(
-        at=f"2026-01-{day:02d}T00:00:00Z", action=action, subject="here", num_pictures=count
-    )
-
-
-def fill(gallery: Gallery, num_pictures: int = 12) -> tuple[int, ...]:
-    return gallery.add(
-        new_pictures(num_pictures), vectors_of(num_pictures), stamp=STAMP, entry=entry()
-    )
 
 
 def test_a_new_gallery_is_empty(gallery: Gallery) -> None:

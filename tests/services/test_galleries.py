@@ -13,11 +13,12 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.application.galleries import FillGallery, KeepGallery
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import DatasetError, GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, NewPicture
+from reid.domain.values.galleries import AuditAction, AuditEntry, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.domain.values.samples import Picture
 from tests.fakes.dataset import FakePictures
 from tests.fakes.gallery_archive import FakeArchive, archived
+from tests.galleries import CALIBRATION
 from tests.services.identifying import Workbench
 
 T = TypeVar("T")
@@ -27,16 +28,6 @@ PEOPLE = [
     Picture("2", "anna", camera="1"),
     Picture("3", "bert"),
 ]
-CALIBRATION = Calibration(
-    threshold=0.5,
-    false_accept_rate=0.01,
-    measured_false_accept_rate=0.008,
-    identification_rate=0.9,
-    slope=12.5,
-    intercept=-6.25,
-    num_known=100,
-    num_unknown=120,
-)
 
 
 class Clock:

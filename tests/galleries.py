@@ -1,0 +1,54 @@
+"""What tests put into galleries."""
+
+from functools import partial
+
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    Calibration,
+    EncoderStamp,
+    NewPicture,
+)
+from reid.ports.gallery import Gallery
+from tests.vectors import unit_vectors
+
+STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.008,
+    identification_rate=0.9,
+    slope=12.5,
+    intercept=-6.25,
+    num_known=100,
+    num_unknown=120,
+)
+
+vectors_of = partial(unit_vectors, width=STAMP.width)
+
+
+def new_pictures(num_pictures: int, *, source: str = "here", label: str = "") -> list[NewPicture]:
+    """Pictures 0.jpg, 1.jpg, ... of people a, b, c in turn, by cameras 1 and 2 in turn."""
+    return [
+        NewPicture(
+            image=f"{number}.jpg",
+            source=source,
+            content=f"digest-{source}-{number}",
+            label=label or "abc"[number % 3],
+            camera=str(number % 2 + 1),
+            thumbnail=b"jpeg" if number == 0 else None,
+        )
+        for number in range(num_pictures)
+    ]
+
+
+def entry(action: AuditAction = AuditAction.ADD, *, day: int = 1, count: int = 0) -> AuditEntry:
+    return AuditEntry(
+        at=f"2026-01-{day:02d}T00:00:00Z", action=action, subject="here", num_pictures=count
+    )
+
+
+def fill(gallery: Gallery, num_pictures: int = 12) -> tuple[int, ...]:
+    return gallery.add(
+        new_pictures(num_pictures), vectors_of(num_pictures), stamp=STAMP, entry=entry()
+    )
