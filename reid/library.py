@@ -13,12 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from reid.adapters.datasets.given import PictureLike
-from reid.application.galleries import (
-    CheckOutcome,
-    FillingOutcome,
-    GalleryContent,
-    RemovalOutcome,
-)
+from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryContent, RemovalOutcome
 from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
 from reid.container import Container

@@ -10,12 +10,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.galleries import (
-    EVERYTHING,
-    EncoderStamp,
-    GalleryChanges,
-    GalleryFilter,
-)
+from reid.domain.values.galleries import EVERYTHING, EncoderStamp, GalleryChanges, GalleryFilter
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource

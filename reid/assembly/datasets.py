@@ -13,9 +13,7 @@ from reid.domain.services.screening import ScreenedDataset
 from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
 from reid.ports.events import EventListener
-from reid.settings.schema import (
-    SourceSettings,
-)
+from reid.settings.schema import SourceSettings
 
 
 def create_dataset(

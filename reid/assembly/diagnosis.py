@@ -9,10 +9,7 @@ from pathlib import Path
 from reid.adapters.devices import resolve_device, torch_facts
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.exact import ExactIndex
-from reid.adapters.surroundings import (
-    temporary_folder,
-    try_writing,
-)
+from reid.adapters.surroundings import temporary_folder, try_writing
 from reid.application.diagnose import Check, Diagnose
 from reid.application.self_tests import (
     try_device,

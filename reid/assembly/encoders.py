@@ -20,9 +20,7 @@ from reid.ports.dataset import Dataset
 from reid.ports.encoder import Encoder, ImageEncoder
 from reid.ports.explanation import ExplainableEncoder
 from reid.ports.export import ExportPlace
-from reid.settings.schema import (
-    Settings,
-)
+from reid.settings.schema import Settings
 
 
 def create_open_clip(request: EncoderRequest) -> Encoder:

@@ -12,11 +12,7 @@ from reid.application.bench_indexes import BenchIndexes
 from reid.assembly.requirements import needed_for, refuse_options
 from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, check_kind, choose_factory
 from reid.ports.vector_index import VectorIndex
-from reid.settings.schema import (
-    HnswSettings,
-    IndexSettings,
-    Settings,
-)
+from reid.settings.schema import HnswSettings, IndexSettings, Settings
 
 
 def create_index(settings: IndexSettings, built_in: dict[str, Factory]) -> VectorIndex:

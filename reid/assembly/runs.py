@@ -9,17 +9,13 @@ from reid.adapters.devices import name_of_device, resolve_device
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.application.compare_runs import RecordedEvaluation
-from reid.assembly.encoders import (
-    training_precision,
-)
+from reid.assembly.encoders import training_precision
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.evaluations import EVALUATION
 from reid.extras import EXTRAS, RECORDED_PACKAGES, versions_of
 from reid.ports.runs import RunStore
 from reid.settings.loading import plain_settings
-from reid.settings.schema import (
-    Settings,
-)
+from reid.settings.schema import Settings
 
 
 def metrics_path(settings: Settings) -> Path:

@@ -14,14 +14,7 @@ from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
-from tests.galleries import (
-    CALIBRATION,
-    STAMP,
-    entry,
-    fill,
-    new_pictures,
-    vectors_of,
-)
+from tests.galleries import CALIBRATION, STAMP, entry, fill, new_pictures, vectors_of
 from tests.postgres import server_address, unused_name
 
 

@@ -23,11 +23,7 @@ from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import (
-    AuditAction,
-    EncoderStamp,
-    GalleryFilter,
-)
+from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery import Gallery
 from tests.fakes.gallery_archive import FakeArchive

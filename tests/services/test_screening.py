@@ -6,13 +6,7 @@ import pytest
 
 from reid.domain.errors import DatasetError
 from reid.domain.services.screening import NUM_NAMED, ScreenedDataset
-from reid.domain.values.samples import (
-    ImageSize,
-    Resampling,
-    Sample,
-    Split,
-    UnreadableImage,
-)
+from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
 from tests.fakes.dataset import FakeDataset
 
 BAD = {"train/0002_c1_00": "truncated", "query/0001_c1_00": "no such file"}

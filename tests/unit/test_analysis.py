@@ -7,12 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from reid.domain import analysis
-from reid.domain.analysis import (
-    camera_pairs,
-    choose_people,
-    hardest_queries,
-    similarity_histogram,
-)
+from reid.domain.analysis import camera_pairs, choose_people, hardest_queries, similarity_histogram
 from reid.domain.counting import score_embeddings
 from reid.domain.values.features import EmbeddingSet
 

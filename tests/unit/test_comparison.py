@@ -6,12 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.domain.comparison import (
-    MEASURES,
-    bootstrap_interval,
-    compare_scores,
-    sign_flip_p_values,
-)
+from reid.domain.comparison import MEASURES, bootstrap_interval, compare_scores, sign_flip_p_values
 from reid.domain.metrics import QueryScores
 
 

@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import (
-    ImageSize,
-    Resampling,
-    Sample,
-    Split,
-    UnreadableImage,
-)
+from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
 from reid.ports.dataset import Dataset, DigestingReader
 
 PIDS_PER_SET = 10**9

@@ -37,12 +37,7 @@ from reid.adapters.encoders.weights import (
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.transfers import sent_to
 from reid.domain.values.counts import counted
-from reid.domain.values.encoders import (
-    EncoderDescription,
-    EncoderGeometry,
-    EncoderRequest,
-    Tower,
-)
+from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest, Tower
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.prompts import PromptEmbedding

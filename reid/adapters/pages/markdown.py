@@ -7,13 +7,7 @@ from reid.adapters.pages.curves import draw_curves
 from reid.adapters.pages.files import write_page
 from reid.domain.values.comparisons import NUM_RESAMPLES, SIGNIFICANCE, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
-from reid.domain.values.results import (
-    Ingredient,
-    Ingredients,
-    Results,
-    RunPair,
-    RunSummary,
-)
+from reid.domain.values.results import Ingredient, Ingredients, Results, RunPair, RunSummary
 
 CURVES = "curves.svg"
 TOLD_MEASURES = ("mAP", "Rank-1")

@@ -12,12 +12,7 @@ from reid.domain.analysis import (
     similarity_histogram,
 )
 from reid.domain.metrics import QueryScores
-from reid.domain.values.analyses import (
-    AnalysisRecipe,
-    EvaluationAnalysis,
-    HardQuery,
-    MapPoint,
-)
+from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis, HardQuery, MapPoint
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.reports import RankedPicture
 from reid.domain.values.samples import Sample

@@ -41,13 +41,7 @@ from reid.adapters.galleries.checks import (
     checksum_of,
     require_kept,
 )
-from reid.adapters.galleries.milvus.log import (
-    LEASE_SECONDS,
-    WAIT_SECONDS,
-    ChangeLog,
-    Lease,
-    State,
-)
+from reid.adapters.galleries.milvus.log import LEASE_SECONDS, WAIT_SECONDS, ChangeLog, Lease, State
 from reid.adapters.galleries.milvus.tables import (
     CONSISTENCY,
     KEYS_AT_ONCE,

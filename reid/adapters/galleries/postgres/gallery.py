@@ -32,11 +32,7 @@ from reid.adapters.galleries.checks import (
 from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
-from reid.adapters.galleries.postgres.tables import (
-    PICTURE_COLUMNS,
-    Tables,
-    selected,
-)
+from reid.adapters.galleries.postgres.tables import PICTURE_COLUMNS, Tables, selected
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
