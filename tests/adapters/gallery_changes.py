@@ -1,4 +1,4 @@
-"""Changes to a gallery in a folder, as other processes make them."""
+"""A gallery in a folder, and changes to it, as other processes make them too."""
 
 import json
 import os
@@ -46,6 +46,19 @@ def picture_of(name: str) -> NewPicture:
 def add(gallery: FilesystemGallery, names: list[str]) -> tuple[int, ...]:
     vectors = torch.cat([vector_of(name) for name in names])
     return gallery.add([picture_of(name) for name in names], vectors, stamp=STAMP, entry=entry())
+
+
+def names_of(num_pictures: int, *, prefix: str = "") -> list[str]:
+    return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_pictures)]
+
+
+def nearest(gallery: FilesystemGallery, name: str) -> str:
+    (key,) = gallery.search(vector_of(name), 1).indices[0].tolist()
+    return gallery.pictures(keys=[key])[0].image
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def spawn(work: Callable[..., None], *arguments: object) -> BaseProcess:

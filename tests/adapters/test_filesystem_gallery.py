@@ -17,15 +17,17 @@ from torch import Tensor
 
 from reid.adapters.galleries.filesystem import database
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
-from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter, NewPicture
+from reid.domain.values.galleries import AuditAction, EncoderStamp, NewPicture
 from tests.adapters.gallery_changes import (
     add,
     add_on_a_full_disk,
     change_by_pairs,
     change_for_ever,
+    files_of,
+    names_of,
+    nearest,
     open_gallery,
     picture_of,
     read_pairs,
@@ -33,7 +35,6 @@ from tests.adapters.gallery_changes import (
     spawn,
     vector_of,
 )
-from tests.fakes.vector_index import FakeIndex
 from tests.galleries import STAMP, entry, vectors_of
 
 
@@ -48,21 +49,8 @@ def gallery(folder: Path) -> Iterator[FilesystemGallery]:
         yield opened
 
 
-def names_of(num_pictures: int, *, prefix: str = "") -> list[str]:
-    return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_pictures)]
-
-
 def images_of(gallery: FilesystemGallery) -> list[str]:
     return [picture.image for picture in gallery.pictures()]
-
-
-def nearest(gallery: FilesystemGallery, name: str) -> str:
-    (key,) = gallery.search(vector_of(name), 1).indices[0].tolist()
-    return gallery.pictures(keys=[key])[0].image
-
-
-def files_of(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def test_what_was_kept_is_there_when_it_is_opened_again(folder: Path) -> None:
@@ -488,85 +476,6 @@ def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: FilesystemGall
     assert gallery.describe().num_pictures == 0
 
 
-class CountingIndex(ExactIndex):
-    """Counts what is built and what is read."""
-
-    def __init__(self, told: list[str]) -> None:
-        super().__init__()
-        self._told = told
-
-    def build(self, gallery: Tensor) -> None:
-        super().build(gallery)
-        self._told.append(f"build {len(gallery)}")
-
-    def load(self, path: str, *, gallery: Tensor) -> None:
-        super().load(path, gallery=gallery)
-        self._told.append(f"load {len(gallery)}")
-
-
-def open_counting(folder: Path, told: list[str]) -> FilesystemGallery:
-    return open_filesystem_gallery(
-        folder, create=True, create_index=lambda: CountingIndex(told), index_from_rows=1
-    )
-
-
-def test_an_index_is_built_once_and_read_by_later_processes(folder: Path) -> None:
-    told: list[str] = []
-    for _ in range(3):
-        with closing(open_counting(folder, told)) as gallery:
-            if not told:
-                add(gallery, names_of(100))
-            assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
-            assert nearest(gallery, "c-5.jpg") == "c-5.jpg"
-            assert gallery.recall == 1
-    assert told == ["build 100", "load 100", "load 100"]
-
-
-def test_few_more_pictures_are_searched_beside_the_index_and_many_are_indexed(
-    folder: Path,
-) -> None:
-    told: list[str] = []
-    with closing(open_counting(folder, told)) as gallery:
-        add(gallery, names_of(100))
-        nearest(gallery, "a")
-        add(gallery, names_of(11, prefix="new"))
-        assert nearest(gallery, "b-new10.jpg") == "b-new10.jpg"
-        assert told == ["build 100"]
-        add(gallery, ["a-last.jpg"])
-        assert nearest(gallery, "a-last.jpg") == "a-last.jpg"
-        assert told == ["build 100", "build 112"]
-    assert [name for name in files_of(folder) if name.startswith("index")] == [
-        "index-1-112-CountingIndex.bin"
-    ]
-
-
-def test_compacting_indexes_all_rows(folder: Path) -> None:
-    told: list[str] = []
-    with closing(open_counting(folder, told)) as gallery:
-        add(gallery, names_of(100))
-        gallery.compact()
-        add(gallery, ["a-last.jpg"])
-        gallery.compact()
-        gallery.compact()
-    assert told == ["build 100", "build 101"]
-
-
-def test_a_damaged_index_is_named_and_built_again(folder: Path) -> None:
-    told: list[str] = []
-    with closing(open_counting(folder, told)) as gallery:
-        add(gallery, names_of(100))
-        gallery.compact()
-        path = folder / "index-1-100-CountingIndex.bin"
-        path.write_bytes(b"x" * path.stat().st_size)
-        assert "index-1-100-CountingIndex.bin is damaged" in gallery.check()[0]
-    with closing(open_counting(folder, told)) as gallery:
-        assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
-        assert gallery.check() == ()
-        path.unlink()
-        assert "is missing" in gallery.check()[0]
-    assert told == ["build 100", "build 100"]
-
-
 def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Path) -> None:
     erased: list[int] = []
 
@@ -604,113 +513,6 @@ def test_an_emptied_gallery_is_as_good_as_new(gallery: FilesystemGallery) -> Non
         assert gallery.check() == ()
     add(gallery, names_of(30))
     assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
-
-
-def test_a_small_index_is_not_kept_on_the_disk(folder: Path) -> None:
-    with closing(open_filesystem_gallery(folder, create=True, create_index=ExactIndex)) as gallery:
-        add(gallery, names_of(30))
-        assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
-        gallery.compact()
-        assert not any(name.startswith("index") for name in files_of(folder))
-
-
-NUM_ROWS = 900
-
-
-def pictures_of_many(num_pictures: int, *, source: str = "here") -> list[NewPicture]:
-    return [
-        NewPicture(
-            image=f"{number}.jpg",
-            source=source,
-            content=f"digest-{number}",
-            label=f"person {number % 50}",
-            camera=None if number % 7 == 6 else str(number % 7),
-        )
-        for number in range(num_pictures)
-    ]
-
-
-@pytest.mark.parametrize("k", [1, 3, 40, 2000])
-@pytest.mark.parametrize(
-    "within",
-    [
-        GalleryFilter(),
-        GalleryFilter(without_cameras=frozenset("1")),
-        GalleryFilter(cameras=frozenset("23")),
-        GalleryFilter(labels=frozenset({"person 7"})),
-    ],
-)
-def test_holes_and_rows_beside_the_index_change_no_answer(
-    folder: Path, k: int, within: GalleryFilter
-) -> None:
-    kept = open_gallery(folder)
-    memory = MemoryGallery(create_index=ExactIndex)
-    with closing(kept):
-        for gallery in (kept, memory):
-            keys = gallery.add(
-                pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry()
-            )
-            gallery.search(vectors_of(1), 1)
-            gallery.add(
-                pictures_of_many(60, source="there"),
-                vectors_of(60, seed=1),
-                stamp=STAMP,
-                entry=entry(),
-            )
-            gallery.remove(keys[100:200], entry=entry(AuditAction.REMOVE))
-        for queries in (vectors_of(1, seed=2), vectors_of(9, seed=3), vectors_of(0)):
-            found = kept.search(queries, k, within=within)
-            expected = memory.search(queries, k, within=within)
-            assert torch.equal(found.indices, expected.indices)
-            assert torch.allclose(found.distances, expected.distances, atol=1e-6)
-
-
-def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: FilesystemGallery) -> None:
-    vectors = vectors_of(NUM_ROWS)
-    first = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
-    gallery.search(vectors[:1], 1)
-    second = gallery.add(
-        pictures_of_many(50, source="there"), vectors[:50], stamp=STAMP, entry=entry()
-    )
-    for queries in (vectors[:50], vectors_of(50, seed=4)):
-        found = gallery.search(queries, 20)
-        for answers in found.indices.tolist():
-            for early, late in zip(first[:50], second, strict=True):
-                if late in answers:
-                    assert answers.index(early) == answers.index(late) - 1
-
-
-def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(folder: Path) -> None:
-    with closing(
-        open_filesystem_gallery(
-            folder,
-            create=True,
-            create_index=lambda: FakeIndex(is_exact=False, recall=0.9, num_found=4),
-        )
-    ) as gallery:
-        vectors = vectors_of(NUM_ROWS)
-        keys = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
-        assert not gallery.is_exact
-        assert gallery.recall == 0.9
-        assert (gallery.search(vectors[:5], 6).indices[:, 4:] == -1).all()
-        gallery.remove(keys[:4], entry=entry(AuditAction.REMOVE))
-        found = gallery.search(vectors[:5], 6)
-        assert (found.indices >= 0).all()
-        expected = (1 - vectors[:5] @ vectors[4:].T).topk(6, largest=False)
-        assert torch.equal(found.indices, torch.tensor(keys)[4:][expected.indices])
-
-
-def test_blocks_of_a_long_scan_give_the_answers_of_one(
-    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gallery.add(pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry())
-    within = GalleryFilter(cameras=frozenset("123"))
-    expected = gallery.search(vectors_of(9, seed=3), 40, within=within)
-    monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._ENTRIES_PER_BLOCK", 700)
-    monkeypatch.setattr("reid.adapters.galleries.filesystem.row_search._QUERY_CHUNK", 4)
-    found = gallery.search(vectors_of(9, seed=3), 40, within=within)
-    assert torch.equal(found.indices, expected.indices)
-    assert torch.allclose(found.distances, expected.distances, atol=1e-6)
 
 
 def test_the_encoder_s_options_come_back(folder: Path) -> None:
