@@ -18,7 +18,6 @@ from reid.domain.values.reports import EvaluationReport
 _ROUNDING = 1e-3
 """Of a mean score, as a share: float32 on another device swaps a few pictures nearly tied."""
 
-
 _OF_AN_ADAPTER = 2
 """Names below a section: `index.annoy.trees`, but `index.kind`."""
 

@@ -29,7 +29,6 @@ _SHARE_OF_PASSERS_BY = 0.75
 _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
-
 _SMALLEST_SIDE = 8
 _LARGEST_SIDE = 2048
 

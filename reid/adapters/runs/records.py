@@ -38,7 +38,7 @@ class FilesystemRunRecords:
         return tuple(sorted(path.stem for path in files if path.name != MANIFEST))
 
     def manifest(self) -> Mapping[str, Any] | None:
-        """Read `run.json` where it exists."""
+        """Read `run.json` where it exists; see the port."""
         path = self._directory / MANIFEST
         content = self._read(path)
         if content is None:
@@ -50,7 +50,7 @@ class FilesystemRunRecords:
         return content
 
     def report(self, name: str) -> Mapping[str, Any] | None:
-        """Read `<name>.json` where it exists, packed or not."""
+        """Read `<name>.json` where it exists, packed or not; see the port."""
         path = self._directory / f"{name}.json"
         content = self._read(path)
         if content is None or PACKED not in content:
@@ -61,7 +61,7 @@ class FilesystemRunRecords:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def progress(self) -> tuple[Mapping[str, Any], ...]:
-        """Read `metrics.jsonl` where it exists."""
+        """Read `metrics.jsonl` where it exists; see the port."""
         path = self._directory / METRICS
         try:
             # What follows the last line break is being written, or a killed process left it.

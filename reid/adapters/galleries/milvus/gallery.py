@@ -17,6 +17,8 @@ What is not kept, or by others:
 * Rows that went are deleted by the next change (at once by `erase`), so that a reader in the midst
   of a search may miss them before it sees the version without them.
 * More than 4,000 pictures are removed or erased in several changes, the audit line in the last.
+* An addition that replaces more than 4,000 pictures is refused, as are more than 16,384 answers to
+  a search.
 * Erased rows leave the disk when Milvus compacts and its garbage is collected, which `erase` asks
   for and a cluster does in its own time; its message log and object storage are the cluster's.
 * `describe`, `check` and a listing of all pictures read all rows, which takes its time at 10**8.
@@ -260,7 +262,7 @@ class MilvusGallery:
         return removed
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
-        """Rank pictures; see the port."""
+        """Rank pictures; see the port and the module."""
         state = self._log.newest()
         check_question(queries, k=k, stamp=state.encoder, num_pictures=state.num_pictures)
         if k > _MOST_ANSWERS:
