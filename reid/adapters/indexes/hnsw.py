@@ -65,6 +65,9 @@ _LARGEST_EXPANSION = 10_000
 _ROWS_PER_STRETCH = 2**16
 """Rows handed over at once: no second copy of a gallery that is mapped from a file."""
 
+_PROBE_SEED = 0
+"""Of the rows by which recall is measured."""
+
 _MAGIC = b"reid-hnsw-2"
 
 
@@ -107,7 +110,6 @@ class HnswIndex:
         recall: float = 0.95,
         connectivity: int = 32,
         expansion: int | None = None,
-        seed: int = 0,
     ) -> None:
         """Start empty.
 
@@ -116,7 +118,6 @@ class HnswIndex:
             connectivity: Links per row and layer (M of the paper), twice as many in the lowest.
             expansion: Rows kept in view while searching (ef of the paper); chosen for the recall
                 if None, and used whatever the recall is if given.
-            seed: Of the rows by which recall is measured.
 
         Raises:
             VectorIndexError: A value is out of range.
@@ -132,7 +133,6 @@ class HnswIndex:
         self._wanted_recall = recall
         self._connectivity = connectivity
         self._expansion = expansion
-        self._seed = seed
         self._built: _Built | None = None
 
     @property
@@ -232,7 +232,7 @@ class HnswIndex:
 
     def _tune(self, graph: faiss.Index, vectors: Tensor) -> _Built:
         """Keep ever more rows in view until enough probes find their nearest row."""
-        probes = missed = draw_probes(vectors, seed=self._seed)
+        probes = missed = draw_probes(vectors, seed=_PROBE_SEED)
         for expansion in self._expansions(len(vectors)):
             built = _Built(graph=graph, gallery=vectors, expansion=expansion, recall=0.0)
             missed = _missed(built, probes)

@@ -9,6 +9,8 @@ from string import Template
 
 from reid.adapters.pages.markup import Markup, joined, tag
 
+_GONE = "picture gone"
+
 
 class PictureStore:
     """The small pictures of a document; one that is shown many times is held once."""
@@ -17,16 +19,15 @@ class PictureStore:
         """Begin empty."""
         self._numbers: dict[bytes, int] = {}
 
-    def image(self, content: bytes | None, *, alt: str, missing: str = "picture gone") -> Markup:
+    def image(self, content: bytes | None, *, alt: str) -> Markup:
         """Show a picture, or say why there is none.
 
         Args:
             content: A JPEG.
             alt: What is on it, in words.
-            missing: What to say where there is no picture.
         """
         if content is None:
-            return tag("span", missing, class_="gone", role="img", aria_label=f"{alt}: {missing}")
+            return tag("span", _GONE, class_="gone", role="img", aria_label=f"{alt}: {_GONE}")
         number = self._numbers.setdefault(content, len(self._numbers))
         return tag("img", data_picture=number, alt=alt, decoding="async")
 

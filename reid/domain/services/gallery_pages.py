@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from reid.domain.values.galleries import KeptPicture
 from reid.ports.gallery import Gallery
 
-PAGE_SIZE = 8192
+_PAGE_SIZE = 8192
 """Pictures; with 1280-d vectors beside them, 40 MiB."""
 
 
-def each_page(gallery: Gallery, *, size: int = PAGE_SIZE) -> Iterator[tuple[KeptPicture, ...]]:
-    """Give all pictures by ascending key, so many at a time."""
+def each_page(gallery: Gallery) -> Iterator[tuple[KeptPicture, ...]]:
+    """Give all pictures by ascending key, a page of them at a time."""
     after = 0
-    while page := gallery.page(after=after, limit=size):
+    while page := gallery.page(after=after, limit=_PAGE_SIZE):
         yield page
         after = page[-1].key
 
