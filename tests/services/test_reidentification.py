@@ -9,6 +9,7 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import APPROXIMATE_DEPTH, Reidentification
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Resampling, Sample, Split
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -19,6 +20,13 @@ from tests.fakes.vector_index import FakeIndex
 def build(index: FakeIndex | None = None) -> Reidentification:
     embedder = Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=3)
     return Reidentification(embedder=embedder, index=index or FakeIndex())
+
+
+def evaluate(
+    dataset: FakeDataset, index: FakeIndex | None = None, *, remove_same_camera: bool = True
+) -> EvaluationReport:
+    service = build(index)
+    return service.score(*service.embed_lists(dataset), remove_same_camera=remove_same_camera)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:
@@ -133,10 +141,9 @@ def test_an_exact_index_is_not_asked_for_an_order_that_is_known_without_it() -> 
 
 def test_an_index_that_finds_everything_scores_like_an_exact_one() -> None:
     dataset = FakeDataset(test_identities=3, cameras=2)
-    exact, approximate = build(), build(FakeIndex(is_exact=False))
-    reports = [one.evaluate(dataset) for one in (exact, approximate)]
-    assert reports[0].cmc == reports[1].cmc
-    assert reports[0].mean_average_precision == pytest.approx(reports[1].mean_average_precision)
+    exact, approximate = evaluate(dataset), evaluate(dataset, FakeIndex(is_exact=False))
+    assert exact.cmc == approximate.cmc
+    assert exact.mean_average_precision == pytest.approx(approximate.mean_average_precision)
 
 
 def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
@@ -153,7 +160,7 @@ def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
 
 def test_a_dataset_is_evaluated_from_its_pictures() -> None:
     dataset = FakeDataset(test_identities=3, cameras=2)
-    report = build().evaluate(dataset)
+    report = evaluate(dataset)
     assert dataset.resamplings == {Resampling.BILINEAR}
     assert report.num_queries == report.num_valid_queries == 6
     assert report.num_gallery == 7
@@ -163,8 +170,8 @@ def test_a_dataset_is_evaluated_from_its_pictures() -> None:
 def test_a_single_camera_is_explained_with_the_way_out() -> None:
     dataset = FakeDataset(cameras=1)
     with pytest.raises(EvaluationError, match="--no-same-camera-rule"):
-        build().evaluate(dataset)
-    assert build().evaluate(dataset, remove_same_camera=False).num_valid_queries == 3
+        evaluate(dataset)
+    assert evaluate(dataset, remove_same_camera=False).num_valid_queries == 3
 
 
 def test_queries_without_a_match_do_not_count() -> None:
@@ -174,5 +181,5 @@ def test_queries_without_a_match_do_not_count() -> None:
             Split.GALLERY: [Sample("g/1", 1, 1), Sample("g/2", 2, 1)],
         }
     )
-    report = build().evaluate(dataset)
+    report = evaluate(dataset)
     assert (report.num_queries, report.num_valid_queries) == (2, 1)

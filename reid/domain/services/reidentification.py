@@ -40,42 +40,6 @@ class Reidentification:
         self._embedder = embedder
         self._index = index
 
-    def evaluate(
-        self,
-        dataset: Dataset,
-        *,
-        reranking: RerankingRecipe | None = None,
-        remove_same_camera: bool = True,
-    ) -> EvaluationReport:
-        """Score the ranking of a dataset's gallery for its queries; see `evaluate_queries`."""
-        return self.evaluate_queries(
-            dataset, reranking=reranking, remove_same_camera=remove_same_camera
-        ).report
-
-    def evaluate_queries(
-        self,
-        dataset: Dataset,
-        *,
-        reranking: RerankingRecipe | None = None,
-        remove_same_camera: bool = True,
-    ) -> ScoredQueries:
-        """Score the ranking of a dataset's gallery, and keep the scores of each query.
-
-        Args:
-            dataset: Gives both lists and their pictures.
-            reranking: Re-rank with these parameters, exactly and without the index; None: do not.
-            remove_same_camera: Leave out gallery pictures of the query's own person and camera, as
-                the Market-1501 protocol does.
-
-        Raises:
-            DatasetError: A list or picture cannot be read.
-            EvaluationError: No query has a true match.
-        """
-        queries, gallery = self.embed_lists(dataset)
-        return self.score_queries(
-            queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
-        )
-
     def embed_lists(self, dataset: Dataset) -> tuple[EmbeddingSet, EmbeddingSet]:
         """Embed a dataset's queries and gallery.
 
@@ -118,8 +82,9 @@ class Reidentification:
         Args:
             queries: Rows of unit L2 norm.
             gallery: On the same device, rows of unit L2 norm.
-            reranking: As `evaluate_queries` takes it.
-            remove_same_camera: Likewise.
+            reranking: Re-rank with these parameters, exactly and without the index; None: do not.
+            remove_same_camera: Leave out gallery pictures of the query's own person and camera, as
+                the Market-1501 protocol does.
 
         Raises:
             EvaluationError: No query has a true match, or an embedding is not finite.
