@@ -15,7 +15,7 @@ from reid.adapters.galleries.archive.records import read_records
 from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
 from reid.domain.errors import GalleryError
 from reid.domain.values.checkpoints import Checkpoint, digest_of
-from tests.contracts.test_gallery_archive_contract import content
+from tests.fakes.gallery_archive import two_pictures
 
 
 def forge(
@@ -26,7 +26,7 @@ def forge(
     tensors: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a file whose digest is right, whatever its content."""
-    FileArchive(path).write(content())
+    FileArchive(path).write(two_pictures())
     found = read_checkpoint(path)
     about: dict[str, Any] = {**found.header, **(header or {})}
     del about["digest"]
@@ -55,7 +55,7 @@ def forge(
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "gallery.safetensors"
-    FileArchive(path).write(content(image=name))
+    FileArchive(path).write(two_pictures(image=name))
     with pytest.raises(GalleryError, match="leads out of its folder"):
         FileArchive(path).read()
 
@@ -63,7 +63,7 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: st
 @pytest.mark.parametrize("position", [0.3, 0.6, 0.99])
 def test_a_flipped_bit_is_noticed(tmp_path: Path, position: float) -> None:
     path = tmp_path / "gallery.safetensors"
-    FileArchive(path).write(content())
+    FileArchive(path).write(two_pictures())
     data = bytearray(path.read_bytes())
     data[int(position * len(data))] ^= 1
     path.write_bytes(bytes(data))
@@ -109,17 +109,17 @@ def test_a_header_of_another_form_is_refused(
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="nowhere"):
-        FileArchive(tmp_path / "nowhere" / "gallery.safetensors").write(content())
+        FileArchive(tmp_path / "nowhere" / "gallery.safetensors").write(two_pictures())
 
 
 def whole(path: Path) -> bytes:
-    FileArchive(path).write(content())
+    FileArchive(path).write(two_pictures())
     return path.read_bytes()
 
 
 def test_a_file_is_to_the_byte_what_its_version_wrote_at_first(tmp_path: Path) -> None:
     path, at_first = tmp_path / "gallery.safetensors", tmp_path / "at-first.safetensors"
-    given = content()
+    given = two_pictures()
     rows = [
         [one.image, one.source, one.content, one.label, one.camera, one.expires_at]
         for one in given.pictures()
@@ -189,7 +189,7 @@ def test_tensors_of_another_form_are_refused(
 )
 def test_an_encoder_of_another_form_is_refused(tmp_path: Path, stamp: dict[str, Any]) -> None:
     path = tmp_path / "gallery.safetensors"
-    forge(path, header={"stamp": {**asdict(content().stamp), **stamp}})
+    forge(path, header={"stamp": {**asdict(two_pictures().stamp), **stamp}})
     with pytest.raises(GalleryError, match="its encoder is not described as it should be"):
         FileArchive(path).read()
 
@@ -218,15 +218,15 @@ def test_content_that_breaks_off_leaves_nothing(
     path = tmp_path / "gallery.safetensors"
 
     def broken() -> Iterator[torch.Tensor]:
-        yield from content().vectors()
+        yield from two_pictures().vectors()
         raise GalleryError("no more")
 
     with pytest.raises(GalleryError, match="no more"):
-        FileArchive(path).write(replace(content(), vectors=broken))
+        FileArchive(path).write(replace(two_pictures(), vectors=broken))
     assert list(tmp_path.iterdir()) == []
     whole(path)
     assert list(tmp_path.iterdir()) == [path]
-    assert tuple(FileArchive(path).read().pictures()) == tuple(content().pictures())
+    assert tuple(FileArchive(path).read().pictures()) == tuple(two_pictures().pictures())
 
 
 @pytest.mark.parametrize("is_unnamed", [True, False])
@@ -239,10 +239,10 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_its_owner(
 
     def slow() -> Iterator[torch.Tensor]:
         path.write_text("another's")
-        yield from content().vectors()
+        yield from two_pictures().vectors()
 
     with pytest.raises(GalleryError, match="exists"):
-        FileArchive(path).write(replace(content(), vectors=slow))
+        FileArchive(path).write(replace(two_pictures(), vectors=slow))
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "another's"
 
@@ -259,7 +259,7 @@ def test_content_that_contradicts_itself_is_not_written(
     tmp_path: Path, other: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        FileArchive(tmp_path / "gallery.safetensors").write(replace(content(), **other))
+        FileArchive(tmp_path / "gallery.safetensors").write(replace(two_pictures(), **other))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,8 +9,7 @@ from rich.console import Console
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.rich_progress import RichProgress
-from tests.contracts.test_listener_contract import A_RUN
-from tests.fakes.listener import RecordingListener
+from tests.fakes.listener import A_RUN, RecordingListener
 
 
 class Clock:

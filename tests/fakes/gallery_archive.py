@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
+from tests.galleries import CALIBRATION
 
 
 def archived(
@@ -24,6 +26,34 @@ def archived(
         num_pictures=len(pictures),
         pictures=lambda: iter(pictures),
         vectors=lambda: iter(torch.split(vectors, part_size)),
+        calibrations=calibrations,
+    )
+
+
+def two_pictures(
+    *, image: str = "anna/1.jpg", calibrations: tuple[Calibration, ...] = (CALIBRATION,)
+) -> ArchivedGallery:
+    """A small gallery with all that can be said of a picture."""
+    vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    return archived(
+        EncoderStamp(
+            name="rn-tiny",
+            weights="random (seed 0)",
+            digest="aa",
+            width=6,
+            options={"image_size": [64, 32]},
+        ),
+        (
+            NewPicture(image=image, source="here", content="c1", label="anna", camera="1"),
+            NewPicture(
+                image="2.jpg",
+                source="there",
+                content="c2",
+                label="b\u00e9rt",
+                expires_at="2026-01-01T00:00:00Z",
+            ),
+        ),
+        F.normalize(vectors, dim=1),
         calibrations=calibrations,
     )
 

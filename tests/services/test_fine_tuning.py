@@ -17,8 +17,13 @@ from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
 from tests.fakes.run_store import FakeRunStore
-from tests.services.test_prompt_learning import assert_same
-from tests.services.training import FINE_TUNING, Laboratory, PowerCut, PowerFailureError
+from tests.services.training import (
+    FINE_TUNING,
+    Laboratory,
+    PowerCut,
+    PowerFailureError,
+    assert_same,
+)
 
 
 def test_the_encoder_learns(prompts: Checkpoint) -> None:

@@ -7,19 +7,11 @@ import torch
 
 from reid.domain.events import Stage, StageFinished, StageStarted, StepFinished
 from reid.domain.schedules import prompt_learning_rate
-from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import Tower
 from reid.domain.values.samples import Resampling
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_store import FakeRunStore
-from tests.services.training import PROMPTS, Laboratory, PowerCut, PowerFailureError
-
-
-def assert_same(one: Checkpoint, other: Checkpoint) -> None:
-    assert one.header == other.header
-    assert one.tensors.keys() == other.tensors.keys()
-    for name, tensor in one.tensors.items():
-        assert torch.equal(tensor, other.tensors[name]), name
+from tests.services.training import PROMPTS, Laboratory, PowerCut, PowerFailureError, assert_same
 
 
 def test_prompts_learn() -> None:

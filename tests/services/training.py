@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from reid.domain.events import EpochFinished, Event
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -77,3 +80,10 @@ class Laboratory:
             "seed": self.seed,
             "checkpoint_every": self.checkpoint_every,
         }
+
+
+def assert_same(one: Checkpoint, other: Checkpoint) -> None:
+    assert one.header == other.header
+    assert one.tensors.keys() == other.tensors.keys()
+    for name, tensor in one.tensors.items():
+        assert torch.equal(tensor, other.tensors[name]), name
