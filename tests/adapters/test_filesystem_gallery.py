@@ -97,6 +97,65 @@ def test_an_open_gallery_sees_what_others_have_changed(
         assert other.describe() == gallery.describe()
 
 
+def exchange(folder: Path, names: list[str]) -> None:
+    """Put another gallery into the place of one that may be open."""
+    shutil.rmtree(folder)
+    with closing(open_gallery(folder)) as other:
+        add(other, names)
+        nearest(other, names[0])
+
+
+def test_a_gallery_that_took_another_s_place_is_the_one_that_is_asked(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+    for prefix in ("new", "newer"):
+        exchange(folder, names_of(20, prefix=prefix))
+        (picture,) = gallery.pictures(images=[f"b-{prefix}4.jpg"])
+        assert torch.equal(gallery.vectors([picture.key]), vector_of(picture.image))
+        assert nearest(gallery, f"c-{prefix}5.jpg") == f"c-{prefix}5.jpg"
+
+
+def test_changes_reach_the_gallery_that_took_another_s_place_and_damage_nothing(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    exchange(folder, names_of(30, prefix="new"))
+    add(gallery, ["a-late.jpg"])
+    gallery.erase([1, 2], entry=entry(AuditAction.FORGET))
+    with closing(open_gallery(folder)) as other:
+        assert images_of(other) == [*names_of(30, prefix="new")[2:], "a-late.jpg"]
+        assert nearest(other, "a-late.jpg") == "a-late.jpg"
+        assert other.check() == ()
+
+
+def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    with gallery._database.reading() as connection:
+        exchange(folder, names_of(30, prefix="new"))
+        with pytest.raises(GalleryError, match="moved, deleted or replaced"):
+            gallery._database.require_in_place(connection)
+    assert len(gallery.pictures()) == 30
+
+
+def test_a_gallery_that_was_moved_away_is_found_where_it_is(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    folder.rename(folder.with_name("elsewhere"))
+    for ask in (gallery.describe, lambda: nearest(gallery, "b-4.jpg"), lambda: add(gallery, ["a"])):
+        with pytest.raises(GalleryError, match="holds no gallery"):
+            ask()
+    with closing(open_gallery(folder.with_name("elsewhere"))) as moved:
+        assert nearest(moved, "b-4.jpg") == "b-4.jpg"
+        assert moved.check() == ()
+
+
 def kill_at_random_moments(parent: Path, *, num_kills: int, seed: int) -> int:
     """Kill a process that changes a gallery; return how many changes were interrupted."""
     chance = random.Random(seed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
 from reid.adapters.folders import sync_folder
 from reid.domain.errors import GalleryError
@@ -65,10 +66,22 @@ CREATE TABLE audit (
 """
 
 
+_Identity: TypeAlias = tuple[int, int] | None
+"""Of a file, whatever its name; None: there was none."""
+
+
+class _Connection(sqlite3.Connection):
+    """Knows of which file it is."""
+
+    file: _Identity = None
+
+
 class Database:
     """A SQLite file in write-ahead mode: readers keep their state while one writer goes on.
 
-    Connections are lent to one thread at a time and kept for the next call.
+    Connections are lent to one thread at a time and kept for the next call. SQLite goes on with a
+    file that was deleted or has another name now, so one whose file is no longer where the other
+    files of the gallery are looked for is not lent again.
     """
 
     def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
@@ -82,7 +95,7 @@ class Database:
         self._path = path.absolute()
         self._place = place
         self._wait_seconds = wait_seconds
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
         self._lock = Lock()
 
     @property
@@ -170,12 +183,25 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self.require_in_place(connection)
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to go on where other files are those of another gallery by now.
+
+        Raises:
+            GalleryError: The folder was deleted, moved or replaced since the connection was lent.
+        """
+        if not self._is_in_place(connection):
+            raise GalleryError(
+                f"{self._place} was moved, deleted or replaced meanwhile, so nothing was done: "
+                "try again"
+            )
 
     def scrub(self) -> None:
         """Leave no trace of what was deleted: neither in pages nor in the log.
@@ -203,7 +229,7 @@ class Database:
             connection.close()
 
     @contextmanager
-    def _lent(self, *, mode: str | None = None) -> Iterator[sqlite3.Connection]:
+    def _lent(self, *, mode: str | None = None) -> Iterator[_Connection]:
         connection, is_lasting = self._take(), True
         if connection is None:
             mode = mode or self._mode()
@@ -220,9 +246,23 @@ class Database:
             else:
                 connection.close()
 
-    def _take(self) -> sqlite3.Connection | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
+    def _take(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or self._is_in_place(connection):
+                return connection
+            connection.close()
+
+    def _is_in_place(self, connection: sqlite3.Connection) -> bool:
+        return isinstance(connection, _Connection) and connection.file == self._identity()
+
+    def _identity(self) -> _Identity:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _mode(self) -> str:
         """Choose how to open the file.
@@ -235,14 +275,19 @@ class Database:
         log = self._path.with_name(f"{self._path.name}-wal")
         return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> _Connection:
+        file = self._identity()
+        if file is None and mode != "rwc":
+            raise no_gallery(self._place)
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}",
             uri=True,
             timeout=self._wait_seconds,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
+        connection.file = file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return connection

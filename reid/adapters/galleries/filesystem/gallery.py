@@ -26,7 +26,7 @@ from reid.adapters.galleries.filesystem.database import Database, in_words, no_g
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
 from reid.adapters.galleries.filesystem.records import Checksums, GalleryState
 from reid.adapters.galleries.filesystem.row_search import SearchedRows
-from reid.adapters.galleries.filesystem.vector_files import VectorFiles, checksums_of
+from reid.adapters.galleries.filesystem.vector_files import MappedRows, VectorFiles, checksums_of
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -107,8 +107,7 @@ class _Snapshot:
 
     connection: Connection
     state: GalleryState
-    vectors: Tensor
-    """(R, D) mapped from the file."""
+    vectors: MappedRows
 
 
 class FilesystemGallery:
@@ -188,7 +187,7 @@ class FilesystemGallery:
             missing = next((key for key in keys if key not in rows), None)
             if missing is not None:
                 raise GalleryError(f"{self.place} keeps no picture with the key {missing}")
-            return now.vectors[torch.tensor([rows[key] for key in keys], dtype=torch.int64)]
+            return now.vectors.rows[torch.tensor([rows[key] for key in keys], dtype=torch.int64)]
 
     def thumbnail(self, key: int) -> bytes | None:
         """Look up a thumbnail."""
@@ -359,20 +358,22 @@ class FilesystemGallery:
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN")
             else:
+                self._database.require_in_place(connection)
                 raise GalleryError(
                     f"{self.place} is damaged: {self._files.name(state.generation)} is missing; "
                     "bring it back from a copy, or build the gallery again"
                 )
+            self._database.require_in_place(connection)
             yield _Snapshot(connection, state, vectors)
 
-    def _mapped(self, state: GalleryState) -> Tensor:
+    def _mapped(self, state: GalleryState) -> MappedRows:
         return self._files.mapped(state.generation, num_rows=state.num_rows, width=state.width)
 
     def _searched(
         self, now: _Snapshot, covered: CoveredRows, *, within: GalleryFilter
     ) -> SearchedRows:
         return SearchedRows(
-            vectors=now.vectors,
+            vectors=now.vectors.rows,
             num_pictures=now.state.num_pictures,
             index=covered.index,
             num_indexed=covered.num_rows,
@@ -385,7 +386,7 @@ class FilesystemGallery:
         """Write the next generation: kept rows only."""
         rows = records.rows_of_pictures(connection)
         generation = state.generation + 1
-        self._files.rewrite(self._mapped(state), rows, generation=generation)
+        self._files.rewrite(self._mapped(state).rows, rows, generation=generation)
         records.renumber_rows(connection)
         records.delete_indexes(connection)
         records.write_rows(
@@ -429,7 +430,7 @@ class FilesystemGallery:
         if not short:
             yield from _faults_of_pictures(
                 records.read_checksums(connection),
-                self._mapped(state),
+                self._mapped(state).rows,
                 self._files.name(state.generation),
             )
 

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -30,10 +30,18 @@ _OURS = re.compile(r"(vectors|index)-\d+\b.*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapping:
-    generation: int
+class MappedRows:
+    """Rows of a file, and which file that is."""
+
+    file: int
+    """Files that were ever mapped are numbered: a gallery that takes another's place has files of
+    the same names and perhaps, once those have gone, of the same inode."""
+
     rows: Tensor
     """(R, D) float32."""
+
+    identity: tuple[int, int]
+    """Device and inode, which no other file gets while this one is mapped."""
 
 
 class VectorFiles:
@@ -42,28 +50,34 @@ class VectorFiles:
     def __init__(self, folder: Path) -> None:
         """Keep the name; nothing is read yet."""
         self._folder = folder
-        self._mapping: _Mapping | None = None
+        self._mapping: MappedRows | None = None
+        self._num_files = 0
         self._lock = Lock()
 
     def name(self, generation: int) -> str:
         """Name a generation's file."""
         return f"vectors-{generation}.f32"
 
-    def mapped(self, generation: int, *, num_rows: int, width: int) -> Tensor:
-        """Map rows into memory: (R, D) float32, read from the disk when they are looked at.
+    def mapped(self, generation: int, *, num_rows: int, width: int) -> MappedRows:
+        """Map rows into memory, which are read from the disk when they are looked at.
 
         Raises:
             FileNotFoundError: The generation has gone.
             GalleryError: The file is shorter than that.
         """
         if num_rows == 0:
-            return torch.empty((0, width))
+            return MappedRows(file=0, rows=torch.empty((0, width)), identity=(0, 0))
+        path = self._folder / self.name(generation)
         with self._lock:
-            known = self._mapping
-            if known is None or known.generation != generation or len(known.rows) < num_rows:
-                known = _Mapping(generation, self._map(generation, num_rows, width))
+            known, identity = self._mapping, _identity_of(path)
+            if known is None or known.identity != identity:
+                self._num_files += 1
+                known = None
+            if known is None or len(known.rows) < num_rows:
+                rows = self._map(path, num_rows, width)
+                known = MappedRows(file=self._num_files, rows=rows, identity=identity)
                 self._mapping = known
-            return known.rows[:num_rows]
+            return replace(known, rows=known.rows[:num_rows])
 
     def append(self, generation: int, vectors: Tensor, *, first_row: int) -> None:
         """Write (N, D) rows behind those that count, down to the disk.
@@ -133,8 +147,7 @@ class VectorFiles:
         names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
         return names - set(needed)
 
-    def _map(self, generation: int, num_rows: int, width: int) -> Tensor:
-        path = self._folder / self.name(generation)
+    def _map(self, path: Path, num_rows: int, width: int) -> Tensor:
         self._require_length(path, num_rows * width * FLOAT_BYTES)
         return torch.from_file(str(path), shared=False, size=num_rows * width).view(num_rows, width)
 
@@ -145,6 +158,11 @@ class VectorFiles:
                 f"{path.name} is damaged: it holds {found} bytes of {num_bytes}; bring it back "
                 "from a copy, or build the gallery again"
             )
+
+
+def _identity_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def checksums_of(vectors: Tensor) -> list[int]:
