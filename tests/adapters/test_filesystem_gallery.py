@@ -672,6 +672,21 @@ def test_an_emptied_gallery_is_as_good_as_new(gallery: FilesystemGallery) -> Non
     assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
 
 
+def test_files_of_others_in_the_folder_are_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    others = {"index-2.html", "vectors-7.npy", "vectors-2024-01-31.csv", "index-1-2.md", "a.tmp"}
+    for name in others:
+        (folder / name).touch()
+    ours = {"vectors-7.f32", "index-7-100-ExactIndex.bin", "index-7-9-AnnoyIndex.tmp.forest"}
+    for name in ours:
+        (folder / name).touch()
+    with closing(open_gallery(folder)) as gallery:
+        keys = add(gallery, names_of(20))
+        gallery.erase(keys[:1], entry=entry(AuditAction.FORGET))
+    assert others == {name for name in files_of(folder) if name in others}
+    assert not ours & files_of(folder)
+
+
 def test_a_small_index_is_not_kept_on_the_disk(folder: Path) -> None:
     with closing(open_filesystem_gallery(folder, create=True, create_index=ExactIndex)) as gallery:
         add(gallery, names_of(30))

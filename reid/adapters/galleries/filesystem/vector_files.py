@@ -26,7 +26,9 @@ FLOAT_BYTES = 4
 _ENTRIES_PER_BLOCK = 2**23
 """Numbers copied at once (32 MiB)."""
 
-_OURS = re.compile(r"(vectors|index)-\d+\b.*")
+_OURS = re.compile(r"vectors-\d+\.f32|index-\d+-\d+-\w+\.(bin|tmp\b.*)")
+"""Names of our files, those included that an index writes beside the one it was given; a folder
+may hold others, which are not ours to delete."""
 
 
 @dataclass(frozen=True, slots=True)
