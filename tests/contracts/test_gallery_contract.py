@@ -143,6 +143,24 @@ def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:
         assert kept.added_at == "2026-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("fact", ["image", "source", "content", "label", "camera"])
+def test_a_text_with_nul_is_refused_whatever_it_is_of(gallery: Gallery, fact: str) -> None:
+    fill(gallery)
+    before = gallery.describe()
+    stray = replace(new_pictures(1, source="there")[0], **{fact: "a\0b"})  # type: ignore[arg-type]
+    with pytest.raises(GalleryError):
+        gallery.add([stray], vectors_of(1), stamp=STAMP, entry=entry())
+    assert gallery.describe() == before
+
+
+def test_a_text_with_nul_is_not_taken_for_its_beginning(gallery: Gallery) -> None:
+    fill(gallery)
+    assert gallery.pictures(labels=["a\0b"]) == ()
+    assert gallery.pictures(source="here\0", images=["0.jpg"]) == ()
+    assert gallery.pictures(images=["0.jpg\0"]) == ()
+    assert {picture.label for picture in gallery.pictures(labels=["a\0b", "b"])} == {"b"}
+
+
 def test_pictures_are_looked_up_by_key_and_by_label(gallery: Gallery) -> None:
     keys = fill(gallery)
     assert [p.key for p in gallery.pictures(keys=[keys[3], keys[1], 999])] == [keys[1], keys[3]]
