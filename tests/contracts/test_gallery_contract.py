@@ -121,6 +121,18 @@ def test_an_empty_gallery_cannot_be_searched(gallery: Gallery) -> None:
         gallery.search(vectors_of(1), 1)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 0, 0.1])
+@pytest.mark.parametrize("within", [GalleryFilter(), GalleryFilter(labels=frozenset("ab"))])
+def test_a_query_that_is_no_unit_vector_is_refused(
+    gallery: Gallery, number: float, within: GalleryFilter
+) -> None:
+    fill(gallery, 40)
+    queries = torch.cat([vectors_of(1), torch.full((1, STAMP.width), number)])
+    for k in (1, 30):
+        with pytest.raises(GalleryError, match="unit L2 norm"):
+            gallery.search(queries, k, within=within)
+
+
 def test_what_is_added_is_described(gallery: Gallery) -> None:
     keys = fill(gallery, 13)
     description = gallery.describe()

@@ -50,8 +50,7 @@ def check_additions(
             raise GalleryError(
                 f"{place} cannot keep {stray!r} of {picture.image!r}: leave NUL characters out"
             )
-    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
-    if not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
+    if not are_unit(vectors):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
 
@@ -61,7 +60,7 @@ def check_question(
     """Refuse searches that no gallery can answer.
 
     Raises:
-        GalleryError: Nothing is kept, k below 1, or queries of another width.
+        GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit norm.
     """
     if stamp is None or num_pictures == 0:
         raise GalleryError("the gallery is empty: add pictures first (reid gallery add)")
@@ -72,8 +71,16 @@ def check_question(
             f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
             f"{stamp}"
         )
+    if not are_unit(queries):
+        raise GalleryError("queries must be of unit L2 norm: normalise embeddings first")
 
 
 def checksum_of(vector: np.ndarray) -> int:
     """Sum up a (D,) float32 vector's bytes, to notice when they change."""
     return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
+
+
+def are_unit(vectors: Tensor) -> bool:
+    """Whether all of (N, D) rows are of unit L2 norm, and so finite."""
+    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
+    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())  # false for NaN, too

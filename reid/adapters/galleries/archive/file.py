@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.galleries.checks import NORM_TOLERANCE
+from reid.adapters.galleries.checks import are_unit
 from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
 from reid.adapters.new_file import new_file
 from reid.adapters.safetensors_blocks import (
@@ -240,11 +240,11 @@ def _verify(file: BinaryIO, header: Mapping[str, Any], tensors: _Tensors) -> Non
     Raises:
         ValueError: It is damaged.
     """
-    are_unit: list[bool] = []
+    verdicts: list[bool] = []
 
     def looked_at(blocks: Iterator[bytes]) -> Iterator[bytes]:
         for block in blocks:
-            are_unit.append(_are_unit(_rows_of(block, width=tensors.vectors.shape[1])))
+            verdicts.append(are_unit(_rows_of(block, width=tensors.vectors.shape[1])))
             yield block
 
     digest = digest_of_blocks(
@@ -257,7 +257,7 @@ def _verify(file: BinaryIO, header: Mapping[str, Any], tensors: _Tensors) -> Non
     claimed = about.pop("digest", None)
     if claimed != digest_with_header(about, digest):
         raise ValueError("its content does not match its digest")
-    if not all(are_unit):
+    if not all(verdicts):
         raise ValueError("its vectors are not of unit L2 norm")
 
 
@@ -283,11 +283,6 @@ def _blocks_of(file: BinaryIO, tensor: StoredTensor) -> Iterator[bytes]:
 def _rows_of(block: bytes, *, width: int) -> Tensor:
     """See a block as (N, D) float32."""
     return torch.frombuffer(bytearray(block), dtype=torch.float32).view(-1, width)
-
-
-def _are_unit(vectors: Tensor) -> bool:
-    norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
-    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())
 
 
 def _stamp_of(found: Mapping[str, Any]) -> EncoderStamp:
