@@ -459,7 +459,16 @@ def test_a_search_among_damaged_vectors_tells_how_to_find_them(
     with closing(open_gallery(folder)) as other:
         with pytest.raises(GalleryError, match="gallery check` tells which are damaged"):
             other.search(vector_of("a"), 1)
-        assert "is damaged: remove the picture" in other.check()[0]
+        (fault,) = other.check()
+        assert "is damaged: remove the picture, then `reid gallery compact`" in fault
+        (damaged,) = other.pictures(images=names_of(20)[-1:])
+        other.remove([damaged.key], entry=entry(AuditAction.REMOVE))
+        with pytest.raises(
+            GalleryError, match="removed pictures they go by `reid gallery compact`"
+        ):
+            other.search(vector_of("a"), 1)
+        other.compact()
+        assert nearest(other, "b-4.jpg") == "b-4.jpg"
 
 
 @pytest.mark.parametrize(

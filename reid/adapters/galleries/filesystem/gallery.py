@@ -445,7 +445,10 @@ def _faults_of_pictures(kept: Iterator[Checksums], vectors: Tensor, name: str) -
             within, checksums_of(found), norms.tolist(), strict=True
         ):
             if checksum != checked.vector:
-                yield f"the vector of {_named(checked)} in {name} is damaged: remove the picture"
+                yield (
+                    f"the vector of {_named(checked)} in {name} is damaged: remove the picture, "
+                    "then `reid gallery compact`"
+                )
             elif not abs(norm - 1) <= NORM_TOLERANCE:
                 yield f"the vector of {_named(checked)} in {name} has L2 norm {norm:.4g}, not 1"
         for checked in block:

@@ -152,7 +152,8 @@ class IndexFiles:
         except VectorIndexError as error:
             raise GalleryError(
                 f"the vectors in {self._folder} cannot be searched ({error}); "
-                "`reid gallery check` tells which are damaged, if any are"
+                "`reid gallery check` tells which are damaged; of removed pictures they go by "
+                "`reid gallery compact`"
             ) from error
         if can_be_kept(index) and state.num_rows >= self._kept_from_rows:
             # It is needed now and can be written later: another writer, a full disk or a folder
