@@ -97,6 +97,17 @@ def test_it_is_exact_until_it_outgrows_exact_comparison(
         assert 0.95 <= gallery.recall <= 1
 
 
+def test_a_gallery_with_a_graph_is_emptied_compacted_and_filled_again(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        gallery.erase(fill(gallery), entry=entry(AuditAction.FORGET))
+        gallery.compact()
+        assert (gallery.recall, gallery.check()) == (1, ())
+        keys = fill(gallery)
+        assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
+
+
 def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
         fill(gallery, 300)
