@@ -158,10 +158,27 @@ def test_a_connection_that_the_server_ended_is_opened_again(
         assert gallery._sessions._opened is not None
         process = gallery._sessions._opened.info.backend_pid
         with psycopg.connect(server_address(), autocommit=True) as other:
-            other.execute("select pg_terminate_backend(%s)", [process])
-        with pytest.raises(GalleryError):
-            gallery.describe()
+            other.execute("select pg_terminate_backend(%s, 10000)", [process])
         assert gallery.describe().num_pictures == 12
+        assert gallery._sessions._opened.info.backend_pid != process
+
+
+def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_before(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    def delete_and_be_ended(gallery: PostgresGallery) -> None:
+        with gallery._sessions.writing() as connection:
+            connection.execute(gallery._tables.statement("delete from {pictures} where {own}"))
+            with psycopg.connect(server_address(), autocommit=True) as other:
+                process = connection.info.backend_pid
+                other.execute("select pg_terminate_backend(%s, 10000)", [process])
+
+    with closing(open_gallery()) as gallery:
+        fill(gallery)
+        with pytest.raises(GalleryError):
+            delete_and_be_ended(gallery)
+        assert len(gallery.pictures()) == 12
+        assert gallery.check() == ()
 
 
 def test_erased_people_are_in_no_row_and_the_audit_log_says_so(

@@ -78,7 +78,7 @@ class Sessions:
         if self._is_closed:
             raise GalleryError(f"{self.place} was closed: open it again")
         try:
-            if self._opened is None or self._opened.closed:
+            if self._opened is None or _was_ended(self._opened):
                 self._opened = _connect(
                     self._address,
                     lock_seconds=self._lock_seconds,
@@ -151,6 +151,20 @@ def _connect(address: str, *, lock_seconds: float, makes_extension: bool) -> Con
         connection.close()
         raise
     return connection
+
+
+def _was_ended(connection: Connection) -> bool:
+    """Whether the server has closed a connection since it was used last, at the cost of a look.
+
+    Without it, whoever asks first after the server was restarted would be told so.
+    """
+    try:
+        # The first look can find the server's words of farewell, the second that it has gone.
+        for _ in range(2):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        connection.close()
+    return connection.closed
 
 
 def _place_of(address: str, *, name: str, tenant: str) -> str:
