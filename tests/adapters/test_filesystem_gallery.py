@@ -29,6 +29,7 @@ from tests.adapters.gallery_changes import (
     change_by_pairs,
     change_for_ever,
     entry,
+    make_on_a_full_disk,
     open_gallery,
     picture_of,
     read_pairs,
@@ -554,6 +555,37 @@ def test_a_full_disk_leaves_the_state_before(
     add(gallery, ["a-new.jpg"])
     assert nearest(gallery, "a-new.jpg") == "a-new.jpg"
     assert gallery.check() == ()
+
+
+@pytest.mark.parametrize("num_bytes", [1000, 20_000])
+def test_a_gallery_that_finds_no_room_is_not_begun(
+    folder: Path, tmp_path: Path, num_bytes: int
+) -> None:
+    outcome = tmp_path / "outcome.json"
+    outcome.touch()
+    folder.mkdir()
+    process = spawn(make_on_a_full_disk, folder, outcome, num_bytes)
+    process.join()
+    assert process.exitcode == 0
+    assert str(folder) in json.loads(outcome.read_text())["error"]
+    assert files_of(folder) == set()
+
+
+def test_galleries_made_at_the_same_moment_are_one(folder: Path) -> None:
+    writers = [spawn(change_by_pairs, folder, 3) for _ in range(4)]
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    with closing(open_gallery(folder)) as gallery:
+        assert len(gallery.audit()) == 4 * 5
+        assert gallery.check() == ()
+
+
+def test_a_new_gallery_is_in_write_ahead_mode(folder: Path, gallery: FilesystemGallery) -> None:
+    assert gallery.check() == ()
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: FilesystemGallery) -> None:

@@ -3,12 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.new_file import new_file
 from reid.domain.errors import GalleryError
 
 APPLICATION_ID = 0x72656964
@@ -119,21 +119,26 @@ class Database:
             return _has_tables(connection)
 
     def create(self) -> None:
-        """Make the tables, unless another process has made them.
+        """Make the file with its tables, unless another process has made them.
 
         Raises:
             GalleryError: The folder cannot be written, or the file is something else.
         """
-        with in_words(self._place), self._lent(mode="rwc") as connection:
+        with in_words(self._place):
+            try:
+                with new_file(self._path) as file:
+                    file.write(_content_of_new())
+            except FileExistsError:
+                self._create_tables()
+
+    def _create_tables(self) -> None:
+        """Make them in a file that is there: earlier programs could leave an empty one."""
+        with self._lent() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             if not _has_tables(connection):
-                for statement in _statements(_SCHEMA):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                _make_tables(connection)
             connection.execute("COMMIT")
-        sync_folder(self._path.parent)
 
     def require_gallery(self) -> None:
         """Refuse files that hold no gallery, or one of a later program.
@@ -229,10 +234,10 @@ class Database:
             connection.close()
 
     @contextmanager
-    def _lent(self, *, mode: str | None = None) -> Iterator[_Connection]:
+    def _lent(self) -> Iterator[_Connection]:
         connection, is_lasting = self._take(), True
         if connection is None:
-            mode = mode or self._mode()
+            mode = self._mode()
             # One that only reads may not see what somebody with more rights writes later.
             connection, is_lasting = self._connect(mode), mode.startswith("rw")
         is_sound = False
@@ -277,7 +282,7 @@ class Database:
 
     def _connect(self, mode: str) -> _Connection:
         file = self._identity()
-        if file is None and mode != "rwc":
+        if file is None:
             raise no_gallery(self._place)
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}",
@@ -344,6 +349,27 @@ def _explained(error: sqlite3.Error, place: str) -> str:
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for statement in _statements(_SCHEMA):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _content_of_new() -> bytes:
+    """Write the file of a gallery without pictures, in memory.
+
+    SQLite would make it step by step where all can see it, and leave what it has where the disk is
+    full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not
+    (https://www.sqlite.org/fileformat2.html, 1.3).
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _make_tables(connection)
+        content = bytearray(connection.serialize())
+    content[18:20] = b"\2\2"
+    return bytes(content)
 
 
 def _statements(script: str) -> Iterator[str]:
