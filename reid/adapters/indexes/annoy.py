@@ -193,7 +193,8 @@ class AnnoyIndex:
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a forest from its file; see the port. A `search_k` given to the index holds."""
         facts = read_facts(path, width=gallery.shape[1])
-        require_fit(facts, kind=KIND, gallery=gallery, path=path)
+        efforts = ("trees", "search_k")
+        require_fit(facts, kind=KIND, gallery=gallery, path=path, efforts=efforts)
         self._built = _Built(
             forest=_mapped(path, facts),
             width=facts.width,
