@@ -155,6 +155,26 @@ def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:
         assert kept.added_at == "2026-01-01T00:00:00Z"
 
 
+STRANGE_LABELS = (
+    *("o'neill\"; drop table x", "' or 1=1 or '", "\\", 'a\\"b', "\\u0041", "{own}", "%s", "$1"),
+    *("a\nb", "a\r\tb", "\x01", "\b\f\x1f\x7f", "B\u00e4r", "\u2028", "\U0001f600", "x" * 2000),
+)
+
+
+def test_labels_are_kept_and_found_as_they_are(gallery: Gallery) -> None:
+    pictures = [
+        replace(picture, label=label)
+        for picture, label in zip(new_pictures(len(STRANGE_LABELS)), STRANGE_LABELS, strict=True)
+    ]
+    keys = gallery.add(pictures, vectors_of(len(STRANGE_LABELS)), stamp=STAMP, entry=entry())
+    for key, label in zip(keys, STRANGE_LABELS, strict=True):
+        (found,) = gallery.pictures(labels=[label])
+        assert (found.key, found.label) == (key, label)
+        within = GalleryFilter(labels=frozenset([label]))
+        assert gallery.search(vectors_of(1), 1, within=within).indices.tolist() == [[key]]
+    assert {found.label for found in gallery.pictures(labels=STRANGE_LABELS)} == set(STRANGE_LABELS)
+
+
 @pytest.mark.parametrize("fact", ["image", "source", "content", "label", "camera"])
 def test_a_text_with_nul_is_refused_whatever_it_is_of(gallery: Gallery, fact: str) -> None:
     fill(gallery)
