@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.filesystem import database
+from reid.adapters.galleries.filesystem import database, records
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
@@ -404,6 +404,25 @@ def test_a_flipped_bit_of_a_vector_is_found_and_named(
     (fault,) = gallery.check()
     assert names_of(20)[row] in fault
     assert "vectors-1.f32" in fault
+
+
+def test_files_that_others_replace_during_a_check_are_not_missing(
+    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    find, told = records.find_faults, list[str]()
+
+    def find_beside_another(connection: sqlite3.Connection) -> Iterator[str]:
+        yield from find(connection)
+        if not told:
+            with closing(open_gallery(folder)) as other:
+                add(other, names_of(9, prefix="new"))
+                told.append(nearest(other, "b-new4.jpg"))  # builds another index
+
+    monkeypatch.setattr(records, "find_faults", find_beside_another)
+    assert gallery.check() == ()
+    assert told == ["b-new4.jpg"]
 
 
 def test_a_changed_record_is_found_and_named(folder: Path, gallery: FilesystemGallery) -> None:

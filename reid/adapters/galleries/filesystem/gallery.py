@@ -284,11 +284,19 @@ class FilesystemGallery:
 
     def check(self) -> tuple[str, ...]:
         """Compare every vector, record and index with its checksum; see the port."""
-        try:
-            with self._database.reading() as connection:
-                return tuple(self._faults(connection))
-        except GalleryError as error:
-            return (str(error),)
+        needed: list[str] = []
+        for _ in range(_SNAPSHOT_TRIES):
+            before = needed
+            try:
+                with self._database.reading() as connection:
+                    needed = self._needed(connection)
+                    faults = tuple(self._faults(connection))
+            except GalleryError as error:
+                faults = (str(error),)
+            # A file that somebody has replaced meanwhile is not missing: look again.
+            if not faults or needed == before:
+                break
+        return faults
 
     def compact(self) -> None:
         """Give back the room of removed pictures, leave no trace of them, and index all rows."""
@@ -335,10 +343,12 @@ class FilesystemGallery:
             sync_folder(self._directory)
 
     def _leftovers(self, connection: Connection) -> set[str]:
+        return self._files.leftovers(self._needed(connection))
+
+    def _needed(self, connection: Connection) -> list[str]:
         generation = records.read_state(connection).generation
         indexes = records.read_indexes(connection, generation=generation)
-        needed = [self._files.name(generation), *(index.file for index in indexes)]
-        return self._files.leftovers(needed)
+        return [self._files.name(generation), *(index.file for index in indexes)]
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[Connection, GalleryState]]:
