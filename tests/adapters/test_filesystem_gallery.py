@@ -576,6 +576,24 @@ def test_a_full_disk_leaves_the_state_before(
     assert gallery.check() == ()
 
 
+def test_who_may_only_read_takes_a_file_for_unchanging_only_where_nobody_has_it_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database.Database, "_require_writable", lambda _: None)
+    with closing(open_gallery(folder)) as owner:
+        add(owner, names_of(5))
+        owner.compact()  # which leaves an empty log
+        monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+        with closing(open_gallery(folder, create=False)) as reader:
+            assert reader._database._mode() == "ro"
+            assert nearest(reader, "b-1.jpg") == "b-1.jpg"
+            add(owner, ["a-new.jpg"])
+            assert nearest(reader, "a-new.jpg") == "a-new.jpg"
+    with closing(open_gallery(folder, create=False)) as reader:
+        assert reader._database._mode() == "ro&immutable=1"
+        assert nearest(reader, "a-new.jpg") == "a-new.jpg"
+
+
 @pytest.mark.parametrize("num_bytes", [1000, 20_000])
 def test_a_gallery_that_finds_no_room_is_not_begun(
     folder: Path, tmp_path: Path, num_bytes: int

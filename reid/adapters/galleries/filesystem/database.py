@@ -273,12 +273,14 @@ class Database:
         """Choose how to open the file.
 
         SQLite would write a lock file beside the database to read it. In a folder that cannot be
-        written there is no need to where no log is waiting: nobody changes it.
+        written there is no need to where neither a log is waiting nor somebody with more rights has
+        it open, who could change it: nobody does.
         """
         if self.is_writable:
             return "rw"
-        log = self._path.with_name(f"{self._path.name}-wal")
-        return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+        log, lock = (self._path.with_name(f"{self._path.name}-{end}") for end in ("wal", "shm"))
+        is_quiet = not lock.exists() and not (log.exists() and log.stat().st_size)
+        return "ro&immutable=1" if is_quiet else "ro"
 
     def _connect(self, mode: str) -> _Connection:
         file = self._identity()
