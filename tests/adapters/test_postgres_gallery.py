@@ -11,6 +11,7 @@ from psycopg.sql import SQL
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.galleries.postgres import search
 from reid.adapters.galleries.postgres.gallery import PostgresGallery
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
@@ -95,6 +96,23 @@ def test_it_is_exact_until_it_outgrows_exact_comparison(
         )
         assert not gallery.is_exact
         assert 0.95 <= gallery.recall <= 1
+
+
+def test_pictures_that_are_kept_are_said_to_be_though_their_graph_must_wait(
+    open_gallery: Callable[..., PostgresGallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_in_vain(*_: object) -> None:
+        raise psycopg.errors.LockNotAvailable
+
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        with monkeypatch.context() as patch:
+            patch.setattr(Tables, "create_graph", build_in_vain)
+            keys = fill(gallery)
+            assert gallery.is_exact
+            assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
+        gallery.add(new_pictures(1, source="there"), vectors_of(1), stamp=STAMP, entry=entry())
+        assert not gallery.is_exact
+        assert gallery.check() == ()
 
 
 def test_a_gallery_with_a_graph_is_emptied_compacted_and_filled_again(

@@ -11,6 +11,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Unpack
 
@@ -205,7 +206,9 @@ class PostgresGallery:
                 [Jsonb(asdict(state.encoder or stamp))],
             )
             self._count(connection, len(keys) - replaced, entry=entry)
-        self._search.tend_graph()
+        # The pictures are kept already; the next addition looks after the graph again.
+        with suppress(GalleryError):
+            self._search.tend_graph()
         return keys
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
