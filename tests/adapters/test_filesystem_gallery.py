@@ -375,11 +375,25 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Filesyst
         folder, create=False, create_index=ExactIndex, wait_seconds=0.05
     )
     with closing(hasty):
-        with gallery._snapshot(), pytest.raises(GalleryError, match=r"still reads.*compact"):
+        with gallery._snapshot(), pytest.raises(GalleryError, match=r"still reads.*are removed"):
             hasty.erase([key], entry=entry(AuditAction.FORGET))
         hasty.compact()
     assert images_of(gallery) == names_of(5)[1:]
     assert len([name for name in files_of(folder) if name.startswith("vectors")]) == 1
+
+
+def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_pictures_are_removed(
+    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key, *_) = add(gallery, names_of(5))
+
+    def find_no_room(_: database.Database) -> None:
+        raise GalleryError("database or disk is full")
+
+    monkeypatch.setattr(database.Database, "scrub", find_no_room)
+    with pytest.raises(GalleryError, match=r"disk is full; the pictures are removed.*compact"):
+        gallery.erase([key], entry=entry(AuditAction.FORGET))
+    assert images_of(gallery) == names_of(5)[1:]
 
 
 def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:

@@ -199,6 +199,20 @@ def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_befo
         assert gallery.check() == ()
 
 
+def test_an_erasure_whose_traces_must_stay_for_now_says_so(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(lock_seconds=0.1)) as gallery:
+        keys = fill(gallery)
+        table = gallery._tables.statement("lock table {pictures} in share update exclusive mode")
+        with psycopg.connect(server_address()) as other:
+            other.execute(table)
+            with pytest.raises(GalleryError, match=r"pictures are removed, but traces.*compact"):
+                gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
+        assert len(gallery.pictures()) == 9
+        gallery.compact()
+
+
 def test_erased_people_are_in_no_row_and_the_audit_log_says_so(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:

@@ -222,8 +222,7 @@ class Database:
             (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if is_busy:
             raise GalleryError(
-                f"{self._place}: the pictures are removed, but somebody still reads the state "
-                "before, so that traces stay on the disk: run `reid gallery compact` afterwards"
+                f"{self._place}: somebody still reads the state before: try again in a moment"
             )
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, Cover
 from reid.adapters.galleries.filesystem.records import Checksums, GalleryState
 from reid.adapters.galleries.filesystem.row_search import SearchedRows
 from reid.adapters.galleries.filesystem.vector_files import MappedRows, VectorFiles, checksums_of
+from reid.adapters.galleries.words import after_removal
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -252,7 +253,8 @@ class FilesystemGallery:
             num_erased = records.delete_pictures(connection, keys)
             records.write_audit(connection, entry)
             self._close_gaps(connection, state)
-        self.clear_leftovers(is_certain=True)
+        with after_removal():
+            self.clear_leftovers(is_certain=True)
         self._index.forget()
         if is_indexed:
             self._build_index()

@@ -22,7 +22,7 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.milvus_client import IndexParams
 
 from reid.adapters.galleries.checks import checksum_of
-from reid.adapters.galleries.missing import unknown_gallery
+from reid.adapters.galleries.words import unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import GalleryFilter, KeptPicture, NewPicture
 

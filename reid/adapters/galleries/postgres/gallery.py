@@ -29,7 +29,6 @@ from reid.adapters.galleries.checks import (
     check_question,
     checksum_of,
 )
-from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import (
@@ -37,6 +36,7 @@ from reid.adapters.galleries.postgres.tables import (
     Tables,
     selected,
 )
+from reid.adapters.galleries.words import after_removal, unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -224,7 +224,7 @@ class PostgresGallery:
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Remove pictures, then have the server clear their rows; see the module."""
         removed = self.remove(keys, entry=entry)
-        with self._sessions.connected() as connection:
+        with after_removal(), self._sessions.connected() as connection:
             connection.execute(
                 self._tables.statement("vacuum (index_cleanup on, truncate on) {pictures}")
             )
