@@ -1,13 +1,14 @@
 """What is peculiar to a gallery in a folder: it outlives crashes, damage and company."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -403,6 +404,27 @@ def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
         gallery.remove(keys[:1200], entry=entry(AuditAction.REMOVE))
         assert (folder / "vectors-2.f32").stat().st_size == 300 * 16 * 4
         assert torch.equal(gallery.vectors(keys[1400:1401]), random_rows(1500)[1400:1401])
+
+
+@pytest.mark.parametrize("num_looks", [1, 2, 3])
+def test_a_file_of_vectors_that_goes_while_it_is_opened_is_an_error_in_words_at_most(
+    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch, num_looks: int
+) -> None:
+    (key, *_) = add(gallery, names_of(20))
+    path, stat, looks = folder / "vectors-1.f32", Path.stat, list[Path]()
+
+    def stat_before_it_goes(self: Path, **options: bool) -> os.stat_result:
+        found = stat(self, **options)
+        if self == path:
+            looks.append(self)
+        if len(looks) == num_looks:
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat_before_it_goes)
+    with suppress(GalleryError):
+        assert torch.equal(gallery.vectors([key]), vector_of(names_of(20)[0]))
+    assert looks
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])

@@ -6,6 +6,7 @@ rows of pictures that are no longer kept are left out.
 Letters: R rows, N rows added, D width.
 """
 
+import mmap
 import os
 import re
 import zlib
@@ -71,14 +72,9 @@ class VectorFiles:
             return MappedRows(file=0, rows=torch.empty((0, width)), identity=(0, 0))
         path = self._folder / self.name(generation)
         with self._lock:
-            known, identity = self._mapping, _identity_of(path)
-            if known is None or known.identity != identity:
-                self._num_files += 1
-                known = None
-            if known is None or len(known.rows) < num_rows:
-                rows = self._map(path, num_rows, width)
-                known = MappedRows(file=self._num_files, rows=rows, identity=identity)
-                self._mapping = known
+            known, identity = self._mapping, _identity_of(path.stat())
+            if known is None or known.identity != identity or len(known.rows) < num_rows:
+                self._mapping = known = self._map(path, num_rows, width)
             return replace(known, rows=known.rows[:num_rows])
 
     def append(self, generation: int, vectors: Tensor, *, first_row: int) -> None:
@@ -95,7 +91,7 @@ class VectorFiles:
         if first_row == 0:
             path.touch()
             sync_folder(self._folder)
-        self._require_length(path, start)
+        _require_length(path.name, path.stat().st_size, wanted=start)
         with path.open("r+b") as file:
             try:
                 file.seek(start)
@@ -132,7 +128,7 @@ class VectorFiles:
         """Say whether the file is there and long enough."""
         path = self._folder / self.name(generation)
         try:
-            self._require_length(path, num_rows * width * FLOAT_BYTES if num_rows else 0)
+            _require_length(path.name, path.stat().st_size, wanted=num_rows * width * FLOAT_BYTES)
         except GalleryError as error:
             yield str(error)
         except FileNotFoundError:
@@ -149,22 +145,29 @@ class VectorFiles:
         names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
         return names - set(needed)
 
-    def _map(self, path: Path, num_rows: int, width: int) -> Tensor:
-        self._require_length(path, num_rows * width * FLOAT_BYTES)
-        return torch.from_file(str(path), shared=False, size=num_rows * width).view(num_rows, width)
+    def _map(self, path: Path, num_rows: int, width: int) -> MappedRows:
+        num_bytes = num_rows * width * FLOAT_BYTES
+        # Opened once, since another file can have the name a moment later, or none.
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            _require_length(path.name, found.st_size, wanted=num_bytes)
+            content = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)
+        if self._mapping is None or self._mapping.identity != _identity_of(found):
+            self._num_files += 1
+        rows = torch.frombuffer(content, dtype=torch.float32).view(num_rows, width)
+        return MappedRows(file=self._num_files, rows=rows, identity=_identity_of(found))
 
-    def _require_length(self, path: Path, num_bytes: int) -> None:
-        found = path.stat().st_size
-        if found < num_bytes:
-            raise GalleryError(
-                f"{path.name} is damaged: it holds {found} bytes of {num_bytes}; bring it back "
-                "from a copy, or build the gallery again"
-            )
 
-
-def _identity_of(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _identity_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
+
+
+def _require_length(name: str, num_bytes: int, *, wanted: int) -> None:
+    if num_bytes < wanted:
+        raise GalleryError(
+            f"{name} is damaged: it holds {num_bytes} bytes of {wanted}; bring it back from a "
+            "copy, or build the gallery again"
+        )
 
 
 def checksums_of(vectors: Tensor) -> list[int]:
