@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 import psycopg
 import pytest
 import torch
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
 from reid.adapters.galleries.memory import MemoryGallery
@@ -261,6 +262,22 @@ def test_damage_is_found(
                 )
             )
         assert any(complaint in fault for fault in gallery.check())
+
+
+def test_a_server_that_is_cut_off_is_not_waited_for_without_end(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as gallery:
+        assert gallery._sessions._opened is not None
+        told = gallery._sessions._opened.info.get_parameters()
+        assert int(told["keepalives_idle"]) + 3 * int(told["keepalives_interval"]) <= 60
+        assert int(told["tcp_user_timeout"]) <= 60_000
+        assert told["application_name"] == "reid"
+    own = make_conninfo(server_address(), keepalives_idle=7, application_name="mine")
+    with closing(PostgresGallery(own, name=unused_name())) as gallery:
+        assert gallery._sessions._opened is not None
+        told = gallery._sessions._opened.info.get_parameters()
+        assert (told["keepalives_idle"], told["application_name"]) == ("7", "mine")
 
 
 def test_a_password_is_not_told() -> None:

@@ -3,14 +3,14 @@
 Errors of the server are turned into the user's words here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from pgvector.psycopg import register_vector
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Literal
 
@@ -19,6 +19,16 @@ from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import EncoderStamp
 
 Connection = psycopg.Connection[Any]
+
+_UNLESS_SAID: Mapping[str, str | int] = {
+    "application_name": "reid",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Seconds, and milliseconds: by itself a system waits for hours for the answer of a machine that
+was switched off, or cut off from the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +146,9 @@ class Sessions:
 
 
 def _connect(address: str, *, lock_seconds: float, makes_extension: bool) -> Connection:
-    connection = psycopg.connect(address, autocommit=True, application_name="reid")
+    said = conninfo_to_dict(address)
+    rest = {name: value for name, value in _UNLESS_SAID.items() if name not in said}
+    connection = psycopg.connect(make_conninfo(address, **rest), autocommit=True)
     try:
         # Nothing is asked of those who may not make extensions where it is there already.
         is_there = connection.execute(
