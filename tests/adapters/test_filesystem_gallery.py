@@ -612,6 +612,16 @@ def test_a_full_disk_leaves_the_state_before(
     assert gallery.check() == ()
 
 
+def test_a_gallery_that_cannot_be_made_where_it_shall_be_says_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+    with pytest.raises(GalleryError, match=f"{folder} cannot be written"):
+        open_gallery(folder)
+    assert files_of(folder) == set()
+
+
 def test_who_may_only_read_takes_a_file_for_unchanging_only_where_nobody_has_it_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ class Database:
         Raises:
             GalleryError: The folder cannot be written, or the file is something else.
         """
+        self._require_writable()
         with in_words(self._place):
             try:
                 with new_file(self._path) as file:

@@ -86,7 +86,7 @@ def open_filesystem_gallery(
         elif not (directory / DATABASE).is_file():
             raise no_gallery(place)
     try:
-        if create and database.is_writable and not database.has_tables:
+        if create and not database.has_tables:
             database.create()
         database.require_gallery()
         gallery = FilesystemGallery(
