@@ -331,7 +331,7 @@ def in_words(place: str) -> Iterator[None]:
         raise GalleryError(
             f"{place} cannot be read or written: {error.strerror or error}"
             + (f" ({Path(error.filename).name})" if error.filename else "")
-            + "; the state before is kept"
+            + "; the state before is kept: make room or see its permissions"
         ) from error
 
 
