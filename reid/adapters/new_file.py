@@ -1,4 +1,4 @@
-"""Large files that are there as a whole or not at all."""
+"""New files that are there as a whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -62,13 +62,23 @@ def _named_aside(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("w+b") as file:
             yield file
             _flush(file)
-        if path.exists():
-            raise FileExistsError(str(path))
-        temporary.replace(path)
+        _take_name(temporary, path)
         sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        # No second names on this file system: another file can come in between.
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        temporary.replace(path)
 
 
 def _flush(file: BinaryIO) -> None:

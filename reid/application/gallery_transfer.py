@@ -44,7 +44,7 @@ class TransferGallery:
 
         Raises:
             GalleryError: It is empty or was changed meanwhile, or the file exists or cannot be
-                written.
+                written; or it was written and the audit log was not.
         """
         content = gallery.describe()
         if content.stamp is None or not content.num_pictures:
@@ -59,7 +59,13 @@ class TransferGallery:
             )
         )
         entry = self._entry(AuditAction.EXPORT, archive.place, content.num_pictures)
-        gallery.note(entry)
+        try:
+            gallery.note(entry)
+        except GalleryError as error:
+            raise GalleryError(
+                f"{archive.place} is written as a whole, but the audit log of {gallery.place} does "
+                f"not tell of it: {error}"
+            ) from error
         return content
 
     def import_from(

@@ -169,7 +169,8 @@ class Gallery(Protocol):
             distance infinity, last.
 
         Raises:
-            GalleryError: Nothing is kept, k below 1, or queries of another width.
+            GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit
+                norm.
         """
         ...
 

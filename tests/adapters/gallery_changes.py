@@ -142,6 +142,16 @@ def read_without_rights(folder: Path, outcome: Path) -> None:
                 json.dump({"image": image, "faults": faults, "error": str(error)}, file)
 
 
+def make_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
+    """Make a gallery where no file may grow beyond a size; write down what came of it."""
+    with outcome.open("w") as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+        try:
+            open_gallery(folder)
+        except GalleryError as error:
+            json.dump({"error": str(error)}, file)
+
+
 def add_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
     """Add pictures where no file may grow beyond a size; write down what came of it."""
     torch.set_num_threads(1)

@@ -111,17 +111,20 @@ def test_the_file_is_left_in_the_folder_given(tmp_path: Path) -> None:
     assert (folder / "gallery.annoy").stat().st_size > 0
 
 
-def test_a_temporary_file_goes_with_the_index(
+def test_a_temporary_file_is_there_no_longer_than_it_takes_to_map_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    index = AnnoyIndex()
-    index.build(unit_vectors(100))
-    index.build(unit_vectors(50))
-    assert len(list(tmp_path.glob("*/gallery.annoy"))) == 1
-    del index
-    gc.collect()
-    assert list(tmp_path.iterdir()) == []
+    index, folder = AnnoyIndex(), tmp_path / "kept"
+    for num_rows in (100, 50):
+        index.build(unit_vectors(num_rows))
+        assert list(tmp_path.iterdir()) == []
+        found = index.search(unit_vectors(num_rows), 1).indices.flatten()
+        assert torch.equal(found, torch.arange(num_rows))
+    folder.mkdir()
+    index.save(str(folder / "index"))
+    assert [path.name for path in folder.iterdir()] == ["index"]
+    assert torch.equal(index.search(unit_vectors(50), 1).indices.flatten(), torch.arange(50))
 
 
 def test_two_indexes_in_one_folder_keep_their_own_content(tmp_path: Path) -> None:

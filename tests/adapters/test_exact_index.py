@@ -1,5 +1,6 @@
 """What is peculiar to the exact index."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,39 @@ def test_a_screen_does_not_outlive_its_gallery(monkeypatch: pytest.MonkeyPatch) 
         gallery = unit_vectors(50, seed=seed)
         index.build(gallery)
         assert index.search(gallery[31:32], 1).indices.tolist() == [[31]]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_screen_without_enough_numbers_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    monkeypatch.setattr(exact, "_SCREENED_ENTRIES", 0)
+    gallery, path = unit_vectors(300), tmp_path / "index"
+    index = ExactIndex()
+    index.build(gallery)
+    index.save(str(path))
+    content = bytearray(path.read_bytes())
+    row_bytes = 2 * gallery.shape[1]
+    for row in range(20, 20 + k):
+        content[row * row_bytes : (row + 1) * row_bytes] = b"\xff" * row_bytes
+    path.write_bytes(content)
+    index.load(str(path), gallery=gallery)
+    expected = (1 - gallery[7:8] @ gallery.T).topk(k, largest=False).indices
+    assert torch.equal(index.search(gallery[7:8], k).indices, expected)
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf"), -1.0])
+def test_a_screen_rounded_by_what_is_no_number_is_refused(tmp_path: Path, error: float) -> None:
+    gallery, path = unit_vectors(300), tmp_path / "index"
+    index = ExactIndex()
+    index.build(gallery)
+    index.save(str(path))
+    content = bytearray(path.read_bytes())
+    end = 2 * gallery.numel()
+    content[end : end + 8] = struct.pack("<d", error)
+    path.write_bytes(content)
+    with pytest.raises(VectorIndexError, match="rounded by"):
+        index.load(str(path), gallery=gallery)
 
 
 def test_half_precision_queries_are_searched_in_the_gallerys_precision() -> None:

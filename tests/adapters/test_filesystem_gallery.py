@@ -1,13 +1,14 @@
 """What is peculiar to a gallery in a folder: it outlives crashes, damage and company."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.filesystem import database
+from reid.adapters.galleries.filesystem import database, records
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
@@ -26,6 +27,7 @@ from tests.adapters.gallery_changes import (
     change_by_pairs,
     change_for_ever,
     files_of,
+    make_on_a_full_disk,
     names_of,
     nearest,
     open_gallery,
@@ -81,6 +83,65 @@ def test_an_open_gallery_sees_what_others_have_changed(
         gallery.erase([key], entry=entry(AuditAction.FORGET))
         assert nearest(other, "a-new.jpg") != "a-new.jpg"
         assert other.describe() == gallery.describe()
+
+
+def exchange(folder: Path, names: list[str]) -> None:
+    """Put another gallery into the place of one that may be open."""
+    shutil.rmtree(folder)
+    with closing(open_gallery(folder)) as other:
+        add(other, names)
+        nearest(other, names[0])
+
+
+def test_a_gallery_that_took_another_s_place_is_the_one_that_is_asked(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+    for prefix in ("new", "newer"):
+        exchange(folder, names_of(20, prefix=prefix))
+        (picture,) = gallery.pictures(images=[f"b-{prefix}4.jpg"])
+        assert torch.equal(gallery.vectors([picture.key]), vector_of(picture.image))
+        assert nearest(gallery, f"c-{prefix}5.jpg") == f"c-{prefix}5.jpg"
+
+
+def test_changes_reach_the_gallery_that_took_another_s_place_and_damage_nothing(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    exchange(folder, names_of(30, prefix="new"))
+    add(gallery, ["a-late.jpg"])
+    gallery.erase([1, 2], entry=entry(AuditAction.FORGET))
+    with closing(open_gallery(folder)) as other:
+        assert images_of(other) == [*names_of(30, prefix="new")[2:], "a-late.jpg"]
+        assert nearest(other, "a-late.jpg") == "a-late.jpg"
+        assert other.check() == ()
+
+
+def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    with gallery._database.reading() as connection:
+        exchange(folder, names_of(30, prefix="new"))
+        with pytest.raises(GalleryError, match="moved, deleted or replaced"):
+            gallery._database.require_in_place(connection)
+    assert len(gallery.pictures()) == 30
+
+
+def test_a_gallery_that_was_moved_away_is_found_where_it_is(
+    folder: Path, gallery: FilesystemGallery
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    folder.rename(folder.with_name("elsewhere"))
+    for ask in (gallery.describe, lambda: nearest(gallery, "b-4.jpg"), lambda: add(gallery, ["a"])):
+        with pytest.raises(GalleryError, match="holds no gallery"):
+            ask()
+    with closing(open_gallery(folder.with_name("elsewhere"))) as moved:
+        assert nearest(moved, "b-4.jpg") == "b-4.jpg"
+        assert moved.check() == ()
 
 
 def kill_at_random_moments(parent: Path, *, num_kills: int, seed: int) -> int:
@@ -296,11 +357,25 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Filesyst
         folder, create=False, create_index=ExactIndex, wait_seconds=0.05
     )
     with closing(hasty):
-        with gallery._snapshot(), pytest.raises(GalleryError, match=r"still reads.*compact"):
+        with gallery._snapshot(), pytest.raises(GalleryError, match=r"still reads.*are removed"):
             hasty.erase([key], entry=entry(AuditAction.FORGET))
         hasty.compact()
     assert images_of(gallery) == names_of(5)[1:]
     assert len([name for name in files_of(folder) if name.startswith("vectors")]) == 1
+
+
+def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_pictures_are_removed(
+    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (key, *_) = add(gallery, names_of(5))
+
+    def find_no_room(_: database.Database) -> None:
+        raise GalleryError("database or disk is full")
+
+    monkeypatch.setattr(database.Database, "scrub", find_no_room)
+    with pytest.raises(GalleryError, match=r"disk is full; the pictures are removed.*compact"):
+        gallery.erase([key], entry=entry(AuditAction.FORGET))
+    assert images_of(gallery) == names_of(5)[1:]
 
 
 def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
@@ -310,6 +385,27 @@ def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
         gallery.remove(keys[:1200], entry=entry(AuditAction.REMOVE))
         assert (folder / "vectors-2.f32").stat().st_size == 300 * 16 * 4
         assert torch.equal(gallery.vectors(keys[1400:1401]), vectors_of(1500)[1400:1401])
+
+
+@pytest.mark.parametrize("num_looks", [1, 2, 3])
+def test_a_file_of_vectors_that_goes_while_it_is_opened_is_an_error_in_words_at_most(
+    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch, num_looks: int
+) -> None:
+    (key, *_) = add(gallery, names_of(20))
+    path, stat, looks = folder / "vectors-1.f32", Path.stat, list[Path]()
+
+    def stat_before_it_goes(self: Path, **options: bool) -> os.stat_result:
+        found = stat(self, **options)
+        if self == path:
+            looks.append(self)
+        if len(looks) == num_looks:
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat_before_it_goes)
+    with suppress(GalleryError):
+        assert torch.equal(gallery.vectors([key]), vector_of(names_of(20)[0]))
+    assert looks
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])
@@ -325,6 +421,25 @@ def test_a_flipped_bit_of_a_vector_is_found_and_named(
     (fault,) = gallery.check()
     assert names_of(20)[row] in fault
     assert "vectors-1.f32" in fault
+
+
+def test_files_that_others_replace_during_a_check_are_not_missing(
+    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(gallery, names_of(20))
+    nearest(gallery, "b-4.jpg")
+    find, told = records.find_faults, list[str]()
+
+    def find_beside_another(connection: sqlite3.Connection) -> Iterator[str]:
+        yield from find(connection)
+        if not told:
+            with closing(open_gallery(folder)) as other:
+                add(other, names_of(9, prefix="new"))
+                told.append(nearest(other, "b-new4.jpg"))  # builds another index
+
+    monkeypatch.setattr(records, "find_faults", find_beside_another)
+    assert gallery.check() == ()
+    assert told == ["b-new4.jpg"]
 
 
 def test_a_changed_record_is_found_and_named(folder: Path, gallery: FilesystemGallery) -> None:
@@ -381,7 +496,16 @@ def test_a_search_among_damaged_vectors_tells_how_to_find_them(
     with closing(open_gallery(folder)) as other:
         with pytest.raises(GalleryError, match="gallery check` tells which are damaged"):
             other.search(vector_of("a"), 1)
-        assert "is damaged: remove the picture" in other.check()[0]
+        (fault,) = other.check()
+        assert "is damaged: remove the picture, then `reid gallery compact`" in fault
+        (damaged,) = other.pictures(images=names_of(20)[-1:])
+        other.remove([damaged.key], entry=entry(AuditAction.REMOVE))
+        with pytest.raises(
+            GalleryError, match="removed pictures they go by `reid gallery compact`"
+        ):
+            other.search(vector_of("a"), 1)
+        other.compact()
+        assert nearest(other, "b-4.jpg") == "b-4.jpg"
 
 
 @pytest.mark.parametrize(
@@ -469,6 +593,65 @@ def test_a_full_disk_leaves_the_state_before(
     assert gallery.check() == ()
 
 
+def test_a_gallery_that_cannot_be_made_where_it_shall_be_says_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+    with pytest.raises(GalleryError, match=f"{folder} cannot be written"):
+        open_gallery(folder)
+    assert files_of(folder) == set()
+
+
+def test_who_may_only_read_takes_a_file_for_unchanging_only_where_nobody_has_it_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database.Database, "_require_writable", lambda _: None)
+    with closing(open_gallery(folder)) as owner:
+        add(owner, names_of(5))
+        owner.compact()  # which leaves an empty log
+        monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+        with closing(open_gallery(folder, create=False)) as reader:
+            assert reader._database._mode() == "ro"
+            assert nearest(reader, "b-1.jpg") == "b-1.jpg"
+            add(owner, ["a-new.jpg"])
+            assert nearest(reader, "a-new.jpg") == "a-new.jpg"
+    with closing(open_gallery(folder, create=False)) as reader:
+        assert reader._database._mode() == "ro&immutable=1"
+        assert nearest(reader, "a-new.jpg") == "a-new.jpg"
+
+
+@pytest.mark.parametrize("num_bytes", [1000, 20_000])
+def test_a_gallery_that_finds_no_room_is_not_begun(
+    folder: Path, tmp_path: Path, num_bytes: int
+) -> None:
+    outcome = tmp_path / "outcome.json"
+    outcome.touch()
+    folder.mkdir()
+    process = spawn(make_on_a_full_disk, folder, outcome, num_bytes)
+    process.join()
+    assert process.exitcode == 0
+    assert str(folder) in json.loads(outcome.read_text())["error"]
+    assert files_of(folder) == set()
+
+
+def test_galleries_made_at_the_same_moment_are_one(folder: Path) -> None:
+    writers = [spawn(change_by_pairs, folder, 3) for _ in range(4)]
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    with closing(open_gallery(folder)) as gallery:
+        assert len(gallery.audit()) == 4 * 5
+        assert gallery.check() == ()
+
+
+def test_a_new_gallery_is_in_write_ahead_mode(folder: Path, gallery: FilesystemGallery) -> None:
+    assert gallery.check() == ()
+    with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
 def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: FilesystemGallery) -> None:
     picture = NewPicture(image="a\udcff.jpg", source="here", content="x", label="a")
     with pytest.raises(GalleryError, match="no text"):
@@ -513,6 +696,21 @@ def test_an_emptied_gallery_is_as_good_as_new(gallery: FilesystemGallery) -> Non
         assert gallery.check() == ()
     add(gallery, names_of(30))
     assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
+
+
+def test_files_of_others_in_the_folder_are_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    others = {"index-2.html", "vectors-7.npy", "vectors-2024-01-31.csv", "index-1-2.md", "a.tmp"}
+    for name in others:
+        (folder / name).touch()
+    ours = {"vectors-7.f32", "index-7-100-ExactIndex.bin", "index-7-9-AnnoyIndex.tmp.forest"}
+    for name in ours:
+        (folder / name).touch()
+    with closing(open_gallery(folder)) as gallery:
+        keys = add(gallery, names_of(20))
+        gallery.erase(keys[:1], entry=entry(AuditAction.FORGET))
+    assert others == {name for name in files_of(folder) if name in others}
+    assert not ours & files_of(folder)
 
 
 def test_the_encoder_s_options_come_back(folder: Path) -> None:

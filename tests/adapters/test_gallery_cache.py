@@ -1,5 +1,7 @@
+import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,10 +52,36 @@ def test_clearing_deletes_galleries_damaged_ones_too_and_nothing_else(tmp_path: 
     assert cache.list().galleries == ()
 
 
+def test_what_an_interrupted_clearing_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path, names="ab")
+    (tmp_path / (32 * "a") / "gallery.sqlite").unlink()
+    (left,) = (kept for kept in cache.list().galleries if kept.num_pictures is None)
+    assert left.num_bytes == (tmp_path / (32 * "a") / "vectors-1.f32").stat().st_size
+    assert len(cache.clear().galleries) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_vanish_while_they_are_listed_or_cleared_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_in(tmp_path, names="a")
+    (tmp_path / (32 * "a") / "vanished").symlink_to("nowhere")
+    assert len(cache.list().galleries) == 1
+    delete = os.unlink
+
+    def delete_twice(path: str, **options: Any) -> None:
+        delete(path, **options)
+        delete(path, **options)
+
+    monkeypatch.setattr("os.unlink", delete_twice)
+    assert len(cache.clear().galleries) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(_: Path, **_options: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path))
 
     cache = cache_in(tmp_path, names="a")

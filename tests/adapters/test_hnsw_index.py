@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import faiss
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -151,6 +152,22 @@ def test_a_graph_that_would_be_searched_beyond_its_ends_is_refused(
     content[place : place + size] = value.to_bytes(size, "little", signed=True)
     path.write_bytes(content)
     with pytest.raises(VectorIndexError, match=complaint):
+        HnswIndex().load(str(path), gallery=gallery)
+
+
+def test_a_link_to_a_row_that_has_not_its_layer_is_refused(tmp_path: Path) -> None:
+    gallery = unit_vectors(NUM_ROWS)
+    index = HnswIndex()
+    index.build(gallery)
+    path = tmp_path / "index"
+    index.save(str(path))
+    content = bytearray(path.read_bytes())
+    levels = np.frombuffer(content[LEVELS : LEVELS + 4 * NUM_ROWS], dtype="<i4").tolist()
+    high, low = levels.index(2), levels.index(1)
+    first_above = LINKS + 4 * sum(64 + 32 * (level - 1) for level in levels[:high]) + 4 * 64
+    content[first_above : first_above + 4] = low.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(VectorIndexError, match="has not its layer"):
         HnswIndex().load(str(path), gallery=gallery)
 
 

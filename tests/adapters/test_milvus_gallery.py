@@ -182,6 +182,23 @@ def test_readers_do_not_wait_for_a_writer(open_gallery: Open) -> None:
         assert second.describe().num_pictures == 12
 
 
+def test_an_erasure_whose_traces_must_stay_for_now_says_so(
+    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = open_gallery()
+    keys = fill(gallery)
+
+    def refuse() -> None:
+        raise GalleryError("rate limit exceeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "_reclaim", refuse)
+        with pytest.raises(GalleryError, match=r"rate limit.*pictures are removed, but traces"):
+            gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
+    assert len(gallery.pictures()) == 9
+    gallery.compact()
+
+
 def test_the_claim_of_a_writer_that_died_runs_out(open_gallery: Open) -> None:
     dead, alive = open_gallery(), open_gallery(lease_seconds=0.5, wait_seconds=20)
     fill(dead)

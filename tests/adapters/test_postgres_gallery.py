@@ -6,11 +6,13 @@ from contextlib import closing, suppress
 import psycopg
 import pytest
 import torch
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.galleries.postgres import search
 from reid.adapters.galleries.postgres.gallery import PostgresGallery
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
@@ -90,6 +92,34 @@ def test_it_is_exact_until_it_outgrows_exact_comparison(
         assert 0.95 <= gallery.recall <= 1
 
 
+def test_pictures_that_are_kept_are_said_to_be_though_their_graph_must_wait(
+    open_gallery: Callable[..., PostgresGallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_in_vain(*_: object) -> None:
+        raise psycopg.errors.LockNotAvailable
+
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        with monkeypatch.context() as patch:
+            patch.setattr(Tables, "create_graph", build_in_vain)
+            keys = fill(gallery)
+            assert gallery.is_exact
+            assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
+        gallery.add(new_pictures(1, source="there"), vectors_of(1), stamp=STAMP, entry=entry())
+        assert not gallery.is_exact
+        assert gallery.check() == ()
+
+
+def test_a_gallery_with_a_graph_is_emptied_compacted_and_filled_again(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(exact_up_to=0)) as gallery:
+        gallery.erase(fill(gallery), entry=entry(AuditAction.FORGET))
+        gallery.compact()
+        assert (gallery.recall, gallery.check()) == (1, ())
+        keys = fill(gallery)
+        assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
+
+
 def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
         fill(gallery, 300)
@@ -140,10 +170,41 @@ def test_a_connection_that_the_server_ended_is_opened_again(
         assert gallery._sessions._opened is not None
         process = gallery._sessions._opened.info.backend_pid
         with psycopg.connect(server_address(), autocommit=True) as other:
-            other.execute("select pg_terminate_backend(%s)", [process])
-        with pytest.raises(GalleryError):
-            gallery.describe()
+            other.execute("select pg_terminate_backend(%s, 10000)", [process])
         assert gallery.describe().num_pictures == 12
+        assert gallery._sessions._opened.info.backend_pid != process
+
+
+def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_before(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    def delete_and_be_ended(gallery: PostgresGallery) -> None:
+        with gallery._sessions.writing() as connection:
+            connection.execute(gallery._tables.statement("delete from {pictures} where {own}"))
+            with psycopg.connect(server_address(), autocommit=True) as other:
+                process = connection.info.backend_pid
+                other.execute("select pg_terminate_backend(%s, 10000)", [process])
+
+    with closing(open_gallery()) as gallery:
+        fill(gallery)
+        with pytest.raises(GalleryError):
+            delete_and_be_ended(gallery)
+        assert len(gallery.pictures()) == 12
+        assert gallery.check() == ()
+
+
+def test_an_erasure_whose_traces_must_stay_for_now_says_so(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery(lock_seconds=0.1)) as gallery:
+        keys = fill(gallery)
+        table = gallery._tables.statement("lock table {pictures} in share update exclusive mode")
+        with psycopg.connect(server_address()) as other:
+            other.execute(table)
+            with pytest.raises(GalleryError, match=r"pictures are removed, but traces.*compact"):
+                gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
+        assert len(gallery.pictures()) == 9
+        gallery.compact()
 
 
 def test_erased_people_are_in_no_row_and_the_audit_log_says_so(
@@ -194,6 +255,22 @@ def test_damage_is_found(
                 )
             )
         assert any(complaint in fault for fault in gallery.check())
+
+
+def test_a_server_that_is_cut_off_is_not_waited_for_without_end(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as gallery:
+        assert gallery._sessions._opened is not None
+        told = gallery._sessions._opened.info.get_parameters()
+        assert int(told["keepalives_idle"]) + 3 * int(told["keepalives_interval"]) <= 60
+        assert int(told["tcp_user_timeout"]) <= 60_000
+        assert told["application_name"] == "reid"
+    own = make_conninfo(server_address(), keepalives_idle=7, application_name="mine")
+    with closing(PostgresGallery(own, name=unused_name())) as gallery:
+        assert gallery._sessions._opened is not None
+        told = gallery._sessions._opened.info.get_parameters()
+        assert (told["keepalives_idle"], told["application_name"]) == ("7", "mine")
 
 
 def test_a_password_is_not_told() -> None:

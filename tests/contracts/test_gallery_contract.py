@@ -70,6 +70,18 @@ def test_an_empty_gallery_cannot_be_searched(gallery: Gallery) -> None:
         gallery.search(vectors_of(1), 1)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 0, 0.1])
+@pytest.mark.parametrize("within", [GalleryFilter(), GalleryFilter(labels=frozenset("ab"))])
+def test_a_query_that_is_no_unit_vector_is_refused(
+    gallery: Gallery, number: float, within: GalleryFilter
+) -> None:
+    fill(gallery, 40)
+    queries = torch.cat([vectors_of(1), torch.full((1, STAMP.width), number)])
+    for k in (1, 30):
+        with pytest.raises(GalleryError, match="unit L2 norm"):
+            gallery.search(queries, k, within=within)
+
+
 def test_what_is_added_is_described(gallery: Gallery) -> None:
     keys = fill(gallery, 13)
     description = gallery.describe()
@@ -90,6 +102,44 @@ def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:
         assert (kept.image, kept.source, kept.content) == (added.image, added.source, added.content)
         assert (kept.label, kept.camera, kept.expires_at) == (added.label, added.camera, None)
         assert kept.added_at == "2026-01-01T00:00:00Z"
+
+
+STRANGE_LABELS = (
+    *("o'neill\"; drop table x", "' or 1=1 or '", "\\", 'a\\"b', "\\u0041", "{own}", "%s", "$1"),
+    *("a\nb", "a\r\tb", "\x01", "\b\f\x1f\x7f", "B\u00e4r", "\u2028", "\U0001f600", "x" * 2000),
+)
+
+
+def test_labels_are_kept_and_found_as_they_are(gallery: Gallery) -> None:
+    pictures = [
+        replace(picture, label=label)
+        for picture, label in zip(new_pictures(len(STRANGE_LABELS)), STRANGE_LABELS, strict=True)
+    ]
+    keys = gallery.add(pictures, vectors_of(len(STRANGE_LABELS)), stamp=STAMP, entry=entry())
+    for key, label in zip(keys, STRANGE_LABELS, strict=True):
+        (found,) = gallery.pictures(labels=[label])
+        assert (found.key, found.label) == (key, label)
+        within = GalleryFilter(labels=frozenset([label]))
+        assert gallery.search(vectors_of(1), 1, within=within).indices.tolist() == [[key]]
+    assert {found.label for found in gallery.pictures(labels=STRANGE_LABELS)} == set(STRANGE_LABELS)
+
+
+@pytest.mark.parametrize("fact", ["image", "source", "content", "label", "camera"])
+def test_a_text_with_nul_is_refused_whatever_it_is_of(gallery: Gallery, fact: str) -> None:
+    fill(gallery)
+    before = gallery.describe()
+    stray = replace(new_pictures(1, source="there")[0], **{fact: "a\0b"})  # type: ignore[arg-type]
+    with pytest.raises(GalleryError):
+        gallery.add([stray], vectors_of(1), stamp=STAMP, entry=entry())
+    assert gallery.describe() == before
+
+
+def test_a_text_with_nul_is_not_taken_for_its_beginning(gallery: Gallery) -> None:
+    fill(gallery)
+    assert gallery.pictures(labels=["a\0b"]) == ()
+    assert gallery.pictures(source="here\0", images=["0.jpg"]) == ()
+    assert gallery.pictures(images=["0.jpg\0"]) == ()
+    assert {picture.label for picture in gallery.pictures(labels=["a\0b", "b"])} == {"b"}
 
 
 def test_pictures_are_looked_up_by_key_and_by_label(gallery: Gallery) -> None:

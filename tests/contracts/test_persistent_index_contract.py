@@ -3,7 +3,10 @@
 An adapter is added to the contract by one line in INDEXES.
 """
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from torch import Tensor
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
+from reid.adapters.indexes.written import IndexFacts
 from reid.domain.errors import VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 from tests.vectors import unit_vectors
@@ -133,6 +137,36 @@ def test_a_file_that_lost_its_last_rows_only_is_refused(
     (tmp_path / "index").write_bytes(content[: -(12 + 4 * 32)])  # a node of Annoy's
     with pytest.raises(VectorIndexError, match="index cannot be read"):
         create().load(str(tmp_path / "index"), gallery=gallery)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"recall": float("nan")},
+        {"recall": "most of them"},
+        {"num_rows": "300"},
+        {"num_bytes": None},
+        {"effort": None},
+        {"effort": ["expansion", "trees", "search_k"]},
+        {"effort": {"expansion": "wide", "trees": 50, "search_k": "many"}},
+        {"effort": {"expansion": 2**40, "trees": 50, "search_k": 2**40}},
+        {"effort": {"expansion": -1, "trees": 50, "search_k": -1}},
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_refused(
+    create: Callable[[], PersistentIndex],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, object],
+) -> None:
+    gallery, index, path = unit_vectors(300), create(), str(tmp_path / "index")
+    index.build(gallery)
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexFacts, "encode", lambda told: json.dumps(asdict(told) | facts).encode())
+        with suppress(VectorIndexError):  # Annoy's writer reads it again
+            index.save(path)
+    with pytest.raises(VectorIndexError, match="cannot be read"):
+        create().load(path, gallery=gallery)
 
 
 def test_a_file_that_is_none_is_refused(

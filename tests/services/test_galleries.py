@@ -184,6 +184,20 @@ def test_an_import_into_a_gallery_that_has_its_own_calibration_leaves_that_alone
     assert (content.num_pictures, content.calibrations) == (4, ())
 
 
+def test_an_export_that_the_audit_log_cannot_tell_of_is_said_to_be_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gallery, archive = filled(Workbench()), FakeArchive()
+
+    def refuse(_: AuditEntry) -> None:
+        raise GalleryError("it cannot be written")
+
+    monkeypatch.setattr(gallery, "note", refuse)
+    with pytest.raises(GalleryError, match=r"written as a whole, but the audit log.*cannot be"):
+        TransferGallery(now=Clock()).export(gallery, archive)
+    assert archive.read().num_pictures == len(PEOPLE)
+
+
 def test_an_empty_gallery_is_not_exported() -> None:
     bench = Workbench()
     with pytest.raises(GalleryError, match="empty"):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from reid.domain.values.galleries import (
     Calibration,
     EncoderStamp,
     GalleryFilter,
+    KeptPicture,
     NewPicture,
 )
 from reid.domain.values.people import Fusion, FusionRecipe
@@ -333,3 +335,21 @@ def test_another_fusion_has_no_confidence() -> None:
 def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
     decision = decide([CALIBRATION], unknown="auto", fusion="best", place="here", is_reranked=True)
     assert decision == Decision(threshold=0.5)
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE])
+def test_a_person_who_is_removed_during_a_question_is_no_answer_or_an_old_one(
+    monkeypatch: pytest.MonkeyPatch, recipe: FusionRecipe
+) -> None:
+    gallery = gallery_of("aab", at(0, 5, 30))
+    list_pictures = gallery.pictures
+
+    def list_and_lose(**wanted: Any) -> tuple[KeptPicture, ...]:
+        found = list_pictures(**wanted)
+        gallery.remove([1, 2], entry=ENTRY)
+        return found
+
+    monkeypatch.setattr(gallery, "pictures", list_and_lose)
+    (question,) = ask_each([Picture(image="q.jpg", label=None)])
+    (answer,) = People(gallery, recipe=recipe, top_k=1).identify([question], at(1))
+    assert answer.label == ("b" if recipe is MEAN else "a")

@@ -30,6 +30,7 @@ def test_times_are_written_in_utc_and_sort_as_texts() -> None:
 def test_days_and_times_are_read_in_utc() -> None:
     assert parse_time("2026-01-31") == "2026-01-31T00:00:00Z"
     assert parse_time("2026-01-31T12:30:05Z") == "2026-01-31T12:30:05Z"
+    assert parse_time("0900-01-01") == "0900-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "31.01.2026", "2026-02-30", "2026-01-31T12:00"])

@@ -4,14 +4,16 @@ Nothing leaves it by itself: who names a plain folder or list once has its vecto
 cleared.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.vector_files import VectorFiles
 from reid.domain.errors import GalleryError
 from reid.domain.values.durations import time_text
 from reid.domain.values.galleries import CacheContent, CachedGallery
@@ -41,9 +43,10 @@ class GalleryCache:
             GalleryError: The folder cannot be read.
         """
         try:
-            found = [self._described(place) for place in self._places()]
+            listed = [self._described(place) for place in self._places()]
         except OSError as error:
             raise self._unusable(error) from error
+        found = [gallery for gallery in listed if gallery is not None]
         found.sort(key=lambda one: (one.changed_at, one.place), reverse=True)
         return CacheContent(place=str(self._folder), galleries=tuple(found))
 
@@ -56,7 +59,7 @@ class GalleryCache:
         content = self.list()
         try:
             for gallery in content.galleries:
-                shutil.rmtree(gallery.place)
+                shutil.rmtree(gallery.place, onerror=_unless_gone)
         except OSError as error:
             raise self._unusable(error) from error
         return content
@@ -65,13 +68,16 @@ class GalleryCache:
         if not self._folder.is_dir():
             return
         for place in self._folder.iterdir():
-            if NAME.fullmatch(place.name) and (place / DATABASE).is_file():
+            if NAME.fullmatch(place.name) and _holds_vectors(place):
                 yield place
 
-    def _described(self, place: Path) -> CachedGallery:
+    def _described(self, place: Path) -> CachedGallery | None:
+        """Say what is kept in a folder; None where somebody has cleared it meanwhile."""
         sources, num_pictures = self._contents(place)
-        facts = [path.stat() for path in place.iterdir()]
-        changed = (place / DATABASE).stat().st_mtime
+        facts = list(_facts_of_files(place))
+        if not facts:
+            return None
+        changed = max(fact.st_mtime for fact in facts)
         return CachedGallery(
             place=str(place),
             sources=sources,
@@ -95,3 +101,27 @@ class GalleryCache:
             f"the cache {self._folder} cannot be read or cleared ({error.filename}: "
             f"{error.strerror}): mend its permissions, or delete the folder yourself"
         )
+
+
+def _holds_vectors(place: Path) -> bool:
+    """Whether there is a gallery, or what clearing left of one when it was interrupted."""
+    with suppress(NotADirectoryError, FileNotFoundError):
+        return (place / DATABASE).is_file() or bool(VectorFiles(place).leftovers(()))
+    return False
+
+
+def _facts_of_files(place: Path) -> Iterator[os.stat_result]:
+    """Look at files; those of others who use or clear the gallery can vanish any moment."""
+    with suppress(FileNotFoundError):
+        for path in place.iterdir():
+            with suppress(FileNotFoundError):
+                yield path.stat()
+
+
+def _unless_gone(
+    _function: object, _path: str, problem: tuple[type[BaseException], BaseException, object]
+) -> None:
+    """Go on where somebody else has deleted a file."""
+    error = problem[1]
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import EncoderStamp, NewPicture, require_same_encoder
+from reid.domain.values.galleries import (
+    EncoderStamp,
+    NewPicture,
+    can_be_kept,
+    require_same_encoder,
+)
 
 NORM_TOLERANCE = 1e-3
 """How far from 1 a norm may be: rounding to float16 stays within."""
@@ -25,8 +30,8 @@ def check_additions(
     """Refuse additions that make no sense, or do not go with what is kept.
 
     Raises:
-        GalleryError: Another encoder made what is kept, lengths differ, an image is named twice, or
-            a row is not of unit norm.
+        GalleryError: Another encoder made what is kept, lengths differ, an image is named twice, a
+            text holds NUL, or a row is not of unit norm.
     """
     require_same_encoder(stamp, kept=kept, place=place, what="the new pictures")
     if vectors.shape != (len(pictures), stamp.width):
@@ -38,6 +43,13 @@ def check_additions(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise GalleryError(f"{twice[1]} of {twice[0]} is added twice at once: list it once")
+    for picture in pictures:
+        texts = (picture.image, picture.source, picture.content, picture.label, picture.camera)
+        stray = next((text for text in texts if text is not None and not can_be_kept(text)), None)
+        if stray is not None:
+            raise GalleryError(
+                f"{place} cannot keep {stray!r} of {picture.image!r}: leave NUL characters out"
+            )
     if not are_unit(vectors):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
@@ -48,7 +60,7 @@ def check_question(
     """Refuse searches that no gallery can answer.
 
     Raises:
-        GalleryError: Nothing is kept, k below 1, or queries of another width.
+        GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit norm.
     """
     if stamp is None or num_pictures == 0:
         raise GalleryError("the gallery is empty: add pictures first (reid gallery add)")
@@ -59,6 +71,8 @@ def check_question(
             f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
             f"{stamp}"
         )
+    if not are_unit(queries):
+        raise GalleryError("queries must be of unit L2 norm: normalise embeddings first")
 
 
 def require_kept(keys: Iterable[int], kept: Container[int], *, place: str) -> None:
@@ -73,9 +87,9 @@ def require_kept(keys: Iterable[int], kept: Container[int], *, place: str) -> No
 
 
 def are_unit(vectors: Tensor) -> bool:
-    """Whether all (N, D) rows are of unit L2 norm."""
+    """Whether all (N, D) rows are of unit L2 norm, and so finite."""
     norms = torch.linalg.vector_norm(vectors, dim=1)  # (N,)
-    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())
+    return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())  # false for NaN, too
 
 
 def checksum_of(vector: np.ndarray) -> int:

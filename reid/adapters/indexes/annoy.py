@@ -89,8 +89,8 @@ class AnnoyIndex:
             trees: Size of the forest; chosen for the recall if None.
             search_k: Candidates looked at per query; chosen for the recall if None. Where both
                 are given they are used whatever the recall is.
-            directory: Where the file `gallery.annoy` is left; a temporary folder that lives as
-                long as the index if None.
+            directory: Where the file `gallery.annoy` is left; if None, it is in a temporary folder
+                and deleted once it is mapped, or with the index where the system cannot do that.
             seed: Of the random projections and of the rows by which recall is measured.
 
         Raises:
@@ -192,7 +192,8 @@ class AnnoyIndex:
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a forest from its file; see the port. A `search_k` given to the index holds."""
         facts = read_facts(path, width=gallery.shape[1])
-        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
+        efforts = ("trees", "search_k")
+        require_fit(facts, kind=_KIND, gallery=gallery, path=path, efforts=efforts)
         self._built = _Built(
             forest=_mapped(path, facts),
             width=facts.width,
@@ -223,12 +224,17 @@ class AnnoyIndex:
                 f"the file gallery.annoy of the Annoy index cannot be written: {error}; choose "
                 "another folder or make room"
             ) from error
+        if self._directory is None:
+            # It holds every vector, those included that are erased later: a process that is killed
+            # must not leave it behind.
+            shutil.rmtree(folder, ignore_errors=True)
         return forest
 
     def _require_folder(self) -> Path:
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="reid-annoy-"))
-            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix="reid-annoy-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            return folder
         self._directory.mkdir(parents=True, exist_ok=True)
         return self._directory
 

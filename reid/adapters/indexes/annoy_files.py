@@ -63,7 +63,7 @@ def read_facts(path: str, *, width: int) -> IndexFacts:
         facts = IndexFacts.decode(_content(block, node_bytes))
     except (OSError, ValueError, TypeError, struct.error) as error:
         raise damaged(path, error) from error
-    if copies != facts.effort["trees"] or facts.num_bytes != start + node_bytes * copies:
+    if copies != facts.effort.get("trees") or facts.num_bytes != start + node_bytes * copies:
         raise damaged(path, "parts of it are missing")
     return facts
 

@@ -78,6 +78,8 @@ class _Screen:
         num_bytes = shape.numel() * _ROUNDED_BYTES
         content = map_file(Path(path), num_bytes + _ERROR.size)
         (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
+        if not 0 <= error < 1:  # no number neither
+            raise ValueError(f"its rows were rounded by {error}")
         rows = content[:num_bytes].view("<f2").reshape(shape)
         return cls(rows=torch.from_numpy(rows), error=error)
 
@@ -154,7 +156,8 @@ class ExactIndex:
         if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
             query = queries.detach().to(gallery)
             rows = self._require_screen(gallery).candidates(query, num_answers)  # (C,)
-            if len(rows) * _CHECKED_SHARE <= len(gallery):
+            # Too few are found where damage has made numbers of the copy none.
+            if num_answers <= len(rows) <= len(gallery) // _CHECKED_SHARE:
                 return rescore(rows[None], queries=query, gallery=gallery, k=num_answers)
         indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
         found = torch.empty((len(queries), num_answers))  # (Q, K)

@@ -207,7 +207,7 @@ class HnswIndex:
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map a graph from its file; see the port. An expansion given to the index holds."""
         facts = read_last_facts(path, magic=_MAGIC)
-        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
+        require_fit(facts, kind=_KIND, gallery=gallery, path=path, efforts=("expansion",))
         try:
             mapped = map_graph(
                 Path(path),

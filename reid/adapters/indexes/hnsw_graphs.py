@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import faiss
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from reid.adapters.indexes.mapped_files import map_file
 
@@ -140,11 +141,35 @@ def _fill(
     lowest, highest = torch.aminmax(torch.from_numpy(links))
     if lowest < -1 or highest >= num_rows:
         raise ValueError("a link leads to a row that there is not")
+    _require_layers(levels, offsets=offsets, links=links, links_up_to=links_up_to)
     faiss.copy_array_to_vector(levels, hnsw.levels)
     hnsw.entry_point, hnsw.max_level = header.entry_point, header.max_level
     hnsw.neighbors = _view(faiss.MaybeOwnedVectorInt32, links)
     storage.codes = _view(faiss.MaybeOwnedVectorUInt8, codes)
     graph.ntotal = storage.ntotal = num_rows
+
+
+def _require_layers(
+    levels: np.ndarray, *, offsets: np.ndarray, links: np.ndarray, links_up_to: np.ndarray
+) -> None:
+    """Refuse links of a layer to rows that do not have it: theirs would be read beyond their end.
+
+    Args:
+        levels: (G,) layers of each row, the lowest included.
+        offsets: (G + 1,) where the links of each row begin.
+        links: (L,).
+        links_up_to: Links of a row below each layer.
+
+    Raises:
+        ValueError: There is such a link.
+    """
+    for layer in range(1, levels.max()):
+        is_there = np.append(levels > layer, True)  # (G + 1,); no link is -1, the last of them
+        rows = np.flatnonzero(is_there[:-1])
+        num_links = links_up_to[layer + 1] - links_up_to[layer]
+        own = sliding_window_view(links, num_links)[offsets[rows] + links_up_to[layer]]
+        if not is_there[own].all():
+            raise ValueError("a link leads to a row that has not its layer")
 
 
 def _view(kind: Any, array: np.ndarray) -> Any:  # noqa: ANN401  (faiss has no types)

@@ -9,7 +9,7 @@ Letters: G gallery, D width.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,9 @@ from reid.domain.errors import VectorIndexError
 from reid.small_files import parse_json
 
 _LENGTH_BYTES = 8
+_MOST_EFFORT = 2**31 - 1
+"""Libraries count in C integers."""
+
 _FINGERPRINTED_ROWS = 8
 """Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole, and
 galleries with other pictures differ in nearly every row."""
@@ -61,7 +64,20 @@ class IndexFacts:
         values = parse_json(text)
         if not isinstance(values, dict) or set(values) != set(cls.__slots__):
             raise ValueError("not the facts of an index")
-        return cls(**values)
+        facts = cls(**values)
+        numbers = (facts.num_rows, facts.width, facts.num_bytes)
+        is_of_types = all(type(number) is int for number in numbers) and isinstance(
+            facts.effort, dict
+        )
+        if not is_of_types or not all(map(_is_effort, facts.effort.values())):
+            raise ValueError("not the facts of an index")
+        if type(facts.recall) not in (int, float) or not 0 <= facts.recall <= 1:
+            raise ValueError(f"its recall is {facts.recall}")
+        return facts
+
+
+def _is_effort(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= _MOST_EFFORT
 
 
 def fingerprint_of(gallery: Tensor) -> str:
@@ -74,14 +90,25 @@ def fingerprint_of(gallery: Tensor) -> str:
     return digest.hexdigest()
 
 
-def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> None:
+def require_fit(
+    facts: IndexFacts, *, kind: str, gallery: Tensor, path: str, efforts: Collection[str] = ()
+) -> None:
     """Refuse a file that was written for something else.
+
+    Args:
+        facts: Of the file.
+        kind: Of index wanted.
+        gallery: (G, D) float32 that it should be of.
+        path: Of the file.
+        efforts: Names that the kind has for how much is looked at.
 
     Raises:
         VectorIndexError: Another kind of index, or other rows.
     """
     if facts.kind != kind:
         raise VectorIndexError(f"{path} holds an index of the kind {facts.kind}, not {kind}")
+    if not facts.effort.keys() >= set(efforts):
+        raise damaged(path, "what was measured is missing")
     if (facts.num_rows, facts.width) != tuple(gallery.shape):
         raise VectorIndexError(
             f"{path} indexes {facts.num_rows} rows of width {facts.width}, not the "

@@ -5,7 +5,7 @@ Letters: Q questions, N query pictures, K answers, P people, D width.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import torch
@@ -120,7 +120,10 @@ class People:
         found: list[Identification] = []
         for answers in search(questions, vectors):
             self._add_directions(directions, answers)
-            found.extend(self._identification(one, directions=directions) for one in answers)
+            found.extend(
+                self._identification(self._known(one, directions), directions=directions)
+                for one in answers
+            )
         return tuple(found)
 
     def _searched(
@@ -215,7 +218,7 @@ class People:
         ]
 
     def _add_directions(self, directions: dict[str, Tensor], answers: Sequence[_Answers]) -> None:
-        """Compute the mean directions of candidates that are not known yet."""
+        """Compute the mean directions of candidates that are not known yet; see `_known`."""
         if self._recipe.fusion is not Fusion.MEAN:
             return
         labels = {picture.label for one in answers for picture in one.pictures}
@@ -227,6 +230,13 @@ class People:
         vectors = self._gallery.vectors([picture.key for picture in pictures])
         means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
         directions.update(zip(numbers, means, strict=True))
+
+    def _known(self, answers: _Answers, directions: Mapping[str, Tensor]) -> _Answers:
+        """Leave out whom somebody has removed since the search: there is no mean of them."""
+        if self._recipe.fusion is not Fusion.MEAN:
+            return answers
+        pictures = [picture for picture in answers.pictures if picture.label in directions]
+        return replace(answers, pictures=pictures)
 
     def _identification(
         self, answers: _Answers, *, directions: Mapping[str, Tensor]

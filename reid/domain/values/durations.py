@@ -40,4 +40,5 @@ def time_after(at: str, duration: timedelta) -> str:
 
 def time_text(time: datetime) -> str:
     """Write a time in UTC, in ISO 8601 with seconds: such texts sort as times do."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Of the first thousand years strftime writes fewer digits on some systems.
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

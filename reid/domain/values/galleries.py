@@ -145,20 +145,34 @@ class PictureLookup(TypedDict, total=False):
     """A time until which they were to be kept at the most."""
 
 
+def can_be_kept(text: str) -> bool:
+    """Whether a gallery can keep a text.
+
+    To most of what databases are written in, a text ends at the character NUL, so that one with it
+    would be taken for another: SQLite looks for `a` where it is given `a`, NUL, `b` in a list.
+    """
+    return "\0" not in text
+
+
 def admitted_values(wanted: PictureLookup) -> dict[str, Sequence[int] | Sequence[str]]:
     """Say which values a picture's facts may have, by the names of `KeptPicture`.
 
-    When it expires is not among them, for that is no list of values.
+    When it expires is not among them, for that is no list of values. Texts that no gallery keeps
+    are left out.
     """
     source = wanted.get("source")
-    among = {
-        "key": wanted.get("keys"),
+    keys = wanted.get("keys")
+    texts = {
         "label": wanted.get("labels"),
         "image": wanted.get("images"),
         "content": wanted.get("contents"),
         "source": None if source is None else [source],
     }
-    return {name: values for name, values in among.items() if values is not None}
+    among: dict[str, Sequence[int] | Sequence[str]] = {} if keys is None else {"key": keys}
+    for name, values in texts.items():
+        if values is not None:
+            among[name] = [value for value in values if can_be_kept(value)]
+    return among
 
 
 def has_expired(picture: KeptPicture, *, at: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from reid.domain.values.galleries import NewPicture
+from reid.domain.values.galleries import NewPicture, can_be_kept
 from reid.small_files import FileBoundsError
 
 _TEXTS = ("image", "source", "content", "label")
@@ -128,13 +128,15 @@ def _require(
 
 
 def _is_text(cell: object) -> bool:
-    """Whether a gallery can keep it: JSON can spell half a character, which no file can hold."""
-    return isinstance(cell, str) and (cell.isascii() or not _HALF_CHARACTER.search(cell))
+    """Whether a gallery can keep it: JSON can spell NUL and halves of characters."""
+    if not isinstance(cell, str) or not can_be_kept(cell):
+        return False
+    return cell.isascii() or not _HALF_CHARACTER.search(cell)
 
 
 def _leads_away(name: str) -> bool:
     """Whether a name is anything but a plain path below a folder, on any system."""
-    if not name or "\0" in name:
+    if not name:
         return True
     if "\\" not in name and ":" not in name:  # nearly all: what follows takes ten times as long
         return name.startswith("/") or ".." in name.split("/")

@@ -3,11 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.new_file import new_file
 from reid.domain.errors import GalleryError
 
 APPLICATION_ID = 0x72656964
@@ -65,10 +66,22 @@ CREATE TABLE audit (
 """
 
 
+_Identity: TypeAlias = tuple[int, int] | None
+"""Of a file, whatever its name; None: there was none."""
+
+
+class _Connection(sqlite3.Connection):
+    """Knows of which file it is."""
+
+    file: _Identity = None
+
+
 class Database:
     """A SQLite file in write-ahead mode: readers keep their state while one writer goes on.
 
-    Connections are lent to one thread at a time and kept for the next call.
+    Connections are lent to one thread at a time and kept for the next call. SQLite goes on with a
+    file that was deleted or has another name now, so one whose file is no longer where the other
+    files of the gallery are looked for is not lent again.
     """
 
     def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
@@ -82,7 +95,7 @@ class Database:
         self._path = path.absolute()
         self._place = place
         self._wait_seconds = wait_seconds
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
         self._lock = Lock()
 
     @property
@@ -106,21 +119,27 @@ class Database:
             return _has_tables(connection)
 
     def create(self) -> None:
-        """Make the tables, unless another process has made them.
+        """Make the file with its tables, unless another process has made them.
 
         Raises:
             GalleryError: The folder cannot be written, or the file is something else.
         """
-        with in_words(self._place), self._lent(mode="rwc") as connection:
+        self._require_writable()
+        with in_words(self._place):
+            try:
+                with new_file(self._path) as file:
+                    file.write(_content_of_new())
+            except FileExistsError:
+                self._create_tables()
+
+    def _create_tables(self) -> None:
+        """Make them in a file that is there: earlier programs could leave an empty one."""
+        with self._lent() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             if not _has_tables(connection):
-                for statement in _statements(_SCHEMA):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                _make_tables(connection)
             connection.execute("COMMIT")
-        sync_folder(self._path.parent)
 
     def require_gallery(self) -> None:
         """Refuse files that hold no gallery, or one of a later program.
@@ -170,12 +189,25 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self.require_in_place(connection)
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to go on where other files are those of another gallery by now.
+
+        Raises:
+            GalleryError: The folder was deleted, moved or replaced since the connection was lent.
+        """
+        if not self._is_in_place(connection):
+            raise GalleryError(
+                f"{self._place} was moved, deleted or replaced meanwhile, so nothing was done: "
+                "try again"
+            )
 
     def scrub(self) -> None:
         """Leave no trace of what was deleted: neither in pages nor in the log.
@@ -191,8 +223,7 @@ class Database:
             (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if is_busy:
             raise GalleryError(
-                f"{self._place}: the pictures are removed, but somebody still reads the state "
-                "before, so that traces stay on the disk: run `reid gallery compact` afterwards"
+                f"{self._place}: somebody still reads the state before: try again in a moment"
             )
 
     def close(self) -> None:
@@ -203,10 +234,10 @@ class Database:
             connection.close()
 
     @contextmanager
-    def _lent(self, *, mode: str | None = None) -> Iterator[sqlite3.Connection]:
+    def _lent(self) -> Iterator[_Connection]:
         connection, is_lasting = self._take(), True
         if connection is None:
-            mode = mode or self._mode()
+            mode = self._mode()
             # One that only reads may not see what somebody with more rights writes later.
             connection, is_lasting = self._connect(mode), mode.startswith("rw")
         is_sound = False
@@ -220,29 +251,50 @@ class Database:
             else:
                 connection.close()
 
-    def _take(self) -> sqlite3.Connection | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
+    def _take(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or self._is_in_place(connection):
+                return connection
+            connection.close()
+
+    def _is_in_place(self, connection: sqlite3.Connection) -> bool:
+        return isinstance(connection, _Connection) and connection.file == self._identity()
+
+    def _identity(self) -> _Identity:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _mode(self) -> str:
         """Choose how to open the file.
 
         SQLite would write a lock file beside the database to read it. In a folder that cannot be
-        written there is no need to where no log is waiting: nobody changes it.
+        written there is no need to where neither a log is waiting nor somebody with more rights has
+        it open, who could change it: nobody does.
         """
         if self.is_writable:
             return "rw"
-        log = self._path.with_name(f"{self._path.name}-wal")
-        return "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+        log, lock = (self._path.with_name(f"{self._path.name}-{end}") for end in ("wal", "shm"))
+        is_quiet = not lock.exists() and not (log.exists() and log.stat().st_size)
+        return "ro&immutable=1" if is_quiet else "ro"
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> _Connection:
+        file = self._identity()
+        if file is None:
+            raise no_gallery(self._place)
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}",
             uri=True,
             timeout=self._wait_seconds,
             isolation_level=None,
             check_same_thread=False,
+            factory=_Connection,
         )
+        connection.file = file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         return connection
@@ -279,7 +331,7 @@ def in_words(place: str) -> Iterator[None]:
         raise GalleryError(
             f"{place} cannot be read or written: {error.strerror or error}"
             + (f" ({Path(error.filename).name})" if error.filename else "")
-            + "; the state before is kept"
+            + "; the state before is kept: make room or see its permissions"
         ) from error
 
 
@@ -299,6 +351,27 @@ def _explained(error: sqlite3.Error, place: str) -> str:
 
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for statement in _statements(_SCHEMA):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _content_of_new() -> bytes:
+    """Write the file of a gallery without pictures, in memory.
+
+    SQLite would make it step by step where all can see it, and leave what it has where the disk is
+    full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not
+    (https://www.sqlite.org/fileformat2.html, 1.3).
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _make_tables(connection)
+        content = bytearray(connection.serialize())
+    content[18:20] = b"\2\2"
+    return bytes(content)
 
 
 def _statements(script: str) -> Iterator[str]:

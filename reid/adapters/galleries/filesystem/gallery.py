@@ -31,7 +31,8 @@ from reid.adapters.galleries.filesystem.database import Database, in_words, no_g
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, CoveredRows, IndexFiles
 from reid.adapters.galleries.filesystem.records import Checksums, GalleryState
 from reid.adapters.galleries.filesystem.row_search import SearchedRows
-from reid.adapters.galleries.filesystem.vector_files import VectorFiles, checksums_of
+from reid.adapters.galleries.filesystem.vector_files import MappedRows, VectorFiles, checksums_of
+from reid.adapters.galleries.words import after_removal
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -90,7 +91,7 @@ def open_filesystem_gallery(
         elif not (directory / DATABASE).is_file():
             raise no_gallery(place)
     try:
-        if create and database.is_writable and not database.has_tables:
+        if create and not database.has_tables:
             database.create()
         database.require_gallery()
         gallery = FilesystemGallery(
@@ -112,8 +113,7 @@ class _Snapshot:
 
     connection: Connection
     state: GalleryState
-    vectors: Tensor
-    """(R, D) mapped from the file."""
+    vectors: MappedRows
 
 
 class FilesystemGallery:
@@ -191,7 +191,7 @@ class FilesystemGallery:
         with self._snapshot() as now:
             rows = records.rows_of_keys(now.connection, keys)
             require_kept(keys, rows, place=self.place)
-            return now.vectors[torch.tensor([rows[key] for key in keys], dtype=torch.int64)]
+            return now.vectors.rows[torch.tensor([rows[key] for key in keys], dtype=torch.int64)]
 
     def thumbnail(self, key: int) -> bytes | None:
         """Look up a thumbnail."""
@@ -256,7 +256,8 @@ class FilesystemGallery:
             num_erased = records.delete_pictures(connection, keys)
             records.write_audit(connection, entry)
             self._close_gaps(connection, state)
-        self.clear_leftovers(is_certain=True)
+        with after_removal():
+            self.clear_leftovers(is_certain=True)
         self._index.forget()
         if is_indexed:
             self._build_index()
@@ -288,11 +289,19 @@ class FilesystemGallery:
 
     def check(self) -> tuple[str, ...]:
         """Compare every vector, record and index with its checksum; see the port."""
-        try:
-            with self._database.reading() as connection:
-                return tuple(self._faults(connection))
-        except GalleryError as error:
-            return (str(error),)
+        needed: list[str] = []
+        for _ in range(_SNAPSHOT_TRIES):
+            before = needed
+            try:
+                with self._database.reading() as connection:
+                    needed = self._needed(connection)
+                    faults = tuple(self._faults(connection))
+            except GalleryError as error:
+                faults = (str(error),)
+            # A file that somebody has replaced meanwhile is not missing: look again.
+            if not faults or needed == before:
+                break
+        return faults
 
     def compact(self) -> None:
         """Give back the room of removed pictures, leave no trace of them, and index all rows."""
@@ -339,10 +348,12 @@ class FilesystemGallery:
             sync_folder(self._directory)
 
     def _leftovers(self, connection: Connection) -> set[str]:
+        return self._files.leftovers(self._needed(connection))
+
+    def _needed(self, connection: Connection) -> list[str]:
         generation = records.read_state(connection).generation
         indexes = records.read_indexes(connection, generation=generation)
-        needed = [self._files.name(generation), *(index.file for index in indexes)]
-        return self._files.leftovers(needed)
+        return [self._files.name(generation), *(index.file for index in indexes)]
 
     @contextmanager
     def _changing(self) -> Iterator[tuple[Connection, GalleryState]]:
@@ -362,20 +373,22 @@ class FilesystemGallery:
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN")
             else:
+                self._database.require_in_place(connection)
                 raise GalleryError(
                     f"{self.place} is damaged: {self._files.name(state.generation)} is missing; "
                     "bring it back from a copy, or build the gallery again"
                 )
+            self._database.require_in_place(connection)
             yield _Snapshot(connection, state, vectors)
 
-    def _mapped(self, state: GalleryState) -> Tensor:
+    def _mapped(self, state: GalleryState) -> MappedRows:
         return self._files.mapped(state.generation, num_rows=state.num_rows, width=state.width)
 
     def _searched(
         self, now: _Snapshot, covered: CoveredRows, *, within: GalleryFilter
     ) -> SearchedRows:
         return SearchedRows(
-            vectors=now.vectors,
+            vectors=now.vectors.rows,
             num_pictures=now.state.num_pictures,
             index=covered.index,
             num_indexed=covered.num_rows,
@@ -388,7 +401,7 @@ class FilesystemGallery:
         """Write the next generation: kept rows only."""
         rows = records.rows_of_pictures(connection)
         generation = state.generation + 1
-        self._files.rewrite(self._mapped(state), rows, generation=generation)
+        self._files.rewrite(self._mapped(state).rows, rows, generation=generation)
         records.renumber_rows(connection)
         records.delete_indexes(connection)
         records.write_rows(
@@ -432,7 +445,7 @@ class FilesystemGallery:
         if not short:
             yield from _faults_of_pictures(
                 records.read_checksums(connection),
-                self._mapped(state),
+                self._mapped(state).rows,
                 self._files.name(state.generation),
             )
 
@@ -447,7 +460,10 @@ def _faults_of_pictures(kept: Iterator[Checksums], vectors: Tensor, name: str) -
             within, checksums_of(found), norms.tolist(), strict=True
         ):
             if checksum != checked.vector:
-                yield f"the vector of {_named(checked)} in {name} is damaged: remove the picture"
+                yield (
+                    f"the vector of {_named(checked)} in {name} is damaged: remove the picture, "
+                    "then `reid gallery compact`"
+                )
             elif not abs(norm - 1) <= NORM_TOLERANCE:
                 yield f"the vector of {_named(checked)} in {name} has L2 norm {norm:.4g}, not 1"
         for checked in block:

@@ -16,8 +16,6 @@ from sqlite3 import Connection
 from threading import Lock
 from typing import TypeGuard
 
-from torch import Tensor
-
 from reid.adapters.folders import sync_folder
 from reid.adapters.galleries.filesystem.database import Database
 from reid.adapters.galleries.filesystem.records import (
@@ -27,6 +25,7 @@ from reid.adapters.galleries.filesystem.records import (
     read_state,
     write_index,
 )
+from reid.adapters.galleries.filesystem.vector_files import MappedRows
 from reid.domain.errors import GalleryError, VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 
@@ -44,13 +43,16 @@ class CoveredRows:
     """An index and what it covers."""
 
     index: VectorIndex
-    generation: int
+    file: int
+    """Of vectors; see `MappedRows`."""
+
     num_rows: int
 
-    def is_enough_for(self, state: GalleryState) -> bool:
+    def is_enough_for(self, vectors: MappedRows) -> bool:
         """Whether so few rows lie beside it that it need not be built anew."""
-        tail = state.num_rows - self.num_rows
-        return self.generation == state.generation and tail * TAIL_SHARE <= state.num_rows
+        num_rows = len(vectors.rows)
+        tail = num_rows - self.num_rows
+        return self.file == vectors.file and tail * TAIL_SHARE <= num_rows
 
 
 class IndexFiles:
@@ -80,9 +82,9 @@ class IndexFiles:
         self._lock = Lock()
 
     def find(
-        self, connection: Connection, state: GalleryState, vectors: Tensor
+        self, connection: Connection, state: GalleryState, vectors: MappedRows
     ) -> CoveredRows | None:
-        """Find an index for (R, D) vectors, in use or on the disk; None if one must be built.
+        """Find an index for vectors, in use or on the disk; None if one must be built.
 
         Without rows it is empty.
 
@@ -92,14 +94,14 @@ class IndexFiles:
             vectors: The rows that count.
         """
         if state.num_rows == 0:
-            return CoveredRows(self._create_index(), state.generation, 0)
+            return CoveredRows(self._create_index(), vectors.file, 0)
         with self._lock:
-            if self._covered is None or not self._covered.is_enough_for(state):
+            if self._covered is None or not self._covered.is_enough_for(vectors):
                 self._covered = self._read(connection, state, vectors)
             return self._covered
 
-    def build(self, state: GalleryState, vectors: Tensor) -> None:
-        """Cover all (R, D) vectors, unless they are.
+    def build(self, state: GalleryState, vectors: MappedRows) -> None:
+        """Cover all vectors, unless they are.
 
         It takes long: nobody should hold a transaction meanwhile.
         """
@@ -108,10 +110,7 @@ class IndexFiles:
             if known is None:
                 with self._database.reading() as connection:
                     known = self._read(connection, state, vectors)
-            if known is None or (known.generation, known.num_rows) != (
-                state.generation,
-                state.num_rows,
-            ):
+            if known is None or (known.file, known.num_rows) != (vectors.file, state.num_rows):
                 known = self._build(state, vectors)
             self._covered = known
 
@@ -130,37 +129,38 @@ class IndexFiles:
                 yield f"{record.file} is damaged: delete it, then `reid gallery compact`"
 
     def _read(
-        self, connection: Connection, state: GalleryState, vectors: Tensor
+        self, connection: Connection, state: GalleryState, vectors: MappedRows
     ) -> CoveredRows | None:
         index = self._create_index()
         if not can_be_kept(index):
             return None
         for record in read_indexes(connection, generation=state.generation):
             path = self._folder / record.file
-            covered = CoveredRows(index, record.generation, record.num_rows)
+            covered = CoveredRows(index, vectors.file, record.num_rows)
             if record.kind != _kind(index) or record.num_rows > state.num_rows:
                 continue
-            if covered.is_enough_for(state) and _has_length(path, record.num_bytes):
+            if covered.is_enough_for(vectors) and _has_length(path, record.num_bytes):
                 with suppress(VectorIndexError):  # of another release, say: built anew
-                    index.load(str(path), gallery=vectors[: record.num_rows])
+                    index.load(str(path), gallery=vectors.rows[: record.num_rows])
                     return covered
         return None
 
-    def _build(self, state: GalleryState, vectors: Tensor) -> CoveredRows:
+    def _build(self, state: GalleryState, vectors: MappedRows) -> CoveredRows:
         index = self._create_index()
         try:
-            index.build(vectors)
+            index.build(vectors.rows)
         except VectorIndexError as error:
             raise GalleryError(
                 f"the vectors in {self._folder} cannot be searched ({error}); "
-                "`reid gallery check` tells which are damaged, if any are"
+                "`reid gallery check` tells which are damaged; of removed pictures they go by "
+                "`reid gallery compact`"
             ) from error
         if can_be_kept(index) and state.num_rows >= self._kept_from_rows:
             # It is needed now and can be written later: another writer, a full disk or a folder
             # that is read-only is no reason to refuse an answer.
             with suppress(GalleryError, VectorIndexError):
                 self._write(index, state)
-        return CoveredRows(index, state.generation, state.num_rows)
+        return CoveredRows(index, vectors.file, state.num_rows)
 
     def _write(self, index: PersistentIndex, state: GalleryState) -> None:
         """Write a file as the one writer: no copy of vectors may appear after an erasure."""

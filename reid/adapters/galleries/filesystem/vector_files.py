@@ -6,12 +6,13 @@ rows of pictures that are no longer kept are left out.
 Letters: R rows, N rows added, D width.
 """
 
+import mmap
 import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -26,14 +27,24 @@ FLOAT_BYTES = 4
 _ENTRIES_PER_BLOCK = 2**23
 """Numbers copied at once (32 MiB)."""
 
-_OURS = re.compile(r"(vectors|index)-\d+\b.*")
+_OURS = re.compile(r"vectors-\d+\.f32|index-\d+-\d+-\w+\.(bin|tmp\b.*)")
+"""Names of our files, those included that an index writes beside the one it was given; a folder
+may hold others, which are not ours to delete."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Mapping:
-    generation: int
+class MappedRows:
+    """Rows of a file, and which file that is."""
+
+    file: int
+    """Files that were ever mapped are numbered: a gallery that takes another's place has files of
+    the same names and perhaps, once those have gone, of the same inode."""
+
     rows: Tensor
     """(R, D) float32."""
+
+    identity: tuple[int, int]
+    """Device and inode, which no other file gets while this one is mapped."""
 
 
 class VectorFiles:
@@ -42,28 +53,29 @@ class VectorFiles:
     def __init__(self, folder: Path) -> None:
         """Keep the name; nothing is read yet."""
         self._folder = folder
-        self._mapping: _Mapping | None = None
+        self._mapping: MappedRows | None = None
+        self._num_files = 0
         self._lock = Lock()
 
     def name(self, generation: int) -> str:
         """Name a generation's file."""
         return f"vectors-{generation}.f32"
 
-    def mapped(self, generation: int, *, num_rows: int, width: int) -> Tensor:
-        """Map rows into memory: (R, D) float32, read from the disk when they are looked at.
+    def mapped(self, generation: int, *, num_rows: int, width: int) -> MappedRows:
+        """Map rows into memory, which are read from the disk when they are looked at.
 
         Raises:
             FileNotFoundError: The generation has gone.
             GalleryError: The file is shorter than that.
         """
         if num_rows == 0:
-            return torch.empty((0, width))
+            return MappedRows(file=0, rows=torch.empty((0, width)), identity=(0, 0))
+        path = self._folder / self.name(generation)
         with self._lock:
-            known = self._mapping
-            if known is None or known.generation != generation or len(known.rows) < num_rows:
-                known = _Mapping(generation, self._map(generation, num_rows, width))
-                self._mapping = known
-            return known.rows[:num_rows]
+            known, identity = self._mapping, _identity_of(path.stat())
+            if known is None or known.identity != identity or len(known.rows) < num_rows:
+                self._mapping = known = self._map(path, num_rows, width)
+            return replace(known, rows=known.rows[:num_rows])
 
     def append(self, generation: int, vectors: Tensor, *, first_row: int) -> None:
         """Write (N, D) rows behind those that count, down to the disk.
@@ -79,7 +91,7 @@ class VectorFiles:
         if first_row == 0:
             path.touch()
             sync_folder(self._folder)
-        self._require_length(path, start)
+        _require_length(path.name, path.stat().st_size, wanted=start)
         with path.open("r+b") as file:
             try:
                 file.seek(start)
@@ -116,7 +128,7 @@ class VectorFiles:
         """Say whether the file is there and long enough."""
         path = self._folder / self.name(generation)
         try:
-            self._require_length(path, num_rows * width * FLOAT_BYTES if num_rows else 0)
+            _require_length(path.name, path.stat().st_size, wanted=num_rows * width * FLOAT_BYTES)
         except GalleryError as error:
             yield str(error)
         except FileNotFoundError:
@@ -133,18 +145,29 @@ class VectorFiles:
         names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
         return names - set(needed)
 
-    def _map(self, generation: int, num_rows: int, width: int) -> Tensor:
-        path = self._folder / self.name(generation)
-        self._require_length(path, num_rows * width * FLOAT_BYTES)
-        return torch.from_file(str(path), shared=False, size=num_rows * width).view(num_rows, width)
+    def _map(self, path: Path, num_rows: int, width: int) -> MappedRows:
+        num_bytes = num_rows * width * FLOAT_BYTES
+        # Opened once, since another file can have the name a moment later, or none.
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            _require_length(path.name, found.st_size, wanted=num_bytes)
+            content = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)
+        if self._mapping is None or self._mapping.identity != _identity_of(found):
+            self._num_files += 1
+        rows = torch.frombuffer(content, dtype=torch.float32).view(num_rows, width)
+        return MappedRows(file=self._num_files, rows=rows, identity=_identity_of(found))
 
-    def _require_length(self, path: Path, num_bytes: int) -> None:
-        found = path.stat().st_size
-        if found < num_bytes:
-            raise GalleryError(
-                f"{path.name} is damaged: it holds {found} bytes of {num_bytes}; bring it back "
-                "from a copy, or build the gallery again"
-            )
+
+def _identity_of(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _require_length(name: str, num_bytes: int, *, wanted: int) -> None:
+    if num_bytes < wanted:
+        raise GalleryError(
+            f"{name} is damaged: it holds {num_bytes} bytes of {wanted}; bring it back from a "
+            "copy, or build the gallery again"
+        )
 
 
 def checksums_of(vectors: Tensor) -> list[int]:

@@ -55,6 +55,7 @@ from reid.adapters.galleries.milvus.tables import (
     row_of,
     thumbnail_of,
 )
+from reid.adapters.galleries.words import after_removal
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -257,8 +258,10 @@ class MilvusGallery:
         """Remove pictures, delete their rows and ask for their room; see the module."""
         with self._log.writing() as lease:
             removed = self._remove(keys, entry=entry, lease=lease)
-            self._begin(lease)
-        self._reclaim()
+            with after_removal():
+                self._begin(lease)
+        with after_removal():
+            self._reclaim()
         return removed
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:

@@ -9,7 +9,6 @@ Letters: D width.
 
 import base64
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.milvus_client import IndexParams
 
 from reid.adapters.galleries.checks import checksum_of
-from reid.adapters.galleries.missing import unknown_gallery
+from reid.adapters.galleries.words import unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import GalleryFilter, KeptPicture, NewPicture
 
@@ -38,6 +37,11 @@ _LONGEST_TEXT = 8192
 _LONGEST_THUMBNAIL = 65535
 _CONNECTIVITY = 24
 _BUILD_EXPANSION = 100
+_ESCAPES = str.maketrans(
+    {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"},
+)
+"""Other control characters stand for themselves."""
+
 _NULLABLE = ("camera", "expires_at")
 _NOT_OPENED = "Open local milvus failed"
 """Of pymilvus, where Milvus Lite does not get its file."""
@@ -273,10 +277,10 @@ def among_in_parts(field: str, values: Iterable[str] | Iterable[int]) -> tuple[s
 
 
 def quoted(text: str) -> str:
-    """Write a text as Milvus wants it in a condition."""
-    return json.dumps(text, ensure_ascii=False)
+    """Write a text as Milvus wants it in a condition; not every one takes JSON's escapes."""
+    return f'"{text.translate(_ESCAPES)}"'
 
 
 def _listed(values: Iterable[str] | Iterable[int]) -> str:
     distinct: list[Any] = sorted(set(values))
-    return json.dumps(distinct, ensure_ascii=False)
+    return f"[{', '.join(quoted(v) if isinstance(v, str) else str(v) for v in distinct)}]"

@@ -11,6 +11,7 @@ Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Unpack
 
@@ -29,10 +30,11 @@ from reid.adapters.galleries.checks import (
     checksum_of,
     require_kept,
 )
-from reid.adapters.galleries.missing import unknown_gallery
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import PICTURE_COLUMNS, Tables, selected
+from reid.adapters.galleries.words import after_removal, unknown_gallery
+from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
@@ -199,7 +201,9 @@ class PostgresGallery:
                 [Jsonb(asdict(state.encoder or stamp))],
             )
             self._count(connection, len(keys) - replaced, entry=entry)
-        self._search.tend_graph()
+        # The pictures are kept already; the next addition looks after the graph again.
+        with suppress(GalleryError):
+            self._search.tend_graph()
         return keys
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
@@ -215,7 +219,7 @@ class PostgresGallery:
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Remove pictures, then have the server clear their rows; see the module."""
         removed = self.remove(keys, entry=entry)
-        with self._sessions.connected() as connection:
+        with after_removal(), self._sessions.connected() as connection:
             connection.execute(
                 self._tables.statement("vacuum (index_cleanup on, truncate on) {pictures}")
             )

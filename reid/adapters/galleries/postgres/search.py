@@ -116,8 +116,14 @@ class RowSearch:
         return row is None or row[0] <= self._exact_up_to
 
     def _measure(self, connection: Connection, width: int) -> tuple[int, float]:
-        """Choose the least effort that finds enough of the probes' nearest other pictures."""
-        keys, probes, nearest = self._draw_probes(connection)
+        """Choose the least effort that finds enough of the probes' nearest other pictures.
+
+        Of no pictures nothing is missed.
+        """
+        drawn = self._draw_probes(connection)
+        if drawn is None:
+            return _EXPANSIONS[0], 1.0
+        keys, probes, nearest = drawn
         statement = self._tables.nearest(width=width, is_exact=False, admitted=SQL("true"))
         expansion, recall = _EXPANSIONS[-1], 1.0
         for expansion in _EXPANSIONS:
@@ -135,11 +141,11 @@ class RowSearch:
                 break
         return expansion, recall
 
-    def _draw_probes(self, connection: Connection) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_probes(self, connection: Connection) -> tuple[Tensor, Tensor, Tensor] | None:
         """Take pictures, evenly spread, and find how near the nearest other one is.
 
         Returns:
-            (P,) keys, (P, D) vectors, (P,) distances.
+            (P,) keys, (P, D) vectors, (P,) distances; None where there are no pictures.
         """
         drawn = connection.execute(
             self._tables.statement(
@@ -150,6 +156,8 @@ class RowSearch:
             [_NUM_PROBES, _NUM_PROBES],
             binary=True,
         ).fetchall()
+        if not drawn:
+            return None
         keys = torch.tensor([key for key, _ in drawn])
         probes = torch.from_numpy(np.stack([as_array(vector) for _, vector in drawn]))
         nearest = torch.full((len(keys),), torch.inf)

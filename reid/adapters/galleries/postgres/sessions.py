@@ -3,14 +3,14 @@
 Errors of the server are turned into the user's words here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from pgvector.psycopg import register_vector
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 from psycopg.sql import SQL, Literal
 
@@ -19,6 +19,16 @@ from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import EncoderStamp
 
 Connection = psycopg.Connection[Any]
+
+_UNLESS_SAID: Mapping[str, str | int] = {
+    "application_name": "reid",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Seconds, and milliseconds: by itself a system waits for hours for the answer of a machine that
+was switched off, or cut off from the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +88,7 @@ class Sessions:
         if self._is_closed:
             raise GalleryError(f"{self.place} was closed: open it again")
         try:
-            if self._opened is None or self._opened.closed:
+            if self._opened is None or _was_ended(self._opened):
                 self._opened = _connect(
                     self._address,
                     lock_seconds=self._lock_seconds,
@@ -136,7 +146,9 @@ class Sessions:
 
 
 def _connect(address: str, *, lock_seconds: float, makes_extension: bool) -> Connection:
-    connection = psycopg.connect(address, autocommit=True, application_name="reid")
+    said = conninfo_to_dict(address)
+    rest = {name: value for name, value in _UNLESS_SAID.items() if name not in said}
+    connection = psycopg.connect(make_conninfo(address, **rest), autocommit=True)
     try:
         # Nothing is asked of those who may not make extensions where it is there already.
         is_there = connection.execute(
@@ -151,6 +163,20 @@ def _connect(address: str, *, lock_seconds: float, makes_extension: bool) -> Con
         connection.close()
         raise
     return connection
+
+
+def _was_ended(connection: Connection) -> bool:
+    """Whether the server has closed a connection since it was used last, at the cost of a look.
+
+    Without it, whoever asks first after the server was restarted would be told so.
+    """
+    try:
+        # The first look can find the server's words of farewell, the second that it has gone.
+        for _ in range(2):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        connection.close()
+    return connection.closed
 
 
 def _place_of(address: str, *, name: str, tenant: str) -> str:
