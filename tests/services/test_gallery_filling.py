@@ -178,6 +178,11 @@ def test_unreadable_pictures_are_named_and_leave_the_gallery() -> None:
     [
         (FakePictures([ANNA], damaged={"a": "cut"}), "not one of 1 gallery picture can be read"),
         (FakePictures([ANNA, Picture("x")]), "no label on 1 of 2"),
+        (FakePictures([ANNA, Picture("x", "a\0b")]), r"the label 'a\\x00b' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "\x1b[31mred")]), r"the label '\\x1b.* of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a\nb")]), r"the label 'a\\nb' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a", "\udcff")]), r"the camera '\\udcff' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a", "1\n")]), r"the camera '1\\n' of x .*control"),
     ],
 )
 def test_what_makes_no_sense_changes_nothing(source: FakePictures, message: str) -> None:
@@ -188,6 +193,14 @@ def test_what_makes_no_sense_changes_nothing(source: FakePictures, message: str)
         bench.filling.fill(gallery, source, mirrors=True)
     assert labels_of(gallery) == {"b": "bert"}
     assert bench.num_embedded() == 1
+
+
+def test_labels_in_any_script_are_kept_as_they_are() -> None:
+    labels = ["\u0417\u043e\u00eb \u738b", "a/b", "-dash", "\u0645\u06cc\u200c\u062e", "x" * 5000]
+    bench, pictures = Workbench(), [Picture(label, label) for label in labels]
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures(pictures), mirrors=True)
+    assert labels_of(gallery) == dict(zip(labels, labels, strict=True))
 
 
 def test_what_was_done_before_an_interruption_is_not_done_again(

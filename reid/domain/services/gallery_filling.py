@@ -15,6 +15,7 @@ from reid.domain.services.picture_lists import (
     first_without_camera,
     require_labels,
     require_readable,
+    require_writable_names,
 )
 from reid.domain.values.galleries import (
     AuditAction,
@@ -144,7 +145,8 @@ class GalleryFilling:
             expires_at: When `check` is to remove the pictures; None: never.
 
         Raises:
-            DatasetError: No readable picture, or a readable one without a label.
+            DatasetError: No readable picture, or a readable one without a label, or with one that
+                holds a control character.
             GalleryError: Another encoder made what is kept, or nothing can be written.
         """
         listed = source.pictures()
@@ -166,6 +168,7 @@ class GalleryFilling:
         readable = [picture for picture in listed if picture.image not in left_out]
         require_readable(readable, unreadable, role="gallery")
         require_labels(readable)
+        require_writable_names(readable)
         write = _Writer(
             gallery,
             stamp=stamp,
