@@ -15,6 +15,7 @@ from reid.domain.values.galleries import (
     EncoderStamp,
     GalleryChanges,
     GalleryFilter,
+    require_pictures,
 )
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
@@ -153,6 +154,7 @@ class Identify:
         changes: GalleryChanges | None = None,
     ) -> IdentificationOutcome:
         # Before pictures are embedded, which takes long.
+        require_pictures(gallery.describe(), place=gallery.place)
         decision = answering.decision_for(gallery)
         vectors = embed_queries(self._embedder, asked, stamp=stamp)
         answers = answering.answer(gallery, asked.pictures(), vectors, decision=decision)

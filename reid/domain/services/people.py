@@ -23,7 +23,7 @@ from reid.domain.ordering import distances, rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.decisions import Decision
 from reid.domain.services.questions import OwnPictures, Question
-from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture, require_pictures
 from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
@@ -148,9 +148,8 @@ class People:
     ) -> Iterator[Sequence[_Answers]]:
         """Compare all questions with all pictures, block by block."""
         recipe = self._reranking or RerankingRecipe()
-        listed = self._gallery.pictures()
-        _require_pictures(len(listed), place=self._gallery.place)
-        pictures = [picture for picture in listed if self._within.admits(picture)]
+        require_pictures(self._gallery.describe(), place=self._gallery.place)
+        pictures = [p for p in self._gallery.pictures() if self._within.admits(p)]
         if not pictures:
             raise self._no_answer(questions[0])
         keys = torch.tensor([picture.key for picture in pictures])  # (G,)
@@ -301,11 +300,6 @@ def _people_of(answers: _Answers) -> set[str]:
     return {picture.label for picture in answers.pictures} | (
         {asked} if asked is not None else set()
     )
-
-
-def _require_pictures(num_pictures: int, *, place: str) -> None:
-    if num_pictures == 0:
-        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
 
 
 def _ranked(

@@ -299,6 +299,16 @@ class GalleryDescription:
     """Grows with every change of pictures."""
 
 
+def require_pictures(content: GalleryDescription, *, place: str) -> None:
+    """Refuse to ask a gallery that has no answer, before queries are embedded, which takes long.
+
+    Raises:
+        GalleryError: Nothing is kept.
+    """
+    if content.num_pictures == 0:
+        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedGallery:
     """A gallery that was made of a plain folder or list, and waits for the next question."""
