@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reid.application.picture_selection import PictureSelection, split_off_unreadable
-from reid.domain.errors import EvaluationError
+from reid.domain.errors import ConfigurationError, EvaluationError
 from reid.domain.open_set import (
     OpenSetTrials,
     fit_confidence,
@@ -102,12 +102,14 @@ class Calibrate:
 
         Raises:
             DatasetError: No readable picture.
-            EvaluationError: Too few known people or strangers, or a rate out of range.
+            ConfigurationError: The rate is out of range.
+            EvaluationError: Too few known people or strangers.
             GalleryError: The gallery is empty, of another encoder, or cannot be written.
         """
         if not 0 < false_accept_rate < 1:
-            raise EvaluationError(
-                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}"
+            raise ConfigurationError(
+                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give "
+                "another (--false-accept-rate)"
             )
         # All that can be refused is, before pictures are embedded, which takes long.
         require_pictures(gallery.describe(), place=gallery.place)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.calibrate import Calibrate, CalibrationOutcome
-from reid.domain.errors import EvaluationError, GalleryError
+from reid.domain.errors import ConfigurationError, EvaluationError, GalleryError
 from reid.domain.open_set import confidence_of
 from reid.domain.services.decisions import decide
 from reid.domain.services.people import People
@@ -209,8 +209,6 @@ def test_it_is_written_into_the_audit_log() -> None:
     ("rate", "people", "problem"),
     [
         (0.01, 20, r"20 questions of strangers cannot show a false-accept rate of 0.01: .* 0.05"),
-        (0.0, 20, "between 0 and 1"),
-        (1.5, 20, "between 0 and 1"),
         (0.1, 1, "too few to calibrate by"),
     ],
 )
@@ -249,6 +247,13 @@ def test_whatever_can_be_refused_is_before_anything_is_embedded(
             false_accept_rate=0.1,
             strangers=None if strangers is None else FakePictures(strangers),
         )
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 1.5, -0.1, float("nan")])
+def test_a_rate_that_is_none_is_a_mistake_in_the_settings(rate: float) -> None:
+    gallery = gallery_of(pictures_of("g", range(20), camera="9"))
+    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*--false-accept-rate"):
+        calibrate(pictures_of("q", range(20)), gallery, rate=rate)
 
 
 def test_pictures_without_any_label_are_refused() -> None:
