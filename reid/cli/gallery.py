@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from reid.ports.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 
-GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="Folder of the gallery.")]
+GalleryArgument = Annotated[
+    str,
+    typer.Argument(metavar="GALLERY", help="Folder of the gallery, or its name in a database."),
+]
 PicturesArgument = Annotated[
     Path,
     typer.Argument(
@@ -46,7 +49,9 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported
 LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="Who is to be forgotten.")]
 ImagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PICTURE]...", help="Names as reid identify tells them, or paths."),
+    typer.Argument(
+        metavar="[PICTURE]...", help="Names as reid identify tells them, or whole paths."
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
