@@ -11,7 +11,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.errors import ConfigurationError, NoAnswerError
 from reid.domain.fusion import (
     RankedPeople,
     mean_directions,
@@ -113,7 +113,8 @@ class People:
             An answer per question, in the order of the questions.
 
         Raises:
-            GalleryError: The gallery is empty or damaged, or holds no answer to a question.
+            GalleryError: The gallery is empty or damaged.
+            NoAnswerError: It holds no answer to a question.
         """
         search = self._searched if self._reranking is None else self._reranked
         directions: dict[str, Tensor] = {}
@@ -174,12 +175,13 @@ class People:
         found = self._gallery.pictures(labels=labels)
         return [picture for picture in found if self._within.admits(picture)]
 
-    def _no_answer(self, question: Question) -> GalleryError:
+    def _no_answer(self, question: Question) -> NoAnswerError:
         looked_at = self._within.words()
         advice = f"look at more than pictures {looked_at}, or add" if looked_at else "add"
-        return GalleryError(
-            f"{self._gallery.place} holds no answer for {question.pictures[0].image}: {advice} "
-            "pictures of others"
+        return NoAnswerError(
+            place=self._gallery.place,
+            image=question.pictures[0].image,
+            advice=f"{advice} pictures of others",
         )
 
     @property
