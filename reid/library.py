@@ -143,10 +143,10 @@ class KnownPeople:
         from the folder leave the gallery.
 
         Raises:
-            DatasetError: No readable picture, or one without a label.
+            DatasetError: No readable picture, or one without a label, or a single picture's path.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        return self._fill(self._container.pictures()(Path(pictures)), mirrors=True)
+        return self._fill(self._container.followed_pictures()(Path(pictures)), mirrors=True)
 
     def add(
         self, pictures: Pictures, *, label: str | None = None, camera: str | None = None

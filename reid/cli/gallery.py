@@ -235,8 +235,9 @@ def _fill(
     from reid.settings.trained import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        open_pictures = container.followed_pictures() if mirrors else container.pictures()
         outcome = container.fill_gallery().run(
-            container.pictures()(pictures),
+            open_pictures(pictures),
             open_gallery=lambda: container.open_gallery(gallery, create=True),
             mirrors=mirrors,
         )

@@ -189,6 +189,15 @@ def test_damage_is_named_and_ends_with_8(gallery: Path) -> None:
     assert "has 1 fault" in result.stderr
 
 
+def test_building_from_one_picture_takes_no_other_out(people: Path, gallery: Path) -> None:
+    before = listed(gallery)["content"]["num_pictures"]
+    one = min((people / "bounding_box_test").glob("*.jpg"))
+    refused = run("gallery", "build", gallery, one, *ENCODER, expect=4)
+    assert "is one picture, and a gallery follows a folder" in refused.stderr
+    assert listed(gallery)["content"]["num_pictures"] == before
+    assert "unchanged 1, removed 0" in run("gallery", "add", gallery, one, *ENCODER).stdout
+
+
 def test_pictures_are_removed_by_name_or_label_all_or_none(people: Path, gallery: Path) -> None:
     first, second, *_ = sorted((people / "bounding_box_test").glob("*.jpg"))
     refused = run("gallery", "remove", gallery, first.name, "nobody.jpg", expect=8)
