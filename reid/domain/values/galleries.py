@@ -199,16 +199,21 @@ class GalleryFilter:
         """Say which pictures are looked at; nothing where all are."""
         parts = []
         if self.cameras is not None:
-            parts.append(f"by camera {' '.join(sorted(self.cameras))}")
+            # Two filters that have none in common leave none.
+            parts.append(f"by camera {_listed(self.cameras)}" if self.cameras else "by no camera")
         if self.without_cameras:
-            parts.append(f"not by camera {' '.join(sorted(self.without_cameras))}")
+            parts.append(f"not by camera {_listed(self.without_cameras)}")
         if self.labels is not None:
-            parts.append(f"of {' '.join(sorted(self.labels))}")
+            parts.append(f"of {_listed(self.labels)}" if self.labels else "of nobody")
         if self.added_from is not None:
             parts.append(f"added from {self.added_from}")
         if self.added_until is not None:
             parts.append(f"added before {self.added_until}")
         return ", ".join(parts)
+
+
+def _listed(names: frozenset[str]) -> str:
+    return " ".join(name or "''" for name in sorted(names))
 
 
 def _in_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
