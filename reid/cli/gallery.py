@@ -46,7 +46,12 @@ PicturesArgument = Annotated[
     ),
 ]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported gallery.")]
-LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="Who is to be forgotten.")]
+LabelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LABEL", help="Who is to be forgotten; behind -- where it begins with a dash."
+    ),
+]
 ImagesArgument = Annotated[
     list[str] | None,
     typer.Argument(

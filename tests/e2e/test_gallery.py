@@ -213,6 +213,17 @@ def test_pictures_are_removed_by_name_or_label_all_or_none(people: Path, gallery
     assert run("gallery", "remove", gallery, expect=2).stderr
 
 
+def test_a_label_that_begins_with_a_dash_is_forgotten_behind_two(
+    people: Path, tmp_path: Path
+) -> None:
+    place, one = tmp_path / "gallery", min((people / "bounding_box_test").glob("*.jpg"))
+    (people / "bounding_box_test" / "list.csv").write_text(f"path,label\n{one.name},-anna\n")
+    build(place, people / "bounding_box_test" / "list.csv")
+    assert "No such option" in run("gallery", "forget", place, "-anna", expect=2).stderr
+    assert "behind --" in run("gallery", "forget", "--help").stdout
+    assert "Erased 1 picture; 0 left" in run("gallery", "forget", place, "--", "-anna").stdout
+
+
 def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: Path) -> None:
     file, other = tmp_path / "people.safetensors", tmp_path / "other"
     run("gallery", "export", gallery, file)
