@@ -13,7 +13,7 @@ from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.given import PictureIntake, give_pictures
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
-from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.datasets.pictures import open_followed, open_pictures
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
@@ -165,6 +165,7 @@ class Container(containers.DeclarativeContainer):
     )
     trainee = providers.Callable(require_trainable, encoder)
     pictures = providers.Object(open_pictures)
+    followed_pictures = providers.Object(open_followed)
     given_pictures = providers.Object(give_pictures)
     runs = providers.Singleton(FilesystemRunStore, settings.provided.run.directory)
     training_listener = providers.Singleton(

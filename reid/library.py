@@ -3,7 +3,7 @@
 Letters: N pictures, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
 from reid.settings.trained import with_trained_encoder
 
-Pictures: TypeAlias = PictureLike | Sequence[PictureLike]
+Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
 """A folder, list (CSV) or picture by its path, as the command line takes them; the content of a
 picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, contents and pixels.
 """
@@ -138,10 +138,10 @@ class KnownPeople:
         from the folder leave the gallery.
 
         Raises:
-            DatasetError: No readable picture, or one without a label.
+            DatasetError: No readable picture, or one without a label, or a single picture's path.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        return self._fill(self._container.pictures()(Path(pictures)), mirrors=True)
+        return self._fill(self._container.followed_pictures()(Path(pictures)), mirrors=True)
 
     def add(
         self, pictures: Pictures, *, label: str | None = None, camera: str | None = None
@@ -243,7 +243,8 @@ def _listed(container: Container, pictures: Pictures) -> PictureSource:
     if isinstance(pictures, str | Path):
         folder: PictureSource = container.pictures()(Path(pictures))
         return folder
-    listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else pictures
+    # A list of its own: `Path.glob` gives what can be gone through once, and we go twice.
+    listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else [*pictures]
     are_paths = all(isinstance(one, str | Path) for one in listed)
     place = str(Path.cwd()) if are_paths else A_PROGRAM
     given: PictureSource = container.given_pictures()(listed, place=place)

@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 
 from reid.application.picture_selection import PictureSelection, split_off_unreadable
-from reid.domain.errors import EvaluationError
-from reid.domain.open_set import OpenSetTrials, fit_confidence, operating_point, summarise_trials
+from reid.domain.errors import ConfigurationError, EvaluationError
+from reid.domain.open_set import (
+    OpenSetTrials,
+    fit_confidence,
+    operating_point,
+    shows_rate,
+    summarise_trials,
+)
 from reid.domain.seeding import generator_for
 from reid.domain.services.people import People
 from reid.domain.services.questions import (
@@ -19,7 +25,7 @@ from reid.domain.services.questions import (
     vectors_of_questions,
 )
 from reid.domain.values.counts import counted
-from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration
+from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, require_pictures
 from reid.domain.values.people import FusionRecipe, OpenSetReport, OperatingPoint
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
@@ -96,30 +102,40 @@ class Calibrate:
 
         Raises:
             DatasetError: No readable picture.
-            EvaluationError: Too few known people or strangers, or a rate out of range.
+            ConfigurationError: The rate is out of range.
+            EvaluationError: Too few known people or strangers.
             GalleryError: The gallery is empty, of another encoder, or cannot be written.
         """
         if not 0 < false_accept_rate < 1:
-            raise EvaluationError(
-                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}"
+            raise ConfigurationError(
+                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give "
+                "another (--false-accept-rate)"
             )
+        # All that can be refused is, before pictures are embedded, which takes long.
+        require_pictures(gallery.describe(), place=gallery.place)
         asked, unreadable = split_off_unreadable(queries, role="query")
         labelled = PictureSelection(asked, [p for p in asked.pictures() if p.label is not None])
-        listed, vectors = self._questions(labelled, gallery)
-        cast = self._cast(listed, gallery, all_known=strangers is not None)
+        cast = self._cast(self._questions(labelled), gallery, all_known=strangers is not None)
+        others, foreign = None, list[Question]()
+        if strangers is not None:
+            others, not_readable = split_off_unreadable(strangers, role="stranger")
+            foreign = [
+                replace(question, own=OwnPictures.NONE) for question in self._questions(others)
+            ]
+            _refuse_known(foreign, gallery)
+            unreadable = (*unreadable, *not_readable)
+        _require_enough([*cast, *foreign], false_accept_rate)
+        vectors = self._vectors(cast, labelled, gallery)
         rows = [
             row for row, question in enumerate(cast) if _has_answer(question, vectors[row], gallery)
         ]
         kept, vectors = [cast[row] for row in rows], vectors[rows]
-        if strangers is not None:
-            others, not_readable = split_off_unreadable(strangers, role="stranger")
-            foreign, foreign_vectors = self._questions(others, gallery)
-            _refuse_known(foreign, gallery)
-            kept.extend(replace(question, own=OwnPictures.NONE) for question in foreign)
-            vectors = torch.cat([vectors, foreign_vectors])
-            unreadable = (*unreadable, *not_readable)
+        if others is not None:
+            kept.extend(foreign)
+            vectors = torch.cat([vectors, self._vectors(foreign, others, gallery)])
+        _require_enough(kept, false_accept_rate)
         trials = self._ask(kept, vectors, gallery)
-        point = _choose(trials, false_accept_rate)
+        point = operating_point(trials, false_accept_rate)
         calibration = self._calibration(trials, point)
         num_pictures = sum(len(question.pictures) for question in kept)
         gallery.calibrate([calibration], entry=self._entry(calibration, num_pictures=num_pictures))
@@ -132,19 +148,20 @@ class Calibrate:
             num_unmatched=len(cast) - len(rows),
         )
 
-    def _questions(
-        self, source: PictureSource, gallery: Gallery
-    ) -> tuple[tuple[Question, ...], Tensor]:
+    def _questions(self, source: PictureSource) -> tuple[Question, ...]:
         pictures = source.pictures()
         if not pictures:
             raise EvaluationError(
                 "no query has a label: name pictures as in Market-1501, put them in one sub-folder "
                 "per person, or give a CSV with the columns path,label"
             )
-        ask = ask_tracklets if self._are_tracklets else ask_each
-        questions = ask(pictures)
+        return ask_tracklets(pictures) if self._are_tracklets else ask_each(pictures)
+
+    def _vectors(
+        self, questions: Sequence[Question], source: PictureSource, gallery: Gallery
+    ) -> Tensor:
         vectors = self._embed(source, gallery)
-        return questions, vectors_of_questions(questions, pictures, vectors)
+        return vectors_of_questions(questions, source.pictures(), vectors)
 
     def _cast(
         self, questions: Sequence[Question], gallery: Gallery, *, all_known: bool
@@ -226,21 +243,19 @@ def _refuse_known(strangers: Sequence[Question], gallery: Gallery) -> None:
         )
 
 
-def _choose(trials: OpenSetTrials, rate: float) -> OperatingPoint:
-    """Find the threshold, where so many questions can tell it."""
-    num_known = int(trials.is_known.sum())
-    num_unknown = len(trials.is_known) - num_known
+def _require_enough(questions: Sequence[Question], rate: float) -> None:
+    """Refuse to look for a threshold that so many questions cannot tell."""
+    num_known = sum(question.own is OwnPictures.OTHER_CAMERAS for question in questions)
+    num_unknown = len(questions) - num_known
     if not (num_known and num_unknown):
         raise EvaluationError(
             f"{counted(num_known, 'question')} of known people and {num_unknown} of strangers are "
             "too few to calibrate by: both are needed, of at least two people whom the gallery has "
             "by other pictures, or give strangers of their own (--strangers)"
         )
-    point = operating_point(trials, rate)
-    if point.identification_rate is None:
+    if not shows_rate(num_unknown, rate):
         raise EvaluationError(
             f"{counted(num_unknown, 'question')} of strangers cannot show a false-accept rate of "
             f"{rate:g}: the smallest is {1 / num_unknown:.3g}; give more pictures, or ask for a "
             "larger one (--false-accept-rate)"
         )
-    return point

@@ -21,6 +21,11 @@ from reid.domain.values.galleries import (
 from reid.ports.dataset import PictureSource
 from reid.ports.gallery import Gallery
 
+_WHO_TELLS = {
+    "label": "reid gallery list tells the labels",
+    "picture": "give its name as reid identify tells it, or its whole path",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillingOutcome:
@@ -269,8 +274,7 @@ def _require_all(
     missing = [name for name in wanted if name not in found]
     if missing:
         raise GalleryError(
-            f"{place} has no {what} {missing[0]!r}, so nothing was changed; reid gallery list "
-            f"{place} tells what is there"
+            f"{place} has no {what} {missing[0]!r}, so nothing was changed; {_WHO_TELLS[what]}"
         )
 
 

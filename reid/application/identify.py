@@ -10,7 +10,13 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.galleries import EVERYTHING, EncoderStamp, GalleryChanges, GalleryFilter
+from reid.domain.values.galleries import (
+    EVERYTHING,
+    EncoderStamp,
+    GalleryChanges,
+    GalleryFilter,
+    require_pictures,
+)
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
@@ -148,6 +154,7 @@ class Identify:
         changes: GalleryChanges | None = None,
     ) -> IdentificationOutcome:
         # Before pictures are embedded, which takes long.
+        require_pictures(gallery.describe(), place=gallery.place)
         decision = answering.decision_for(gallery)
         vectors = embed_queries(self._embedder, asked, stamp=stamp)
         answers = answering.answer(gallery, asked.pictures(), vectors, decision=decision)

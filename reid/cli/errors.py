@@ -70,7 +70,9 @@ class ReidGroup(TyperGroup):
         """Run the command that was asked for."""
         with _errors_as_exit_codes(), ending_on_sigterm():
             answer = super().invoke(ctx)
-            sys.stdout.flush()
+            # None where whoever started us has closed it (`>&-`) and wants no results.
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return answer
 
 

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from reid.ports.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 
-GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="Folder of the gallery.")]
+GalleryArgument = Annotated[
+    str,
+    typer.Argument(metavar="GALLERY", help="Folder of the gallery, or its name in a database."),
+]
 PicturesArgument = Annotated[
     Path,
     typer.Argument(
@@ -43,10 +46,17 @@ PicturesArgument = Annotated[
     ),
 ]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported gallery.")]
-LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="Who is to be forgotten.")]
+LabelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LABEL", help="Who is to be forgotten; behind -- where it begins with a dash."
+    ),
+]
 ImagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PICTURE]...", help="Names as reid identify tells them, or paths."),
+    typer.Argument(
+        metavar="[PICTURE]...", help="Names as reid identify tells them, or whole paths."
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
@@ -230,8 +240,9 @@ def _fill(
     from reid.settings.trained import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+        open_pictures = container.followed_pictures() if mirrors else container.pictures()
         outcome = container.fill_gallery().run(
-            container.pictures()(pictures),
+            open_pictures(pictures),
             open_gallery=lambda: container.open_gallery(gallery, create=True),
             mirrors=mirrors,
         )

@@ -35,3 +35,20 @@ class EvaluationError(ReidError):
 
 class GalleryError(ReidError):
     """A gallery is missing, damaged, in use, or of another encoder."""
+
+
+class NoAnswerError(GalleryError):
+    """A gallery holds nobody who could be the answer to a question."""
+
+    def __init__(self, *, place: str, image: str, advice: str) -> None:
+        """Word it, and keep the parts for whoever calls the picture otherwise.
+
+        Args:
+            place: The gallery.
+            image: First picture of the question.
+            advice: What to do.
+        """
+        super().__init__(f"{place} holds no answer for {image}: {advice}")
+        self.place = place
+        self.image = image
+        self.advice = advice

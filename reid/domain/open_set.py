@@ -70,6 +70,14 @@ def summarise_trials(trials: OpenSetTrials, rates: Sequence[float]) -> OpenSetRe
     )
 
 
+def shows_rate(num_unknown: int, rate: float) -> bool:
+    """Whether so many strangers can show a false-accept rate.
+
+    Rate 0 asks for no stranger at all, which any number of them can show.
+    """
+    return rate == 0 or rate * num_unknown >= 1 - _ROUNDING
+
+
 def operating_point(trials: OpenSetTrials, rate: float) -> OperatingPoint:
     """Choose the threshold that names most known people at a false-accept rate.
 
@@ -112,8 +120,7 @@ class _Steps:
             raise ValueError(f"a false-accept rate lies in 0..1, got {rate}")
         admitted = math.floor(rate * self.num_unknown + _ROUNDING)
         threshold = self._above_all_but(admitted)
-        # Rate 0 asks for no stranger at all, which any number of them can show.
-        is_resolved = rate == 0 or rate * self.num_unknown >= 1 - _ROUNDING
+        is_resolved = shows_rate(self.num_unknown, rate)
         return OperatingPoint(
             false_accept_rate=rate,
             threshold=threshold,

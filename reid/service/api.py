@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +20,7 @@ from reid.domain.values.durations import parse_time
 from reid.domain.values.galleries import GalleryChanges, GalleryFilter, KeptPicture
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture
-from reid.service.bodies import FORM, HeldBytes, Sent, read_sent
+from reid.service.bodies import FORM, HeldBytes, Sent, as_utf8, read_sent, said_twice
 from reid.service.desk import Asked, Desk
 from reid.service.door import as_response
 from reid.service.limits import Limits
@@ -216,8 +217,8 @@ class Api:
     ) -> tuple[GivenPicture, ...]:
         with self._held.share() as share:
             sent = await read_sent(request, share, limits=self._limits)
-            label = sent.fields.get("label") or label or None
-            camera = sent.fields.get("camera") or camera or None
+            label = _said_once("label", sent.fields.get("label"), label)
+            camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
                 raise Refusal(422, "no label was sent: say who is on the pictures by label=NAME")
             loop = asyncio.get_running_loop()
@@ -268,7 +269,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(_refuse_unknown_parameters)],
+        dependencies=[Depends(_refuse_misread_parameters)],
     )
     failures = {**_REFUSALS, **_NOT_FOUND}
     app.post("/identify", openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(api.identify)
@@ -298,16 +299,20 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
     return app
 
 
-async def _refuse_unknown_parameters(request: Request) -> None:
+async def _refuse_misread_parameters(request: Request) -> None:
     """Refuse what a route would pass over: a misspelt wish must not be taken for none."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
-    known = [field.alias for field in route.dependant.query_params]
+    as_utf8(unquote_to_bytes(request.scope["query_string"]), what="the address")
+    known = {field.alias: field.field_info.annotation for field in route.dependant.query_params}
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:
-        offered = ", ".join(known) or "none"
-        raise Refusal(422, f"there is no parameter {unknown[0]!r} here, but {offered}; see /docs")
+        offered = f"but {', '.join(known)}" if known else "nor any other"
+        raise Refusal(422, f"there is no parameter {unknown[0]!r} here, {offered}; see /docs")
+    for name, kind in known.items():
+        if get_origin(kind) is not tuple and len(request.query_params.getlist(name)) > 1:
+            raise said_twice(name, where="in the address")
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -345,6 +350,13 @@ def _moment(name: str, text: str | None) -> str | None:
         return None if text is None else parse_time(text)
     except ValueError as error:
         raise Refusal(422, f"{name} {error}, not {text!r}") from None
+
+
+def _said_once(name: str, in_form: str | None, in_address: str | None) -> str | None:
+    said = {text.strip() for text in (in_form, in_address) if text is not None and text.strip()}
+    if len(said) > 1:
+        raise said_twice(name, where="in the form and in the address")
+    return next(iter(said), None)
 
 
 def _removed(outcome: RemovalOutcome) -> Removed:

@@ -101,6 +101,23 @@ async def read_sent(request: Request, share: Share, *, limits: Limits) -> Sent:
     )
 
 
+def as_utf8(content: bytes, *, what: str) -> str:
+    """Read text as it was meant: letters put in for unknown bytes would make two names one.
+
+    Raises:
+        Refusal: It is written otherwise.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Refusal(400, f"{what} cannot be read: send text as UTF-8") from None
+
+
+def said_twice(name: str, *, where: str) -> Refusal:
+    """Refuse what leaves open which of two wishes counts."""
+    return Refusal(422, f"{name} is said more than once {where}: say it once")
+
+
 async def _read(request: Request, share: Share, *, limits: Limits) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limits.body_bytes:
@@ -145,11 +162,13 @@ def _checked(parts: list[Part], *, limits: Limits) -> Sent:
             f"{len(pictures)} pictures are more than the {limits.pictures} of a request: send "
             "fewer at once",
         )
-    fields = {
-        part.name: part.content.decode("utf-8", "replace").strip()
-        for part in parts
-        if part.filename is None
-    }
+    fields: dict[str, str] = {}
+    for part in parts:
+        if part.filename is not None:
+            continue
+        if part.name in fields:
+            raise said_twice(part.name, where="in the form")
+        fields[part.name] = as_utf8(part.content, what=f"the form's {part.name}").strip()
     if unknown := sorted(set(fields) - set(FIELDS)):
         raise Refusal(
             422,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from reid.adapters.datasets.given import GivenPicture, GivenPictures
 from reid.application.galleries import FillGallery, FillingOutcome, KeepGallery, RemovalOutcome
 from reid.application.identify import Identify
-from reid.domain.errors import GalleryError
+from reid.domain.errors import GalleryError, NoAnswerError
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -133,7 +133,11 @@ class Desk:
             replace(one, picture=replace(one.picture, image=name)) for name, one in sent.items()
         ]
         source = GivenPictures(given, place=SOURCE)
-        outcome = self._identify[is_one_person].run(source, self._gallery, within=within)
+        try:
+            outcome = self._identify[is_one_person].run(source, self._gallery, within=within)
+        except NoAnswerError as error:
+            image = sent[error.image].picture.image
+            raise NoAnswerError(place=error.place, image=image, advice=error.advice) from error
         answers: dict[int, list[Identification]] = {number: [] for number in questions}
         for found in outcome.identifications:
             answers[int(found.image.partition("/")[0])].append(

@@ -39,6 +39,15 @@ def test_a_database_without_an_address_is_refused(kind: str) -> None:
         wired(kind).open_gallery("people", create=True)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("postgres", "Hall"), ("milvus", "people/hall")])
+def test_what_cannot_be_a_name_is_refused_as_what_it_is(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    address = server_address() if kind == "postgres" else lite_address(tmp_path)
+    with pytest.raises(GalleryError, match=rf"^'{name}' names no gallery in .* digits and und"):
+        wired(kind, **{f"{kind}.address": address}).open_gallery(name, create=True)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

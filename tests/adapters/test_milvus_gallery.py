@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pymilvus import MilvusClient
 
+from reid.adapters.galleries.milvus import gallery as milvus_gallery
 from reid.adapters.galleries.milvus import log, tables
 from reid.adapters.galleries.milvus.gallery import MilvusGallery
 from reid.domain.errors import GalleryError
@@ -91,6 +92,17 @@ def test_opening_reads_as_little_of_a_long_log_as_of_a_short_one(
     assert rows_read_to_open(open_gallery) <= 40
     write_changes(gallery, 3000)
     assert rows_read_to_open(open_gallery) <= 60
+
+
+def test_more_answers_than_milvus_gives_are_refused_by_the_option_to_lower(
+    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milvus_gallery, "_MOST_ANSWERS", 4)
+    gallery = open_gallery()
+    fill(gallery, 5)
+    assert gallery.search(vectors_of(1), 4).indices.shape == (1, 4)
+    with pytest.raises(GalleryError, match=r"at most 4 answers, not 5: .* \(--top-k\)"):
+        gallery.search(vectors_of(1), 9)
 
 
 def test_a_question_reads_no_more_pictures_than_answer_it(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.datasets.pictures import open_followed, open_pictures
 from reid.adapters.datasets.pixels import PictureFiles
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Picture, Resampling
@@ -198,6 +198,17 @@ def test_a_single_picture_may_be_given(tmp_path: Path) -> None:
     source = open_pictures(save(tmp_path, "0002_c1s1_1.jpg", "b.jpg") / "0002_c1s1_1.jpg")
     assert source.pictures() == (Picture("0002_c1s1_1.jpg", label="0002", camera="1"),)
     assert source.read(["0002_c1s1_1.jpg"], size=SIZE, resampling=Resampling.BICUBIC).shape[0] == 1
+
+
+def test_a_single_picture_is_nothing_to_follow_for_its_neighbours_would_be_gone(
+    tmp_path: Path,
+) -> None:
+    root = save(tmp_path, "anna/1.png", "anna/2.png")
+    (root / "list.csv").write_text("path,label\nanna/1.png,anna\n")
+    with pytest.raises(DatasetError, match=r"1\.png is one picture.*`reid gallery add`"):
+        open_followed(root / "anna" / "1.png")
+    assert len(open_followed(root).pictures()) == 2
+    assert len(open_followed(root / "list.csv").pictures()) == 1
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -120,3 +120,10 @@ def test_a_closed_pipe_is_no_error() -> None:
     said = writer.stderr.read()
     writer.stderr.close()
     assert (writer.wait(timeout=60), said) == (0, "")
+
+
+def test_results_that_nobody_wants_are_no_error() -> None:
+    code = "import sys; from reid.cli.app import main; sys.argv[1:] = ['settings']; main()"
+    shell = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -189,6 +189,15 @@ def test_damage_is_named_and_ends_with_8(gallery: Path) -> None:
     assert "has 1 fault" in result.stderr
 
 
+def test_building_from_one_picture_takes_no_other_out(people: Path, gallery: Path) -> None:
+    before = listed(gallery)["content"]["num_pictures"]
+    one = min((people / "bounding_box_test").glob("*.jpg"))
+    refused = run("gallery", "build", gallery, one, *ENCODER, expect=4)
+    assert "is one picture, and a gallery follows a folder" in refused.stderr
+    assert listed(gallery)["content"]["num_pictures"] == before
+    assert "unchanged 1, removed 0" in run("gallery", "add", gallery, one, *ENCODER).stdout
+
+
 def test_pictures_are_removed_by_name_or_label_all_or_none(people: Path, gallery: Path) -> None:
     first, second, *_ = sorted((people / "bounding_box_test").glob("*.jpg"))
     refused = run("gallery", "remove", gallery, first.name, "nobody.jpg", expect=8)
@@ -202,6 +211,17 @@ def test_pictures_are_removed_by_name_or_label_all_or_none(people: Path, gallery
     assert "Compacted" in run("gallery", "compact", gallery).stdout
     assert "no fault" in run("gallery", "check", gallery).stdout
     assert run("gallery", "remove", gallery, expect=2).stderr
+
+
+def test_a_label_that_begins_with_a_dash_is_forgotten_behind_two(
+    people: Path, tmp_path: Path
+) -> None:
+    place, one = tmp_path / "gallery", min((people / "bounding_box_test").glob("*.jpg"))
+    (people / "bounding_box_test" / "list.csv").write_text(f"path,label\n{one.name},-anna\n")
+    build(place, people / "bounding_box_test" / "list.csv")
+    assert "No such option" in run("gallery", "forget", place, "-anna", expect=2).stderr
+    assert "behind --" in run("gallery", "forget", "--help").stdout
+    assert "Erased 1 picture; 0 left" in run("gallery", "forget", place, "--", "-anna").stdout
 
 
 def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: Path) -> None:

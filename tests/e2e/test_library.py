@@ -38,6 +38,11 @@ def test_a_folder_is_embedded_in_the_order_of_its_names(reid: Reid, people: Path
     assert len(listed) == len(list(folder.glob("*.jpg")))
 
 
+def test_pictures_may_come_one_by_one_as_a_glob_gives_them(reid: Reid, people: Path) -> None:
+    paths = sorted((people / "query").glob("*.jpg"))
+    assert torch.equal(reid.embed(path for path in paths), reid.embed(paths))
+
+
 def test_it_answers_as_the_command_does(
     reid: Reid, trained: Path, people: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +107,8 @@ def test_mistakes_are_told(reid: Reid, people: Path, tmp_path: Path) -> None:
         reid.embed([people / "a.jpg", people / "a.jpg"])
     with pytest.raises(DatasetError, match="uint8"):
         reid.embed(np.zeros((4, 4), dtype=np.uint8))
+    with pytest.raises(DatasetError, match=r"uint8 in RGB order, got \(0, 4, 3\)"):
+        reid.embed(np.zeros((0, 4, 3), dtype=np.uint8))
     with pytest.raises(DatasetError, match="cannot be read"):
         reid.embed(b"no picture")
     with pytest.raises(DatasetError, match="label"):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.calibrate import Calibrate, CalibrationOutcome
-from reid.domain.errors import EvaluationError
+from reid.domain.errors import ConfigurationError, EvaluationError, GalleryError
 from reid.domain.open_set import confidence_of
 from reid.domain.services.decisions import decide
 from reid.domain.services.people import People
@@ -209,8 +209,6 @@ def test_it_is_written_into_the_audit_log() -> None:
     ("rate", "people", "problem"),
     [
         (0.01, 20, r"20 questions of strangers cannot show a false-accept rate of 0.01: .* 0.05"),
-        (0.0, 20, "between 0 and 1"),
-        (1.5, 20, "between 0 and 1"),
         (0.1, 1, "too few to calibrate by"),
     ],
 )
@@ -221,6 +219,41 @@ def test_what_cannot_be_measured_is_refused_and_nothing_kept(
     with pytest.raises(EvaluationError, match=problem):
         calibrate(pictures_of("q", range(people)), gallery, rate=rate)
     assert not gallery.describe().calibrations
+
+
+@pytest.mark.parametrize(
+    ("known", "strangers", "problem"),
+    [
+        (0, None, "memory is empty"),
+        (20, [Picture("x", "003")], "003 is among the strangers"),
+        (20, [Picture("x")], "1 question of strangers cannot show a false-accept rate of 0.1"),
+        (1, None, "too few to calibrate by"),
+    ],
+)
+def test_whatever_can_be_refused_is_before_anything_is_embedded(
+    known: int, strangers: list[Picture] | None, problem: str
+) -> None:
+    def embed_nothing(source: PictureSource, gallery: Gallery) -> Tensor:
+        raise AssertionError((source, gallery))
+
+    calibrating = Calibrate(embed=embed_nothing, now=lambda: NOW, recipe=BEST, seed=1)
+    gallery = MemoryGallery(create_index=ExactIndex)
+    if known:
+        gallery = gallery_of(pictures_of("g", range(known), camera="9"))
+    with pytest.raises((EvaluationError, GalleryError), match=problem):
+        calibrating.run(
+            FakePictures(pictures_of("q", range(known or 20))),
+            gallery,
+            false_accept_rate=0.1,
+            strangers=None if strangers is None else FakePictures(strangers),
+        )
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 1.5, -0.1, float("nan")])
+def test_a_rate_that_is_none_is_a_mistake_in_the_settings(rate: float) -> None:
+    gallery = gallery_of(pictures_of("g", range(20), camera="9"))
+    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*--false-accept-rate"):
+        calibrate(pictures_of("q", range(20)), gallery, rate=rate)
 
 
 def test_pictures_without_any_label_are_refused() -> None:

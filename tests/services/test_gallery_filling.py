@@ -19,6 +19,14 @@ from tests.services.identifying import Workbench
 ANNA, BERT, CARL = Picture("a", "anna"), Picture("b", "bert"), Picture("c", "carl")
 
 
+class Elsewhere(FakePictures):
+    """Another folder."""
+
+    @property
+    def place(self) -> str:
+        return "elsewhere"
+
+
 def counts(changes: GalleryChanges) -> tuple[int, int, int, int]:
     return (
         changes.num_embedded,
@@ -94,11 +102,6 @@ def test_a_building_mirrors_its_source_and_an_adding_does_not() -> None:
 
 
 def test_pictures_of_other_sources_stay() -> None:
-    class Elsewhere(FakePictures):
-        @property
-        def place(self) -> str:
-            return "elsewhere"
-
     bench = Workbench()
     gallery = bench.gallery()
     bench.filling.fill(gallery, Elsewhere([ANNA, BERT]), mirrors=True)
@@ -178,6 +181,11 @@ def test_unreadable_pictures_are_named_and_leave_the_gallery() -> None:
     [
         (FakePictures([ANNA], damaged={"a": "cut"}), "not one of 1 gallery picture can be read"),
         (FakePictures([ANNA, Picture("x")]), "no label on 1 of 2"),
+        (FakePictures([ANNA, Picture("x", "a\0b")]), r"the label 'a\\x00b' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "\x1b[31mred")]), r"the label '\\x1b.* of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a\nb")]), r"the label 'a\\nb' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a", "\udcff")]), r"the camera '\\udcff' of x .*control"),
+        (FakePictures([ANNA, Picture("x", "a", "1\n")]), r"the camera '1\\n' of x .*control"),
     ],
 )
 def test_what_makes_no_sense_changes_nothing(source: FakePictures, message: str) -> None:
@@ -188,6 +196,14 @@ def test_what_makes_no_sense_changes_nothing(source: FakePictures, message: str)
         bench.filling.fill(gallery, source, mirrors=True)
     assert labels_of(gallery) == {"b": "bert"}
     assert bench.num_embedded() == 1
+
+
+def test_labels_in_any_script_are_kept_as_they_are() -> None:
+    labels = ["\u0417\u043e\u00eb \u738b", "a/b", "-dash", "\u0645\u06cc\u200c\u062e", "x" * 5000]
+    bench, pictures = Workbench(), [Picture(label, label) for label in labels]
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures(pictures), mirrors=True)
+    assert labels_of(gallery) == dict(zip(labels, labels, strict=True))
 
 
 def test_what_was_done_before_an_interruption_is_not_done_again(
@@ -238,6 +254,30 @@ def test_pictures_are_kept_no_longer_than_was_said_at_first() -> None:
     assert expiries(ANNA, BERT, expires_at=None) == {"a": "2026-02-01", "b": "2026-03-01"}
     assert expiries(BERT, expires_at="2027-01-01") == {"a": "2026-02-01", "b": "2026-03-01"}
     assert bench.num_embedded() == 2
+
+
+@pytest.mark.parametrize("mirrors", [True, False])
+def test_a_renamed_picture_is_kept_no_longer_either(*, mirrors: bool) -> None:
+    bench, people = Workbench(), FakePictures([ANNA, BERT, CARL])
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures([ANNA]), mirrors=True, expires_at="2026-02-01")
+    bench.filling.fill(gallery, people, mirrors=False, expires_at="2026-03-01")
+    moved = renamed(people, {"a": "x", "b": "a", "c": "c"})
+    bench.filling.fill(gallery, moved, mirrors=mirrors)
+    expiries = {picture.image: picture.expires_at for picture in gallery.pictures()}
+    gone = {} if mirrors else {"b": "2026-03-01"}
+    # The name's own time still holds too, whatever picture has the name now.
+    assert expiries == {"x": "2026-02-01", "a": "2026-02-01", "c": "2026-03-01"} | gone
+
+
+def test_the_same_picture_elsewhere_is_kept_as_its_own_command_says() -> None:
+    bench = Workbench()
+    gallery = bench.gallery()
+    bench.filling.fill(gallery, FakePictures([ANNA]), mirrors=True, expires_at="2026-02-01")
+    bench.filling.fill(gallery, Elsewhere([ANNA]), mirrors=True)
+    expiries = {picture.source: picture.expires_at for picture in gallery.pictures()}
+    assert expiries == {FakePictures([ANNA]).place: "2026-02-01", "elsewhere": None}
+    assert bench.num_embedded() == 1
 
 
 def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded() -> None:

@@ -206,10 +206,11 @@ def test_a_gallery_by_another_encoder_is_refused_with_both_named() -> None:
     assert other.listener.events == []
 
 
-def test_an_empty_gallery_is_refused() -> None:
+def test_an_empty_gallery_is_refused_by_name_before_anything_is_embedded() -> None:
     bench = Workbench()
-    with pytest.raises(GalleryError, match="empty"):
-        bench.identify().run(FakePictures(ASKED), bench.gallery())
+    with pytest.raises(GalleryError, match=r"people\.gallery is empty"):
+        bench.identify().run(FakePictures(ASKED), bench.gallery(place="people.gallery"))
+    assert bench.listener.events == []
 
 
 def test_queries_without_cameras_are_refused_where_the_gallery_was_told_them() -> None:

@@ -40,3 +40,12 @@ def test_a_narrowed_filter_admits_what_both_admit(
 @given(filters)
 def test_everything_narrows_nothing(one: GalleryFilter) -> None:
     assert one.narrowed(EVERYTHING) == EVERYTHING.narrowed(one) == one
+
+
+def test_what_is_looked_at_is_said_also_where_it_is_nothing() -> None:
+    two = GalleryFilter(cameras=frozenset("23"), labels=frozenset(("anna", "bert")))
+    other = GalleryFilter(cameras=frozenset("1"), labels=frozenset(("carl",)))
+    assert two.words() == "by camera 2 3, of anna bert"
+    assert two.narrowed(other).words() == "by no camera, of nobody"
+    assert GalleryFilter(cameras=frozenset(("",))).words() == "by camera ''"
+    assert EVERYTHING.words() == ""

@@ -125,13 +125,17 @@ def give_pictures(pictures: Sequence[PictureLike], *, place: str) -> GivenPictur
 def _given(one: PictureLike) -> GivenPicture:
     if isinstance(one, str | Path):
         return GivenPicture(Picture(image=str(one)), Path(one))
-    if not isinstance(one, bytes) and (one.dtype != np.uint8 or one.shape[2:] != (3,)):
+    if not isinstance(one, bytes) and not _are_pixels(one):
         raise DatasetError(
             f"pixels must be (H, W, 3) uint8 in RGB order, got {one.shape} {one.dtype}: convert "
             "them, or give the file's content"
         )
     digest = digest_of_content(one)
     return GivenPicture(Picture(image=digest), one, digest)
+
+
+def _are_pixels(one: NDArray[np.uint8]) -> bool:
+    return one.dtype == np.uint8 and one.shape[2:] == (3,) and one.size > 0
 
 
 class PictureIntake:

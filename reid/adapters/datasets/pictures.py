@@ -92,11 +92,26 @@ def open_pictures(path: Path) -> PictureSource:
     """
     if path.suffix.lower() == ".csv" and not path.is_dir():
         return ListedPictures(path.parent, list_pictures=lambda: list_table(path))
-    if path.is_file() and is_picture_name(path.name):
+    if _is_one_picture(path):
         return ListedPictures(
             path.parent, list_pictures=lambda: (_picture(readable_name(path.name)),)
         )
     return ListedPictures(path, list_pictures=lambda: list_folder(path))
+
+
+def open_followed(path: Path) -> PictureSource:
+    """Open what a gallery can follow: a folder or a CSV; see `open_pictures`.
+
+    Raises:
+        DatasetError: It is one picture. Its neighbours are of the same source, and would leave the
+            gallery as if they had vanished.
+    """
+    if _is_one_picture(path):
+        raise DatasetError(
+            f"{path} is one picture, and a gallery follows a folder or a .csv list: add it by "
+            "`reid gallery add`"
+        )
+    return open_pictures(path)
 
 
 def list_folder(root: Path) -> tuple[Picture, ...]:
@@ -145,6 +160,10 @@ def list_table(path: Path) -> tuple[Picture, ...]:
         for row in rows
     ]
     return tuple(sorted(pictures, key=lambda picture: picture.image))
+
+
+def _is_one_picture(path: Path) -> bool:
+    return path.is_file() and is_picture_name(path.name)
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EncoderStamp,
     NewPicture,
-    can_be_kept,
+    is_keepable,
     require_same_encoder,
 )
 
@@ -45,7 +45,7 @@ def check_additions(
         raise GalleryError(f"{twice[1]} of {twice[0]} is added twice at once: list it once")
     for picture in pictures:
         texts = (picture.image, picture.source, picture.content, picture.label, picture.camera)
-        stray = next((text for text in texts if text is not None and not can_be_kept(text)), None)
+        stray = next((text for text in texts if text is not None and not is_keepable(text)), None)
         if stray is not None:
             raise GalleryError(
                 f"{place} cannot keep {stray!r} of {picture.image!r}: leave NUL characters out"

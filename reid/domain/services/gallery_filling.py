@@ -15,6 +15,7 @@ from reid.domain.services.picture_lists import (
     first_without_camera,
     require_labels,
     require_readable,
+    require_writable_names,
 )
 from reid.domain.values.galleries import (
     AuditAction,
@@ -44,6 +45,9 @@ class _Known:
     """Pictures of the source that the gallery is filled from."""
 
     by_content: Mapping[tuple[str, str | None], KeptPicture]
+    expiry_of: Mapping[str, str]
+    """When the first picture of a content of the source is to expire, where one is."""
+
     lacking: frozenset[int]
     """Keys of pictures that are to have a thumbnail and have none."""
 
@@ -134,7 +138,7 @@ class GalleryFilling:
         """Add what a gallery lacks, in parts that are kept one by one.
 
         A picture whose content the gallery knows, under whatever name, is not embedded again. One
-        that was to expire earlier still does.
+        that was to expire earlier still does, also where its source calls it otherwise now.
 
         Args:
             gallery: To be filled.
@@ -144,7 +148,8 @@ class GalleryFilling:
             expires_at: When `check` is to remove the pictures; None: never.
 
         Raises:
-            DatasetError: No readable picture, or a readable one without a label.
+            DatasetError: No readable picture, or a readable one without a label, or with one that
+                holds a control character.
             GalleryError: Another encoder made what is kept, or nothing can be written.
         """
         listed = source.pictures()
@@ -166,6 +171,7 @@ class GalleryFilling:
         readable = [picture for picture in listed if picture.image not in left_out]
         require_readable(readable, unreadable, role="gallery")
         require_labels(readable)
+        require_writable_names(readable)
         write = _Writer(
             gallery,
             stamp=stamp,
@@ -286,11 +292,17 @@ def _known(
     contents = sorted({content for content in content_of.values() if content})
     alike = gallery.pictures(contents=contents)
     keys = [picture.key for picture in own]
+    expiry_of: dict[str, str] = {}
+    for picture in alike:
+        if picture.source == source and picture.expires_at is not None:
+            first = expiry_of.get(picture.content, picture.expires_at)
+            expiry_of[picture.content] = min(first, picture.expires_at)
     return _Known(
         by_image={picture.image: picture for picture in own},
         by_content={
             _content_key(picture.content, picture.camera, stamp=stamp): picture for picture in alike
         },
+        expiry_of=expiry_of,
         lacking=gallery.without_thumbnail(keys) if keeps_thumbnails else frozenset(),
     )
 
@@ -310,14 +322,18 @@ def _maker(
     expires_at: str | None,
 ) -> Callable[[Picture], NewPicture]:
     def make(picture: Picture) -> NewPicture:
-        kept = known.by_image.get(picture.image)
+        kept, content = known.by_image.get(picture.image), content_of[picture.image]
+        expiry = kept.expires_at if kept else None
+        if kept is None or kept.content != content:
+            # By another name until now: a file that is renamed is not to be kept for ever.
+            expiry = _earlier(expiry, known.expiry_of.get(content))
         return NewPicture(
             image=picture.image,
             source=source,
-            content=content_of[picture.image],
+            content=content,
             label=picture.label or "",
             camera=picture.camera,
-            expires_at=_earlier(expires_at, kept.expires_at if kept else None),
+            expires_at=_earlier(expires_at, expiry),
         )
 
     return make

@@ -11,7 +11,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.errors import ConfigurationError, NoAnswerError
 from reid.domain.fusion import (
     RankedPeople,
     mean_directions,
@@ -23,7 +23,7 @@ from reid.domain.ordering import distances, rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.decisions import Decision
 from reid.domain.services.questions import OwnPictures, Question
-from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture, require_pictures
 from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
@@ -113,7 +113,8 @@ class People:
             An answer per question, in the order of the questions.
 
         Raises:
-            GalleryError: The gallery is empty or damaged, or holds no answer to a question.
+            GalleryError: The gallery is empty or damaged.
+            NoAnswerError: It holds no answer to a question.
         """
         search = self._searched if self._reranking is None else self._reranked
         directions: dict[str, Tensor] = {}
@@ -151,9 +152,8 @@ class People:
     ) -> Iterator[Sequence[_Answers]]:
         """Compare all questions with all pictures, block by block."""
         recipe = self._reranking or RerankingRecipe()
-        listed = self._gallery.pictures()
-        _require_pictures(len(listed), place=self._gallery.place)
-        pictures = [picture for picture in listed if self._within.admits(picture)]
+        require_pictures(self._gallery.describe(), place=self._gallery.place)
+        pictures = [p for p in self._gallery.pictures() if self._within.admits(p)]
         if not pictures:
             raise self._no_answer(questions[0])
         keys = torch.tensor([picture.key for picture in pictures])  # (G,)
@@ -178,12 +178,13 @@ class People:
         found = self._gallery.pictures(labels=labels)
         return [picture for picture in found if self._within.admits(picture)]
 
-    def _no_answer(self, question: Question) -> GalleryError:
+    def _no_answer(self, question: Question) -> NoAnswerError:
         looked_at = self._within.words()
         advice = f"look at more than pictures {looked_at}, or add" if looked_at else "add"
-        return GalleryError(
-            f"{self._gallery.place} holds no answer for {question.pictures[0].image}: {advice} "
-            "pictures of others"
+        return NoAnswerError(
+            place=self._gallery.place,
+            image=question.pictures[0].image,
+            advice=f"{advice} pictures of others",
         )
 
     @property
@@ -311,11 +312,6 @@ def _people_of(answers: _Answers) -> set[str]:
     return {picture.label for picture in answers.pictures} | (
         {asked} if asked is not None else set()
     )
-
-
-def _require_pictures(num_pictures: int, *, place: str) -> None:
-    if num_pictures == 0:
-        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
 
 
 def _ranked(

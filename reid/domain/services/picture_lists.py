@@ -3,6 +3,7 @@
 Letters: N pictures.
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
 from reid.domain.values.samples import Picture, UnreadableImage
+
+_UNWRITTEN = ("Cc", "Cs")
+"""Unicode's categories of what is no writing: control characters, and halves of characters."""
 
 
 def require_readable(
@@ -48,6 +52,26 @@ def require_labels(gallery: Sequence[Picture]) -> None:
             "them as in Market-1501 (0002_c1s1_000451_03.jpg), put "
             "them in one sub-folder per person, or give a CSV with the columns path,label"
         )
+
+
+def require_writable_names(gallery: Sequence[Picture]) -> None:
+    """Make sure that whoever is kept can be asked for, listed and forgotten by name.
+
+    No command line can say a NUL, databases end a text at it or refuse it, and a terminal obeys an
+    escape instead of showing it.
+
+    Raises:
+        DatasetError: A label or camera holds a control character, or half of one beyond 16 bits.
+    """
+    for picture in gallery:
+        for what, name in (("label", picture.label), ("camera", picture.camera)):
+            if name is None or name.isprintable():
+                continue
+            if any(unicodedata.category(letter) in _UNWRITTEN for letter in name):
+                raise DatasetError(
+                    f"the {what} {name!r} of {picture.image} holds a control character, by which "
+                    "nobody could be listed or forgotten: take another name"
+                )
 
 
 def camids_of(pictures: Sequence[Picture], *, num_cameras: int) -> Tensor | None:

@@ -145,7 +145,7 @@ class PictureLookup(TypedDict, total=False):
     """A time until which they were to be kept at the most."""
 
 
-def can_be_kept(text: str) -> bool:
+def is_keepable(text: str) -> bool:
     """Whether a gallery can keep a text.
 
     To most of what databases are written in, a text ends at the character NUL, so that one with it
@@ -171,7 +171,7 @@ def admitted_values(wanted: PictureLookup) -> dict[str, Sequence[int] | Sequence
     among: dict[str, Sequence[int] | Sequence[str]] = {} if keys is None else {"key": keys}
     for name, values in texts.items():
         if values is not None:
-            among[name] = [value for value in values if can_be_kept(value)]
+            among[name] = [value for value in values if is_keepable(value)]
     return among
 
 
@@ -222,16 +222,21 @@ class GalleryFilter:
         """Say which pictures are looked at; nothing where all are."""
         parts = []
         if self.cameras is not None:
-            parts.append(f"by camera {' '.join(sorted(self.cameras))}")
+            # Two filters that have none in common leave none.
+            parts.append(f"by camera {_listed(self.cameras)}" if self.cameras else "by no camera")
         if self.without_cameras:
-            parts.append(f"not by camera {' '.join(sorted(self.without_cameras))}")
+            parts.append(f"not by camera {_listed(self.without_cameras)}")
         if self.labels is not None:
-            parts.append(f"of {' '.join(sorted(self.labels))}")
+            parts.append(f"of {_listed(self.labels)}" if self.labels else "of nobody")
         if self.added_from is not None:
             parts.append(f"added from {self.added_from}")
         if self.added_until is not None:
             parts.append(f"added before {self.added_until}")
         return ", ".join(parts)
+
+
+def _listed(names: frozenset[str]) -> str:
+    return " ".join(name or "''" for name in sorted(names))
 
 
 def _in_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
@@ -320,6 +325,16 @@ class GalleryDescription:
 
     version: int = 0
     """Grows with every change of pictures."""
+
+
+def require_pictures(content: GalleryDescription, *, place: str) -> None:
+    """Refuse to ask a gallery that has no answer, before queries are embedded, which takes long.
+
+    Raises:
+        GalleryError: Nothing is kept.
+    """
+    if content.num_pictures == 0:
+        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

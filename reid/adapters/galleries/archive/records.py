@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from reid.domain.values.galleries import NewPicture, can_be_kept
+from reid.domain.values.galleries import NewPicture, is_keepable
 from reid.small_files import FileBoundsError
 
 _TEXTS = ("image", "source", "content", "label")
@@ -129,7 +129,7 @@ def _require(
 
 def _is_text(cell: object) -> bool:
     """Whether a gallery can keep it: JSON can spell NUL and halves of characters."""
-    if not isinstance(cell, str) or not can_be_kept(cell):
+    if not isinstance(cell, str) or not is_keepable(cell):
         return False
     return cell.isascii() or not _HALF_CHARACTER.search(cell)
 

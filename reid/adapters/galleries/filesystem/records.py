@@ -22,7 +22,7 @@ from reid.domain.values.galleries import (
     NewPicture,
     PictureLookup,
     admitted_values,
-    can_be_kept,
+    is_keepable,
 )
 
 _FIELDS = tuple(KeptPicture.__slots__)
@@ -371,4 +371,4 @@ def _condition(within: GalleryFilter) -> tuple[str, list[str]]:
 
 
 def _array(values: Iterable[int] | Iterable[str]) -> str:
-    return json.dumps([value for value in values if isinstance(value, int) or can_be_kept(value)])
+    return json.dumps([value for value in values if isinstance(value, int) or is_keepable(value)])

@@ -268,9 +268,12 @@ class MilvusGallery:
         """Rank pictures; see the port and the module."""
         state = self._log.newest()
         check_question(queries, k=k, stamp=state.encoder, num_pictures=state.num_pictures)
-        if k > _MOST_ANSWERS:
-            raise GalleryError(f"Milvus gives at most {_MOST_ANSWERS} answers, not {k}")
         num_answers = min(k, state.num_pictures)
+        if num_answers > _MOST_ANSWERS:
+            raise GalleryError(
+                f"{self.place} gives at most {_MOST_ANSWERS:,} answers, not {num_answers:,}: ask "
+                "for fewer (--top-k)"
+            )
         vectors = queries.detach().cpu().float()
         return self._ask(state, vectors, num_answers, condition=condition_of(within))
 

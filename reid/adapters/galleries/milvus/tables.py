@@ -73,7 +73,7 @@ class Collections:
         """
         if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
             raise GalleryError(
-                f"gallery.milvus.name: {name!r} should be a letter and up to 60 letters, digits "
+                f"{name!r} names no gallery in Milvus: give a letter and up to 60 letters, digits "
                 "and underscores"
             )
         if index not in ("HNSW", "FLAT"):

@@ -47,8 +47,8 @@ class Tables:
         """
         if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.name) is None:
             raise GalleryError(
-                f"gallery.postgres.name: {self.name!r} should be a lower-case letter and up to 30 "
-                "letters, digits and underscores"
+                f"{self.name!r} names no gallery in PostgreSQL: give a lower-case letter and up to "
+                "30 lower-case letters, digits and underscores"
             )
         if "%" in self.tenant or "\0" in self.tenant:
             raise GalleryError(f"gallery.tenant: {self.tenant!r} should be without % and NUL")
