@@ -17,6 +17,7 @@ from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryCont
 from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
 from reid.container import Container
+from reid.domain.errors import DatasetError
 from reid.ports.dataset import PictureSource
 from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
@@ -228,7 +229,12 @@ def source_of(
     label: str | None = None,
     camera: str | None = None,
 ) -> PictureSource:
-    """Make a picture source of whatever a program calls pictures."""
+    """Make a picture source of whatever a program calls pictures.
+
+    Raises:
+        DatasetError: Label or camera is no name, or the pictures cannot be listed.
+    """
+    label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, pictures)
     if label is None and camera is None:
         return source
@@ -237,6 +243,15 @@ def source_of(
         for picture in source.pictures()
     ]
     return PictureSelection(source, said)
+
+
+def _name(what: str, said: str | None) -> str | None:
+    """Refuse numbers, which are a slip that types do not catch in a notebook, and blanks."""
+    if said is None:
+        return None
+    if not isinstance(said, str) or not said.strip():
+        raise DatasetError(f"the {what} {said!r} is no name: give a text, such as '0067'")
+    return said.strip()
 
 
 def _listed(container: Container, pictures: Pictures) -> PictureSource:

@@ -278,8 +278,10 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
     )
     app.delete("/pictures/{key}", responses=failures)(api.remove)
     app.delete("/labels/{label:path}", responses=failures)(api.forget)
-    app.get("/health")(api.health)
-    app.get("/health/live")(api.live)
+    for path, look in (("/health", api.health), ("/health/live", api.live)):
+        app.get(path)(look)
+        # Balancers of load look by HEAD.
+        app.head(path, include_in_schema=False)(look)
 
     @app.get("/metrics", response_class=Response)
     async def show_metrics() -> Response:

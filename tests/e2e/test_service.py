@@ -344,6 +344,8 @@ def test_slow_clients_are_left_waiting_no_longer_than_said(service: Service) -> 
         slow_body = clients.submit(talk, service, (head + body).encode(), then=drip)
         # Others are answered meanwhile.
         assert service.call("GET", "/health").status_code == 200
+        looked = service.call("HEAD", "/health")
+        assert (looked.status_code, looked.content) == (200, b"")
     assert silent.result() == b""
     assert slow_head.result() == b""
     assert b" 408 " in slow_body.result().partition(b"\r\n")[0]
