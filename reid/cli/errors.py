@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from reid.cli.interruption import Terminated, ending_on_sigterm
+from reid.cli.render import harmless
 from reid.domain.errors import (
     CheckpointError,
     ConfigurationError,
@@ -60,7 +61,7 @@ def exit_code_of(error: ReidError) -> int:
 
 def describe(error: ReidError) -> str:
     """Word an error for standard error: one block, its lines aligned below the first."""
-    return "\n".join(["Error: " + str(error).replace("\n", "\n       ")])
+    return "Error: " + "\n       ".join(harmless(line) for line in str(error).split("\n"))
 
 
 class ReidGroup(TyperGroup):

@@ -1,6 +1,7 @@
 """Reports as text for people and as JSON for machines."""
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from reid.settings.loading import SettingRow
 
 _RULE = "-" * 40
+_OBEYED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, lone halves of characters, and ends of lines."""
 
 
 def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
@@ -33,11 +36,21 @@ def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
 
 def render_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Tabulate texts, a line per row, every column as wide as its longest."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = [[harmless(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+        for row in shown
     ]
+
+
+def harmless(text: str) -> str:
+    """Spell out control characters, which a terminal obeys and a file's name may hold."""
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in _OBEYED else letter for letter in text
+    )
 
 
 def render_dataset_check(report: "DatasetCheckReport") -> str:

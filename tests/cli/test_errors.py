@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from reid.cli.errors import EXIT_CODES, ReidGroup, exit_code_of
+from reid.cli.errors import EXIT_CODES, ReidGroup, describe, exit_code_of
 from reid.cli.interruption import Terminated
 from reid.domain.errors import (
     CheckpointError,
@@ -127,3 +127,8 @@ def test_results_that_nobody_wants_are_no_error() -> None:
     shell = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code]
     done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_in_an_error_commands_no_terminal() -> None:
+    told = describe(DatasetError("cannot be read:\n  \x1b]0;title\x07a.jpg: empty"))
+    assert told == "Error: cannot be read:\n         \\x1b]0;title\\x07a.jpg: empty"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reid.cli.render import (
+    harmless,
     render_columns,
     render_dataset_table,
     render_precision,
@@ -38,6 +39,13 @@ def test_columns_are_as_wide_as_their_longest_cell() -> None:
         "a.jpg          x      far",
         "long name.jpg  anna",
     ]
+
+
+def test_a_terminal_is_given_nothing_that_it_would_obey() -> None:
+    assert render_columns([("\x1b[31mred.jpg", "a\nb", "Zoë 張")]) == [
+        "\\x1b[31mred.jpg  a\\nb  Zoë 張"
+    ]
+    assert harmless("\u200dß\u3000") == "\u200dß\u3000"
 
 
 def test_market_1501_looks_as_the_field_prints_it() -> None:
