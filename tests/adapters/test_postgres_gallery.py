@@ -41,6 +41,30 @@ def test_another_connection_finds_everything(open_gallery: Callable[..., Postgre
         assert torch.equal(second.vectors(keys), vectors_of(12))
 
 
+def test_who_may_change_rows_and_make_no_tables_keeps_pictures(
+    open_gallery: Callable[..., PostgresGallery],
+) -> None:
+    with closing(open_gallery()) as gallery:
+        fill(gallery)
+    clerk = unused_name()
+    with psycopg.connect(server_address(), autocommit=True) as server:
+        for statement in (
+            f"create role {clerk} login",
+            f"grant select, insert, update, delete on all tables in schema public to {clerk}",
+            f"grant usage on all sequences in schema public to {clerk}",
+        ):
+            server.execute(SQL(statement))
+    address = make_conninfo(server_address(), user=clerk)
+    name = gallery.place.split()[2]
+    with closing(PostgresGallery(address, name=name)) as kept:
+        pictures = new_pictures(5, source="there")
+        kept.add(pictures, vectors_of(5, seed=3), stamp=STAMP, entry=entry())
+        assert kept.describe().num_pictures == 17
+        assert kept.check() == ()
+    with pytest.raises(GalleryError, match="permission denied"):
+        PostgresGallery(address, name=unused_name())
+
+
 def test_tenants_know_nothing_of_each_other(open_gallery: Callable[..., PostgresGallery]) -> None:
     other_stamp = EncoderStamp(name="rn50", weights="openai", digest="bb", width=8)
     with closing(open_gallery(tenant="a")) as a, closing(open_gallery(tenant="b")) as b:

@@ -91,11 +91,15 @@ class PostgresGallery:
         self._search = RowSearch(
             self._sessions, self._tables, recall=recall, exact_up_to=exact_up_to
         )
-        if create:
-            self._create_tables()
-        elif not self._is_there():
+        try:
+            # Looked for first: who may change rows need not be one who may make tables.
+            if not self._is_there():
+                if not create:
+                    raise unknown_gallery(self.place, name=name)
+                self._create_tables()
+        except GalleryError:
             self.close()
-            raise unknown_gallery(self.place, name=name)
+            raise
 
     @property
     def place(self) -> str:
