@@ -105,9 +105,13 @@ def identify(
             )
             typer.echo(write(outcome))
             show(outcome, thumbnails_in(known))
-    unreadable = (*outcome.unreadable_queries, *outcome.unreadable_gallery)
-    if unreadable:
-        raise DatasetError(render_unreadable(unreadable))
+    unreadable = {
+        "query picture": outcome.unreadable_queries,
+        "gallery picture": outcome.unreadable_gallery,
+    }
+    told = [render_unreadable(found, what=what) for what, found in unreadable.items() if found]
+    if told:
+        raise DatasetError("\n".join(told))
 
 
 def _show(

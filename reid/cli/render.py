@@ -128,9 +128,14 @@ def render_left_out(pictures: Sequence[UnreadableImage], *, what: str) -> list[s
     return [f"Left out: {counted(len(pictures), what)} that cannot be read", *_reasons(pictures)]
 
 
-def render_unreadable(pictures: Sequence[UnreadableImage]) -> str:
-    """Word the error of a command that did without pictures which cannot be read."""
-    found = f"{counted(len(pictures), 'picture')} cannot be read, so left out:"
+def render_unreadable(pictures: Sequence[UnreadableImage], *, what: str = "picture") -> str:
+    """Word the error of a command that did without pictures which cannot be read.
+
+    Args:
+        pictures: Which, and why.
+        what: What to call one of them.
+    """
+    found = f"{counted(len(pictures), what)} cannot be read, so left out:"
     return "\n".join([found, *_reasons(pictures)])
 
 

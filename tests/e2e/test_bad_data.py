@@ -86,7 +86,8 @@ def test_identify_answers_for_every_readable_picture_and_lists_the_rest(
     answers = json.loads(answered.stdout)
     num_queries = len(list((root / "query").glob("*.jpg")))
     assert len(answers["identifications"]) == num_queries - 4
-    assert "5 pictures cannot be read, so left out:" in answered.stderr
+    assert "4 query pictures cannot be read, so left out:" in answered.stderr
+    assert "1 gallery picture cannot be read, so left out:" in answered.stderr
     others = (r"0001_c1s1_\xff.jpg", "gone.jpg", "folder.jpg: not a regular file")
     for name in (*(Path(name).name for name in names[1:]), *others):
         assert name in answered.stderr
