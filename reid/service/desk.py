@@ -138,6 +138,8 @@ class Desk:
         except NoAnswerError as error:
             image = sent[error.image].picture.image
             raise NoAnswerError(place=error.place, image=image, advice=error.advice) from error
+        # Other programs may have changed the gallery since.
+        self._num_pictures = outcome.num_gallery
         answers: dict[int, list[Identification]] = {number: [] for number in questions}
         for found in outcome.identifications:
             answers[int(found.image.partition("/")[0])].append(

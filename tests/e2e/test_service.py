@@ -8,14 +8,19 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.values.galleries import AuditAction
 from tests.e2e.program import as_json, run
 from tests.e2e.serving import ENCODER, Service, build_gallery, serving
+from tests.galleries import entry
 from tests.pictures import png_chunk
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -396,6 +401,18 @@ def test_figures_tell_what_happened(service: Service, queries: list[Path]) -> No
     assert float(lines["reid_held_bytes"]) == 0
     assert float(lines["reid_gallery_pictures"]) > 0
     assert not any("a/b" in line for line in lines)
+
+
+def test_figures_tell_of_pictures_that_another_program_took_out(
+    service: Service, gallery: Path, queries: list[Path]
+) -> None:
+    with closing(open_filesystem_gallery(gallery, create=False, create_index=ExactIndex)) as kept:
+        last = kept.pictures()[-1]
+        kept.remove([last.key], entry=entry(AuditAction.REMOVE))
+        num_left = kept.describe().num_pictures
+    send(service, queries[0].read_bytes())
+    text = service.call("GET", "/metrics", headers=WITH_TOKEN).text
+    assert f"reid_gallery_pictures {num_left}" in text.replace(".0\n", "\n")
 
 
 def test_the_page_of_the_routes_asks_nobody_else(service: Service) -> None:
