@@ -76,7 +76,7 @@ def calibrate(
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find by labelled pictures below which similarity nobody is meant; keep it in the gallery."""
+    """Find the similarity below which a query shows nobody known; keep it in the gallery."""
     from reid.settings.trained import with_trained_encoder
 
     if plot is not None:

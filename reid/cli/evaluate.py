@@ -48,7 +48,7 @@ PlotsOption = Annotated[
         "--plots",
         metavar="DIR",
         file_okay=False,
-        help="Write the charts of that page as SVG and PNG files.",
+        help="Write the charts of that page as SVG; as PNG too with clip-reid[plots].",
     ),
 ]
 

@@ -115,7 +115,7 @@ def remove(
     labels: LabelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take pictures out; the disk gives them back at the next compact."""
+    """Take pictures out; compact gives back their room."""
     if not images and not labels:
         raise typer.BadParameter("name pictures, or people by --label")
     with _opened(resolved, gallery) as (container, kept):

@@ -18,11 +18,12 @@ VectorsArgument = Annotated[
 QueriesOption = Annotated[
     str | None,
     typer.Option(
-        "--queries", metavar="GALLERY", help="What is asked; unset: pictures held out of GALLERY."
+        "--queries", metavar="GALLERY", help="Queries; unless given, pictures held out of GALLERY."
     ),
 ]
 KindsOption = Annotated[
-    list[str] | None, typer.Option("--kind", metavar="KIND", help="Only this; may be repeated.")
+    list[str] | None,
+    typer.Option("--kind", metavar="KIND", help="Measure only this index; may be repeated."),
 ]
 
 index_app = typer.Typer(

@@ -45,7 +45,7 @@ SkipBadOption = Annotated[
     bool | None,
     typer.Option(
         "--skip-bad/--no-skip-bad",
-        help="Leave out pictures that cannot be read, and say which; else they are an error.",
+        help="Leave out pictures that cannot be read, and say which; otherwise they are an error.",
     ),
 ]
 DataOption = Annotated[
@@ -83,14 +83,15 @@ PromptsOption = Annotated[
 UseCamerasOption = Annotated[
     bool | None,
     typer.Option(
-        "--cameras/--no-cameras", help="Tell an encoder with camera embeddings the cameras."
+        "--cameras/--no-cameras",
+        help="Tell an encoder with camera embeddings which camera took a picture.",
     ),
 ]
 CacheOption = Annotated[
     bool | None,
     typer.Option(
         "--cache/--no-cache",
-        help="Keep the vectors of a plain folder of known people for the next time.",
+        help="Keep the vectors of a gallery given as a plain folder or list for the next time.",
     ),
 ]
 ExpireAfterOption = Annotated[
@@ -98,7 +99,7 @@ ExpireAfterOption = Annotated[
     typer.Option(
         "--expire-after",
         metavar="TIME",
-        help="Erase the pictures at the first check after so long: 12h, 30d, 8w.",
+        help="How long to keep the pictures: 12h, 30d, 8w; the next gallery check erases them.",
     ),
 ]
 ThumbnailsOption = Annotated[
@@ -110,7 +111,7 @@ FusionOption = Annotated[
     typer.Option(
         "--fusion",
         metavar="NAME",
-        help="A person's similarity: best picture, mean of the pictures, or vote of the nearest.",
+        help="A person's similarity: best picture (best), their mean (mean), nearest ones (vote).",
     ),
 ]
 UnknownOption = Annotated[
@@ -118,7 +119,7 @@ UnknownOption = Annotated[
     typer.Option(
         "--unknown",
         metavar="SIMILARITY",
-        help="Below it a query is of nobody known: a number, auto (as calibrated), or off.",
+        help="Below this a query shows nobody known: a number, auto (as calibrated) or off.",
     ),
 ]
 SeenByOption = Annotated[
@@ -126,7 +127,7 @@ SeenByOption = Annotated[
     typer.Option(
         "--seen-by",
         metavar="CAMERA",
-        help="Look at gallery pictures by this camera only; may be repeated.",
+        help="Search only gallery pictures by this camera; may be repeated.",
     ),
 ]
 AddedFromOption = Annotated[
@@ -134,20 +135,20 @@ AddedFromOption = Annotated[
     typer.Option(
         "--added-from",
         metavar="DAY",
-        help="Look at pictures only that were added then or later: 2026-01-31 (UTC).",
+        help="Search only pictures added on this day (UTC) or later: 2026-01-31.",
     ),
 ]
 AddedUntilOption = Annotated[
     str | None,
     typer.Option(
-        "--added-until", metavar="DAY", help="Look at pictures only that were added before."
+        "--added-until", metavar="DAY", help="Search only pictures added before this day."
     ),
 ]
 TrackletsOption = Annotated[
     bool | None,
     typer.Option(
         "--tracklets/--no-tracklets",
-        help="Pictures of a sub-folder, else of a label by one camera, are one question.",
+        help="Ask once about all pictures of a sub-folder, or else of a label by one camera.",
     ),
 ]
 HostOption = Annotated[
@@ -159,7 +160,9 @@ PortOption = Annotated[
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option("--token-file", metavar="FILE", help="Holds the token that clients must bring."),
+    typer.Option(
+        "--token-file", metavar="FILE", help="File with the token that clients must send."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -23,7 +23,7 @@ BaselineOption = Annotated[
     typer.Option(
         "--baseline",
         metavar="RUN",
-        help="Tell runs that differ from this one in a few settings in one table of differences.",
+        help="Show runs that differ from this one in a few settings in one table of differences.",
     ),
 ]
 CollectOption = Annotated[

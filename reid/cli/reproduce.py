@@ -27,7 +27,7 @@ ToleranceOption = Annotated[
         "--tolerance",
         metavar="X",
         min=0.0,
-        help="Largest difference of a mean score, of 1, that counts as none.",
+        help="Largest difference of a mean score (0 to 1) that counts as none.",
     ),
 ]
 
