@@ -235,9 +235,12 @@ Share of {num_questions} questions that name the right person, everybody being i
 
 {closed}
 
-`identify` and `calibrate` take the best picture unless told otherwise: the mean names more people
-rightly, most of all for tracklets, but of single pictures tells strangers no better, has no
-re-ranked distance, and looks at the people of the nearest pictures only.
+Best is the similarity of a person's best picture, mean that to the mean of the person's pictures.
+In the vote, the 5 nearest pictures each weigh exp(similarity / 0.07).
+
+`identify` and `calibrate` take the best picture unless told otherwise. The mean names more people
+rightly, most of all for tracklets; but on single pictures it tells strangers no better, it has no
+re-ranked distance, and it looks only at the people of the nearest pictures.
 
 ## Strangers
 
