@@ -76,7 +76,10 @@ def calibrate(
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the similarity below which a query shows nobody known; keep it in the gallery."""
+    """Find the similarity below which a query shows nobody known.
+
+    The gallery keeps it, and identify and serve decide by it from then on.
+    """
     from reid.settings.trained import with_trained_encoder
 
     if plot is not None:

@@ -30,7 +30,10 @@ def compare(
     second: SecondArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two recorded evaluations of the same queries: intervals and a paired test."""
+    """Compare two recorded evaluations of the same queries.
+
+    The answer holds bootstrap intervals and a paired test.
+    """
     with wired(resolved.settings) as container:
         open_evaluation = container.open_evaluation()
         outcome = container.compare().run(open_evaluation(first), open_evaluation(second))

@@ -47,7 +47,10 @@ dataset_app = typer.Typer(
 @dataset_app.command("check")
 @takes_settings({"data": RootArgument, "dataset": DatasetOption})
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
-    """Count a dataset's people, pictures and cameras, and decode every picture."""
+    """Count a dataset's people, pictures and cameras.
+
+    Every picture is decoded, and what is odd is named.
+    """
     with wired(resolved.settings) as container:
         found = container.check_dataset()()
     typer.echo(to_json(found) if as_json else render_dataset_check(found))
@@ -74,7 +77,10 @@ def generate(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw people in Market-1501's layout, for trying things out without real pictures."""
+    """Draw people in Market-1501's layout.
+
+    For trying things out without real pictures.
+    """
     with wired(resolved.settings) as container:
         drawn = container.generate_dataset()(
             folder,

@@ -26,7 +26,7 @@ def demo(
     folder: FolderArgument = Path("demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Draw people, train a tiny encoder on them, and show what it learned."""
+    """Draw people, train a tiny encoder, and show what it learned."""
     from reid.settings.demo import demo_settings
 
     settings = demo_settings(resolved.settings, folder=folder)

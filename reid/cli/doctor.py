@@ -25,7 +25,10 @@ PathsOption = Annotated[
 def doctor(
     resolved: "ResolvedSettings", *, paths: PathsOption = False, as_json: JsonOption = False
 ) -> None:
-    """Check this installation in seconds; the output is what a bug report needs."""
+    """Check this installation in seconds.
+
+    The output is what a bug report needs.
+    """
     diagnosis = _diagnose(resolved, shows_paths=paths)
     typer.echo(to_json(diagnosis) if as_json else render_diagnosis(diagnosis))
     if not diagnosis.is_sound:

@@ -48,7 +48,10 @@ def explain(
     output: OutputOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which regions of two pictures made their similarity, and how far to believe it."""
+    """Show which regions of two pictures made them alike.
+
+    The command also tests the marks, and says where they are not to be relied on.
+    """
     from reid.settings.trained import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:

@@ -61,7 +61,10 @@ def export(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the image encoder for a faster runtime, and compare it with the original."""
+    """Write the image encoder for a faster runtime.
+
+    It is compared with the original, and refused where it deviates.
+    """
     from reid.settings.trained import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:

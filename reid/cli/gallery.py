@@ -88,7 +88,10 @@ def build(
     pictures: PicturesArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a gallery of a folder or list, or bring it up to date: what vanished is removed."""
+    """Make a gallery of a folder or list, or bring it up to date.
+
+    Pictures that vanished from the folder or list are removed.
+    """
     _fill(resolved, gallery, pictures=pictures, mirrors=True, as_json=as_json)
 
 
@@ -132,7 +135,10 @@ def forget(
     label: LabelArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase a person for good; the audit log keeps a digest of the label."""
+    """Erase a person for good.
+
+    The audit log keeps a digest of the label.
+    """
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.keep_gallery().forget(kept, label)
     typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Erased"))
@@ -186,7 +192,10 @@ def export(
     file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Write vectors and records to one file; neither thumbnails nor the audit log."""
+    """Write vectors and records to one file.
+
+    Thumbnails and the audit log are left out.
+    """
     with _opened(resolved, gallery) as (container, kept):
         content = container.transfer_gallery().export(kept, container.open_archive()(file))
     typer.echo(to_json(content) if as_json else render_total(f"Wrote {file}:", gallery, content))
@@ -201,9 +210,10 @@ def import_(
     file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Add what an exported file holds, to a new gallery or to one by the same encoder.
+    """Add what an exported file holds to a gallery.
 
-    Where it is interrupted, the same command goes on.
+    The gallery is new, or was made by the same encoder. Where an import is interrupted, the same
+    command goes on.
     """
     with wired(resolved.settings) as container:
         content = container.transfer_gallery().import_from(
@@ -218,7 +228,7 @@ def import_(
 def cache(
     resolved: "ResolvedSettings", *, clear: ClearOption = False, as_json: JsonOption = False
 ) -> None:
-    """List the galleries that identify keeps of plain folders and lists, or delete them."""
+    """List what identify keeps of plain folders, or delete it."""
     with wired(resolved.settings) as container:
         kept = container.gallery_cache()
         content = kept.clear() if clear else kept.list()

@@ -83,7 +83,7 @@ def identify(
     as_csv: CsvOption = False,
     report: ReportOption = None,
 ) -> None:
-    """Name the person on each query picture by the pictures of a labelled gallery."""
+    """Name the person on each query picture by a labelled gallery."""
     from reid.application.show_answers import thumbnails_in, thumbnails_kept
     from reid.settings.trained import with_trained_encoder
 

@@ -46,7 +46,10 @@ def bench(
     kinds: KindsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure recall, speed, building time and size of each index on your own gallery."""
+    """Measure each index on your own gallery.
+
+    The table has recall, speed, building time and size.
+    """
     with wired(resolved.settings) as container:
         read = container.read_gallery_vectors
         asked = None if queries is None else read(queries)

@@ -45,7 +45,10 @@ def report(
     collect: CollectOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page with the scores and learning curves of recorded runs, beside yardsticks."""
+    """Write a page with the scores and learning curves of runs.
+
+    Published results stand beside them.
+    """
     with wired(resolved.settings) as container:
         page = container.page(path)
         records = [container.open_records()(run) for run in _with_baseline(runs, baseline)]

@@ -29,6 +29,14 @@ def test_without_arguments_it_shows_its_commands() -> None:
     assert "dataset" in result.output
 
 
+@pytest.mark.parametrize("group", [[], ["dataset"], ["gallery"], ["index"]])
+def test_no_command_is_described_by_half_a_sentence(group: list[str]) -> None:
+    listing = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "80"}).stdout
+    _, _, commands = listing.partition("Commands:\n")
+    assert commands
+    assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(app, ["settigns"]).exit_code == 2
 
