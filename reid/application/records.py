@@ -52,16 +52,14 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
     content = records.report(name)
     if content is None:
         require_manifest(records)
-        others = ", ".join(evaluation_names(records)) or "none"
-        raise CheckpointError(
-            f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "
-            f"the run by reid evaluate --run {records.place}"
-        )
+        raise _absent(records, name)
     place = f"{name} of {records.place}"
     require_known_version(content.get("version"), known=RECORD_VERSION, place=place)
     try:
         return EvaluationRecord.parse(name, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if name not in evaluation_names(records):
+            raise _absent(records, name) from error
         raise _damaged(records, name, error) from error
 
 
@@ -123,6 +121,17 @@ def _parse_queries(records: RunRecords, name: str, content: Mapping[str, Any]) -
         raise _damaged(records, name, error) from error
 
 
+def _absent(records: RunRecords, name: str) -> CheckpointError:
+    others = ", ".join(evaluation_names(records)) or "none"
+    return CheckpointError(
+        f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "
+        f"the run by reid evaluate --run {records.place}"
+    )
+
+
 def _damaged(records: RunRecords, name: str, error: Exception) -> CheckpointError:
     reason = f"{type(error).__name__}: {error}"
-    return CheckpointError(f"{name}.json of {records.place} cannot be read ({reason})")
+    return CheckpointError(
+        f"{name}.json of {records.place} cannot be read ({reason}); record it anew by "
+        f"reid evaluate --run {records.place} --data ROOT"
+    )

@@ -73,6 +73,23 @@ def test_a_run_that_was_not_evaluated_is_refused() -> None:
         compare(recorded_run("one"), begun)
 
 
+@pytest.mark.parametrize("name", ["evaluation.queries", "run"])
+def test_another_file_of_a_run_is_no_evaluation_and_those_there_are_named(name: str) -> None:
+    one = recorded_run("one")
+    one.reports["run"] = {"version": 1, "decisive": {}}
+    source = RecordedEvaluation(one, name)
+    said = f"memory/one holds no evaluation called '{name}' \\(there is: evaluation\\)"
+    with pytest.raises(CheckpointError, match=said):
+        CompareRuns(seed=3).run(source, source)
+
+
+def test_a_damaged_evaluation_says_how_to_record_it_anew() -> None:
+    one = recorded_run("one")
+    one.reports["evaluation"] = {"version": 2}
+    with pytest.raises(CheckpointError, match=r"cannot be read .* anew by reid evaluate --run mem"):
+        compare(one, one)
+
+
 def test_a_place_without_a_run_is_called_one() -> None:
     with pytest.raises(CheckpointError, match="memory/none holds no run"):
         compare(recorded_run("one"), FakeRunRecords("none"))
