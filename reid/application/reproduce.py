@@ -58,13 +58,15 @@ class ReproductionOutcome:
     """Changes of versions and machine, which explain differences but are none."""
 
     num_changed_queries: int
-    """Queries whose average precision is not exactly the recorded one.
+    """Recorded queries whose average precision is not exactly the recorded one, or that are gone.
 
+    Queries that are new are none of them: the digest of the queries tells of those.
     Where a tolerance is given only the means must keep to it: rounding that swaps two pictures
     moves a single query far and the mean hardly.
     """
 
     num_queries: int
+    """Of the record."""
 
     @property
     def differing(self) -> tuple[str, ...]:
@@ -204,6 +206,4 @@ def _count_changed(recorded: Mapping[str, float], done: RunEvaluation) -> int:
     now: dict[str, float] = dict(
         zip(done.query_names, done.scores.average_precision.tolist(), strict=True)
     )
-    missing = len(recorded.keys() ^ now.keys())
-    shared = recorded.keys() & now.keys()
-    return missing + len([name for name in shared if recorded[name] != now[name]])
+    return len([name for name, precision in recorded.items() if now.get(name) != precision])

@@ -75,6 +75,12 @@ def test_other_weights_and_what_they_change_are_named(bench: Bench) -> None:
     assert not outcome.is_reproduced
 
 
+def test_on_other_pictures_no_more_queries_changed_than_there_were(bench: Bench) -> None:
+    outcome = reproduce(bench, dataset=FakeDataset(test_identities=9))
+    assert "data.query" in outcome.differing
+    assert outcome.num_changed_queries <= outcome.num_queries
+
+
 def test_a_changed_score_counts_beyond_the_tolerance_only(bench: Bench) -> None:
     queries = dict(bench.runs.records["evaluation.queries"])
     changed = [*queries["average_precision"]]  # type: ignore[misc]
