@@ -195,7 +195,7 @@ def option_layer(assignments: Sequence[str], options: Mapping[str, object]) -> L
     layer = Layer()
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if equals:
+        if equals and key.strip():
             layer.add_text(key.strip(), text.strip(), origin=OPTION)
         else:
             layer.problems.append(f"{assignment}: should be written section.key=value ({OPTION})")

@@ -286,6 +286,7 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         ),
         ("finetuning.learning_rate=inf", "finetuning.learning_rate: should be a finite number"),
         ("seed", "seed: should be written section.key=value (option)"),
+        ("=3", "=3: should be written section.key=value (option)"),
         ('encoder.options={"a.b" = 1}', "encoder.options: a name cannot hold a dot, got 'a.b'"),
     ],
 )
