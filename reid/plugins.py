@@ -87,8 +87,16 @@ def load_plugin(entry_point: EntryPoint) -> Factory:
     return factory  # type: ignore[no-any-return]  # a callable of unknown signature
 
 
-def choose_factory(group: PluginGroup, kind: str, *, built_in: Mapping[str, Factory]) -> Factory:
+def choose_factory(
+    group: PluginGroup, kind: str, *, built_in: Mapping[str, Factory], setting: str | None = None
+) -> Factory:
     """Pick a built-in factory or import a plugged-in one.
+
+    Args:
+        group: What is wanted.
+        kind: Its name.
+        built_in: Factories by name.
+        setting: Where the name stands, for messages; None: in the group's own setting.
 
     Raises:
         ConfigurationError: Nobody offers this kind, or a plug-in takes the name of a built-in one.
@@ -104,7 +112,7 @@ def choose_factory(group: PluginGroup, kind: str, *, built_in: Mapping[str, Fact
         return built_in[kind]
     if kind in plugins:
         return load_plugin(plugins[kind])
-    raise _unknown(group, kind, built_in=built_in, plugins=plugins)
+    raise _unknown(group, kind, built_in=built_in, plugins=plugins, setting=setting)
 
 
 def check_kind(group: PluginGroup, kind: str) -> None:
@@ -119,10 +127,15 @@ def check_kind(group: PluginGroup, kind: str) -> None:
 
 
 def _unknown(
-    group: PluginGroup, kind: str, *, built_in: Iterable[str], plugins: Iterable[str]
+    group: PluginGroup,
+    kind: str,
+    *,
+    built_in: Iterable[str],
+    plugins: Iterable[str],
+    setting: str | None = None,
 ) -> ConfigurationError:
     return ConfigurationError(
-        f"{group.setting}: nothing is called {kind!r}; built in: {_listed(built_in)}; "
+        f"{setting or group.setting}: nothing is called {kind!r}; built in: {_listed(built_in)}; "
         f"plugged in ({group}): {_listed(plugins)}"
     )
 

@@ -29,7 +29,9 @@ def create_dataset(
     Raises:
         ConfigurationError: Nobody offers this kind, or a built-in one has no root.
     """
-    factory = choose_factory(PluginGroup.DATASETS, settings.kind, built_in=built_in)
+    factory = choose_factory(
+        PluginGroup.DATASETS, settings.kind, built_in=built_in, setting=f"{key}.kind"
+    )
     if settings.kind not in built_in:
         plugged_in: Dataset = factory(settings.root, settings.options)
         return plugged_in

@@ -309,7 +309,10 @@ def test_without_other_sets_nothing_is_renamed(tmp_path: Path) -> None:
     ("entry", "said"),
     [
         ({"kind": "msmt17"}, r"dataset\.also\[1\]\.root: must be set for msmt17"),
-        ({"kind": "nonsense", "root": "x"}, r"dataset\.kind: nothing is called 'nonsense'"),
+        (
+            {"kind": "nonsense", "root": "x"},
+            r"dataset\.also\[1\]\.kind: nothing is called 'nonsense'",
+        ),
         (
             {"kind": "viper", "root": "x", "options": {"seed": 1}},
             r"dataset\.also\[1\]\.options: only plug-ins take options, and viper is built in",
