@@ -272,6 +272,10 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
             "encoder.image_size=[256, 0]",
             "encoder.image_size: should be greater than 0, got [256, 0] (option)",
         ),
+        (
+            "prompts.batch_size=1",
+            "prompts.batch_size: must be at least 2: the contrastive losses need a negative, got 1",
+        ),
         ("prompts=3", "prompts: is a table of settings, not a value (option)"),
         ("encoder.precision=fp8", "encoder.precision: should be 'fp32' or 'bf16', got 'fp8'"),
         ("encoder.pooling=max", "encoder.pooling: should be 'average' or 'gem', got 'max'"),

@@ -43,7 +43,10 @@ class PromptLearningRecipe:
     def __post_init__(self) -> None:
         """Refuse values with which training cannot run."""
         _require(condition=self.epochs >= 1, message="epochs must be at least 1")
-        _require(condition=self.batch_size >= 1, message="batch_size must be at least 1")
+        _require(
+            condition=self.batch_size >= 2,
+            message="batch_size must be at least 2: the contrastive losses need a negative",
+        )
         _require(condition=self.learning_rate > 0, message="learning_rate must be positive")
         _require(
             condition=self.warmup_learning_rate >= 0,
