@@ -141,14 +141,22 @@ def _nested(values: Mapping[str, object]) -> dict[str, Any]:
     return root
 
 
+_WORDS: Mapping[str, str] = {
+    "extra_forbidden": "there is no such setting",
+    "tuple_type": "should be a list in brackets, its values divided by commas",
+    "missing": "should have more values",
+    "too_long": "should have fewer values",
+}
+"""What pydantic says in Python's words, by the type of its error, in a settings file's."""
+
+
 def _problems(error: ValidationError, merged: Layer) -> Iterator[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for details in error.errors():
         key = _known_part(details["loc"])
         message = details["msg"].removeprefix("Value error, ").replace("Input should", "should")
         place = _place_within(details["loc"], key)
-        if details["type"] == "extra_forbidden":
-            message = "there is no such setting"
+        message = _WORDS.get(details["type"], message)
         if key in known_sections():
             # Recipes check themselves and begin their message with the name of the field.
             name, _, message = message.partition(" ")

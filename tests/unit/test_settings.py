@@ -276,6 +276,12 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
             "prompts.batch_size=1",
             "prompts.batch_size: must be at least 2: the contrastive losses need a negative, got 1",
         ),
+        (
+            "encoder.image_size=64x32",
+            "encoder.image_size: should be a list in brackets, its values divided by commas, got ",
+        ),
+        ("encoder.image_size=[64]", "encoder.image_size: should have more values, got [64]"),
+        ("encoder.image_size=[9, 9, 9]", "encoder.image_size: should have fewer values, got [9, "),
         ("prompts=3", "prompts: is a table of settings, not a value (option)"),
         ("encoder.precision=fp8", "encoder.precision: should be 'fp32' or 'bf16', got 'fp8'"),
         ("encoder.pooling=max", "encoder.pooling: should be 'average' or 'gem', got 'max'"),
