@@ -12,6 +12,7 @@ from reid.cli.options import (
     JsonOption,
     TrackletsOption,
     UseCamerasOption,
+    ending_in,
     takes_settings,
 )
 from reid.cli.render import render_columns, render_unreadable, to_json
@@ -45,17 +46,17 @@ RateOption = Annotated[
         "--false-accept-rate", metavar="SHARE", help="Share of strangers who may be named."
     ),
 ]
+_PNG = ".png"
 PlotOption = Annotated[
     Path | None,
     typer.Option(
         "--plot",
         metavar="FILE",
         dir_okay=False,
+        callback=ending_in(".svg", _PNG),
         help="Draw the identification rate here: FILE.svg, or FILE.png.",
     ),
 ]
-
-_PNG = ".png"
 
 
 @takes_settings(
@@ -82,8 +83,8 @@ def calibrate(
     """
     from reid.settings.trained import with_trained_encoder
 
-    if plot is not None:
-        _require_place(plot)
+    if plot is not None and not plot.parent.is_dir():
+        raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         is_raster = plot is not None and plot.suffix.lower() == _PNG
         rasterise = container.rasteriser() if is_raster else None
@@ -101,18 +102,6 @@ def calibrate(
             container.write_chart()(plot, drawn, rasterise=rasterise)
     if outcome.unreadable:
         raise DatasetError(render_unreadable(outcome.unreadable))
-
-
-def _require_place(plot: Path) -> None:
-    """Refuse a plot that cannot be drawn before any work.
-
-    Raises:
-        ConfigurationError: There is no such folder or kind of file.
-    """
-    if not plot.parent.is_dir():
-        raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
-    if plot.suffix.lower() not in (".svg", _PNG):
-        raise ConfigurationError(f"--plot: {plot} is drawn as .svg or {_PNG}: end its name so")
 
 
 def render_calibration(outcome: "CalibrationOutcome") -> str:

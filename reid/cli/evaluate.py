@@ -13,6 +13,7 @@ from reid.cli.options import (
     SameCameraOption,
     SkipBadOption,
     UseCamerasOption,
+    ending_in,
     takes_settings,
 )
 from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
@@ -37,8 +38,9 @@ ReportOption = Annotated[
     Path | None,
     typer.Option(
         "--report",
-        metavar="FILE",
+        metavar="FILE.html",
         dir_okay=False,
+        callback=ending_in(".html", ".htm"),
         help="Write an HTML page too: curve, pairs of cameras, hardest queries, similarities, map.",
     ),
 ]

@@ -21,6 +21,7 @@ from reid.cli.options import (
     TrackletsOption,
     UnknownOption,
     UseCamerasOption,
+    ending_in,
     takes_settings,
 )
 from reid.cli.render import render_unreadable
@@ -52,8 +53,9 @@ ReportOption = Annotated[
     Path | None,
     typer.Option(
         "--report",
-        metavar="FILE",
+        metavar="FILE.html",
         dir_okay=False,
+        callback=ending_in(".html", ".htm"),
         help="Write an HTML page too that shows each query beside its answers.",
     ),
 ]

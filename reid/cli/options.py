@@ -15,6 +15,22 @@ _Own = ParamSpec("_Own")
 Options: TypeAlias = Mapping[str, Any]
 """Annotated types by parameter name, each a key of `SETTING_OF`."""
 
+
+def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
+    """Make a check of a file that is to be written: a slip must not replace one of another kind.
+
+    Args:
+        endings: Which names may have, in lower case.
+    """
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() not in endings:
+            raise typer.BadParameter(f"{path} should end in {' or '.join(endings)}")
+        return path
+
+    return checked
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML file with settings [REID_CONFIG_FILE]."),

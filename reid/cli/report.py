@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
 from reid.cli.render import to_json
 from reid.cli.wiring import wired
 
@@ -16,7 +16,13 @@ RunsArgument = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; weights may be missing.")
 ]
 PageOption = Annotated[
-    Path, typer.Option("--page", metavar="FILE", help="Markdown file to write or replace.")
+    Path,
+    typer.Option(
+        "--page",
+        metavar="FILE.md",
+        callback=ending_in(".md"),
+        help="Markdown file to write or replace.",
+    ),
 ]
 BaselineOption = Annotated[
     Path | None,

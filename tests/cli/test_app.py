@@ -74,6 +74,9 @@ def test_every_command_explains_itself() -> None:
         (("identify", "q", "--gallery", "g", "--report", "folder"), "is a directory"),
         (("calibrate", "q", "--gallery", "g", "--plot", "folder"), "is a directory"),
         (("explain", "q", "g", "--output", "folder"), "is a directory"),
+        (("evaluate", "--report", "file"), "file should end in .html or .htm"),
+        (("identify", "q", "--gallery", "g", "--report", "q.jpg"), "q.jpg should end in .html"),
+        (("report", "run", "--page", "run.json"), "run.json should end in .md"),
     ],
 )
 def test_a_place_that_a_page_cannot_take_is_refused_before_any_work(

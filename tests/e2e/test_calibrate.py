@@ -55,8 +55,8 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
     plot = Path("nowhere") / "plot.svg"
     failed = run("calibrate", people / "query", "--gallery", "nothing", "--plot", plot, expect=3)
     assert "nowhere is not a folder" in failed.stderr
-    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.pdf", expect=3)
-    assert "plot.pdf is drawn as .svg or .png: end its name so" in failed.stderr
+    failed = run("calibrate", people, "--gallery", "nothing", "--plot", "plot.pdf", expect=2)
+    assert "plot.pdf should end in .svg or .png" in failed.stderr
 
 
 def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:

@@ -205,7 +205,7 @@ def test_identify_answers_for_the_readable_and_lists_the_rest(
         "--run", trained, "--json", expect=4,
     )  # fmt: skip
     assert len(json.loads(result.stdout)["identifications"]) == 8
-    assert "1 picture cannot be read" in result.stderr
+    assert "1 query picture cannot be read" in result.stderr
     assert "broken.jpg" in result.stderr
 
 
