@@ -120,6 +120,15 @@ LEVELS, LINKS = 64, 64 + 1216
 """Bytes at which they begin: header, then 300 int32, each filled up to 64 bytes."""
 
 
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """The file of an index over `unit_vectors(NUM_ROWS)`."""
+    index = HnswIndex()
+    index.build(unit_vectors(NUM_ROWS))
+    index.save(str(tmp_path / "index"))
+    return tmp_path / "index"
+
+
 @pytest.mark.parametrize(
     ("place", "value", "complaint"),
     [
@@ -138,45 +147,32 @@ LEVELS, LINKS = 64, 64 + 1216
     ],
 )
 def test_a_graph_that_would_be_searched_beyond_its_ends_is_refused(
-    tmp_path: Path, place: int, value: int, complaint: str
+    saved: Path, place: int, value: int, complaint: str
 ) -> None:
-    gallery = unit_vectors(NUM_ROWS)
-    index = HnswIndex()
-    index.build(gallery)
-    path = tmp_path / "index"
-    index.save(str(path))
-    content = bytearray(path.read_bytes())
+    content = bytearray(saved.read_bytes())
     size = 8 if place < LEVELS else 4
     assert int.from_bytes(content[0:8], "little") == 32
     assert int.from_bytes(content[LINKS : LINKS + 4], "little") < NUM_ROWS
     content[place : place + size] = value.to_bytes(size, "little", signed=True)
-    path.write_bytes(content)
+    saved.write_bytes(content)
     with pytest.raises(VectorIndexError, match=complaint):
-        HnswIndex().load(str(path), gallery=gallery)
+        HnswIndex().load(str(saved), gallery=unit_vectors(NUM_ROWS))
 
 
-def test_a_link_to_a_row_that_has_not_its_layer_is_refused(tmp_path: Path) -> None:
-    gallery = unit_vectors(NUM_ROWS)
-    index = HnswIndex()
-    index.build(gallery)
-    path = tmp_path / "index"
-    index.save(str(path))
-    content = bytearray(path.read_bytes())
+def test_a_link_to_a_row_that_has_not_its_layer_is_refused(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
     levels = np.frombuffer(content[LEVELS : LEVELS + 4 * NUM_ROWS], dtype="<i4").tolist()
     high, low = levels.index(2), levels.index(1)
     first_above = LINKS + 4 * sum(64 + 32 * (level - 1) for level in levels[:high]) + 4 * 64
     content[first_above : first_above + 4] = low.to_bytes(4, "little")
-    path.write_bytes(content)
+    saved.write_bytes(content)
     with pytest.raises(VectorIndexError, match="has not its layer"):
-        HnswIndex().load(str(path), gallery=gallery)
+        HnswIndex().load(str(saved), gallery=unit_vectors(NUM_ROWS))
 
 
-def test_a_loaded_index_copies_neither_links_nor_vectors(tmp_path: Path) -> None:
-    gallery = unit_vectors(NUM_ROWS)
-    index, loaded = HnswIndex(), HnswIndex()
-    index.build(gallery)
-    index.save(str(tmp_path / "index"))
-    loaded.load(str(tmp_path / "index"), gallery=gallery)
+def test_a_loaded_index_copies_neither_links_nor_vectors(saved: Path) -> None:
+    loaded = HnswIndex()
+    loaded.load(str(saved), gallery=unit_vectors(NUM_ROWS))
     graph = loaded._require_built().graph
     assert not graph.hnsw.neighbors.is_owned
     assert not faiss.downcast_index(graph.storage).codes.is_owned

@@ -35,6 +35,18 @@ def train(data: Path, directory: Path, *arguments: str | Path, expect: int = 0) 
     )  # fmt: skip
 
 
+def draw_people(
+    folder: Path, *, identities: int, test_identities: int, images: int, distractors: int
+) -> Path:
+    """Draw a dataset of two cameras, with so many images of a person by each."""
+    run(
+        "dataset", "generate", folder, "--identities", str(identities),
+        "--test-identities", str(test_identities), "--cameras", "2",
+        "--images-per-camera", str(images), "--distractors", str(distractors),
+    )  # fmt: skip
+    return folder
+
+
 def as_json(result: Result) -> Any:
     return json.loads(result.stdout)
 

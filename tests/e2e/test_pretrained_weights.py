@@ -23,7 +23,7 @@ from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.weights import download_openai_weights
 from reid.adapters.safetensors_file import read_checkpoint
 from reid.domain.values.encoders import EncoderRequest, Tower
-from tests.e2e.program import as_json, run
+from tests.e2e.program import as_json, draw_people, run
 from tests.golden.loading import KINDS, GoldenCase, golden_clip_state, load_golden
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -82,11 +82,7 @@ def write_openai_state_dict(arch: str, path: Path) -> Path:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few") / "people"
-    run(
-        "dataset", "generate", folder, "--identities", "2", "--test-identities", "2",
-        "--cameras", "2", "--images-per-camera", "2", "--distractors", "0",
-    )  # fmt: skip
-    return folder
+    return draw_people(folder, identities=2, test_identities=2, images=2, distractors=0)
 
 
 @pytest.fixture(scope="module", params=list(RECIPE_OF))

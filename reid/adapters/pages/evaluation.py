@@ -52,9 +52,10 @@ class ChartFiles:
         endings = (".svg",) if self._rasterise is None else (".svg", PNG)
         places = []
         for name, chart, _ in _charts(sheet):
+            svg = standalone(chart)
             for ending in endings:
                 path = self._folder / f"{name}{ending}"
-                write_chart(path, standalone(chart), rasterise=self._rasterise)
+                write_chart(path, svg, rasterise=self._rasterise)
                 places.append(str(path))
         return tuple(places)
 
