@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _PROBE = b"reid doctor writes this and removes it"
 _MIB = 2**20
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def machine_facts() -> dict[str, "JsonValue"]:
@@ -33,6 +35,32 @@ def machine_facts() -> dict[str, "JsonValue"]:
 def _num_usable_processors() -> int | None:
     count = getattr(os, "sched_getaffinity", None)
     return len(count(0)) if count is not None else os.cpu_count()
+
+
+def processor_name(*, cpuinfo: Path = _CPUINFO) -> str:
+    """Tell the processor's name, or only its architecture where the system does not say.
+
+    Args:
+        cpuinfo: Where Linux tells it.
+    """
+    name = _first_entry("model name", cpuinfo)
+    return name or platform.processor() or platform.machine()
+
+
+def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
+    """Tell whether this is an x86 processor without instructions that multiply in bfloat16.
+
+    Args:
+        cpuinfo: Where Linux tells it; False where it does not.
+    """
+    flags = set(_first_entry("flags", cpuinfo).split())
+    return bool(flags) and not flags & _BF16_FLAGS
+
+
+def _first_entry(key: str, cpuinfo: Path) -> str:
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    entries = (line.partition(":") for line in lines)
+    return next((words.strip() for name, _, words in entries if name.strip() == key), "")
 
 
 def memory_facts(

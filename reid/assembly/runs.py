@@ -8,6 +8,7 @@ import torch
 from reid.adapters.devices import name_of_device, resolve_device
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
+from reid.adapters.surroundings import processor_name
 from reid.application.compare_runs import RecordedEvaluation
 from reid.assembly.encoders import training_precision
 from reid.domain.values.checkpoints import JsonValue
@@ -92,6 +93,8 @@ def machine(settings: Settings) -> dict[str, JsonValue]:
     return {
         "versions": dict(versions_of((*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS)))),
         "platform": platform.platform(),
+        "processor": processor_name(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "device": resolve_device(settings.device),
         "device_name": name_of_device(resolve_device(settings.device)),
         "threads": torch.get_num_threads(),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
@@ -232,6 +233,8 @@ def test_a_run_records_what_auto_came_to() -> None:
     assert decisive_settings(settings)["encoder.training_precision"] == "fp32"
     noted = circumstances(settings)
     assert (noted["precision"], noted["training_precision"]) == ("fp32", "fp32")
+    assert noted["processor"]
+    assert noted["vector_instructions"] == torch.backends.cpu.get_cpu_capability()
     assert encoder_request(settings, 0).training_precision == "fp32"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from reid.adapters.devices import torch_facts
 from reid.adapters.encoders import cached_weights
 from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.surroundings import (
+    lacks_bf16,
     machine_facts,
     memory_facts,
     private_names,
     private_places,
+    processor_name,
     try_writing,
 )
 from reid.domain.errors import ConfigurationError
@@ -73,6 +76,24 @@ def test_memory_without_either_is_the_whole(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     told = memory_facts(meminfo=tmp_path / "none", limit=tmp_path / "memory.max")
     assert list(told) == ["memory MiB"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "bf16"),
+    [
+        ("processor\t: 0\nmodel name\t: Fast 9\nflags\t\t: fpu avx2\n", "Fast 9", "slow"),
+        ("model name\t: Fast 10\nflags\t\t: fpu avx512_bf16\n", "Fast 10", ""),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_a_processor_is_told_as_linux_tells_it(
+    tmp_path: Path, content: str, name: str | None, bf16: str
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(content)
+    assert processor_name(cpuinfo=cpuinfo) == (name or platform.processor() or platform.machine())
+    assert lacks_bf16(cpuinfo=cpuinfo) is (bf16 == "slow")
 
 
 def test_machine_and_torch_are_told_without_names() -> None:

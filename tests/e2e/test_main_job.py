@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import save_file
 
 from reid.adapters.safetensors_file import read_checkpoint
+from reid.adapters.surroundings import lacks_bf16
 from tests.e2e.program import as_json, run, train
 
 SCORE = r"Test Results - {}: \d{{1,3}}\.\d\d%"
@@ -65,6 +66,7 @@ def test_a_training_in_bfloat16_says_so_and_is_evaluated_in_float32(
 ) -> None:
     outcome = train(people, tmp_path / "run", "--set", "encoder.training_precision=bf16")
     assert "Image encoder: trained in bf16, evaluated in fp32" in outcome.stderr.splitlines()
+    assert ("has no instructions for bf16" in outcome.stderr) == lacks_bf16()
     decisive = json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]
     assert (decisive["encoder.training_precision"], decisive["encoder.precision"]) == (
         "bf16",
