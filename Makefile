@@ -7,7 +7,10 @@ WORKERS ?= 2
 # a row, and by xdist's own choice one process would be left with all of them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo check lint test coverage slow bench
+# What makes torch and its libraries compute as on a processor whose widest vectors are AVX2's.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+
+.PHONY: demo check lint test parity coverage slow bench
 
 demo: $(VENV)/installed
 	$(BIN)/reid demo
@@ -22,6 +25,10 @@ lint: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(PYTEST) -m "not slow"
+
+# A file's tests stay together: they share models that take seconds to make.
+parity: $(VENV)/installed
+	$(AVX2) $(PYTEST) --dist loadfile -m "not slow" tests/golden
 
 # Apart from `test`, because it takes half as long again or more: torch's code is watched with ours.
 coverage: $(VENV)/installed
