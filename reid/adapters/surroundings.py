@@ -14,7 +14,7 @@ from reid.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     # torch may be the very thing that is broken: this module works without it.
-    from reid.domain.values.checkpoints import JsonValue
+    from reid.domain.values.json_values import JsonValue
 
 _PROBE = b"reid doctor writes this and removes it"
 _MIB = 2**20

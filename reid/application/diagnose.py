@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # torch may be the very thing that is broken: this module works without it.
-    from reid.domain.values.checkpoints import JsonValue
+    from reid.domain.values.json_values import JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_columns, render_unreadable, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
 

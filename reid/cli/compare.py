@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.values.comparisons import SIGNIFICANCE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import typer
 
 from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settings
 from reid.cli.render import render_dataset_check, render_generation, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
 from reid.domain.values.samples import ImageSize

@@ -38,20 +38,17 @@ def doctor(
 
 
 def _diagnose(resolved: "ResolvedSettings", *, shows_paths: bool) -> "Diagnosis":
-    from reid.importing import paused_collection
+    from reid.container.program import load_container
     from reid.settings.disclosure import told_settings
 
+    told = told_settings(resolved, shows_paths=shows_paths)
+    container = load_container()(settings=resolved.settings)
     try:
-        with paused_collection():
-            from reid.container import Container
+        return container.diagnose(told=told, shows_paths=shows_paths)()
     except (ImportError, OSError) as error:
-        from reid.bare_doctor import diagnose_import
+        from reid.container.diagnosis import diagnose_import
 
         return diagnose_import(error, shows_paths=shows_paths)()
-    told = told_settings(resolved, shows_paths=shows_paths)
-    container = Container(settings=resolved.settings)
-    diagnosis: Diagnosis = container.diagnose(told=told, shows_paths=shows_paths)()
-    return diagnosis
 
 
 def render_diagnosis(diagnosis: "Diagnosis") -> str:

@@ -17,13 +17,13 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
 if TYPE_CHECKING:
     from reid.application.evaluate import EvaluationOutcome
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.pages import EvaluationPage
     from reid.settings.loading import ResolvedSettings
 

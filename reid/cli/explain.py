@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.options import SHARED_OPTIONS, JsonOption, UseCamerasOption, takes_settings
 from reid.cli.render import render_encoder, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.application.explain import ExplanationOutcome, PictureOutcome

@@ -25,12 +25,12 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_unreadable, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 

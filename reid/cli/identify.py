@@ -25,13 +25,13 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_unreadable
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import DatasetError
 
 if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
     from reid.application.show_answers import Thumbnails
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.dataset import PictureSource
     from reid.settings.loading import ResolvedSettings
 

@@ -6,7 +6,7 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.application.bench_indexes import IndexBenchReport, IndexFigures

@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.domain.errors import EvaluationError
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.domain.errors import ConfigurationError
-from reid.importing import paused_collection
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -54,9 +53,8 @@ def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
             f"reid serve needs {', '.join(missing)}: pip install 'clip-reid[serve]'"
         )
     settings = with_trained_encoder(resolved)
-    with paused_collection():
-        from reid.container import Container
-        from reid.service.assembly import serve_gallery
+    from reid.container.root import Container
+    from reid.container.service import serve_gallery
 
     # Nobody watches the progress of requests: the container's own listener is silent.
     container = Container(settings=settings, num_cameras=0)

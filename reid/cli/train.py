@@ -15,7 +15,7 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reid.plugins import BUILT_IN_KINDS, PluginGroup
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
@@ -19,14 +20,13 @@ from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.assembly.encoders import encoder_request, reference_request
-from reid.assembly.runs import circumstances, decisive_settings
-from reid.container import Container
+from reid.container.encoders import encoder_request, reference_request
+from reid.container.evaluation import circumstances, decisive_settings
+from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, Pooling
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
-from reid.plugins import BUILT_IN_KINDS, PluginGroup
 from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import SCENERY, SCENERY_OFFERS, write_distribution
 from tests.builders import build_market1501

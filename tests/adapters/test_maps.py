@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from reid.adapters.maps import lay_out_by_tsne
-from reid.assembly.answers import lay_out_map
+from reid.container.evaluation import lay_out_map
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reid.plugins import PluginGroup, choose_factory, find_plugins, load_plugin
 
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
-from reid.plugins import PluginGroup, choose_factory, find_plugins, load_plugin
 from tests.adapters.plugin_distributions import (
     SCENERY,
     SCENERY_OFFERS,

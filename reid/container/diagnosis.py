@@ -5,42 +5,83 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reid.adapters.devices import resolve_device, torch_facts
 from reid.adapters.events.silent import Silent
-from reid.adapters.indexes.exact import ExactIndex
-from reid.adapters.surroundings import temporary_folder, try_writing
-from reid.application.diagnose import Check, Diagnose
-from reid.application.self_tests import (
-    try_device,
-    try_encoder,
-    try_evaluator,
-    try_gallery,
-    try_index,
+from reid.adapters.surroundings import (
+    machine_facts,
+    private_names,
+    private_places,
+    temporary_folder,
+    try_writing,
 )
-from reid.assembly.encoders import create_encoder
-from reid.assembly.galleries import cache_folder, open_folder
-from reid.assembly.indexes import create_index
-from reid.bare_doctor import REINSTALL, bare_facts, concealment
-from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import Reidentification
-from reid.domain.values.checkpoints import JsonValue
+from reid.application.concealment import Concealment
+from reid.application.diagnose import Check, Diagnose
+from reid.container.encoders import create_encoder
+from reid.container.galleries import GalleryRequest, cache_folder, open_folder
+from reid.container.indexes import create_index
 from reid.domain.values.encoders import EncoderRequest
-from reid.domain.values.features import EmbeddingSet
-from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
-from reid.extras import installed_version
-from reid.plugins import Factory
-from reid.ports.encoder import Encoder
-from reid.settings.schema import Settings
+from reid.extras import (
+    EXTRAS,
+    PACKAGES,
+    UNRECORDED_EXTRAS,
+    describe_extra,
+    installed_version,
+    versions_of,
+)
+from reid.importing import Lazily
+
+if TYPE_CHECKING:
+    from reid.domain.values.features import EmbeddingSet
+    from reid.domain.values.json_values import JsonValue
+    from reid.domain.values.reports import EvaluationReport
+    from reid.ports.encoder import Encoder
+    from reid.ports.gallery import Gallery
+    from reid.settings.schema import Settings
 
 _TINY = ("rn-tiny", "vit-tiny")
 _TINY_SIZE = ImageSize(64, 32)
+REINSTALL = "install again in a new environment: pip install clip-reid; if it stays, report it"
+
+
+def bare_facts() -> dict[str, Callable[[], "JsonValue"]]:
+    """List what can be told without any library of the program."""
+    return {
+        "versions": lambda: dict(versions_of(PACKAGES)),
+        "machine": machine_facts,
+        "extras": lambda: [describe_extra(extra) for extra in (*EXTRAS, *UNRECORDED_EXTRAS)],
+    }
+
+
+def concealment(*, shows_paths: bool) -> Callable[[str], str]:
+    """Take paths and names of user and machine out of texts, unless they are to be shown."""
+    if shows_paths:
+        return str
+    return Concealment(places=private_places(), names=private_names())
+
+
+def diagnose_import(error: Exception, *, shows_paths: bool) -> Diagnose:
+    """Put together what is left to tell after a library could not be imported.
+
+    Args:
+        error: What the import failed with.
+        shows_paths: Whether paths and names of user and machine are told too.
+    """
+
+    def fail() -> str:
+        raise error
+
+    return Diagnose(
+        facts=bare_facts(),
+        checks=[Check(name="libraries", run=fail, advice=REINSTALL)],
+        clock=time.perf_counter,
+        conceal=concealment(shows_paths=shows_paths),
+    )
 
 
 def create_diagnosis(
-    settings: Settings,
-    indexes: Mapping[str, Factory],
+    settings: "Settings",
     *,
     told: Mapping[str, str],
     shows_paths: bool,
@@ -49,13 +90,12 @@ def create_diagnosis(
 
     Args:
         settings: Tell folders, device and index.
-        indexes: Built-in factories by kind.
         told: What is told of the settings.
         shows_paths: Whether paths and names of user and machine are told too.
     """
     facts: dict[str, Callable[[], JsonValue]] = {
         **bare_facts(),
-        "torch": torch_facts,
+        "torch": Lazily("reid.adapters.devices:torch_facts"),
         "OpenAI's weights": _cached_weights,
         "settings": lambda: dict(told),
     }
@@ -63,20 +103,20 @@ def create_diagnosis(
         facts["folders"] = partial(_folders, settings)
     return Diagnose(
         facts=facts,
-        checks=[*_folder_checks(settings), *_part_checks(settings, indexes)],
+        checks=[*_folder_checks(settings), *_part_checks(settings)],
         clock=time.perf_counter,
         conceal=concealment(shows_paths=shows_paths),
     )
 
 
-def _cached_weights() -> JsonValue:
+def _cached_weights() -> "JsonValue":
     # open_clip takes seconds to import.
     from reid.adapters.encoders.cached_weights import describe_cached_weights
 
     return dict(describe_cached_weights())
 
 
-def _folders(settings: Settings) -> JsonValue:
+def _folders(settings: "Settings") -> "JsonValue":
     return {
         "run": str(settings.run.directory.absolute()),
         "cache": str(cache_folder(settings.gallery)),
@@ -84,7 +124,7 @@ def _folders(settings: Settings) -> JsonValue:
     }
 
 
-def _folder_checks(settings: Settings) -> list[Check]:
+def _folder_checks(settings: "Settings") -> list[Check]:
     return [
         Check(
             name="run folder",
@@ -104,7 +144,10 @@ def _folder_checks(settings: Settings) -> list[Check]:
     ]
 
 
-def _part_checks(settings: Settings, indexes: Mapping[str, Factory]) -> list[Check]:
+def _part_checks(settings: "Settings") -> list[Check]:
+    from reid.adapters.devices import resolve_device
+    from reid.application.self_tests import try_device, try_encoder, try_evaluator
+
     device = settings.device
     encoders = [
         Check(
@@ -121,40 +164,54 @@ def _part_checks(settings: Settings, indexes: Mapping[str, Factory]) -> list[Che
             run=lambda: try_device(partial(_tiny_encoder, _TINY[0]), device=resolve_device(device)),
             advice="use the processor by --device cpu, and look at driver and build of torch",
         ),
-        *(_index_check(settings, indexes, kind) for kind in _index_kinds(settings)),
+        *(_index_check(settings, kind) for kind in _index_kinds(settings)),
         Check(name="evaluator", run=lambda: try_evaluator(_score), advice=REINSTALL),
         Check(name="gallery", run=_try_gallery_in_a_folder, advice=REINSTALL),
     ]
 
 
-def _tiny_encoder(kind: str, device: str) -> Encoder:
+def _tiny_encoder(kind: str, device: str) -> "Encoder":
     return create_encoder(EncoderRequest(kind=kind, image_size=_TINY_SIZE, seed=1, device=device))
 
 
-def _index_kinds(settings: Settings) -> list[str]:
+def _index_kinds(settings: "Settings") -> list[str]:
     """Name the indexes that are installed, and the one in use."""
     kinds = ["exact", "annoy", *(["hnsw"] if installed_version("faiss-cpu") else [])]
     return list(dict.fromkeys([*kinds, settings.index.kind]))
 
 
-def _index_check(settings: Settings, indexes: Mapping[str, Factory], kind: str) -> Check:
+def _index_check(settings: "Settings", kind: str) -> Check:
+    from reid.application.self_tests import try_index
+
     # Options in the file are for the index in use.
     chosen = settings.index.model_copy(
         update={"kind": kind} if kind == settings.index.kind else {"kind": kind, "options": {}}
     )
     return Check(
         name=f"index {kind}",
-        run=lambda: try_index(create_index(chosen, dict(indexes))),
+        run=lambda: try_index(create_index(chosen)),
         advice="search exactly meanwhile by --index exact; " + REINSTALL,
     )
 
 
-def _score(queries: EmbeddingSet, gallery: EmbeddingSet) -> EvaluationReport:
+def _score(queries: "EmbeddingSet", gallery: "EmbeddingSet") -> "EvaluationReport":
+    from reid.adapters.indexes.exact import ExactIndex
+    from reid.domain.services.embedding import Embedder
+    from reid.domain.services.reidentification import Reidentification
+
     embedder = Embedder(encoder=_tiny_encoder(_TINY[0], "cpu"), listener=Silent())
     return Reidentification(embedder=embedder, index=ExactIndex()).score(queries, gallery)
 
 
 def _try_gallery_in_a_folder() -> str:
+    from reid.adapters.indexes.exact import ExactIndex
+    from reid.application.self_tests import try_gallery
+
+    def open_in(name: str, *, create: bool) -> "Gallery":
+        return open_folder(
+            GalleryRequest(name=name, create=create, tenant="", create_index=ExactIndex, options={})
+        )
+
     with tempfile.TemporaryDirectory(prefix="reid-doctor-") as folder:
         place = str(Path(folder) / "gallery")
-        return try_gallery(partial(open_folder, place, create_index=ExactIndex))
+        return try_gallery(partial(open_in, place))
