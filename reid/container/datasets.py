@@ -13,6 +13,7 @@ from reid.domain.values.samples import Split
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
+    from reid.application.check_dataset import CheckDataset
     from reid.domain.services.screening import ScreenedDataset
     from reid.ports.dataset import Dataset
     from reid.ports.events import EventListener

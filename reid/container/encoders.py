@@ -18,6 +18,11 @@ from reid.importing import Lazily
 
 if TYPE_CHECKING:
     from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.application.explain import Explain
+    from reid.application.export import Export
+    from reid.domain.services.embedding import Embedder
+    from reid.domain.services.explaining import PairExplainer
+    from reid.domain.values.explanations import ExplanationMethod
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
     from reid.ports.encoder import Encoder, ImageEncoder

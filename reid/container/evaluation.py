@@ -19,8 +19,18 @@ from reid.settings.recorded import changed_settings, departures_from_recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
     from reid.adapters.pages.files import Rasterise
-    from reid.application.compare_runs import RecordedEvaluation
+    from reid.adapters.pages.markdown import MarkdownPage
+    from reid.adapters.runs.filesystem import FilesystemRunStore
+    from reid.adapters.runs.records import FilesystemRunRecords
+    from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+    from reid.application.evaluate import Evaluate
+    from reid.application.evaluate_run import EvaluateRun
+    from reid.application.report_runs import ReportRuns
+    from reid.application.reproduce import Reproduce
+    from reid.application.show_evaluation import ShowEvaluation
+    from reid.domain.services.reidentification import Reidentification
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.recipes import RerankingRecipe

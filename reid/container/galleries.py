@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.adapters.galleries.cache import GalleryCache
+    from reid.application.galleries import FillGallery, KeepGallery
+    from reid.application.gallery_transfer import TransferGallery
+    from reid.domain.services.gallery_filling import GalleryFilling
     from reid.ports.dataset import PictureSource
     from reid.ports.encoder import Encoder
     from reid.ports.gallery import Gallery

@@ -10,7 +10,13 @@ from reid.container.galleries import Galleries
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
+    from reid.adapters.datasets.given import PictureIntake
+    from reid.adapters.pages.answers import HtmlAnswersPage
+    from reid.application.calibrate import Calibrate
+    from reid.application.identify import Identify
+    from reid.application.show_answers import ShowAnswers
     from reid.domain.services.answering import Answering
+    from reid.domain.services.query_embedding import QueryEmbedding
     from reid.domain.values.recipes import RerankingRecipe
     from reid.settings.schema import IdentifySettings
 

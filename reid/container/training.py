@@ -12,6 +12,10 @@ from reid.container.identification import Identification
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
+    from reid.application.demo import Demo
+    from reid.application.train import Train
+    from reid.domain.services.fine_tuning import FineTuning
+    from reid.domain.services.prompt_learning import PromptLearning
     from reid.ports.dataset import PictureSource
     from reid.ports.runs import RunStore
     from reid.settings.schema import Settings
