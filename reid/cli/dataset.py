@@ -8,6 +8,7 @@ import typer
 
 from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settings
 from reid.cli.render import render_dataset_check, render_generation, to_json
+from reid.container.checks import require_dataset
 from reid.container.program import wired
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
@@ -51,6 +52,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
 
     Every picture is decoded, and what is odd is named.
     """
+    require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
         found = container.check_dataset()()
     typer.echo(to_json(found) if as_json else render_dataset_check(found))

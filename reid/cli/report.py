@@ -7,6 +7,7 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
 from reid.cli.render import to_json
+from reid.container.checks import require_run
 from reid.container.program import wired
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def report(
 
     Published results stand beside them.
     """
+    require_run(*_with_baseline(runs, baseline))
     with wired(resolved.settings) as container:
         page = container.page(path)
         records = [container.open_records()(run) for run in _with_baseline(runs, baseline)]

@@ -15,6 +15,7 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
+from reid.container.checks import require_dataset
 from reid.container.program import wired
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train both stages on a dataset, then evaluate."""
+    require_dataset(resolved.settings.dataset)
     from reid.application.train import TrainingRequest, TrainingScope
 
     scope = TrainingScope(_ALIASES.get(stage, stage).value)

@@ -26,14 +26,18 @@ def require_pictures(*paths: Path) -> None:
             )
 
 
-def require_dataset(settings: "DatasetSettings") -> None:
+def require_dataset(settings: "DatasetSettings", *, also: bool = True) -> None:
     """Refuse a dataset of an unknown kind or at a place that is not there.
+
+    Args:
+        settings: They name it.
+        also: Whether the other datasets are looked at too.
 
     Raises:
         ConfigurationError: No distribution offers the kind, or its root is not set.
         DatasetError: The root does not exist.
     """
-    for number, source in enumerate((settings, *settings.also), start=-1):
+    for number, source in enumerate((settings, *(settings.also if also else ())), start=-1):
         key = "dataset" if source is settings else f"dataset.also[{number}]"
         found = registry.find(Group.DATASETS, source.kind, setting=f"{key}.kind")
         require_root(source, key=key)
@@ -82,11 +86,14 @@ def require_gallery(
         )
 
 
-def require_run(path: Path) -> None:
-    """Refuse a run that is not there.
+def require_run(*paths: Path) -> None:
+    """Refuse runs that are not there.
 
     Raises:
-        CheckpointError: The folder, or a record's file, does not exist.
+        CheckpointError: A folder, or a record's file, does not exist.
     """
-    if not path.exists():
-        raise CheckpointError(f"{path} holds no run: name the folder that reid train --run made")
+    for path in paths:
+        if not path.exists():
+            raise CheckpointError(
+                f"{path} holds no run: name the folder that reid train --run made"
+            )

@@ -18,7 +18,8 @@ from reid.adapters.surroundings import (
 from reid.application.concealment import Concealment
 from reid.application.diagnose import Check, Diagnose
 from reid.container.encoders import create_encoder
-from reid.container.galleries import GalleryRequest, cache_folder, open_folder
+from reid.container.galleries import cache_folder
+from reid.container.gallery_engines import GalleryRequest, open_folder
 from reid.container.indexes import create_index
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
