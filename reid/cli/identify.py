@@ -95,9 +95,9 @@ def identify(
     settings = with_trained_encoder(resolved)
     require_pictures(queries)
     require_gallery(settings.gallery, gallery)
-    from reid.application.show_answers import thumbnails_in, thumbnails_kept
-
     with wired(settings, num_cameras=0) as container:
+        from reid.application.show_answers import thumbnails_in, thumbnails_kept
+
         asked = container.pictures()(queries)
         show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
         if container.is_gallery(gallery):

@@ -64,10 +64,10 @@ def train(
 ) -> None:
     """Train both stages on a dataset, then evaluate."""
     require_dataset(resolved.settings.dataset)
-    from reid.application.train import TrainingRequest, TrainingScope
-
-    scope = TrainingScope(_ALIASES.get(stage, stage).value)
     with wired(resolved.settings) as container, saying_how_to_resume(container):
+        from reid.application.train import TrainingRequest, TrainingScope
+
+        scope = TrainingScope(_ALIASES.get(stage, stage).value)
         # Before the encoder is built: a wrong folder should not cost a download.
         statistics = container.statistics()
         if not as_json:
