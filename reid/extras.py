@@ -95,13 +95,13 @@ def needed_for(what: str, *, package: str) -> Iterator[None]:
         known = (*EXTRAS, *UNRECORDED_EXTRAS)
         extra = next(extra.extra for extra in known if extra.package == package)
         found = installed_version(package)
-        reason = (
-            "is not installed"
-            if found is None
-            else f"is installed ({found}) and cannot be imported: {type(error).__name__}: {error}"
-        )
+        if found is None:
+            reason, install = "is not installed", "pip install"
+        else:
+            reason = (
+                f"is installed ({found}) and cannot be imported: {type(error).__name__}: {error}"
+            )
+            install = "pip install --upgrade"
         raise ConfigurationError(
-            f"{what} needs {package}, which {reason}: pip install --upgrade 'clip-reid[{extra}]'"
-            if found
-            else f"{what} needs {package}, which {reason}: pip install 'clip-reid[{extra}]'"
+            f"{what} needs {package}, which {reason}: {install} 'clip-reid[{extra}]'"
         ) from error

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.base import Base
 from reid.container.checks import require_root
+from reid.container.foundation import Foundation
 from reid.container.registry import Group
 from reid.domain.values.samples import Split
 from reid.importing import Lazily
@@ -78,22 +78,24 @@ def cache_pictures(dataset: "Dataset", cache_mib: int, *, listener: "EventListen
     return CachedDataset(dataset, num_bytes=cache_mib * 2**20, listener=listener)
 
 
-class Datasets(Base):
+class Datasets(Foundation):
     """Lists of samples, and images to read from folders or from a program."""
 
-    listed = providers.Singleton(create_dataset, Base.settings.provided.dataset)
-    all_listed = providers.Singleton(combine_datasets, listed, Base.settings.provided.dataset.also)
+    listed = providers.Singleton(create_dataset, Foundation.settings.provided.dataset)
+    all_listed = providers.Singleton(
+        combine_datasets, listed, Foundation.settings.provided.dataset.also
+    )
     dataset = providers.Singleton["ScreenedDataset"](
         Lazily("reid.domain.services.screening:ScreenedDataset"),
         listed,
-        skips_bad=Base.settings.provided.dataset.skip_bad,
+        skips_bad=Foundation.settings.provided.dataset.skip_bad,
     )
     combined = providers.Singleton(
         screen_combined,
         all_listed,
         single=listed,
         screened=dataset,
-        skips_bad=Base.settings.provided.dataset.skip_bad,
+        skips_bad=Foundation.settings.provided.dataset.skip_bad,
     )
     check_dataset = providers.Singleton["CheckDataset"](
         Lazily("reid.application.check_dataset:CheckDataset"), all_listed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Union
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.base import Base
 from reid.container.datasets import Datasets
+from reid.container.foundation import Foundation
 from reid.container.registry import Group
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
@@ -206,20 +206,20 @@ class Encoders(Datasets):
 
     num_cameras = providers.Callable(
         count_cameras,
-        Base.settings.provided.encoder.camera_embedding,
+        Foundation.settings.provided.encoder.camera_embedding,
         Datasets.combined.provider,
     )
     encoder = providers.Singleton(
-        create_image_encoder, providers.Callable(encoder_request, Base.settings, num_cameras)
+        create_image_encoder, providers.Callable(encoder_request, Foundation.settings, num_cameras)
     )
     trainee = providers.Callable(require_trainable, encoder)
-    training_precision = providers.Callable(training_precision, Base.settings)
+    training_precision = providers.Callable(training_precision, Foundation.settings)
     embedder = providers.Singleton["Embedder"](
         Lazily("reid.domain.services.embedding:Embedder"),
         encoder=encoder,
-        listener=Base.listener,
-        batch_size=Base.settings.provided.evaluation.batch_size,
-        uses_cameras=Base.settings.provided.evaluation.use_cameras,
+        listener=Foundation.listener,
+        batch_size=Foundation.settings.provided.evaluation.batch_size,
+        uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
     )
     explanation_page = providers.Object(
         Lazily("reid.adapters.pages.heatmaps:open_explanation_page")
@@ -229,17 +229,19 @@ class Encoders(Datasets):
         explainer=providers.Singleton["PairExplainer"](
             Lazily("reid.domain.services.explaining:PairExplainer"),
             encoder=providers.Callable(require_explainable, encoder),
-            method=providers.Callable(explanation_method, Base.settings.provided.explain.method),
-            uses_cameras=Base.settings.provided.evaluation.use_cameras,
-            masked_share=Base.settings.provided.explain.masked_share,
-            seed=Base.settings.provided.seed,
+            method=providers.Callable(
+                explanation_method, Foundation.settings.provided.explain.method
+            ),
+            uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
+            masked_share=Foundation.settings.provided.explain.masked_share,
+            seed=Foundation.settings.provided.seed,
         ),
     )
     open_export_folder = providers.Object(Lazily("reid.adapters.encoders.exporting:ExportFolder"))
     export = providers.Singleton["Export"](
         Lazily("reid.application.export:Export"),
         encoder=providers.Singleton(
-            create_encoder, providers.Callable(reference_request, Base.settings)
+            create_encoder, providers.Callable(reference_request, Foundation.settings)
         ),
-        seed=Base.settings.provided.seed,
+        seed=Foundation.settings.provided.seed,
     )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
-from reid.container.base import Base
 from reid.container.encoders import Encoders, training_precision
+from reid.container.foundation import Foundation
 from reid.container.indexes import Indexes
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.evaluations import EVALUATION
@@ -155,11 +155,11 @@ class Evaluation(Encoders, Indexes):
 
     runs = providers.Singleton["FilesystemRunStore"](
         Lazily("reid.adapters.runs.filesystem:FilesystemRunStore"),
-        Base.settings.provided.run.directory,
+        Foundation.settings.provided.run.directory,
     )
     records = providers.Singleton["FilesystemRunRecords"](
         Lazily("reid.adapters.runs.records:FilesystemRunRecords"),
-        Base.settings.provided.run.directory,
+        Foundation.settings.provided.run.directory,
     )
     reidentification = providers.Singleton["Reidentification"](
         Lazily("reid.domain.services.reidentification:Reidentification"),
@@ -171,11 +171,13 @@ class Evaluation(Encoders, Indexes):
         encoder=Encoders.encoder,
         dataset=Encoders.dataset,
         reidentification=reidentification,
-        map_maker=providers.Callable(lay_out_map, seed=Base.settings.provided.seed).provider,
+        map_maker=providers.Callable(lay_out_map, seed=Foundation.settings.provided.seed).provider,
         reranking=providers.Callable(
-            reranking_of, Base.settings.provided.evaluation, Base.settings.provided.reranking
+            reranking_of,
+            Foundation.settings.provided.evaluation,
+            Foundation.settings.provided.reranking,
         ),
-        remove_same_camera=Base.settings.provided.evaluation.same_camera_rule,
+        remove_same_camera=Foundation.settings.provided.evaluation.same_camera_rule,
         screened=Encoders.dataset,
     )
     evaluate_run = providers.Singleton["EvaluateRun"](
@@ -183,8 +185,8 @@ class Evaluation(Encoders, Indexes):
         evaluate=evaluate,
         dataset=Encoders.dataset,
         runs=runs,
-        settings=providers.Callable(evaluation_settings, Base.settings),
-        circumstances=providers.Callable(machine, Base.settings),
+        settings=providers.Callable(evaluation_settings, Foundation.settings),
+        circumstances=providers.Callable(machine, Foundation.settings),
     )
     evaluation_page = providers.Factory["HtmlEvaluationPage"](
         Lazily("reid.adapters.pages.evaluation:HtmlEvaluationPage")
@@ -198,7 +200,7 @@ class Evaluation(Encoders, Indexes):
     )
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Singleton["CompareRuns"](
-        Lazily("reid.application.compare_runs:CompareRuns"), seed=Base.settings.provided.seed
+        Lazily("reid.application.compare_runs:CompareRuns"), seed=Foundation.settings.provided.seed
     )
     reproduce = providers.Singleton["Reproduce"](
         Lazily("reid.application.reproduce:Reproduce"), evaluate=evaluate_run
@@ -210,5 +212,5 @@ class Evaluation(Encoders, Indexes):
         Lazily("reid.application.report_runs:ReportRuns"),
         departures=providers.Object(departures_from_recipe),
         changes=providers.Object(changed_settings),
-        seed=Base.settings.provided.seed,
+        seed=Foundation.settings.provided.seed,
     )

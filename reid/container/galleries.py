@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Union
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.base import Base
 from reid.container.checks import FILESYSTEM, require_gallery
 from reid.container.encoders import Encoders
+from reid.container.foundation import Foundation
 from reid.container.gallery_engines import GalleryRequest
 from reid.container.indexes import Indexes
 from reid.container.registry import Group
@@ -209,42 +209,42 @@ class Galleries(Encoders, Indexes):
         embedder=Encoders.embedder,
         # Once: it reads all weights, and an encoder that describes galleries learns no more.
         stamp=providers.Singleton(encoder_stamp, Encoders.encoder).provider,
-        now=Base.now,
-        keeps_thumbnails=Base.settings.provided.gallery.thumbnails,
+        now=Foundation.now,
+        keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
     )
     memory_gallery = providers.Factory(
         Lazily("reid.adapters.galleries.memory:MemoryGallery"),
         create_index=Indexes.gallery_index.provider,
     )
-    is_gallery = providers.Callable(is_gallery, Base.settings.provided.gallery)
+    is_gallery = providers.Callable(is_gallery, Foundation.settings.provided.gallery)
     open_source = providers.Object(open_source)
     open_gallery = providers.Callable(
-        open_gallery, Base.settings.provided.gallery, Indexes.gallery_index.provider
+        open_gallery, Foundation.settings.provided.gallery, Indexes.gallery_index.provider
     )
     read_gallery_vectors = providers.Callable(
         read_gallery_vectors, is_gallery.provider, open_gallery.provider
     )
     open_cache = providers.Callable(
         open_cache,
-        Base.settings.provided.gallery,
+        Foundation.settings.provided.gallery,
         memory_gallery.provider,
         Indexes.gallery_index.provider,
     )
     gallery_cache = providers.Factory["GalleryCache"](
         Lazily("reid.adapters.galleries.cache:GalleryCache"),
-        providers.Callable(cache_folder, Base.settings.provided.gallery),
+        providers.Callable(cache_folder, Foundation.settings.provided.gallery),
         create_index=Indexes.gallery_index.provider,
     )
     fill_gallery = providers.Singleton["FillGallery"](
         Lazily("reid.application.galleries:FillGallery"),
         filling=filling,
-        now=Base.now,
-        expire_after=Base.settings.provided.gallery.expire_after,
+        now=Foundation.now,
+        expire_after=Foundation.settings.provided.gallery.expire_after,
     )
     keep_gallery = providers.Singleton["KeepGallery"](
-        Lazily("reid.application.galleries:KeepGallery"), now=Base.now
+        Lazily("reid.application.galleries:KeepGallery"), now=Foundation.now
     )
     transfer_gallery = providers.Singleton["TransferGallery"](
-        Lazily("reid.application.gallery_transfer:TransferGallery"), now=Base.now
+        Lazily("reid.application.gallery_transfer:TransferGallery"), now=Foundation.now
     )
     open_archive = providers.Object(Lazily("reid.adapters.galleries.archive.file:FileArchive"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
-from reid.container.base import Base
+from reid.container.foundation import Foundation
 from reid.container.galleries import Galleries
 from reid.importing import Lazily
 
@@ -58,7 +58,7 @@ class Identification(Galleries):
     """Names for the people on pictures, from the command line, a program or over HTTP."""
 
     answering = providers.Singleton(
-        answering_of, Base.settings.provided.identify, Base.settings.provided.reranking
+        answering_of, Foundation.settings.provided.identify, Foundation.settings.provided.reranking
     )
     identify = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
@@ -84,9 +84,9 @@ class Identification(Galleries):
     picture_intake = providers.Factory["PictureIntake"](
         Lazily("reid.adapters.datasets.given:PictureIntake"),
         size=Galleries.encoder.provided.geometry.image_size,
-        max_pixels=Base.settings.provided.service.pixels,
+        max_pixels=Foundation.settings.provided.service.pixels,
         thumbnail_height=providers.Callable(
-            thumbnail_height_of, Base.settings.provided.gallery.thumbnails
+            thumbnail_height_of, Foundation.settings.provided.gallery.thumbnails
         ),
     )
     calibrate = providers.Factory["Calibrate"](
@@ -96,9 +96,9 @@ class Identification(Galleries):
             embedder=Galleries.embedder,
             filling=Galleries.filling,
         ),
-        now=Base.now,
+        now=Foundation.now,
         recipe=answering.provided.recipe,
-        seed=Base.settings.provided.seed,
+        seed=Foundation.settings.provided.seed,
         are_tracklets=answering.provided.are_tracklets,
     )
     draw_open_set = providers.Object(Lazily("reid.adapters.pages.open_set_plot:draw_open_set"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.base import Base
+from reid.container.foundation import Foundation
 from reid.container.registry import BUILT_IN, Group
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def size_in_file(index: "VectorIndex") -> int | None:
         return path.stat().st_size
 
 
-class Indexes(Base):
+class Indexes(Foundation):
     """The index that searches."""
 
-    index = providers.Singleton(create_index, Base.settings.provided.index)
-    gallery_index = providers.Factory(create_index, Base.settings.provided.index)
-    bench_indexes = providers.Factory(create_index_bench, Base.settings)
+    index = providers.Singleton(create_index, Foundation.settings.provided.index)
+    gallery_index = providers.Factory(create_index, Foundation.settings.provided.index)
+    bench_indexes = providers.Factory(create_index_bench, Foundation.settings)

@@ -7,8 +7,8 @@ before a command asks for it. An adapter that settings choose by name is a line 
 
 from dependency_injector import providers
 
-from reid.container.base import Base
 from reid.container.diagnosis import run_diagnosis
+from reid.container.foundation import Foundation
 from reid.container.training import Training
 
 
@@ -20,4 +20,4 @@ class Container(Training):
     dataset to count them in.
     """
 
-    diagnose = providers.Callable(run_diagnosis, Base.settings)
+    diagnose = providers.Callable(run_diagnosis, Foundation.settings)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
-from reid.container.base import Base
 from reid.container.datasets import cache_pictures
 from reid.container.evaluation import Evaluation, circumstances, decisive_settings
+from reid.container.foundation import Foundation
 from reid.container.identification import Identification
 from reid.importing import Lazily
 
@@ -65,17 +65,17 @@ class Training(Evaluation, Identification):
     training_listener = providers.Singleton(
         Lazily("reid.adapters.events.broadcast:Broadcast"),
         providers.List(
-            Base.listener,
+            Foundation.listener,
             providers.Singleton(
                 Lazily("reid.adapters.events.jsonl_log:JsonlLog"),
-                providers.Callable(metrics_path, Base.settings),
+                providers.Callable(metrics_path, Foundation.settings),
             ),
         ),
     )
     training_dataset = providers.Singleton(
         cache_pictures,
         Evaluation.combined,
-        Base.settings.provided.dataset.cache_mib,
+        Foundation.settings.provided.dataset.cache_mib,
         listener=training_listener,
     )
     prompt_learning = providers.Singleton["PromptLearning"](
@@ -85,9 +85,9 @@ class Training(Evaluation, Identification):
         embedder=Evaluation.embedder,
         runs=Evaluation.runs,
         listener=training_listener,
-        recipe=Base.settings.provided.prompts,
-        seed=Base.settings.provided.seed,
-        checkpoint_every=Base.settings.provided.run.checkpoint_every,
+        recipe=Foundation.settings.provided.prompts,
+        seed=Foundation.settings.provided.seed,
+        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
     )
     fine_tuning = providers.Singleton["FineTuning"](
         Lazily("reid.domain.services.fine_tuning:FineTuning"),
@@ -95,9 +95,9 @@ class Training(Evaluation, Identification):
         dataset=training_dataset,
         runs=Evaluation.runs,
         listener=training_listener,
-        recipe=Base.settings.provided.finetuning,
-        seed=Base.settings.provided.seed,
-        checkpoint_every=Base.settings.provided.run.checkpoint_every,
+        recipe=Foundation.settings.provided.finetuning,
+        seed=Foundation.settings.provided.seed,
+        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
     )
     train = providers.Singleton["Train"](
         Lazily("reid.application.train:Train"),
@@ -106,20 +106,24 @@ class Training(Evaluation, Identification):
         fine_tuning=fine_tuning,
         evaluate=Evaluation.evaluate_run,
         runs=Evaluation.runs,
-        decisive=providers.Callable(decisive_settings, Base.settings),
-        circumstances=providers.Callable(circumstances, Base.settings),
-        earlier=providers.Callable(open_earlier_run, Base.settings.provided.run.prompts),
+        decisive=providers.Callable(decisive_settings, Foundation.settings),
+        circumstances=providers.Callable(circumstances, Foundation.settings),
+        earlier=providers.Callable(open_earlier_run, Foundation.settings.provided.run.prompts),
         screened=Evaluation.combined,
     )
     demo = providers.Singleton["Demo"](
         Lazily("reid.application.demo:Demo"),
         draw=providers.Callable(
-            draw_demo_people, Base.settings.provided.dataset.root, Base.settings.provided.seed
+            draw_demo_people,
+            Foundation.settings.provided.dataset.root,
+            Foundation.settings.provided.seed,
         ).provider,
         train=train,
         evaluate=Evaluation.evaluate,
         identify=Identification.identify,
         open_gallery=Identification.memory_gallery.provider,
-        open_pictures=providers.Callable(open_splits, Base.settings.provided.dataset.root).provider,
+        open_pictures=providers.Callable(
+            open_splits, Foundation.settings.provided.dataset.root
+        ).provider,
         runs=Evaluation.runs,
     )

@@ -14,7 +14,7 @@ def utc_now() -> str:
     return time_text(datetime.now(UTC))
 
 
-class Base(containers.DeclarativeContainer):
+class Foundation(containers.DeclarativeContainer):
     """What every subject needs."""
 
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
