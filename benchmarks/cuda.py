@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.harness import machine
 from reid.adapters.runs.filesystem import FilesystemRunStore
-from reid.assembly.encoders import create_encoder, encoder_request
+from reid.container.encoders import create_encoder, encoder_request
 from reid.domain.events import EpochFinished, Event, ImagesEmbedded, StageStarted
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.harness import Row, compare
 from reid.adapters.datasets.generator import generate_market1501
 from reid.application.train import TrainingRequest
-from reid.container import Container
+from reid.container.root import Container
 from reid.domain.counting import score_embeddings
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.samples import Split

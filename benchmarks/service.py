@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.harness import Row, compare
 from reid.adapters.datasets.generator import generate_market1501
-from reid.container import Container
+from reid.container.root import Container
 from reid.domain.augmentation import normalise
 from reid.domain.values.samples import Resampling
 from reid.settings.loading import load_settings

@@ -1,4 +1,4 @@
-"""How long the program takes before and around its work: `--help`, and a small `identify`.
+"""How long the program takes before and around its work: `--help`, an error, a small `identify`.
 
 The plain side is the least that the same answer needs: the interpreter for help, and the import of
 torch and open_clip for `identify`. A ratio below 1 is what the program adds to that.
@@ -14,6 +14,9 @@ from benchmarks.harness import Row, compare
 from reid.adapters.datasets.generator import generate_market1501
 
 HELP_SECONDS = 0.5
+ERROR_SECONDS = 1.0
+"""For what is refused without torch."""
+
 IDENTIFY_SECONDS = 6.0
 PROGRAM = "from reid.cli.app import main; main()"
 
@@ -40,6 +43,14 @@ def rows(*, quick: bool) -> list[Row]:
         return [
             _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size),
             _row(
+                "reid identify, no such folder",
+                ["identify", str(queries / "nowhere"), *identify[2:]],
+                "pass",
+                limit=ERROR_SECONDS,
+                size=size,
+                code=4,
+            ),
+            _row(
                 "reid identify, 10 queries, 16 pictures, vit-tiny",
                 identify,
                 "import torch, open_clip",
@@ -63,9 +74,11 @@ def _pictures(scratch: Path) -> tuple[Path, Path]:
     return folders[0], folders[1]
 
 
-def _row(part: str, arguments: list[str], least: str, *, limit: float, size: Size) -> Row:
+def _row(
+    part: str, arguments: list[str], least: str, *, limit: float, size: Size, code: int = 0
+) -> Row:
     timing = compare(
-        lambda: _run(PROGRAM, *arguments),
+        lambda: _run(PROGRAM, *arguments, code=code),
         lambda: _run(least),
         runs=size.runs,
         warmup=size.warmup,
@@ -76,11 +89,14 @@ def _row(part: str, arguments: list[str], least: str, *, limit: float, size: Siz
         plain=f"python -c '{least}'",
         goal=f"< {limit:g} s",
         is_met=timing.ours_seconds < limit,
-        exactness="exit code 0",
+        exactness=f"exit code {code}",
         # Memory of other processes is not watched.
         **asdict(replace(timing, ours_peak_mib=0.0, plain_peak_mib=0.0)),
     )
 
 
-def _run(code: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+def _run(program: str, *arguments: str, code: int = 0) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], check=False, capture_output=True
+    )
+    assert done.returncode == code, done.stderr.decode()

@@ -1,9 +1,12 @@
 """Packages: which ones matter, what each optional one gives, and how to get it."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+
+from reid.domain.errors import ConfigurationError
 
 RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
 """Whose versions every run records, beside those of `EXTRAS`."""
@@ -72,3 +75,33 @@ def describe_extra(extra: Extra) -> str:
         f"{extra.package} is not installed ({extra.otherwise}): "
         f"pip install 'clip-reid[{extra.extra}]'"
     )
+
+
+@contextmanager
+def needed_for(what: str, *, package: str) -> Iterator[None]:
+    """Turn a failing import of an optional package into what to do about it.
+
+    Args:
+        what: What cannot be had without it, for the message.
+        package: One of `EXTRAS` or `UNRECORDED_EXTRAS`.
+
+    Raises:
+        ConfigurationError: The import in the block fails; the message tells a package that is
+            missing from one that is installed and broken.
+    """
+    try:
+        yield
+    except ImportError as error:
+        known = (*EXTRAS, *UNRECORDED_EXTRAS)
+        extra = next(extra.extra for extra in known if extra.package == package)
+        found = installed_version(package)
+        if found is None:
+            reason, install = "is not installed", "pip install"
+        else:
+            reason = (
+                f"is installed ({found}) and cannot be imported: {type(error).__name__}: {error}"
+            )
+            install = "pip install --upgrade"
+        raise ConfigurationError(
+            f"{what} needs {package}, which {reason}: {install} 'clip-reid[{extra}]'"
+        ) from error

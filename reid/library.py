@@ -16,7 +16,7 @@ from reid.adapters.datasets.given import PictureLike
 from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryContent, RemovalOutcome
 from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
-from reid.container import Container
+from reid.container.root import Container
 from reid.domain.errors import DatasetError
 from reid.ports.dataset import PictureSource
 from reid.ports.gallery import Gallery

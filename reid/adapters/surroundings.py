@@ -1,57 +1,41 @@
-"""What is around the program: machine, folders, and the words that tell whose machine it is."""
+"""What is around the program: machine, folders, and the names that show whose machine it is."""
 
 import getpass
 import os
 import platform
+import re
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reid.domain.errors import ConfigurationError
+from reid.domain.values.json_values import JsonValue
 
-if TYPE_CHECKING:
-    # torch may be the very thing that is broken: this module works without it.
-    from reid.domain.values.checkpoints import JsonValue
-
-_PROBE = b"reid doctor writes this and removes it"
 _MIB = 2**20
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-
-
-def machine_facts() -> dict[str, "JsonValue"]:
-    """Tell system, processors and memory; no name of machine or user."""
-    return {
-        "system": platform.platform(),
-        "processors": os.cpu_count(),
-        "processors for us": _num_usable_processors(),
-        **memory_facts(),
-    }
-
-
-def _num_usable_processors() -> int | None:
-    count = getattr(os, "sched_getaffinity", None)
-    return len(count(0)) if count is not None else os.cpu_count()
+_PATH = re.compile(r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?")
+"""An absolute path: whatever stands behind a slash that follows no word."""
 
 
 def processor_name(*, cpuinfo: Path = _CPUINFO) -> str:
-    """Tell the processor's name, or only its architecture where the system does not say.
+    """Return the processor's name, or its architecture where the system does not name it.
 
     Args:
-        cpuinfo: Where Linux tells it.
+        cpuinfo: Linux's description of the processors.
     """
     name = _first_entry("model name", cpuinfo)
     return name or platform.processor() or platform.machine()
 
 
 def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
-    """Tell whether this is an x86 processor without instructions that multiply in bfloat16.
+    """Check whether this is an x86 processor without instructions that multiply in bfloat16.
 
     Args:
-        cpuinfo: Where Linux tells it; False where it does not.
+        cpuinfo: Linux's description of the processors; False where there is none.
     """
     flags = set(_first_entry("flags", cpuinfo).split())
     return bool(flags) and not flags & _BF16_FLAGS
@@ -63,23 +47,27 @@ def _first_entry(key: str, cpuinfo: Path) -> str:
     return next((words.strip() for name, _, words in entries if name.strip() == key), "")
 
 
-def memory_facts(
+def machine_facts(
     *, meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
-) -> dict[str, "JsonValue"]:
-    """Tell memory in MiB: in all, free for use, and what a container may take at most.
+) -> dict[str, JsonValue]:
+    """Describe system, processors and memory; no name of machine or user.
 
     Args:
-        meminfo: Where Linux tells it; elsewhere only the whole is told.
-        limit: Where a container's limit stands.
+        meminfo: Linux's figures of the memory; elsewhere only the whole is known.
+        limit: What a container may take at most.
     """
+    usable = getattr(os, "sched_getaffinity", None)
+    facts: dict[str, JsonValue] = {
+        "system": platform.platform(),
+        "processors": os.cpu_count(),
+        "processors for us": os.cpu_count() if usable is None else len(usable(0)),
+        "memory MiB": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB,
+    }
     lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
     entries = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
-    facts: dict[str, JsonValue] = {}
     for name, shown in (("MemTotal", "memory MiB"), ("MemAvailable", "free memory MiB")):
         if entries.get(name):
             facts[shown] = int(entries[name][0]) // 1024
-    if not facts:
-        facts["memory MiB"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
     with suppress(OSError, ValueError):
         facts["memory limit MiB"] = int(limit.read_text()) // _MIB
     return facts
@@ -94,19 +82,16 @@ def try_writing(folder: Path) -> str:
     Raises:
         ConfigurationError: It cannot be written.
     """
-    place = _nearest_existing(folder)
+    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not place.is_dir():
         raise ConfigurationError("a file stands where the folder should be")
+    probe = b"reid doctor writes this and removes it"
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".reid-doctor-", dir=place)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(_PROBE)
-                stream.flush()
-                os.fsync(stream.fileno())
-            is_kept = Path(name).read_bytes() == _PROBE
-        finally:
-            Path(name).unlink()
+        with tempfile.NamedTemporaryFile(prefix=".reid-doctor-", dir=place) as file:
+            file.write(probe)
+            file.flush()
+            os.fsync(file.fileno())
+            is_kept = Path(file.name).read_bytes() == probe
     except OSError as error:
         raise ConfigurationError(f"it cannot be written: {error.strerror}") from error
     if not is_kept:
@@ -114,18 +99,11 @@ def try_writing(folder: Path) -> str:
     return "can be written" if place == folder else "can be made and written"
 
 
-def _nearest_existing(folder: Path) -> Path:
-    place = folder
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    return place
-
-
 def temporary_folder() -> Path:
-    """Name the folder for temporary files; itself none where no such folder can be written.
+    """Return the folder for temporary files.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is none that can be written.
     """
     try:
         return Path(tempfile.gettempdir())
@@ -155,3 +133,30 @@ def private_names() -> dict[str, str]:
     with suppress(KeyError, OSError, ImportError):
         names[getpass.getuser()] = "<user>"
     return names
+
+
+def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what takes private places, other absolute paths and private names out of a text.
+
+    Args:
+        places: Absolute paths, with what is written instead.
+        names: Words, with what is written instead; a word within a longer one is another word.
+    """
+    by_length = sorted(places.items(), key=lambda entry: len(entry[0]), reverse=True)
+    patterns = [
+        # The whole root folder would be every path.
+        *((rf"{re.escape(place)}(?![\w.-])", shown) for place, shown in by_length if place != "/"),
+        (_PATH, "<path>"),
+        *(
+            (rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown)
+            for name, shown in names.items()
+            if name
+        ),
+    ]
+
+    def conceal(text: str) -> str:
+        for pattern, shown in patterns:
+            text = re.sub(pattern, shown, text)
+        return text
+
+    return conceal

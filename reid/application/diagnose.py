@@ -1,12 +1,12 @@
-"""Use case: is this installation sound, and what should a bug report say of it?"""
+"""Use case: is this installation sound, and what should a bug report hold?"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    # torch may be the very thing that is broken: this module works without it.
-    from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.json_values import JsonValue
+
+Facts: TypeAlias = Mapping[str, Callable[[], JsonValue]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +15,7 @@ class Check:
 
     name: str
     run: Callable[[], str]
-    """Says what was found; raises whatever it fails with."""
+    """Returns what was found; raises whatever it fails with."""
 
     advice: str
     """What to do where it fails."""
@@ -40,8 +40,8 @@ class CheckOutcome:
 class Diagnosis:
     """What is known of an installation."""
 
-    facts: Mapping[str, "JsonValue"]
-    """By subject, in the order of telling."""
+    facts: Mapping[str, JsonValue]
+    """By subject, in the order of the page."""
 
     checks: tuple[CheckOutcome, ...]
 
@@ -56,45 +56,30 @@ class Diagnosis:
         return not self.failures
 
 
-class Diagnose:
-    """Gathers facts and runs checks; nothing that breaks keeps the rest from being told."""
+def diagnose(
+    *,
+    facts: Facts,
+    checks: Sequence[Check],
+    clock: Callable[[], float],
+    conceal: Callable[[str], str],
+) -> Diagnosis:
+    """Gather facts and run checks; what breaks is reported, and the rest goes on.
 
-    def __init__(
-        self,
-        *,
-        facts: Mapping[str, Callable[[], "JsonValue"]],
-        checks: Sequence[Check],
-        clock: Callable[[], float],
-        conceal: Callable[[str], str],
-    ) -> None:
-        """Take what is asked.
+    Args:
+        facts: By subject.
+        checks: They run in their order.
+        clock: Seconds since some moment.
+        conceal: Takes out of a text what is private; given every text of the diagnosis but names.
+    """
 
-        Args:
-            facts: Tell what there is, by subject.
-            checks: Are run in their order.
-            clock: Seconds from some moment on.
-            conceal: Is given every text of the diagnosis but names, and takes out what is private.
-        """
-        self._facts = facts
-        self._checks = checks
-        self._clock = clock
-        self._conceal = conceal
-
-    def __call__(self) -> Diagnosis:
-        """Gather and check everything; failures are reported, not raised."""
-        return Diagnosis(
-            facts={subject: self._told(tell) for subject, tell in self._facts.items()},
-            checks=tuple(map(self._outcome, self._checks)),
-        )
-
-    def _told(self, tell: Callable[[], "JsonValue"]) -> "JsonValue":
+    def fact(tell: Callable[[], JsonValue]) -> JsonValue:
         try:
-            return self._concealed(tell())
+            return _concealed(tell(), conceal)
         except Exception as error:  # noqa: BLE001  (a broken installation raises anything)
-            return self._conceal(f"unknown: {_reason(error)}")
+            return conceal(f"unknown: {_reason(error)}")
 
-    def _outcome(self, check: Check) -> CheckOutcome:
-        before = self._clock()
+    def outcome(check: Check) -> CheckOutcome:
+        before = clock()
         try:
             finding, is_passed = check.run(), True
         except Exception as error:  # noqa: BLE001  (likewise)
@@ -102,21 +87,27 @@ class Diagnose:
         return CheckOutcome(
             name=check.name,
             is_passed=is_passed,
-            finding=self._conceal(finding),
-            advice=None if is_passed else self._conceal(check.advice),
-            seconds=self._clock() - before,
+            finding=conceal(finding),
+            advice=None if is_passed else conceal(check.advice),
+            seconds=clock() - before,
         )
 
-    def _concealed(self, value: "JsonValue") -> "JsonValue":
-        match value:
-            case str():
-                return self._conceal(value)
-            case dict():
-                return {name: self._concealed(entry) for name, entry in value.items()}
-            case list():
-                return [self._concealed(entry) for entry in value]
-            case _:
-                return value
+    return Diagnosis(
+        facts={subject: fact(tell) for subject, tell in facts.items()},
+        checks=tuple(map(outcome, checks)),
+    )
+
+
+def _concealed(value: JsonValue, conceal: Callable[[str], str]) -> JsonValue:
+    match value:
+        case str():
+            return conceal(value)
+        case dict():
+            return {name: _concealed(entry, conceal) for name, entry in value.items()}
+        case list():
+            return [_concealed(entry, conceal) for entry in value]
+        case _:
+            return value
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,8 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_columns, render_unreadable, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_gallery, require_pictures
+from reid.container.program import wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
 
@@ -85,7 +86,10 @@ def calibrate(
 
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
-    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+    settings = with_trained_encoder(resolved)
+    require_pictures(queries, *([] if strangers is None else [strangers]))
+    require_gallery(settings.gallery, gallery, otherwise=None)
+    with wired(settings, num_cameras=0) as container:
         is_raster = plot is not None and plot.suffix.lower() == _PNG
         rasterise = container.rasteriser() if is_raster else None
         open_pictures = container.pictures()

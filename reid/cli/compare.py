@@ -7,7 +7,8 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_run
+from reid.container.program import wired
 from reid.domain.values.comparisons import SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def compare(
 
     The answer holds bootstrap intervals and a paired test.
     """
+    require_run(first, second)
     with wired(resolved.settings) as container:
         open_evaluation = container.open_evaluation()
         outcome = container.compare().run(open_evaluation(first), open_evaluation(second))

@@ -8,7 +8,8 @@ import typer
 
 from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settings
 from reid.cli.render import render_dataset_check, render_generation, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_dataset
+from reid.container.program import wired
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
 from reid.domain.values.samples import ImageSize
@@ -51,6 +52,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
 
     Every picture is decoded, and what is odd is named.
     """
+    require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
         found = container.check_dataset()()
     typer.echo(to_json(found) if as_json else render_dataset_check(found))

@@ -8,7 +8,7 @@ import typer
 from reid.cli.answers import render_demo
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings

@@ -1,6 +1,6 @@
 """`reid doctor`: is this installation sound? What a bug report needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from reid.cli.render import to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
-    from reid.application.diagnose import CheckOutcome, Diagnosis
+    from reid.application.diagnose import Diagnosis
     from reid.settings.loading import ResolvedSettings
 
 PathsOption = Annotated[
@@ -29,61 +29,40 @@ def doctor(
 
     The output is what a bug report needs.
     """
-    diagnosis = _diagnose(resolved, shows_paths=paths)
-    typer.echo(to_json(diagnosis) if as_json else render_diagnosis(diagnosis))
+    from reid.container.program import load_container
+    from reid.settings.disclosure import told_settings
+
+    told = told_settings(resolved, shows_paths=paths)
+    container = load_container()(settings=resolved.settings)
+    diagnosis = container.diagnose(told=told, shows_paths=paths)
+    typer.echo(to_json(diagnosis) if as_json else "\n".join(_lines(diagnosis)))
     if not diagnosis.is_sound:
         failed = ", ".join(outcome.name for outcome in diagnosis.failures)
         typer.echo(f"Error: {counted(len(diagnosis.failures), 'check')} failed: {failed}", err=True)
         raise typer.Exit(EXIT_UNSOUND)
 
 
-def _diagnose(resolved: "ResolvedSettings", *, shows_paths: bool) -> "Diagnosis":
-    from reid.importing import paused_collection
-    from reid.settings.disclosure import told_settings
-
-    try:
-        with paused_collection():
-            from reid.container import Container
-    except (ImportError, OSError) as error:
-        from reid.bare_doctor import diagnose_import
-
-        return diagnose_import(error, shows_paths=shows_paths)()
-    told = told_settings(resolved, shows_paths=shows_paths)
-    container = Container(settings=resolved.settings)
-    diagnosis: Diagnosis = container.diagnose(told=told, shows_paths=shows_paths)()
-    return diagnosis
-
-
-def render_diagnosis(diagnosis: "Diagnosis") -> str:
+def _lines(diagnosis: "Diagnosis") -> Iterator[str]:
     """List the facts by subject, then what came of each check and what to do where it failed."""
-    lines = [f"reid {version('clip-reid')}"]
+    yield f"reid {version('clip-reid')}"
     for subject, found in diagnosis.facts.items():
-        lines.append(f"{subject}:")
-        lines.extend(f"  {line}" for line in _fact_lines(found))
-    width = max((len(outcome.name) for outcome in diagnosis.checks), default=0)
-    lines.append("checks:")
+        yield f"{subject}:"
+        if isinstance(found, dict):
+            entries = [f"{name}: {_text(value)}" for name, value in found.items()]
+        else:
+            entries = [str(entry) for entry in found] if isinstance(found, list) else [_text(found)]
+        yield from (f"  {entry}" for entry in entries or ["none"])
+    width = max(len(outcome.name) for outcome in diagnosis.checks)
+    yield "checks:"
     for outcome in diagnosis.checks:
-        lines.extend(_outcome_lines(outcome, width=width))
-    return "\n".join(lines)
+        verdict = "ok    " if outcome.is_passed else "FAILED"
+        name = f"{outcome.name:<{width}}"
+        yield f"  {verdict} {name}  {outcome.finding} ({outcome.seconds:.1f} s)"
+        if outcome.advice is not None:
+            yield f"         to do: {outcome.advice}"
 
 
-def _fact_lines(found: object) -> list[str]:
-    match found:
-        case Mapping():
-            return [f"{name}: {_in_words(value)}" for name, value in found.items()] or ["none"]
-        case list():
-            return [str(entry) for entry in found] or ["none"]
-        case _:
-            return [_in_words(found)]
-
-
-def _in_words(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _outcome_lines(outcome: "CheckOutcome", *, width: int) -> list[str]:
-    verdict = "ok    " if outcome.is_passed else "FAILED"
-    line = f"  {verdict} {outcome.name:<{width}}  {outcome.finding} ({outcome.seconds:.1f} s)"
-    return [line] if outcome.advice is None else [line, f"         to do: {outcome.advice}"]

@@ -17,13 +17,14 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_dataset
+from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
 if TYPE_CHECKING:
     from reid.application.evaluate import EvaluationOutcome
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.pages import EvaluationPage
     from reid.settings.loading import ResolvedSettings
 
@@ -76,6 +77,7 @@ def evaluate(
     from reid.settings.trained import uses_run, with_trained_encoder
 
     settings = with_trained_encoder(resolved)
+    require_dataset(settings.dataset, also=False)
     recipe = AnalysisRecipe() if report or plots else None
     # A file says its own cameras; other weights get an embedding for each camera of the dataset.
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}

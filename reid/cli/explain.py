@@ -7,7 +7,8 @@ import typer
 
 from reid.cli.options import SHARED_OPTIONS, JsonOption, UseCamerasOption, takes_settings
 from reid.cli.render import render_encoder, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_pictures
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.application.explain import ExplanationOutcome, PictureOutcome
@@ -54,7 +55,9 @@ def explain(
     """
     from reid.settings.trained import with_trained_encoder
 
-    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+    settings = with_trained_encoder(resolved)
+    require_pictures(query, gallery)
+    with wired(settings, num_cameras=0) as container:
         page = container.explanation_page()(output)
         open_pictures = container.pictures()
         outcome = container.explain().run(open_pictures(query), open_pictures(gallery), page=page)

@@ -8,7 +8,7 @@ import typer
 
 from reid.cli.options import SHARED_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_encoder, to_json
-from reid.cli.wiring import wired
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.application.export import ExportOutcome

@@ -25,12 +25,13 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_unreadable, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_gallery, require_pictures
+from reid.container.program import wired
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 
@@ -237,6 +238,7 @@ def cache(
 
 @contextmanager
 def _opened(resolved: "ResolvedSettings", gallery: str) -> Iterator[tuple["Container", "Gallery"]]:
+    require_gallery(resolved.settings.gallery, gallery, otherwise=None)
     with (
         wired(resolved.settings) as container,
         closing(container.open_gallery(gallery, create=False)) as kept,
@@ -249,7 +251,9 @@ def _fill(
 ) -> None:
     from reid.settings.trained import with_trained_encoder
 
-    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+    settings = with_trained_encoder(resolved)
+    require_pictures(pictures)
+    with wired(settings, num_cameras=0) as container:
         open_pictures = container.followed_pictures() if mirrors else container.pictures()
         outcome = container.fill_gallery().run(
             open_pictures(pictures),

@@ -25,13 +25,14 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_unreadable
-from reid.cli.wiring import wired
+from reid.container.checks import require_gallery, require_pictures
+from reid.container.program import wired
 from reid.domain.errors import DatasetError
 
 if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
     from reid.application.show_answers import Thumbnails
-    from reid.container import Container
+    from reid.container.root import Container
     from reid.ports.dataset import PictureSource
     from reid.settings.loading import ResolvedSettings
 
@@ -86,13 +87,17 @@ def identify(
     report: ReportOption = None,
 ) -> None:
     """Name the person on each query picture by a labelled gallery."""
-    from reid.application.show_answers import thumbnails_in, thumbnails_kept
     from reid.settings.trained import with_trained_encoder
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
-    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+    settings = with_trained_encoder(resolved)
+    require_pictures(queries)
+    require_gallery(settings.gallery, gallery)
+    with wired(settings, num_cameras=0) as container:
+        from reid.application.show_answers import thumbnails_in, thumbnails_kept
+
         asked = container.pictures()(queries)
         show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
         if container.is_gallery(gallery):

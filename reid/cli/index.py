@@ -6,7 +6,8 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_gallery
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.application.bench_indexes import IndexBenchReport, IndexFigures
@@ -50,6 +51,11 @@ def bench(
 
     The table has recall, speed, building time and size.
     """
+    for name in (gallery, queries):
+        if name is not None:
+            require_gallery(
+                resolved.settings.gallery, name, otherwise="a folder of .npy files of vectors"
+            )
     with wired(resolved.settings) as container:
         read = container.read_gallery_vectors
         asked = None if queries is None else read(queries)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from reid.container import Container
+    from reid.container.root import Container
 
 
 class Terminated(KeyboardInterrupt):

@@ -7,7 +7,8 @@ import typer
 
 from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_run
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -55,6 +56,7 @@ def report(
 
     Published results stand beside them.
     """
+    require_run(*_with_baseline(runs, baseline))
     with wired(resolved.settings) as container:
         page = container.page(path)
         records = [container.open_records()(run) for run in _with_baseline(runs, baseline)]

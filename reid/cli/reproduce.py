@@ -7,7 +7,8 @@ import typer
 
 from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
 from reid.cli.render import to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_run
+from reid.container.program import wired
 from reid.domain.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a run again by its record, and say what differs."""
+    require_run(run)
     with wired(resolved.settings) as container:
         source = container.open_evaluation()(run)
     settings = _settings_of(source, run=run, resolved=resolved)

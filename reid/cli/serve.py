@@ -18,8 +18,9 @@ from reid.cli.options import (
     UseCamerasOption,
     takes_settings,
 )
+from reid.container.checks import require_gallery
+from reid.container.program import load_container
 from reid.domain.errors import ConfigurationError
-from reid.importing import paused_collection
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -54,10 +55,9 @@ def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
             f"reid serve needs {', '.join(missing)}: pip install 'clip-reid[serve]'"
         )
     settings = with_trained_encoder(resolved)
-    with paused_collection():
-        from reid.container import Container
-        from reid.service.assembly import serve_gallery
+    require_gallery(settings.gallery, gallery, otherwise=None)
+    from reid.container.service import serve_gallery
 
     # Nobody watches the progress of requests: the container's own listener is silent.
-    container = Container(settings=settings, num_cameras=0)
+    container = load_container()(settings=settings, num_cameras=0)
     serve_gallery(container, settings, gallery=gallery, announce=typer.echo)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 @takes_settings()
 def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from."""
-    from reid.plugins import PluginGroup, check_kind
+    from reid.container.registry import Group, find
 
     values = resolved.settings
     for source in (values.dataset, *values.dataset.also):
-        check_kind(PluginGroup.DATASETS, source.kind)
-    check_kind(PluginGroup.INDEXES, values.index.kind)
+        find(Group.DATASETS, source.kind)
+    find(Group.INDEXES, values.index.kind)
     if values.encoder.kind is not None:
-        check_kind(PluginGroup.ENCODERS, values.encoder.kind)
+        find(Group.ENCODERS, values.encoder.kind)
     rows = resolved.rows()
     typer.echo(settings_as_json(rows) if as_json else render_settings(rows))

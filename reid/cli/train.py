@@ -15,7 +15,8 @@ from reid.cli.options import (
     takes_settings,
 )
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
-from reid.cli.wiring import wired
+from reid.container.checks import require_dataset
+from reid.container.program import wired
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -62,10 +63,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train both stages on a dataset, then evaluate."""
-    from reid.application.train import TrainingRequest, TrainingScope
-
-    scope = TrainingScope(_ALIASES.get(stage, stage).value)
+    require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container, saying_how_to_resume(container):
+        from reid.application.train import TrainingRequest, TrainingScope
+
+        scope = TrainingScope(_ALIASES.get(stage, stage).value)
         # Before the encoder is built: a wrong folder should not cost a download.
         statistics = container.statistics()
         if not as_json:

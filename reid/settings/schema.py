@@ -5,7 +5,7 @@ Commands turn these into recipes and plain values before anything inside is call
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -64,6 +64,18 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+
+class ByKind(Section):
+    """An adapter by its name, and what it takes: in a section of its name, else in `options`."""
+
+    kind: Name
+
+    @property
+    def kind_options(self) -> dict[str, Any] | None:
+        """What the section of this kind's name holds; None where there is none."""
+        section = getattr(self, self.kind, None)
+        return dict(section) if isinstance(section, Section) else None
 
 
 class EncoderSettings(Section):
@@ -146,7 +158,7 @@ class ViperSettings(Section):
     """Decides which half of the people is trained on."""
 
 
-class SourceSettings(Section):
+class SourceSettings(ByKind):
     """A dataset: its kind, its place, and what its kind takes in a section of the kind's name."""
 
     kind: Name = "market1501"
@@ -157,12 +169,6 @@ class SourceSettings(Section):
     msmt17: Msmt17Settings = Msmt17Settings()
     cuhk03: Cuhk03Settings = Cuhk03Settings()
     viper: ViperSettings = ViperSettings()
-
-    @property
-    def kind_options(self) -> dict[str, JsonValue]:
-        """What the section of this kind's name holds; empty where there is none."""
-        section = getattr(self, self.kind, None)
-        return section.model_dump() if isinstance(section, Section) else {}
 
 
 class DatasetSettings(SourceSettings):
@@ -210,7 +216,7 @@ class HnswSettings(Section):
     expansion: Unsettable[PositiveInt] = None
 
 
-class IndexSettings(Section):
+class IndexSettings(ByKind):
     """How the gallery is searched."""
 
     kind: Name = "exact"
@@ -304,17 +310,19 @@ class MilvusSettings(Section):
     index: Literal["HNSW", "FLAT"] = "HNSW"
 
 
-class GallerySettings(Section):
+class GallerySettings(ByKind):
     """How vectors of known people are kept."""
 
     kind: Name = "filesystem"
-    """`filesystem`, `postgres` or `milvus`; the latter two have names and no folders."""
+    """`filesystem`, `postgres`, `milvus` or a plug-in; all but the first have names, no folders."""
 
     tenant: str = ""
     """Whose pictures, in a database that serves several; others' are never seen."""
 
     postgres: PostgresSettings = PostgresSettings()
     milvus: MilvusSettings = MilvusSettings()
+    options: Options = Field(default_factory=dict)
+    """What a plugged-in engine takes."""
 
     cache: Unsettable[Path] = None
     """Where galleries made of plain folders and lists are kept between runs of `identify`; unset:

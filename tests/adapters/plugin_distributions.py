@@ -29,16 +29,16 @@ SCENERY = '''
 import numpy
 import torch
 
-from reid.domain.errors import ConfigurationError
+from reid.adapters.galleries.memory import MemoryGallery
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.samples import Sample, Split
 
 
 class TwoPeople:
-    def __init__(self, root, options):
+    def __init__(self, root, pictures=2):
         self.root = root
-        self.size = int(options.get("pictures", 2))
+        self.size = int(pictures)
 
     @property
     def name(self):
@@ -63,11 +63,8 @@ class Backwards:
     is_exact = False
     recall = 0.0
 
-    def __init__(self, options):
-        unknown = set(options) - {"shift"}
-        if unknown:
-            raise ConfigurationError(f"index.options: unknown {sorted(unknown)}")
-        self.shift = int(options.get("shift", 0))
+    def __init__(self, shift=0):
+        self.shift = int(shift)
 
     def build(self, gallery):
         self.rows = len(gallery)
@@ -83,10 +80,41 @@ class Means:
     def __init__(self, request):
         self.request = request
         self.description = EncoderDescription("means", "random", is_pretrained=False)
+
+
+SHELVES = {}
+
+
+def open_shelf(request):
+    """Keeps galleries as long as the process lives, so many on a shelf."""
+    width = int(request.options.get("width", 2))
+    if request.create and len(SHELVES) < width:
+        SHELVES.setdefault(request.name, MemoryGallery(create_index=request.create_index))
+    return SHELVES[request.name]
+
+
+class Spread:
+    """Tells how far apart features lie."""
+
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
+    def __call__(self, features, pids):
+        return self.weight * features.std(correction=0)
+
+
+class Standing:
+    """Follows people who never move."""
+
+    def follow(self, boxes):
+        return boxes
 '''
 
 SCENERY_OFFERS: Offers = {
     "reid.encoders": {"means": "reid_scenery:Means"},
     "reid.datasets": {"two-people": "reid_scenery:TwoPeople"},
     "reid.indexes": {"backwards": "reid_scenery:Backwards"},
+    "reid.galleries": {"shelf": "reid_scenery:open_shelf"},
+    "reid.losses": {"spread": "reid_scenery:Spread"},
+    "reid.trackers": {"standing": "reid_scenery:Standing"},
 }

@@ -20,14 +20,14 @@ from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.assembly.encoders import encoder_request, reference_request
-from reid.assembly.runs import circumstances, decisive_settings
-from reid.container import Container
+from reid.container.encoders import encoder_request, reference_request
+from reid.container.evaluation import circumstances, decisive_settings
+from reid.container.registry import BUILT_IN, Group
+from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, Pooling
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
-from reid.plugins import BUILT_IN_KINDS, PluginGroup
 from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import SCENERY, SCENERY_OFFERS, write_distribution
 from tests.builders import build_market1501
@@ -91,15 +91,7 @@ def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -
 
 
 def test_the_container_offers_every_built_in_architecture() -> None:
-    assert set(BUILT_IN_KINDS[PluginGroup.ENCODERS]) == set(ARCHITECTURES)
-
-
-def test_the_container_makes_just_the_adapters_that_are_listed_as_built_in() -> None:
-    for group, provider in (
-        (PluginGroup.DATASETS, Container.listed),
-        (PluginGroup.INDEXES, Container.index),
-    ):
-        assert set(provider.args[-1].kwargs) == set(BUILT_IN_KINDS[group])
+    assert set(BUILT_IN[Group.ENCODERS]) == set(ARCHITECTURES)
 
 
 def test_settings_become_the_encoder_s_request() -> None:
@@ -184,11 +176,15 @@ def test_plug_ins_of_all_groups_are_made_with_what_settings_hold(tmp_path: Path)
         dataset__options={"pictures": 3},
         index__kind="backwards",
         index__options={"shift": 2},
+        gallery__kind="shelf",
+        gallery__options={"width": 1},
         device="cpu",
     )
     assert vars(made.encoder())["request"].options == {"width": 3}
     assert vars(made.listed()) == {"root": tmp_path, "size": 3}
     assert vars(made.index()) == {"shift": 2}
+    shelf = made.open_gallery("people", create=True)
+    assert made.open_gallery("people", create=False) is shelf
 
 
 @pytest.mark.parametrize("group", ["encoder", "dataset", "index"])
@@ -202,8 +198,16 @@ def test_an_unknown_kind_is_a_configuration_error(group: str) -> None:
 def test_built_in_adapters_refuse_free_options(tmp_path: Path, group: str) -> None:
     options = {f"{group}__options": {"depth": 3}, "device": "cpu", "encoder__kind": "rn-tiny"}
     made = container(dataset__root=tmp_path, **options)
-    with pytest.raises(ConfigurationError, match=rf"{group}\.options: only plug-ins take options"):
+    with pytest.raises(
+        ConfigurationError, match=rf"{group}\.options: .* (take|takes) (these|none)"
+    ):
         made.providers[group]()
+
+
+def test_free_options_beside_a_section_of_the_kind_s_own_are_refused() -> None:
+    made = container(index__kind="annoy", index__options={"trees": 3})
+    with pytest.raises(ConfigurationError, match=r"index\.options: annoy .* are in index\.annoy"):
+        made.index()
 
 
 def test_evaluation_runs_on_whatever_is_put_in_place_of_the_adapters() -> None:
@@ -318,7 +322,7 @@ def test_without_other_sets_nothing_is_renamed(tmp_path: Path) -> None:
         ),
         (
             {"kind": "viper", "root": "x", "options": {"seed": 1}},
-            r"dataset\.also\[1\]\.options: only plug-ins take options, and viper is built in",
+            r"dataset\.also\[1\]\.options: viper takes none: .* in dataset\.also\[1\]\.viper",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from pymilvus import MilvusClient
 
 from reid.application.galleries import CheckOutcome
 from reid.cli.gallery_answers import render_check, render_removal
-from reid.container import Container
+from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings, plain_settings
 from tests.galleries import fill

@@ -21,7 +21,7 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.exporting import ExportFolder, trace
 from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
 from reid.application.export import Export
-from reid.assembly.encoders import create_encoder, create_image_encoder, require_trainable
+from reid.container.encoders import create_encoder, create_image_encoder, require_trainable
 from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling

@@ -5,11 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from reid.adapters.indexes.exact import ExactIndex
+from reid.container import registry
+from reid.container.datasets import create_dataset
+from reid.container.registry import BUILT_IN, Group, call, find, find_plugins, is_built_in, load
+from reid.container.root import Container
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
-from reid.plugins import PluginGroup, choose_factory, find_plugins, load_plugin
+from reid.importing import Lazily
+from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import (
     SCENERY,
     SCENERY_OFFERS,
@@ -33,72 +40,110 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[name]
 
 
-def exact() -> str:
-    return "the built-in one"
-
-
 def test_a_plug_in_of_each_group_is_found_without_importing_it(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
-    assert list(find_plugins(PluginGroup.ENCODERS)) == ["means"]
-    assert list(find_plugins(PluginGroup.DATASETS)) == ["two-people"]
-    assert list(find_plugins(PluginGroup.INDEXES)) == ["backwards"]
+    found = {group: list(find_plugins(group)) for group in Group}
+    assert found == {
+        Group.ENCODERS: ["means"],
+        Group.DATASETS: ["two-people"],
+        Group.INDEXES: ["backwards"],
+        Group.GALLERIES: ["shelf"],
+        Group.LOSSES: ["spread"],
+        Group.TRACKERS: ["standing"],
+    }
     assert "reid_scenery" not in sys.modules
 
 
 def test_a_plugged_in_encoder_gets_the_request(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
     request = EncoderRequest(kind="means", options={"width": 3})
-    factory = choose_factory(PluginGroup.ENCODERS, "means", built_in={"exact": exact})
-    assert factory(request).request is request
+    assert load(find(Group.ENCODERS, "means"))(request).request is request
 
 
 def test_a_plugged_in_dataset_gets_its_root_and_options(install: Install, tmp_path: Path) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
-    factory = choose_factory(PluginGroup.DATASETS, "two-people", built_in={"exact": exact})
-    dataset = factory(tmp_path, {"pictures": 3})
+    found = find(Group.DATASETS, "two-people")
+    dataset = call(found, tmp_path, options={"pictures": 3}, key="dataset.options")
     assert dataset.root == tmp_path
     assert len(dataset.samples(Split.QUERY)) == 6
 
 
-def test_a_plugged_in_index_gets_its_options(install: Install) -> None:
+def test_a_plugged_in_index_gets_its_options_and_no_others(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
-    factory = choose_factory(PluginGroup.INDEXES, "backwards", built_in={"exact": exact})
-    assert factory({"shift": 2}).shift == 2
+    found = find(Group.INDEXES, "backwards")
+    assert call(found, options={"shift": 2}, key="index.options").shift == 2
+    with pytest.raises(ConfigurationError, match=r"^index\.options: backwards .* 'depth'"):
+        call(found, options={"depth": 2}, key="index.options")
+
+
+def test_a_plugged_in_loss_and_tracker_are_made_by_name(install: Install) -> None:
+    install("reid_scenery", SCENERY, SCENERY_OFFERS)
+    loss = call(find(Group.LOSSES, "spread"), options={"weight": 2.0}, key="loss.options")
+    assert loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])) == 2.0
+    tracker = call(find(Group.TRACKERS, "standing"), options={}, key="tracker.options")
+    assert tracker.follow([1, 2]) == [1, 2]
 
 
 def test_a_built_in_kind_imports_no_plug_in(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
-    chosen = choose_factory(PluginGroup.INDEXES, "exact", built_in={"exact": exact})
-    assert chosen is exact
+    assert load(find(Group.INDEXES, "exact")) is ExactIndex
     assert "reid_scenery" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"), [(group, kind) for group in Group for kind in BUILT_IN[group]]
+)
+def test_every_built_in_kind_leads_to_a_factory(group: Group, kind: str) -> None:
+    found = find(group, kind)
+    assert is_built_in(found)
+    assert callable(load(found))
+
+
+def test_a_new_built_in_kind_is_one_file_and_one_line(
+    install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("reid_scenery", SCENERY, {})
+    table = {**BUILT_IN[Group.DATASETS], "two-people": "reid_scenery:TwoPeople"}
+    monkeypatch.setattr(registry, "BUILT_IN", {**BUILT_IN, Group.DATASETS: table})
+    settings = load_settings(options={"dataset.kind": "two-people", "dataset.root": str(tmp_path)})
+    assert len(create_dataset(settings.settings.dataset).samples(Split.QUERY)) == 4
+
+
+@pytest.mark.parametrize("provider", Container.providers.values(), ids=Container.providers)
+def test_every_part_of_the_container_is_where_it_is_said_to_be(provider: object) -> None:
+    for name in ("provides", "cls"):
+        place = getattr(provider, name, None)
+        if isinstance(place, Lazily):
+            assert callable(place.load())
 
 
 def test_an_unknown_kind_lists_what_there_is(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
     with pytest.raises(ConfigurationError) as caught:
-        choose_factory(PluginGroup.INDEXES, "faiss", built_in={"exact": exact, "annoy": exact})
+        find(Group.INDEXES, "faiss")
     assert str(caught.value) == (
-        "index.kind: nothing is called 'faiss'; built in: annoy, exact; "
+        "index.kind: nothing is called 'faiss'; built in: annoy, exact, hnsw; "
         "plugged in (reid.indexes): backwards"
     )
 
 
-def test_without_plug_ins_the_list_says_none() -> None:
-    with pytest.raises(ConfigurationError, match=r"plugged in \(reid.datasets\): none$"):
-        choose_factory(PluginGroup.DATASETS, "duke", built_in={"market1501": exact})
+@pytest.mark.parametrize("group", Group)
+def test_without_plug_ins_the_list_says_none(group: Group) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{group.setting}: .*\({group}\): none$"):
+        find(group, "duke")
 
 
 def test_a_plug_in_may_not_take_a_built_in_name(install: Install) -> None:
     install("reid_impostor", "", {"reid.indexes": {"exact": "reid_impostor:nothing"}})
     with pytest.raises(ConfigurationError, match=r"reid_impostor.* takes the name .*'exact'"):
-        choose_factory(PluginGroup.INDEXES, "exact", built_in={"exact": exact})
+        find(Group.INDEXES, "exact")
 
 
 def test_two_distributions_may_not_offer_one_kind(install: Install) -> None:
     install("reid_one", "", {"reid.indexes": {"faiss": "reid_one:make"}})
     install("reid_two", "", {"reid.indexes": {"faiss": "reid_two:make"}})
     with pytest.raises(ConfigurationError, match=r"both .*reid_.* and .*reid_.* offer 'faiss'"):
-        find_plugins(PluginGroup.INDEXES)
+        find_plugins(Group.INDEXES)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +157,6 @@ def test_two_distributions_may_not_offer_one_kind(install: Install) -> None:
 )
 def test_a_broken_plug_in_is_named(install: Install, source: str, value: str, said: str) -> None:
     install("reid_broken", source, {"reid.indexes": {"faiss": value}})
-    plugin = find_plugins(PluginGroup.INDEXES)["faiss"]
+    plugin = find_plugins(Group.INDEXES)["faiss"]
     with pytest.raises(ConfigurationError, match=f"reid_broken:make of reid_broken.*{said}"):
-        load_plugin(plugin)
+        load(plugin)

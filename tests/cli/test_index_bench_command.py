@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
-from reid.container import Container
+from reid.container.root import Container
 from reid.settings.loading import load_settings
 from tests.galleries import fill, vectors_of
 from tests.milvus import lite_address

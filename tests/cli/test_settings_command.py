@@ -118,9 +118,9 @@ def test_an_unknown_adapter_ends_with_3_and_the_known_ones(option: str, known: s
 @pytest.mark.parametrize(
     "command",
     [
-        ("identify", "nowhere", "--gallery", "nowhere"),
-        ("train", "--stage", "all", "--data", "nowhere"),
-        ("gallery", "build", "nowhere", "nowhere"),
+        ("identify", ".", "--gallery", "."),
+        ("train", "--stage", "all", "--data", "."),
+        ("gallery", "build", "nowhere", "."),
     ],
 )
 def test_an_unknown_index_is_said_before_any_work(command: tuple[str, ...]) -> None:

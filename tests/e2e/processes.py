@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import reid.adapters.encoders.openclip
-import reid.container  # noqa: F401
+import reid.container.root  # noqa: F401
 from reid.cli.app import app
 from tests.adapters.plugin_distributions import write_distribution
 from tests.e2e.program import SMALL

@@ -12,7 +12,7 @@ import pytest
 from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
-from reid.container import Container
+from reid.container.root import Container
 from reid.settings.loading import load_settings
 from tests.e2e.program import as_json, run
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from reid.container import Container
+from reid.container.root import Container
 from tests.builders import build_market1501
 from tests.e2e.program import as_json, run
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from reid.adapters.datasets import pixels
 from reid.adapters.datasets.given import PictureIntake
 from reid.cli.app import app
-from reid.service.assembly import limits_of
+from reid.container.service import limits_of
 from reid.service.desk import Desk
 from reid.service.server import serve
 from reid.settings.schema import ServiceSettings

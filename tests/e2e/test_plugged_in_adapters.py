@@ -22,11 +22,11 @@ def encoder(request):
     return FakeEncoder(name="small-encoder", seed=request.seed, image_size=ImageSize(height, width))
 
 
-def dataset(root, options):
-    return FakeDataset(identities=int(options.get("identities", 4)))
+def dataset(root, identities=4):
+    return FakeDataset(identities=int(identities))
 
 
-def index(options):
+def index():
     return FakeIndex(is_exact=False, recall=0.875)
 '''
 

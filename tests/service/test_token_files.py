@@ -6,8 +6,8 @@ from threading import Thread
 
 import pytest
 
+from reid.container.service import token_of
 from reid.domain.errors import ConfigurationError
-from reid.service.assembly import token_of
 from reid.settings.schema import ServiceSettings
 
 TOKEN = "0123456789abcdef0123456789abcdef"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reid.assembly.runs import decisive_settings
+from reid.container.evaluation import decisive_settings
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.settings.loading import load_settings
 from reid.settings.recipes import RECIPES

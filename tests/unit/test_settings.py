@@ -407,7 +407,7 @@ def test_other_datasets_are_tables_and_hold_what_their_kind_takes(tmp_path: Path
     assert (first.kind, first.root, first.kind_options) == (
         "msmt17", Path("MSMT17_V1"), {"train_on_val": True},
     )  # fmt: skip
-    assert second.kind_options == {}
+    assert second.kind_options is None
     assert {row.key: row.value for row in resolved.rows()}["dataset.also"] == [
         {"kind": "msmt17", "root": "MSMT17_V1", "msmt17": {"train_on_val": True}},
         {"kind": "colours", "root": None, "options": {"shade": 3}},

@@ -3,14 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from reid.domain.errors import CheckpointError
-
-JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+from reid.domain.values.json_values import JsonValue as JsonValue
 
 CHECKPOINT_VERSION = 1
 """Of all checkpoints that runs write, in their headers as `version`."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.json_values import JsonValue
 from reid.domain.values.samples import ImageSize
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.json_values import JsonValue
 from reid.domain.values.samples import UnreadableImage
 
 

@@ -1,23 +1,25 @@
-"""From settings and a container to a running service."""
+"""The service over HTTP, from settings and a container."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from reid.container import Container
 from reid.domain.errors import ConfigurationError
-from reid.ports.gallery import Gallery
-from reid.service.desk import Desk
-from reid.service.limits import Limits
-from reid.service.server import serve
-from reid.settings.schema import ServiceSettings, Settings
 from reid.small_files import FileBoundsError
+
+if TYPE_CHECKING:
+    from reid.container.root import Container
+    from reid.ports.gallery import Gallery
+    from reid.service.desk import Desk
+    from reid.service.limits import Limits
+    from reid.settings.schema import ServiceSettings, Settings
 
 _MIB = 2**20
 _MOST_TOKEN_BYTES = 4096
 
 
 def serve_gallery(
-    container: Container,
-    settings: Settings,
+    container: "Container",
+    settings: "Settings",
     *,
     gallery: str,
     announce: Callable[[str], None],
@@ -34,6 +36,8 @@ def serve_gallery(
         ConfigurationError: Settings do not go with a service.
         ReidError: Encoder or gallery cannot be opened, or do not go together.
     """
+    from reid.service.server import serve
+
     if settings.identify.rerank:
         raise ConfigurationError(
             "identify.rerank: re-ranking compares all queries with each other, and strangers' "
@@ -52,17 +56,17 @@ def serve_gallery(
     )
 
 
-def open_desk(container: Container, name: str) -> Desk:
+def open_desk(container: "Container", name: str) -> "Desk":
     """Open encoder and gallery.
 
     Raises:
         GalleryError: The gallery is missing or damaged, another encoder made it, or it is
             calibrated for another fusion.
     """
+    from reid.service.desk import Desk
 
-    def open_gallery() -> Gallery:
-        opened: Gallery = container.open_gallery(name, create=False)
-        return opened
+    def open_gallery() -> "Gallery":
+        return container.open_gallery(name, create=False)
 
     desk = Desk(
         identify_each=container.identify_each(),
@@ -80,7 +84,7 @@ def open_desk(container: Container, name: str) -> Desk:
     return desk
 
 
-def token_of(settings: ServiceSettings) -> str | None:
+def token_of(settings: "ServiceSettings") -> str | None:
     """Read the token, from its file where one is named.
 
     Raises:
@@ -113,12 +117,14 @@ def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def limits_of(settings: ServiceSettings) -> Limits:
+def limits_of(settings: "ServiceSettings") -> "Limits":
     """Put settings as the service wants them.
 
     Raises:
         ConfigurationError: Less may be held at once than one body may have.
     """
+    from reid.service.limits import Limits
+
     if settings.held_mib < settings.body_mib:
         raise ConfigurationError(
             f"service.held_mib {settings.held_mib} is less than service.body_mib "

@@ -1,1 +1,0 @@
-"""From settings to adapters: what the container is wired from."""

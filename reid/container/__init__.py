@@ -1,0 +1,1 @@
+"""Composition: which adapter each setting names, and what every command is made of."""

@@ -1,0 +1,118 @@
+"""Datasets and image sources, from settings."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dependency_injector import providers
+
+from reid.container import registry
+from reid.container.checks import require_root
+from reid.container.foundation import Foundation
+from reid.container.registry import Group
+from reid.domain.values.samples import Split
+from reid.importing import Lazily
+
+if TYPE_CHECKING:
+    from reid.application.check_dataset import CheckDataset
+    from reid.domain.services.screening import ScreenedDataset
+    from reid.ports.dataset import Dataset
+    from reid.ports.events import EventListener
+    from reid.settings.schema import SourceSettings
+
+
+def create_dataset(settings: "SourceSettings", *, key: str = "dataset") -> "Dataset":
+    """Open the dataset that is asked for.
+
+    Args:
+        settings: What to open.
+        key: Where the settings stand, for messages.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, a built-in one has no root, or it
+            takes other options.
+    """
+    found = registry.find(Group.DATASETS, settings.kind, setting=f"{key}.kind")
+    place = f"{key}.options"
+    options = registry.options_of(
+        settings.kind_options, settings.options, key=place, kind=settings.kind
+    )
+    require_root(settings, key=key)
+    dataset: Dataset = registry.call(found, settings.root, options=options, key=place)
+    return dataset
+
+
+def combine_datasets(dataset: "Dataset", also: Sequence["SourceSettings"]) -> "Dataset":
+    """Join the training lists of other datasets, if there are any, to a dataset's.
+
+    Raises:
+        ConfigurationError: One of them cannot be opened; see `create_dataset`.
+    """
+    if not also:
+        return dataset
+    from reid.adapters.datasets.combined import CombinedDataset
+
+    others = [
+        create_dataset(settings, key=f"dataset.also[{number}]")
+        for number, settings in enumerate(also)
+    ]
+    return CombinedDataset(dataset, others=others)
+
+
+def screen_combined(
+    combined: "Dataset", *, single: "Dataset", screened: "ScreenedDataset", skips_bad: bool
+) -> "ScreenedDataset":
+    """Screen what is trained on, unless it is what is screened already."""
+    if combined is single:
+        return screened
+    from reid.domain.services.screening import ScreenedDataset
+
+    return ScreenedDataset(combined, skips_bad=skips_bad)
+
+
+def cache_pictures(dataset: "Dataset", cache_mib: int, *, listener: "EventListener") -> "Dataset":
+    """Keep a dataset's decoded pictures in memory, unless the memory is to be none."""
+    if cache_mib == 0:
+        return dataset
+    from reid.adapters.datasets.memory import CachedDataset
+
+    return CachedDataset(dataset, num_bytes=cache_mib * 2**20, listener=listener)
+
+
+class Datasets(Foundation):
+    """Lists of samples, and images to read from folders or from a program."""
+
+    listed = providers.Singleton(create_dataset, Foundation.settings.provided.dataset)
+    all_listed = providers.Singleton(
+        combine_datasets, listed, Foundation.settings.provided.dataset.also
+    )
+    dataset = providers.Singleton["ScreenedDataset"](
+        Lazily("reid.domain.services.screening:ScreenedDataset"),
+        listed,
+        skips_bad=Foundation.settings.provided.dataset.skip_bad,
+    )
+    combined = providers.Singleton(
+        screen_combined,
+        all_listed,
+        single=listed,
+        screened=dataset,
+        skips_bad=Foundation.settings.provided.dataset.skip_bad,
+    )
+    check_dataset = providers.Singleton["CheckDataset"](
+        Lazily("reid.application.check_dataset:CheckDataset"), all_listed
+    )
+    statistics = providers.Callable(Lazily("reid.application.check_dataset:count_splits"), combined)
+    odd_about_training = providers.Callable(
+        Lazily("reid.application.check_dataset:odd_about_lists"), combined
+    )
+    odd_about_scored = providers.Callable(
+        Lazily("reid.application.check_dataset:odd_about_lists"),
+        dataset,
+        splits=(Split.QUERY, Split.GALLERY),
+    )
+    generate_dataset = providers.Object(
+        Lazily("reid.adapters.datasets.generator:generate_market1501")
+    )
+
+    pictures = providers.Object(Lazily("reid.adapters.datasets.pictures:open_pictures"))
+    followed_pictures = providers.Object(Lazily("reid.adapters.datasets.pictures:open_followed"))
+    given_pictures = providers.Object(Lazily("reid.adapters.datasets.given:give_pictures"))

@@ -1,0 +1,247 @@
+"""Encoders, from settings or from what a weights file says."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+from dependency_injector import providers
+
+from reid.container import registry
+from reid.container.datasets import Datasets
+from reid.container.foundation import Foundation
+from reid.container.registry import Group
+from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
+from reid.domain.values.samples import ImageSize, Split
+from reid.importing import Lazily
+
+if TYPE_CHECKING:
+    from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.application.explain import Explain
+    from reid.application.export import Export
+    from reid.domain.services.embedding import Embedder
+    from reid.domain.services.explaining import PairExplainer
+    from reid.domain.values.explanations import ExplanationMethod
+    from reid.domain.values.json_values import JsonValue
+    from reid.ports.dataset import Dataset
+    from reid.ports.encoder import Encoder, ImageEncoder
+    from reid.ports.explanation import ExplainableEncoder
+    from reid.settings.schema import Settings
+
+_WITHOUT_KIND = "vit-b16"
+"""Its factory reads weights whose file says which encoder they are of."""
+
+
+def create_image_encoder(request: EncoderRequest) -> Union["Encoder", "ExportedEncoder"]:
+    """Build the encoder that is asked for, or open it where the weights are an exported encoder.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, or the request makes no sense.
+        EncoderError: The weights cannot be had or do not fit.
+    """
+    from reid.adapters.encoders.exported import is_exported, open_exported_encoder
+
+    if is_exported(Path(request.weights)):
+        return open_exported_encoder(request)
+    return create_encoder(request)
+
+
+def create_encoder(request: EncoderRequest) -> "Encoder":
+    """Build the encoder that is asked for, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, or the request makes no sense.
+        EncoderError: The weights cannot be had or do not fit.
+    """
+    from reid.adapters.safetensors_file import read_header
+
+    trained = read_header(Path(request.weights)).get("encoder")
+    author = str(trained.get("name")) if isinstance(trained, dict) else None
+    kind = request.kind or author
+    if author not in (None, kind):
+        raise EncoderError(
+            f"{request.weights} was written by the encoder {author!r}, but the one asked for is "
+            f"{kind!r}: leave the encoder's kind out, or pass other weights"
+        )
+    found = registry.find(Group.ENCODERS, kind or _WITHOUT_KIND)
+    if registry.is_built_in(found):
+        if request.options:
+            raise ConfigurationError(f"encoder.options: {kind or 'this encoder'} takes none")
+        encoder: Encoder = registry.load(found)(request)
+        return encoder
+    factory, request = registry.load(found), replace(request, kind=kind)
+    if isinstance(trained, dict):
+        return _restore_plugged_in(factory, request, trained)
+    return _plugged_in(factory, request)
+
+
+def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "Encoder":
+    encoder: Encoder = factory(request)
+    # Checkpoints name their encoder, so another name would make its runs unreadable.
+    if encoder.description.name != request.kind:
+        raise ConfigurationError(
+            f"encoder.kind: the plug-in {request.kind!r} calls itself "
+            f"{encoder.description.name!r}; its description must carry the entry point's name"
+        )
+    return encoder
+
+
+def _restore_plugged_in(
+    factory: registry.Factory, request: EncoderRequest, trained: Mapping[str, "JsonValue"]
+) -> "Encoder":
+    """Build the architecture that a run's checkpoint describes, then fill its image tower."""
+    from reid.adapters.safetensors_file import read_checkpoint
+    from reid.domain.services.fine_tuning import image_tower_of
+
+    options = trained.get("options")
+    known = options if isinstance(options, dict) else {}
+    encoder = _plugged_in(
+        factory, replace(request, weights="random", options={**known, **request.options})
+    )
+    encoder.load_state_of(Tower.IMAGE, image_tower_of(read_checkpoint(Path(request.weights))))
+    return encoder
+
+
+def require_trainable(encoder: Union["Encoder", "ExportedEncoder"]) -> "Encoder":
+    """Hand on an encoder that can learn.
+
+    Raises:
+        EncoderError: It was exported.
+    """
+    from reid.adapters.encoders.exported import ExportedEncoder
+
+    if isinstance(encoder, ExportedEncoder):
+        raise EncoderError(
+            f"{encoder.description.name} ({encoder.description.weights}) describes pictures only: "
+            "train from the weights that it was exported from"
+        )
+    return encoder
+
+
+def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
+    """Hand on an encoder that shows its work.
+
+    Raises:
+        EncoderError: It was exported, or is a plug-in that does not.
+    """
+    from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.ports.explanation import ExplainableEncoder
+
+    if isinstance(encoder, ExplainableEncoder):
+        return encoder
+    advice = (
+        "explain by the run or weights that it was exported from"
+        if isinstance(encoder, ExportedEncoder)
+        else "a plugged-in encoder needs the method trace_images of reid/ports/explanation.py"
+    )
+    raise EncoderError(
+        f"{encoder.description.name} ({encoder.description.weights}) does not show how it comes to "
+        f"its features: {advice}"
+    )
+
+
+def explanation_method(name: str) -> "ExplanationMethod | None":
+    """Read a setting; `auto` leaves it to the encoder."""
+    from reid.domain.values.explanations import ExplanationMethod
+
+    return None if name == "auto" else ExplanationMethod(name)
+
+
+def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
+    """Make of settings what an encoder's factory is given."""
+    from reid.adapters.devices import resolve_device
+
+    encoder = settings.encoder
+    return EncoderRequest(
+        kind=encoder.kind,
+        weights=encoder.weights,
+        image_size=ImageSize(*encoder.image_size) if encoder.image_size else None,
+        stride=encoder.stride,
+        num_cameras=num_cameras,
+        camera_scale=encoder.camera_scale,
+        activation=Activation(encoder.activation),
+        pooling=Pooling(encoder.pooling),
+        precision=encoder.precision,
+        training_precision=training_precision(settings),
+        compile=encoder.compile,
+        device=resolve_device(settings.device),
+        seed=settings.seed,
+        options=encoder.options,
+    )
+
+
+def reference_request(settings: "Settings") -> EncoderRequest:
+    """Ask for the encoder that an exported one is held to: in float32 on the CPU."""
+    return replace(
+        encoder_request(settings, 0),
+        precision="fp32",
+        training_precision=None,
+        compile=False,
+        device="cpu",
+    )
+
+
+def training_precision(settings: "Settings") -> str:
+    """Return what stage 2 runs the image encoder in on this machine: fp32 or bf16."""
+    from reid.adapters.devices import resolve_device, resolve_training_precision
+
+    return resolve_training_precision(
+        settings.encoder.training_precision,
+        precision=settings.encoder.precision,
+        device=resolve_device(settings.device),
+    )
+
+
+def count_cameras(wanted: bool, dataset: Callable[[], "Dataset"]) -> int:  # noqa: FBT001
+    """Count the cameras that get an embedding, of all splits; opens the dataset only if wanted."""
+    if not wanted:
+        return 0
+    opened = dataset()
+    return 1 + max(sample.camid for split in Split for sample in opened.samples(split))
+
+
+class Encoders(Datasets):
+    """The encoder, what it embeds, how it is exported and explained."""
+
+    num_cameras = providers.Callable(
+        count_cameras,
+        Foundation.settings.provided.encoder.camera_embedding,
+        Datasets.combined.provider,
+    )
+    encoder = providers.Singleton(
+        create_image_encoder, providers.Callable(encoder_request, Foundation.settings, num_cameras)
+    )
+    trainee = providers.Callable(require_trainable, encoder)
+    training_precision = providers.Callable(training_precision, Foundation.settings)
+    embedder = providers.Singleton["Embedder"](
+        Lazily("reid.domain.services.embedding:Embedder"),
+        encoder=encoder,
+        listener=Foundation.listener,
+        batch_size=Foundation.settings.provided.evaluation.batch_size,
+        uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
+    )
+    explanation_page = providers.Object(
+        Lazily("reid.adapters.pages.heatmaps:open_explanation_page")
+    )
+    explain = providers.Singleton["Explain"](
+        Lazily("reid.application.explain:Explain"),
+        explainer=providers.Singleton["PairExplainer"](
+            Lazily("reid.domain.services.explaining:PairExplainer"),
+            encoder=providers.Callable(require_explainable, encoder),
+            method=providers.Callable(
+                explanation_method, Foundation.settings.provided.explain.method
+            ),
+            uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
+            masked_share=Foundation.settings.provided.explain.masked_share,
+            seed=Foundation.settings.provided.seed,
+        ),
+    )
+    open_export_folder = providers.Object(Lazily("reid.adapters.encoders.exporting:ExportFolder"))
+    export = providers.Singleton["Export"](
+        Lazily("reid.application.export:Export"),
+        encoder=providers.Singleton(
+            create_encoder, providers.Callable(reference_request, Foundation.settings)
+        ),
+        seed=Foundation.settings.provided.seed,
+    )

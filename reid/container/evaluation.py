@@ -1,0 +1,219 @@
+"""Evaluations, and the runs that record them."""
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dependency_injector import providers
+
+from reid.container.encoders import Encoders, training_precision
+from reid.container.foundation import Foundation
+from reid.container.indexes import Indexes
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.evaluations import EVALUATION
+from reid.extras import EXTRAS, RECORDED_PACKAGES, needed_for, versions_of
+from reid.importing import Lazily
+from reid.settings.loading import plain_settings
+from reid.settings.recorded import changed_settings, departures_from_recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
+    from reid.adapters.pages.files import Rasterise
+    from reid.adapters.pages.markdown import MarkdownPage
+    from reid.adapters.runs.filesystem import FilesystemRunStore
+    from reid.adapters.runs.records import FilesystemRunRecords
+    from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+    from reid.application.evaluate import Evaluate
+    from reid.application.evaluate_run import EvaluateRun
+    from reid.application.report_runs import ReportRuns
+    from reid.application.reproduce import Reproduce
+    from reid.application.show_evaluation import ShowEvaluation
+    from reid.domain.services.reidentification import Reidentification
+    from reid.domain.values.analyses import MapLayout
+    from reid.domain.values.json_values import JsonValue
+    from reid.domain.values.recipes import RerankingRecipe
+    from reid.settings.schema import EvaluationSettings, Settings
+
+_NOT_SCORED = ("root", "also", "cache_mib")
+"""Settings of the dataset that name where pictures lie or serve training only."""
+
+
+def open_evaluation(path: Path) -> "RecordedEvaluation":
+    """Open a run's own evaluation by its folder, or any of its evaluations by its file."""
+    from reid.adapters.runs.records import FilesystemRunRecords
+    from reid.application.compare_runs import RecordedEvaluation
+
+    if path.suffix == ".json":
+        return RecordedEvaluation(FilesystemRunRecords(path.parent), path.stem)
+    return RecordedEvaluation(FilesystemRunRecords(path), EVALUATION)
+
+
+def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:
+    """List what an evaluation's scores depend on beside pictures and weights, as settings nest.
+
+    Where the pictures lie, what serves training only, and what the weights' file says itself is
+    left out.
+    """
+    plain = plain_settings(settings)
+    dataset, encoder = plain["dataset"], plain["encoder"]
+    # Left out where it is not used, so that records are what they were before there was a choice.
+    not_scored = _NOT_SCORED if settings.dataset.skip_bad else (*_NOT_SCORED, "skip_bad")
+    return {
+        "seed": settings.seed,
+        "dataset": {key: dataset[key] for key in dataset if key not in not_scored},
+        "encoder": {key: encoder[key] for key in ("image_size", "stride", "precision", "options")},
+        **{section: plain[section] for section in ("index", "evaluation", "reranking")},
+    }
+
+
+def decisive_settings(settings: "Settings") -> dict[str, "JsonValue"]:
+    """List what decides a run's result, by dotted name: seed, encoder, dataset and both recipes.
+
+    Where the files lie and how the result is scored do not. Of the precision of training, what it
+    came to counts: `auto` on another machine may be something else.
+    """
+    plain = plain_settings(settings)
+    plain["encoder"]["training_precision"] = training_precision(settings)
+    sections = {name: plain[name] for name in ("encoder", "prompts", "finetuning")}
+    return {
+        "seed": settings.seed,
+        "dataset.kind": settings.dataset.kind,
+        **{
+            f"{section}.{key}": value
+            for section, values in sections.items()
+            for key, value in values.items()
+        },
+    }
+
+
+def circumstances(settings: "Settings") -> dict[str, "JsonValue"]:
+    """Note what a run ran with: versions, machine, and every setting."""
+    return {
+        **machine(settings),
+        "precision": settings.encoder.precision,
+        "training_precision": training_precision(settings),
+        "settings": plain_settings(settings),
+    }
+
+
+def machine(settings: "Settings") -> dict[str, "JsonValue"]:
+    """Note versions and machine: they change rounding at most."""
+    import torch
+
+    from reid.adapters.devices import name_of_device, resolve_device
+    from reid.adapters.surroundings import processor_name
+
+    return {
+        "versions": dict(versions_of((*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS)))),
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": resolve_device(settings.device),
+        "device_name": name_of_device(resolve_device(settings.device)),
+        "threads": torch.get_num_threads(),
+        "tf32": {
+            "matrix products": torch.backends.cuda.matmul.allow_tf32,
+            "convolutions": torch.backends.cudnn.allow_tf32,
+        },
+    }
+
+
+def reranking_of(
+    evaluation: "EvaluationSettings", recipe: "RerankingRecipe"
+) -> "RerankingRecipe | None":
+    """Re-rank only where it is asked for."""
+    return recipe if evaluation.rerank else None
+
+
+def rasteriser() -> "Rasterise":
+    """Return what makes PNG files of charts.
+
+    Raises:
+        ConfigurationError: resvg cannot be imported.
+    """
+    with needed_for("a PNG", package="resvg-py"):
+        from reid.adapters.pages.rasters import rasterise
+    return rasterise
+
+
+def lay_out_map(vectors: "Tensor", *, perplexity: float, seed: int) -> "MapLayout":
+    """Lay out a map by scikit-learn.
+
+    Without it there is no map, and the reason stands in its place: a page holds much besides.
+    """
+    try:
+        with needed_for("a map", package="scikit-learn"):
+            from reid.adapters.maps import lay_out_by_tsne
+    except ConfigurationError as missing:
+        from reid.domain.values.analyses import MapLayout
+
+        return MapLayout(places=(), method=str(missing))
+    return lay_out_by_tsne(vectors, perplexity=perplexity, seed=seed)
+
+
+class Evaluation(Encoders, Indexes):
+    """Scores, their records and their pages."""
+
+    runs = providers.Singleton["FilesystemRunStore"](
+        Lazily("reid.adapters.runs.filesystem:FilesystemRunStore"),
+        Foundation.settings.provided.run.directory,
+    )
+    records = providers.Singleton["FilesystemRunRecords"](
+        Lazily("reid.adapters.runs.records:FilesystemRunRecords"),
+        Foundation.settings.provided.run.directory,
+    )
+    reidentification = providers.Singleton["Reidentification"](
+        Lazily("reid.domain.services.reidentification:Reidentification"),
+        embedder=Encoders.embedder,
+        index=Indexes.index,
+    )
+    evaluate = providers.Singleton["Evaluate"](
+        Lazily("reid.application.evaluate:Evaluate"),
+        encoder=Encoders.encoder,
+        dataset=Encoders.dataset,
+        reidentification=reidentification,
+        map_maker=providers.Callable(lay_out_map, seed=Foundation.settings.provided.seed).provider,
+        reranking=providers.Callable(
+            reranking_of,
+            Foundation.settings.provided.evaluation,
+            Foundation.settings.provided.reranking,
+        ),
+        remove_same_camera=Foundation.settings.provided.evaluation.same_camera_rule,
+        screened=Encoders.dataset,
+    )
+    evaluate_run = providers.Singleton["EvaluateRun"](
+        Lazily("reid.application.evaluate_run:EvaluateRun"),
+        evaluate=evaluate,
+        dataset=Encoders.dataset,
+        runs=runs,
+        settings=providers.Callable(evaluation_settings, Foundation.settings),
+        circumstances=providers.Callable(machine, Foundation.settings),
+    )
+    evaluation_page = providers.Factory["HtmlEvaluationPage"](
+        Lazily("reid.adapters.pages.evaluation:HtmlEvaluationPage")
+    )
+    chart_files = providers.Factory["ChartFiles"](
+        Lazily("reid.adapters.pages.evaluation:ChartFiles")
+    )
+    rasteriser = providers.Callable(rasteriser)
+    show_evaluation = providers.Factory["ShowEvaluation"](
+        Lazily("reid.application.show_evaluation:ShowEvaluation")
+    )
+    open_evaluation = providers.Object(open_evaluation)
+    compare = providers.Singleton["CompareRuns"](
+        Lazily("reid.application.compare_runs:CompareRuns"), seed=Foundation.settings.provided.seed
+    )
+    reproduce = providers.Singleton["Reproduce"](
+        Lazily("reid.application.reproduce:Reproduce"), evaluate=evaluate_run
+    )
+    open_records = providers.Object(Lazily("reid.adapters.runs.records:FilesystemRunRecords"))
+    collect_records = providers.Object(Lazily("reid.adapters.runs.records:collect_records"))
+    page = providers.Factory["MarkdownPage"](Lazily("reid.adapters.pages.markdown:MarkdownPage"))
+    report = providers.Factory["ReportRuns"](
+        Lazily("reid.application.report_runs:ReportRuns"),
+        departures=providers.Object(departures_from_recipe),
+        changes=providers.Object(changed_settings),
+        seed=Foundation.settings.provided.seed,
+    )

@@ -1,0 +1,22 @@
+"""What all subjects share: settings, a listener, and the time."""
+
+from datetime import UTC, datetime
+
+from dependency_injector import containers, providers
+
+from reid.adapters.events.silent import Silent
+from reid.domain.values.durations import time_text
+from reid.settings.schema import Settings
+
+
+def utc_now() -> str:
+    """Return the time as galleries write it."""
+    return time_text(datetime.now(UTC))
+
+
+class Foundation(containers.DeclarativeContainer):
+    """What every subject needs."""
+
+    settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
+    listener = providers.Singleton(Silent)
+    now = providers.Object(utc_now)

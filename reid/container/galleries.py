@@ -1,0 +1,250 @@
+"""Galleries, from settings, and which encoder fills them."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from dependency_injector import providers
+
+from reid.container import registry
+from reid.container.checks import FILESYSTEM, require_gallery
+from reid.container.encoders import Encoders
+from reid.container.foundation import Foundation
+from reid.container.gallery_engines import GalleryRequest
+from reid.container.indexes import Indexes
+from reid.container.registry import Group
+from reid.domain.errors import GalleryError
+from reid.domain.values.encoders import Tower
+from reid.domain.values.galleries import EncoderStamp
+from reid.importing import Lazily
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.adapters.galleries.cache import GalleryCache
+    from reid.application.galleries import FillGallery, KeepGallery
+    from reid.application.gallery_transfer import TransferGallery
+    from reid.domain.services.gallery_filling import GalleryFilling
+    from reid.ports.dataset import PictureSource
+    from reid.ports.encoder import Encoder
+    from reid.ports.gallery import Gallery
+    from reid.ports.vector_index import VectorIndex
+    from reid.settings.schema import GallerySettings
+
+
+def open_gallery(
+    settings: "GallerySettings",
+    create_index: Callable[[], "VectorIndex"],
+    name: str,
+    *,
+    create: bool,
+) -> "Gallery":
+    """Open a gallery of the kind that settings name.
+
+    Args:
+        settings: They name the kind.
+        create_index: Makes the index that searches.
+        name: A folder, or what else the kind calls a gallery.
+        create: Make an empty gallery where there is none.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, or it takes other options.
+        GalleryError: It is missing or cannot be opened.
+    """
+    found = registry.find(Group.GALLERIES, settings.kind)
+    options = registry.options_of(
+        settings.kind_options, settings.options, key="gallery.options", kind=settings.kind
+    )
+    request = GalleryRequest(
+        name=name,
+        create=create,
+        tenant=settings.tenant,
+        create_index=create_index,
+        options=options,
+    )
+    opened: Gallery = registry.load(found)(request)
+    return opened
+
+
+def is_gallery(
+    settings: "GallerySettings",
+    name: str,
+    *,
+    otherwise: str = "a folder or .csv list of labelled pictures",
+) -> bool:
+    """Tell a gallery from what can stand in its place, by its name.
+
+    Args:
+        settings: They name the kind of gallery.
+        name: Of it.
+        otherwise: What can stand in its place.
+
+    Raises:
+        GalleryError: There is neither.
+    """
+    require_gallery(settings, name, otherwise=otherwise)
+    if settings.kind != FILESYSTEM:
+        return not Path(name).exists()
+    from reid.adapters.galleries.filesystem.gallery import DATABASE
+
+    return (Path(name) / DATABASE).is_file()
+
+
+def read_gallery_vectors(
+    is_gallery: Callable[..., bool], open_gallery: Callable[..., "Gallery"], name: str
+) -> "Tensor":
+    """Read the vectors of a gallery, or of .npy files.
+
+    Args:
+        is_gallery: Tells a gallery by its name.
+        open_gallery: Opens it.
+        name: Of a gallery, of a folder of files, or of one.
+
+    Returns:
+        (G, D) float32, rows of unit L2 norm.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+        VectorIndexError: The files cannot.
+    """
+    from reid.adapters.vectors_file import read_vectors
+
+    if not is_gallery(name, otherwise="a folder of .npy files of vectors"):
+        return read_vectors(Path(name))
+    with closing(open_gallery(name, create=False)) as gallery:
+        return gallery.vectors([picture.key for picture in gallery.pictures()])
+
+
+def open_source(name: str) -> Union["PictureSource", None]:
+    """Open the pictures from which a gallery was filled; None where they are gone."""
+    from reid.adapters.datasets.pictures import open_pictures
+
+    return open_pictures(Path(name)) if Path(name).exists() else None
+
+
+def encoder_stamp(encoder: Union["Encoder", "ExportedEncoder"]) -> EncoderStamp:
+    """Return which encoder makes vectors, cameras left out.
+
+    An exported one goes with the one that it was exported from: they were compared then.
+    """
+    from reid.adapters.encoders.exported import ExportedEncoder
+    from reid.domain.values.checkpoints import digest_of
+
+    description = encoder.description
+    if isinstance(encoder, ExportedEncoder):
+        digest = encoder.weights_digest
+    else:
+        digest = digest_of(encoder.state_of(Tower.IMAGE))
+    return EncoderStamp(
+        name=description.name,
+        weights=description.weights,
+        digest=digest,
+        width=encoder.geometry.embedding_width,
+        options=description.options,
+    )
+
+
+def open_cache(
+    settings: "GallerySettings",
+    open_memory: Callable[[], "Gallery"],
+    create_index: Callable[[], "VectorIndex"],
+    name: str,
+    stamp: EncoderStamp,
+) -> "Gallery":
+    """Open the gallery in which the vectors of a folder or list of pictures wait for the next run.
+
+    Args:
+        settings: Whether and where.
+        open_memory: Opens one that is not kept.
+        create_index: Makes the index that searches.
+        name: The folder or list.
+        stamp: Encoder; another one has a gallery of its own.
+
+    Raises:
+        GalleryError: It cannot be written.
+    """
+    if not settings.use_cache:
+        return open_memory()
+    from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+
+    origin = json.dumps([str(Path(name).resolve()), _decisive(stamp)], sort_keys=True)
+    folder = cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
+    try:
+        # Vectors of people's pictures are nobody else's business.
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_filesystem_gallery(folder, create=True, create_index=create_index)
+    except (OSError, GalleryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise GalleryError(
+            f"the cache {folder} cannot be used ({reason}): remove it, name another by "
+            "--set gallery.cache=DIR, or do without by --no-cache"
+        ) from error
+
+
+def _decisive(stamp: EncoderStamp) -> dict[str, Any]:
+    """Put a stamp as JSON, less what decides no vector."""
+    return {key: value for key, value in asdict(stamp).items() if key not in ("name", "weights")}
+
+
+def cache_folder(settings: "GallerySettings") -> Path:
+    """Return where vectors of plain folders are kept: as set, or the user's cache folder."""
+    if settings.cache is not None:
+        return settings.cache
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    # Paths in it must be absolute, says the XDG base directory specification.
+    return (Path(named) if Path(named).is_absolute() else Path.home() / ".cache") / "reid"
+
+
+class Galleries(Encoders, Indexes):
+    """Known people, kept as vectors."""
+
+    filling = providers.Singleton["GalleryFilling"](
+        Lazily("reid.domain.services.gallery_filling:GalleryFilling"),
+        embedder=Encoders.embedder,
+        # Once: it reads all weights, and an encoder that describes galleries learns no more.
+        stamp=providers.Singleton(encoder_stamp, Encoders.encoder).provider,
+        now=Foundation.now,
+        keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
+    )
+    memory_gallery = providers.Factory(
+        Lazily("reid.adapters.galleries.memory:MemoryGallery"),
+        create_index=Indexes.gallery_index.provider,
+    )
+    is_gallery = providers.Callable(is_gallery, Foundation.settings.provided.gallery)
+    open_source = providers.Object(open_source)
+    open_gallery = providers.Callable(
+        open_gallery, Foundation.settings.provided.gallery, Indexes.gallery_index.provider
+    )
+    read_gallery_vectors = providers.Callable(
+        read_gallery_vectors, is_gallery.provider, open_gallery.provider
+    )
+    open_cache = providers.Callable(
+        open_cache,
+        Foundation.settings.provided.gallery,
+        memory_gallery.provider,
+        Indexes.gallery_index.provider,
+    )
+    gallery_cache = providers.Factory["GalleryCache"](
+        Lazily("reid.adapters.galleries.cache:GalleryCache"),
+        providers.Callable(cache_folder, Foundation.settings.provided.gallery),
+        create_index=Indexes.gallery_index.provider,
+    )
+    fill_gallery = providers.Singleton["FillGallery"](
+        Lazily("reid.application.galleries:FillGallery"),
+        filling=filling,
+        now=Foundation.now,
+        expire_after=Foundation.settings.provided.gallery.expire_after,
+    )
+    keep_gallery = providers.Singleton["KeepGallery"](
+        Lazily("reid.application.galleries:KeepGallery"), now=Foundation.now
+    )
+    transfer_gallery = providers.Singleton["TransferGallery"](
+        Lazily("reid.application.gallery_transfer:TransferGallery"), now=Foundation.now
+    )
+    open_archive = providers.Object(Lazily("reid.adapters.galleries.archive.file:FileArchive"))

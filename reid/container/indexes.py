@@ -1,0 +1,77 @@
+"""Indexes, from settings."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dependency_injector import providers
+
+from reid.container import registry
+from reid.container.foundation import Foundation
+from reid.container.registry import BUILT_IN, Group
+
+if TYPE_CHECKING:
+    from reid.application.bench_indexes import BenchIndexes
+    from reid.ports.vector_index import VectorIndex
+    from reid.settings.schema import IndexSettings, Settings
+
+
+def create_index(settings: "IndexSettings") -> "VectorIndex":
+    """Make the index that is asked for.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, or it takes other options.
+    """
+    found, key = registry.find(Group.INDEXES, settings.kind), "index.options"
+    options = registry.options_of(
+        settings.kind_options, settings.options, key=key, kind=settings.kind
+    )
+    index: VectorIndex = registry.call(found, options=options, key=key)
+    return index
+
+
+def create_index_bench(settings: "Settings", kinds: Sequence[str] | None = None) -> "BenchIndexes":
+    """Compare the built-in indexes, or those named, built-in or plugged-in.
+
+    Raises:
+        ConfigurationError: No distribution offers a kind that is named.
+    """
+    from reid.adapters.indexes.exact import ExactIndex
+    from reid.application.bench_indexes import BenchIndexes
+
+    wanted = tuple(kinds or BUILT_IN[Group.INDEXES])
+    for kind in wanted:
+        registry.find(Group.INDEXES, kind)
+    return BenchIndexes(
+        kinds={
+            kind: partial(create_index, settings.index.model_copy(update={"kind": kind}))
+            for kind in wanted
+        },
+        exact=ExactIndex,
+        clock=time.perf_counter,
+        size_of=size_in_file,
+        seed=settings.seed,
+    )
+
+
+def size_in_file(index: "VectorIndex") -> int | None:
+    """Count the bytes of an index in a file; None where it is kept in none."""
+    from reid.adapters.galleries.filesystem.index_files import can_be_kept
+
+    if not can_be_kept(index):
+        return None
+    with tempfile.TemporaryDirectory(prefix="reid-bench-") as folder:
+        path = Path(folder) / "index"
+        index.save(str(path))
+        return path.stat().st_size
+
+
+class Indexes(Foundation):
+    """The index that searches."""
+
+    index = providers.Singleton(create_index, Foundation.settings.provided.index)
+    gallery_index = providers.Factory(create_index, Foundation.settings.provided.index)
+    bench_indexes = providers.Factory(create_index_bench, Foundation.settings)

@@ -1,0 +1,67 @@
+"""Containers for the `reid` program, which shows progress and starts fast."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from reid.container import registry
+from reid.container.registry import Group
+
+if TYPE_CHECKING:
+    from reid.container.root import Container
+    from reid.settings.schema import Settings
+
+
+@contextmanager
+def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
+    """Yield a container whose work shows its progress on standard error until the block ends.
+
+    Args:
+        settings: What adapters and services are made of.
+        providers: Replace the container's own by name.
+
+    Raises:
+        ConfigurationError: No distribution offers the index, which is made last of all.
+    """
+    from reid.adapters.events.rich_progress import RichProgress
+
+    registry.find(Group.INDEXES, settings.index.kind)
+    _warn_of_slow_precision(settings)
+    container = load_container()
+    with RichProgress() as listener:
+        yield container(settings=settings, listener=listener, **providers)
+
+
+def _warn_of_slow_precision(settings: "Settings") -> None:
+    names = ("precision", "training_precision")
+    asked = [f"encoder.{name}" for name in names if getattr(settings.encoder, name) == "bf16"]
+    if not asked:
+        return
+    from reid.adapters.devices import resolve_device
+    from reid.adapters.surroundings import lacks_bf16
+
+    if resolve_device(settings.device) == "cpu" and lacks_bf16():
+        sys.stderr.write(
+            f"Warning: {' and '.join(asked)}: this processor has no instructions for bf16, which "
+            "takes longer than fp32 then: 8 to 10 times as long where there is AVX2 only\n"
+        )
+
+
+def load_container() -> "type[Container]":
+    """Import the container without FastAPI, which takes half a second.
+
+    `dependency_injector.containers` imports `dependency_injector.wiring`, which imports FastAPI
+    where it is installed, for marks on endpoints; we wire by constructors only. The library and
+    tests import the container as usual: other parts of their process may want those marks.
+    """
+    is_first = not {"fastapi", "dependency_injector.wiring"} & set(sys.modules)
+    if is_first:
+        # Python takes None for a module that cannot be imported; FastAPI itself stays untouched.
+        sys.modules["fastapi.params"] = None  # type: ignore[assignment]
+    try:
+        from reid.container.root import Container
+    finally:
+        if is_first:
+            del sys.modules["fastapi.params"]
+    return Container

@@ -1,0 +1,220 @@
+"""Adapters by the names that settings use: one table per group, for built-in ones and plug-ins.
+
+A table leads from a kind to an entry point, `module:name` and, in brackets, the extra of this
+distribution that it needs. Those of this distribution stand below; another distribution adds its
+own in its metadata, in the group of that name. Both are called alike:
+
+    reid.encoders   factory(request: EncoderRequest) -> Encoder
+    reid.datasets   factory(root: Path | None, **options) -> Dataset
+    reid.indexes    factory(**options) -> VectorIndex
+    reid.galleries  factory(request: GalleryRequest) -> Gallery
+    reid.losses     factory(**options) -> loss of a batch's features and pids
+    reid.trackers   factory(**options) -> tracker
+
+To add a built-in adapter: write its file and add its line here.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from inspect import signature
+from typing import Any, TypeAlias
+
+from reid.domain.errors import ConfigurationError
+from reid.extras import EXTRAS, UNRECORDED_EXTRAS, needed_for
+from reid.importing import paused_collection
+
+Factory: TypeAlias = Callable[..., Any]
+
+
+class Group(StrEnum):
+    """What can be chosen by name; the values are groups of entry points."""
+
+    ENCODERS = "reid.encoders"
+    DATASETS = "reid.datasets"
+    INDEXES = "reid.indexes"
+    GALLERIES = "reid.galleries"
+    LOSSES = "reid.losses"
+    TRACKERS = "reid.trackers"
+
+    @property
+    def setting(self) -> str:
+        """The setting that picks from this group."""
+        return {
+            Group.ENCODERS: "encoder.kind",
+            Group.DATASETS: "dataset.kind",
+            Group.INDEXES: "index.kind",
+            Group.GALLERIES: "gallery.kind",
+            Group.LOSSES: "finetuning.losses",
+            Group.TRACKERS: "tracker.kind",
+        }[self]
+
+
+_OPEN_CLIP = "reid.adapters.encoders.openclip:create_openclip_encoder"
+
+BUILT_IN: Mapping[Group, Mapping[str, str]] = {
+    Group.ENCODERS: dict.fromkeys(("rn50", "vit-b16", "rn-tiny", "vit-tiny"), _OPEN_CLIP),
+    Group.DATASETS: {
+        "market1501": "reid.adapters.datasets.market1501:Market1501",
+        "msmt17": "reid.adapters.datasets.msmt17:Msmt17",
+        "dukemtmc": "reid.adapters.datasets.dukemtmc:DukeMtmc",
+        "cuhk03": "reid.adapters.datasets.cuhk03:Cuhk03",
+        "viper": "reid.adapters.datasets.viper:Viper",
+        "csv": "reid.adapters.datasets.csv_dataset:CsvDataset",
+    },
+    Group.INDEXES: {
+        "exact": "reid.adapters.indexes.exact:ExactIndex",
+        "annoy": "reid.adapters.indexes.annoy:AnnoyIndex",
+        "hnsw": "reid.adapters.indexes.hnsw:HnswIndex [hnsw]",
+    },
+    Group.GALLERIES: {
+        "filesystem": "reid.container.gallery_engines:open_folder",
+        "postgres": "reid.container.gallery_engines:open_postgres",
+        "milvus": "reid.container.gallery_engines:open_milvus",
+    },
+    Group.LOSSES: {},
+    Group.TRACKERS: {},
+}
+"""Entry points by group and kind, as strings: nothing is imported before it is asked for."""
+
+
+def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
+    """Look up a kind; imports nothing.
+
+    Args:
+        group: What is wanted.
+        kind: Its name.
+        setting: Where the name stands, for messages; None: in the group's own setting.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, two do, or a plug-in takes the name
+            of a built-in one.
+    """
+    built_in, plugins = BUILT_IN[group], find_plugins(group)
+    for name in plugins:
+        if name in built_in:
+            raise ConfigurationError(
+                f"{group.setting}: {_offer(plugins[name])} takes the name of the built-in "
+                f"{name!r}; rename its entry point or uninstall it"
+            )
+    if kind in built_in:
+        return EntryPoint(kind, built_in[kind], group)
+    if kind in plugins:
+        return plugins[kind]
+    raise ConfigurationError(
+        f"{setting or group.setting}: nothing is called {kind!r}; built in: {_listed(built_in)}; "
+        f"plugged in ({group}): {_listed(plugins)}"
+    )
+
+
+def find_plugins(group: Group) -> dict[str, EntryPoint]:
+    """List what installed distributions offer, by kind; reads metadata once and imports nothing.
+
+    Raises:
+        ConfigurationError: Two distributions offer the same kind.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry_point in sorted(_offered(group, tuple(sys.path)), key=lambda entry: entry.name):
+        other = found.setdefault(entry_point.name, entry_point)
+        # One distribution can be listed twice, from an editable install and its build folder.
+        if other.value != entry_point.value:
+            raise ConfigurationError(
+                f"{group.setting}: both {_offer(other)} and {_offer(entry_point)} offer "
+                f"{entry_point.name!r}; uninstall one of them"
+            )
+    return found
+
+
+@cache
+def _offered(group: Group, _: tuple[str, ...]) -> EntryPoints:
+    """Search what is installed on a path, which takes as long as an answer."""
+    return entry_points(group=group)
+
+
+def load(found: EntryPoint) -> Factory:
+    """Import a factory.
+
+    Raises:
+        ConfigurationError: A package that it needs cannot be imported, or a plug-in cannot, for
+            whatever reason, or is not callable.
+    """
+    with paused_collection():
+        if is_built_in(found):
+            return _load_built_in(found)
+        try:
+            factory = found.load()
+        except Exception as error:
+            raise ConfigurationError(
+                f"plug-in {_offer(found)} cannot be imported: {type(error).__name__}: {error}; "
+                f"mend or uninstall it"
+            ) from error
+    if not callable(factory):
+        raise ConfigurationError(f"plug-in {_offer(found)} is not callable: {factory!r}")
+    return factory  # type: ignore[no-any-return]  # a callable of unknown signature
+
+
+def _load_built_in(found: EntryPoint) -> Factory:
+    needed = (extra for extra in (*EXTRAS, *UNRECORDED_EXTRAS) if extra.extra in found.extras)
+    package = next((extra.package for extra in needed), None)
+    if package is None:
+        return found.load()  # type: ignore[no-any-return]  # likewise
+    with needed_for(f"{Group(found.group).setting}: {found.name}", package=package):
+        return found.load()  # type: ignore[no-any-return]  # likewise
+
+
+def is_built_in(found: EntryPoint) -> bool:
+    """Tell an adapter of this distribution from a plug-in."""
+    return found.value == BUILT_IN[Group(found.group)].get(found.name)
+
+
+def call(found: EntryPoint, *arguments: object, options: Mapping[str, object], key: str) -> Any:  # noqa: ANN401
+    """Call a factory with options from settings.
+
+    Args:
+        found: The factory.
+        arguments: What every factory of the group is given.
+        options: What this one takes besides, by name.
+        key: Where the options stand, for messages.
+
+    Raises:
+        ConfigurationError: It cannot be imported, or takes other options.
+    """
+    factory = load(found)
+    try:
+        signature(factory).bind(*arguments, **options)
+    except TypeError as error:
+        raise ConfigurationError(f"{key}: {found.name} does not take these: {error}") from error
+    return factory(*arguments, **options)
+
+
+def options_of(
+    section: Mapping[str, object] | None, free: Mapping[str, object], *, key: str, kind: str
+) -> Mapping[str, object]:
+    """Choose between a kind's own section of settings and free options.
+
+    Args:
+        section: What the section of the kind's name holds; None: it has no section.
+        free: Options for kinds without a section, plug-ins for example.
+        key: Where the free options stand, for messages.
+        kind: The kind.
+
+    Raises:
+        ConfigurationError: There are free options beside a section.
+    """
+    if section is None:
+        return free
+    if free:
+        place = key.removesuffix("options") + kind
+        raise ConfigurationError(f"{key}: {kind} takes none: its own settings are in {place}")
+    return section
+
+
+def _offer(entry_point: EntryPoint) -> str:
+    distribution = entry_point.dist.name if entry_point.dist else "an unnamed distribution"
+    return f"{entry_point.value} of {distribution}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

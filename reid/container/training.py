@@ -1,0 +1,129 @@
+"""Both stages of training, and the demo that goes through the whole job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dependency_injector import providers
+
+from reid.container.datasets import cache_pictures
+from reid.container.evaluation import Evaluation, circumstances, decisive_settings
+from reid.container.foundation import Foundation
+from reid.container.identification import Identification
+from reid.importing import Lazily
+
+if TYPE_CHECKING:
+    from reid.application.demo import Demo
+    from reid.application.train import Train
+    from reid.domain.services.fine_tuning import FineTuning
+    from reid.domain.services.prompt_learning import PromptLearning
+    from reid.ports.dataset import PictureSource
+    from reid.ports.runs import RunStore
+    from reid.settings.schema import Settings
+
+
+def metrics_path(settings: "Settings") -> Path:
+    """Name the file of a run's metrics."""
+    from reid.adapters.runs.filesystem import METRICS
+
+    return settings.run.directory / METRICS
+
+
+def open_earlier_run(directory: Path | None) -> "RunStore | None":
+    """Open the run that prompts are taken from, if one is named."""
+    from reid.adapters.runs.filesystem import FilesystemRunStore
+
+    return None if directory is None else FilesystemRunStore(directory)
+
+
+def draw_demo_people(root: Path, seed: int) -> None:
+    """Draw what `reid demo` trains and tests on, replacing what an earlier demo drew."""
+    from reid.adapters.datasets.generator import generate_market1501
+
+    generate_market1501(
+        root,
+        identities=64,
+        test_identities=32,
+        images_per_camera=3,
+        cameras=4,
+        distractors=60,
+        junk=10,
+        seed=seed,
+        overwrite=True,
+    )
+
+
+def open_splits(root: Path) -> "tuple[PictureSource, PictureSource]":
+    """Open the query and gallery folders of a dataset in Market-1501's layout as pictures."""
+    from reid.adapters.datasets.pictures import open_pictures
+
+    return open_pictures(root / "query"), open_pictures(root / "bounding_box_test")
+
+
+class Training(Evaluation, Identification):
+    """Training, with the evaluation that ends it."""
+
+    training_listener = providers.Singleton(
+        Lazily("reid.adapters.events.broadcast:Broadcast"),
+        providers.List(
+            Foundation.listener,
+            providers.Singleton(
+                Lazily("reid.adapters.events.jsonl_log:JsonlLog"),
+                providers.Callable(metrics_path, Foundation.settings),
+            ),
+        ),
+    )
+    training_dataset = providers.Singleton(
+        cache_pictures,
+        Evaluation.combined,
+        Foundation.settings.provided.dataset.cache_mib,
+        listener=training_listener,
+    )
+    prompt_learning = providers.Singleton["PromptLearning"](
+        Lazily("reid.domain.services.prompt_learning:PromptLearning"),
+        encoder=Evaluation.trainee,
+        dataset=Evaluation.combined,
+        embedder=Evaluation.embedder,
+        runs=Evaluation.runs,
+        listener=training_listener,
+        recipe=Foundation.settings.provided.prompts,
+        seed=Foundation.settings.provided.seed,
+        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
+    )
+    fine_tuning = providers.Singleton["FineTuning"](
+        Lazily("reid.domain.services.fine_tuning:FineTuning"),
+        encoder=Evaluation.trainee,
+        dataset=training_dataset,
+        runs=Evaluation.runs,
+        listener=training_listener,
+        recipe=Foundation.settings.provided.finetuning,
+        seed=Foundation.settings.provided.seed,
+        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
+    )
+    train = providers.Singleton["Train"](
+        Lazily("reid.application.train:Train"),
+        dataset=Evaluation.combined,
+        prompt_learning=prompt_learning,
+        fine_tuning=fine_tuning,
+        evaluate=Evaluation.evaluate_run,
+        runs=Evaluation.runs,
+        decisive=providers.Callable(decisive_settings, Foundation.settings),
+        circumstances=providers.Callable(circumstances, Foundation.settings),
+        earlier=providers.Callable(open_earlier_run, Foundation.settings.provided.run.prompts),
+        screened=Evaluation.combined,
+    )
+    demo = providers.Singleton["Demo"](
+        Lazily("reid.application.demo:Demo"),
+        draw=providers.Callable(
+            draw_demo_people,
+            Foundation.settings.provided.dataset.root,
+            Foundation.settings.provided.seed,
+        ).provider,
+        train=train,
+        evaluate=Evaluation.evaluate,
+        identify=Identification.identify,
+        open_gallery=Identification.memory_gallery.provider,
+        open_pictures=providers.Callable(
+            open_splits, Foundation.settings.provided.dataset.root
+        ).provider,
+        runs=Evaluation.runs,
+    )
