@@ -9,17 +9,16 @@ from dependency_injector import containers, providers
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
 from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.generator import generate_market1501
-from reid.adapters.datasets.given import PictureIntake, give_pictures
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
-from reid.adapters.datasets.pictures import open_followed, open_pictures
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.images.folders import open_followed, open_pictures
+from reid.adapters.images.given import PictureIntake, give_pictures
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
@@ -30,6 +29,7 @@ from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.pages.open_set_plot import draw_open_set
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.calibrate import Calibrate
 from reid.application.check_dataset import CheckDataset, count_splits, odd_about_lists
 from reid.application.compare_runs import CompareRuns

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reid.adapters.datasets.combined import CombinedDataset
-from reid.adapters.datasets.generator import generate_market1501
-from reid.adapters.datasets.memory import CachedDataset
-from reid.adapters.datasets.pictures import open_pictures
+from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.folders import open_pictures
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.assembly.requirements import refuse_options
 from reid.domain.errors import ConfigurationError
+from reid.domain.services.lists import with_reader
 from reid.domain.services.screening import ScreenedDataset
 from reid.plugins import Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset, PictureSource
@@ -73,7 +74,8 @@ def cache_pictures(dataset: Dataset, cache_mib: int, *, listener: EventListener)
     """Keep a dataset's decoded pictures in memory, unless the memory is to be none."""
     if cache_mib == 0:
         return dataset
-    return CachedDataset(dataset, num_bytes=cache_mib * 2**20, listener=listener)
+    reader = CachedReader(dataset.reader, num_bytes=cache_mib * 2**20, listener=listener)
+    return with_reader(dataset, reader)
 
 
 def draw_demo_people(root: Path, seed: int) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.encoders.exported import ExportedEncoder
 from reid.adapters.galleries.cache import GalleryCache
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
+from reid.adapters.images.folders import open_pictures
 from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.values.checkpoints import digest_of

@@ -11,15 +11,15 @@ from PIL import Image
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03, parse_cuhk03_name
 from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.listed import ListedDataset, Passage
+from reid.adapters.datasets.files import FilesDataset
 from reid.adapters.datasets.msmt17 import TEST_PIDS_FROM, Msmt17
 from reid.adapters.datasets.viper import Viper, training_half
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Sample, Split, SplitStatistics
+from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
 from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
 
-def counts(dataset: ListedDataset) -> list[tuple[int, int, int]]:
+def counts(dataset: FilesDataset) -> list[tuple[int, int, int]]:
     """Give identities, images and cameras of training, query and gallery."""
     statistics = [SplitStatistics.of(split, dataset.samples(split)) for split in Split]
     return [(row.num_identities, row.num_images, row.num_cameras) for row in statistics]
@@ -297,7 +297,7 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 def test_an_empty_split_shows_a_name_of_the_layout_s_own(
     tmp_path: Path, layout: str, emptied: str, said: str
 ) -> None:
-    builds: dict[str, tuple[Callable[[Path], ListedDataset], Callable[[Path], Path]]] = {
+    builds: dict[str, tuple[Callable[[Path], FilesDataset], Callable[[Path], Path]]] = {
         "dukemtmc": (DukeMtmc, build_dukemtmc),
         "cuhk03": (Cuhk03, build_cuhk03),
         "msmt17": (Msmt17, build_msmt17),
@@ -314,7 +314,7 @@ def test_an_empty_split_shows_a_name_of_the_layout_s_own(
         opened(tmp_path).samples(Split.QUERY)
 
 
-PUBLISHED: dict[str, tuple[Callable[[Path], ListedDataset], list[tuple[int, int]]]] = {
+PUBLISHED: dict[str, tuple[Callable[[Path], FilesDataset], list[tuple[int, int]]]] = {
     # Identities and images of training, queries and gallery.
     "DukeMTMC-reID": (DukeMtmc, [(702, 16_522), (702, 2_228), (1_110, 17_661)]),
     "MSMT17_V1": (Msmt17, [(1_041, 32_621), (3_060, 11_659), (3_060, 82_161)]),

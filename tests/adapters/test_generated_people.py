@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.adapters.datasets.figures import FigureCanvas, Pose
-from reid.adapters.datasets.generator import MARKER, GenerationReport, generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.people import Bag, Hair, Lower, Pattern, invent_people
+from reid.adapters.images.market_names import parse_market_name
+from reid.adapters.synthetic.figures import FigureCanvas, Pose
+from reid.adapters.synthetic.generator import MARKER, GenerationReport, generate_market1501
+from reid.adapters.synthetic.people import Bag, Hair, Lower, Pattern, invent_people
 from reid.application.check_dataset import CheckDataset
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import ImageSize, Split

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.datasets.listed import Passage
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.market_names import parse_market_name
+from reid.adapters.images.market_names import parse_market_name
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Sample, Split, SplitStatistics
+from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
 from tests.builders import build_market1501
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")

@@ -56,7 +56,7 @@ def test_a_plugged_in_dataset_gets_its_root_and_options(install: Install, tmp_pa
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
     factory = choose_factory(PluginGroup.DATASETS, "two-people", built_in={"exact": exact})
     dataset = factory(tmp_path, {"pictures": 3})
-    assert dataset.root == tmp_path
+    assert dataset.name == f"two people in {tmp_path}"
     assert len(dataset.samples(Split.QUERY)) == 6
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from reid.adapters.datasets.people import Colour
+from reid.adapters.synthetic.people import Colour
 from reid.domain.values.samples import ImageSize
 
 Pixels: TypeAlias = NDArray[np.float32]

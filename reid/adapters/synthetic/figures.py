@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from PIL import Image, ImageDraw
 
-from reid.adapters.datasets.people import Bag, Colour, Hair, Lower, Pattern, Person
+from reid.adapters.synthetic.people import Bag, Colour, Hair, Lower, Pattern, Person
 
 SUPERSAMPLING = 3
 """Figures are drawn this many times larger and averaged down, which smooths their edges."""

@@ -9,10 +9,10 @@ from random import Random
 
 from PIL import Image
 
-from reid.adapters.datasets.figures import FigureCanvas, Pose
-from reid.adapters.datasets.market1501 import FOLDERS
-from reid.adapters.datasets.people import Person, invent_people, invent_person
-from reid.adapters.datasets.scenes import Camera, invent_camera, photograph
+from reid.adapters.images.market_names import FOLDERS
+from reid.adapters.synthetic.figures import FigureCanvas, Pose
+from reid.adapters.synthetic.people import Person, invent_people, invent_person
+from reid.adapters.synthetic.scenes import Camera, invent_camera, photograph
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
 
