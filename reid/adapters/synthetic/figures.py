@@ -5,24 +5,24 @@ top of the head (0) to the soles (1), all in body heights. The yaw turns it befo
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from PIL import Image, ImageDraw
 
-from reid.adapters.synthetic.people import Bag, Colour, Hair, Lower, Pattern, Person
+from reid.adapters.synthetic.people import Colour, Person
 
 SUPERSAMPLING = 3
 """Figures are drawn this many times larger and averaged down, which smooths their edges."""
 
-Point: TypeAlias = tuple[float, float]
-_Cell: TypeAlias = tuple[float, float, float, float, Colour]
+Place: TypeAlias = tuple[float, float, float]
+_Part: TypeAlias = tuple[float, Callable[[], None]]
+"""How near it is to the camera, and what draws it."""
 
-SHOULDERS, WAIST, KNEES, ANKLES = 0.165, 0.5, 0.735, 0.955
+_SHOULDERS, _HIPS = 0.165, 0.5
 _SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
-_CHEST, _HEM = SHOULDERS + 0.02, WAIST + 0.02
-_LEG_APART, _ARM_APART = 0.046, 0.118
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,6 @@ class Pose:
     stride: float
     """Radians between a leg and the vertical, signed: which foot is ahead."""
 
-    arm_swing: float
     centre: float
     """Of the body, as a share of the picture's width."""
 
@@ -44,9 +43,6 @@ class Pose:
 
     scale: float
     """Height of an average body as a share of the picture's height."""
-
-    leg_length: float = 1.0
-    """Below 1 for a camera that looks down from above."""
 
 
 class FigureCanvas:
@@ -59,17 +55,15 @@ class FigureCanvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def draw(self, person: Person, pose: Pose) -> None:
-        """Add a person."""
-        width, height = self._size
-        _Figure(self._draw, person=person, pose=pose, width=width, height=height).draw()
+        """Add a person, from the farthest part to the nearest."""
+        parts = _Figure(self._draw, person, pose, size=self._size).parts()
+        for _, draw in sorted(parts, key=lambda part: part[0]):
+            draw()
 
     def rectangle(self, box: tuple[float, float, float, float], colour: Colour) -> None:
         """Add a thing that stands before the people; left, top, right, bottom as shares."""
-        width, height = self._size
-        left, top, right, bottom = box
-        self._draw.rectangle(
-            (left * width, top * height, right * width, bottom * height), fill=colour
-        )
+        scaled = [share * self._size[number % 2] for number, share in enumerate(box)]
+        self._draw.rectangle(scaled, fill=colour)
 
     def finish(self) -> Image.Image:
         """Average down to the finished size, RGBA."""
@@ -77,249 +71,117 @@ class FigureCanvas:
 
 
 class _Figure:
-    """One body, drawn from the farthest part to the nearest."""
+    """One body."""
 
     def __init__(
-        self, draw: ImageDraw.ImageDraw, *, person: Person, pose: Pose, width: int, height: int
+        self, draw: ImageDraw.ImageDraw, person: Person, pose: Pose, *, size: tuple[int, int]
     ) -> None:
-        self._draw = draw
-        self._person = person
-        self._pose = pose
+        self._draw, self._person, self._pose = draw, person, pose
         self._sin, self._cos = math.sin(pose.yaw), math.cos(pose.yaw)
-        self._unit = height * pose.scale * person.height
-        self._left = width * pose.centre
-        self._top = height * (pose.top + pose.scale * (1 - person.height))
+        self._unit = size[1] * pose.scale * person.height
+        self._left = size[0] * pose.centre
+        self._top = size[1] * (pose.top + pose.scale * (1 - person.height))
 
-    def draw(self) -> None:
-        near = 1 if self._sin < 0 else -1  # the side turned to the camera
-        has_back_ahead = self._cos < 0
-        self._arm(-near)
-        self._leg(-near)
-        if not has_back_ahead:
-            self._back()
-        self._leg(near)
-        self._torso()
-        if has_back_ahead:
-            self._back()
-        self._arm(near)
-        self._bag(near)
-        self._head()
-
-    def _at(self, lateral: float, forward: float, down: float) -> Point:
-        if down > WAIST:
-            down = WAIST + (down - WAIST) * self._pose.leg_length
-        across = lateral * self._person.build * self._cos + forward * self._sin
-        return self._left + across * self._unit, self._top + down * self._unit
-
-    def _limb(self, points: Sequence[Point], widths: Sequence[float], colour: Colour) -> None:
-        """Join points by tapering strokes with round ends; widths in body heights."""
-        radii = [width * self._unit * self._person.build / 2 for width in widths]
-        for (x, y), radius in zip(points, radii, strict=True):
-            self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-        for start, end in zip(range(len(points)), range(1, len(points)), strict=False):
-            (x0, y0), (x1, y1) = points[start], points[end]
-            length = math.hypot(x1 - x0, y1 - y0) or 1.0
-            across, along = (y0 - y1) / length, (x1 - x0) / length
-            a, b = radii[start], radii[end]
-            corners = [
-                (x0 + across * a, y0 + along * a),
-                (x1 + across * b, y1 + along * b),
-                (x1 - across * b, y1 - along * b),
-                (x0 - across * a, y0 - along * a),
-            ]
-            self._draw.polygon(corners, fill=colour)
-
-    def _oval(self, centre: Point, half_width: float, half_height: float, colour: Colour) -> None:
-        x, y = centre
-        across, along = half_width * self._unit, half_height * self._unit
-        self._draw.ellipse((x - across, y - along, x + across, y + along), fill=colour)
-
-    def _leg(self, side: int) -> None:
+    def parts(self) -> Iterator[_Part]:
+        for side in (-1, 1):
+            yield from self._limbs(side)
+        yield 0.0, self._trunk
+        yield 0.001, self._head
         person = self._person
-        swing = side * self._pose.stride
-        thigh, shin = KNEES - WAIST, ANKLES - KNEES
-        bend = max(-swing, 0.0) * 1.3  # the leg behind lifts its heel
-        knee_forward, knee_down = thigh * math.sin(swing), WAIST + thigh * math.cos(swing)
-        ankle_forward = knee_forward + shin * math.sin(swing - bend)
-        ankle_down = knee_down + shin * math.cos(swing - bend)
-        lateral = side * _LEG_APART
-        hip, knee = self._at(lateral, 0, WAIST - 0.01), self._at(lateral, knee_forward, knee_down)
-        ankle = self._at(lateral, ankle_forward, ankle_down)
-        is_bare = person.lower_kind is not Lower.TROUSERS
-        self._limb((knee, ankle), (0.058, 0.042), person.skin if is_bare else person.lower)
-        thigh_colour = person.skin if person.lower_kind is Lower.SKIRT else person.lower
-        self._limb((hip, knee), (0.092, 0.062 if is_bare else 0.066), thigh_colour)
-        toe = self._at(lateral, ankle_forward + 0.05, ankle_down + 0.03)
-        heel = self._at(lateral, ankle_forward - 0.01, ankle_down + 0.025)
-        self._limb((heel, toe), (0.046, 0.036), person.shoes)
+        if person.bag == "backpack":
+            yield self._stroke((0, -0.1, 0.23), (0, -0.1, 0.37), 0.13, person.bag_colour)
+            for strap in (-0.065, 0.065):
+                upper, lower = (strap, 0.06, 0.18), (strap, 0.06, 0.33)
+                yield self._stroke(upper, lower, 0.02, person.bag_colour)
+        elif person.bag == "shoulder bag":
+            yield self._stroke((0.07, 0.06, 0.17), (-0.1, 0.06, 0.45), 0.018, person.bag_colour)
+            yield self._stroke((-0.14, 0, 0.46), (-0.14, 0, 0.53), 0.09, person.bag_colour)
+        if person.haircut == "long":
+            yield self._stroke((0, -0.03, 0.06), (0, -0.04, 0.19), 0.08, person.hair)
 
-    def _arm(self, side: int) -> None:
-        person = self._person
-        swing = -side * self._pose.arm_swing
-        lateral = side * _ARM_APART
-        shoulder = self._at(lateral * 0.92, 0, SHOULDERS + 0.025)
-        elbow_forward = 0.155 * math.sin(swing)
-        elbow = self._at(lateral * 1.06, elbow_forward, SHOULDERS + 0.165)
-        forearm = swing + 0.35
-        wrist = self._at(
-            lateral * 1.08,
-            elbow_forward + 0.15 * math.sin(forearm),
-            SHOULDERS + 0.165 + 0.145 * math.cos(forearm),
+    def _limbs(self, side: int) -> Iterator[_Part]:
+        person, swing = self._person, side * self._pose.stride
+        sleeve = _scaled(person.upper, 0.86)
+        cover = {"trousers": (person.lower,) * 2, "shorts": (person.lower, person.skin)}
+        thigh, shin = cover.get(person.lower_kind, (person.skin, person.skin))
+        hip, shoulder = (side * 0.046, 0.0, _HIPS - 0.01), (side * 0.11, 0.0, _SHOULDERS + 0.025)
+        knee = _below(hip, 0.235, swing)
+        ankle = _below(knee, 0.22, swing - 1.3 * max(-swing, 0.0))  # the leg behind lifts its heel
+        elbow = _below((side * 0.125, 0.0, shoulder[2]), 0.155, -swing)
+        wrist = _below(elbow, 0.15, 0.35 - swing)
+        yield self._stroke(hip, knee, 0.08, thigh)
+        yield self._stroke(knee, ankle, 0.05, shin)
+        yield self._stroke(ankle, (ankle[0], ankle[1] + 0.05, ankle[2] + 0.02), 0.04, person.shoes)
+        yield self._stroke(elbow, wrist, 0.036, sleeve if person.has_long_sleeves else person.skin)
+        yield self._stroke(shoulder, elbow, 0.056, sleeve)
+
+    def _trunk(self) -> None:
+        """Draw neck and clothes; the upper garment is a grid of cells in two colours."""
+        person, (rows, columns) = self._person, self._person.pattern
+        self._line((0, 0, 0.1), (0, 0, _SHOULDERS), 0.05, person.skin)
+        shoulder, hip = (
+            math.hypot(lateral * self._cos, _DEPTH * self._sin) * person.build
+            for lateral in (_SHOULDER_WIDTH, _HIP_WIDTH)
         )
-        sleeve = _darker(person.upper)
-        self._limb(
-            (elbow, wrist), (0.042, 0.032), sleeve if person.has_long_sleeves else person.skin
-        )
-        self._limb((shoulder, elbow), (0.064, 0.048), sleeve)
-        self._oval(wrist, 0.017, 0.02, person.skin)
-        if person.bag is Bag.HANDBAG and side > 0:
-            x, y = wrist
-            self._limb(((x, y), (x, y + 0.06 * self._unit)), (0.012, 0.012), person.bag_colour)
-            self._limb(
-                ((x, y + 0.075 * self._unit), (x, y + 0.115 * self._unit)),
-                (0.07, 0.085),
-                person.bag_colour,
-            )
-
-    def _torso(self) -> None:
-        person = self._person
-        self._limb(
-            (self._at(0, 0, 0.11), self._at(0, 0, SHOULDERS + 0.01)), (0.05, 0.055), person.skin
-        )
-        shoulder, hip = self._half_width(_SHOULDER_WIDTH), self._half_width(_HIP_WIDTH)
-        if person.lower_kind is Lower.SKIRT:
-            self._quad((-hip, hip), (-hip * 1.45, hip * 1.45), (WAIST - 0.03, 0.7), person.lower)
-        else:
-            self._quad((-hip, hip), (-hip, hip), (WAIST - 0.03, WAIST + 0.05), person.lower)
-        self._limb(
-            (self._beside(-shoulder + 0.03), self._beside(shoulder - 0.03)),
-            (0.06, 0.06),
-            person.upper,
-        )
-        for left, right, top, bottom, colour in _cells(person, self._sin, self._cos):
-            widths = [shoulder + (hip - shoulder) * share for share in (top, bottom)]
-            start, end = (_CHEST + (_HEM - _CHEST) * share for share in (top, bottom))
-            self._quad(
-                (left * widths[0], right * widths[0]),
-                (left * widths[1], right * widths[1]),
-                (start, end),
-                colour,
-            )
-
-    def _half_width(self, lateral: float) -> float:
-        """Half the projected width of an elliptic trunk, in body heights."""
-        return math.hypot(lateral * self._cos, _DEPTH * self._sin) * self._person.build
-
-    def _beside(self, across: float) -> Point:
-        x, y = self._at(0, 0, SHOULDERS + 0.022)
-        return x + across * self._unit, y
-
-    def _quad(self, top: Point, bottom: Point, downs: Point, colour: Colour) -> None:
-        """Fill a trapezium; across values in body heights from the body's middle."""
-        (_, upper), (_, lower) = self._at(0, 0, downs[0]), self._at(0, 0, downs[1])
-        corners = [
-            (self._left + top[0] * self._unit, upper),
-            (self._left + top[1] * self._unit, upper),
-            (self._left + bottom[1] * self._unit, lower),
-            (self._left + bottom[0] * self._unit, lower),
-        ]
-        self._draw.polygon(corners, fill=colour)
-
-    def _back(self) -> None:
-        if self._person.bag is not Bag.BACKPACK:
-            return
-        upper, lower = self._at(0, -0.09, 0.225), self._at(0, -0.1, 0.37)
-        width = 0.075 + 0.055 * abs(self._cos)
-        self._limb((upper, lower), (width, width * 1.1), self._person.bag_colour)
-        if self._cos < 0:
-            pocket = self._at(0, -0.1, 0.375)
-            self._oval(pocket, 0.04 * abs(self._cos), 0.03, _darker(self._person.bag_colour))
-
-    def _bag(self, near: int) -> None:
-        person = self._person
-        if person.bag is Bag.BACKPACK and self._cos > -0.2:
-            for side in (-1, 1):
-                strap = (self._at(side * 0.062, 0.05, 0.17), self._at(side * 0.066, 0.05, 0.33))
-                self._limb(strap, (0.024, 0.02), person.bag_colour)
-        if person.bag is Bag.SHOULDER_BAG:
-            strap = (self._at(0.07, 0.0, 0.165), self._at(-0.1, 0.0, 0.45))
-            self._limb(strap, (0.018, 0.018), person.bag_colour)
-            if near < 0 or abs(self._cos) > 0.4:
-                bag = (self._at(-0.12, 0.0, 0.46), self._at(-0.12, 0.0, 0.53))
-                self._limb(bag, (0.085, 0.095), person.bag_colour)
+        is_skirt = person.lower_kind == "skirt"
+        wide, end = (1.45 * hip, 0.7) if is_skirt else (hip, _HIPS + 0.06)
+        self._quad((-hip, hip, _HIPS - 0.03), (-wide, wide, end), person.lower)
+        for row in range(rows):
+            downs = [_SHOULDERS + (_HIPS + 0.02 - _SHOULDERS) * (row + n) / rows for n in (0, 1)]
+            halves = [shoulder + (hip - shoulder) * (row + n) / rows for n in (0, 1)]
+            for column in range(columns):
+                left, right = (2 * (column + n) / columns - 1 for n in (0, 1))
+                self._quad(
+                    (left * halves[0], right * halves[0], downs[0]),
+                    (left * halves[1], right * halves[1], downs[1]),
+                    person.upper_second if (row + column) % 2 else person.upper,
+                )
 
     def _head(self) -> None:
-        person = self._person
-        centre, forward = self._at(0, 0.012, 0.07), self._sin
-        if person.hair is Hair.BALD:
-            self._oval(centre, 0.043, 0.058, person.skin)
-        else:
-            self._hair(centre)
-        if self._cos > -0.35:
-            face = (centre[0] + 0.018 * forward * self._unit, centre[1] + 0.012 * self._unit)
-            self._oval(face, 0.025 + 0.012 * max(self._cos, 0), 0.046, person.skin)
+        person, (x, y, _) = self._person, self._at((0, 0.012, 0.07))
+        if person.haircut != "bald":
+            self._oval(x - 0.012 * self._sin * self._unit, y, 0.046, 0.06, person.hair)
+        if self._cos > -0.35 or person.haircut == "bald":
+            x += 0.018 * self._sin * self._unit
+            self._oval(x, y, 0.025 + 0.012 * abs(self._cos), 0.048, person.skin)
         if person.hat is not None:
-            x, y = centre
-            across, along = 0.049 * self._unit, 0.064 * self._unit
-            box = (x - across, y - along, x + across, y + along)
-            self._draw.pieslice(box, 180, 360, fill=person.hat)
-            peak = ((x, y), (x + 0.065 * forward * self._unit, y))
-            self._limb(peak, (0.02, 0.016), person.hat)
+            self._oval(x, y - 0.035 * self._unit, 0.05, 0.03, person.hat)
 
-    def _hair(self, centre: Point) -> None:
-        person = self._person
-        behind = -0.012 * self._sin * self._unit
-        self._oval(
-            (centre[0] + behind, centre[1] - 0.006 * self._unit), 0.046, 0.06, person.hair_colour
-        )
-        if person.hair is Hair.LONG:
-            fall = (self._at(0, -0.02, 0.08), self._at(0, -0.035, 0.2))
-            if self._cos < 0.3:
-                self._limb(fall, (0.085, 0.075), person.hair_colour)
-            else:
-                for side in (-1, 1):
-                    lock = (self._at(side * 0.036, 0, 0.08), self._at(side * 0.042, 0, 0.19))
-                    self._limb(lock, (0.03, 0.024), person.hair_colour)
-        if person.hair is Hair.TAIL and self._cos < 0.6:
-            tail = (self._at(0, -0.045, 0.06), self._at(0, -0.06, 0.165))
-            self._limb(tail, (0.034, 0.02), person.hair_colour)
+    def _at(self, place: Place) -> tuple[float, float, float]:
+        """Give x and y in pixels, and how near the camera it is."""
+        lateral, forward, down = place[0] * self._person.build, place[1], place[2]
+        across = lateral * self._cos + forward * self._sin
+        near = forward * self._cos - lateral * self._sin
+        return self._left + across * self._unit, self._top + down * self._unit, near
 
+    def _stroke(self, start: Place, end: Place, width: float, colour: Colour) -> _Part:
+        near = (self._at(start)[2] + self._at(end)[2]) / 2
+        return near, partial(self._line, start, end, width, colour)
 
-def _cells(person: Person, sin: float, cos: float) -> Iterator[_Cell]:
-    """Divide the upper garment into quadrilaterals of one colour each.
+    def _line(self, start: Place, end: Place, width: float, colour: Colour) -> None:
+        """Draw a stroke with round ends."""
+        ends = [self._at(start)[:2], self._at(end)[:2]]
+        self._draw.line(ends, fill=colour, width=round(width * self._unit * self._person.build))
+        for x, y in ends:
+            self._oval(x, y, width / 2, width / 2, colour)
 
-    Yields:
-        Left and right in -1..1 across the trunk, top and bottom in 0..1 down it, and the colour.
-    """
-    first, second = person.upper, person.upper_second
-    yield -1.0, 1.0, 0.0, 1.0, first
-    match person.pattern:
-        case Pattern.PLAIN:
-            return
-        case Pattern.STRIPES | Pattern.BARS | Pattern.CHECKS:
-            yield from _grid(person)
-        case Pattern.HALVES:
-            yield -1.0, 1.0, 0.5, 1.0, second
-        case Pattern.LOGO:
-            turn = 0.55 * sin
-            yield turn - 0.42 * abs(cos) - 0.1, turn + 0.42 * abs(cos) + 0.1, 0.22, 0.55, second
-        case Pattern.OPEN_JACKET if cos > -0.2:
-            turn = 0.55 * sin
-            yield max(turn - 0.3, -1.0), min(turn + 0.3, 1.0), 0.0, 1.0, second
-        case Pattern.OPEN_JACKET:
-            yield -1.0, 1.0, 0.9, 1.0, second
+    def _oval(self, x: float, y: float, across: float, along: float, colour: Colour) -> None:
+        across, along = across * self._unit * self._person.build, along * self._unit
+        self._draw.ellipse((x - across, y - along, x + across, y + along), fill=colour)
+
+    def _quad(self, upper: Place, lower: Place, colour: Colour) -> None:
+        """Fill a trapezium between two levels: left, right and down in body heights."""
+        corners = ((upper[0], upper[2]), upper[1:], lower[1:], (lower[0], lower[2]))
+        unit = self._unit
+        points = [(self._left + across * unit, self._top + down * unit) for across, down in corners]
+        self._draw.polygon(points, fill=colour)
 
 
-def _grid(person: Person) -> Iterator[_Cell]:
-    rows = 1 if person.pattern is Pattern.BARS else person.num_bands
-    columns = {Pattern.STRIPES: 1, Pattern.BARS: person.num_bands + 1}.get(person.pattern, 4)
-    for row in range(rows):
-        for column in range(columns):
-            if (row + column) % 2:
-                left, right = (2 * edge / columns - 1 for edge in (column, column + 1))
-                yield left, right, row / rows, (row + 1) / rows, person.upper_second
+def _below(place: Place, length: float, swing: float) -> Place:
+    lateral, forward, down = place
+    return lateral, forward + length * math.sin(swing), down + length * math.cos(swing)
 
 
-def _darker(colour: Colour) -> Colour:
-    red, green, blue = (int(part * 0.86) for part in colour)
+def _scaled(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (int(part * factor) for part in colour)
     return red, green, blue
