@@ -70,8 +70,10 @@ def test_other_files_are_passed_over_and_odd_endings_accepted(tmp_path: Path) ->
         "._0006_c1.jpg",
         "Thumbs.db",
         "0007_c1",
+        "0008_c1.jfif",
+        "0009_c1.jpe",
     )
-    assert [sample.pid for sample in Market1501(root).samples(Split.TRAIN)] == [1, 2, 3, 4]
+    assert [sample.pid for sample in Market1501(root).samples(Split.TRAIN)] == [1, 2, 3, 4, 8, 9]
 
 
 def test_names_that_do_not_parse_are_kept_apart_rather_than_lost(tmp_path: Path) -> None:

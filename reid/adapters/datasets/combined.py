@@ -105,36 +105,39 @@ class _ReaderBySet:
         return batch
 
     def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        reasons: dict[str, str] = {}
-        for name, rows, own in _by_set(images):
-            if name not in self._readers:
-                reasons.update((images[row], self._reason_unknown(name)) for row in rows)
-                continue
-            for found in self._readers[name].find_unreadable(own):
-                reasons[f"{name}/{found.image}"] = found.reason
-        return tuple(UnreadableImage(image, reasons[image]) for image in images if image in reasons)
+        reasons = self._of_each(images, _reasons_unreadable, otherwise=self._reason_unknown)
+        return tuple(
+            UnreadableImage(image, reason)
+            for image, reason in zip(images, reasons, strict=True)
+            if reason is not None
+        )
 
     def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         return self._of_each(
-            images, lambda reader, own: reader.thumbnails(own, height=height), otherwise=None
+            images,
+            lambda reader, own: reader.thumbnails(own, height=height),
+            otherwise=lambda _: None,
         )
 
     def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        return self._of_each(images, lambda reader, own: reader.content_digests(own), otherwise="")
+        return self._of_each(
+            images, lambda reader, own: reader.content_digests(own), otherwise=lambda _: ""
+        )
 
     def _of_each(
         self,
         images: Sequence[str],
         make: Callable[[ImageReader, list[str]], Sequence[_Made]],
         *,
-        otherwise: _Made,
+        otherwise: Callable[[str], _Made],
     ) -> tuple[_Made, ...]:
-        made = [otherwise] * len(images)
+        """Make something of each picture, or of the name of a set that is not there."""
+        made: dict[int, _Made] = {}
         for name, rows, own in _by_set(images):
-            if name in self._readers:
-                for row, one in zip(rows, make(self._readers[name], own), strict=True):
-                    made[row] = one
-        return tuple(made)
+            reader = self._readers.get(name)
+            of_set = make(reader, own) if reader else [otherwise(name)] * len(rows)
+            made.update(zip(rows, of_set, strict=True))
+        return tuple(made[row] for row in range(len(images)))
 
     def _reason_unknown(self, name: str) -> str:
         return f"none of the combined sets is called {name!r} ({', '.join(self._readers)})"
@@ -164,3 +167,8 @@ def _by_set(images: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]
 
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:
     return 1 + max(sample.camid for split in splits for sample in dataset.samples(split))
+
+
+def _reasons_unreadable(reader: ImageReader, images: Sequence[str]) -> list[str | None]:
+    bad = {one.image: one.reason for one in reader.find_unreadable(images)}
+    return [bad.get(image) for image in images]

@@ -26,8 +26,7 @@ from reid.adapters.images.decoding import (
     strict_about_size,
 )
 from reid.adapters.images.files import read_file
-from reid.adapters.images.resizing import resize
-from reid.adapters.images.thumbnails import encode_thumbnail
+from reid.adapters.images.resizing import encode_thumbnail, resize
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, UnreadableImage
 
