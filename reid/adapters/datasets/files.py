@@ -14,7 +14,7 @@ from reid.domain.values.samples import Passage, SampleList, Split
 
 
 class FilesDataset(ListedDataset):
-    """A dataset under a folder; a layout says how to find the folder and how to list a split."""
+    """A dataset under a folder; a layout overrides `_holds` and `_list`, and fills in the words."""
 
     title: str
     """What to call the dataset in messages."""
@@ -107,7 +107,10 @@ class FilesDataset(ListedDataset):
 
 
 class FolderPerSplit(FilesDataset):
-    """Market-1501's layout: a folder per split, in which every name tells person and camera."""
+    """Market-1501's layout: a folder per split, in which every name tells person and camera.
+
+    Other names are read by overriding `_parse`.
+    """
 
     needs = f"the folders {', '.join(FOLDERS.values())}"
 
