@@ -15,11 +15,11 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Timing, compare
 from benchmarks.plain.embedding import PlainPictures
-from reid.adapters.datasets import jpegs, pixels
-from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.events.silent import Silent
+from reid.adapters.images import contents, jpegs
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.augmentation import normalise
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
@@ -49,14 +49,14 @@ QUICK = Size(kind="rn-tiny", identities=2, batch=4, num_embedded=8, runs=1)
 @contextmanager
 def one_core() -> Iterator[None]:
     """Let torch and the decoders have one thread each, as a worker of a data loader has."""
-    before = torch.get_num_threads(), pixels.NUM_THREADS
+    before = torch.get_num_threads(), contents.NUM_THREADS
     torch.set_num_threads(1)
-    pixels.NUM_THREADS = 1
+    contents.NUM_THREADS = 1
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        pixels.NUM_THREADS = before[1]
+        contents.NUM_THREADS = before[1]
 
 
 def exhaust(batches: Iterable[Tensor]) -> None:
@@ -121,7 +121,7 @@ class _Laboratory:
             return F.normalize(torch.cat(vectors), dim=1)
 
         def embed() -> Tensor:
-            return embedder.embed(self._dataset, images, camids=None, subset="benchmark")
+            return embedder.embed(self._dataset.reader, images, camids=None, subset="benchmark")
 
         deviation = (embed() - encode()).abs().max().item()
         timing = compare(embed, encode, runs=self._size.runs)
@@ -142,7 +142,9 @@ class _Laboratory:
 
     def _read(self, images: list[str]) -> Tensor:
         geometry = self._encoder.geometry
-        read = self._dataset.read(images, size=geometry.image_size, resampling=Resampling.BILINEAR)
+        read = self._dataset.reader.read(
+            images, size=geometry.image_size, resampling=Resampling.BILINEAR
+        )
         return normalise(read, mean=geometry.pixel_mean, std=geometry.pixel_std)
 
     def _read_plainly(self, images: list[str]) -> Tensor:

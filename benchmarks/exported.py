@@ -14,7 +14,6 @@ from torch import Tensor
 
 from benchmarks.harness import Row, compare
 from benchmarks.plain import exported as plain
-from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.exported import (
     ExportedEncoder,
@@ -24,6 +23,7 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.exporting import ExportFolder
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.events.silent import Silent
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.export import MAX_DEVIATION, Export
 from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.services.embedding import Embedder
@@ -131,7 +131,7 @@ def _nearest(encoder: ImageEncoder, people: Market1501) -> Tensor:
     """Find each query's nearest gallery row."""
     embedder = Embedder(encoder=encoder, listener=Silent(), batch_size=16)
     queries, gallery = (
-        embedder.embed_samples(people, people.samples(split), subset=split).vectors
+        embedder.embed_samples(people.reader, people.samples(split), subset=split).vectors
         for split in (Split.QUERY, Split.GALLERY)
     )
     return (queries @ gallery.T).argmax(dim=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.harness import Row, compare
-from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.train import TrainingRequest
 from reid.container.root import Container
 from reid.domain.counting import score_embeddings
@@ -117,7 +117,9 @@ class _Encoder:
     def describe(self) -> None:
         """Embed queries and gallery."""
         query, gallery = (
-            self._embedder.embed_samples(self._dataset, self._dataset.samples(split), subset=split)
+            self._embedder.embed_samples(
+                self._dataset.reader, self._dataset.samples(split), subset=split
+            )
             for split in (Split.QUERY, Split.GALLERY)
         )
         self.described = query, gallery

@@ -18,7 +18,7 @@ import httpx
 import torch
 
 from benchmarks.harness import Row, compare
-from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.container.root import Container
 from reid.domain.augmentation import normalise
 from reid.domain.values.samples import Resampling
@@ -93,7 +93,7 @@ def _row(people: Path, place: Path, size: Size) -> Row:
     contents = [path.read_bytes() for path in queries]
     sent = list(itertools.islice(itertools.cycle(contents), size.num_pictures))
     encoder, geometry = container.encoder(), container.encoder().geometry
-    ready = container.pictures()(people / "query").read(
+    ready = container.pictures()(people / "query").reader.read(
         [path.name for path in queries], size=geometry.image_size, resampling=Resampling.BILINEAR
     )
     tensors = ready[[number % len(ready) for number in range(size.num_pictures)]]

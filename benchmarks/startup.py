@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness import Row, compare
-from reid.adapters.datasets.generator import generate_market1501
+from reid.adapters.synthetic.generator import generate_market1501
 
 HELP_SECONDS = 0.5
 ERROR_SECONDS = 1.0

@@ -12,16 +12,16 @@ from torch import Tensor
 from benchmarks.embedding import exhaust, one_core
 from benchmarks.harness import Row, compare
 from benchmarks.plain.training_input import plain_training_input
-from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.events.silent import Silent
+from reid.adapters.images.cache import CachedReader
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.augmentation import augment
 from reid.domain.seeding import generator_for
 from reid.domain.values.encoders import EncoderGeometry
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import ImageSize, Resampling, Split
-from reid.ports.dataset import Dataset
+from reid.ports.dataset import ImageReader
 
 GOAL = 4.0
 GEOMETRY = EncoderGeometry(
@@ -61,13 +61,13 @@ def rows(*, quick: bool) -> list[Row]:
             root, identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
         )
         source = Market1501(root)
-        cached = CachedDataset(source, num_bytes=2**31, listener=Silent())
+        cached = CachedReader(source.reader, num_bytes=2**31, listener=Silent())
         names = [sample.image for sample in source.samples(Split.TRAIN)]
         batches = [names[row : row + size.batch] for row in range(0, len(names), size.batch)]
         plain = plain_training_input(GEOMETRY, recipe)
 
-        def epoch(dataset: Dataset) -> Iterator[Tensor]:
-            return (_batch(dataset, batch, recipe, step) for step, batch in enumerate(batches))
+        def epoch(reader: ImageReader) -> Iterator[Tensor]:
+            return (_batch(reader, batch, recipe, step) for step, batch in enumerate(batches))
 
         def plain_epoch() -> Iterator[Tensor]:
             return (plain.read([root / image for image in batch]) for batch in batches)
@@ -75,15 +75,15 @@ def rows(*, quick: bool) -> list[Row]:
         is_equal = all(  # the first epoch fills the memory, the second is read from it
             torch.equal(*pair)
             for _ in range(2)
-            for pair in zip(epoch(cached), epoch(source), strict=True)
+            for pair in zip(epoch(cached), epoch(source.reader), strict=True)
         )
         found = []
-        for ours, dataset, goal in (
+        for ours, reader, goal in (
             ("from uint8 in memory", cached, GOAL),
-            ("decoded anew (first epoch, or no memory)", source, None),
+            ("decoded anew (first epoch, or no memory)", source.reader, None),
         ):
             timing = compare(
-                partial(_read_epoch, partial(epoch, dataset)),
+                partial(_read_epoch, partial(epoch, reader)),
                 partial(_read_epoch, plain_epoch),
                 runs=size.runs,
             )
@@ -110,8 +110,8 @@ def _read_epoch(epoch: Callable[[], Iterator[Tensor]]) -> None:
     exhaust(epoch())
 
 
-def _batch(dataset: Dataset, names: list[str], recipe: FineTuningRecipe, step: int) -> Tensor:
-    pixels = dataset.read(names, size=GEOMETRY.image_size, resampling=Resampling.BICUBIC)
+def _batch(reader: ImageReader, names: list[str], recipe: FineTuningRecipe, step: int) -> Tensor:
+    pixels = reader.read(names, size=GEOMETRY.image_size, resampling=Resampling.BICUBIC)
     return augment(
         pixels,
         recipe,

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from reid.adapters.datasets.given import PictureLike
+from reid.adapters.images.given import PictureLike
 from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryContent, RemovalOutcome
 from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
@@ -89,7 +89,9 @@ class Reid:
         """
         source = source_of(self._container, pictures)
         images = [picture.image for picture in source.pictures()]
-        return self._container.embedder().embed(source, images, camids=None, subset="pictures")
+        return self._container.embedder().embed(
+            source.reader, images, camids=None, subset="pictures"
+        )
 
     def gallery(self, place: str | Path) -> "KnownPeople":
         """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from reid.adapters.replaced_file import replace_file
+from reid.adapters.atomic_files import replace_file
 from reid.domain.errors import CheckpointError, ReidError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.small_files import parse_json

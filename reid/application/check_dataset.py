@@ -1,7 +1,7 @@
 """Use case: is a data set fit for training and evaluation?"""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reid.domain.values.samples import (
@@ -11,7 +11,7 @@ from reid.domain.values.samples import (
     SplitStatistics,
     UnreadableImage,
 )
-from reid.ports.dataset import Dataset, DigestingReader
+from reid.ports.dataset import Dataset
 
 _NUM_EXAMPLES = 3
 
@@ -21,11 +21,11 @@ class DatasetCheckReport:
     """What a data set holds and what is wrong with it."""
 
     dataset: str
-    statistics: tuple[SplitStatistics, ...]
+    statistics: tuple[SplitStatistics, ...] = ()
     """Of training, query and gallery, in this order."""
 
-    unreadable: tuple[UnreadableImage, ...]
-    unparsed: tuple[str, ...]
+    unreadable: tuple[UnreadableImage, ...] = ()
+    unparsed: tuple[str, ...] = ()
     """Pictures whose names tell no person or camera, so that no list holds them."""
 
     shared_identities: tuple[int, ...]
@@ -70,7 +70,8 @@ class DatasetCheckReport:
             (self.single_image_identities, "training identities with a single picture"),
             (
                 [] if self.only_camera is None else [f"camera {self.only_camera + 1}"],
-                "cameras in query and gallery (--no-same-camera-rule compares within one)",
+                "cameras in query and gallery (evaluation.same_camera_rule=false compares within "
+                "one)",
             ),
             (self.repeated_pictures, "pictures that are copies of another one"),
             (self.contradictory_pictures, "copies that are of another person than the original"),
@@ -89,7 +90,7 @@ def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
 
 
 def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) -> tuple[str, ...]:
-    """Say what is odd about a data set's lists; no picture is read.
+    """Find what is odd about a data set's lists; no picture is read.
 
     Args:
         dataset: To be trained on or evaluated.
@@ -121,80 +122,59 @@ class CheckDataset:
         dataset = self._dataset
         splits = {split: dataset.samples(split) for split in Split}
         listed = [sample for samples in splits.values() for sample in samples]
-        repeated, contradictory = _copies(dataset, listed)
+        copies = _copies(dataset, listed)
         return replace(
             _findings_of_lists(dataset.name, splits),
             statistics=count_splits(dataset),
-            unreadable=dataset.find_unreadable([sample.image for sample in listed]),
+            unreadable=dataset.reader.find_unreadable([sample.image for sample in listed]),
             unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
-            repeated_pictures=repeated,
-            contradictory_pictures=contradictory,
+            repeated_pictures=tuple(copy.image for copy, _ in copies),
+            contradictory_pictures=tuple(
+                copy.image for copy, original in copies if copy.pid != original.pid
+            ),
         )
 
 
 def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> DatasetCheckReport:
     train, query, gallery = (lists[split] for split in Split)
+    trained, asked, known = ({sample.pid for sample in samples} for samples in lists.values())
+    cameras_of: dict[int, set[int]] = {}
+    for sample in gallery:
+        cameras_of.setdefault(sample.pid, set()).add(sample.camid)
+    tested_cameras = {sample.camid for sample in (*query, *gallery)}
     return DatasetCheckReport(
         dataset=name,
-        statistics=(),
-        unreadable=(),
-        unparsed=(),
-        shared_identities=_sorted_pids(_pids(train) & (_pids(query) | _pids(gallery))),
-        absent_query_identities=_sorted_pids(_pids(query) - _pids(gallery)),
-        unmatched_queries=_unmatched(query, gallery),
-        single_image_identities=_single_image_identities(train),
+        shared_identities=_sorted_pids(trained & (asked | known)),
+        absent_query_identities=_sorted_pids(asked - known),
+        unmatched_queries=tuple(
+            sample.image
+            for sample in query
+            if sample.pid in known and not cameras_of[sample.pid] - {sample.camid}
+        ),
+        single_image_identities=tuple(
+            sorted(pid for pid, num in Counter(s.pid for s in train).items() if num == 1)
+        ),
         misplaced_distractors=tuple(
             sample.image for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
         ),
-        only_camera=_only_camera((*query, *gallery)),
+        only_camera=tested_cameras.pop() if len(tested_cameras) == 1 else None,
     )
 
 
-def _only_camera(samples: Sequence[Sample]) -> int | None:
-    cameras = {sample.camid for sample in samples}
-    return cameras.pop() if len(cameras) == 1 else None
-
-
-def _copies(dataset: Dataset, listed: Iterable[Sample]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Find copies under other names, and those of them that are said to be of somebody else."""
-    if not isinstance(dataset, DigestingReader):
-        return (), ()
+def _copies(dataset: Dataset, listed: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
+    """Pair pictures with the earlier one whose content they have under another name."""
     samples = list({sample.image: sample for sample in listed}.values())
-    digests = dataset.content_digests([sample.image for sample in samples])
+    digests = dataset.reader.content_digests([sample.image for sample in samples])
     originals: dict[str, Sample] = {}
-    copies = [
+    return [
         (sample, originals[digest])
         for sample, digest in zip(samples, digests, strict=True)
         if digest and originals.setdefault(digest, sample) is not sample
     ]
-    return (
-        tuple(copy.image for copy, _ in copies),
-        tuple(copy.image for copy, original in copies if copy.pid != original.pid),
-    )
-
-
-def _pids(samples: Sequence[Sample]) -> set[int]:
-    return {sample.pid for sample in samples}
 
 
 def _sorted_pids(pids: set[int]) -> tuple[int, ...]:
     return tuple(sorted(pids - {DISTRACTOR_PID}))
-
-
-def _unmatched(query: Sequence[Sample], gallery: Sequence[Sample]) -> tuple[str, ...]:
-    cameras: dict[int, set[int]] = {}
-    for sample in gallery:
-        cameras.setdefault(sample.pid, set()).add(sample.camid)
-    return tuple(
-        sample.image
-        for sample in query
-        if sample.pid in cameras and not cameras[sample.pid] - {sample.camid}
-    )
-
-
-def _single_image_identities(train: Sequence[Sample]) -> tuple[int, ...]:
-    counts = Counter(sample.pid for sample in train)
-    return tuple(sorted(pid for pid, count in counts.items() if count == 1))
 
 
 def _phrase(items: Sequence[object], what: str) -> str:

@@ -59,7 +59,7 @@ class Explain:
             _only_picture(query, role="query"),
             _only_picture(gallery, role="gallery"),
         )
-        explanation = self._explainer.explain((query, gallery), pictures)
+        explanation = self._explainer.explain((query.reader, gallery.reader), pictures)
         return ExplanationOutcome(
             encoder=explanation.encoder,
             similarity=explanation.similarity,

@@ -131,8 +131,8 @@ def _from_sources(
         source = open_source(name)
         if source is not None:
             images = [kept.image for kept in wanted]
-            small = source.thumbnails(images, height=height)
-            contents = source.content_digests(images)
+            small = source.reader.thumbnails(images, height=height)
+            contents = source.reader.content_digests(images)
             for kept, one, content in zip(wanted, small, contents, strict=True):
                 found[kept.key] = one if content == kept.content else None
     return found

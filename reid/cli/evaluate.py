@@ -145,7 +145,7 @@ def _show(
     return container.show_evaluation(pages=pages).run(
         outcome.report,
         analysis,
-        reader=container.dataset(),
+        reader=container.dataset().reader,
         title=f"Evaluation on {outcome.dataset}",
         notes=(*evaluation_notes(outcome.report), render_encoder(outcome.encoder)),
     )

@@ -111,7 +111,7 @@ def identify(
                 asked, known, open_gallery=partial(container.open_cache, gallery)
             )
             typer.echo(write(outcome))
-            show(outcome, thumbnails_in(known))
+            show(outcome, thumbnails_in(known.reader))
     unreadable = {
         "query picture": outcome.unreadable_queries,
         "gallery picture": outcome.unreadable_gallery,
@@ -135,7 +135,7 @@ def _show(
         return
     place = container.show_answers(page=container.answers_page(path)).run(
         outcome.identifications,
-        queries=queries,
+        queries=queries.reader,
         gallery=thumbnails,
         title="Who is on these pictures",
         notes=tuple(answer_notes(outcome, names_place=False)),

@@ -12,7 +12,7 @@ from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import SplitStatistics, UnreadableImage
 
 if TYPE_CHECKING:
-    from reid.adapters.datasets.generator import GenerationReport
+    from reid.adapters.synthetic.generator import GenerationReport
     from reid.application.check_dataset import DatasetCheckReport
     from reid.application.evaluate import EvaluationOutcome
     from reid.application.train import TrainingOutcome

@@ -73,9 +73,11 @@ def cache_pictures(dataset: "Dataset", cache_mib: int, *, listener: "EventListen
     """Keep a dataset's decoded pictures in memory, unless the memory is to be none."""
     if cache_mib == 0:
         return dataset
-    from reid.adapters.datasets.memory import CachedDataset
+    from reid.adapters.images.cache import CachedReader
+    from reid.domain.services.lists import with_reader
 
-    return CachedDataset(dataset, num_bytes=cache_mib * 2**20, listener=listener)
+    reader = CachedReader(dataset.reader, num_bytes=cache_mib * 2**20, listener=listener)
+    return with_reader(dataset, reader)
 
 
 class Datasets(Foundation):
@@ -110,9 +112,9 @@ class Datasets(Foundation):
         splits=(Split.QUERY, Split.GALLERY),
     )
     generate_dataset = providers.Object(
-        Lazily("reid.adapters.datasets.generator:generate_market1501")
+        Lazily("reid.adapters.synthetic.generator:generate_market1501")
     )
 
-    pictures = providers.Object(Lazily("reid.adapters.datasets.pictures:open_pictures"))
-    followed_pictures = providers.Object(Lazily("reid.adapters.datasets.pictures:open_followed"))
-    given_pictures = providers.Object(Lazily("reid.adapters.datasets.given:give_pictures"))
+    pictures = providers.Object(Lazily("reid.adapters.images.folders:open_pictures"))
+    followed_pictures = providers.Object(Lazily("reid.adapters.images.folders:open_followed"))
+    given_pictures = providers.Object(Lazily("reid.adapters.images.given:give_pictures"))

@@ -123,7 +123,7 @@ def read_gallery_vectors(
 
 def open_source(name: str) -> Union["PictureSource", None]:
     """Open the pictures from which a gallery was filled; None where they are gone."""
-    from reid.adapters.datasets.pictures import open_pictures
+    from reid.adapters.images.folders import open_pictures
 
     return open_pictures(Path(name)) if Path(name).exists() else None
 

@@ -10,7 +10,7 @@ from reid.container.galleries import Galleries
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
-    from reid.adapters.datasets.given import PictureIntake
+    from reid.adapters.images.given import PictureIntake
     from reid.adapters.pages.answers import HtmlAnswersPage
     from reid.application.calibrate import Calibrate
     from reid.application.identify import Identify
@@ -82,7 +82,7 @@ class Identification(Galleries):
         answering=providers.Callable(as_tracklets, answering, are_tracklets=True),
     )
     picture_intake = providers.Factory["PictureIntake"](
-        Lazily("reid.adapters.datasets.given:PictureIntake"),
+        Lazily("reid.adapters.images.given:PictureIntake"),
         size=Galleries.encoder.provided.geometry.image_size,
         max_pixels=Foundation.settings.provided.service.pixels,
         thumbnail_height=providers.Callable(

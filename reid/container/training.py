@@ -37,7 +37,7 @@ def open_earlier_run(directory: Path | None) -> "RunStore | None":
 
 def draw_demo_people(root: Path, seed: int) -> None:
     """Draw what `reid demo` trains and tests on, replacing what an earlier demo drew."""
-    from reid.adapters.datasets.generator import generate_market1501
+    from reid.adapters.synthetic.generator import generate_market1501
 
     generate_market1501(
         root,
@@ -54,7 +54,7 @@ def draw_demo_people(root: Path, seed: int) -> None:
 
 def open_splits(root: Path) -> "tuple[PictureSource, PictureSource]":
     """Open the query and gallery folders of a dataset in Market-1501's layout as pictures."""
-    from reid.adapters.datasets.pictures import open_pictures
+    from reid.adapters.images.folders import open_pictures
 
     return open_pictures(root / "query"), open_pictures(root / "bounding_box_test")
 

@@ -1,7 +1,7 @@
-"""Pictures and the lists of them."""
+"""Lists of pictures, and who reads the pictures listed."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -52,13 +52,27 @@ class ImageReader(Protocol):
         """
         ...
 
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Identify pictures by the bytes of their files, whatever their names.
 
-class Dataset(ImageReader, Protocol):
-    """A re-identification dataset with its three lists."""
+        Returns:
+            A digest per picture, in the order of the names; empty for one whose file cannot be
+            read, of which `find_unreadable` tells the reason.
+        """
+        ...
+
+
+class Dataset(Protocol):
+    """A re-identification dataset: three lists, and the reader of what they list."""
 
     @property
     def name(self) -> str:
         """What to call it in reports."""
+        ...
+
+    @property
+    def reader(self) -> ImageReader:
+        """Reads the pictures listed; may be used before any list is."""
         ...
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
@@ -80,21 +94,17 @@ class Dataset(ImageReader, Protocol):
         ...
 
 
-@runtime_checkable
-class DigestingReader(Protocol):
-    """Tells pictures from each other by their content; datasets need not, and then nobody looks."""
-
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Digest the bytes of every picture's file; empty for one that cannot be read."""
-        ...
-
-
-class PictureSource(ImageReader, Protocol):
-    """A folder or list of pictures, for `identify` and for galleries."""
+class PictureSource(Protocol):
+    """A list of pictures for `identify` and for galleries, and the reader of what it lists."""
 
     @property
     def place(self) -> str:
-        """The folder that the names start from, or whoever sent the pictures."""
+        """The folder that the names start from, or the sender of the pictures."""
+        ...
+
+    @property
+    def reader(self) -> ImageReader:
+        """Reads the pictures listed."""
         ...
 
     def pictures(self) -> tuple[Picture, ...]:
@@ -102,14 +112,5 @@ class PictureSource(ImageReader, Protocol):
 
         Raises:
             DatasetError: The folder is missing or holds no picture.
-        """
-        ...
-
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Tell pictures from each other by the bytes of their files, whatever their names.
-
-        Returns:
-            A digest per picture, in the order of the names; empty for one whose file cannot be
-            read, of which `find_unreadable` tells the reason.
         """
         ...

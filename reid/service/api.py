@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from reid.adapters.datasets.given import GivenPicture, PictureIntake
+from reid.adapters.images.given import GivenPicture, PictureIntake
 from reid.application.galleries import RemovalOutcome
 from reid.domain.errors import ReidError
 from reid.domain.values.durations import parse_time

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reid.adapters.datasets.given import GivenPicture, GivenPictures
+from reid.adapters.images.given import GivenPicture, GivenPictures
 from reid.application.galleries import FillGallery, FillingOutcome, KeepGallery, RemovalOutcome
 from reid.application.identify import Identify
 from reid.domain.errors import GalleryError, NoAnswerError

@@ -14,7 +14,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from reid.adapters.datasets.given import PictureIntake
+from reid.adapters.images.given import PictureIntake
 from reid.domain.errors import ConfigurationError
 from reid.service.api import Api, create_app
 from reid.service.bodies import HeldBytes

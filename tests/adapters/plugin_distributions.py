@@ -32,29 +32,28 @@ import torch
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.ranking import Neighbours
-from reid.domain.values.samples import Sample, Split
+from reid.domain.services.lists import ListedDataset
+from reid.domain.values.samples import Sample, SampleList
 
 
-class TwoPeople:
-    def __init__(self, root, pictures=2):
-        self.root = root
-        self.size = int(pictures)
-
-    @property
-    def name(self):
-        return "two people"
-
-    def samples(self, split):
-        return tuple(
-            Sample(f"{split}_{pid}_{k}", pid=pid, camid=k % 2)
-            for pid in (1, 2) for k in range(self.size)
-        )
-
+class Black:
     def read(self, images, *, size, resampling):
         return torch.zeros(len(images), 3, size.height, size.width, dtype=torch.uint8)
 
     def find_unreadable(self, images):
         return ()
+
+
+def two_people(root, pictures=2):
+    def list_split(split):
+        return SampleList(
+            tuple(
+                Sample(f"{split}_{pid}_{k}", pid=pid, camid=k % 2)
+                for pid in (1, 2) for k in range(int(pictures))
+            )
+        )
+
+    return ListedDataset(f"two people in {root}", reader=Black(), list_split=list_split)
 
 
 class Backwards:
@@ -112,7 +111,7 @@ class Standing:
 
 SCENERY_OFFERS: Offers = {
     "reid.encoders": {"means": "reid_scenery:Means"},
-    "reid.datasets": {"two-people": "reid_scenery:TwoPeople"},
+    "reid.datasets": {"two-people": "reid_scenery:two_people"},
     "reid.indexes": {"backwards": "reid_scenery:Backwards"},
     "reid.galleries": {"shelf": "reid_scenery:open_shelf"},
     "reid.losses": {"spread": "reid_scenery:Spread"},

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.adapters.datasets import jpegs, pixels
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.datasets.pixels import PictureFiles
+from reid.adapters.images import files, jpegs
+from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.decoding import DECODER_ERRORS
+from reid.adapters.images.decoding import decode as decode_strictly
+from reid.adapters.images.folders import open_pictures
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, Split
 from tests.builders import build_market1501
@@ -44,7 +46,7 @@ def lying() -> bytes:
 def huge(path: Path) -> None:
     with path.open("wb") as file:
         file.write(JPEG)
-        file.truncate(pixels.MOST_BYTES + 1)
+        file.truncate(files.MOST_BYTES + 1)
 
 
 def huge_text() -> bytes:
@@ -199,8 +201,8 @@ def test_a_jpeg_cut_anywhere_is_never_used_even_with_an_end_mark(
     used = 0
     for place in range(2, len(whole) - 2):
         try:
-            read = pixels._decode(whole[:place] + b"\xff\xd9")
-        except pixels.DECODER_ERRORS:
+            read = decode_strictly(whole[:place] + b"\xff\xd9")
+        except DECODER_ERRORS:
             continue
         used += 1
         assert np.array_equal(read, shown), f"half decoded: {place} of {len(whole)} bytes"
@@ -214,7 +216,7 @@ def test_a_name_that_is_not_utf8_is_listed_as_it_can_be_written_and_refused(
     (root / "bounding_box_train" / ODD_NAME).write_bytes(JPEG)
     dataset = Market1501(root)
     images = [sample.image for sample in dataset.samples(Split.TRAIN)]
-    (found,) = dataset.find_unreadable(images)
+    (found,) = dataset.reader.find_unreadable(images)
     assert found.image == r"bounding_box_train/0002_c1s1_\xff.jpg"
     assert found.reason == "its name is not UTF-8; rename it"
 
@@ -228,7 +230,7 @@ def test_pictures_below_a_folder_whose_name_is_not_utf8_are_listed_and_refused(
     source = open_pictures(tmp_path)
     (picture,) = source.pictures()
     assert picture.image == r"J\xf6rg/a.jpg"
-    (found,) = source.find_unreadable([picture.image])
+    (found,) = source.reader.find_unreadable([picture.image])
     assert found.reason == "its name is not UTF-8; rename it"
     assert open_pictures(home).place.endswith(r"J\xf6rg")
 
@@ -268,4 +270,4 @@ def test_no_whole_jpeg_is_taken_for_a_cut_one(
                     restart_marker_blocks=restarts,
                     progressive=progressive,
                 )
-                assert np.array_equal(pixels._decode(content), decode(content))
+                assert np.array_equal(decode_strictly(content), decode(content))

@@ -77,7 +77,7 @@ def test_each_picture_is_read_from_its_own_set() -> None:
     first, second = FakeDataset(identities=2), NamedDataset("other")
     both = CombinedDataset(first, others=[second])
     one, two = (dataset.samples(Split.TRAIN)[0].image for dataset in (first, second))
-    read = both.read(
+    read = both.reader.read(
         [f"other/{two}", f"fake/{one}", f"other/{two}"], size=SIZE, resampling=Resampling.BILINEAR
     )
     expected = [
@@ -91,7 +91,7 @@ def test_damage_is_told_in_the_order_asked_for_under_the_combined_names() -> Non
     first = FakeDataset(damaged={"x": "torn"})
     second = FakeDataset(damaged={"y": "wet"})
     both = CombinedDataset(first, others=[second])
-    found = both.find_unreadable(["fake 2/y", "z/1", "fake/x"])
+    found = both.reader.find_unreadable(["fake 2/y", "z/1", "fake/x"])
     assert [(one.image, one.reason) for one in found] == [
         ("fake 2/y", "wet"),
         ("z/1", "none of the combined sets is called 'z' (fake, fake 2)"),

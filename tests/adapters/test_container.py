@@ -12,12 +12,12 @@ from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
 from reid.adapters.datasets.dukemtmc import DukeMtmc
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.architectures import ARCHITECTURES
 from reid.adapters.events.silent import Silent
+from reid.adapters.images.cache import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container.encoders import encoder_request, reference_request
@@ -27,7 +27,7 @@ from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, Pooling
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.values.samples import ImageSize
+from reid.domain.values.samples import ImageSize, Split
 from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import SCENERY, SCENERY_OFFERS, write_distribution
 from tests.builders import build_market1501
@@ -153,7 +153,7 @@ def test_everything_shares_one_encoder_and_one_dataset(tmp_path: Path) -> None:
 def test_training_pictures_are_kept_in_memory_unless_there_is_none_for_them(tmp_path: Path) -> None:
     root = build_market1501(tmp_path / "market")
     made = container(dataset__root=root)
-    assert isinstance(made.training_dataset(), CachedDataset)
+    assert isinstance(made.training_dataset().reader, CachedReader)
     assert made.training_dataset() is made.training_dataset()
     made = container(dataset__root=root, dataset__cache_mib=0)
     assert made.training_dataset() is made.dataset()
@@ -181,7 +181,8 @@ def test_plug_ins_of_all_groups_are_made_with_what_settings_hold(tmp_path: Path)
         device="cpu",
     )
     assert vars(made.encoder())["request"].options == {"width": 3}
-    assert vars(made.listed()) == {"root": tmp_path, "size": 3}
+    assert made.listed().name == f"two people in {tmp_path}"
+    assert len(made.listed().samples(Split.QUERY)) == 6
     assert vars(made.index()) == {"shift": 2}
     shelf = made.open_gallery("people", create=True)
     assert made.open_gallery("people", create=False) is shelf

@@ -11,15 +11,16 @@ from PIL import Image
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03, parse_cuhk03_name
 from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.listed import ListedDataset, Passage
+from reid.adapters.datasets.files import FilesDataset, FolderPerSplit
 from reid.adapters.datasets.msmt17 import TEST_PIDS_FROM, Msmt17
 from reid.adapters.datasets.viper import Viper, training_half
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Sample, Split, SplitStatistics
+from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
+from tests.builders import SMALL, Painter
 from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
 
-def counts(dataset: ListedDataset) -> list[tuple[int, int, int]]:
+def counts(dataset: FilesDataset) -> list[tuple[int, int, int]]:
     """Give identities, images and cameras of training, query and gallery."""
     statistics = [SplitStatistics.of(split, dataset.samples(split)) for split in Split]
     return [(row.num_identities, row.num_images, row.num_cameras) for row in statistics]
@@ -297,7 +298,7 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 def test_an_empty_split_shows_a_name_of_the_layout_s_own(
     tmp_path: Path, layout: str, emptied: str, said: str
 ) -> None:
-    builds: dict[str, tuple[Callable[[Path], ListedDataset], Callable[[Path], Path]]] = {
+    builds: dict[str, tuple[Callable[[Path], FilesDataset], Callable[[Path], Path]]] = {
         "dukemtmc": (DukeMtmc, build_dukemtmc),
         "cuhk03": (Cuhk03, build_cuhk03),
         "msmt17": (Msmt17, build_msmt17),
@@ -314,7 +315,36 @@ def test_an_empty_split_shows_a_name_of_the_layout_s_own(
         opened(tmp_path).samples(Split.QUERY)
 
 
-PUBLISHED: dict[str, tuple[Callable[[Path], ListedDataset], list[tuple[int, int]]]] = {
+class Numbered(FolderPerSplit):
+    """A layout of one's own: 12-3-anything.jpg is person 12 in camera 3."""
+
+    title = "Numbered"
+    expected = "named like 12-3.jpg"
+
+    def _parse(self, name: str) -> Passage | None:
+        pid, camera, *_ = [*name.partition(".")[0].split("-"), "", ""]
+        return Passage(int(pid), int(camera)) if pid.isdigit() and camera.isdigit() else None
+
+
+def test_a_layout_of_one_s_own_is_a_few_lines(tmp_path: Path) -> None:
+    painter = Painter(size=SMALL, seed=1)
+    for name in ("12-3.jpg", "4-0-evening.jpg", "cat.jpg"):
+        painter.save(tmp_path / "query" / name, 1, 0)
+    (tmp_path / "bounding_box_test").mkdir()
+    dataset = Numbered(tmp_path)
+    assert dataset.samples(Split.QUERY) == (
+        Sample("query/12-3.jpg", pid=12, camid=3),
+        Sample("query/4-0-evening.jpg", pid=4, camid=0),
+    )
+    assert dataset.unparsed_names(Split.QUERY) == ("query/cat.jpg",)
+    assert dataset.reader.find_unreadable(["query/12-3.jpg"]) == ()
+    with pytest.raises(
+        DatasetError, match=r"holds no picture named like 12-3\.jpg; put the gallery"
+    ):
+        dataset.samples(Split.GALLERY)
+
+
+PUBLISHED: dict[str, tuple[Callable[[Path], FilesDataset], list[tuple[int, int]]]] = {
     # Identities and images of training, queries and gallery.
     "DukeMTMC-reID": (DukeMtmc, [(702, 16_522), (702, 2_228), (1_110, 17_661)]),
     "MSMT17_V1": (Msmt17, [(1_041, 32_621), (3_060, 11_659), (3_060, 82_161)]),

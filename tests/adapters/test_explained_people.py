@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.datasets.generator import generate_market1501
-from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.images.folders import open_pictures
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
@@ -50,7 +50,7 @@ def test_masking_what_is_marked_costs_more_similarity_than_masking_anything_else
             for picture in gallery.pictures()
             if picture.label == query.label and picture.camera != query.camera
         )
-        explanation = explainer.explain((queries, gallery), (query, match))
+        explanation = explainer.explain((queries.reader, gallery.reader), (query, match))
         assert explanation.are_cameras_used == (request_.num_cameras > 0)
         checks += [explanation.query.check, explanation.gallery.check]
     found = torch.tensor([[c.most_marked, c.least_marked, c.random] for c in checks])

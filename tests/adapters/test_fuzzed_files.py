@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from reid.adapters.datasets import jpegs
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import parse_cuhk03_name
-from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.datasets.pixels import PictureFiles
 from reid.adapters.encoders.exported import read_export_header
 from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.images import jpegs
+from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.market_names import parse_market_name
 from reid.adapters.runs.packing import pack_queries
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import (
@@ -364,10 +364,10 @@ def test_a_folder_of_any_names_is_listed_and_each_is_read_or_refused(names: set[
             return  # all are dot files, or junk
         for image in images:
             assert image.encode("utf-8")
-        bad = {picture.image for picture in source.find_unreadable(images)}
+        bad = {picture.image for picture in source.reader.find_unreadable(images)}
         good = [image for image in images if image not in bad]
         size = ImageSize(4, 2)
-        assert len(source.read(good, size=size, resampling=Resampling.BILINEAR)) == len(good)
+        assert len(source.reader.read(good, size=size, resampling=Resampling.BILINEAR)) == len(good)
 
 
 CELLS = st.text(max_size=6) | st.sampled_from(["a.png", "../a.png", "/a.png", "1", "-1", "train"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from reid.adapters import new_file
+from reid.adapters import atomic_files
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.galleries.archive.records import read_records
 from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
@@ -213,7 +213,7 @@ def test_content_that_breaks_off_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_unnamed: bool
 ) -> None:
     if not is_unnamed:
-        monkeypatch.setattr(new_file, "_open_unnamed", lambda _: None)
+        monkeypatch.setattr(atomic_files, "_open_unnamed", lambda _: None)
     path = tmp_path / "gallery.safetensors"
 
     def broken() -> Iterator[torch.Tensor]:
@@ -233,7 +233,7 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_its_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_unnamed: bool
 ) -> None:
     if not is_unnamed:
-        monkeypatch.setattr(new_file, "_open_unnamed", lambda _: None)
+        monkeypatch.setattr(atomic_files, "_open_unnamed", lambda _: None)
     path = tmp_path / "gallery.safetensors"
 
     def slow() -> Iterator[torch.Tensor]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.adapters.datasets.figures import FigureCanvas, Pose
-from reid.adapters.datasets.generator import MARKER, GenerationReport, generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.people import Bag, Hair, Lower, Pattern, invent_people
+from reid.adapters.images.market_names import parse_market_name
+from reid.adapters.synthetic.figures import FigureCanvas, Pose
+from reid.adapters.synthetic.generator import MARKER, GenerationReport, generate_market1501
+from reid.adapters.synthetic.people import BAGS, HAIRCUTS, LOWERS, PATTERNS, invent_people
 from reid.application.check_dataset import CheckDataset
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import ImageSize, Split
@@ -197,19 +197,11 @@ def test_a_target_that_cannot_be_made_is_a_dataset_error(tmp_path: Path) -> None
 
 def test_every_garment_can_be_drawn_from_every_side() -> None:
     people = invent_people(Random(1), 60)
-    seen = {part for one in people for part in (one.pattern, one.lower_kind, one.hair, one.bag)}
-    assert seen == {*Pattern, *Lower, *Hair, *Bag}
+    seen = {part for one in people for part in (one.pattern, one.lower_kind, one.haircut, one.bag)}
+    assert seen == {*PATTERNS, *LOWERS, *HAIRCUTS, *BAGS}
     for person, quarter in itertools.product(people, range(8)):
         canvas = FigureCanvas(height=32, width=16)
-        pose = Pose(
-            yaw=quarter * 0.785,
-            stride=0.4,
-            arm_swing=0.4,
-            centre=0.5,
-            top=0.04,
-            scale=0.9,
-            leg_length=0.9,
-        )
+        pose = Pose(yaw=quarter * 0.785, stride=0.4, centre=0.5, top=0.04, scale=0.9)
         canvas.draw(person, pose)
         alpha = np.asarray(canvas.finish())[..., 3]
         assert 0.1 < (alpha > 128).mean() < 0.7  # a person, neither a dot nor a wall

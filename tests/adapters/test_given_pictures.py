@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid.adapters.datasets.given import GivenPictures, PictureIntake, give_pictures
+from reid.adapters.images.given import GivenPictures, PictureIntake, give_pictures
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Picture, Resampling
 
@@ -31,22 +31,22 @@ def test_a_path_a_content_and_pixels_read_the_same(tmp_path: Path) -> None:
     path.write_bytes(png())
     source = give_pictures([path, png(), pixels()], place="here")
     images = [picture.image for picture in source.pictures()]
-    read = source.read(images, size=SIZE, resampling=Resampling.BILINEAR)
+    read = source.reader.read(images, size=SIZE, resampling=Resampling.BILINEAR)
     assert torch.equal(read[0], read[1])
     assert torch.equal(read[0], read[2])
-    digests = source.content_digests(images)
+    digests = source.reader.content_digests(images)
     assert digests[0] == digests[1] != digests[2]
-    assert source.find_unreadable(images) == ()
-    assert all(source.thumbnails(images, height=8))
+    assert source.reader.find_unreadable(images) == ()
+    assert all(source.reader.thumbnails(images, height=8))
 
 
 def test_what_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
     source = give_pictures([tmp_path / "none.png", b"no picture"], place="here")
     images = [picture.image for picture in source.pictures()]
-    assert [bad.image for bad in source.find_unreadable(images)] == images
-    assert source.content_digests(images)[0] == ""
+    assert [bad.image for bad in source.reader.find_unreadable(images)] == images
+    assert source.reader.content_digests(images)[0] == ""
     with pytest.raises(DatasetError, match=r"none\.png cannot be read: no such file"):
-        source.read(images[:1], size=SIZE, resampling=Resampling.BILINEAR)
+        source.reader.read(images[:1], size=SIZE, resampling=Resampling.BILINEAR)
 
 
 def test_a_stranger_s_picture_waits_in_the_encoder_s_size_and_is_the_same_there() -> None:
@@ -57,11 +57,11 @@ def test_a_stranger_s_picture_waits_in_the_encoder_s_size_and_is_the_same_there(
     names = [picture.image for picture in whole.pictures()]
     source = GivenPictures([taken], place="a stranger")
     assert torch.equal(
-        source.read(["a"], size=SIZE, resampling=Resampling.BILINEAR),
-        whole.read(names, size=SIZE, resampling=Resampling.BILINEAR),
+        source.reader.read(["a"], size=SIZE, resampling=Resampling.BILINEAR),
+        whole.reader.read(names, size=SIZE, resampling=Resampling.BILINEAR),
     )
-    assert source.content_digests(["a"]) == whole.content_digests(names)
-    assert source.thumbnails(["a"], height=32) == whole.thumbnails(names, height=32)
+    assert source.reader.content_digests(["a"]) == whole.reader.content_digests(names)
+    assert source.reader.thumbnails(["a"], height=32) == whole.reader.thumbnails(names, height=32)
     assert source.pictures() == (Picture(image="a", label="anna"),)
 
 

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.encoders.exported import (
     ExportHeader,
     file_digest,
@@ -23,6 +22,7 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.images.folders import open_pictures
 from reid.adapters.runs import filesystem, packing, records
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords

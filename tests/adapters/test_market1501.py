@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.datasets.listed import Passage
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.market_names import parse_market_name
+from reid.adapters.images.market_names import parse_market_name
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Sample, Split, SplitStatistics
+from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
 from tests.builders import build_market1501
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -71,8 +70,10 @@ def test_other_files_are_passed_over_and_odd_endings_accepted(tmp_path: Path) ->
         "._0006_c1.jpg",
         "Thumbs.db",
         "0007_c1",
+        "0008_c1.jfif",
+        "0009_c1.jpe",
     )
-    assert [sample.pid for sample in Market1501(root).samples(Split.TRAIN)] == [1, 2, 3, 4]
+    assert [sample.pid for sample in Market1501(root).samples(Split.TRAIN)] == [1, 2, 3, 4, 8, 9]
 
 
 def test_names_that_do_not_parse_are_kept_apart_rather_than_lost(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid.adapters.datasets import jpegs
-from reid.adapters.datasets.jpegs import decode_plain_jpeg
-from reid.adapters.datasets.pixels import PictureFiles
-from reid.adapters.datasets.resizing import LARGEST_BATCHED_FACTOR, resize
+from reid.adapters.images import jpegs
+from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.jpegs import decode_plain_jpeg
+from reid.adapters.images.resizing import LARGEST_BATCHED_FACTOR, resize
 from reid.domain.values.samples import ImageSize, Resampling
 
 needs_simplejpeg = pytest.mark.skipif(

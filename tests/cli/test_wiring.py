@@ -2,7 +2,7 @@
 
 import pytest
 
-from reid.cli.wiring import wired
+from reid.container.program import wired
 from reid.settings.loading import load_settings
 
 

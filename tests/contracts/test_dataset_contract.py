@@ -12,14 +12,15 @@ from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import Cuhk03
 from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.msmt17 import Msmt17
-from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.silent import Silent
+from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.folders import open_pictures
+from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.errors import DatasetError
+from reid.domain.services.lists import with_reader
 from reid.domain.values.samples import (
     DISTRACTOR_PID,
     JUNK_PID,
@@ -97,6 +98,11 @@ def _combined(folder: Path) -> Dataset:
     )
 
 
+def _cached(folder: Path) -> Dataset:
+    built = _built(folder)
+    return with_reader(built, CachedReader(built.reader, num_bytes=9000, listener=Silent()))
+
+
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "market1501": _built,
     "generated": _generated,
@@ -112,7 +118,7 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "viper": lambda folder: Viper(build_viper(folder / "VIPeR")),
     "csv": lambda folder: CsvDataset(build_csv(folder / "people.csv")),
     "combined": _combined,
-    "cached": lambda folder: CachedDataset(_built(folder), num_bytes=9000, listener=Silent()),
+    "cached": _cached,
     "fake": _fake_dataset,
 }
 HAVE_DISTRACTORS = ("market1501", "generated", "csv", "combined", "cached", "fake")
@@ -227,40 +233,40 @@ def test_a_dataset_has_a_name(dataset: Dataset) -> None:
 
 
 def test_a_dataset_reads_pictures_in_the_order_asked_for(dataset: Dataset) -> None:
-    _check_reading(dataset, [sample.image for sample in dataset.samples(Split.QUERY)])
+    _check_reading(dataset.reader, [sample.image for sample in dataset.samples(Split.QUERY)])
 
 
 def test_a_dataset_makes_small_jpegs_and_none_of_what_it_cannot_read(dataset: Dataset) -> None:
-    _check_thumbnails(dataset, [sample.image for sample in dataset.samples(Split.QUERY)])
+    _check_thumbnails(dataset.reader, [sample.image for sample in dataset.samples(Split.QUERY)])
 
 
 def test_a_source_makes_small_jpegs_and_none_of_what_it_cannot_read(source: PictureSource) -> None:
-    _check_thumbnails(source, [picture.image for picture in source.pictures()])
+    _check_thumbnails(source.reader, [picture.image for picture in source.pictures()])
 
 
 def test_the_two_filters_differ(dataset: Dataset) -> None:
     images = [sample.image for sample in dataset.samples(Split.QUERY)]
     bilinear, bicubic = (
-        dataset.read(images, size=TALL, resampling=resampling) for resampling in Resampling
+        dataset.reader.read(images, size=TALL, resampling=resampling) for resampling in Resampling
     )
     assert not torch.equal(bilinear, bicubic)
     assert (bilinear.float() - bicubic.float()).abs().mean() < 12
 
 
 def test_reading_nothing_gives_an_empty_batch(dataset: Dataset) -> None:
-    batch = dataset.read([], size=SMALL, resampling=Resampling.BICUBIC)
+    batch = dataset.reader.read([], size=SMALL, resampling=Resampling.BICUBIC)
     assert batch.shape == (0, 3, 8, 6)
     assert batch.dtype == torch.uint8
 
 
 def test_an_unknown_picture_is_a_dataset_error_that_names_it(dataset: Dataset) -> None:
     with pytest.raises(DatasetError, match=r"nobody\.jpg"):
-        dataset.read(["query/nobody.jpg"], size=SMALL, resampling=Resampling.BILINEAR)
+        dataset.reader.read(["query/nobody.jpg"], size=SMALL, resampling=Resampling.BILINEAR)
 
 
 def test_unreadable_pictures_are_listed_in_order_with_a_reason(dataset: Dataset) -> None:
     good = dataset.samples(Split.QUERY)[0].image
-    found = dataset.find_unreadable(["query/b.jpg", good, "query/a.jpg"])
+    found = dataset.reader.find_unreadable(["query/b.jpg", good, "query/a.jpg"])
     assert [unreadable.image for unreadable in found] == ["query/b.jpg", "query/a.jpg"]
     assert all(unreadable.reason for unreadable in found)
 
@@ -280,8 +286,8 @@ def test_a_source_knows_its_labels_and_never_lists_junk(source: PictureSource) -
 
 
 def test_a_source_reads_pictures_in_the_order_asked_for(source: PictureSource) -> None:
-    _check_reading(source, [picture.image for picture in source.pictures()])
+    _check_reading(source.reader, [picture.image for picture in source.pictures()])
 
 
 def test_a_source_finds_nothing_wrong_with_what_it_lists(source: PictureSource) -> None:
-    assert source.find_unreadable([picture.image for picture in source.pictures()]) == ()
+    assert source.reader.find_unreadable([picture.image for picture in source.pictures()]) == ()

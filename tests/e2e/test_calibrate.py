@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reid.adapters.datasets.pictures import open_pictures
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+from reid.adapters.images.folders import open_pictures
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container.root import Container
 from reid.settings.loading import load_settings

@@ -14,8 +14,8 @@ from typing import cast
 import pytest
 from typer.testing import CliRunner
 
-from reid.adapters.datasets import pixels
-from reid.adapters.datasets.given import PictureIntake
+from reid.adapters.images import contents, files
+from reid.adapters.images.given import PictureIntake
 from reid.cli.app import app
 from reid.container.service import limits_of
 from reid.service.desk import Desk
@@ -185,7 +185,7 @@ def test_a_dataset_that_vanishes_stops_an_evaluation_and_nothing_is_recorded(
     people: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = Path(shutil.copytree(people, tmp_path / "data"))
-    read = pixels.read_file
+    read = files.read_file
     directory = Path(shutil.copytree(trained, tmp_path / "run"))
     before = files_below(directory)
 
@@ -195,7 +195,7 @@ def test_a_dataset_that_vanishes_stops_an_evaluation_and_nothing_is_recorded(
             (data / "bounding_box_test").rename(tmp_path / "gone")
         return content
 
-    monkeypatch.setattr(pixels, "read_file", vanish)
+    monkeypatch.setattr(contents, "read_file", vanish)
     result = run("evaluate", "--data", data, "--run", directory, expect=4)
     assert "bounding_box_test" in result.stderr
     assert files_below(directory) == before

@@ -19,6 +19,7 @@ from reid.domain.values.samples import (
     Split,
     UnreadableImage,
 )
+from reid.ports.dataset import ImageReader
 
 STORED = ImageSize(16, 8)
 
@@ -55,6 +56,14 @@ class FakeImages:
     def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         return tuple(
             None if self._reason(image) else encode_jpeg(self.images[image], height=height)
+            for image in images
+        )
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        return tuple(
+            ""
+            if self._reason(image)
+            else hashlib.sha256(self.images[image].numpy().tobytes()).hexdigest()
             for image in images
         )
 
@@ -121,6 +130,10 @@ class FakeDataset(FakeImages):
     def name(self) -> str:
         return "fake"
 
+    @property
+    def reader(self) -> ImageReader:
+        return self
+
     def samples(self, split: Split) -> tuple[Sample, ...]:
         samples = self._splits.get(split, ())
         if not samples:
@@ -155,13 +168,9 @@ class FakePictures(FakeImages):
     def place(self) -> str:
         return "fake folder"
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        return tuple(
-            ""
-            if self._reason(image)
-            else hashlib.sha256(self.images[image].numpy().tobytes()).hexdigest()
-            for image in images
-        )
+    @property
+    def reader(self) -> ImageReader:
+        return self
 
     def pictures(self) -> tuple[Picture, ...]:
         if not self._pictures:

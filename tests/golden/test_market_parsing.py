@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid.adapters.datasets.market1501 import FOLDERS, Market1501
-from reid.adapters.datasets.market_names import parse_market_name
+from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.images.market_names import FOLDERS, parse_market_name
 from reid.domain.values.samples import Split, labels_by_pid
 
 GOLDEN = Path(__file__).parent / "misc.npz"

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from reid.adapters.datasets.given import GivenPicture
+from reid.adapters.images.given import GivenPicture
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture

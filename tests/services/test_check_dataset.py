@@ -5,7 +5,6 @@ import pytest
 from reid.application.check_dataset import CheckDataset, odd_about_lists
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import Sample, Split, SplitStatistics, UnreadableImage
-from reid.ports.dataset import DigestingReader
 from tests.fakes.dataset import FakeDataset
 
 
@@ -130,18 +129,13 @@ def test_unreadable_pictures_are_no_copies_of_each_other() -> None:
     assert CheckDataset(dataset)().repeated_pictures == ()
 
 
-def test_a_dataset_that_knows_no_contents_is_checked_without() -> None:
-    assert not isinstance(FakeDataset(), DigestingReader)
-    assert CheckDataset(FakeDataset())().repeated_pictures == ()
-
-
 def test_one_camera_alone_is_reported_with_the_way_out() -> None:
     report = CheckDataset(
         dataset_of(train=[(1, 0), (1, 1)], query=[(2, 0)], gallery=[(2, 0), (2, 0)])
     )()
     assert report.only_camera == 0
     assert report.unmatched_queries == ("query/0",)
-    assert "cameras in query and gallery (--no-same-camera-rule" in report.problems[-1]
+    assert "cameras in query and gallery (evaluation.same_camera_rule=false" in report.problems[-1]
 
 
 def test_lists_alone_tell_all_but_what_pictures_hold() -> None:

@@ -14,7 +14,7 @@ SIZE = ImageSize(8, 4)
 
 
 def read_one(dataset: ScreenedDataset, image: str) -> None:
-    dataset.read([image], size=SIZE, resampling=Resampling.BILINEAR)
+    dataset.reader.read([image], size=SIZE, resampling=Resampling.BILINEAR)
 
 
 def test_a_sound_dataset_is_what_it_was() -> None:
@@ -39,7 +39,7 @@ def test_all_bad_pictures_are_named_before_long_work_and_when_the_first_is_met()
             "2 pictures of fake cannot be read:\n"
             "  train/0002_c1_00: truncated\n"
             "  query/0001_c1_00: no such file\n"
-            "replace or remove them, or leave them out by --skip-bad (dataset.skip_bad)"
+            "replace or remove them, or leave them out by dataset.skip_bad"
         )
 
 
@@ -57,7 +57,7 @@ def test_many_bad_pictures_are_counted_and_the_first_are_named() -> None:
     first, *named, rest, _ = str(caught.value).splitlines()
     assert first == "50 pictures of fake cannot be read:"
     assert len(named) == NUM_NAMED
-    assert rest == f"  and {50 - NUM_NAMED} more (reid dataset check lists all)"
+    assert rest == f"  and {50 - NUM_NAMED} more (the dataset check lists all)"
 
 
 def test_bad_pictures_are_left_out_and_named_where_that_is_wanted() -> None:

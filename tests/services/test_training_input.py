@@ -2,9 +2,10 @@
 
 import pytest
 
-from reid.adapters.datasets.memory import CachedDataset
+from reid.adapters.images.cache import CachedReader
 from reid.domain.events import PictureCacheFilled
 from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.services.lists import with_reader
 from reid.domain.values.checkpoints import Checkpoint
 from tests.services.training import Laboratory, assert_same
 
@@ -13,10 +14,10 @@ from tests.services.training import Laboratory, assert_same
 def test_training_from_memory_gives_the_same_bits(prompts: Checkpoint, num_bytes: int) -> None:
     expected = Laboratory().encoder_tuning().run(prompts)
     laboratory = Laboratory()
-    cached = CachedDataset(laboratory.dataset, num_bytes=num_bytes, listener=laboratory.listener)
+    cached = CachedReader(laboratory.dataset, num_bytes=num_bytes, listener=laboratory.listener)
     result = FineTuning(
         encoder=laboratory.encoder,
-        dataset=cached,
+        dataset=with_reader(laboratory.dataset, cached),
         runs=laboratory.runs,
         listener=laboratory.listener,
         recipe=laboratory.fine_tuning,

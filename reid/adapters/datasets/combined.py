@@ -1,25 +1,39 @@
 """Several datasets trained on as one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
-from reid.ports.dataset import Dataset, DigestingReader
+from reid.domain.services.lists import ListedDataset
+from reid.domain.values.samples import (
+    ImageSize,
+    Resampling,
+    Sample,
+    SampleList,
+    Split,
+    UnreadableImage,
+)
+from reid.ports.dataset import Dataset, ImageReader
 
 PIDS_PER_SET = 10**9
 """Person 7 of the second set is 1000000007: no two sets share an identity."""
 
+_Made = TypeVar("_Made")
 
-class CombinedDataset:
+
+class CombinedDataset(ListedDataset):
     """A dataset whose training list is joined by those of others.
 
     Queries and gallery are the first dataset's alone. Its own pids and cameras stay; the others'
     move out of the way, so that identities and cameras of different sets never merge. A picture's
     name begins with its set's: `market/bounding_box_train/0002_c1s1_000451_03.jpg`.
+
+    Listing raises DatasetError where a list that is needed cannot be read or is empty: of the first
+    dataset every one, since its cameras are counted, of the others the training list.
     """
 
     def __init__(self, first: Dataset, *, others: Sequence[Dataset]) -> None:
@@ -31,97 +45,22 @@ class CombinedDataset:
                 training list of their own.
         """
         self._sets = _named((first, *others))
-        self._lists: dict[Split, tuple[Sample, ...]] = {}
-
-    @property
-    def name(self) -> str:
-        """All names."""
-        return " + ".join(self._sets)
-
-    def samples(self, split: Split) -> tuple[Sample, ...]:
-        """List a split, sorted by name; read once and kept.
-
-        Raises:
-            DatasetError: A list that is needed cannot be read or is empty: of the first dataset
-                every one, since its cameras are counted, of the others the training list.
-        """
-        if split not in self._lists:
-            moved = [
-                self._move(sample, number=number, name=name)
-                for number, (name, dataset) in enumerate(self._sets_of(split).items())
-                for sample in dataset.samples(split)
-            ]
-            self._lists[split] = tuple(sorted(moved, key=lambda sample: sample.image))
-        return self._lists[split]
-
-    def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the pictures that tell no person or camera, sorted.
-
-        Raises:
-            DatasetError: A folder is missing.
-        """
-        return tuple(
-            sorted(
-                f"{name}/{image}"
-                for name, dataset in self._sets_of(split).items()
-                for image in dataset.unparsed_names(split)
-            )
+        readers = {name: dataset.reader for name, dataset in self._sets.items()}
+        super().__init__(
+            " + ".join(self._sets), reader=_ReaderBySet(readers), list_split=self._list
         )
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Read each picture from its set; see the port.
-
-        Raises:
-            DatasetError: A picture cannot be read, or its name begins with no set's.
-        """
-        batch = torch.empty(
-            (len(images), 3, size.height, size.width),
-            dtype=torch.uint8,
-            memory_format=torch.channels_last,
-        )
-        for name, rows, own in _by_set(images):
-            if name not in self._sets:
-                raise DatasetError(
-                    f"{images[rows[0]]} cannot be read: {self._reason_unknown(name)}"
-                )
-            batch[rows] = self._sets[name].read(own, size=size, resampling=resampling)
-        return batch
-
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """Decode every picture in full and list those that fail, in the order of the names."""
-        reasons: dict[str, str] = {}
-        for name, rows, own in _by_set(images):
-            if name not in self._sets:
-                reasons.update((images[row], self._reason_unknown(name)) for row in rows)
-                continue
-            for found in self._sets[name].find_unreadable(own):
-                reasons[f"{name}/{found.image}"] = found.reason
-        return tuple(UnreadableImage(image, reasons[image]) for image in images if image in reasons)
-
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
-        """Make small JPEGs of pictures; None for those that cannot be read."""
-        made: dict[str, bytes | None] = {}
-        for name, rows, own in _by_set(images):
-            if name in self._sets:
-                small = self._sets[name].thumbnails(own, height=height)
-                made.update(zip([images[row] for row in rows], small, strict=True))
-        return tuple(made.get(image) for image in images)
-
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Digest pictures of the sets that can; empty for those of others."""
-        made: dict[str, str] = {}
-        for name, rows, own in _by_set(images):
-            dataset = self._sets.get(name)
-            if isinstance(dataset, DigestingReader):
-                digests = dataset.content_digests(own)
-                made.update(zip([images[row] for row in rows], digests, strict=True))
-        return tuple(made.get(image, "") for image in images)
-
-    def _sets_of(self, split: Split) -> Mapping[str, Dataset]:
-        if split is Split.TRAIN:
-            return self._sets
-        name, first = next(iter(self._sets.items()))
-        return {name: first}
+    def _list(self, split: Split) -> SampleList:
+        moved, unparsed = list[Sample](), list[str]()
+        for number, (name, dataset) in enumerate(self._sets.items()):
+            if number == 0 or split is Split.TRAIN:
+                unparsed += [f"{name}/{image}" for image in dataset.unparsed_names(split)]
+                moved += [
+                    self._move(sample, number=number, name=name)
+                    for sample in dataset.samples(split)
+                ]
+        moved.sort(key=lambda sample: sample.image)
+        return SampleList(tuple(moved), tuple(sorted(unparsed)), place=self.name)
 
     def _move(self, sample: Sample, *, number: int, name: str) -> Sample:
         if sample.pid >= PIDS_PER_SET:
@@ -144,8 +83,64 @@ class CombinedDataset:
             starts.append(starts[-1] + _count_cameras(dataset, (Split.TRAIN,)))
         return starts
 
+
+class _ReaderBySet:
+    """Has each picture read by the reader of its set, whose name the picture's begins with."""
+
+    def __init__(self, readers: Mapping[str, ImageReader]) -> None:
+        self._readers = readers
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        batch = torch.empty(
+            (len(images), 3, size.height, size.width),
+            dtype=torch.uint8,
+            memory_format=torch.channels_last,
+        )
+        for name, rows, own in _by_set(images):
+            if name not in self._readers:
+                raise DatasetError(
+                    f"{images[rows[0]]} cannot be read: {self._reason_unknown(name)}"
+                )
+            batch[rows] = self._readers[name].read(own, size=size, resampling=resampling)
+        return batch
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        reasons = self._of_each(images, _reasons_unreadable, otherwise=self._reason_unknown)
+        return tuple(
+            UnreadableImage(image, reason)
+            for image, reason in zip(images, reasons, strict=True)
+            if reason is not None
+        )
+
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        return self._of_each(
+            images,
+            lambda reader, own: reader.thumbnails(own, height=height),
+            otherwise=lambda _: None,
+        )
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        return self._of_each(
+            images, lambda reader, own: reader.content_digests(own), otherwise=lambda _: ""
+        )
+
+    def _of_each(
+        self,
+        images: Sequence[str],
+        make: Callable[[ImageReader, list[str]], Sequence[_Made]],
+        *,
+        otherwise: Callable[[str], _Made],
+    ) -> tuple[_Made, ...]:
+        """Make something of each picture, or of the name of a set that is not there."""
+        made: dict[int, _Made] = {}
+        for name, rows, own in _by_set(images):
+            reader = self._readers.get(name)
+            of_set = make(reader, own) if reader else [otherwise(name)] * len(rows)
+            made.update(zip(rows, of_set, strict=True))
+        return tuple(made[row] for row in range(len(images)))
+
     def _reason_unknown(self, name: str) -> str:
-        return f"none of the combined sets is called {name!r} ({', '.join(self._sets)})"
+        return f"none of the combined sets is called {name!r} ({', '.join(self._readers)})"
 
 
 def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
@@ -172,3 +167,8 @@ def _by_set(images: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]
 
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:
     return 1 + max(sample.camid for split in splits for sample in dataset.samples(split))
+
+
+def _reasons_unreadable(reader: ImageReader, images: Sequence[str]) -> list[str | None]:
+    bad = {one.image: one.reason for one in reader.find_unreadable(images)}
+    return [bad.get(image) for image in images]

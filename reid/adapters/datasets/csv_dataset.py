@@ -1,13 +1,13 @@
 """A dataset of one's own, listed in a CSV."""
 
 import re
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from reid.adapters.datasets.listed import ListedDataset, Listing, Passage, sort_out
-from reid.adapters.datasets.tables import Row, read_table, refuse_repeats
+from reid.adapters.datasets.files import FilesDataset
+from reid.adapters.images.tables import Row, read_table, refuse_repeats
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import JUNK_PID, Split
+from reid.domain.values.samples import JUNK_PID, Passage, SampleList, Split
 
 COLUMNS = ("path", "pid", "camid", "split")
 """Columns that the CSV must have; others are passed over."""
@@ -16,31 +16,7 @@ MOST_PID, MOST_CAMID = 10**9 - 1, 9_999
 """Larger numbers are mistakes: a telephone number, a time stamp."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _TableLayout:
-    table: Path
-    _rows: list[Row] = field(default_factory=list)
-
-    def describe(self, split: Split) -> str:
-        return f"of the split {split}"
-
-    def find_root(self, given: Path) -> Path:
-        if given.is_dir():
-            raise DatasetError(
-                f"{given} is a folder; give the CSV file itself, with the columns "
-                f"{','.join(COLUMNS)}"
-            )
-        return given.parent
-
-    def list_split(self, root: Path, split: Split) -> Listing:  # noqa: ARG002  (the table's folder)
-        if not self._rows:
-            self._rows = read_table(self.table, columns=COLUMNS, header=",".join(COLUMNS))
-            refuse_repeats(self._rows, lambda row: (_split(row), row.image))
-        rows = [row for row in self._rows if _split(row) is split]
-        return sort_out(((row.image, _passage(row)) for row in rows), place=self.table)
-
-
-class CsvDataset(ListedDataset):
+class CsvDataset(FilesDataset):
     """The three lists of a CSV with the columns path, pid, camid and split.
 
     Paths start from the CSV's folder and stay below it. pids are whole numbers, the same person the
@@ -49,13 +25,28 @@ class CsvDataset(ListedDataset):
     nothing asks for may be missing. A row that makes no sense is an error that names its line.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Remember where to look; nothing is read yet.
+    def _find_root(self, given: Path) -> Path:
+        if given.is_dir():
+            raise DatasetError(
+                f"{given} is a folder; give the CSV file itself, with the columns "
+                f"{','.join(COLUMNS)}"
+            )
+        return given.parent
 
-        Args:
-            root: The CSV file.
-        """
-        super().__init__(root, layout=_TableLayout(table=root))
+    @cached_property
+    def _rows(self) -> list[Row]:
+        table = self.root / self._given.name
+        rows = read_table(table, columns=COLUMNS, header=",".join(COLUMNS))
+        refuse_repeats(rows, lambda row: (_split(row), row.image))
+        return rows
+
+    def _list(self, split: Split) -> SampleList:
+        rows = [row for row in self._rows if _split(row) is split]
+        return SampleList.sorted_out(
+            ((row.image, _passage(row)) for row in rows),
+            place=str(self._given),
+            expected=f"of the split {split}",
+        )
 
 
 def _split(row: Row) -> Split:

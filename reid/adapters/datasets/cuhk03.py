@@ -1,16 +1,12 @@
 """CUHK03 (Li et al. 2014) by the new protocol (Zhong et al. 2017), as folders of pictures."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from reid.adapters.datasets.listed import ListedDataset, Passage, find_folder
-from reid.adapters.datasets.market1501 import FolderLayout, holds_market1501
-from reid.adapters.datasets.market_names import parse_market_name
-
-KNOWN_ROOTS = ("CUHK03-NP", "cuhk03-np", "CUHK03", "cuhk03")
-"""Names under which the data set is unpacked, in the order in which they are looked for."""
+from reid.adapters.datasets.files import FolderPerSplit
+from reid.adapters.images.market_names import holds_market1501, parse_market_name
+from reid.domain.values.samples import Passage
 
 Boxes: TypeAlias = Literal["detected", "labeled"]
 
@@ -18,24 +14,7 @@ _PAIR_PATTERN = re.compile(r"([1-9])_(\d{3})_([12])_\d+", re.ASCII)
 """Pair of cameras, person within the pair, view, picture."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _BoxesLayout(FolderLayout):
-    boxes: Boxes
-
-    def find_root(self, given: Path) -> Path:
-        """Find the folder of these boxes; one that is called otherwise may hold the other ones."""
-        itself = given.resolve()
-        is_boxes = itself.name == self.boxes and holds_market1501(itself)
-        return find_folder(
-            itself.parent if is_boxes else given,
-            self.known_roots,
-            holds=lambda folder: holds_market1501(folder / self.boxes),
-            title=f"CUHK03 ({self.boxes})",
-            needs=f"the folder {self.boxes} with bounding_box_train, query and bounding_box_test",
-        ).joinpath(self.boxes)
-
-
-class Cuhk03(ListedDataset):
+class Cuhk03(FolderPerSplit):
     """The three lists of CUHK03's new protocol, for boxes cut by a detector or by hand.
 
     In a folder `detected` or `labeled` lie the folders of Market-1501's layout. Names are
@@ -48,6 +27,9 @@ class Cuhk03(ListedDataset):
     and 5,328.
     """
 
+    known_roots = ("CUHK03-NP", "cuhk03-np", "CUHK03", "cuhk03")
+    expected = "named like 0001_c1_1.png"
+
     def __init__(self, root: Path, *, boxes: Boxes = "detected") -> None:
         """Remember where to look; nothing is read yet.
 
@@ -56,14 +38,22 @@ class Cuhk03(ListedDataset):
                 the usual names, or the folder of the boxes itself.
             boxes: Which of the two to list.
         """
-        layout = _BoxesLayout(
-            title="CUHK03",
-            known_roots=KNOWN_ROOTS,
-            example="0001_c1_1.png",
-            parse=parse_cuhk03_name,
-            boxes=boxes,
-        )
-        super().__init__(root, layout=layout, variant=boxes)
+        super().__init__(root, variant=boxes)
+        self._boxes = boxes
+        self.title = f"CUHK03 ({boxes})"
+        self.needs = f"the folder {boxes} with bounding_box_train, query and bounding_box_test"
+
+    def _find_root(self, given: Path) -> Path:
+        """Find the folder of these boxes; one that is called otherwise may hold the other ones."""
+        itself = given.resolve()
+        is_boxes = itself.name == self._boxes and holds_market1501(itself)
+        return super()._find_root(itself.parent if is_boxes else given) / self._boxes
+
+    def _holds(self, folder: Path) -> bool:
+        return holds_market1501(folder / self._boxes)
+
+    def _parse(self, name: str) -> Passage | None:
+        return parse_cuhk03_name(name)
 
 
 def parse_cuhk03_name(name: str) -> Passage | None:

@@ -2,15 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from reid.adapters.datasets.listed import ListedDataset, Listing, Passage, find_folder, sort_out
+from reid.adapters.datasets.files import FilesDataset
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Split
-
-KNOWN_ROOTS = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
-"""Names under which the data set is unpacked, in the order in which they are looked for."""
+from reid.domain.values.samples import Passage, SampleList, Split
 
 PICTURE_FOLDERS = {
     Split.TRAIN: ("train", "mask_train_v2", "mask_train_V2"),
@@ -33,40 +29,9 @@ pid 0 means a distractor here, and nobody is both trained on and tested with."""
 
 _LINE = re.compile(r"((?:\d+/)?\d+_\d+_(\d+)_[^/\s]+)\s+(\d+)", re.ASCII)
 _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
-_NEEDS = f"{', '.join(LISTS.values())} and the folders train and test (or mask_train_v2, ...)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ListsLayout:
-    train_on_val: bool
-
-    def describe(self, split: Split) -> str:  # noqa: ARG002  (the same in every split)
-        return f"named like {_EXAMPLE}"
-
-    def find_root(self, given: Path) -> Path:
-        versions = [given / name for name in KNOWN_ROOTS[:2] if _holds_msmt17(given / name)]
-        if len(versions) > 1:
-            raise DatasetError(
-                f"{given} holds two versions of MSMT17, whose scores differ; give one of them: "
-                f"{' or '.join(map(str, versions))}"
-            )
-        return find_folder(given, KNOWN_ROOTS, holds=_holds_msmt17, title="MSMT17", needs=_NEEDS)
-
-    def list_split(self, root: Path, split: Split) -> Listing:
-        lists = [root / LISTS[split]]
-        if split is Split.TRAIN and self.train_on_val:
-            lists.append(root / VALIDATION_LIST)
-        folder = _picture_folder(root, split)
-        first_pid = 1 if split is Split.TRAIN else TEST_PIDS_FROM
-        named = (
-            _parse_line(line, folder=folder, first_pid=first_pid)
-            for path in lists
-            for line in _lines(path)
-        )
-        return sort_out(named, place=lists[0])
-
-
-class Msmt17(ListedDataset):
+class Msmt17(FilesDataset):
     """The three lists of MSMT17, in either version.
 
     Pictures are called `0000_000_01_0303morning_0015_0.jpg`: person, picture, camera (1 to 15),
@@ -78,6 +43,11 @@ class Msmt17(ListedDataset):
     validation included; 3,060 in 11,659 queries; 82,161 gallery pictures; 15 cameras.
     """
 
+    title = "MSMT17"
+    known_roots = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
+    expected = f"named like {_EXAMPLE}"
+    needs = f"{', '.join(LISTS.values())} and the folders train and test (or mask_train_v2, ...)"
+
     def __init__(self, root: Path, *, train_on_val: bool = True) -> None:
         """Remember where to look; nothing is read yet.
 
@@ -86,14 +56,35 @@ class Msmt17(ListedDataset):
                 where the folder has one of the usual names.
             train_on_val: Whether the training list includes the validation list.
         """
-        layout = _ListsLayout(train_on_val=train_on_val)
-        super().__init__(root, layout=layout, variant="" if train_on_val else "without val")
+        super().__init__(root, variant="" if train_on_val else "without val")
+        self._train_on_val = train_on_val
 
+    def _find_root(self, given: Path) -> Path:
+        versions = [given / name for name in self.known_roots[:2] if self._holds(given / name)]
+        if len(versions) > 1:
+            raise DatasetError(
+                f"{given} holds two versions of MSMT17, whose scores differ; give one of them: "
+                f"{' or '.join(map(str, versions))}"
+            )
+        return super()._find_root(given)
 
-def _holds_msmt17(folder: Path) -> bool:
-    has_list = any((folder / name).is_file() for name in LISTS.values())
-    names = {name for folders in PICTURE_FOLDERS.values() for name in folders}
-    return has_list and any((folder / name).is_dir() for name in names)
+    def _holds(self, folder: Path) -> bool:
+        has_list = any((folder / name).is_file() for name in LISTS.values())
+        names = {name for folders in PICTURE_FOLDERS.values() for name in folders}
+        return has_list and any((folder / name).is_dir() for name in names)
+
+    def _list(self, split: Split) -> SampleList:
+        lists = [self.root / LISTS[split]]
+        if split is Split.TRAIN and self._train_on_val:
+            lists.append(self.root / VALIDATION_LIST)
+        folder = _picture_folder(self.root, split)
+        first_pid = 1 if split is Split.TRAIN else TEST_PIDS_FROM
+        named = (
+            _parse_line(line, folder=folder, first_pid=first_pid)
+            for path in lists
+            for line in _lines(path)
+        )
+        return self._sorted_out(named, place=lists[0])
 
 
 def _picture_folder(root: Path, split: Split) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from reid.adapters.atomic_files import sync_file, sync_folder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
     OUTPUTS,
@@ -28,7 +29,6 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
 from reid.adapters.encoders.openclip import OpenClipEncoder
-from reid.adapters.folders import sync_folder
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry, Tower
@@ -167,8 +167,7 @@ class ExportFolder:
 def _flush(folder: Path) -> None:
     """Have the disk hold what was written before it gets its name."""
     for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(path)
     sync_folder(folder)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
-from reid.adapters.replaced_file import cannot_be_written
+from reid.adapters.atomic_files import cannot_be_written
 from reid.domain.events import (
     CheckpointDamaged,
     CheckpointSaved,

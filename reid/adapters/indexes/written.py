@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from reid.adapters.atomic_files import replaced, sync_file
 from reid.adapters.indexes.mapped_files import read_anew
 from reid.domain.errors import VectorIndexError
 from reid.small_files import parse_json
@@ -165,16 +166,12 @@ def replacing(path: str) -> Iterator[Path]:
     Raises:
         VectorIndexError: It cannot be written.
     """
-    part = Path(f"{path}.part")
     try:
-        yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        read_anew(part)
-        part.replace(path)
+        with replaced(Path(path), temporary=Path(f"{path}.part")) as part:
+            yield part
+            sync_file(part)  # what is not on the disk yet stays in memory as it is
+            read_anew(part)
     except OSError as error:
         raise VectorIndexError(
             f"{path} cannot be written: {error}; choose another folder or make room"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from reid.adapters.replaced_file import cannot_be_made, replace_file
+from reid.adapters.atomic_files import cannot_be_made, replace_file
 
 Rasterise: TypeAlias = Callable[[str], bytes]
 """Turns an SVG document into a PNG."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from reid.adapters.replaced_file import replace_file
+from reid.adapters.atomic_files import replace_file
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.explanations import DeletionCheck, ExplainedPicture, Explanation
 from reid.ports.explanation import ExplanationPage

@@ -9,8 +9,12 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reid.adapters.folders import sync_folder
-from reid.adapters.replaced_file import cannot_be_made, cannot_be_written, replace_file
+from reid.adapters.atomic_files import (
+    cannot_be_made,
+    cannot_be_written,
+    replace_file,
+    sync_folder,
+)
 from reid.adapters.runs.locking import FolderInUseError, FolderLock
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.errors import CheckpointError

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from reid.adapters.replaced_file import cannot_be_made, replace_file
+from reid.adapters.atomic_files import cannot_be_made, replace_file
 from reid.adapters.runs.filesystem import MANIFEST, MANIFEST_VERSION, METRICS, to_json
 from reid.adapters.runs.packing import PACKED, pack_queries, unpack_queries
 from reid.domain.errors import CheckpointError

@@ -154,7 +154,7 @@ class GalleryFilling:
         """
         listed = source.pictures()
         stamp = stamp or self.stamp_matching(gallery, listed, what="the new pictures")
-        contents = source.content_digests([picture.image for picture in listed])
+        contents = source.reader.content_digests([picture.image for picture in listed])
         content_of = {picture.image: text for picture, text in zip(listed, contents, strict=True)}
         known = _known(
             gallery,
@@ -166,7 +166,7 @@ class GalleryFilling:
         )
         make = _maker(source.place, content_of, known=known, expires_at=expires_at)
         plan = _plan(listed, make=make, known=known, stamp=stamp)
-        unreadable = source.find_unreadable([picture.image for picture in plan.fresh])
+        unreadable = source.reader.find_unreadable([picture.image for picture in plan.fresh])
         left_out = {picture.image for picture in unreadable}
         readable = [picture for picture in listed if picture.image not in left_out]
         require_readable(readable, unreadable, role="gallery")
@@ -212,7 +212,7 @@ class GalleryFilling:
         images = [picture.image for picture in pictures]
         start = 0
         for vectors in self._embedder.embed_parts(
-            source, images, camids=camids, subset=Split.GALLERY, part_size=PART_SIZE
+            source.reader, images, camids=camids, subset=Split.GALLERY, part_size=PART_SIZE
         ):
             part = pictures[start : start + len(vectors)]
             write.add([make(picture) for picture in part], vectors)
@@ -257,7 +257,7 @@ class _Writer:
     def add(self, pictures: Sequence[NewPicture], vectors: Tensor) -> None:
         if self._keeps_thumbnails:
             images = [picture.image for picture in pictures]
-            small = self._source.thumbnails(images, height=THUMBNAIL_HEIGHT)
+            small = self._source.reader.thumbnails(images, height=THUMBNAIL_HEIGHT)
             pictures = [
                 replace(picture, thumbnail=thumbnail)
                 for picture, thumbnail in zip(pictures, small, strict=True)

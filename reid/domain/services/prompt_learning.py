@@ -127,7 +127,7 @@ class PromptLearning:
             encoder=self._encoder,
             learner=learner,
             features=self._embedder.project(
-                self._dataset, [sample.image for sample in samples], subset=Split.TRAIN
+                self._dataset.reader, [sample.image for sample in samples], subset=Split.TRAIN
             ),
             labels=torch.tensor([label_of[sample.pid] for sample in samples]),
             recipe=self._recipe,

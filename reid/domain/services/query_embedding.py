@@ -43,4 +43,4 @@ def embed_queries(embedder: Embedder, queries: PictureSource, *, stamp: EncoderS
     if stamp.uses_cameras:
         camids = camids_of(pictures, num_cameras=embedder.num_cameras)
     images = [picture.image for picture in pictures]
-    return embedder.embed(queries, images, camids=camids, subset=Split.QUERY)
+    return embedder.embed(queries.reader, images, camids=camids, subset=Split.QUERY)

@@ -47,7 +47,7 @@ class Reidentification:
             DatasetError: A list or picture cannot be read.
         """
         queries, gallery = (
-            self._embedder.embed_samples(dataset, dataset.samples(split), subset=split)
+            self._embedder.embed_samples(dataset.reader, dataset.samples(split), subset=split)
             for split in (Split.QUERY, Split.GALLERY)
         )
         return queries, gallery

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from hashlib import sha256
+from typing import NamedTuple
+
+from reid.domain.values.counts import counted
 
 JUNK_PID = -1
 """Market-1501's mark for a bad detection: such pictures are dropped everywhere."""
@@ -56,6 +59,57 @@ class Sample:
 
     pid: int
     camid: int
+
+
+class Passage(NamedTuple):
+    """Person and camera of a picture."""
+
+    pid: int
+    camid: int
+    """Zero-based."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleList:
+    """A split as it was found."""
+
+    samples: tuple[Sample, ...]
+    """Sorted by name, each name once, without junk."""
+
+    unparsed: tuple[str, ...] = ()
+    """Pictures left out because they tell no person or camera, sorted."""
+
+    place: str = "the dataset"
+    """What lists the split, for messages."""
+
+    expected: str = ""
+    """Which pictures the split consists of, for messages: `named like 0002_c1s1.jpg`."""
+
+    @classmethod
+    def sorted_out(
+        cls, found: Iterable[tuple[str, Passage | None]], *, place: str, expected: str
+    ) -> "SampleList":
+        """Sort pictures by name, keep each name once, drop junk and set the unparsed apart.
+
+        Args:
+            found: Names, each with pid and zero-based camera; None where it tells neither.
+            place: See the field.
+            expected: See the field.
+        """
+        passages = sorted(dict(found).items())
+        return cls(
+            tuple(Sample(name, *told) for name, told in passages if told and told[0] != JUNK_PID),
+            tuple(name for name, told in passages if told is None),
+            place=place,
+            expected=expected,
+        )
+
+    def why_empty(self, split: Split) -> str:
+        """Explain to the user that no sample was found."""
+        expected = f" {self.expected}" if self.expected else ""
+        count = len(self.unparsed)
+        odd = f" ({counted(count, 'picture')} named otherwise)" if count else ""
+        return f"{self.place} holds no picture{expected}{odd}; put the {split} pictures there"
 
 
 @dataclass(frozen=True, slots=True)

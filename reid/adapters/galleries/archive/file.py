@@ -14,12 +14,11 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from reid.adapters.atomic_files import cannot_be_written, new_file
 from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
 from reid.adapters.galleries.checks import are_unit
 from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
-from reid.adapters.new_file import new_file
-from reid.adapters.replaced_file import cannot_be_written
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
 
-from reid.adapters.new_file import new_file
+from reid.adapters.atomic_files import new_file
 from reid.domain.errors import GalleryError
 
 APPLICATION_ID = 0x72656964

@@ -19,7 +19,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.checks import (
     NORM_TOLERANCE,
     check_additions,

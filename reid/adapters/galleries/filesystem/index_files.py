@@ -6,7 +6,6 @@ they are too many.
 Letters: R rows, D width.
 """
 
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from sqlite3 import Connection
 from threading import Lock
 from typing import TypeGuard
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.atomic_files import replaced
 from reid.adapters.galleries.filesystem.database import Database
 from reid.adapters.galleries.filesystem.records import (
     GalleryState,
@@ -166,7 +165,6 @@ class IndexFiles:
         """Write a file as the one writer: no copy of vectors may appear after an erasure."""
         kind = _kind(index)
         path = self._folder / f"index-{state.generation}-{state.num_rows}-{kind}.bin"
-        temporary = path.with_suffix(".tmp")
         with self._database.writing(wait_seconds=0) as connection:
             if read_state(connection).generation != state.generation:
                 return
@@ -175,9 +173,8 @@ class IndexFiles:
                 for record in read_indexes(connection, generation=state.generation)
                 if record.kind == kind and record.file != path.name
             ]
-            try:
+            with replaced(path, temporary=path.with_suffix(".tmp")) as temporary:
                 index.save(str(temporary))
-                _sync(temporary)
                 record = IndexRecord(
                     kind=kind,
                     file=path.name,
@@ -186,10 +183,6 @@ class IndexFiles:
                     num_bytes=temporary.stat().st_size,
                     checksum=_checksum(temporary),
                 )
-                temporary.replace(path)
-                sync_folder(self._folder)
-            finally:
-                temporary.unlink(missing_ok=True)
             write_index(connection, record)
         for name in before:
             (self._folder / name).unlink(missing_ok=True)
@@ -209,11 +202,6 @@ def _has_length(path: Path, num_bytes: int) -> bool:
         return path.stat().st_size == num_bytes
     except OSError:
         return False
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _checksum(path: Path) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.folders import sync_folder
+from reid.adapters.atomic_files import sync_folder
 from reid.domain.errors import GalleryError
 
 FLOAT_BYTES = 4

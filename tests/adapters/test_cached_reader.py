@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.datasets.memory import CachedDataset
+from reid.adapters.images.cache import CachedReader
 from reid.domain.errors import DatasetError
 from reid.domain.events import PictureCacheFilled
 from reid.domain.values.samples import ImageSize, Resampling, Split
@@ -43,14 +43,14 @@ def names(source: CountingDataset) -> list[str]:
     return [sample.image for sample in source.samples(Split.TRAIN)]
 
 
-def read(dataset: FakeDataset | CachedDataset, names: Sequence[str]) -> Tensor:
+def read(dataset: FakeDataset | CachedReader, names: Sequence[str]) -> Tensor:
     return dataset.read(names, size=SIZE, resampling=Resampling.BICUBIC)
 
 
 def test_each_picture_is_read_once(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
-    cached = CachedDataset(source, num_bytes=100 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=100 * PICTURE, listener=listener)
     for batch in (names[:4], names[2:6], names[5:0:-1]):
         assert torch.equal(read(cached, batch), read(FakeDataset(identities=5), batch))
     assert source.calls == [names[:4], names[4:6]]
@@ -60,7 +60,7 @@ def test_each_picture_is_read_once(
 def test_a_picture_asked_for_twice_in_a_batch_is_read_once(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
-    cached = CachedDataset(source, num_bytes=100 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=100 * PICTURE, listener=listener)
     batch = read(cached, [names[0], names[1], names[0]])
     assert torch.equal(batch[0], batch[2])
     assert source.calls == [names[:2]]
@@ -71,7 +71,7 @@ def test_beyond_the_budget_pictures_are_read_every_time_and_that_is_said_once(
     source: CountingDataset, listener: RecordingListener, names: list[str], room: int
 ) -> None:
     num_bytes = room * PICTURE + PICTURE // 2
-    cached = CachedDataset(source, num_bytes=num_bytes, listener=listener)
+    cached = CachedReader(source, num_bytes=num_bytes, listener=listener)
     for _ in range(3):
         for batch in (names[:5], names[5:10]):
             assert torch.equal(read(cached, batch), read(FakeDataset(identities=5), batch))
@@ -82,7 +82,7 @@ def test_beyond_the_budget_pictures_are_read_every_time_and_that_is_said_once(
 def test_a_budget_met_exactly_is_said_too_when_a_picture_finds_no_room(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
-    cached = CachedDataset(source, num_bytes=2 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=2 * PICTURE, listener=listener)
     read(cached, names[:2])
     assert listener.events == []
     for _ in range(2):
@@ -93,7 +93,7 @@ def test_a_budget_met_exactly_is_said_too_when_a_picture_finds_no_room(
 def test_sizes_and_filters_do_not_mix(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
-    cached = CachedDataset(source, num_bytes=100 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=100 * PICTURE, listener=listener)
     for size in (SIZE, ImageSize(32, 16)):
         for resampling in Resampling:
             for _ in range(2):
@@ -108,7 +108,7 @@ def test_sizes_and_filters_do_not_mix(
 def test_what_is_given_out_can_be_changed_without_harm(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
-    cached = CachedDataset(source, num_bytes=100 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=100 * PICTURE, listener=listener)
     before = read(cached, names[:2]).clone()
     for _ in range(2):
         batch = read(cached, names[:2])
@@ -118,7 +118,7 @@ def test_what_is_given_out_can_be_changed_without_harm(
 
 def test_an_unreadable_picture_is_an_error_every_time(listener: RecordingListener) -> None:
     source = FakeDataset(damaged={"train/0002_c1_00": "torn"})
-    cached = CachedDataset(source, num_bytes=100 * PICTURE, listener=listener)
+    cached = CachedReader(source, num_bytes=100 * PICTURE, listener=listener)
     for _ in range(2):
         with pytest.raises(DatasetError, match="torn"):
             read(cached, ["train/0002_c1_00"])

@@ -12,19 +12,19 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from reid.adapters.datasets.pixels import (
+from reid.adapters.images.contents import PictureContents
+from reid.adapters.images.decoding import (
     DECODER_ERRORS,
     PICTURE_FORMATS,
     Content,
-    PictureContents,
     describe_decoder_error,
     digest_of_content,
-    read_file,
 )
+from reid.adapters.images.files import read_file
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import ImageSize, Picture, Resampling, UnreadableImage
+from reid.domain.services.lists import ListedPictures
+from reid.domain.values.samples import ImageSize, Picture, Resampling
 
 PictureLike: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 """A path, the content of a picture file, or (H, W, 3) uint8 RGB pixels."""
@@ -43,63 +43,41 @@ class GivenPicture:
     """A small JPEG; None: to be made."""
 
 
-class GivenPictures:
-    """A picture source over what a program handed over."""
+class GivenPictures(ListedPictures):
+    """A picture source over what a program handed over, each under a name of its own."""
 
     def __init__(self, given: Sequence[GivenPicture], *, place: str) -> None:
         """Keep the pictures.
 
         Args:
-            given: Each under a name of its own.
-            place: Who gave them.
+            given: In the order in which they are listed.
+            place: Their sender.
         """
-        self._given = {one.picture.image: one for one in given}
-        self._place = place
-        self._contents = PictureContents(self._content_of, called=lambda image: image)
+        self._given = given
+        super().__init__(place, reader=_GivenReader(given), list_pictures=self._list)
 
-    @property
-    def place(self) -> str:
-        """Who gave them."""
-        return self._place
-
-    def pictures(self) -> tuple[Picture, ...]:
-        """List the pictures in the order given.
-
-        Raises:
-            DatasetError: There is none.
-        """
+    def _list(self) -> list[Picture]:
         if not self._given:
             raise DatasetError("no picture was given: give one at least")
-        return tuple(one.picture for one in self._given.values())
+        return [one.picture for one in self._given]
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Decode and resize to (B, 3, H, W) uint8.
 
-        Raises:
-            DatasetError: A picture cannot be read.
-        """
-        return self._contents.read(images, size=size, resampling=resampling)
+class _GivenReader(PictureContents):
+    """Reads what was given, and hands out the digests and thumbnails that came along."""
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """Decode every picture in full and list those that fail."""
-        return self._contents.find_unreadable(images)
+    def __init__(self, given: Sequence[GivenPicture]) -> None:
+        self._given = {one.picture.image: one for one in given}
+        super().__init__(self._given_content)
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
-        """Hand out the thumbnails that came with the pictures, and make the others."""
-        ready = [self._given[image].thumbnail for image in images]
-        if all(thumbnail is not None for thumbnail in ready):
-            return tuple(ready)
-        return self._contents.thumbnails(images, height=height)
-
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Hand out the digests that came with the pictures, and compute the others."""
-        missing = [image for image in images if self._given[image].digest is None]
-        computed = dict(zip(missing, self._contents.content_digests(missing), strict=True))
-        return tuple(self._given[image].digest or computed.get(image, "") for image in images)
-
-    def _content_of(self, image: str) -> Content:
+    def _given_content(self, image: str) -> Content:
         content = self._given[image].content
         return read_file(content) if isinstance(content, Path) else content
+
+    def _thumbnail(self, image: str, *, height: int) -> bytes | None:
+        return self._given[image].thumbnail or super()._thumbnail(image, height=height)
+
+    def _digest(self, image: str) -> str:
+        return self._given[image].digest or super()._digest(image)
 
 
 def give_pictures(pictures: Sequence[PictureLike], *, place: str) -> GivenPictures:
@@ -110,7 +88,7 @@ def give_pictures(pictures: Sequence[PictureLike], *, place: str) -> GivenPictur
 
     Args:
         pictures: Each path and content once.
-        place: Who gives them, or the folder that the paths start from.
+        place: Their sender, or the folder that the paths start from.
 
     Raises:
         DatasetError: Pixels are not (H, W, 3) uint8, or a picture is given twice.
@@ -139,7 +117,7 @@ def _are_pixels(one: NDArray[np.uint8]) -> bool:
 
 
 class PictureIntake:
-    """Takes pictures from strangers: checked, decoded at once, and brought to the wanted size.
+    """Takes pictures from clients: checked, decoded at once, and brought to the wanted size.
 
     A picture waits for its turn in a few kilobytes, however large it came.
     """
@@ -169,7 +147,7 @@ class PictureIntake:
             DatasetError: It is no picture, damaged, truncated, or has too many pixels.
         """
         require_modest(content, max_pixels=self._max_pixels, called=picture.image)
-        contents = PictureContents(lambda _: content, called=lambda _: picture.image)
+        contents = PictureContents(lambda _: content)
         names = [picture.image]
         pixels = contents.read(names, size=self._size, resampling=Resampling.BILINEAR)
         thumbnail = None

@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from random import Random
 
 from PIL import Image
 
-from reid.adapters.datasets.figures import FigureCanvas, Pose
-from reid.adapters.datasets.market1501 import FOLDERS
-from reid.adapters.datasets.people import Person, invent_people, invent_person
-from reid.adapters.datasets.scenes import Camera, invent_camera, photograph
+from reid.adapters.images.market_names import FOLDERS
+from reid.adapters.synthetic.figures import FigureCanvas, Pose
+from reid.adapters.synthetic.people import Person, invent_people, invent_person
+from reid.adapters.synthetic.scenes import WALLS, Camera, invent_camera, photograph
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
 
@@ -29,8 +30,8 @@ _SHARE_OF_PASSERS_BY = 0.75
 _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
-_SMALLEST_SIDE = 8
-_LARGEST_SIDE = 2048
+_SIDES = range(8, 2048 + 1)
+"""Of a picture, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ def generate_market1501(
         size: Of the pictures.
         seed: Of everything random.
         overwrite: Replace a folder that was drawn earlier, and only such a one.
-        progress: Told the number of pictures drawn and of all pictures, after each.
+        progress: Receives the number of pictures drawn and of all pictures, after each.
 
     Raises:
         ConfigurationError: A count is out of range.
@@ -102,27 +103,31 @@ def generate_market1501(
         distractors=distractors,
         junk=junk,
     )
-    _check_size(size)
+    if size.height not in _SIDES or size.width not in _SIDES:
+        raise ConfigurationError(
+            f"pictures of {size} cannot be drawn: each side must be within "
+            f"{_SIDES[0]}..{_SIDES[-1]} pixels"
+        )
     _check_target(root, overwrite=overwrite)
     people = invent_people(Random(f"people {seed}"), identities + test_identities)
-    pids = _choose_pids(Random(f"pids {seed}"), len(people))
-    numbered = list(zip(pids, people, strict=True))
-    train, test = numbered[:identities], numbered[identities:]
+    # With gaps, as Market-1501 has them once it is divided.
+    pids = range(1, min(2 * len(people) + 1, _MAX_PEOPLE) + 1)
+    chosen = sorted(Random(f"pids {seed}").sample(pids, len(people)), key=str)
+    numbered = list(zip(chosen, people, strict=True))
     shots = [
-        *_train_shots(train, cameras=cameras, images=images_per_camera),
-        *_test_shots(test, cameras=cameras, images=images_per_camera),
+        *_shots(numbered[:identities], {Split.TRAIN: images_per_camera}, cameras),
+        *_shots(numbered[identities:], {Split.QUERY: 1, Split.GALLERY: images_per_camera}, cameras),
         *(_Shot(Split.GALLERY, DISTRACTOR_PID, None, n % cameras) for n in range(distractors)),
         *(_Shot(Split.GALLERY, JUNK_PID, None, n % cameras) for n in range(junk)),
     ]
-    studio = _Studio(cameras=cameras, size=size, seed=seed)
     try:
-        _publish(root, shots, studio=studio, progress=progress)
+        _publish(root, shots, _Studio(cameras=cameras, size=size, seed=seed), progress)
     except OSError as error:
         raise DatasetError(
             f"{root} cannot be written: {error.strerror or error}; free some space, make the "
             "folder above it writable, or name another one"
         ) from error
-    counts = {split: sum(shot.split is split for shot in shots) for split in Split}
+    counts = Counter(shot.split for shot in shots)
     return GenerationReport(
         num_train=counts[Split.TRAIN],
         num_query=counts[Split.QUERY],
@@ -132,17 +137,6 @@ def generate_market1501(
         test_identities=test_identities,
         cameras=cameras,
     )
-
-
-def _check_size(size: ImageSize) -> None:
-    if (
-        max(size.height, size.width) > _LARGEST_SIDE
-        or min(size.height, size.width) < _SMALLEST_SIDE
-    ):
-        raise ConfigurationError(
-            f"pictures of {size} cannot be drawn: each side must be within "
-            f"{_SMALLEST_SIDE}..{_LARGEST_SIDE} pixels"
-        )
 
 
 def _check_counts(**counts: int) -> None:
@@ -175,32 +169,18 @@ def _check_target(root: Path, *, overwrite: bool) -> None:
     )
 
 
-def _choose_pids(random: Random, count: int) -> list[int]:
-    """Choose pids with gaps, as Market-1501 has them once it is divided."""
-    return sorted(random.sample(range(1, min(2 * count + 1, _MAX_PEOPLE) + 1), count), key=str)
-
-
-def _train_shots(
-    people: Sequence[tuple[int, Person]], *, cameras: int, images: int
+def _shots(
+    people: Sequence[tuple[int, Person]], images: dict[Split, int], cameras: int
 ) -> Iterator[_Shot]:
     for pid, person in people:
         for camid in range(cameras):
-            yield from [_Shot(Split.TRAIN, pid, person, camid)] * images
-
-
-def _test_shots(
-    people: Sequence[tuple[int, Person]], *, cameras: int, images: int
-) -> Iterator[_Shot]:
-    for pid, person in people:
-        for camid in range(cameras):
-            yield _Shot(Split.QUERY, pid, person, camid)
-            yield from [_Shot(Split.GALLERY, pid, person, camid)] * images
+            for split, count in images.items():
+                yield from [_Shot(split, pid, person, camid)] * count
 
 
 def _publish(
     root: Path,
     shots: Sequence[_Shot],
-    *,
     studio: "_Studio",
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -238,64 +218,48 @@ class _Studio:
     def take(self, shot: _Shot) -> tuple[str, Image.Image]:
         """Take a picture; returns the file's name and the picture."""
         random, camera = self._random, self._cameras[shot.camid]
-        person = shot.person or invent_person(random)
         pose = _pose(random, camera, is_junk=shot.pid == JUNK_PID)
         canvas = FigureCanvas(height=self._size.height, width=self._size.width)
-        feet = None
         if shot.pid != DISTRACTOR_PID or random.random() < _SHARE_OF_PASSERS_BY:
-            canvas.draw(person, pose)
-            feet = (pose.centre, pose.top + pose.scale * (0.5 + 0.49 * pose.leg_length))
-        _stand_before(canvas, camera, random, pose=pose)
-        image = photograph(canvas.finish(), camera, random=random, feet=feet)
-        return self._name(shot), image
+            canvas.draw(shot.person or invent_person(random), pose)
+        _stand_before(canvas, random, pose)
+        return self._name(shot), photograph(canvas.finish(), camera, random=random)
 
     def _name(self, shot: _Shot) -> str:
         self._frames[shot.camid] += self._random.randint(25, 150)
         frame = self._frames[shot.camid]
         box = 0 if shot.split is Split.QUERY else self._random.randint(1, 9)
-        sequence = 1 + frame // 100_000
         pid = "-1" if shot.pid == JUNK_PID else f"{shot.pid:04d}"
-        return f"{pid}_c{shot.camid + 1}s{sequence}_{frame % 1_000_000:06d}_{box:02d}.jpg"
+        place = f"c{shot.camid + 1}s{1 + frame // 100_000}"
+        return f"{pid}_{place}_{frame % 1_000_000:06d}_{box:02d}.jpg"
 
 
 def _pose(random: Random, camera: Camera, *, is_junk: bool) -> Pose:
     yaw = camera.favourite_yaw if random.random() < 0.5 else random.uniform(0, 2 * math.pi)
-    stride = random.uniform(-0.5, 0.5)
-    # The box of a person shrinks with the legs that a high camera foreshortens.
-    scale = random.uniform(0.84, 0.95) / (0.5 + 0.5 * camera.leg_length)
-    top, centre = random.uniform(0.02, 0.06), random.gauss(0.5, 0.045)
+    scale, centre = random.uniform(0.84, 0.95), random.gauss(0.5, 0.045)
+    top = random.uniform(0.02, 0.06)
     if is_junk:
         scale *= random.choice((0.45, 1.8, 2.3))
         top, centre = random.uniform(-0.9, 0.5), random.choice((0.0, 0.1, 0.9, 1.0))
     return Pose(
         yaw=yaw + random.gauss(0, 0.3),
-        stride=stride,
-        arm_swing=stride * random.uniform(0.7, 1.3),
+        stride=random.uniform(-0.5, 0.5),
         centre=centre,
         top=top,
         scale=scale,
-        leg_length=camera.leg_length,
     )
 
 
-def _stand_before(canvas: FigureCanvas, camera: Camera, random: Random, *, pose: Pose) -> None:
+def _stand_before(canvas: FigureCanvas, random: Random, pose: Pose) -> None:
     """Sometimes hide a part: behind a passer-by at the edge, a pole, or something low."""
-    kind = random.random()
+    kind, colour = random.random(), random.choice(WALLS)
     if kind < 0.06:
-        edge = random.choice((-0.08, 1.08))
-        passing = Pose(
-            yaw=random.uniform(0, 2 * math.pi),
-            stride=0.3,
-            arm_swing=0.3,
-            centre=edge,
-            top=pose.top + 0.03,
-            scale=pose.scale * 1.05,
-            leg_length=pose.leg_length,
-        )
+        edge, yaw = random.choice((-0.08, 1.08)), random.uniform(0, 2 * math.pi)
+        passing = Pose(yaw=yaw, stride=0.3, centre=edge, top=pose.top + 0.03, scale=pose.scale)
         canvas.draw(invent_person(random), passing)
     elif kind < 0.11:
         left = random.choice((random.uniform(0.0, 0.3), random.uniform(0.65, 0.95)))
-        canvas.rectangle((left, 0.0, left + 0.08, 1.0), random.choice(camera.clutter))
+        canvas.rectangle((left, 0.0, left + 0.08, 1.0), colour)
     elif kind < 0.18:
         left, top = random.uniform(-0.2, 0.5), random.uniform(0.7, 0.85)
-        canvas.rectangle((left, top, left + 0.7, 1.0), random.choice(camera.clutter))
+        canvas.rectangle((left, top, left + 0.7, 1.0), colour)

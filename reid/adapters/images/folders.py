@@ -5,26 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from torch import Tensor
-
-from reid.adapters.datasets.market1501 import FOLDERS, holds_market1501
-from reid.adapters.datasets.market_names import parse_market_name
-from reid.adapters.datasets.pixels import (
-    PICTURE_ENDINGS,
-    PictureFiles,
-    is_picture_name,
-    readable_name,
-)
-from reid.adapters.datasets.tables import read_table, refuse_repeats
+from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.files import PICTURE_ENDINGS, is_picture_name, readable_name
+from reid.adapters.images.market_names import FOLDERS, holds_market1501, parse_market_name
+from reid.adapters.images.tables import read_table, refuse_repeats
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import (
-    JUNK_PID,
-    ImageSize,
-    Picture,
-    Resampling,
-    Split,
-    UnreadableImage,
-)
+from reid.domain.services.lists import ListedPictures
+from reid.domain.values.samples import JUNK_PID, Picture, Split
 from reid.ports.dataset import PictureSource
 
 REQUIRED_COLUMNS = ("path", "label")
@@ -32,53 +19,6 @@ REQUIRED_COLUMNS = ("path", "label")
 
 KEPT_BYTES = 256 * 2**20
 """How many decoded pictures wait in memory between being checked and being read."""
-
-
-class ListedPictures:
-    """Pictures under one folder, listed by a function when they are first asked for."""
-
-    def __init__(self, root: Path, *, list_pictures: Callable[[], tuple[Picture, ...]]) -> None:
-        """Remember where the pictures lie and how to list them; nothing is read yet."""
-        # `identify` looks for damaged pictures first, then reads the others.
-        self._files = PictureFiles(root, num_kept_bytes=KEPT_BYTES)
-        self._root = root
-        self._list_pictures = list_pictures
-        self._listed: tuple[Picture, ...] | None = None
-
-    @property
-    def place(self) -> str:
-        """The folder, as it is called from everywhere."""
-        return readable_name(str(self._root.resolve()))
-
-    def pictures(self) -> tuple[Picture, ...]:
-        """List the pictures, sorted by name; read once and kept.
-
-        Raises:
-            DatasetError: The folder or list is missing, makes no sense, or holds no picture.
-        """
-        if self._listed is None:
-            self._listed = self._list_pictures()
-        return self._listed
-
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Decode and resize to (B, 3, H, W) uint8.
-
-        Raises:
-            DatasetError: A picture cannot be read.
-        """
-        return self._files.read(images, size=size, resampling=resampling)
-
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """Decode every picture in full and list those that fail."""
-        return self._files.find_unreadable(images)
-
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
-        """Make small JPEGs of pictures; None for those that cannot be read."""
-        return self._files.thumbnails(images, height=height)
-
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Digest the bytes of every picture's file."""
-        return self._files.content_digests(images)
 
 
 def open_pictures(path: Path) -> PictureSource:
@@ -91,12 +31,10 @@ def open_pictures(path: Path) -> PictureSource:
         A source that lists and reads on demand, so a missing folder shows when it is listed.
     """
     if path.suffix.lower() == ".csv" and not path.is_dir():
-        return ListedPictures(path.parent, list_pictures=lambda: list_table(path))
+        return _source(path.parent, lambda: list_table(path))
     if _is_one_picture(path):
-        return ListedPictures(
-            path.parent, list_pictures=lambda: (_picture(readable_name(path.name)),)
-        )
-    return ListedPictures(path, list_pictures=lambda: list_folder(path))
+        return _source(path.parent, lambda: (_picture(readable_name(path.name)),))
+    return _source(path, lambda: list_folder(path))
 
 
 def open_followed(path: Path) -> PictureSource:
@@ -108,8 +46,7 @@ def open_followed(path: Path) -> PictureSource:
     """
     if _is_one_picture(path):
         raise DatasetError(
-            f"{path} is one picture, and a gallery follows a folder or a .csv list: add it by "
-            "`reid gallery add`"
+            f"{path} is one picture, and a gallery follows a folder or a .csv list: add it instead"
         )
     return open_pictures(path)
 
@@ -160,6 +97,16 @@ def list_table(path: Path) -> tuple[Picture, ...]:
         for row in rows
     ]
     return tuple(sorted(pictures, key=lambda picture: picture.image))
+
+
+def _source(root: Path, list_pictures: Callable[[], Sequence[Picture]]) -> PictureSource:
+    return ListedPictures(
+        # The folder, as it is called from everywhere.
+        readable_name(str(root.resolve())),
+        # `identify` looks for damaged pictures first, then reads the others.
+        reader=PictureFiles(root, num_kept_bytes=KEPT_BYTES),
+        list_pictures=list_pictures,
+    )
 
 
 def _is_one_picture(path: Path) -> bool:

@@ -1,0 +1,127 @@
+"""Datasets of picture files under one folder: a layout finds the folder and lists the splits."""
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.files import is_picture_name, readable_name
+from reid.adapters.images.market_names import FOLDERS, holds_market1501, parse_market_name
+from reid.domain.errors import DatasetError
+from reid.domain.services.lists import ListedDataset
+from reid.domain.values.samples import Passage, SampleList, Split
+
+
+class FilesDataset(ListedDataset):
+    """A dataset under a folder; a layout overrides `_holds` and `_list`, and fills in the words."""
+
+    title: str
+    """What to call the dataset in messages."""
+
+    known_roots: tuple[str, ...] = ()
+    """Sub-folders that it is usually unpacked to, in the order of the search."""
+
+    expected: str
+    """Which pictures a split consists of, for messages."""
+
+    needs: str
+    """What its folder holds, for messages."""
+
+    def __init__(self, root: Path, *, variant: str = "") -> None:
+        """Remember where to look; nothing is read yet.
+
+        Args:
+            root: What the user gave: the dataset's folder, or its parent where the folder has one
+                of the usual names.
+            variant: Which of several datasets in one folder this is, for reports.
+        """
+        self._given = root
+        # The folder's own name, so that a look-alike is not reported as the original.
+        own = root.resolve().name
+        super().__init__(
+            f"{own} ({variant})" if variant else own,
+            reader=PictureFiles(lambda: self.root),
+            list_split=self._list,
+        )
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that pictures' names start from.
+
+        Raises:
+            DatasetError: There is no dataset of this layout.
+        """
+        return self._find_root(self._given)
+
+    def _holds(self, folder: Path) -> bool:
+        """Whether a folder is the dataset's."""
+        raise NotImplementedError
+
+    def _list(self, split: Split) -> SampleList:
+        """List a split.
+
+        Raises:
+            DatasetError: A folder or file is missing or cannot be read.
+        """
+        raise NotImplementedError
+
+    def _find_root(self, given: Path) -> Path:
+        """Find the dataset's folder: the given one, or one under a usual name in it.
+
+        Raises:
+            DatasetError: None of them is; tells what was looked for where.
+        """
+        if not given.is_dir():
+            problem = "is not a folder" if given.exists() else "does not exist"
+            raise DatasetError(
+                f"the dataset folder {given} {problem}; give the folder that holds {self.needs}"
+            )
+        for candidate in (given, *(given / name for name in self.known_roots)):
+            if self._holds(candidate):
+                return candidate
+        raise DatasetError(
+            f"no {self.title} in {given}: looked for {self.needs} there and in its sub-folders "
+            f"{', '.join(self.known_roots)}"
+        )
+
+    def _picture_names(self, folder: Path) -> list[str]:
+        """List the pictures that lie directly in a folder, in no order.
+
+        Raises:
+            DatasetError: It cannot be listed.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                return [readable_name(one.name) for one in entries if is_picture_name(one.name)]
+        except OSError as error:
+            raise DatasetError(
+                f"{folder} cannot be listed: {error.strerror}; {self.title} needs {self.needs} in "
+                f"{self.root}"
+            ) from error
+
+    def _sorted_out(
+        self, found: Iterable[tuple[str, Passage | None]], *, place: Path
+    ) -> SampleList:
+        return SampleList.sorted_out(found, place=str(place), expected=self.expected)
+
+
+class FolderPerSplit(FilesDataset):
+    """Market-1501's layout: a folder per split, in which every name tells person and camera.
+
+    Other names are read by overriding `_parse`.
+    """
+
+    needs = f"the folders {', '.join(FOLDERS.values())}"
+
+    def _holds(self, folder: Path) -> bool:
+        return holds_market1501(folder)
+
+    def _parse(self, name: str) -> Passage | None:
+        return parse_market_name(name)
+
+    def _list(self, split: Split) -> SampleList:
+        folder = self.root / FOLDERS[split]
+        names = self._picture_names(folder)
+        found = ((f"{folder.name}/{name}", self._parse(name)) for name in names)
+        return self._sorted_out(found, place=folder)

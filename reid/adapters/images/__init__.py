@@ -1,0 +1,1 @@
+"""Images: decoded, resized, cached, and listed from folders and tables."""

@@ -1,0 +1,128 @@
+"""Picture files to pixels: the only place where they are decoded.
+
+Letters: H W pixels.
+"""
+
+import hashlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from reid.adapters.images.jpegs import decode_plain_jpeg
+from reid.adapters.images.wholeness import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    require_whole_jpeg,
+    require_whole_png,
+)
+
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""What is decoded, whatever a file's ending says. Pillow knows many more, some of which start other
+programs."""
+
+DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""Pillow's decoders raise all of these on damaged files."""
+
+Content: TypeAlias = bytes | NDArray[np.uint8]
+"""A picture's file, or its (H, W, 3) RGB pixels."""
+
+
+def decode(content: Content) -> NDArray[np.uint8]:
+    """Decode a picture, upright and in full.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DECODER_ERRORS: It is damaged, truncated, suspiciously large, or not a picture.
+    """
+    if not isinstance(content, bytes):
+        return content
+    pixels = decode_plain_jpeg(content)
+    return _decode_by_pillow(content) if pixels is None else pixels
+
+
+def digest_of_content(content: Content) -> str:
+    """Digest a picture's bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    shape = f"pixels {content.shape}\n".encode()
+    return hashlib.sha256(shape + content.tobytes()).hexdigest()
+
+
+def describe_decoder_error(error: BaseException) -> str:
+    """Summarise what a decoder complained of."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rstrip(".") or type(error).__name__
+
+
+@contextmanager
+def strict_about_size() -> Iterator[None]:
+    """Make Pillow's warning of a decompression bomb an error, and hush its other warnings.
+
+    The filters are the whole process's, so they are set once around the threads.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
+    if data.startswith(PNG_SIGNATURE):
+        require_whole_png(data)
+    pixels = _decode_anything(data)
+    if data.startswith(JPEG_SIGNATURE):
+        require_whole_jpeg(data, pixels, decode=_decode_anything)
+    return pixels
+
+
+def _decode_anything(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(BytesIO(data), formats=PICTURE_FORMATS) as image:
+        _refuse_bomb(image)
+        # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
+        # Market-1501 carries no EXIF, so its pixels are the same.
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    """Refuse what Pillow only warns of, whatever becomes of its warning in other threads."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} pixels, more than {limit}: could be a decompression "
+            "bomb"
+        )
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Keep the upper half of 16 bits of grey; Pillow's conversion would make nearly all white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,53 @@
+"""Picture files: which files are pictures, and what they contain."""
+
+import os
+import re
+from pathlib import Path
+
+PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"})
+"""File endings that count as pictures, in any case."""
+
+MOST_BYTES = 512 * 2**20
+"""Of a picture's file; Pillow's most pixels fit into it as they are."""
+
+_UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")
+"""What `readable_name` writes for bytes that are no UTF-8."""
+
+
+def is_picture_name(name: str) -> bool:
+    """Distinguish pictures from other files by their ending; dot files are never pictures."""
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_ENDINGS
+
+
+def readable_name(name: str) -> str:
+    r"""Write bytes of a file's name that are no UTF-8 as `\xff`, for lists and messages.
+
+    A picture of such a name cannot be read by what this returns, which is meant: a name that
+    cannot be written down is in no list, table or gallery.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: It is not a regular file, or too large, or cannot be read.
+    """
+    # A named pipe would block without end, a device could do anything.
+    if not path.is_file():
+        raise OSError(_reason_absent(path))
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise OSError(f"{size // 2**20} MiB, more than any picture's {MOST_BYTES // 2**20}")
+    return path.read_bytes()
+
+
+def _reason_absent(path: Path) -> str:
+    if path.exists():
+        return "not a regular file"
+    if path.is_symlink():
+        return "a link to a file that is not there"
+    if _UNWRITABLE.search(str(path)):
+        return "its name is not UTF-8; rename it"
+    return "no such file"

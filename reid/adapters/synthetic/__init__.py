@@ -1,0 +1,1 @@
+"""Drawn people, for trying things out without real ones."""

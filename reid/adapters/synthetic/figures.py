@@ -1,0 +1,187 @@
+"""Draws a person in a pose.
+
+A body stands in its own space: `lateral` to its left, `forward` where it faces, `down` from the
+top of the head (0) to the soles (1), all in body heights. The yaw turns it before the camera.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from PIL import Image, ImageDraw
+
+from reid.adapters.synthetic.people import Colour, Person
+
+SUPERSAMPLING = 3
+"""Figures are drawn this many times larger and averaged down, which smooths their edges."""
+
+Place: TypeAlias = tuple[float, float, float]
+_Part: TypeAlias = tuple[float, Callable[[], None]]
+"""How near it is to the camera, and what draws it."""
+
+_SHOULDERS, _HIPS = 0.165, 0.5
+_SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """What changes from picture to picture, apart from light and scene."""
+
+    yaw: float
+    """Radians: 0 faces the camera, pi turns the back."""
+
+    stride: float
+    """Radians between a leg and the vertical, signed: which foot is ahead."""
+
+    centre: float
+    """Of the body, as a share of the picture's width."""
+
+    top: float
+    """Of the head, as a share of the picture's height."""
+
+    scale: float
+    """Height of an average body as a share of the picture's height."""
+
+
+class FigureCanvas:
+    """A transparent picture on which people are drawn one over another."""
+
+    def __init__(self, *, height: int, width: int) -> None:
+        """Start empty, in pixels of the finished picture."""
+        self._size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
+        self._image = Image.new("RGBA", self._size, (0, 0, 0, 0))
+        self._draw = ImageDraw.Draw(self._image)
+
+    def draw(self, person: Person, pose: Pose) -> None:
+        """Add a person, from the farthest part to the nearest."""
+        parts = _Figure(self._draw, person, pose, size=self._size).parts()
+        for _, draw in sorted(parts, key=lambda part: part[0]):
+            draw()
+
+    def rectangle(self, box: tuple[float, float, float, float], colour: Colour) -> None:
+        """Add a thing that stands before the people; left, top, right, bottom as shares."""
+        scaled = [share * self._size[number % 2] for number, share in enumerate(box)]
+        self._draw.rectangle(scaled, fill=colour)
+
+    def finish(self) -> Image.Image:
+        """Average down to the finished size, RGBA."""
+        return self._image.reduce(SUPERSAMPLING)
+
+
+class _Figure:
+    """One body."""
+
+    def __init__(
+        self, draw: ImageDraw.ImageDraw, person: Person, pose: Pose, *, size: tuple[int, int]
+    ) -> None:
+        self._draw, self._person, self._pose = draw, person, pose
+        self._sin, self._cos = math.sin(pose.yaw), math.cos(pose.yaw)
+        self._unit = size[1] * pose.scale * person.height
+        self._left = size[0] * pose.centre
+        self._top = size[1] * (pose.top + pose.scale * (1 - person.height))
+
+    def parts(self) -> Iterator[_Part]:
+        for side in (-1, 1):
+            yield from self._limbs(side)
+        yield 0.0, self._trunk
+        yield 0.001, self._head
+        person = self._person
+        if person.bag == "backpack":
+            yield self._stroke((0, -0.1, 0.23), (0, -0.1, 0.37), 0.13, person.bag_colour)
+            for strap in (-0.065, 0.065):
+                upper, lower = (strap, 0.06, 0.18), (strap, 0.06, 0.33)
+                yield self._stroke(upper, lower, 0.02, person.bag_colour)
+        elif person.bag == "shoulder bag":
+            yield self._stroke((0.07, 0.06, 0.17), (-0.1, 0.06, 0.45), 0.018, person.bag_colour)
+            yield self._stroke((-0.14, 0, 0.46), (-0.14, 0, 0.53), 0.09, person.bag_colour)
+        if person.haircut == "long":
+            yield self._stroke((0, -0.03, 0.06), (0, -0.04, 0.19), 0.08, person.hair)
+
+    def _limbs(self, side: int) -> Iterator[_Part]:
+        person, swing = self._person, side * self._pose.stride
+        sleeve = _scaled(person.upper, 0.86)
+        cover = {"trousers": (person.lower,) * 2, "shorts": (person.lower, person.skin)}
+        thigh, shin = cover.get(person.lower_kind, (person.skin, person.skin))
+        hip, shoulder = (side * 0.046, 0.0, _HIPS - 0.01), (side * 0.11, 0.0, _SHOULDERS + 0.025)
+        knee = _below(hip, 0.235, swing)
+        ankle = _below(knee, 0.22, swing - 1.3 * max(-swing, 0.0))  # the leg behind lifts its heel
+        elbow = _below((side * 0.125, 0.0, shoulder[2]), 0.155, -swing)
+        wrist = _below(elbow, 0.15, 0.35 - swing)
+        yield self._stroke(hip, knee, 0.08, thigh)
+        yield self._stroke(knee, ankle, 0.05, shin)
+        yield self._stroke(ankle, (ankle[0], ankle[1] + 0.05, ankle[2] + 0.02), 0.04, person.shoes)
+        yield self._stroke(elbow, wrist, 0.036, sleeve if person.has_long_sleeves else person.skin)
+        yield self._stroke(shoulder, elbow, 0.056, sleeve)
+
+    def _trunk(self) -> None:
+        """Draw neck and clothes; the upper garment is a grid of cells in two colours."""
+        person, (rows, columns) = self._person, self._person.pattern
+        self._line((0, 0, 0.1), (0, 0, _SHOULDERS), 0.05, person.skin)
+        shoulder, hip = (
+            math.hypot(lateral * self._cos, _DEPTH * self._sin) * person.build
+            for lateral in (_SHOULDER_WIDTH, _HIP_WIDTH)
+        )
+        is_skirt = person.lower_kind == "skirt"
+        wide, end = (1.45 * hip, 0.7) if is_skirt else (hip, _HIPS + 0.06)
+        self._quad((-hip, hip, _HIPS - 0.03), (-wide, wide, end), person.lower)
+        for row in range(rows):
+            downs = [_SHOULDERS + (_HIPS + 0.02 - _SHOULDERS) * (row + n) / rows for n in (0, 1)]
+            halves = [shoulder + (hip - shoulder) * (row + n) / rows for n in (0, 1)]
+            for column in range(columns):
+                left, right = (2 * (column + n) / columns - 1 for n in (0, 1))
+                self._quad(
+                    (left * halves[0], right * halves[0], downs[0]),
+                    (left * halves[1], right * halves[1], downs[1]),
+                    person.upper_second if (row + column) % 2 else person.upper,
+                )
+
+    def _head(self) -> None:
+        person, (x, y, _) = self._person, self._at((0, 0.012, 0.07))
+        if person.haircut != "bald":
+            self._oval(x - 0.012 * self._sin * self._unit, y, 0.046, 0.06, person.hair)
+        if self._cos > -0.35 or person.haircut == "bald":
+            x += 0.018 * self._sin * self._unit
+            self._oval(x, y, 0.025 + 0.012 * abs(self._cos), 0.048, person.skin)
+        if person.hat is not None:
+            self._oval(x, y - 0.035 * self._unit, 0.05, 0.03, person.hat)
+
+    def _at(self, place: Place) -> tuple[float, float, float]:
+        """Give x and y in pixels, and how near the camera it is."""
+        lateral, forward, down = place[0] * self._person.build, place[1], place[2]
+        across = lateral * self._cos + forward * self._sin
+        near = forward * self._cos - lateral * self._sin
+        return self._left + across * self._unit, self._top + down * self._unit, near
+
+    def _stroke(self, start: Place, end: Place, width: float, colour: Colour) -> _Part:
+        near = (self._at(start)[2] + self._at(end)[2]) / 2
+        return near, partial(self._line, start, end, width, colour)
+
+    def _line(self, start: Place, end: Place, width: float, colour: Colour) -> None:
+        """Draw a stroke with round ends."""
+        ends = [self._at(start)[:2], self._at(end)[:2]]
+        self._draw.line(ends, fill=colour, width=round(width * self._unit * self._person.build))
+        for x, y in ends:
+            self._oval(x, y, width / 2, width / 2, colour)
+
+    def _oval(self, x: float, y: float, across: float, along: float, colour: Colour) -> None:
+        across, along = across * self._unit * self._person.build, along * self._unit
+        self._draw.ellipse((x - across, y - along, x + across, y + along), fill=colour)
+
+    def _quad(self, upper: Place, lower: Place, colour: Colour) -> None:
+        """Fill a trapezium between two levels: left, right and down in body heights."""
+        corners = ((upper[0], upper[2]), upper[1:], lower[1:], (lower[0], lower[2]))
+        unit = self._unit
+        points = [(self._left + across * unit, self._top + down * unit) for across, down in corners]
+        self._draw.polygon(points, fill=colour)
+
+
+def _below(place: Place, length: float, swing: float) -> Place:
+    lateral, forward, down = place
+    return lateral, forward + length * math.sin(swing), down + length * math.cos(swing)
+
+
+def _scaled(colour: Colour, factor: float) -> Colour:
+    red, green, blue = (int(part * factor) for part in colour)
+    return red, green, blue

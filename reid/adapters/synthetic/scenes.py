@@ -1,0 +1,133 @@
+"""Cameras of the drawn data set: each has its own colours, light, blur and place.
+
+Letters: H W pixels.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from reid.adapters.synthetic.people import Colour
+from reid.domain.values.samples import ImageSize
+
+Pixels: TypeAlias = NDArray[np.floating]
+"""(H, W, 3) RGB in 0..255."""
+
+GROUNDS: tuple[Colour, ...] = (
+    (136, 136, 138), (96, 128, 72), (176, 160, 132), (150, 104, 88), (112, 116, 126),
+    (196, 192, 184),
+)  # fmt: skip
+WALLS: tuple[Colour, ...] = (
+    (170, 150, 130), (70, 98, 62), (148, 156, 168), (128, 74, 62), (206, 200, 186), (86, 90, 100),
+)  # fmt: skip
+
+_PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25
+"""Size of a camera's view, in pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """What is the same on all pictures of one camera."""
+
+    gains: Pixels
+    """(3,) factors of red, green and blue: exposure and colour cast."""
+
+    contrast: float
+    blur: float
+    """Standard deviation in pixels of a picture 128 high."""
+
+    noise: float
+    """Largest error of a pixel value."""
+
+    light: float
+    """-1..1: from which side the light falls on people."""
+
+    favourite_yaw: float
+    """Radians: where most people face, since they walk along one path."""
+
+    panorama: Image.Image
+    """The place before it is photographed."""
+
+
+def invent_camera(random: Random, *, number: int, size: ImageSize) -> Camera:
+    """Set up a camera at random; neighbouring numbers get different places and colour casts."""
+    warmth = random.uniform(0.08, 0.24) * (1 if number % 2 else -1)
+    cast = np.array([1 + warmth, 1 + random.uniform(-0.1, 0.1), 1 - warmth], dtype=np.float32)
+    return Camera(
+        gains=cast * np.float32(random.uniform(0.72, 1.18)),
+        contrast=random.uniform(0.7, 1.1),
+        blur=random.uniform(0.3, 0.85),
+        noise=random.uniform(4.0, 12.0),
+        light=random.uniform(-1.0, 1.0),
+        favourite_yaw=random.uniform(0.0, 6.283),
+        panorama=_paint_panorama(random, number=number, size=size),
+    )
+
+
+def photograph(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
+    """Put figures before a piece of the camera's place and take the picture.
+
+    Args:
+        figures: RGBA of the picture's size.
+        camera: Whose place and faults to use.
+        random: Decides the piece, the light's wavering and the noise.
+
+    Returns:
+        RGB of the picture's size.
+    """
+    width, height = figures.size
+    left = random.randint(0, camera.panorama.width - width)
+    top = random.randint(0, camera.panorama.height - height)
+    scene = camera.panorama.crop((left, top, left + width, top + height))
+    side = np.linspace(-0.3, 0.3, width, dtype=np.float32)[None, :, None] * camera.light
+    folds = _waves(random, height=height, width=width, cell=height // 12 + 1) * np.float32(0.2)
+    layers = np.asarray(figures, dtype=np.float32)  # (H, W, 4)
+    alpha = layers[..., 3:] / 255  # (H, W, 1)
+    lit = layers[..., :3] * (1 + side + folds[..., None])
+    seen = np.asarray(scene, dtype=np.float32) * (1 - alpha) + lit * alpha
+    toned = (seen - 118) * np.float32(camera.contrast) + 118
+    exposed = _picture(toned * camera.gains * np.float32(random.uniform(0.92, 1.08)))
+    blurred = exposed.filter(ImageFilter.GaussianBlur(camera.blur * height / 128))
+    errors = np.frombuffer(random.randbytes(height * width * 3), dtype=np.uint8)
+    error = (errors.reshape(height, width, 3).astype(np.float32) / 128 - 1) * camera.noise
+    return _picture(np.asarray(blurred, dtype=np.float32) + error)
+
+
+def _picture(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def _paint_panorama(random: Random, *, number: int, size: ImageSize) -> Image.Image:
+    """Paint ground, a wall, and pillars, windows and bushes along it, all a little uneven."""
+    height, width = round(size.height * _PANORAMA_HEIGHT), size.width * _PANORAMA_WIDTH
+    wall = WALLS[(number * 5 + random.randrange(2)) % len(WALLS)]
+    horizon = round(height * random.uniform(0.3, 0.55))
+    image = Image.new("RGB", (width, height), GROUNDS[number % len(GROUNDS)])
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, width, horizon), fill=wall)
+    for _ in range(14):
+        x, breadth = random.randrange(width), random.randint(width // 60 + 1, width // 14 + 1)
+        colour = random.choice((wall, *random.sample(WALLS, 2)))
+        red, green, blue = (int(part * random.uniform(0.6, 1.2)) for part in colour)
+        top, bottom = random.choice(
+            ((0, horizon), (horizon // 6, horizon * 2 // 3), (horizon - breadth, horizon + 1))
+        )
+        draw.rectangle((x, min(top, bottom), x + breadth, bottom), fill=(red, green, blue))
+    blurred = image.filter(ImageFilter.GaussianBlur(size.height / 128))
+    pixels = np.asarray(blurred, dtype=np.float32)
+    for cell, strength in ((24, 26), (6, 14), (2, 10)):  # from patches of light to pebbles
+        uneven = _waves(random, height=height, width=width, cell=cell)
+        pixels = pixels + uneven[..., None] * np.float32(strength)
+    return _picture(pixels)
+
+
+def _waves(random: Random, *, height: int, width: int, cell: int) -> Pixels:
+    """Make smooth noise of (H, W) in -0.5..0.5, a hill or valley in each cell."""
+    rows, columns = height // cell + 1, width // cell + 1
+    values = np.frombuffer(random.randbytes(rows * columns), np.uint8).reshape(rows, columns)
+    stretched = Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(stretched, dtype=np.float32) / 255 - 0.5

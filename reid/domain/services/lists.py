@@ -1,0 +1,129 @@
+"""Lists of pictures: read when they are first asked for, and kept."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from reid.domain.errors import DatasetError
+from reid.domain.values.samples import (
+    ImageSize,
+    Picture,
+    Resampling,
+    Sample,
+    SampleList,
+    Split,
+    UnreadableImage,
+)
+from reid.ports.dataset import Dataset, ImageReader
+
+
+class ListedDataset:
+    """A dataset of lists and a reader; all that a plug-in has to return."""
+
+    def __init__(
+        self, name: str, *, reader: ImageReader, list_split: Callable[[Split], SampleList]
+    ) -> None:
+        """Keep the parts; no list is read yet.
+
+        Args:
+            name: What to call the dataset in reports.
+            reader: Reads the pictures listed.
+            list_split: Lists a split; called once for each split that is asked for. Raises
+                DatasetError where the list cannot be read.
+        """
+        self.name = name
+        self.reader = reader
+        self._list_split = list_split
+        self._lists: dict[Split, SampleList] = {}
+
+    def samples(self, split: Split) -> tuple[Sample, ...]:
+        """List a split.
+
+        Raises:
+            DatasetError: The list cannot be read, or is empty.
+        """
+        listed = self._listed(split)
+        if not listed.samples:
+            raise DatasetError(listed.why_empty(split))
+        return listed.samples
+
+    def unparsed_names(self, split: Split) -> tuple[str, ...]:
+        """List the pictures that tell no person or camera.
+
+        Raises:
+            DatasetError: The list cannot be read.
+        """
+        return self._listed(split).unparsed
+
+    def _listed(self, split: Split) -> SampleList:
+        if split not in self._lists:
+            self._lists[split] = self._list_split(split)
+        return self._lists[split]
+
+
+def with_reader(dataset: Dataset, reader: ImageReader) -> Dataset:
+    """Have a dataset's pictures read by another reader."""
+    return ListedDataset(
+        dataset.name,
+        reader=reader,
+        list_split=lambda split: SampleList(
+            dataset.samples(split), dataset.unparsed_names(split), place=dataset.name
+        ),
+    )
+
+
+class ListedPictures:
+    """A picture source of one list and a reader."""
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        reader: ImageReader,
+        list_pictures: Callable[[], Sequence[Picture]],
+    ) -> None:
+        """Keep the parts; the list is not read yet.
+
+        Args:
+            place: The folder that the names start from, or the sender of the pictures.
+            reader: Reads the pictures listed.
+            list_pictures: Called once. Raises DatasetError where there is no picture.
+        """
+        self.place = place
+        self.reader = reader
+        self._list_pictures = list_pictures
+        self._listed: tuple[Picture, ...] | None = None
+
+    def pictures(self) -> tuple[Picture, ...]:
+        """List the pictures.
+
+        Raises:
+            DatasetError: The list cannot be read, or there is no picture.
+        """
+        if self._listed is None:
+            self._listed = tuple(self._list_pictures())
+        return self._listed
+
+
+class ReaderAround:
+    """A reader that leaves the work to another one; subclasses do some of it otherwise."""
+
+    def __init__(self, reader: ImageReader) -> None:
+        """Keep the reader that works."""
+        self._reader = reader
+
+    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        """Decode and resize."""
+        return self._reader.read(images, size=size, resampling=resampling)
+
+    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        """List what cannot be decoded."""
+        return self._reader.find_unreadable(images)
+
+    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+        """Make small JPEGs."""
+        return self._reader.thumbnails(images, height=height)
+
+    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+        """Identify pictures by their bytes."""
+        return self._reader.content_digests(images)
