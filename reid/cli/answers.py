@@ -6,7 +6,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from reid.cli.render import render_columns, render_encoder, to_json
+from reid.cli.render import render_encoder, table, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ _CSV_COLUMNS = (
 
 def render_answers(outcome: "IdentificationOutcome") -> str:
     """Tabulate one line per query, then say how the answers came about."""
-    rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
+    headings, *rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
     if all(answer.confidence is None for answer in outcome.identifications):
-        rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
-    return "\n".join([*render_columns(rows), "", *answer_notes(outcome)])
+        headings, *rows = [
+            (*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in (headings, *rows)
+        ]
+    return "\n".join([table(headings, rows), "", *answer_notes(outcome)])
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:
@@ -85,10 +87,10 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
     directory = settings.run.directory
     return "\n".join(
         [
-            "        untrained  trained",
-            *(
-                f"{name:<6}  {untrained:>9.2%}  {trained:>7.2%}"
-                for name, untrained, trained in scores
+            table(
+                ("", "untrained", "trained"),
+                [(name, f"{earlier:.2%}", f"{later:.2%}") for name, earlier, later in scores],
+                numbers=("untrained", "trained"),
             ),
             render_encoder(outcome.trained.encoder),
             "",

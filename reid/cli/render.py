@@ -1,8 +1,10 @@
 """Reports as text for people and as JSON for machines."""
 
 import json
+import shutil
+import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,21 +29,67 @@ _OBEYED = ("Cc", "Cs", "Zl", "Zp")
 def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
     """Tabulate splits, in the form that the field's programs print."""
     rows = [
-        f"{row.split:<8} | {row.num_identities:>5} | {row.num_images:>8} | {row.num_cameras:>9}"
+        (row.split, str(row.num_identities), str(row.num_images), str(row.num_cameras))
         for row in statistics
     ]
-    heading = "subset   | # ids | # images | # cameras"
-    return "\n".join([_RULE, heading, _RULE, *rows, _RULE])
+    headings = ("subset  ", "# ids", "# images", "# cameras")
+    heading, *lines = table(headings, rows, numbers=headings[1:], between=" | ").splitlines()
+    return "\n".join([_RULE, heading, _RULE, *lines, _RULE])
 
 
-def render_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Tabulate texts, a line per row, every column as wide as its longest."""
-    shown = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Collection[str] = (),
+    between: str = "  ",
+) -> str:
+    """Lay out a table, every column as wide as its longest cell.
+
+    Long cells are folded where a terminal is too narrow; what is piped is never cut. Lines are put
+    together here and not by rich, which takes 1.2 ms for each: 4 s for the queries of Market-1501.
+
+    Args:
+        headings: Of the columns.
+        rows: A cell per column; control characters are spelt out.
+        numbers: Headings of columns that are aligned to the right.
+        between: What stands between two columns.
+    """
+    from rich.cells import cell_len
+
+    shown = [[harmless(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns
+    if is_terminal and sum(widths) + len(between) * (len(widths) - 1) > room:
+        return _folded(shown, numbers=numbers, room=room)
+    return "\n".join(
+        between.join(
+            " " * (width - cell_len(cell)) + cell
+            if heading in numbers
+            else cell + " " * (width - cell_len(cell))
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+        ).rstrip()
         for row in shown
-    ]
+    )
+
+
+def _folded(shown: Sequence[Sequence[str]], *, numbers: Collection[str], room: int) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    headings, *rows = shown
+    laid_out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        justify = "right" if heading in numbers else "left"
+        laid_out.add_column(Text(heading), justify=justify, overflow="fold")
+    for row in rows:
+        laid_out.add_row(*map(Text, row))
+    console = Console(width=room, color_system=None)
+    with console.capture() as captured:
+        console.print(laid_out)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def harmless(text: str) -> str:
@@ -173,11 +221,8 @@ def evaluation_notes(report: EvaluationReport) -> list[str]:
 
 def render_settings(rows: Sequence["SettingRow"]) -> str:
     """List every setting with its value, written as in TOML, and who set it."""
-    cells = [(row.key, toml_value(row.value), str(row.origin)) for row in rows]
-    widths = [max(len(cell[column]) for cell in cells) for column in (0, 1)]
-    return "\n".join(
-        f"{key:<{widths[0]}} = {value:<{widths[1]}}  {origin}" for key, value, origin in cells
-    )
+    cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
+    return table(("setting", "  value", "set by"), cells)
 
 
 def settings_as_json(rows: Sequence["SettingRow"]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
-from reid.cli.render import to_json
+from reid.cli.render import table, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import EvaluationError
 
@@ -78,10 +78,20 @@ def _settings_of(
 
 def _lines(outcome: "ReproductionOutcome") -> "Iterator[str]":
     yield f"{outcome.evaluation} of {outcome.run}, on {outcome.dataset}"
-    yield "measure | recorded |   again"
-    for pair in outcome.scores:
-        apart = "" if pair.recorded == pair.now else f"  ({pair.now - pair.recorded:+.1e})"
-        yield f"{pair.measure:<7} | {pair.recorded:>8.2%} | {pair.now:>7.2%}{apart}"
+    yield table(
+        ("measure", "recorded", "again", "difference"),
+        [
+            (
+                pair.measure,
+                f"{pair.recorded:.2%}",
+                f"{pair.now:.2%}",
+                "none" if pair.recorded == pair.now else f"{pair.now - pair.recorded:+.1e}",
+            )
+            for pair in outcome.scores
+        ],
+        numbers=("recorded", "again"),
+        between=" | ",
+    )
     yield (
         f"Queries with another average precision: {outcome.num_changed_queries} of "
         f"{outcome.num_queries}"
