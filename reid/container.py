@@ -27,7 +27,7 @@ from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
 from reid.adapters.pages.files import write_chart
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
-from reid.adapters.pages.open_set_plot import draw_open_set
+from reid.adapters.pages.charts import draw_open_set
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.application.calibrate import Calibrate

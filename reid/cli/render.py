@@ -82,8 +82,9 @@ def _folded(shown: Sequence[Sequence[str]], *, numbers: Collection[str], room: i
     headings, *rows = shown
     laid_out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
-        justify = "right" if heading in numbers else "left"
-        laid_out.add_column(Text(heading), justify=justify, overflow="fold")
+        laid_out.add_column(
+            Text(heading), justify="right" if heading in numbers else "left", overflow="fold"
+        )
     for row in rows:
         laid_out.add_row(*map(Text, row))
     console = Console(width=room, color_system=None)

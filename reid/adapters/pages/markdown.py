@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reid.adapters.pages.curves import draw_curves
+from reid.adapters.pages.charts import draw_curves
 from reid.adapters.pages.files import write_page
 from reid.domain.values.comparisons import NUM_RESAMPLES, SIGNIFICANCE, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
