@@ -23,11 +23,11 @@ from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
+from reid.adapters.pages.charts import draw_open_set
 from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
 from reid.adapters.pages.files import write_chart
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
-from reid.adapters.pages.charts import draw_open_set
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords, collect_records
 from reid.application.calibrate import Calibrate
