@@ -7,13 +7,19 @@ from itertools import combinations
 from math import isfinite, nan
 from typing import Any
 
-from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
+from reid.application.compare_runs import JudgedQueries
 from reid.application.ingredients import SettingsDiffer, find_ingredients
-from reid.application.records import evaluation_names, read_evaluation, require_manifest
+from reid.application.records import (
+    RecordedEvaluation,
+    evaluation_names,
+    has_queries,
+    read_evaluation,
+    require_manifest,
+)
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.counts import counted
-from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX, EvaluationRecord
+from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
     YARDSTICKS,
     Ingredients,
@@ -113,7 +119,8 @@ class ReportRuns:
         recipe = str(settings.get("recipe") or "unknown")
         found = [read_evaluation(records, name) for name in evaluation_names(records)]
         own = next((record for record in found if record.name == EVALUATION), None)
-        current = [record for record in found if not _is_outdated(record, own)]
+        # Evaluations of other weights than those with which the run ended are left out.
+        current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
         stages = _epochs(records)
         return RunSummary(
             name=records.name,
@@ -155,17 +162,11 @@ def _judged_queries(
     judged, uncompared = [], []
     for records, summary in runs:
         for record in summary.evaluations:
-            if record.is_complete and f"{record.name}{QUERIES_SUFFIX}" in records.names():
+            if has_queries(records, record.name):
                 judged.append(JudgedQueries.of(RecordedEvaluation(records, record.name)))
             else:
                 uncompared.append(f"{summary.name} ({record.name})")
     return judged, tuple(uncompared)
-
-
-def _is_outdated(record: EvaluationRecord, own: EvaluationRecord | None) -> bool:
-    """Whether an evaluation is of other weights than those with which the run ended."""
-    known = own is not None and None not in (own.weights_digest, record.weights_digest)
-    return known and own is not None and record.weights_digest != own.weights_digest
 
 
 def _encoder(kind: object, own: EvaluationRecord | None) -> str:
@@ -194,7 +195,7 @@ def _trained_on(
     settings: Mapping[str, Any], own: EvaluationRecord | None, *, digest: object
 ) -> str:
     """Name the training pictures, and count them where that is recorded."""
-    if own is not None and own.data is not None and own.digest_of("train") == digest:
+    if own is not None and own.digest_of("train") == digest is not None:
         train = own.data["train"]
         return f"{own.dataset} ({train.num_identities} people, {train.num_images} pictures)"
     root = settings.get("dataset", {}).get("root")

@@ -8,7 +8,7 @@ import torch
 from reid.adapters.devices import name_of_device, resolve_device
 from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
-from reid.application.compare_runs import RecordedEvaluation
+from reid.application.records import RecordedEvaluation
 from reid.assembly.encoders import training_precision
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.evaluations import EVALUATION

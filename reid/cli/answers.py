@@ -78,18 +78,16 @@ def answers_as_json(outcome: "IdentificationOutcome") -> str:
 
 def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
     """Set the scores before and after training side by side, then show some answers."""
-    before, after = outcome.untrained.report, outcome.trained.report
-    scores = [
-        ("Rank-1", before.rank(1), after.rank(1)),
-        ("Rank-5", before.rank(5), after.rank(5)),
-        ("mAP", before.mean_average_precision, after.mean_average_precision),
-    ]
+    before, after = outcome.untrained.report.measures, outcome.trained.report.measures
     directory = settings.run.directory
     return "\n".join(
         [
             table(
                 ("", "untrained", "trained"),
-                [(name, f"{earlier:.2%}", f"{later:.2%}") for name, earlier, later in scores],
+                [
+                    (name, f"{before[name]:.2%}", f"{after[name]:.2%}")
+                    for name in ("Rank-1", "Rank-5", "mAP")
+                ],
                 numbers=("untrained", "trained"),
             ),
             render_encoder(outcome.trained.encoder),

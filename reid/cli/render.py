@@ -16,7 +16,7 @@ from reid.domain.values.samples import SplitStatistics, UnreadableImage
 if TYPE_CHECKING:
     from reid.adapters.datasets.generator import GenerationReport
     from reid.application.check_dataset import DatasetCheckReport
-    from reid.application.evaluate import EvaluationOutcome
+    from reid.application.evaluate import Evaluation
     from reid.application.train import TrainingOutcome
     from reid.domain.values.encoders import EncoderDescription
     from reid.settings.loading import SettingRow
@@ -153,7 +153,7 @@ def render_encoder(encoder: "EncoderDescription") -> str:
     return f"Encoder: {encoder.name}{sizes}, weights: {encoder.weights}{origin}"
 
 
-def render_evaluation(outcome: "EvaluationOutcome") -> str:
+def render_evaluation(outcome: "Evaluation") -> str:
     """List the scores, then what they are the scores of."""
     return "\n".join(
         [

@@ -13,7 +13,7 @@ from reid.domain.errors import EvaluationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reid.application.compare_runs import RecordedEvaluation
+    from reid.application.records import RecordedEvaluation
     from reid.application.reproduce import Change, ReproductionOutcome
     from reid.settings.loading import ResolvedSettings
     from reid.settings.schema import Settings

@@ -58,13 +58,17 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
         f"style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template(template).render(
-        title=title,
-        style=style,
-        script=script,
-        policy=Markup(policy),
-        pictures=PictureStore(),
-        **values,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            style=style,
+            script=script,
+            policy=Markup(policy),
+            pictures=PictureStore(),
+            **values,
+        )
     )
 
 

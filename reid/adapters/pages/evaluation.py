@@ -11,6 +11,7 @@ from reid.adapters.pages.files import PNG, Rasterise, write_chart, write_page
 from reid.adapters.pages.svg import standalone
 from reid.domain.values.sheets import EvaluationSheet
 
+_SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 _TITLES = {
     "cmc": "CMC curve",
     "camera-pairs": "mAP per pair of cameras",
@@ -65,11 +66,7 @@ def render_evaluation_page(sheet: EvaluationSheet) -> str:
         assets=["page.css", "strip.css", "evaluation.css", "pictures.js"],
         sheet=sheet,
         charts=charts,
-        numbers=[
-            *((f"Rank-{k}", report.rank(k)) for k in (1, 5, 10)),
-            ("mAP", report.mean_average_precision),
-            ("mINP", report.mean_inverse_negative_penalty),
-        ],
+        numbers=[(name, report.measures[name]) for name in _SHOWN],
     )
 
 

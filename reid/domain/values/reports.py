@@ -30,6 +30,15 @@ class EvaluationReport:
 
     reranking: RerankingRecipe | None = None
 
+    @property
+    def measures(self) -> dict[str, float]:
+        """The scores by the names that the field gives them."""
+        return {
+            "mAP": self.mean_average_precision,
+            "mINP": self.mean_inverse_negative_penalty,
+            **{f"Rank-{k}": self.rank(k) for k in (1, 5, 10)},
+        }
+
     def rank(self, k: int) -> float:
         """CMC at rank k; past the end of the curve its last value."""
         return self.cmc[min(k, len(self.cmc)) - 1]
