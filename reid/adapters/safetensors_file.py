@@ -25,12 +25,6 @@ checkpoint must become the same bytes."""
 DIGEST_KEY = "content_digest"
 """In the header as it is in the file; of the rest of the header and the tensors."""
 
-_KEYS_BEFORE_DIGESTS = {
-    *("format", "version", "epoch", "losses", "encoder", "weights", "encoder_digest"),
-    *("template", "pids", "num_identities", "stamp", "calibration", "digest"),
-}
-"""Of headers from before there was a digest: a damaged digest's name must not pass for none."""
-
 _MOST_READINGS = 100
 """Nobody replaces a file so often while it is read."""
 
@@ -123,7 +117,7 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
 def verify_digest(
     metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> dict[str, JsonValue]:
-    """Compare what was read with its digest; files from before there was one have none.
+    """Compare what was read with its digest.
 
     Args:
         metadata: Of a file that has our header.
@@ -157,16 +151,16 @@ def verified_header(
 
     Args:
         header: As `parse_header` gives it.
-        digest_tensors: Tells what `digest_of` does of all tensors; called where there is a digest.
+        digest_tensors: Tells what `digest_of` does of all tensors.
 
     Raises:
         ValueError: They differ.
     """
     rest = dict(header)
     claimed = rest.pop(DIGEST_KEY, None)
-    if claimed is None and rest.keys() - _KEYS_BEFORE_DIGESTS:
+    if claimed is None:
         raise ValueError("its digest is missing")
-    if claimed is not None and claimed != digest_with_header(rest, digest_tensors()):
+    if claimed != digest_with_header(rest, digest_tensors()):
         raise ValueError("its content does not match its digest")
     return rest
 

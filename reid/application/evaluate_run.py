@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import cast
+from typing import Any, cast
 
 from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.records import read_evaluation
@@ -157,7 +157,7 @@ def _is_own(
     return trained_on is not None and record.digest_of(Split.TRAIN) == trained_on
 
 
-def _columns(scores: QueryScores) -> dict[str, list[float]]:
+def _columns(scores: QueryScores) -> dict[str, Any]:
     names = ("average_precision", "inverse_negative_penalty", "first_match_rank", "num_matches")
     return {name: getattr(scores, name).tolist() for name in names}
 

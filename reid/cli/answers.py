@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reid.domain.values.reports import Identification
     from reid.settings.schema import Settings
 
-_HEADINGS = (
+_HEADINGS: tuple[str, ...] = (
     "query",
     "label",
     "similarity",
@@ -39,12 +39,10 @@ _CSV_COLUMNS = (
 
 def render_answers(outcome: "IdentificationOutcome") -> str:
     """Tabulate one line per query, then say how the answers came about."""
-    headings, *rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
+    rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
     if all(answer.confidence is None for answer in outcome.identifications):
-        headings, *rows = [
-            (*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in (headings, *rows)
-        ]
-    return "\n".join([table(headings, rows), "", *answer_notes(outcome)])
+        rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
+    return "\n".join([table(rows[0], rows[1:]), "", *answer_notes(outcome)])
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:

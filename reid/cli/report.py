@@ -62,8 +62,7 @@ def report(
         outcome = container.report(page=page).run(records, baseline=name)
         if collect:
             for run in records:
-                is_short = run.name in outcome.ingredients
-                container.collect_records()(run, page.folder_of(run.name), is_short=is_short)
+                container.collect_records()(run, page.folder_of(run.name))
     listed = [f"Wrote {outcome.page}", *(f"Wrote {figure}" for figure in outcome.figures)]
     typer.echo(to_json(outcome) if as_json else "\n".join(listed))
 

@@ -133,7 +133,7 @@ def test_the_encoder_starts_from_another_runs_prompts(
 def test_a_run_is_not_overwritten_unless_that_is_wanted(people: Path, tmp_path: Path) -> None:
     train(people, tmp_path / "run")
     refused = train(people, tmp_path / "run", expect=5)
-    assert "--resume" in refused.stderr
+    assert "resume it" in refused.stderr
     train(people, tmp_path / "run", "--overwrite", "--seed", "5")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]["seed"] == 5
 

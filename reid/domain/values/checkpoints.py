@@ -65,7 +65,7 @@ def _in_one_block(name: str, tensor: Tensor) -> TensorBlocks:
 
 
 def require_known_version(found: object, *, known: int, place: str) -> None:
-    """Refuse what a newer program wrote; what says no version is as old as can be.
+    """Refuse what a newer program wrote.
 
     Args:
         found: The version that a file says.
@@ -75,8 +75,6 @@ def require_known_version(found: object, *, known: int, place: str) -> None:
     Raises:
         CheckpointError: It is newer, or no version at all.
     """
-    if found is None:
-        return
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise CheckpointError(f"{place} is damaged: it says version {found!r}")
     if found > known:
