@@ -158,11 +158,9 @@ class FilesystemRunStore:
 
     def _clear_half_written(self) -> None:
         """Delete what killed processes left: hidden, ending in the process's number and `tmp`."""
-        for names, is_locked in ((_TRAINED_FILES, True), (_SCORED_FILES, False)):
-            for path in (
-                found for name in names for found in self._directory.glob(f".{name}.*.tmp")
-            ):
-                if is_locked or not _is_at_work(path.name.split(".")[-2]):
+        for name in RUN_FILES:
+            for path in self._directory.glob(f".{name}.*.tmp"):
+                if name in _TRAINED_FILES or not _is_at_work(path.name.split(".")[-2]):
                     _delete(path)
 
     def _checkpoint(self, name: str) -> Path:
