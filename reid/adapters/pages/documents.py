@@ -72,14 +72,19 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
     )
 
 
+def render_text(template: str, **values: object) -> str:
+    """Write a text whose template is not of HTML, so that nothing is escaped."""
+    return _environment().get_template(template).render(values)
+
+
 @cache
 def _environment() -> "Environment":
     # Here, because few commands write a page.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
         loader=PackageLoader("reid.adapters.pages", "assets"),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
