@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite, nan
-from typing import Any
+from typing import Any, TypeAlias
 
 from reid.application.compare_runs import JudgedQueries
 from reid.application.ingredients import SettingsDiffer, find_ingredients
@@ -22,7 +22,6 @@ from reid.domain.values.counts import counted
 from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
     YARDSTICKS,
-    Ingredients,
     Results,
     RunPair,
     RunSummary,
@@ -30,6 +29,9 @@ from reid.domain.values.results import (
 )
 from reid.ports.pages import ResultsPage
 from reid.ports.records import RunRecords
+
+_Epochs: TypeAlias = dict[int, tuple[float, dict[str, float]]]
+"""Seconds and losses by the number of the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,6 @@ class ReportOutcome:
     figures: tuple[str, ...]
     ingredients: tuple[str, ...] = ()
     """Runs that are told by their distance from the baseline alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Epoch:
-    number: int
-    seconds: float
-    losses: Mapping[str, float]
 
 
 class ReportRuns:
@@ -97,20 +92,18 @@ class ReportRuns:
         if baseline is not None:
             ingredients = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
         near = tuple(one.run for one in ingredients.runs) if ingredients else ()
-        results = self._results([one for one in runs if one.name not in near], ingredients)
-        page, *figures = self._page.write(results)
-        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
-
-    def _results(self, runs: Sequence[RunRecords], ingredients: Ingredients | None) -> Results:
-        summaries = tuple(self._summary(records) for records in runs)
-        judged, uncompared = _judged_queries(zip(runs, summaries, strict=True))
-        return Results(
+        told = [one for one in runs if one.name not in near]
+        summaries = tuple(map(self._summary, told))
+        judged, uncompared = _judged_queries(zip(told, summaries, strict=True))
+        results = Results(
             runs=summaries,
             pairs=tuple(self._pairs(judged)),
             uncompared=uncompared,
             yardsticks=YARDSTICKS,
             ingredients=ingredients,
         )
+        page, *figures = self._page.write(results)
+        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
 
     def _summary(self, records: RunRecords) -> RunSummary:
         manifest = require_manifest(records)
@@ -122,6 +115,7 @@ class ReportRuns:
         # Evaluations of other weights than those with which the run ended are left out.
         current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
         stages = _epochs(records)
+        seconds = [taken for epochs in stages.values() for taken, _ in epochs.values()]
         return RunSummary(
             name=records.name,
             recipe=recipe,
@@ -130,8 +124,8 @@ class ReportRuns:
             initialisation=_initialisation(decisive.get("encoder.weights"), own),
             trained_on=_trained_on(settings, own, digest=decisive.get("dataset.digest")),
             seed=decisive.get("seed"),
-            curves=_curves(stages),
-            training_seconds=_training_seconds(stages),
+            curves=tuple(_curve(stage, epochs) for stage, epochs in stages.items()),
+            training_seconds=sum(seconds) if seconds else None,
             device=_device(circumstances),
             evaluations=tuple(current),
             outdated=tuple(record.name for record in found if record not in current),
@@ -217,9 +211,9 @@ def _device(circumstances: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:
+def _epochs(records: RunRecords) -> dict[str, _Epochs]:
     """Sort what was logged by stage and epoch; an epoch that was done again counts once."""
-    stages: dict[str, dict[int, _Epoch]] = {}
+    stages: dict[str, _Epochs] = {}
     try:
         for line in records.progress():
             known = stages.setdefault(str(line.get("stage")), {})
@@ -227,34 +221,24 @@ def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:
                 for epoch in [epoch for epoch in known if epoch >= line["first_epoch"]]:
                     del known[epoch]
             elif line.get("event") == "epoch_finished":
-                known[line["epoch"]] = _Epoch(
-                    number=int(line["epoch"]),
-                    seconds=float(line["seconds"]),
-                    losses={term: float(loss) for term, loss in line["losses"].items()},
-                )
+                losses = {term: float(loss) for term, loss in line["losses"].items()}
+                known[int(line["epoch"])] = float(line["seconds"]), losses
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the log of {records.place} cannot be read ({type(error).__name__}: {error})"
         ) from error
-    return {stage: list(known.values()) for stage, known in stages.items() if known}
+    return {stage: known for stage, known in stages.items() if known}
 
 
-def _curves(stages: Mapping[str, Sequence[_Epoch]]) -> tuple[StageCurves, ...]:
+def _curve(stage: str, epochs: _Epochs) -> StageCurves:
     """Keep the terms that every epoch has, so that lines have no holes."""
-    return tuple(
-        StageCurves(
-            stage=stage,
-            epochs=tuple(epoch.number for epoch in epochs),
-            losses={
-                term: tuple(epoch.losses[term] for epoch in epochs)
-                for term in epochs[0].losses
-                if all(isfinite(epoch.losses.get(term, nan)) for epoch in epochs)
-            },
-        )
-        for stage, epochs in stages.items()
+    losses = [losses for _, losses in epochs.values()]
+    return StageCurves(
+        stage=stage,
+        epochs=tuple(epochs),
+        losses={
+            term: tuple(each[term] for each in losses)
+            for term in losses[0]
+            if all(isfinite(each.get(term, nan)) for each in losses)
+        },
     )
-
-
-def _training_seconds(stages: Mapping[str, Sequence[_Epoch]]) -> float | None:
-    seconds = [epoch.seconds for epochs in stages.values() for epoch in epochs]
-    return sum(seconds) if seconds else None

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from reid.adapters.devices import name_of_device, resolve_device
-from reid.adapters.runs.filesystem import METRICS, FilesystemRunStore
-from reid.adapters.runs.records import FilesystemRunRecords
+from reid.adapters.runs.filesystem import FilesystemRunStore
+from reid.adapters.runs.records import METRICS, FilesystemRunRecords
 from reid.application.records import RecordedEvaluation
 from reid.assembly.encoders import training_precision
 from reid.domain.values.checkpoints import JsonValue

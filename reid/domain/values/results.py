@@ -105,7 +105,7 @@ class Ingredients:
         return (self.runs[0].difference_in(measure).first, *others)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Yardstick:
     """A published result on Market-1501, in percent, without re-ranking."""
 
@@ -130,48 +130,21 @@ class Results:
     """Runs that are told by their distance from a baseline, and are not among `runs`."""
 
 
-YARDSTICKS = (
-    Yardstick(
-        method="OSNet, 350 epochs",
-        initialisation="random",
-        mean_average_precision=81.0,
-        rank_1=93.6,
-        source="Zhou et al. 2019, arXiv:1905.00953",
-    ),
-    Yardstick(
-        method="HACNN",
-        initialisation="random",
-        mean_average_precision=75.7,
-        rank_1=91.2,
-        source="Li et al. 2018, arXiv:1802.08122",
-    ),
-    Yardstick(
-        method="BoT, ResNet-50",
-        initialisation="ImageNet",
-        mean_average_precision=86.1,
-        rank_1=94.4,
-        source="Luo et al. 2019, arXiv:1903.07071",
-    ),
-    Yardstick(
-        method="CLIP-ReID, RN50",
-        initialisation="OpenAI CLIP",
-        mean_average_precision=89.8,
-        rank_1=95.7,
-        source="Li et al. 2023, arXiv:2211.13977",
-    ),
-    Yardstick(
-        method="CLIP-ReID, ViT-B/16",
-        initialisation="OpenAI CLIP",
-        mean_average_precision=89.6,
-        rank_1=95.5,
-        source="Li et al. 2023, arXiv:2211.13977",
-    ),
-    Yardstick(
-        method="SOLIDER, Swin-B",
-        initialisation="person pictures (LUPerson, self-supervised)",
-        mean_average_precision=93.9,
-        rank_1=96.9,
-        source="Chen et al. 2023, arXiv:2303.17602",
-    ),
+YARDSTICKS = tuple(
+    Yardstick(*row)
+    for row in (
+        ("OSNet, 350 epochs", "random", 81.0, 93.6, "Zhou et al. 2019, arXiv:1905.00953"),
+        ("HACNN", "random", 75.7, 91.2, "Li et al. 2018, arXiv:1802.08122"),
+        ("BoT, ResNet-50", "ImageNet", 86.1, 94.4, "Luo et al. 2019, arXiv:1903.07071"),
+        ("CLIP-ReID, RN50", "OpenAI CLIP", 89.8, 95.7, "Li et al. 2023, arXiv:2211.13977"),
+        ("CLIP-ReID, ViT-B/16", "OpenAI CLIP", 89.6, 95.5, "Li et al. 2023, arXiv:2211.13977"),
+        (
+            "SOLIDER, Swin-B",
+            "person pictures (LUPerson, self-supervised)",
+            93.9,
+            96.9,
+            "Chen et al. 2023, arXiv:2303.17602",
+        ),
+    )
 )
 """What the field reports; comparable with runs on the whole of Market-1501 only."""
