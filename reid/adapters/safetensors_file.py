@@ -94,7 +94,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what has a file's name but is none: reading a pipe would wait for ever.
+    """Refuse folders, pipes and devices: reading a pipe would block.
 
     Raises:
         CheckpointError: It is a folder, a pipe or a device.
@@ -127,7 +127,7 @@ def verify_digest(
         The header without the digest.
 
     Raises:
-        ValueError: They differ, or the header is none.
+        ValueError: They differ, or the header is not one of ours.
     """
     return verified_header(parse_header(metadata), lambda: digest_of(tensors))
 
@@ -136,7 +136,7 @@ def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
     """Read our header, the digest in it still.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one of ours.
     """
     header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
@@ -151,7 +151,7 @@ def verified_header(
 
     Args:
         header: As `parse_header` gives it.
-        digest_tensors: Tells what `digest_of` does of all tensors.
+        digest_tensors: Computes the `digest_of` of all tensors.
 
     Raises:
         ValueError: They differ.
@@ -166,7 +166,7 @@ def verified_header(
 
 
 def digest_with_header(header: Mapping[str, JsonValue], tensors: str) -> str:
-    """Tell one file from another by its header and the digest of its tensors."""
+    """Hash a file by its header and the digest of its tensors."""
     text = json.dumps([header, tensors], sort_keys=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -108,7 +108,7 @@ def read_with_queries(source: RecordedEvaluation) -> tuple[EvaluationRecord, Que
 
 
 def scores_of(queries: QueryRecord) -> QueryScores:
-    """Put recorded scores as the domain computes with them."""
+    """Convert recorded scores to tensors."""
     return QueryScores(
         average_precision=torch.tensor(queries.average_precision, dtype=torch.float64),
         inverse_negative_penalty=torch.tensor(

@@ -42,7 +42,7 @@ class ReportOutcome:
     page: str
     figures: tuple[str, ...]
     ingredients: tuple[str, ...] = ()
-    """Runs that are told by their distance from the baseline alone."""
+    """Runs shown by their difference to the baseline only."""
 
 
 class ReportRuns:
@@ -60,8 +60,8 @@ class ReportRuns:
 
         Args:
             page: Where results are shown.
-            departures: Tells, of a recipe's name and a run's settings, which are not the recipe's.
-            changes: Tells, of a recipe's name and two runs' settings, which are not the same.
+            departures: Lists the settings of a run that differ from the named recipe's.
+            changes: Lists the settings that differ between two runs.
             seed: Decides the draws of the comparisons.
         """
         self._page = page
@@ -73,9 +73,9 @@ class ReportRuns:
         """Read the runs and write the page, runs in the order given.
 
         Args:
-            runs: What to tell of.
-            baseline: Name of the one among them from which near ones are told by their distance
-                alone, in one table; None: every run is told in full.
+            runs: What to report.
+            baseline: Name of the run whose variants are shown in one table of differences only;
+                None: every run is shown in full.
 
         Raises:
             CheckpointError: A folder holds no run, or records are damaged.
@@ -92,9 +92,9 @@ class ReportRuns:
         if baseline is not None:
             ingredients = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
         near = tuple(one.run for one in ingredients.runs) if ingredients else ()
-        told = [one for one in runs if one.name not in near]
-        summaries = tuple(map(self._summary, told))
-        judged, uncompared = _judged_queries(zip(told, summaries, strict=True))
+        shown = [one for one in runs if one.name not in near]
+        summaries = tuple(map(self._summary, shown))
+        judged, uncompared = _judged_queries(zip(shown, summaries, strict=True))
         results = Results(
             runs=summaries,
             pairs=tuple(self._pairs(judged)),
@@ -174,7 +174,7 @@ def _encoder(kind: object, own: EvaluationRecord | None) -> str:
 
 
 def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
-    """Say plainly where the weights came from before the training."""
+    """Describe where the weights came from before the training."""
     if weights in (None, "random"):
         return str(weights or "unknown")
     if weights == "openai":

@@ -14,7 +14,7 @@ from reid.application.records import (
 from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
 
 _ROUNDING = 1e-3
-"""Of a mean score, as a share: float32 on another device swaps a few pictures nearly tied."""
+"""Difference of a mean score, as a share: float32 on another device swaps near ties."""
 
 _OF_AN_ADAPTER = 2
 """Names below a section: `index.annoy.trees`, but `index.kind`."""
@@ -64,7 +64,7 @@ class ReproductionOutcome:
     """
 
     num_queries: int
-    """Of the record."""
+    """Queries in the record."""
 
     @property
     def differing(self) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Map
 
 
 def _causes(*records: EvaluationRecord) -> Iterator[dict[str, Any]]:
-    """Of each record, what its scores come from, settings that none of them used left out."""
+    """List for each record what its scores come from, without settings that none of them used."""
     for record in records:
         yield {
             "data.query": record.digest_of("query"),

@@ -112,7 +112,7 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
 
 
 def render_generation(folder: Path, report: "GenerationReport") -> str:
-    """Say what was drawn and where."""
+    """Describe what was drawn and where."""
     return (
         f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
         f"gallery pictures of {report.identities} + {report.test_identities} people "
@@ -121,12 +121,12 @@ def render_generation(folder: Path, report: "GenerationReport") -> str:
 
 
 def render_precision(*, training: str, evaluation: str) -> str:
-    """Say what the image encoder computes in, while it learns and when it is scored."""
+    """Name the image encoder's precision in training and in evaluation."""
     return f"Image encoder: trained in {training}, evaluated in {evaluation}"
 
 
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
-    """Say how good the trained encoder is and where it lies."""
+    """List the scores of the trained encoder, and its place."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
     lines.extend(render_left_out(outcome.left_out, what="training picture"))
     if outcome.evaluation is None:
@@ -202,7 +202,7 @@ def render_scores(report: EvaluationReport) -> str:
 
 
 def evaluation_notes(report: EvaluationReport) -> list[str]:
-    """Say how scores came about, a line each."""
+    """Describe how scores came about, a line each."""
     lines = [
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
         f"among {counted(report.num_gallery, 'gallery picture')}",

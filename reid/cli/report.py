@@ -68,7 +68,7 @@ def report(
 
 
 def _with_baseline(runs: list[Path], baseline: Path | None) -> list[Path]:
-    """Put the baseline first where it is not among the runs."""
+    """Prepend the baseline where it is not among the runs."""
     if baseline is None or baseline.resolve() in {run.resolve() for run in runs}:
         return runs
     return [baseline, *runs]

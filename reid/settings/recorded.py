@@ -22,7 +22,7 @@ _SAID_ELSEWHERE = ("encoder.weights", "encoder.options", "encoder.training_preci
 def settings_of_record(
     recorded: Mapping[str, Any], *, directory: Path, root: Path | None, device: str
 ) -> Settings:
-    """Put an evaluation's recorded settings with what a record leaves open.
+    """Complete an evaluation's recorded settings with what a record leaves open.
 
     Args:
         recorded: As `evaluation_settings` of the assembly listed them.

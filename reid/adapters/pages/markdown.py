@@ -13,7 +13,7 @@ from reid.domain.values.results import Ingredients, Results, RunSummary
 
 CURVES = "curves.svg"
 TOLD_MEASURES = ("mAP", "Rank-1")
-"""What differences are told of."""
+"""Measures in which runs are compared."""
 
 _SCORES = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 _MANY_SEEDS = 6
@@ -122,7 +122,7 @@ def _score_rows(runs: Sequence[RunSummary]) -> Iterator[tuple[str, ...]]:
 
 
 def _protocol(record: EvaluationRecord) -> str:
-    """Say in words what is not Market-1501's protocol with an exact search."""
+    """Describe what differs from Market-1501's protocol with an exact search."""
     reranking = record.report.reranking
     words = {
         "same-camera": "same camera kept (not comparable)",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Told apart by most colour-blind people (Okabe & Ito 2008)."""
+"""Distinct for most colour-blind people (Okabe & Ito 2008)."""
 
 _NUM_TICKS = 5
 
@@ -139,7 +139,7 @@ class Plane:
 
 
 def chart(title: str, *content: Markup, width: float, height: float) -> Markup:
-    """Put a chart together; a page can hold it as it is."""
+    """Assemble a chart, which a page can hold as it is."""
     return element(
         "svg",
         element("title", title),

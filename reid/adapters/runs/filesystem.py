@@ -36,7 +36,7 @@ _TRAINED_FILES = (
     "demo.json",
     *(f"{stage}{ending}" for stage in ("prompts", "encoder") for ending in _CHECKPOINTS),
 )
-"""Written by whoever holds the folder's lock."""
+"""Written by the holder of the folder's lock only."""
 
 _SCORED_FILES = tuple(
     f"evaluation{name}.json{ending}" for name in ("", ".queries", "-*") for ending in ("", ".gz")

@@ -13,7 +13,7 @@ from reid.domain.errors import CheckpointError
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
 CHECKPOINT_VERSION = 1
-"""Of all checkpoints that runs write, in their headers as `version`."""
+"""Format of all checkpoints that runs write, in their headers as `version`."""
 
 ENCODER_FORMAT = "reid-encoder"
 PROMPTS_FORMAT = "reid-prompts"
@@ -31,7 +31,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TensorBlocks:
-    """A tensor whose bytes are told one after another."""
+    """A tensor whose bytes come block by block."""
 
     name: str
     dtype: torch.dtype
@@ -40,12 +40,12 @@ class TensorBlocks:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Tell one set of named tensors from another by its names and bytes, in any order."""
+    """Hash named tensors by names and bytes, whatever their order."""
     return digest_of_blocks(_in_one_block(name, tensors[name]) for name in sorted(tensors))
 
 
 def digest_of_blocks(tensors: Iterable[TensorBlocks]) -> str:
-    """Tell what `digest_of` tells, of tensors that are never in memory as a whole.
+    """Hash tensors as `digest_of` does, without having them in memory as a whole.
 
     Args:
         tensors: Ascending by name; the blocks of one are read to their end before the next.

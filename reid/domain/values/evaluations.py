@@ -91,7 +91,7 @@ class EvaluationRecord:
 
     @property
     def architecture(self) -> tuple[str, ...]:
-        """Name size and stride where the encoder says them, in words for a file's name."""
+        """Size and stride where the encoder has them, as parts of a file's name."""
         options = self.encoder.get("options") or {}
         size, stride = options.get("image_size"), options.get("stride")
         words = ("x".join(map(str, size)) if size else "", f"stride{stride}" if stride else "")
@@ -99,7 +99,7 @@ class EvaluationRecord:
 
     @property
     def peculiarities(self) -> tuple[str, ...]:
-        """Name what is not the usual protocol, in words that can stand in a file's name."""
+        """Names of what differs from the usual protocol, as parts of a file's name."""
         settings = self.settings
         ignores_cameras = not settings.get("evaluation", {}).get("use_cameras", True)
         knows_cameras = bool((self.encoder.get("options") or {}).get("num_cameras"))
@@ -115,7 +115,7 @@ class EvaluationRecord:
 
     @property
     def words(self) -> str:
-        """Name the dataset, and what is not the usual protocol."""
+        """The dataset, and what differs from the usual protocol."""
         return ", ".join((self.dataset, *self.peculiarities))
 
     @property

@@ -63,7 +63,7 @@ class Identification:
     """The answer for one query: a picture, or several pictures of one person."""
 
     image: str
-    """Of several pictures the first."""
+    """The first one, where the query has several pictures."""
 
     label: str
     """The most similar person, also where `is_unknown`."""

@@ -37,7 +37,7 @@ class RunSummary:
     seed: int | None
     curves: tuple[StageCurves, ...]
     training_seconds: float | None
-    """Of all epochs; None where the training was not logged."""
+    """Sum over all epochs; None where the training was not logged."""
 
     device: str
     evaluations: tuple[EvaluationRecord, ...]
@@ -45,7 +45,7 @@ class RunSummary:
     """Evaluations left out: they are of weights that the run no longer has."""
 
     def num_epochs(self, stage: str) -> int | None:
-        """Tell how many epochs a stage took; None where the run did not do it."""
+        """Count the epochs of a stage; None where the run did not do it."""
         return next((len(one.epochs) for one in self.curves if one.stage == stage), None)
 
 
@@ -63,7 +63,7 @@ class RunPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingChange:
-    """A setting that has another value in one run than in another, both in words."""
+    """A setting whose value differs between two runs; both values are shown as JSON."""
 
     key: str
     before: str
@@ -127,7 +127,7 @@ class Results:
 
     yardsticks: tuple[Yardstick, ...]
     ingredients: Ingredients | None = None
-    """Runs that are told by their distance from a baseline, and are not among `runs`."""
+    """Runs shown by their difference to a baseline only; they are not among `runs`."""
 
 
 YARDSTICKS = tuple(
