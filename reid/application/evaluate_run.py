@@ -172,11 +172,7 @@ def _recorded_splits(dataset: Dataset) -> dict[str, SplitRecord]:
             if split is not Split.TRAIN:
                 raise
             continue
-        counted = SplitStatistics.of(split, samples)
-        known[str(split)] = SplitRecord(
-            digest=digest_of_samples(samples),
-            num_identities=counted.num_identities,
-            num_images=counted.num_images,
-            num_cameras=counted.num_cameras,
-        )
+        counts = asdict(SplitStatistics.of(split, samples))
+        del counts["split"]
+        known[str(split)] = SplitRecord(digest=digest_of_samples(samples), **counts)
     return known

@@ -63,7 +63,7 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> tuple[EvaluationReport, QueryScores]:
-        """Score the ranking of embedded pictures, and keep the scores of each query.
+        """Score the ranking of embedded pictures, as averages and query by query in list order.
 
         An exact index ranks by distance and, where distances are equal, by gallery row: that order
         is known without it, so the ranks of the true matches are counted rather than the gallery
@@ -76,20 +76,15 @@ class Reidentification:
             remove_same_camera: Leave out gallery pictures of the query's own person and camera, as
                 the Market-1501 protocol does.
 
-        Returns:
-            The averages, and the scores of each query in the order of the dataset's list.
-
         Raises:
             EvaluationError: No query has a true match, or an embedding is not finite.
             VectorIndexError: The index cannot be built.
         """
         uses_index = reranking is None and not self._index.is_exact
         if reranking is not None:
+            distances = reranked_distances(queries.vectors, gallery.vectors, recipe=reranking)
             scores = score_distances(
-                reranked_distances(queries.vectors, gallery.vectors, recipe=reranking),
-                queries=queries,
-                gallery=gallery,
-                remove_same_camera=remove_same_camera,
+                distances, queries=queries, gallery=gallery, remove_same_camera=remove_same_camera
             )
         elif uses_index:
             scores = self._score_answers(queries, gallery, remove_same_camera=remove_same_camera)
