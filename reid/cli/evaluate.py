@@ -83,14 +83,15 @@ def evaluate(
         for finding in container.odd_about_scored():
             typer.echo(f"Warning: {finding}", err=True)
         if record and uses_run(settings):
-            shown = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
+            evaluation, analysis = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
         else:
             evaluation, _, analysis = container.evaluate().run_queries(recipe=recipe)
-            shown = evaluation, analysis
             _echo(evaluation, as_json=as_json)
-        for place in _show(container, shown, report=report, plots=plots):
-            typer.echo(f"Wrote {place}", err=as_json)
-        _tell_of_a_missing_map(shown[1])
+        if analysis is not None:
+            for place in _show(container, evaluation, analysis, report=report, plots=plots):
+                typer.echo(f"Wrote {place}", err=as_json)
+            if not analysis.points:
+                typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
 
 
 def _evaluate_and_record(
@@ -112,11 +113,6 @@ def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
     typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
 
 
-def _tell_of_a_missing_map(analysis: EvaluationAnalysis | None) -> None:
-    if analysis is not None and not analysis.points:
-        typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
-
-
 def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
     """Do without PNG files where nothing makes them, and say so: there is SVG."""
     try:
@@ -128,22 +124,20 @@ def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
 
 def _show(
     container: "Container",
-    shown: tuple["Evaluation", EvaluationAnalysis | None],
+    evaluation: "Evaluation",
+    analysis: EvaluationAnalysis,
     *,
     report: Path | None,
     plots: Path | None,
 ) -> tuple[str, ...]:
     """Write the page and the charts that are asked for; return their places."""
-    outcome, analysis = shown
-    if analysis is None:
-        return ()
     pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
     if plots:
         pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))
     return container.show_evaluation(pages=pages).run(
-        outcome.report,
+        evaluation.report,
         analysis,
         reader=container.dataset(),
-        title=f"Evaluation on {outcome.dataset}",
-        notes=(*evaluation_notes(outcome.report), render_encoder(outcome.encoder)),
+        title=f"Evaluation on {evaluation.dataset}",
+        notes=(*evaluation_notes(evaluation.report), render_encoder(evaluation.encoder)),
     )
