@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from reid.adapters.galleries.memory import MemoryGallery
 from reid.adapters.indexes.exact import ExactIndex
-from reid.adapters.pages.open_set_plot import draw_open_set
+from reid.adapters.pages.charts import draw_open_set
 from reid.application.calibrate import REPORTED_RATES
 from reid.domain.fusion import mean_directions
 from reid.domain.open_set import OpenSetTrials, summarise_trials

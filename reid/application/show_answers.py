@@ -1,4 +1,4 @@
-"""Put answers on a page, with small pictures of what they are about."""
+"""Show answers on a page, with small pictures."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from reid.application.evaluate import EvaluationOutcome
+from reid.application.evaluate import Evaluation
 from reid.application.evaluate_run import EvaluateRun
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
@@ -42,7 +42,7 @@ class TrainingOutcome:
     """What a training call came to."""
 
     scope: TrainingScope
-    evaluation: EvaluationOutcome | None
+    evaluation: Evaluation | None
     """None where only prompts were learned: they change no ranking."""
 
     left_out: tuple[UnreadableImage, ...] = ()
@@ -124,9 +124,9 @@ class Train:
             self._prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None, left_out=left_out)
         self._fine_tuning.run(prompts or self._prompt_learning.run())
-        evaluated = self._evaluate.run()
-        evaluation = replace(evaluated.outcome, encoder=evaluated.outcome.encoder.trained())
-        self._evaluate.keep(replace(evaluated, outcome=evaluation), name=EVALUATION)
+        evaluation, record, _ = self._evaluate.run()
+        evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
+        self._evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
         return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
 
     def _screen(self, scope: TrainingScope) -> None:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from reid.adapters.pages.markdown import MarkdownPage
     from reid.adapters.runs.filesystem import FilesystemRunStore
     from reid.adapters.runs.records import FilesystemRunRecords
-    from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+    from reid.application.compare_runs import CompareRuns
     from reid.application.evaluate import Evaluate
     from reid.application.evaluate_run import EvaluateRun
+    from reid.application.records import RecordedEvaluation
     from reid.application.report_runs import ReportRuns
     from reid.application.reproduce import Reproduce
     from reid.application.show_evaluation import ShowEvaluation
@@ -43,7 +44,7 @@ _NOT_SCORED = ("root", "also", "cache_mib")
 def open_evaluation(path: Path) -> "RecordedEvaluation":
     """Open a run's own evaluation by its folder, or any of its evaluations by its file."""
     from reid.adapters.runs.records import FilesystemRunRecords
-    from reid.application.compare_runs import RecordedEvaluation
+    from reid.application.records import RecordedEvaluation
 
     if path.suffix == ".json":
         return RecordedEvaluation(FilesystemRunRecords(path.parent), path.stem)

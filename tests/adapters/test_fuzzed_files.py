@@ -1,5 +1,6 @@
 """Damaged and made-up input of every kind: an answer, or an error of our own, and soon."""
 
+import gzip
 import json
 import os
 import random
@@ -28,7 +29,6 @@ from reid.adapters.images import jpegs
 from reid.adapters.images.contents import PictureFiles
 from reid.adapters.images.folders import open_pictures
 from reid.adapters.images.market_names import parse_market_name
-from reid.adapters.runs.packing import pack_queries
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import (
     HEADER_KEY,
@@ -287,9 +287,11 @@ def test_a_damaged_checkpoint_is_read_or_refused_in_our_own_words(
             json.dumps(manifest).encode(),
             stored_in(place, "run.json", run.manifest),
         ),
-        "packed scores": (
-            json.dumps(pack_queries(queries())).encode(),
-            stored_in(place, "evaluation.queries.json", lambda: run.report("evaluation.queries")),
+        "compressed scores": (
+            gzip.compress(json.dumps(queries()).encode()),
+            stored_in(
+                place, "evaluation.queries.json.gz", lambda: run.report("evaluation.queries")
+            ),
         ),
         "log": (b'{"epoch": 1}\n{"epoch": 2}\n', stored_in(place, "metrics.jsonl", run.progress)),
         "exported encoder": (

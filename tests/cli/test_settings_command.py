@@ -28,7 +28,8 @@ def test_every_setting_is_shown_with_its_origin() -> None:
 
 def test_the_table_lines_up() -> None:
     result = CliRunner().invoke(app, ["settings", "--seed", "7"])
-    lines = result.stdout.splitlines()
+    heading, *lines = result.stdout.splitlines()
+    assert heading.split() == ["setting", "value", "set", "by"]
     assert len({line.index(" = ") for line in lines}) == 1
     (seed,) = [line.split() for line in lines if line.startswith("seed ")]
     assert seed == ["seed", "=", "7", "option"]

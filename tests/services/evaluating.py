@@ -62,8 +62,8 @@ class Bench:
 
     def evaluate(self) -> str:
         use_case = self.use_case()
-        evaluated = use_case.run()
-        name = use_case.name_for(evaluated, FakeRunRecords.of(self.runs))
+        _, record, _ = use_case.run()
+        name = use_case.name_for(record, FakeRunRecords.of(self.runs))
         assert name is not None
-        use_case.keep(evaluated, name=name)
+        use_case.keep(record, name=name)
         return name

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reid.application.compare_runs import RecordedEvaluation
+from reid.application.records import RecordedEvaluation
 from reid.application.reproduce import Reproduce, ReproductionOutcome, recorded_settings
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint

@@ -112,7 +112,7 @@ def test_an_encoder_without_prompts_says_how_to_get_them() -> None:
 
 def test_a_second_run_in_the_same_place_needs_resume() -> None:
     runs = Workshop().run()
-    with pytest.raises(CheckpointError, match="--resume"):
+    with pytest.raises(CheckpointError, match="resume"):
         Workshop(Laboratory(runs=runs)).run()
     Workshop(Laboratory(runs=runs)).run(resume=True)
 

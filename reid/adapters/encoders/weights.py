@@ -251,7 +251,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
             "that run"
         )
     try:
-        require_known_version(header.get("version"), known=CHECKPOINT_VERSION, place=str(path))
+        require_known_version(header.get("version", 1), known=CHECKPOINT_VERSION, place=str(path))
     except CheckpointError as error:
         raise EncoderError(str(error)) from error
     image, text = _split_released(tensors)
