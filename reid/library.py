@@ -21,6 +21,7 @@ from reid.domain.errors import DatasetError
 from reid.ports.dataset import PictureSource
 from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
+from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder
 
 Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
@@ -30,6 +31,15 @@ picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, conten
 
 A_PROGRAM = "a program"
 """Where pictures come from that were handed over as bytes or pixels."""
+
+
+_ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
+
+
+def _argument(setting: str, value: str | None) -> str:
+    if setting in _ARGUMENTS:
+        return _ARGUMENTS[setting] if value is None else f"{_ARGUMENTS[setting]}={value!r}"
+    return f"settings={{{setting!r}: {'...' if value is None else value}}}"
 
 
 class Reid:
@@ -45,6 +55,7 @@ class Reid:
             outcome = reid.identify("people/query", gallery)
     """
 
+    @respelled_errors(_argument)
     def __init__(
         self,
         *,
@@ -74,6 +85,7 @@ class Reid:
         # Without a dataset, the weights file tells how many cameras there are.
         self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
 
+    @respelled_errors(_argument)
     def embed(self, pictures: Pictures) -> Tensor:
         """Describe pictures by vectors; cosines of two tell whether they show the same person.
 
@@ -95,6 +107,7 @@ class Reid:
         """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""
         return KnownPeople(self._container, str(place))
 
+    @respelled_errors(_argument)
     def identify(
         self, queries: Pictures, gallery: "KnownPeople | str | Path"
     ) -> IdentificationOutcome:
@@ -132,6 +145,7 @@ class KnownPeople:
         self._place = place
         self._opened: Gallery | None = None
 
+    @respelled_errors(_argument)
     def build(self, pictures: str | Path) -> FillingOutcome:
         """Make the gallery hold what a folder or list of labelled pictures holds.
 
@@ -144,6 +158,7 @@ class KnownPeople:
         """
         return self._fill(self._container.followed_pictures()(Path(pictures)), mirrors=True)
 
+    @respelled_errors(_argument)
     def add(
         self, pictures: Pictures, *, label: str | None = None, camera: str | None = None
     ) -> FillingOutcome:
@@ -185,6 +200,7 @@ class KnownPeople:
         """List people, and what was done to the gallery."""
         return self._container.keep_gallery().list(self.opened())
 
+    @respelled_errors(_argument)
     def opened(self) -> Gallery:
         """Open the gallery where it is not open, and leave it open.
 

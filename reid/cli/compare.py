@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import to_json
 from reid.cli.wiring import wired
 from reid.domain.values.comparisons import SIGNIFICANCE
@@ -22,7 +22,7 @@ SecondArgument = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def compare(
     resolved: "ResolvedSettings",
     *,

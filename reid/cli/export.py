@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import SHARED_OPTIONS, JsonOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import render_encoder, to_json
 from reid.cli.wiring import wired
 
@@ -47,10 +47,8 @@ DeviationOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
 
-_OPTIONS = {name: SHARED_OPTIONS[name] for name in ("recipe", "encoder", "weights", "seed", "run")}
 
-
-@takes_settings(_OPTIONS)
+@takes_settings("recipe", "encoder", "weights", "seed", "run")
 def export(
     resolved: "ResolvedSettings",
     *,

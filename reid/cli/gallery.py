@@ -15,15 +15,7 @@ from reid.cli.gallery_answers import (
     render_removal,
     render_total,
 )
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    ExpireAfterOption,
-    IndexOption,
-    JsonOption,
-    ThumbnailsOption,
-    UseCamerasOption,
-    takes_settings,
-)
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_unreadable, to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError, GalleryError
@@ -67,12 +59,7 @@ ClearOption = Annotated[
 ]
 AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
 
-_FILLING_OPTIONS = {
-    **OPTIONS_WITHOUT_DATASET,
-    "use_cameras": UseCamerasOption,
-    "expire_after": ExpireAfterOption,
-    "thumbnails": ThumbnailsOption,
-}
+_FILLING_OPTIONS = (*ENCODER_OPTIONS, "use_cameras", "expire_after", "thumbnails")
 
 gallery_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Keep a gallery of known people."
@@ -80,7 +67,7 @@ gallery_app = typer.Typer(
 
 
 @gallery_app.command("build")
-@takes_settings(_FILLING_OPTIONS)
+@takes_settings(*_FILLING_OPTIONS)
 def build(
     resolved: "ResolvedSettings",
     *,
@@ -96,7 +83,7 @@ def build(
 
 
 @gallery_app.command("add")
-@takes_settings(_FILLING_OPTIONS)
+@takes_settings(*_FILLING_OPTIONS)
 def add(
     resolved: "ResolvedSettings",
     *,
@@ -109,7 +96,7 @@ def add(
 
 
 @gallery_app.command("remove")
-@takes_settings({})
+@takes_settings()
 def remove(
     resolved: "ResolvedSettings",
     *,
@@ -127,7 +114,7 @@ def remove(
 
 
 @gallery_app.command("forget")
-@takes_settings({})
+@takes_settings()
 def forget(
     resolved: "ResolvedSettings",
     *,
@@ -145,7 +132,7 @@ def forget(
 
 
 @gallery_app.command("list")
-@takes_settings({})
+@takes_settings()
 def list_(
     resolved: "ResolvedSettings",
     *,
@@ -160,7 +147,7 @@ def list_(
 
 
 @gallery_app.command("check")
-@takes_settings({})
+@takes_settings()
 def check(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
@@ -173,7 +160,7 @@ def check(
 
 
 @gallery_app.command("compact")
-@takes_settings({"index": IndexOption})
+@takes_settings("index")
 def compact(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
@@ -184,7 +171,7 @@ def compact(
 
 
 @gallery_app.command("export")
-@takes_settings({})
+@takes_settings()
 def export(
     resolved: "ResolvedSettings",
     *,
@@ -202,7 +189,7 @@ def export(
 
 
 @gallery_app.command("import")
-@takes_settings({})
+@takes_settings()
 def import_(
     resolved: "ResolvedSettings",
     *,
@@ -224,7 +211,7 @@ def import_(
 
 
 @gallery_app.command("cache")
-@takes_settings({})
+@takes_settings()
 def cache(
     resolved: "ResolvedSettings", *, clear: ClearOption = False, as_json: JsonOption = False
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
+from reid.cli.options import JsonOption, ending_in, takes_settings
 from reid.cli.render import to_json
 from reid.cli.wiring import wired
 
@@ -41,7 +41,7 @@ CollectOption = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def report(
     resolved: "ResolvedSettings",
     *,

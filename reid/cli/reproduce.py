@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import to_json
 from reid.cli.wiring import wired
 from reid.domain.errors import EvaluationError
@@ -32,7 +32,7 @@ ToleranceOption = Annotated[
 ]
 
 
-@takes_settings({"data": DataOption, "device": DeviceOption})
+@takes_settings("data", "device")
 def reproduce(
     resolved: "ResolvedSettings",
     *,

@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.interruption import saying_how_to_resume
-from reid.cli.options import (
-    SHARED_OPTIONS,
-    JsonOption,
-    PromptsOption,
-    SameCameraOption,
-    SkipBadOption,
-    takes_settings,
-)
+from reid.cli.mentions import in_options
+from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
 from reid.cli.wiring import wired
 
@@ -45,14 +39,7 @@ OverwriteOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **SHARED_OPTIONS,
-        "prompts": PromptsOption,
-        "same_camera_rule": SameCameraOption,
-        "skip_bad": SkipBadOption,
-    }
-)
+@takes_settings(*DATASET_OPTIONS, "prompts", "same_camera_rule", "skip_bad")
 def train(
     resolved: "ResolvedSettings",
     *,
@@ -71,7 +58,7 @@ def train(
         if not as_json:
             typer.echo(render_dataset_table(statistics))
         for finding in container.odd_about_training():
-            typer.echo(f"Warning: {finding}", err=True)
+            typer.echo(f"Warning: {in_options(finding)}", err=True)
         precision = render_precision(
             training=container.training_precision(),
             evaluation=resolved.settings.encoder.precision,

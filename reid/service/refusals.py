@@ -13,6 +13,7 @@ from reid.domain.errors import (
     ReidError,
     VectorIndexError,
 )
+from reid.settings.mentions import respell
 
 STATUS_OF: Final[Mapping[type[ReidError], int]] = {
     ConfigurationError: 422,
@@ -24,6 +25,9 @@ STATUS_OF: Final[Mapping[type[ReidError], int]] = {
     GalleryError: 409,
 }
 """An encoder complains of what it is given, such as a camera that it does not know."""
+
+PARAMETERS: Final = ("seen_by", "added_from", "added_until")
+"""Settings of the section `identify` that clients choose, by the same names."""
 
 
 class Refusal(Exception):  # noqa: N818  (not an error of ours)
@@ -53,4 +57,11 @@ def busy(message: str, *, retry_seconds: int) -> Refusal:
 def refusal_of(error: ReidError) -> Refusal:
     """Answer an error of the program: by the class's status, or the nearest class above it."""
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
-    return Refusal(status, str(error))
+    return Refusal(status, respell(str(error), _parameter))
+
+
+def _parameter(setting: str, value: str | None) -> str:
+    name = setting.removeprefix("identify.")
+    if name in PARAMETERS:
+        return name if value is None else f"{name}={value}"
+    return f"the service's setting {setting}" + ("" if value is None else f" = {value}")

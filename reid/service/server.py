@@ -42,8 +42,7 @@ def require_token(host: str, token: str | None) -> None:
     if token is None and not is_loopback(host):
         raise ConfigurationError(
             f"service.host {host} can be reached from other machines, so clients must bring a "
-            "token: name a file that holds one by --token-file FILE or service.token_file, or set "
-            "REID_SERVICE__TOKEN"
+            "token: name a file that holds one by `service.token_file`, or set REID_SERVICE__TOKEN"
         )
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
         raise ConfigurationError(
@@ -138,8 +137,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen at {host} port {port} ({error.strerror}): name others by --host "
-                "and --port, 0 for any free port"
+                f"cannot listen at {host} port {port} ({error.strerror}): name others by "
+                "`service.host` and `service.port`, 0 for any free port"
             ) from error
         yield listener
 

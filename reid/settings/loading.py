@@ -77,9 +77,10 @@ def load_settings(
             or the file is missing or not TOML.
     """
     given = Layer()
-    path = config or _file_of_environment()
-    if path is not None:
-        given.update(file_layer(path))
+    if config is not None:
+        given.update(file_layer(config))
+    elif path := os.environ.get(CONFIG_FILE_VARIABLE):
+        given.update(file_layer(Path(path), named_by=CONFIG_FILE_VARIABLE))
     given.update(environment_layer())
     given.update(option_layer(assignments, options or {}))
     if given.problems:
@@ -96,11 +97,6 @@ def settings_of_recipe(name: str) -> Settings:
         ConfigurationError: No recipe of that name.
     """
     return _validated(recipe_layer(name))
-
-
-def _file_of_environment() -> Path | None:
-    name = os.environ.get(CONFIG_FILE_VARIABLE)
-    return Path(name) if name else None
 
 
 def _recipe_below(given: Layer, *, usual: str | None) -> Layer:

@@ -376,7 +376,7 @@ class RunSettings(Section):
 
     directory: Path = Path("runs/default")
     prompts: Unsettable[Path] = None
-    """Another run, whose prompts `--stage encoder` starts from; unset: this run's own."""
+    """Another run, whose prompts fine-tuning starts from; unset: this run's own."""
 
     checkpoint_every: PositiveInt = 1
     """Epochs between the states from which an interrupted run goes on."""
