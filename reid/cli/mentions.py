@@ -11,7 +11,6 @@ from reid.domain.errors import ReidError
 HINTS: Final[Mapping[str, str]] = {
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
-    "build the gallery": "reid gallery build",
 }
 """How to do what is no setting, by the core's phrase for it."""
 

@@ -42,8 +42,8 @@ def test_a_setting_without_an_option_in_this_command_is_shown_by_set() -> None:
 
 
 def test_an_error_keeps_its_class_and_its_parts() -> None:
-    error = NoAnswerError(place="people", image="a.jpg", advice="widen `identify.seen_by`")
-    with pytest.raises(NoAnswerError, match=r"a\.jpg: widen --seen-by") as caught, mentioning(FLAGS):
+    error = NoAnswerError(place="people", image="a.jpg", advice="ask `identify.seen_by`")
+    with pytest.raises(NoAnswerError, match=r"a\.jpg: ask --seen-by") as caught, mentioning(FLAGS):
         raise error
     assert caught.value is error
 
