@@ -13,7 +13,7 @@ from reid.domain.values.analyses import MapLayout
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
-from reid.settings.schema import EvaluationSettings, IdentifySettings
+from reid.settings.tasks import EvaluationSettings, IdentifySettings
 
 
 def reranking_of(evaluation: EvaluationSettings, recipe: RerankingRecipe) -> RerankingRecipe | None:

@@ -1,128 +1,46 @@
 """The routes, and what they answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar, get_origin
+from dataclasses import replace
+from typing import Annotated, TypeVar, get_origin
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, FastAPI, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from reid.adapters.datasets.given import GivenPicture, PictureIntake
 from reid.application.galleries import RemovalOutcome
 from reid.domain.errors import ReidError
 from reid.domain.values.durations import parse_time
-from reid.domain.values.galleries import GalleryChanges, GalleryFilter, KeptPicture
-from reid.domain.values.reports import Identification
+from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.samples import Picture
-from reid.service.bodies import FORM, HeldBytes, Sent, as_utf8, read_sent, said_twice
+from reid.service.bodies import HeldBytes, Sent, as_utf8, read_sent, said_twice
 from reid.service.desk import Asked, Desk
-from reid.service.door import as_response
 from reid.service.limits import Limits
 from reid.service.metrics import CONTENT_TYPE, Metrics
 from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
-from reid.service.refusals import Refusal, busy, refusal_of
+from reid.service.refusals import Refusal, answer_errors, busy, refusal_of
+from reid.service.schema import (
+    FORM_OR_PICTURE,
+    NOT_FOUND,
+    PROBLEMS,
+    AddedFromQuery,
+    AddedPictures,
+    AddedUntilQuery,
+    Answers,
+    CameraQuery,
+    Health,
+    LabelQuery,
+    OnePersonQuery,
+    Removed,
+    SeenByQuery,
+)
 from reid.service.worker import Worker
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Who is on the pictures, in the order of the pictures."""
-
-    answers: tuple[Identification, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AddedPictures:
-    """What the gallery keeps now of the pictures that were sent."""
-
-    pictures: tuple[KeptPicture, ...]
-    changes: GalleryChanges
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What was taken out of the gallery."""
-
-    num_pictures: int
-    num_left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the service is there, and whether it takes work."""
-
-    live: bool
-    ready: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a request was refused."""
-
-    error: str
-    """What happened, and what to do."""
-
-
-_FORM_OR_PICTURE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "picture": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                    "required": ["picture"],
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "A picture or the form cannot be read.",
-        401: "The token is missing or wrong.",
-        408: "The body took too long.",
-        409: "The gallery is empty, of another encoder, or in use.",
-        413: "Too many bytes or pictures.",
-        415: "Another type than a form or a picture.",
-        422: "Something is missing.",
-        503: "Too many pictures wait; Retry-After says when to come back.",
-    }.items()
-}
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not kept."}}
-
-CameraQuery = Annotated[
-    str | None, Query(description="Which camera took the pictures; a form's field of that name too")
-]
-LabelQuery = Annotated[
-    str | None, Query(description="Who is on the pictures; a form's field of that name too")
-]
-OnePersonQuery = Annotated[
-    bool, Query(description="All pictures show one person: one answer for all of them")
-]
-SeenByQuery = Annotated[
-    tuple[str, ...], Query(description="Look at pictures by this camera alone; several times, each")
-]
-AddedFromQuery = Annotated[
-    str | None,
-    Query(description="Look at pictures added on this day (2026-01-31, in UTC) or later"),
-]
-AddedUntilQuery = Annotated[str | None, Query(description="Look at pictures added before it")]
 
 
 class Api:
@@ -215,8 +133,8 @@ class Api:
         label: str | None = None,
         camera: str | None = None,
     ) -> tuple[GivenPicture, ...]:
-        with self._held.share() as share:
-            sent = await read_sent(request, share, limits=self._limits)
+        with self._held.share() as take:
+            sent = await read_sent(request, take, limits=self._limits)
             label = _said_once("label", sent.fields.get("label"), label)
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
@@ -234,10 +152,10 @@ class Api:
     ) -> tuple[GivenPicture, ...]:
         taken = [
             self._intake.take(
-                part.content,
-                Picture(image=part.filename or f"picture {number + 1}", label=label, camera=camera),
+                content,
+                Picture(image=name or f"picture {number}", label=label, camera=camera),
             )
-            for number, part in enumerate(sent.pictures)
+            for number, (name, content) in enumerate(sent.pictures, start=1)
         ]
         return tuple(taken)
 
@@ -271,9 +189,9 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(_refuse_misread_parameters)],
     )
-    failures = {**_REFUSALS, **_NOT_FOUND}
-    app.post("/identify", openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(api.identify)
-    app.post("/pictures", status_code=201, openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(
+    failures = {**PROBLEMS, **NOT_FOUND}
+    app.post("/identify", openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(api.identify)
+    app.post("/pictures", status_code=201, openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(
         api.add
     )
     app.delete("/pictures/{key}", responses=failures)(api.remove)
@@ -297,7 +215,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         policy = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
         return HTMLResponse(describe_api(app.openapi()), headers=policy)
 
-    _answer_errors(app)
+    answer_errors(app)
     return app
 
 
@@ -315,36 +233,6 @@ async def _refuse_misread_parameters(request: Request) -> None:
     for name, kind in known.items():
         if get_origin(kind) is not tuple and len(request.query_params.getlist(name)) > 1:
             raise said_twice(name, where="in the address")
-
-
-def _answer_errors(app: FastAPI) -> None:
-    async def refuse(_: Request, error: Exception) -> Response:
-        return as_response(_refusal_for(error))
-
-    handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
-    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, handler)
-
-
-def _refusal_for(error: Exception) -> Refusal:
-    match error:
-        case Refusal():
-            return error
-        case RequestValidationError():
-            texts = [
-                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                for problem in error.errors()
-            ]
-            return Refusal(422, "; ".join(texts) + "; see /docs")
-        case HTTPException():
-            return Refusal(
-                error.status_code,
-                f"{error.detail}: see /docs for what there is",
-                headers=error.headers,
-            )
-        case _:
-            # The traceback goes to the log, not to the client.
-            return Refusal(500, "a fault of the service: its log tells more")
 
 
 def _moment(name: str, text: str | None) -> str | None:

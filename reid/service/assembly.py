@@ -8,7 +8,8 @@ from reid.ports.gallery import Gallery
 from reid.service.desk import Desk
 from reid.service.limits import Limits
 from reid.service.server import serve
-from reid.settings.schema import ServiceSettings, Settings
+from reid.settings.schema import Settings
+from reid.settings.tasks import ServiceSettings
 from reid.small_files import FileBoundsError
 
 _MIB = 2**20

@@ -8,11 +8,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reid.service.metrics import Metrics
-from reid.service.refusals import Refusal
+from reid.service.refusals import Refusal, as_response
 
 OPEN_PATHS = frozenset({"/health", "/health/live"})
 """What needs no token: it tells nothing but whether the service is there."""
@@ -76,11 +75,6 @@ class Door:
             f"{problem}: send the header `Authorization: Bearer TOKEN`",
             headers={"WWW-Authenticate": "Bearer"},
         )
-
-
-def as_response(refusal: Refusal) -> JSONResponse:
-    """Put a refusal as JSON."""
-    return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
 
 
 def _refusal_of_stranger(headers: Mapping[str, str]) -> Refusal | None:

@@ -1,7 +1,12 @@
 """From errors to HTTP: the status, what happened, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from reid.domain.errors import (
     CheckpointError,
@@ -65,3 +70,40 @@ def _parameter(setting: str, value: str | None) -> str:
     if name in PARAMETERS:
         return name if value is None else f"{name}={value}"
     return f"the service's setting {setting}" + ("" if value is None else f" = {value}")
+
+
+def as_response(refusal: Refusal) -> JSONResponse:
+    """Make the answer of a refusal."""
+    return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Answer whatever routes raise as JSON: `{"error": what happened, and what to do}`."""
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        return as_response(_refusal_for(error))
+
+    handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
+    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+
+
+def _refusal_for(error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case RequestValidationError():
+            texts = [
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                for problem in error.errors()
+            ]
+            return Refusal(422, "; ".join(texts) + "; see /docs")
+        case HTTPException():
+            return Refusal(
+                error.status_code,
+                f"{error.detail}: see /docs for what there is",
+                headers=error.headers,
+            )
+        case _:
+            # The traceback goes to the log, not to the client.
+            return Refusal(500, "a fault of the service: its log tells more")
