@@ -1,6 +1,6 @@
 """Options that stand for settings, each declared once, and those that many commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import Parameter, signature
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 _Own = ParamSpec("_Own")
+_KEYWORD = Parameter.KEYWORD_ONLY
 
 ConfigOption = Annotated[
     Path | None,
@@ -198,24 +199,14 @@ def takes_settings(
         arguments: Annotated types of positional arguments that stand for a setting, by the name of
             its option.
     """
-    flags = {SETTING_OPTIONS[name].setting: SETTING_OPTIONS[name].flags for name in names}
-    shared = [
-        Parameter("config", Parameter.KEYWORD_ONLY, annotation=ConfigOption, default=None),
-        Parameter("assignments", Parameter.KEYWORD_ONLY, annotation=SetOption, default=None),
-        *(
-            Parameter(name, Parameter.KEYWORD_ONLY, annotation=arguments[name])
-            for name in arguments
-        ),
-        *(
-            Parameter(
-                name,
-                Parameter.KEYWORD_ONLY,
-                annotation=SETTING_OPTIONS[name].annotation,
-                default=None,
-            )
-            for name in names
-        ),
-    ]
+    settings = {name: SETTING_OPTIONS[name].setting for name in (*names, *arguments)}
+    flags = {settings[name]: SETTING_OPTIONS[name].flags for name in names}
+    shared = {
+        "config": ConfigOption,
+        "assignments": SetOption,
+        **arguments,
+        **{name: SETTING_OPTIONS[name].annotation for name in names},
+    }
 
     def decorate(
         command: Callable[Concatenate["ResolvedSettings", _Own], None],
@@ -228,9 +219,7 @@ def takes_settings(
         ) -> None:
             from reid.settings.loading import load_settings
 
-            given = {
-                SETTING_OPTIONS[name].setting: values.pop(name) for name in (*names, *arguments)
-            }
+            given = {setting: values.pop(name) for name, setting in settings.items()}
             with mentioning(flags):
                 resolved = load_settings(
                     config=config,
@@ -240,12 +229,33 @@ def takes_settings(
                 )
                 command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
 
-        own = list(signature(command).parameters.values())[1:]
-        update_wrapper(run, command)
-        del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
-        parameters = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in own + shared]
-        run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        _declare(run, of=command, shared=shared, required=set(arguments))
         return run
 
     return decorate
+
+
+def _declare(
+    run: Callable[..., None],
+    *,
+    of: Callable[..., None],
+    shared: Mapping[str, Any],
+    required: Set[str],
+) -> None:
+    """Give a function a command's name, text and own parameters, and the shared ones behind."""
+    parameters = [
+        *(one.replace(kind=_KEYWORD) for one in list(signature(of).parameters.values())[1:]),
+        *(
+            Parameter(
+                name,
+                _KEYWORD,
+                annotation=kind,
+                default=Parameter.empty if name in required else None,
+            )
+            for name, kind in shared.items()
+        ),
+    ]
+    update_wrapper(run, of)
+    del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
+    run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
