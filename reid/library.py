@@ -36,10 +36,10 @@ A_PROGRAM = "a program"
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
 
-def _argument(setting: str, value: str | None) -> str:
+def _argument(setting: str, value: str | None) -> str | None:
     if setting in _ARGUMENTS:
         return _ARGUMENTS[setting] if value is None else f"{_ARGUMENTS[setting]}={value!r}"
-    return f"settings={{{setting!r}: {'...' if value is None else value}}}"
+    return None if value is None else f"settings={{{setting!r}: {value}}}"
 
 
 class Reid:

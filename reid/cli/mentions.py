@@ -9,6 +9,11 @@ from typing import Final
 from reid.domain.errors import ReidError
 
 HINTS: Final[Mapping[str, str]] = {
+    "resume the run": "--resume",
+    "resume it": "--resume",
+    "overwrite the run": "--overwrite",
+    "overwrite it": "--overwrite",
+    "learn prompts": "--stage prompts",
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
 }
@@ -44,9 +49,9 @@ def in_options(message: str) -> str:
     return respell(message, _option)
 
 
-def _option(setting: str, value: str | None) -> str:
+def _option(setting: str, value: str | None) -> str | None:
     if setting not in _FLAGS.get():
-        return f"--set {setting}={'VALUE' if value is None else value}"
+        return None if value is None else f"--set {setting}={value}"
     positive, _, negative = _FLAGS.get()[setting].partition("/")
     if negative:
         return negative if value == "false" else positive

@@ -65,11 +65,11 @@ def refusal_of(error: ReidError) -> Refusal:
     return Refusal(status, respell(str(error), _parameter))
 
 
-def _parameter(setting: str, value: str | None) -> str:
+def _parameter(setting: str, value: str | None) -> str | None:
     name = setting.removeprefix("identify.")
     if name in PARAMETERS:
         return name if value is None else f"{name}={value}"
-    return f"the service's setting {setting}" + ("" if value is None else f" = {value}")
+    return None
 
 
 def as_response(refusal: Refusal) -> JSONResponse:

@@ -1,7 +1,7 @@
 """Settings that messages mention, for those who read them under other names.
 
-The core writes `run.directory`, or `index.kind = exact` with a value, in backticks. The command
-line shows its options instead, the library its arguments.
+The core writes run.directory, or index.kind = exact with a value, in backticks or not. The command
+line shows its options instead, the library its arguments, the service its parameters.
 """
 
 import re
@@ -12,20 +12,32 @@ from typing import TypeAlias
 from reid.domain.errors import ReidError
 from reid.settings.catalogue import known_settings
 
-Spelling: TypeAlias = Callable[[str, str | None], str]
-"""Makes the replacement of a setting's dotted name and of the value mentioned with it, if any."""
+Spelling: TypeAlias = Callable[[str, str | None], str | None]
+"""Makes the replacement of a setting's dotted name and of the value mentioned with it, if any; None
+where the setting is known by its own name."""
 
-_MENTION = re.compile(r"`([a-z][a-z0-9_.]*)(?: = ([^`\n]+))?`")
+_NAME = r"[a-z][a-z0-9_]*"
+_QUOTED = re.compile(rf"`({_NAME}(?:\.{_NAME})*)(?: ?= ?([^`\n]+))?`")
+# Neither part of a longer name or path, nor what a line is about (`key: problem`), nor a guess.
+_BARE = re.compile(
+    rf"(?<![\w./`-])(?<!mean )({_NAME}(?:\.{_NAME})+)(?: ?= ?([\w.+-]*\w))?(?![\w/`\[]|\.\w)"
+)
 
 
 def respell(message: str, spell: Spelling) -> str:
-    """Replace every setting that a message mentions; keep what else stands in backticks."""
+    """Replace every setting that a message mentions, but for those that a line begins with."""
 
     def spelled(found: re.Match[str]) -> str:
         key, value = found.groups()
-        return spell(key, value) if key in known_settings() else found.group()
+        before, after = found.string[: found.start()], found.string[found.end() :]
+        if key not in known_settings() or (before[-1:] in ("", "\n") and after[:1] == ":"):
+            return found.group()
+        spelling = spell(key, value)
+        return found.group().strip("`") if spelling is None else spelling
 
-    return _MENTION.sub(spelled, message)
+    # Spellings must not be spelled again.
+    parts = re.split(r"(`[^`\n]*`)", message)
+    return "".join((_QUOTED if part[:1] == "`" else _BARE).sub(spelled, part) for part in parts)
 
 
 @contextmanager
