@@ -1,4 +1,4 @@
-"""The program for programs: the use cases of the command line in a few lines of Python.
+"""The library: embed pictures, keep galleries and name people in a few lines of Python.
 
 Letters: N pictures, D width.
 """
@@ -6,7 +6,6 @@ Letters: N pictures, D width.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -25,9 +24,8 @@ from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder
 
 Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
-"""A folder, list (CSV) or picture by its path, as the command line takes them; the content of a
-picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, contents and pixels.
-"""
+"""The path of a folder, of a list (CSV) or of a picture; the content of a picture file; (H, W, 3)
+uint8 RGB pixels; or a list of paths of pictures, contents and pixels."""
 
 A_PROGRAM = "a program"
 """Where pictures come from that were handed over as bytes or pixels."""
@@ -64,11 +62,11 @@ class Reid:
         config: str | Path | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """Resolve the settings, as the command line does.
+        """Choose the encoder; without arguments, that of the run in `runs/default`.
 
         Args:
             run: Folder of a training run whose encoder is used.
-            weights: A file, or `openai` or `random`, instead.
+            weights: A file, `openai` or `random`, in place of a run's.
             config: TOML file with settings.
             settings: Any other setting by its dotted name: `{"encoder.kind": "vit-b16"}`.
 
@@ -221,12 +219,7 @@ class KnownPeople:
         """Close when the block ends."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 
@@ -252,7 +245,7 @@ def source_of(
     """
     label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, pictures)
-    if label is None and camera is None:
+    if label is camera is None:
         return source
     said = [
         replace(picture, label=label or picture.label, camera=camera or picture.camera)
@@ -272,11 +265,9 @@ def _name(what: str, said: str | None) -> str | None:
 
 def _listed(container: Container, pictures: Pictures) -> PictureSource:
     if isinstance(pictures, str | Path):
-        folder: PictureSource = container.pictures()(Path(pictures))
-        return folder
+        return container.pictures()(Path(pictures))
     # A list of its own: `Path.glob` gives what can be gone through once, and we go twice.
     listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else [*pictures]
     are_paths = all(isinstance(one, str | Path) for one in listed)
     place = str(Path.cwd()) if are_paths else A_PROGRAM
-    given: PictureSource = container.given_pictures()(listed, place=place)
-    return given
+    return container.given_pictures()(listed, place=place)

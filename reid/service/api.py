@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 
 from reid.adapters.datasets.given import GivenPicture, PictureIntake
 from reid.application.galleries import RemovalOutcome
-from reid.domain.errors import ReidError
 from reid.domain.values.durations import parse_time
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.samples import Picture
@@ -22,7 +21,7 @@ from reid.service.desk import Asked, Desk
 from reid.service.limits import Limits
 from reid.service.metrics import CONTENT_TYPE, Metrics
 from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
-from reid.service.refusals import Refusal, answer_errors, busy, refusal_of
+from reid.service.refusals import Refusal, answer_errors, busy
 from reid.service.schema import (
     FORM_OR_PICTURE,
     NOT_FOUND,
@@ -97,19 +96,11 @@ class Api:
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
         """Take a picture out of the gallery."""
-        return _removed(
-            await self._answered(
-                lambda: self._worker.change(lambda desk: desk.remove(key), num_pictures=0)
-            )
-        )
+        return await self._removed(lambda desk: desk.remove(key))
 
     async def forget(self, label: str) -> Removed:
         """Erase a person from the gallery with every trace, and make sure of it."""
-        return _removed(
-            await self._answered(
-                lambda: self._worker.change(lambda desk: desk.forget(label), num_pictures=0)
-            )
-        )
+        return await self._removed(lambda desk: desk.forget(label))
 
     async def health(self, response: Response) -> Health:
         """Tell whether requests are taken; 503 where they are not."""
@@ -139,25 +130,24 @@ class Api:
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
                 raise Refusal(422, "no label was sent: say who is on the pictures by label=NAME")
-            loop = asyncio.get_running_loop()
-            try:
-                return await loop.run_in_executor(
-                    self._decoder, lambda: self._take(sent, label=label, camera=camera)
-                )
-            except ReidError as error:
-                raise refusal_of(error) from error
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoder, lambda: self._take(sent, label=label, camera=camera)
+            )
 
     def _take(
         self, sent: Sent, *, label: str | None, camera: str | None
     ) -> tuple[GivenPicture, ...]:
-        taken = [
+        return tuple(
             self._intake.take(
                 content,
                 Picture(image=name or f"picture {number}", label=label, camera=camera),
             )
             for number, (name, content) in enumerate(sent.pictures, start=1)
-        ]
-        return tuple(taken)
+        )
+
+    async def _removed(self, work: Callable[[Desk], RemovalOutcome]) -> Removed:
+        outcome = await self._answered(lambda: self._worker.change(work, num_pictures=0))
+        return Removed(outcome.num_pictures, outcome.num_left)
 
     async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
         try:
@@ -168,8 +158,6 @@ class Api:
                 f"no answer within {self._limits.seconds:g} s: ask again later",
                 retry_seconds=self._limits.retry_seconds,
             ) from None
-        except ReidError as error:
-            raise refusal_of(error) from error
 
 
 def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
@@ -247,7 +235,3 @@ def _said_once(name: str, in_form: str | None, in_address: str | None) -> str | 
     if len(said) > 1:
         raise said_twice(name, where="in the form and in the address")
     return next(iter(said), None)
-
-
-def _removed(outcome: RemovalOutcome) -> Removed:
-    return Removed(outcome.num_pictures, outcome.num_left)

@@ -84,7 +84,7 @@ def answer_errors(app: FastAPI) -> None:
         return as_response(_refusal_for(error))
 
     handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
-    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
+    for kind in (Refusal, ReidError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)
 
 
@@ -92,6 +92,8 @@ def _refusal_for(error: Exception) -> Refusal:
     match error:
         case Refusal():
             return error
+        case ReidError():
+            return refusal_of(error)
         case RequestValidationError():
             texts = [
                 f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

@@ -98,33 +98,30 @@ def serve(
     """
     require_token(host, token)
     with _bound(host, port) as listener:
-        opened: list[Desk] = []
         worker = Worker(
-            lambda: _kept(open_desk(), opened),
+            open_desk,
             max_waiting=limits.waiting,
             batch_size=batch_size,
             retry_seconds=limits.retry_seconds,
         )
         # A signal may come while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            worker.start()
+            desk = worker.start()
             held = HeldBytes(limits)
-            api = Api(worker, intake=create_intake(), limits=limits, held=held)
-            metrics = Metrics(
-                num_waiting=lambda: worker.num_waiting,
-                num_held_bytes=lambda: held.num_bytes,
-                num_pictures=lambda: opened[0].num_pictures,
-            )
-            app = create_app(api, metrics, version=version("clip-reid"))
-            with closing(api):
+            metrics = _metrics_of(worker, held, desk)
+            with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
+                app = create_app(api, metrics, version=version("clip-reid"))
                 server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
 
 
-def _kept(desk: Desk, opened: list[Desk]) -> Desk:
-    opened.append(desk)
-    return desk
+def _metrics_of(worker: Worker[Desk], held: HeldBytes, desk: Desk) -> Metrics:
+    return Metrics(
+        num_waiting=lambda: worker.num_waiting,
+        num_held_bytes=lambda: held.num_bytes,
+        num_pictures=lambda: desk.num_pictures,
+    )
 
 
 @contextmanager
@@ -187,7 +184,7 @@ class _Server(uvicorn.Server):
 
 
 class _ImpatientProtocol(H11Protocol):
-    """Hangs up on clients that take too long over a header, which uvicorn waits for for ever."""
+    """Hangs up on clients that take too long over a header, for which uvicorn has no deadline."""
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)

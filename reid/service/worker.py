@@ -74,7 +74,7 @@ class Worker(Generic[_Desk]):
         self._is_closing = False
         self._wake = Condition()
         self._thread = Thread(target=self._run, name="reid-worker")
-        self._opened: Future[None] = Future()
+        self._opened: Future[_Desk] = Future()
 
     @property
     def num_waiting(self) -> int:
@@ -86,14 +86,14 @@ class Worker(Generic[_Desk]):
         """Whether it takes work."""
         return self._thread.is_alive() and not self._is_closing
 
-    def start(self) -> None:
-        """Open the encoder and the gallery; returns when both are ready.
+    def start(self) -> _Desk:
+        """Open the encoder and the gallery; return the desk, which stays with the thread.
 
         Raises:
             ReidError: Whatever opening raises.
         """
         self._thread.start()
-        self._opened.result()
+        return self._opened.result()
 
     def identify(self, asked: Asked) -> "Future[Answers]":
         """Queue a question.
@@ -143,7 +143,7 @@ class Worker(Generic[_Desk]):
         except BaseException as error:  # noqa: BLE001  (raised again by `start`)
             self._opened.set_exception(error)
             return
-        self._opened.set_result(None)
+        self._opened.set_result(desk)
         try:
             while batch := self._take():
                 _work(desk, batch)
