@@ -36,7 +36,7 @@ _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
 def _argument(setting: str, value: str | None) -> str | None:
     if setting in _ARGUMENTS:
-        return _ARGUMENTS[setting] if value is None else f"{_ARGUMENTS[setting]}={value!r}"
+        return f"{_ARGUMENTS[setting]}={'...' if value is None else repr(value)}"
     return None if value is None else f"settings={{{setting!r}: {value}}}"
 
 
