@@ -29,8 +29,9 @@ def respell(message: str, spell: Spelling) -> str:
 
     def spelled(found: re.Match[str]) -> str:
         key, value = found.groups()
-        before, after = found.string[: found.start()], found.string[found.end() :]
-        if key not in known_settings() or (before[-1:] in ("", "\n") and after[:1] == ":"):
+        line = found.string[: found.start()].rpartition("\n")[2]
+        is_heading = not line.strip() and found.string[found.end() :].startswith(":")
+        if key not in known_settings() or is_heading:
             return found.group()
         spelling = spell(key, value)
         return found.group().strip("`") if spelling is None else spelling

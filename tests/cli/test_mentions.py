@@ -38,6 +38,7 @@ LATER = {"resume the run", "resume it", "overwrite the run", "overwrite it", "le
         ("seed: out of range; `seed`", "seed: out of range; --seed"),
         ("run.prompts: other than run.directory", "run.prompts: other than --run"),
         ("dataset.also[0].rot: did you mean dataset.root?",) * 2,
+        ("settings:\n  encoder.kind: rn50 (option)",) * 2,
         ("`openssl rand -hex 32`, `nothing.such`",) * 2,
         ("my/run.directory, run.directory.txt, a-run.directory",) * 2,
     ],
