@@ -13,7 +13,12 @@ HINTS: Final[Mapping[str, str]] = {
     "resume it": "--resume",
     "overwrite the run": "--overwrite",
     "overwrite it": "--overwrite",
+    "resuming and overwriting a run": "--resume, --overwrite",
     "learn prompts": "--stage prompts",
+    "learn them there first": "--stage prompts",
+    "give pictures of strangers": "--strangers",
+    "ask for a larger rate": "--false-accept-rate",
+    "admit a larger deviation": "--max-deviation",
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
 }

@@ -111,7 +111,7 @@ def option_names(tree: ast.AST) -> Iterator[str]:
     """Find options of the command line in texts; docstrings count."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from re.findall(r"(?<![-\w])--[a-z][a-z-]*", node.value)
+            yield from re.findall(r"(?<!pip install )(?<![-\w])--[a-z][a-z-]*", node.value)
 
 
 @pytest.mark.parametrize(

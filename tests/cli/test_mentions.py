@@ -16,7 +16,18 @@ from reid.settings.catalogue import known_settings
 FLAGS = {option.setting: option.flags for option in SETTING_OPTIONS.values()}
 
 
-LATER = {"resume the run", "resume it", "overwrite the run", "overwrite it", "learn prompts"}
+LATER = {
+    "resume the run",
+    "resume it",
+    "overwrite the run",
+    "overwrite it",
+    "resuming and overwriting a run",
+    "learn prompts",
+    "learn them there first",
+    "give pictures of strangers",
+    "ask for a larger rate",
+    "admit a larger deviation",
+}
 """Phrases that the core is still to use."""
 
 
@@ -35,6 +46,8 @@ LATER = {"resume the run", "resume it", "overwrite the run", "overwrite it", "le
         ("another `gallery.cache`", "another gallery.cache"),
         ("finetuning.epochs is 3, but", "finetuning.epochs is 3, but"),
         ("(index.annoy.trees = 50)", "(--set index.annoy.trees=50)"),
+        ("(evaluation.same_camera_rule=false compares)", "(--no-same-camera-rule compares)"),
+        ("in another run.directory (by run.prompts):\n x", "in another --run (by --prompts):\n x"),
         ("seed: out of range; `seed`", "seed: out of range; --seed"),
         ("run.prompts: other than run.directory", "run.prompts: other than --run"),
         ("dataset.also[0].rot: did you mean dataset.root?",) * 2,
