@@ -1,8 +1,7 @@
 """`reid export`: an encoder for another runtime."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,20 +13,8 @@ if TYPE_CHECKING:
     from reid.application.export import ExportOutcome
     from reid.settings.loading import ResolvedSettings
 
-
-class Runtime(StrEnum):
-    """What `--format` takes."""
-
-    OPENVINO = "openvino"
-    ONNX = "onnx"
-
-
-class Precision(StrEnum):
-    """What `--precision` takes."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-
+Runtime = Literal["openvino", "onnx"]
+Precision = Literal["fp32", "bf16"]
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder to make; pass it as --weights afterwards.")
@@ -53,8 +40,8 @@ def export(
     resolved: "ResolvedSettings",
     *,
     folder: FolderArgument,
-    runtime: RuntimeOption = Runtime.OPENVINO,
-    precision: PrecisionOption = Precision.FP32,
+    runtime: RuntimeOption = "openvino",
+    precision: PrecisionOption = "fp32",
     max_deviation: DeviationOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -67,7 +54,7 @@ def export(
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         place = container.open_export_folder()(
-            folder, runtime=runtime.value, precision=precision.value, overwrite=overwrite
+            folder, runtime=runtime, precision=precision, overwrite=overwrite
         )
         outcome = container.export().run(place, max_deviation=max_deviation)
     typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))

@@ -1,7 +1,6 @@
 """`reid train`: learn from a dataset."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,18 +13,8 @@ from reid.cli.wiring import wired
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
-
-class StageName(StrEnum):
-    """What `--stage` takes."""
-
-    ALL = "all"
-    PROMPTS = "prompts"
-    ENCODER = "encoder"
-    FIRST = "1"
-    SECOND = "2"
-
-
-_ALIASES = {StageName.FIRST: StageName.PROMPTS, StageName.SECOND: StageName.ENCODER}
+StageName = Literal["all", "prompts", "encoder", "1", "2"]
+_NAME_OF_NUMBER = {"1": "prompts", "2": "encoder"}
 
 StageOption = Annotated[
     StageName, typer.Option("--stage", help="Both stages, or one: prompts (1), encoder (2).")
@@ -43,7 +32,7 @@ OverwriteOption = Annotated[
 def train(
     resolved: "ResolvedSettings",
     *,
-    stage: StageOption = StageName.ALL,
+    stage: StageOption = "all",
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -51,7 +40,7 @@ def train(
     """Train both stages on a dataset, then evaluate."""
     from reid.application.train import TrainingRequest, TrainingScope
 
-    scope = TrainingScope(_ALIASES.get(stage, stage).value)
+    scope = TrainingScope(_NAME_OF_NUMBER.get(stage, stage))
     with wired(resolved.settings) as container, saying_how_to_resume(container):
         # Before the encoder is built: a wrong folder should not cost a download.
         statistics = container.statistics()
