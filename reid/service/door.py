@@ -1,4 +1,4 @@
-"""Who may come in, and what is counted on the way out."""
+"""Middleware: authenticates requests, and counts answers."""
 
 import asyncio
 import hmac
@@ -22,7 +22,7 @@ _LINGER_BYTES = 64 * 2**20
 
 
 class Door:
-    """Stands around an application: lets in whom it should, and counts answers."""
+    """Wraps an application: refuses requests without the right token, and counts answers."""
 
     def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics) -> None:
         """Keep the parts.

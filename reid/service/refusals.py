@@ -55,7 +55,7 @@ class Refusal(Exception):  # noqa: N818  (not an error of ours)
 
 
 def busy(message: str, *, retry_seconds: int) -> Refusal:
-    """Send a client away for a moment."""
+    """Make the refusal of a client that should come back in a moment."""
     return Refusal(503, message, headers={"Retry-After": str(retry_seconds)})
 
 

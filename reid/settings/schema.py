@@ -235,7 +235,7 @@ class GallerySettings(Section):
     """Keep a small JPEG of each picture, for reports where the pictures themselves are gone."""
 
     expire_after: Unsettable[Duration] = None
-    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: for ever."""
+    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: until removed."""
 
 
 class Settings(BaseSettings):
