@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    FusionOption,
-    JsonOption,
-    TrackletsOption,
-    UseCamerasOption,
-    ending_in,
-    takes_settings,
-)
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
 from reid.cli.render import render_unreadable, table, to_json
 from reid.container.checks import require_gallery, require_pictures
 from reid.container.program import wired
@@ -60,14 +52,7 @@ PlotOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **OPTIONS_WITHOUT_DATASET,
-        "use_cameras": UseCamerasOption,
-        "fusion": FusionOption,
-        "tracklets": TrackletsOption,
-    }
-)
+@takes_settings(*ENCODER_OPTIONS, "use_cameras", "fusion", "tracklets")
 def calibrate(
     resolved: "ResolvedSettings",
     *,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
@@ -23,7 +23,7 @@ SecondArgument = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def compare(
     resolved: "ResolvedSettings",
     *,

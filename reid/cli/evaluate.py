@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import (
-    SHARED_OPTIONS,
-    JsonOption,
-    RerankOption,
-    SameCameraOption,
-    SkipBadOption,
-    UseCamerasOption,
-    ending_in,
-    takes_settings,
-)
+from reid.cli.mentions import in_options
+from reid.cli.options import DATASET_OPTIONS, JsonOption, ending_in, takes_settings
 from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
@@ -56,15 +48,7 @@ PlotsOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **SHARED_OPTIONS,
-        "rerank": RerankOption,
-        "same_camera_rule": SameCameraOption,
-        "use_cameras": UseCamerasOption,
-        "skip_bad": SkipBadOption,
-    }
-)
+@takes_settings(*DATASET_OPTIONS, "rerank", "same_camera_rule", "use_cameras", "skip_bad")
 def evaluate(
     resolved: "ResolvedSettings",
     *,
@@ -83,7 +67,7 @@ def evaluate(
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}
     with wired(settings, **cameras) as container:
         for finding in container.odd_about_scored():
-            typer.echo(f"Warning: {finding}", err=True)
+            typer.echo(f"Warning: {in_options(finding)}", err=True)
         if record and uses_run(settings):
             evaluation, analysis = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
         else:
@@ -120,7 +104,7 @@ def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
     try:
         return container.rasteriser()
     except ConfigurationError as missing:
-        typer.echo(f"Charts as SVG only: {missing}", err=True)
+        typer.echo(f"Charts as SVG only: {in_options(str(missing))}", err=True)
         return None
 
 

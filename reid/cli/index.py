@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import table, to_json
 from reid.container.checks import require_gallery
 from reid.container.program import wired
@@ -38,7 +38,7 @@ def index() -> None:
 
 
 @index_app.command("bench")
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def bench(
     resolved: "ResolvedSettings",
     *,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
+from reid.cli.options import JsonOption, ending_in, takes_settings
 from reid.cli.render import to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
@@ -42,7 +42,7 @@ CollectOption = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def report(
     resolved: "ResolvedSettings",
     *,

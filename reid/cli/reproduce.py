@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
@@ -33,7 +33,7 @@ ToleranceOption = Annotated[
 ]
 
 
-@takes_settings({"data": DataOption, "device": DeviceOption})
+@takes_settings("data", "device")
 def reproduce(
     resolved: "ResolvedSettings",
     *,

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.recipes import RerankingRecipe
-    from reid.settings.schema import EvaluationSettings, Settings
+    from reid.settings.schema import Settings
+    from reid.settings.tasks import EvaluationSettings
 
 _NOT_SCORED = ("root", "also", "cache_mib")
 """Settings of the dataset that name where pictures lie or serve training only."""

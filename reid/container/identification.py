@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reid.domain.services.answering import Answering
     from reid.domain.services.query_embedding import QueryEmbedding
     from reid.domain.values.recipes import RerankingRecipe
-    from reid.settings.schema import IdentifySettings
+    from reid.settings.tasks import IdentifySettings
 
 
 def answering_of(settings: "IdentifySettings", reranking: "RerankingRecipe") -> "Answering":

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from reid.ports.gallery import Gallery
     from reid.service.desk import Desk
     from reid.service.limits import Limits
-    from reid.settings.schema import ServiceSettings, Settings
+    from reid.settings.schema import Settings
+    from reid.settings.tasks import ServiceSettings
 
 _MIB = 2**20
 _MOST_TOKEN_BYTES = 4096

@@ -50,7 +50,7 @@ def settings_of_record(
         names = sorted({".".join(map(str, found["loc"])) for found in error.errors()})
         raise ConfigurationError(
             f"the evaluation in {directory} was recorded with settings that this version does not "
-            f"take: {', '.join(names)}; evaluate the run again"
+            f"take: {', '.join(names)}; evaluate the run anew"
         ) from error
 
 
@@ -71,8 +71,8 @@ def root_of_record(
         return given
     if evaluation.startswith(ELSEWHERE_PREFIX):
         raise ConfigurationError(
-            f"dataset.root: {evaluation} is of another dataset than the run was trained on; name "
-            "its folder"
+            f"{evaluation} is of another dataset than the run was trained on: name its folder by "
+            "`dataset.root`"
         )
     root = trained_with.get("dataset", {}).get("root")
     return None if root is None else Path(root)

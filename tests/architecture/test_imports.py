@@ -22,7 +22,7 @@ VIOLATIONS = {
         "import annoy, faiss, huggingface_hub, pgvector, PIL, psycopg, pymilvus\n"
         "import jinja2, markupsafe, onnxruntime, openvino, resvg_py, rich\n"
         "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
-        "import fastapi, h11, prometheus_client, python_multipart, starlette, uvicorn"
+        "import fastapi, h11, prometheus_client, starlette, uvicorn"
     ),
     "reid/adapters/images/files.py": "import reid.adapters.datasets.files",
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",

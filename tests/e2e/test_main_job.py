@@ -232,7 +232,7 @@ def test_a_gallery_without_labels_is_an_error_that_says_how_to_label(
 def test_a_missing_run_says_what_to_do(people: Path, tmp_path: Path) -> None:
     result = run("evaluate", "--run", tmp_path / "none", "--data", people, expect=5)
     assert "holds no trained encoder" in result.stderr
-    assert "train one first" in result.stderr
+    assert "name weights by --weights" in result.stderr
 
 
 def test_another_encoders_weights_are_refused_with_both_named(people: Path, trained: Path) -> None:

@@ -130,10 +130,7 @@ def test_what_cannot_be_done_again_is_explained(copy: Path, people: Path, tmp_pa
     min((tmp_path / "other" / "query").iterdir()).unlink()
     run("evaluate", "--run", copy, "--data", tmp_path / "other")
     record = copy / "evaluation-on-other.json"
-    assert (
-        "is of another dataset than the run was trained on"
-        in run("reproduce", record, expect=3).stderr
-    )
+    assert "name its folder by --data" in run("reproduce", record, expect=3).stderr
     run("reproduce", record, "--data", tmp_path / "other")
     (copy / "encoder.safetensors").unlink()
     assert "records but no weights" in run("reproduce", copy, expect=5).stderr
