@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import Row, Timing, compare
+from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.embedding import PlainPictures
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.openclip import create_openclip_encoder
@@ -43,6 +43,7 @@ class Size:
 
 
 FULL = Size(kind="vit-b16", identities=64, batch=64, num_embedded=32, runs=3)
+USUAL = Size(kind="vit-b16", identities=64, batch=64, num_embedded=32, runs=2)
 QUICK = Size(kind="rn-tiny", identities=2, batch=4, num_embedded=8, runs=1)
 
 
@@ -65,9 +66,9 @@ def exhaust(batches: Iterable[Tensor]) -> None:
         pass
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time the picture pipeline, then a folder from end to end."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, USUAL, FULL)
     encoder = create_openclip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "people"
@@ -75,7 +76,8 @@ def rows(*, quick: bool) -> list[Row]:
             root, identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
         )
         laboratory = _Laboratory(root, encoder, size)
-        return [laboratory.pipeline(), laboratory.folder()]
+        yield laboratory.pipeline()
+        yield laboratory.folder()
 
 
 class _Laboratory:

@@ -5,6 +5,7 @@ except the nearest neighbours, which lie closer together for random ones.
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Row, compare
+from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain import exported as plain
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.exported import (
@@ -50,12 +51,13 @@ class Size:
 
 
 FULL = Size(kinds=("vit-b16", "rn50"), batch=8, runs=5, test_identities=24)
+USUAL = Size(kinds=("vit-b16", "rn50"), batch=8, runs=3, test_identities=12)
 QUICK = Size(kinds=("rn-tiny",), batch=2, runs=1, test_identities=4)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time every installed runtime on both architectures."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, USUAL, FULL)
     ways = [way for way in WAYS if find_spec(PACKAGE[way[0]]) is not None]
     with tempfile.TemporaryDirectory() as scratch:
         people = Path(scratch) / "people"
@@ -66,8 +68,10 @@ def rows(*, quick: bool) -> list[Row]:
             images_per_camera=2,
             cameras=2,
         )
-        laboratories = (_Laboratory(kind, size, folder=Path(scratch)) for kind in size.kinds)
-        return [laboratory.row(*way) for laboratory in laboratories for way in ways]
+        for kind in size.kinds:
+            laboratory = _Laboratory(kind, size, folder=Path(scratch))
+            for way in ways:
+                yield laboratory.row(*way)
 
 
 class _Laboratory:

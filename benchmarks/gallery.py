@@ -16,7 +16,7 @@ Letters: Q queries, G gallery, D width, K answers.
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.clusters import CAMERAS, embedded_sets, strangers
-from benchmarks.harness import Row, compare, render, render_machine, run_alone
+from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
 from reid.adapters.galleries.filesystem.vector_files import as_array
 from reid.domain.values.galleries import (
@@ -74,12 +74,12 @@ FULL = Size(pictures=16_000, width=1280, added=100, queries=100, runs=15)
 QUICK = Size(pictures=1200, width=64, added=5, queries=20, runs=2)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Measure the size of Market-1501 with the exact index."""
-    return measured(QUICK if quick else FULL, EXACT)
+    return measured(scale.choose(QUICK, FULL, FULL), EXACT)
 
 
-def measured(size: Size, index: str, *, keep: Path | None = None) -> list[Row]:
+def measured(size: Size, index: str, *, keep: Path | None = None) -> Iterator[Row]:
     """Build a gallery and measure it.
 
     Args:
@@ -89,9 +89,11 @@ def measured(size: Size, index: str, *, keep: Path | None = None) -> list[Row]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         bench = _Bench(Path(scratch) if keep is None else keep, size, index)
-        rows = [bench.opening_row(), bench.query_row(), bench.filtered_row()]
-        # What is kept stays as it was built: nothing is added to it.
-        return [*rows, bench.adding_row()] if keep is None else rows
+        yield bench.opening_row()
+        yield bench.query_row()
+        yield bench.filtered_row()
+        if keep is None:  # what is kept stays as it was built
+            yield bench.adding_row()
 
 
 class _Bench:
@@ -311,7 +313,7 @@ def main() -> None:
     )
     print(render_machine())
     print()
-    print(render(measured(size, arguments.index, keep=arguments.keep)))
+    print_rows(measured(size, arguments.index, keep=arguments.keep))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ and pictures are random; what is timed does not depend on what they show.
 Letters: B batch of P identities x K pictures, C identities, E width of the shared space.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import Row, Timing, compare
+from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.stage_two import PlainStageTwo
 from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
 from reid.domain.heads import ReidHeads
@@ -49,22 +50,30 @@ FULL = (
     Size(kind="rn50", identities_per_batch=16, runs={"fp32": 1, "bf16": 2}),
     Size(kind="vit-b16", identities_per_batch=4, runs={"fp32": 2, "bf16": 3}),
 )
+USUAL = tuple(
+    Size(kind=kind, identities_per_batch=2, runs={"fp32": 1, "bf16": 1})
+    for kind in ("rn50", "vit-b16")
+)
+"""Without instructions for bf16 a step in it takes ten times as long as in float32."""
+
 QUICK = tuple(
     Size(kind=kind, identities_per_batch=3, runs={"fp32": 1, "bf16": 1}, identities=12)
     for kind in ("rn-tiny", "vit-tiny")
 )
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time one step of both architectures in both precisions."""
-    return [row for size in (QUICK if quick else FULL) for row in _rows(size)]
+    for size in scale.choose(QUICK, USUAL, FULL):
+        yield from _rows(size)
 
 
-def _rows(size: Size) -> list[Row]:
+def _rows(size: Size) -> Iterator[Row]:
     batch = _Batch.draw(size)
     plain = _plain(size, batch)
     wanted = _Result(plain.step(batch.images, batch.labels), _gradients_of(plain.parameters()))
-    return [_row(size, batch, precision, plain=plain, wanted=wanted) for precision in OURS]
+    for precision in OURS:
+        yield _row(size, batch, precision, plain=plain, wanted=wanted)
 
 
 def _row(

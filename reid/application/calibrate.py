@@ -108,8 +108,7 @@ class Calibrate:
         """
         if not 0 < false_accept_rate < 1:
             raise ConfigurationError(
-                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give "
-                "another (--false-accept-rate)"
+                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give another"
             )
         # All that can be refused is, before pictures are embedded, which takes long.
         require_pictures(gallery.describe(), place=gallery.place)
@@ -251,11 +250,11 @@ def _require_enough(questions: Sequence[Question], rate: float) -> None:
         raise EvaluationError(
             f"{counted(num_known, 'question')} of known people and {num_unknown} of strangers are "
             "too few to calibrate by: both are needed, of at least two people whom the gallery has "
-            "by other pictures, or give strangers of their own (--strangers)"
+            "by other pictures, or give pictures of strangers too"
         )
     if not shows_rate(num_unknown, rate):
         raise EvaluationError(
             f"{counted(num_unknown, 'question')} of strangers cannot show a false-accept rate of "
             f"{rate:g}: the smallest is {1 / num_unknown:.3g}; give more pictures, or ask for a "
-            "larger one (--false-accept-rate)"
+            "larger rate"
         )

@@ -252,7 +252,7 @@ def test_whatever_can_be_refused_is_before_anything_is_embedded(
 @pytest.mark.parametrize("rate", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_a_rate_that_is_none_is_a_mistake_in_the_settings(rate: float) -> None:
     gallery = gallery_of(pictures_of("g", range(20), camera="9"))
-    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*--false-accept-rate"):
+    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*: give another"):
         calibrate(pictures_of("q", range(20)), gallery, rate=rate)
 
 

@@ -1,7 +1,8 @@
-"""What is written beside the graph or trees of an index, to know it again.
+"""Files of indexes: what a library or we wrote, and behind it JSON that says what it is of.
 
-A file that was cut short, or goes with other rows, is refused rather than searched: a wrong graph
-answers wrongly without a word, or reads beyond its end.
+A gallery replaces an index by renaming one file, so the JSON is not a second one. A file that was
+cut short, is damaged, or goes with other rows is refused rather than searched: a wrong graph
+answers wrongly without a word, or is read beyond its end.
 
 Letters: G gallery, D width.
 """
@@ -9,9 +10,9 @@ Letters: G gallery, D width.
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -21,8 +22,10 @@ from reid.adapters.indexes.mapped_files import read_anew
 from reid.domain.errors import VectorIndexError
 from reid.small_files import parse_json
 
+_MAGIC = b"reid-index-1"
 _LENGTH_BYTES = 8
-_MOST_EFFORT = 2**31 - 1
+
+LARGEST_EFFORT = 2**31 - 1
 """Libraries count in C integers."""
 
 _FINGERPRINTED_ROWS = 8
@@ -44,12 +47,18 @@ class IndexFacts:
     fingerprint: str
     """Of some of the rows."""
 
-    recall: float
-    effort: Mapping[str, int]
-    """How much is looked at per search, in the words of the kind."""
+    recall: float = 1.0
+    effort: int = 1
+    """How much is looked at per search, as the kind counts it."""
 
-    num_bytes: int
+    num_bytes: int = 0
     """Of the structure in the file."""
+
+    trees: int = 0
+    """Of a forest."""
+
+    checksum: int = 0
+    """Of a forest's links, which Annoy follows without a look."""
 
     def encode(self) -> bytes:
         """Write as bytes."""
@@ -66,19 +75,14 @@ class IndexFacts:
         if not isinstance(values, dict) or set(values) != set(cls.__slots__):
             raise ValueError("not the facts of an index")
         facts = cls(**values)
-        numbers = (facts.num_rows, facts.width, facts.num_bytes)
-        is_of_types = all(type(number) is int for number in numbers) and isinstance(
-            facts.effort, dict
-        )
-        if not is_of_types or not all(map(_is_effort, facts.effort.values())):
+        counts = (facts.num_rows, facts.width, facts.num_bytes, facts.effort, facts.trees)
+        if any(type(number) is not int for number in counts):
             raise ValueError("not the facts of an index")
+        if not 1 <= facts.effort <= LARGEST_EFFORT:
+            raise ValueError(f"it looks at {facts.effort} rows")
         if type(facts.recall) not in (int, float) or not 0 <= facts.recall <= 1:
             raise ValueError(f"its recall is {facts.recall}")
         return facts
-
-
-def _is_effort(value: object) -> bool:
-    return isinstance(value, int) and 1 <= value <= _MOST_EFFORT
 
 
 def fingerprint_of(gallery: Tensor) -> str:
@@ -91,9 +95,7 @@ def fingerprint_of(gallery: Tensor) -> str:
     return digest.hexdigest()
 
 
-def require_fit(
-    facts: IndexFacts, *, kind: str, gallery: Tensor, path: str, efforts: Collection[str] = ()
-) -> None:
+def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> None:
     """Refuse a file that was written for something else.
 
     Args:
@@ -101,15 +103,12 @@ def require_fit(
         kind: Of index wanted.
         gallery: (G, D) float32 that it should be of.
         path: Of the file.
-        efforts: Names that the kind has for how much is looked at.
 
     Raises:
         VectorIndexError: Another kind of index, or other rows.
     """
     if facts.kind != kind:
-        raise VectorIndexError(f"{path} holds an index of the kind {facts.kind}, not {kind}")
-    if not facts.effort.keys() >= set(efforts):
-        raise damaged(path, "what was measured is missing")
+        raise damaged(path, f"it is of the kind {facts.kind}, not {kind}")
     if (facts.num_rows, facts.width) != tuple(gallery.shape):
         raise VectorIndexError(
             f"{path} indexes {facts.num_rows} rows of width {facts.width}, not the "
@@ -124,18 +123,23 @@ def damaged(path: str, problem: object) -> VectorIndexError:
     return VectorIndexError(f"{path} cannot be read as an index ({problem}): build it again")
 
 
-def append_facts(path: Path, facts: IndexFacts, *, magic: bytes) -> None:
+def append_facts(path: Path, facts: IndexFacts) -> IndexFacts:
     """Write facts behind the structure in a file, and last of all what kind of file it is.
+
+    Returns:
+        What was written: the number of bytes is that of the file.
 
     Raises:
         OSError: It cannot be written.
     """
+    facts = replace(facts, num_bytes=path.stat().st_size)
     text = facts.encode()
     with path.open("ab") as file:
-        file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little") + magic)
+        file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little") + _MAGIC)
+    return facts
 
 
-def read_last_facts(path: str, *, magic: bytes) -> IndexFacts:
+def read_facts(path: str) -> IndexFacts:
     """Find the facts that `append_facts` wrote.
 
     Raises:
@@ -144,11 +148,11 @@ def read_last_facts(path: str, *, magic: bytes) -> IndexFacts:
     try:
         with Path(path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _LENGTH_BYTES - len(magic)))
+            file.seek(max(0, size - _LENGTH_BYTES - len(_MAGIC)))
             end = file.read()
             length = int.from_bytes(end[:_LENGTH_BYTES], "little")
             start = size - len(end) - length
-            if end[_LENGTH_BYTES:] != magic or start < 0:
+            if end[_LENGTH_BYTES:] != _MAGIC or start < 0:
                 raise damaged(path, "its end is missing")
             file.seek(start)
             facts = IndexFacts.decode(file.read(length))
