@@ -16,7 +16,13 @@ from reid.cli.options import (
     ending_in,
     takes_settings,
 )
-from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
+from reid.cli.render import (
+    evaluation_notes,
+    render_encoder,
+    render_evaluation,
+    to_json,
+    warn_if_untrained,
+)
 from reid.cli.wiring import wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
@@ -109,6 +115,7 @@ def _evaluate_and_record(
 
 
 def _echo(outcome: "EvaluationOutcome", *, as_json: bool) -> None:
+    warn_if_untrained(outcome.encoder)
     typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
 
 

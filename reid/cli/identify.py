@@ -24,7 +24,7 @@ from reid.cli.options import (
     ending_in,
     takes_settings,
 )
-from reid.cli.render import render_unreadable
+from reid.cli.render import render_unreadable, warn_if_untrained
 from reid.cli.wiring import wired
 from reid.domain.errors import DatasetError
 
@@ -98,6 +98,7 @@ def identify(
         if container.is_gallery(gallery):
             with closing(container.open_gallery(gallery, create=False)) as kept:
                 outcome = container.identify().run(asked, kept)
+                warn_if_untrained(outcome.encoder)
                 typer.echo(write(outcome))
                 show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
         else:
@@ -105,6 +106,7 @@ def identify(
             outcome = container.identify().run_among(
                 asked, known, open_gallery=partial(container.open_cache, gallery)
             )
+            warn_if_untrained(outcome.encoder)
             typer.echo(write(outcome))
             show(outcome, thumbnails_in(known))
     unreadable = {

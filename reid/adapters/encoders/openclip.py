@@ -285,6 +285,7 @@ def create_openclip_encoder(request: EncoderRequest) -> OpenClipEncoder:
             name=plan.architecture.kind,
             weights=weights.words if weights else f"random (seed {request.seed})",
             is_pretrained=weights.is_pretrained if weights else False,
+            is_trained=weights is not None,
             options=plan.options(),
             num_identities=weights.num_identities if weights else None,
         ),

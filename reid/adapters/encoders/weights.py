@@ -95,7 +95,9 @@ def read_weights_file(path: Path) -> WeightsFile:
     if not path.is_file():
         kind = "is a folder, not a weights file" if path.is_dir() else "is no regular file"
         what = kind if path.exists() else "does not exist"
-        raise EncoderError(f"{path} {what}: pass a file, or use --weights openai or random")
+        raise EncoderError(
+            f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
+        )
     tensors, header = _read_tensors(path)
     if isinstance(header, dict):
         return _from_reid(path, tensors, header)
@@ -116,8 +118,8 @@ def download_openai_weights(
     """
     if architecture.openai_name is None:
         raise EncoderError(
-            f"OpenAI published no weights for {architecture.kind}: use --weights random, "
-            "or the encoder vit-b16 or rn50"
+            f"encoder.weights: OpenAI published none for {architecture.kind}; name a weights file "
+            "or a finished run's encoder, or choose the encoder vit-b16 or rn50"
         )
     config = get_pretrained_cfg(architecture.openai_name, "openai")
     loaded = read_weights_file(_fetch_from_either_host(config, architecture.kind, fetch=fetch))
@@ -146,8 +148,8 @@ def _fetch_from_either_host(
                 break
     raise EncoderError(
         f"OpenAI's weights for {kind} are not on this machine and cannot be downloaded "
-        f"({failure}): fetch {config.get('url')} on a machine with network access and pass it as "
-        "--weights FILE, or use --weights random"
+        f"({failure}): fetch {config.get('url')} on a machine with network access and name the "
+        "file in encoder.weights"
     ) from failure
 
 
