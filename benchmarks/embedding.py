@@ -18,13 +18,13 @@ from benchmarks.plain.embedding import PlainPictures
 from reid.adapters.datasets import jpegs, pixels
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
 from reid.domain.augmentation import normalise
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Resampling, Split
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 PIPELINE_GOAL = 4.0
 ENCODER_SHARE_GOAL = 0.95
@@ -68,7 +68,7 @@ def exhaust(batches: Iterable[Tensor]) -> None:
 def rows(*, quick: bool) -> list[Row]:
     """Time the picture pipeline, then a folder from end to end."""
     size = QUICK if quick else FULL
-    encoder = create_openclip_encoder(EncoderRequest(kind=size.kind))
+    encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "people"
         generate_market1501(

@@ -31,7 +31,7 @@ from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import ImageSize
 from reid.extras import installed_version
 from reid.plugins import Factory
-from reid.ports.encoder import Encoder
+from reid.ports.image_encoder import TrainableEncoder
 from reid.settings.schema import Settings
 
 _TINY = ("rn-tiny", "vit-tiny")
@@ -70,7 +70,6 @@ def create_diagnosis(
 
 
 def _cached_weights() -> JsonValue:
-    # open_clip takes seconds to import.
     from reid.adapters.encoders.cached_weights import describe_cached_weights
 
     return dict(describe_cached_weights())
@@ -127,7 +126,7 @@ def _part_checks(settings: Settings, indexes: Mapping[str, Factory]) -> list[Che
     ]
 
 
-def _tiny_encoder(kind: str, device: str) -> Encoder:
+def _tiny_encoder(kind: str, device: str) -> TrainableEncoder:
     return create_encoder(EncoderRequest(kind=kind, image_size=_TINY_SIZE, seed=1, device=device))
 
 

@@ -11,28 +11,28 @@ from reid.assembly.requirements import refuse_options
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.services.fine_tuning import image_tower_of
 from reid.domain.values.checkpoints import JsonValue
-from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.explanations import ExplanationMethod
 from reid.domain.values.samples import ImageSize, Split
 from reid.importing import paused_collection
 from reid.plugins import BUILT_IN_KINDS, Factory, PluginGroup, choose_factory
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import Encoder, ImageEncoder
 from reid.ports.explanation import ExplainableEncoder
 from reid.ports.export import ExportPlace
+from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
 from reid.settings.schema import Settings
 
 
-def create_open_clip(request: EncoderRequest) -> Encoder:
-    """Build a built-in encoder; imports open_clip, which takes seconds, only now."""
+def create_open_clip(request: EncoderRequest) -> TrainableEncoder:
+    """Build a built-in encoder; imports its modules only now."""
     with paused_collection():
-        from reid.adapters.encoders.openclip import create_openclip_encoder
+        from reid.adapters.encoders.clip import create_clip_encoder
 
     refuse_options("encoder.options", request.kind or "this encoder", request.options)
-    return create_openclip_encoder(request)
+    return create_clip_encoder(request)
 
 
-def create_image_encoder(request: EncoderRequest) -> Encoder | ExportedEncoder:
+def create_image_encoder(request: EncoderRequest) -> TrainableEncoder | ExportedEncoder:
     """Build the encoder that is asked for, or open it where the weights are an exported encoder.
 
     Raises:
@@ -44,7 +44,7 @@ def create_image_encoder(request: EncoderRequest) -> Encoder | ExportedEncoder:
     return create_encoder(request)
 
 
-def create_encoder(request: EncoderRequest) -> Encoder:
+def create_encoder(request: EncoderRequest) -> TrainableEncoder:
     """Build the encoder that is asked for, built-in or plugged-in.
 
     Raises:
@@ -70,8 +70,8 @@ def create_encoder(request: EncoderRequest) -> Encoder:
     return _plugged_in(factory, request)
 
 
-def _plugged_in(factory: Factory, request: EncoderRequest) -> Encoder:
-    encoder: Encoder = factory(request)
+def _plugged_in(factory: Factory, request: EncoderRequest) -> TrainableEncoder:
+    encoder: TrainableEncoder = factory(request)
     # Checkpoints name their encoder, so another name would make its runs unreadable.
     if encoder.description.name != request.kind:
         raise ConfigurationError(
@@ -83,18 +83,18 @@ def _plugged_in(factory: Factory, request: EncoderRequest) -> Encoder:
 
 def _restore_plugged_in(
     factory: Factory, request: EncoderRequest, trained: Mapping[str, JsonValue]
-) -> Encoder:
+) -> TrainableEncoder:
     """Build the architecture that a run's checkpoint tells of, then fill its image tower."""
     options = trained.get("options")
     known = options if isinstance(options, dict) else {}
     encoder = _plugged_in(
         factory, replace(request, weights="random", options={**known, **request.options})
     )
-    encoder.load_state_of(Tower.IMAGE, image_tower_of(read_checkpoint(Path(request.weights))))
+    encoder.load_state(image_tower_of(read_checkpoint(Path(request.weights))))
     return encoder
 
 
-def require_trainable(encoder: Encoder | ExportedEncoder) -> Encoder:
+def require_trainable(encoder: TrainableEncoder | ExportedEncoder) -> TrainableEncoder:
     """Hand on an encoder that can learn.
 
     Raises:
@@ -176,7 +176,7 @@ def training_precision(settings: Settings) -> str:
 def open_export_folder(
     folder: Path, *, runtime: str, precision: str, overwrite: bool
 ) -> ExportPlace:
-    """Name the place of an exported encoder; imports open_clip, which takes seconds, only now."""
+    """Name the place of an exported encoder; imports the exporter only now."""
     from reid.adapters.encoders.exporting import ExportFolder
 
     return ExportFolder(folder, runtime=runtime, precision=precision, overwrite=overwrite)

@@ -20,18 +20,17 @@ from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.durations import time_text
-from reid.domain.values.encoders import Tower
 from reid.domain.values.galleries import EncoderStamp
 from reid.ports.dataset import PictureSource
-from reid.ports.encoder import Encoder
 from reid.ports.gallery import Gallery
+from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.vector_index import VectorIndex
 from reid.settings.schema import GallerySettings
 
 FILESYSTEM = "filesystem"
 
 
-def encoder_stamp(encoder: Encoder | ExportedEncoder) -> EncoderStamp:
+def encoder_stamp(encoder: TrainableEncoder | ExportedEncoder) -> EncoderStamp:
     """Tell which encoder makes vectors, cameras left out.
 
     An exported one goes with the one that it was exported from: they were compared then.
@@ -40,7 +39,7 @@ def encoder_stamp(encoder: Encoder | ExportedEncoder) -> EncoderStamp:
     if isinstance(encoder, ExportedEncoder):
         digest = encoder.weights_digest
     else:
-        digest = digest_of(encoder.state_of(Tower.IMAGE))
+        digest = digest_of(encoder.state())
     return EncoderStamp(
         name=description.name,
         weights=description.weights,

@@ -15,7 +15,7 @@ from reid.adapters.datasets.memory import CachedDataset
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
-from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.encoders.registry import FAMILIES
 from reid.adapters.events.silent import Silent
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
@@ -90,7 +90,7 @@ def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -
 
 
 def test_the_container_offers_every_built_in_architecture() -> None:
-    assert set(BUILT_IN_KINDS[PluginGroup.ENCODERS]) == set(ARCHITECTURES)
+    assert set(BUILT_IN_KINDS[PluginGroup.ENCODERS]) == set(FAMILIES)
 
 
 def test_the_container_makes_just_the_adapters_that_are_listed_as_built_in() -> None:

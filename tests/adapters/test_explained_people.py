@@ -7,7 +7,7 @@ import torch
 
 from reid.adapters.datasets.generator import generate_market1501
 from reid.adapters.datasets.pictures import open_pictures
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
@@ -42,7 +42,7 @@ def test_masking_what_is_marked_costs_more_similarity_than_masking_anything_else
     people: Path, request_: EncoderRequest
 ) -> None:
     queries, gallery = open_pictures(people / "query"), open_pictures(people / "bounding_box_test")
-    explainer = PairExplainer(encoder=create_openclip_encoder(request_), seed=1)
+    explainer = PairExplainer(encoder=create_clip_encoder(request_), seed=1)
     checks = []
     for query in queries.pictures():
         match = next(

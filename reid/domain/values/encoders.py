@@ -8,13 +8,6 @@ from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.samples import ImageSize
 
 
-class Tower(StrEnum):
-    """The two halves of CLIP."""
-
-    IMAGE = "image"
-    TEXT = "text"
-
-
 class Activation(StrEnum):
     """What a transformer's perceptrons bend their hidden values with; weights fit one of them."""
 
@@ -47,8 +40,6 @@ class EncoderGeometry:
     penultimate_width: int
     final_width: int
     projected_width: int
-    token_width: int
-    context_length: int
     num_cameras: int = 0
     """Cameras with an embedding of their own (SIE); 0 where the encoder ignores cameras."""
 
