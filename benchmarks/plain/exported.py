@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.encoders.architecture import ImageTower
 from reid.adapters.encoders.blocks import Block
+from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.resnet import AttentionPool, ResNetTower
 from reid.adapters.encoders.vision_transformer import VisionTransformerTower
 

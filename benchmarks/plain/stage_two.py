@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.plain.exported import attend_from_everywhere, run_block
-from reid.adapters.encoders.architecture import ImageTower
+from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.resnet import ResNetTower
 from reid.adapters.encoders.vision_transformer import VisionTransformerTower
 from reid.domain.heads import ReidHeads

@@ -11,9 +11,9 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.adapters.encoders.architecture import Grid, resize_positions
 from reid.adapters.encoders.blocks import Block, Projections, attend
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.image_tower import Grid, resize_positions
 from reid.adapters.encoders.resnet import ResNetTower, pool_generalised
 from reid.adapters.encoders.text_encoder import template_tokens
 from reid.adapters.safetensors_file import write_checkpoint

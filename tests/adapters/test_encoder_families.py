@@ -15,14 +15,12 @@ from reid.adapters.encoders import registry
 from reid.adapters.encoders.architecture import (
     HALVES,
     Architecture,
-    Grid,
-    ImageTower,
+    EncoderPlan,
     Measures,
-    drawn,
     length_of,
 )
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
-from reid.adapters.encoders.plans import EncoderPlan
+from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue

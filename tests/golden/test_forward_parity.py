@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.encoders.architecture import Grid, resize_positions
 from reid.adapters.encoders.clip import ClipEncoder
+from reid.adapters.encoders.image_tower import Grid, resize_positions
 from reid.adapters.encoders.text_encoder import template_tokens
 from reid.domain.values.features import ImageFeatures
 from tests.golden.loading import (

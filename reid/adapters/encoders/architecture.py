@@ -1,73 +1,22 @@
-"""What a family of encoders says of itself: sizes of its towers, and how they are built.
-
-Letters: h w rows and columns of the position grid.
-"""
+"""What a family of encoders says of itself: sizes, what may be chosen, and how towers are built."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, TypeAlias
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-from reid.domain.values.encoders import Pooling
-from reid.domain.values.explanations import ImageTrace
-from reid.domain.values.features import ImageFeatures
+from reid.adapters.encoders.image_tower import Grid, ImageTower
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.encoders import Activation, EncoderGeometry, Pooling
 from reid.domain.values.samples import ImageSize
-
-if TYPE_CHECKING:
-    from reid.adapters.encoders.plans import EncoderPlan
 
 IMAGE_PREFIX = "image_encoder."
 """Begins the names of an image tower's weights, as in the paper's released checkpoints."""
 
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-class Grid(NamedTuple):
-    """Rows and columns of positions, numbered row by row."""
-
-    height: int
-    width: int
-
-    @property
-    def num_positions(self) -> int:
-        """Positions without the class or mean token."""
-        return self.height * self.width
-
-
-class ImageTower(nn.Module):
-    """An image encoder; a family subclasses it."""
-
-    suits_channels_last: ClassVar[bool] = False
-    """Whether bfloat16 is faster with the channels of a pixel side by side."""
-
-    cv_embed: nn.Parameter | None
-    """(N, D) camera embeddings, None where the tower has none."""
-
-    def __init__(self) -> None:
-        """Begin without camera embeddings."""
-        super().__init__()
-        self.register_parameter("cv_embed", None)
-
-    def redraw(self) -> None:
-        """Draw anew the random weights that torch's own initialisation leaves badly scaled."""
-
-    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
-        """Encode (B, 3, H, W) float32 images; camids are (B,) int64 within the known, or None."""
-        raise NotImplementedError
-
-    def trace(self, images: Tensor, camids: Tensor | None) -> ImageTrace:
-        """Encode likewise, with the attention or the map that the features come from.
-
-        `forward` leaves attention inside torch's kernels and follows one token only where one is
-        read; here it is written out, so that it can be shown and differentiated.
-        """
-        raise NotImplementedError
 
 
 Measures: TypeAlias = tuple[int | tuple[int, ...], int, int]
@@ -180,40 +129,53 @@ class Architecture(ABC):
         """
 
 
-class WithoutDrawing(TorchFunctionMode):
-    """Builds modules without storage and leaves out the draws of their initialisers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderPlan:
+    """All that decides an encoder's shape."""
 
-    On the device "meta" nothing would be drawn either, but asking it to loads torch's compiler,
-    which takes as long as torch itself.
-    """
+    architecture: Architecture
+    image_size: ImageSize
+    stride: int
+    num_cameras: int
+    camera_scale: float
+    activation: Activation
+    pooling: Pooling
+    source_grid: Grid
+    """Grid of the position embeddings that the weights bring."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  (whatever torch's functions return)
-        """Pass all calls on but those that draw in place, and divide what was drawn."""
-        kwargs = kwargs or {}
-        if func in _LEFT_OUT:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+    @property
+    def grid(self) -> Grid:
+        """Grid of the images to come."""
+        return self.architecture.grid(self.image_size, stride=self.stride)
 
+    @property
+    def geometry(self) -> EncoderGeometry:
+        """Sizes and pixel statistics of the encoder to be built."""
+        mean, std = self.architecture.pixel_statistics
+        penultimate, final = self.architecture.feature_widths
+        return EncoderGeometry(
+            image_size=self.image_size,
+            pixel_mean=mean,
+            pixel_std=std,
+            penultimate_width=penultimate,
+            final_width=final,
+            projected_width=self.architecture.projected_width,
+            num_cameras=self.num_cameras,
+        )
 
-_LEFT_OUT = (
-    Tensor.normal_,
-    Tensor.uniform_,
-    Tensor.div_,
-    nn.init.normal_,
-    nn.init.uniform_,
-    nn.init.kaiming_uniform_,
-)
-
-
-def drawn(*shape: int, std: float) -> nn.Parameter:
-    """Draw a parameter from N(0, std^2)."""
-    return nn.Parameter(torch.empty(shape).normal_().mul_(std))
+    def options(self) -> dict[str, JsonValue]:
+        """What `description.options` keeps, so that the same encoder can be built again."""
+        options: dict[str, JsonValue] = {
+            "image_size": [self.image_size.height, self.image_size.width],
+            "stride": self.stride,
+            "num_cameras": self.num_cameras,
+            "camera_scale": self.camera_scale,
+            "activation": self.activation.value,
+        }
+        # Left out where it is what it always was: the files of such encoders stay the same bytes.
+        if self.pooling is not Pooling.AVERAGE:
+            options["pooling"] = self.pooling.value
+        return options
 
 
 def count_children(image: Mapping[str, Tensor], parent: str) -> int:
@@ -228,25 +190,3 @@ def length_of(image: Mapping[str, Tensor], name: str, axis: int) -> int:
     """Read a length off the shape of one of an image tower's weights; 0 where it is not there."""
     value = image.get(IMAGE_PREFIX + name)
     return value.shape[axis] if value is not None and value.ndim > axis else 0
-
-
-def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor:
-    """Stretch position embeddings over another grid.
-
-    Bilinear, half-pixel centres, no antialiasing, as CLIP-ReID does; open_clip's own resize is
-    bicubic and antialiased and gives other features.
-
-    Args:
-        positions: (1 + source positions, D); row 0 belongs to the class or mean token.
-        source: Grid of the other rows, numbered row by row.
-        target: Grid wanted.
-
-    Returns:
-        (1 + target positions, D); `positions` itself where the grids agree.
-    """
-    if source == target:
-        return positions
-    token, cells = positions[:1], positions[1:]
-    cells = cells.T.reshape(1, -1, *source)  # (1, D, h, w)
-    cells = F.interpolate(cells, size=tuple(target), mode="bilinear", align_corners=False)
-    return torch.cat([token, cells.flatten(2)[0].T])  # (1 + P, D)

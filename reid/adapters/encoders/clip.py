@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reid.adapters.encoders.architecture import ImageTower, WithoutDrawing, resize_positions
+from reid.adapters.encoders.architecture import EncoderPlan
+from reid.adapters.encoders.image_tower import ImageTower, WithoutDrawing, resize_positions
 from reid.adapters.encoders.input_checks import check_cameras, check_images
-from reid.adapters.encoders.plans import EncoderPlan, plan_encoder
+from reid.adapters.encoders.plans import plan_encoder
 from reid.adapters.encoders.registry import architecture_named
 from reid.adapters.encoders.text_encoder import TEXT_PREFIX, ClipTextEncoder, TextTower
 from reid.adapters.encoders.weights import (

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from reid.adapters.encoders.architecture import ImageTower
 from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
@@ -28,6 +27,7 @@ from reid.adapters.encoders.exported import (
     is_exported,
     open_graph_of,
 )
+from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.folders import sync_folder
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of

@@ -8,7 +8,7 @@ from typing import TypeVar
 from reid.adapters.encoders.architecture import (
     IMAGE_PREFIX,
     Architecture,
-    Grid,
+    EncoderPlan,
     Measures,
     length_of,
 )
@@ -17,7 +17,7 @@ from reid.adapters.encoders.weights import CAMERA_NAME, WeightsFile
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.counts import counted
-from reid.domain.values.encoders import Activation, EncoderGeometry, EncoderRequest, Pooling
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
 
 _KNOWN_SIZES = tuple(
@@ -25,55 +25,6 @@ _KNOWN_SIZES = tuple(
     for height, width in ((256, 128), (384, 128), (384, 192), (256, 256), (128, 64), (224, 224))
 )
 _Choice = TypeVar("_Choice", bound=StrEnum)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderPlan:
-    """All that decides an encoder's shape."""
-
-    architecture: Architecture
-    image_size: ImageSize
-    stride: int
-    num_cameras: int
-    camera_scale: float
-    activation: Activation
-    pooling: Pooling
-    source_grid: Grid
-    """Grid of the position embeddings that the weights bring."""
-
-    @property
-    def grid(self) -> Grid:
-        """Grid of the images to come."""
-        return self.architecture.grid(self.image_size, stride=self.stride)
-
-    @property
-    def geometry(self) -> EncoderGeometry:
-        """Sizes and pixel statistics of the encoder to be built."""
-        mean, std = self.architecture.pixel_statistics
-        penultimate, final = self.architecture.feature_widths
-        return EncoderGeometry(
-            image_size=self.image_size,
-            pixel_mean=mean,
-            pixel_std=std,
-            penultimate_width=penultimate,
-            final_width=final,
-            projected_width=self.architecture.projected_width,
-            num_cameras=self.num_cameras,
-        )
-
-    def options(self) -> dict[str, JsonValue]:
-        """What `description.options` keeps, so that the same encoder can be built again."""
-        options: dict[str, JsonValue] = {
-            "image_size": [self.image_size.height, self.image_size.width],
-            "stride": self.stride,
-            "num_cameras": self.num_cameras,
-            "camera_scale": self.camera_scale,
-            "activation": self.activation.value,
-        }
-        # Left out where it is what it always was: the files of such encoders stay the same bytes.
-        if self.pooling is not Pooling.AVERAGE:
-            options["pooling"] = self.pooling.value
-        return options
 
 
 @dataclass(frozen=True, slots=True)

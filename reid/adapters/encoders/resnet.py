@@ -6,7 +6,6 @@ Letters: B batch, D width, H W pixels, h w grid, P = h * w positions.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +15,7 @@ from reid.adapters.encoders.architecture import (
     IMAGE_PREFIX,
     IMAGENET_STATISTICS,
     Architecture,
-    Grid,
-    ImageTower,
+    EncoderPlan,
     Measures,
     Publication,
     TextConfiguration,
@@ -25,14 +23,12 @@ from reid.adapters.encoders.architecture import (
     length_of,
 )
 from reid.adapters.encoders.blocks import Projection, attend_once
+from reid.adapters.encoders.image_tower import Grid, ImageTower
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Pooling
 from reid.domain.values.explanations import Cells, MapTrace
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
-
-if TYPE_CHECKING:
-    from reid.adapters.encoders.plans import EncoderPlan
 
 _REDUCTION = 16
 """Pixels along a cell of the maps of layers 3 and 4; CLIP's own last stage halves its map again."""
@@ -87,7 +83,7 @@ class ResNetArchitecture(Architecture):
                 f"not {image_size}"
             )
 
-    def build_image_tower(self, plan: "EncoderPlan") -> "ResNetTower":
+    def build_image_tower(self, plan: EncoderPlan) -> "ResNetTower":
         """Build the tower; see `Architecture`."""
         return ResNetTower(ModifiedResNet(self), pooling=plan.pooling)
 

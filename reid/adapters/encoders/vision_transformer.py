@@ -5,7 +5,6 @@ Letters: B batch, D width, H W pixels, h w grid, P = h * w positions, N cameras.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +13,20 @@ from reid.adapters.encoders.architecture import (
     HALVES,
     IMAGE_PREFIX,
     Architecture,
-    Grid,
-    ImageTower,
+    EncoderPlan,
     Measures,
     Publication,
     TextConfiguration,
     count_children,
-    drawn,
     length_of,
 )
 from reid.adapters.encoders.blocks import LayerNorm, Transformer
+from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Activation
 from reid.domain.values.explanations import AttentionTrace, Cells
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
-
-if TYPE_CHECKING:
-    from reid.adapters.encoders.plans import EncoderPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +63,7 @@ class ViTArchitecture(Architecture):
                 f"encoder.stride: stride {stride} is outside 1..{self.patch_size}"
             )
 
-    def build_image_tower(self, plan: "EncoderPlan") -> "VisionTransformerTower":
+    def build_image_tower(self, plan: EncoderPlan) -> "VisionTransformerTower":
         """Build the tower; see `Architecture`."""
         visual = VisionTransformer(self, stride=plan.stride, activation=plan.activation)
         return VisionTransformerTower(visual, camera_scale=plan.camera_scale)
