@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.embedding import PlainPictures
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.images import contents, jpegs
 from reid.adapters.synthetic.generator import generate_market1501
@@ -24,7 +24,7 @@ from reid.domain.augmentation import normalise
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Resampling, Split
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 PIPELINE_GOAL = 4.0
 ENCODER_SHARE_GOAL = 0.95
@@ -69,7 +69,7 @@ def exhaust(batches: Iterable[Tensor]) -> None:
 def rows(scale: Scale) -> Iterator[Row]:
     """Time the picture pipeline, then a folder from end to end."""
     size = scale.choose(QUICK, USUAL, FULL)
-    encoder = create_openclip_encoder(EncoderRequest(kind=size.kind))
+    encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "people"
         generate_market1501(

@@ -16,13 +16,13 @@ from torch import Tensor
 from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain import exported as plain
 from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import (
     ExportedEncoder,
     open_graph_of,
     read_export_header,
 )
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.export import MAX_DEVIATION, Export
@@ -30,7 +30,7 @@ from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 WAYS = (("openvino", "bf16"), ("openvino", "fp32"), ("onnx", "fp32"))
 PACKAGE = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -82,7 +82,7 @@ class _Laboratory:
         self._size = size
         self._folder = folder
         self._people = Market1501(folder / "people")
-        self._encoder = create_openclip_encoder(EncoderRequest(kind=kind))
+        self._encoder = create_clip_encoder(EncoderRequest(kind=kind))
         self._images = probe_pictures(
             self._encoder.geometry, size.batch, generator=torch.Generator().manual_seed(1)
         )

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.stage_one import PlainStageOne
-from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.text_encoder import ClipTextEncoder
 from reid.domain.objectives import prompt_objective
 from reid.domain.optimizers import prompt_optimizer
 from reid.domain.prompts import PromptLearner
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import train_only
+from reid.domain.services.freezing import freeze_text
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.recipes import PromptLearningRecipe
 
@@ -47,7 +48,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     generator = generator_for(1, "benchmark")
     labels = torch.randint(size.identities, (size.pictures,), generator=generator)
     labels = labels[torch.randperm(size.pictures, generator=generator)[: size.batch]]  # (B,)
-    encoder = create_openclip_encoder(EncoderRequest(kind=size.kind))
+    encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     images = torch.randn(size.batch, encoder.geometry.projected_width, generator=generator)
     ours = _Ours(encoder, size)
     plain = _plain(size, context=ours.learner.cls_ctx.detach())
@@ -73,12 +74,14 @@ def rows(scale: Scale) -> Iterator[Row]:
 class _Ours:
     """What `PromptLearning` does for a batch."""
 
-    def __init__(self, encoder: OpenClipEncoder, size: Size) -> None:
+    def __init__(self, encoder: ClipEncoder, size: Size) -> None:
         recipe = PromptLearningRecipe()
-        train_only(encoder)
-        self._encoder = encoder
+        freeze_text(encoder, freezes_images=True)
+        self._text = _text_of(encoder)
         self.learner = PromptLearner(
-            encoder.embed_template(recipe.template, num_context_tokens=recipe.num_context_tokens),
+            self._text.embed_template(
+                recipe.template, num_context_tokens=recipe.num_context_tokens
+            ),
             num_identities=size.identities,
             num_context_tokens=recipe.num_context_tokens,
             generator=generator_for(2, "benchmark"),
@@ -87,7 +90,7 @@ class _Ours:
 
     def texts(self, labels: Tensor) -> Tensor:
         distinct, row_of = torch.unique(labels, return_inverse=True)
-        described = self._encoder.encode_prompts(self.learner(distinct), prefix=self.learner.prefix)
+        described = self._text.encode_prompts(self.learner(distinct), prefix=self.learner.prefix)
         return F.embedding(row_of, described)
 
     def step(self, images: Tensor, labels: Tensor) -> None:
@@ -97,16 +100,19 @@ class _Ours:
         self._optimizer.step()
 
 
+def _text_of(encoder: ClipEncoder) -> ClipTextEncoder:
+    assert encoder.text is not None  # of every built-in kind
+    return encoder.text
+
+
 def _plain(size: Size, *, context: Tensor) -> PlainStageOne:
     """Take an encoder of its own, with the same weights, whose text tower is not frozen."""
-    encoder, recipe = (
-        create_openclip_encoder(EncoderRequest(kind=size.kind)),
+    text, recipe = (
+        _text_of(create_clip_encoder(EncoderRequest(kind=size.kind))),
         PromptLearningRecipe(),
     )
-    embedding = encoder.embed_template(
-        recipe.template, num_context_tokens=recipe.num_context_tokens
-    )
-    return PlainStageOne(encoder.text_tower, embedding, context=context)
+    embedding = text.embed_template(recipe.template, num_context_tokens=recipe.num_context_tokens)
+    return PlainStageOne(text.tower, embedding, context=context)
 
 
 def _deviation(

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.stage_two import PlainStageTwo
-from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.domain.heads import ReidHeads
 from reid.domain.objectives import fine_tuning_objective
 from reid.domain.optimizers import fine_tuning_optimizer
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import train_only
-from reid.domain.values.encoders import EncoderGeometry, EncoderRequest, Tower
+from reid.domain.services.freezing import freeze_text
+from reid.domain.values.encoders import EncoderGeometry, EncoderRequest
 from reid.domain.values.recipes import FineTuningRecipe
 
 GOAL = 2.0
@@ -170,7 +170,7 @@ class _Ours:
         self._texts = batch.texts
         self._parameters = [
             *self._heads.named_parameters(),
-            *self._encoder.named_parameters_of(Tower.IMAGE),
+            *self._encoder.named_parameters(),
         ]
         self._optimizer = fine_tuning_optimizer(self._parameters, self._recipe)
 
@@ -208,13 +208,13 @@ def _plain(size: Size, batch: _Batch) -> PlainStageTwo:
     )
 
 
-def _encoder(size: Size, *, precision: str) -> OpenClipEncoder:
-    encoder = create_openclip_encoder(EncoderRequest(kind=size.kind, training_precision=precision))
-    train_only(encoder, Tower.IMAGE)
+def _encoder(size: Size, *, precision: str) -> ClipEncoder:
+    encoder = create_clip_encoder(EncoderRequest(kind=size.kind, training_precision=precision))
+    freeze_text(encoder)
     return encoder
 
 
-def _heads(encoder: OpenClipEncoder, size: Size) -> ReidHeads:
+def _heads(encoder: ClipEncoder, size: Size) -> ReidHeads:
     return ReidHeads(
         final_width=encoder.geometry.final_width,
         projected_width=encoder.geometry.projected_width,

@@ -31,8 +31,6 @@ GEOMETRY = EncoderGeometry(
     penultimate_width=1,
     final_width=1,
     projected_width=1,
-    token_width=1,
-    context_length=1,
     num_cameras=0,
 )
 """What ViT-B/16 and RN50 are trained at; only sizes and statistics of pixels matter here."""

@@ -14,7 +14,7 @@ from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split, UnreadableImage
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 from reid.ports.maps import MapMaker
 
 

@@ -20,8 +20,8 @@ from reid.domain.values.galleries import (
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.encoder import ImageEncoder
 from reid.ports.gallery import Gallery
+from reid.ports.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,13 @@ import typer
 
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, ending_in, takes_settings
-from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
+from reid.cli.render import (
+    evaluation_notes,
+    render_encoder,
+    render_evaluation,
+    to_json,
+    warn_if_untrained,
+)
 from reid.container.checks import require_dataset
 from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
@@ -96,6 +102,7 @@ def _evaluate_and_record(
 
 
 def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
+    warn_if_untrained(outcome.encoder)
     typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
-from reid.cli.render import render_unreadable
+from reid.cli.render import render_unreadable, warn_if_untrained
 from reid.container.checks import require_gallery, require_pictures
 from reid.container.program import wired
 from reid.domain.errors import DatasetError
@@ -86,6 +86,7 @@ def identify(
         if container.is_gallery(gallery):
             with closing(container.open_gallery(gallery, create=False)) as kept:
                 outcome = container.identify().run(asked, kept)
+                warn_if_untrained(outcome.encoder)
                 typer.echo(write(outcome))
                 show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
         else:
@@ -93,6 +94,7 @@ def identify(
             outcome = container.identify().run_among(
                 asked, known, open_gallery=partial(container.open_cache, gallery)
             )
+            warn_if_untrained(outcome.encoder)
             typer.echo(write(outcome))
             show(outcome, thumbnails_in(known.reader))
     unreadable = {

@@ -9,6 +9,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from reid.domain.values.counts import counted
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import SplitStatistics, UnreadableImage
@@ -151,6 +153,17 @@ def render_encoder(encoder: "EncoderDescription") -> str:
     sizes = f" ({', '.join(facts)})" if facts else ""
     origin = "" if encoder.is_pretrained else "; not pretrained"
     return f"Encoder: {encoder.name}{sizes}, weights: {encoder.weights}{origin}"
+
+
+def warn_if_untrained(encoder: "EncoderDescription") -> None:
+    """Warn on standard error, ahead of answers or scores, that random weights made them."""
+    if not encoder.is_trained:
+        typer.echo(
+            f"Warning: {encoder.name} has random weights that were never trained: what follows is "
+            "meaningless, however similar it calls two pictures. Name a trained run (--run) or "
+            "trained weights (--weights).",
+            err=True,
+        )
 
 
 def render_evaluation(outcome: "Evaluation") -> str:

@@ -52,10 +52,10 @@ class Group(StrEnum):
         }[self]
 
 
-_OPEN_CLIP = "reid.adapters.encoders.openclip:create_openclip_encoder"
+_CLIP = "reid.adapters.encoders.clip:create_clip_encoder"
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
-    Group.ENCODERS: dict.fromkeys(("rn50", "vit-b16", "rn-tiny", "vit-tiny"), _OPEN_CLIP),
+    Group.ENCODERS: dict.fromkeys(("rn50", "vit-b16", "rn-tiny", "vit-tiny"), _CLIP),
     Group.DATASETS: {
         "market1501": "reid.adapters.datasets.market1501:Market1501",
         "msmt17": "reid.adapters.datasets.msmt17:Msmt17",

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import parse_cuhk03_name
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import read_export_header
-from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.images import jpegs
@@ -432,7 +432,7 @@ def test_any_header_of_a_checkpoint_is_read_or_refused_in_our_own_words(header: 
             lambda: read_header(path),
             lambda: read_checkpoint(path),
             lambda: read_weights_file(path),
-            lambda: create_openclip_encoder(request),
+            lambda: create_clip_encoder(request),
             lambda: FileArchive(path).read(),
         ]
         for read in readers:

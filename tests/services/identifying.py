@@ -9,7 +9,6 @@ from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Tower
 from reid.domain.values.galleries import EncoderStamp
 from reid.domain.values.samples import Split
 from tests.fakes.encoder import FakeEncoder
@@ -46,7 +45,7 @@ class Workbench:
         return EncoderStamp(
             name=description.name,
             weights=description.weights,
-            digest=digest_of(self.encoder.state_of(Tower.IMAGE)),
+            digest=digest_of(self.encoder.state()),
             width=self.encoder.geometry.embedding_width,
             options=description.options,
         )

@@ -16,7 +16,6 @@ from reid.application.records import (
 )
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Tower
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
@@ -33,7 +32,7 @@ def test_the_record_says_what_the_scores_are_of() -> None:
     record = read_evaluation(FakeRunRecords.of(bench.runs))
     assert record.data["query"].num_images == 6
     assert record.digest_of("train") == bench.runs.decisive["dataset.digest"]  # type: ignore[index]
-    assert record.weights_digest == digest_of(bench.encoder.state_of(Tower.IMAGE))
+    assert record.weights_digest == digest_of(bench.encoder.state())
     assert record.settings == {"evaluation": {"rerank": False}}
     assert record.seconds == 1.0
     assert record.circumstances == {"device": "cpu"}

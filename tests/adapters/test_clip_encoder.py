@@ -1,28 +1,28 @@
-"""What is peculiar to the encoders built from open_clip."""
+"""What is peculiar to CLIP's encoders, and that they are open_clip's."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reid.adapters.encoders.architectures import ARCHITECTURES, Grid
-from reid.adapters.encoders.attention import Projections, attend, attend_from
-from reid.adapters.encoders.image_towers import (
-    ResNetTower,
-    attention_pool,
-    pool_generalised,
-    resize_positions,
-)
-from reid.adapters.encoders.openclip import create_openclip_encoder
-from reid.adapters.encoders.text_tower import TextTower, template_tokens
+from reid.adapters.encoders.blocks import Block, Projections, attend
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.image_tower import Grid, resize_positions
+from reid.adapters.encoders.resnet import ResNetTower, pool_generalised
+from reid.adapters.encoders.text_encoder import template_tokens
+from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
+from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
-from reid.ports.encoder import Encoder
+from reid.ports.image_encoder import TrainableEncoder
+from tests.text import text_of
 
 SMALL = ImageSize(48, 32)
 VIT = EncoderRequest(kind="vit-tiny", image_size=SMALL)
@@ -33,7 +33,7 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def embed(encoder: Encoder, images: Tensor, camids: Tensor | None = None) -> Tensor:
+def embed(encoder: TrainableEncoder, images: Tensor, camids: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         return encoder.encode_images(images, camids).embedding()
 
@@ -42,7 +42,7 @@ def embed(encoder: Encoder, images: Tensor, camids: Tensor | None = None) -> Ten
     ("kind", "widths"), [("rn50", (1024, 2048, 1024)), ("vit-b16", (768, 768, 512))]
 )
 def test_big_encoders_take_pictures_of_256x128(kind: str, widths: tuple[int, int, int]) -> None:
-    encoder = create_openclip_encoder(EncoderRequest(kind=kind))
+    encoder = create_clip_encoder(EncoderRequest(kind=kind))
     with torch.no_grad():
         features = encoder.encode_images(noise(1, 3, 256, 128))
     shapes = features.penultimate.shape, features.final.shape, features.projected.shape
@@ -52,9 +52,7 @@ def test_big_encoders_take_pictures_of_256x128(kind: str, widths: tuple[int, int
 
 
 def test_the_description_says_that_weights_are_random() -> None:
-    description = create_openclip_encoder(
-        replace(VIT, seed=7, stride=12, num_cameras=2)
-    ).description
+    description = create_clip_encoder(replace(VIT, seed=7, stride=12, num_cameras=2)).description
     assert (description.name, description.weights) == ("vit-tiny", "random (seed 7)")
     assert not description.is_pretrained
     assert description.options == {
@@ -79,9 +77,9 @@ class ByHand(nn.Module):
         return F.linear(hidden, narrow.weight, narrow.bias)
 
 
-def describe(encoder: Encoder) -> tuple[Tensor, Tensor]:
+def describe(encoder: TrainableEncoder) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        prompts = encoder.encode_prompts(noise(2, 6, encoder.geometry.token_width))
+        prompts = text_of(encoder).encode_prompts(noise(2, 6, text_of(encoder).token_width))
     return embed(encoder, noise(2, 3, 48, 32)), prompts
 
 
@@ -89,13 +87,14 @@ def describe(encoder: Encoder) -> tuple[Tensor, Tensor]:
 def test_towers_with_gelu_equal_those_whose_perceptrons_are_written_out(
     request_: EncoderRequest,
 ) -> None:
-    encoder = create_openclip_encoder(replace(request_, activation=Activation.GELU))
-    other = create_openclip_encoder(request_)
+    encoder = create_clip_encoder(replace(request_, activation=Activation.GELU))
+    other = create_clip_encoder(request_)
     with_quick_gelu = describe(other)
-    for tower in (other.image_tower, other.text_tower):
+    assert other.text is not None
+    for tower in (other.image_tower, other.text.tower):
         for module in tower.modules():
-            if isinstance(module, ResidualAttentionBlock):
-                module.mlp = ByHand(module.mlp)
+            if isinstance(module, Block):
+                module.add_module("mlp", ByHand(module.mlp))
     images, prompts = describe(encoder)
     by_hand = describe(other)
     torch.testing.assert_close(images, by_hand[0])
@@ -121,7 +120,7 @@ def maps_of(tower: ResNetTower, images: Tensor) -> list[Tensor]:
 
 def test_gem_is_the_cube_root_of_the_mean_cube_of_layers_3_and_4() -> None:
     images = noise(3, 3, 48, 32)
-    encoder = create_openclip_encoder(replace(RN, pooling=Pooling.GEM))
+    encoder = create_clip_encoder(replace(RN, pooling=Pooling.GEM))
     assert encoder.description.options["pooling"] == "gem"
     assert isinstance(encoder.image_tower, ResNetTower)
     with torch.no_grad():
@@ -133,7 +132,7 @@ def test_gem_is_the_cube_root_of_the_mean_cube_of_layers_3_and_4() -> None:
         assert (got >= maps.mean(dim=(2, 3)) - 1e-6).all()
         assert (got <= maps.amax(dim=(2, 3)) + 1e-5).all()
     with torch.no_grad():
-        averaged = create_openclip_encoder(RN).encode_images(images)
+        averaged = create_clip_encoder(RN).encode_images(images)
     assert torch.equal(features.projected, averaged.projected)
     assert not torch.allclose(features.final, averaged.final, rtol=0.05)
 
@@ -152,26 +151,26 @@ def test_gem_learns_and_leaves_dead_channels_alone() -> None:
 
 
 def test_a_vit_has_no_maps_to_pool() -> None:
-    with pytest.raises(ConfigurationError, match=r"vit-tiny has no maps.*encoder\.pooling"):
-        create_openclip_encoder(replace(VIT, pooling=Pooling.GEM))
+    with pytest.raises(ConfigurationError, match=r"encoder\.pooling: vit-tiny has no maps"):
+        create_clip_encoder(replace(VIT, pooling=Pooling.GEM))
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
 def test_another_seed_gives_other_weights(request_: EncoderRequest) -> None:
     images = noise(2, 3, 48, 32)
-    first = embed(create_openclip_encoder(request_), images)
-    second = embed(create_openclip_encoder(replace(request_, seed=1)), images)
+    first = embed(create_clip_encoder(request_), images)
+    second = embed(create_clip_encoder(replace(request_, seed=1)), images)
     assert not torch.allclose(first, second)
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
 def test_random_weights_can_learn_to_tell_pictures_apart(request_: EncoderRequest) -> None:
-    encoder = create_openclip_encoder(request_)
+    encoder = create_clip_encoder(request_)
     encoder.set_training(enabled=True)
     images, labels = noise(6, 3, 48, 32), torch.arange(6)
     classifier = torch.nn.Linear(encoder.geometry.final_width, 6)
     torch.nn.init.zeros_(classifier.weight)
-    parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+    parameters = [value for _, value in encoder.named_parameters()]
     optimizer = torch.optim.Adam([*parameters, *classifier.parameters()], lr=1e-3)
     losses = []
     for _ in range(20):
@@ -186,32 +185,32 @@ def test_random_weights_can_learn_to_tell_pictures_apart(request_: EncoderReques
 
 @pytest.mark.parametrize("stride", [16, 12, 7])
 def test_a_vit_has_a_position_for_every_patch(stride: int) -> None:
-    encoder = create_openclip_encoder(replace(VIT, image_size=ImageSize(70, 45), stride=stride))
-    positions = encoder.state_of(Tower.IMAGE)["image_encoder.positional_embedding"]
+    encoder = create_clip_encoder(replace(VIT, image_size=ImageSize(70, 45), stride=stride))
+    positions = encoder.state()["image_encoder.positional_embedding"]
     assert len(positions) == 1 + ((70 - 16) // stride + 1) * ((45 - 16) // stride + 1)
     assert embed(encoder, noise(1, 3, 70, 45)).isfinite().all()
 
 
 def test_a_camera_scale_of_zero_leaves_cameras_out() -> None:
-    encoder = create_openclip_encoder(replace(VIT, num_cameras=3, camera_scale=0.0))
+    encoder = create_clip_encoder(replace(VIT, num_cameras=3, camera_scale=0.0))
     images = noise(2, 3, 48, 32)
     assert torch.equal(embed(encoder, images, torch.tensor([0, 2])), embed(encoder, images))
 
 
 def test_camera_embeddings_are_drawn_with_the_std_of_the_paper() -> None:
-    encoder = create_openclip_encoder(replace(VIT, num_cameras=200))
-    cameras = encoder.state_of(Tower.IMAGE)["cv_embed"]
+    encoder = create_clip_encoder(replace(VIT, num_cameras=200))
+    cameras = encoder.state()["cv_embed"]
     assert cameras.std().item() == pytest.approx(0.02, rel=0.05)
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
 def test_bfloat16_stays_near_float32_and_answers_in_float32(request_: EncoderRequest) -> None:
     images, prompts = noise(2, 3, 48, 32), 0.02 * noise(2, 12, 64)
-    exact = create_openclip_encoder(request_)
-    rough = create_openclip_encoder(replace(request_, precision="bf16"))
+    exact = create_clip_encoder(request_)
+    rough = create_clip_encoder(replace(request_, precision="bf16"))
     for expected, got in (
         (embed(exact, images), embed(rough, images)),
-        (exact.encode_prompts(prompts), rough.encode_prompts(prompts)),
+        (text_of(exact).encode_prompts(prompts), text_of(rough).encode_prompts(prompts)),
     ):
         assert got.dtype == torch.float32
         assert not torch.equal(expected, got)
@@ -220,8 +219,8 @@ def test_bfloat16_stays_near_float32_and_answers_in_float32(request_: EncoderReq
 
 def test_bfloat16_can_be_for_training_alone() -> None:
     images = noise(4, 3, 48, 32)
-    exact = create_openclip_encoder(VIT)
-    learning = create_openclip_encoder(replace(VIT, training_precision="bf16"))
+    exact = create_clip_encoder(VIT)
+    learning = create_clip_encoder(replace(VIT, training_precision="bf16"))
     assert torch.equal(embed(exact, images), embed(learning, images))
     learning.set_training(enabled=True)
     assert not torch.equal(embed(exact, images), embed(learning, images))
@@ -231,8 +230,8 @@ def test_bfloat16_can_be_for_training_alone() -> None:
 
 def test_training_can_stay_in_float32_where_pictures_are_described_in_bfloat16() -> None:
     images = noise(4, 3, 48, 32)
-    exact = create_openclip_encoder(VIT)
-    rough = create_openclip_encoder(replace(VIT, precision="bf16", training_precision="fp32"))
+    exact = create_clip_encoder(VIT)
+    rough = create_clip_encoder(replace(VIT, precision="bf16", training_precision="fp32"))
     assert not torch.equal(embed(exact, images), embed(rough, images))
     rough.set_training(enabled=True)
     assert torch.equal(embed(exact, images), embed(rough, images))
@@ -243,10 +242,10 @@ def test_bfloat16_leaves_weights_and_gradients_in_float32(request_: EncoderReque
     images = noise(4, 3, 48, 32)
     gradients = []
     for precision in ("fp32", "bf16"):
-        encoder = create_openclip_encoder(replace(request_, training_precision=precision))
+        encoder = create_clip_encoder(replace(request_, training_precision=precision))
         encoder.set_training(enabled=True)
         features = encoder.encode_images(images).embedding()
-        parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+        parameters = [value for _, value in encoder.named_parameters()]
         found = torch.autograd.grad((features * noise(*features.shape)).sum(), parameters)
         assert {value.dtype for value in (*parameters, *found)} == {torch.float32}
         gradients.append(torch.cat([value.flatten() for value in found]))
@@ -255,19 +254,19 @@ def test_bfloat16_leaves_weights_and_gradients_in_float32(request_: EncoderReque
 
 
 def test_a_state_passes_between_a_resnet_of_either_precision() -> None:
-    exact = create_openclip_encoder(RN)
-    learning = create_openclip_encoder(replace(RN, training_precision="bf16", seed=5))
-    learning.load_state_of(Tower.IMAGE, exact.state_of(Tower.IMAGE))
+    exact = create_clip_encoder(RN)
+    learning = create_clip_encoder(replace(RN, training_precision="bf16", seed=5))
+    learning.load_state(exact.state())
     images = noise(4, 3, 48, 32)
     torch.testing.assert_close(embed(learning, images), embed(exact, images))
-    assert digest_of(learning.state_of(Tower.IMAGE)) == digest_of(exact.state_of(Tower.IMAGE))
+    assert digest_of(learning.state()) == digest_of(exact.state())
 
 
 def test_compiling_keeps_names_and_waits_for_the_first_run() -> None:
     images = noise(2, 3, 48, 32)
-    plain = create_openclip_encoder(RN)
-    compiled = create_openclip_encoder(replace(RN, compile=True))
-    assert list(compiled.state_of(Tower.IMAGE)) == list(plain.state_of(Tower.IMAGE))
+    plain = create_clip_encoder(RN)
+    compiled = create_clip_encoder(replace(RN, compile=True))
+    assert list(compiled.state()) == list(plain.state())
     with torch.compiler.set_stance("force_eager"):
         assert torch.equal(embed(compiled, images), embed(plain, images))
 
@@ -281,7 +280,7 @@ def test_a_failing_compiler_is_a_matter_of_settings(monkeypatch: pytest.MonkeyPa
     def fail(*_: object) -> None:
         raise NoCompilerError("no g++")
 
-    encoder = create_openclip_encoder(RN)
+    encoder = create_clip_encoder(RN)
     monkeypatch.setattr(encoder.image_tower, "forward", fail)
     with pytest.raises(ConfigurationError, match=r"encoder\.compile: .*no g\+\+"):
         embed(encoder, noise(2, 3, 48, 32))
@@ -290,14 +289,14 @@ def test_a_failing_compiler_is_a_matter_of_settings(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_a_compiled_encoder_describes_and_learns_as_an_eager_one() -> None:
     images = noise(2, 3, 48, 32)
-    plain = create_openclip_encoder(RN)
-    compiled = create_openclip_encoder(replace(RN, compile=True))
+    plain = create_clip_encoder(RN)
+    compiled = create_clip_encoder(replace(RN, compile=True))
     torch.testing.assert_close(embed(compiled, images), embed(plain, images))
     gradients = []
     for encoder in (plain, compiled):
         encoder.set_training(enabled=True)
         features = encoder.encode_images(images).embedding()
-        parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+        parameters = [value for _, value in encoder.named_parameters()]
         found = torch.autograd.grad(features.square().sum(), parameters)
         gradients.append(torch.cat([value.flatten() for value in found]))
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
@@ -312,38 +311,106 @@ def test_attention_in_bfloat16_is_that_of_float32_rounded() -> None:
 
 
 def test_training_mode_uses_batch_statistics_and_keeps_running_ones() -> None:
-    encoder = create_openclip_encoder(RN)
+    encoder = create_clip_encoder(RN)
     name = "image_encoder.bn1.running_mean"
-    before = encoder.state_of(Tower.IMAGE)[name].clone()
+    before = encoder.state()[name].clone()
     embed(encoder, noise(2, 3, 48, 32))
-    assert torch.equal(before, encoder.state_of(Tower.IMAGE)[name])
+    assert torch.equal(before, encoder.state()[name])
     encoder.set_training(enabled=True)
     embed(encoder, noise(2, 3, 48, 32))
-    assert not torch.equal(before, encoder.state_of(Tower.IMAGE)[name])
+    assert not torch.equal(before, encoder.state()[name])
+
+
+def open_clip_like(request: EncoderRequest) -> CLIP:
+    """Build open_clip's own model, with what it draws from the request's seed."""
+    is_vit = request.kind == "vit-tiny"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        return CLIP(
+            32 if is_vit else 64,
+            vision_cfg=CLIPVisionCfg(
+                layers=12 if is_vit else (1, 1, 1, 1), width=64 if is_vit else 16, patch_size=16
+            ),
+            text_cfg=CLIPTextCfg(width=64, heads=1, layers=2),
+            quick_gelu=True,
+        ).eval()
+
+
+def square(request: EncoderRequest) -> ClipEncoder:
+    """Take open_clip's size, for which no position is resized."""
+    return create_clip_encoder(replace(request, image_size=ImageSize(224, 224)))
+
+
+def test_random_weights_of_a_vit_are_those_that_open_clip_draws() -> None:
+    model, encoder = open_clip_like(VIT), square(VIT)
+    image = {f"image_encoder.{name}": value for name, value in model.visual.state_dict().items()}
+    state = encoder.state()
+    assert state.keys() == image.keys()
+    assert all(torch.equal(state[name], value) for name, value in image.items())
+    drawn = model.state_dict()
+    for name, value in text_of(encoder).named_parameters():
+        assert torch.equal(value, drawn[name.removeprefix("text_encoder.")]), name
+
+
+def test_a_vit_and_its_text_tower_equal_open_clip_s_forward_pass() -> None:
+    model, encoder = open_clip_like(VIT), square(VIT)
+    images = noise(2, 3, 224, 224)
+    with torch.no_grad():
+        projected = encoder.encode_images(images).projected
+        torch.testing.assert_close(projected, model.encode_image(images))
+
+
+def test_the_attention_pool_equals_open_clip_s_which_asks_from_everywhere() -> None:
+    model, tower = open_clip_like(RN), square(RN).image_tower
+    assert isinstance(tower, ResNetTower)
+    # Positions are for the finer last map of re-identification; open_clip's own here.
+    pool = tower.image_encoder.attnpool
+    pool.positional_embedding = nn.Parameter(noise(50, 512))
+    model.visual.attnpool.load_state_dict(pool.state_dict())
+    maps = noise(2, 512, 7, 7)
+    torch.testing.assert_close(pool(maps), model.visual.attnpool(maps))
 
 
 def test_following_one_token_through_a_block_equals_following_all() -> None:
-    block = ARCHITECTURES["vit-tiny"].build().visual.transformer.resblocks[0]
+    block = Block(64, num_heads=2, activation=Activation.GELU)
     tokens = noise(3, 5, 64)
     everything = block(tokens)
     for position in (0, -1):
-        torch.testing.assert_close(attend_from(block, tokens, position), everything[:, position])
+        torch.testing.assert_close(block.follow(tokens, position), everything[:, position])
+    shown, shares = block.show(tokens)
+    torch.testing.assert_close(shown, everything)
+    torch.testing.assert_close(shares.sum(dim=3), torch.ones(3, 2, 5))
 
 
-def test_pooling_from_the_mean_equals_pooling_from_everywhere() -> None:
-    pool = ARCHITECTURES["rn-tiny"].build().visual.attnpool
-    maps = noise(2, 512, 7, 7)
-    torch.testing.assert_close(attention_pool(pool, maps), pool(maps))
-
-
-def test_a_prompt_cut_at_its_end_token_equals_the_padded_one() -> None:
-    clip = ARCHITECTURES["vit-tiny"].build()
+def test_a_prompt_cut_at_its_end_token_equals_open_clip_s_padded_one() -> None:
+    model, encoder = open_clip_like(VIT), square(VIT)
     prefix, suffix = template_tokens("A photo of a {} person.")
     tokens = torch.tensor([[*prefix, 343, 343, *suffix]])
-    padded = torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1]))
-    expected = clip.encode_text(padded)
-    embedded = clip.token_embedding(tokens)
-    torch.testing.assert_close(TextTower(clip)(embedded, embedded[0, :0]), expected)
+    padded = F.pad(tokens, (0, 77 - tokens.shape[1]))
+    embedded = model.token_embedding(tokens)
+    torch.testing.assert_close(text_of(encoder).encode_prompts(embedded), model.encode_text(padded))
+
+
+@pytest.mark.parametrize("kind", ["vit-tiny", "rn-tiny"])
+def test_an_encoder_from_a_file_needs_neither_open_clip_nor_torch_s_compiler(
+    kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "encoder.safetensors"
+    encoder = create_clip_encoder(EncoderRequest(kind=kind, image_size=SMALL))
+    options: dict[str, JsonValue] = {"name": kind, "options": {**encoder.description.options}}
+    header: dict[str, JsonValue] = {"format": "reid-encoder", "encoder": options}
+    write_checkpoint(file, Checkpoint(tensors=encoder.state(), header=header))
+    script = (
+        "import sys, torch\n"
+        "from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder\n"
+        "from reid.domain.values.encoders import EncoderRequest\n"
+        f"encoder = create_clip_encoder(EncoderRequest(kind=None, weights={str(file)!r}))\n"
+        "encoder.encode_images(torch.zeros(1, 3, 48, 32))\n"
+        "names = ('open_clip', 'torchvision', 'torch._dynamo', 'sympy')\n"
+        "print([name for name in names if name in sys.modules])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.stdout == "[]\n", told.stderr
 
 
 def test_positions_of_the_same_grid_are_kept_as_they_are() -> None:
@@ -377,24 +444,24 @@ def test_positions_are_resized_between_grids_of_equal_count() -> None:
 )
 def test_a_request_that_makes_no_sense_is_refused(request_: EncoderRequest, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        create_openclip_encoder(request_)
+        create_clip_encoder(request_)
 
 
 def test_an_unknown_camera_is_named_with_the_number_of_known_ones() -> None:
-    encoder = create_openclip_encoder(replace(VIT, num_cameras=2))
+    encoder = create_clip_encoder(replace(VIT, num_cameras=2))
     with pytest.raises(EncoderError, match=r"camera 5 .* 2 cameras"):
         encoder.encode_images(noise(2, 3, 48, 32), torch.tensor([1, 5]))
 
 
 def test_inputs_of_another_shape_are_a_programmers_mistake() -> None:
-    encoder = create_openclip_encoder(replace(VIT, num_cameras=2))
+    encoder = create_clip_encoder(replace(VIT, num_cameras=2))
     with pytest.raises(ValueError, match="48x32"):
         encoder.encode_images(noise(1, 3, 32, 48))
     with pytest.raises(ValueError, match="1 images, 2 camids"):
         encoder.encode_images(noise(1, 3, 48, 32), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="prompts must be"):
-        encoder.encode_prompts(noise(1, 4, 65))
+        text_of(encoder).encode_prompts(noise(1, 4, 65))
     with pytest.raises(ValueError, match="exactly once"):
-        encoder.embed_template("A photo.", num_context_tokens=4)
+        text_of(encoder).embed_template("A photo.", num_context_tokens=4)
     with pytest.raises(EncoderError, match="78"):
-        encoder.encode_prompts(noise(1, 78, 64))
+        text_of(encoder).encode_prompts(noise(1, 78, 64))
