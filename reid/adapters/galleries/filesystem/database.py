@@ -70,6 +70,10 @@ _Identity: TypeAlias = tuple[int, int] | None
 """Of a file, whatever its name; None: there was none."""
 
 
+class DamagedRecordError(ValueError):
+    """A record says what this program never writes; says what, to follow the gallery's name."""
+
+
 class _Connection(sqlite3.Connection):
     """Knows of which file it is."""
 
@@ -297,6 +301,8 @@ class Database:
         connection.file = file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
+        # The file may come from anybody: what its schema defines calls no function that acts.
+        connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
     def _require_writable(self) -> None:
@@ -321,7 +327,7 @@ def in_words(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DamagedRecordError) as error:
         raise GalleryError(_explained(error, place)) from error
     except UnicodeEncodeError as error:
         raise GalleryError(
@@ -335,14 +341,20 @@ def in_words(place: str) -> Iterator[None]:
         ) from error
 
 
-def _explained(error: sqlite3.Error, place: str) -> str:
+def _explained(error: Exception, place: str) -> str:
     text = str(error)
+    if isinstance(error, DamagedRecordError):
+        return _damaged(text, place)
     if "locked" in text or "busy" in text:
         return f"{place} is being changed by another process: wait for it to end, then try again"
     if "unable to open" in text:
         return f"{place} cannot be opened: {text}; see its permissions"
     if "full" in text or "I/O" in text or "readonly" in text:
         return f"{place} cannot be written: {text}; make room or see its permissions"
+    return _damaged(text, place)
+
+
+def _damaged(text: str, place: str) -> str:
     return (
         f"{place} is damaged ({text}): bring it back from a copy, or build it again by "
         "`reid gallery build`"

@@ -21,11 +21,12 @@ from reid.adapters.galleries.filesystem.database import Database
 from reid.adapters.galleries.filesystem.records import (
     GalleryState,
     IndexRecord,
+    index_name,
     read_indexes,
     read_state,
     write_index,
 )
-from reid.adapters.galleries.filesystem.vector_files import MappedRows
+from reid.adapters.galleries.filesystem.vector_files import MappedRows, is_own_file
 from reid.domain.errors import GalleryError, VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 
@@ -123,7 +124,7 @@ class IndexFiles:
         """Compare files with what was recorded of them."""
         for record in records:
             path = self._folder / record.file
-            if not path.exists():
+            if not is_own_file(path):
                 yield f"{record.file} is missing: `reid gallery compact` builds it again"
             elif (path.stat().st_size, _checksum(path)) != (record.num_bytes, record.checksum):
                 yield f"{record.file} is damaged: delete it, then `reid gallery compact`"
@@ -165,7 +166,9 @@ class IndexFiles:
     def _write(self, index: PersistentIndex, state: GalleryState) -> None:
         """Write a file as the one writer: no copy of vectors may appear after an erasure."""
         kind = _kind(index)
-        path = self._folder / f"index-{state.generation}-{state.num_rows}-{kind}.bin"
+        path = self._folder / index_name(
+            generation=state.generation, num_rows=state.num_rows, kind=kind
+        )
         temporary = path.with_suffix(".tmp")
         with self._database.writing(wait_seconds=0) as connection:
             if read_state(connection).generation != state.generation:
@@ -175,6 +178,7 @@ class IndexFiles:
                 for record in read_indexes(connection, generation=state.generation)
                 if record.kind == kind and record.file != path.name
             ]
+            temporary.unlink(missing_ok=True)  # perhaps a link that leads elsewhere
             try:
                 index.save(str(temporary))
                 _sync(temporary)
@@ -206,7 +210,7 @@ def _kind(index: VectorIndex) -> str:
 
 def _has_length(path: Path, num_bytes: int) -> bool:
     try:
-        return path.stat().st_size == num_bytes
+        return is_own_file(path) and path.stat().st_size == num_bytes
     except OSError:
         return False
 

@@ -5,12 +5,14 @@ with the keys, so that what ties by row ties by key.
 """
 
 import json
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from reid.adapters.galleries.calibrations import from_plain, to_plain
+from reid.adapters.galleries.filesystem.database import DamagedRecordError
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -28,6 +30,7 @@ from reid.domain.values.galleries import (
 _FIELDS = tuple(KeptPicture.__slots__)
 _COLUMNS = ", ".join(_FIELDS)
 _AMONG = "IN (SELECT value FROM json_each(?))"
+_KIND = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ def read_state(connection: sqlite3.Connection) -> GalleryState:
     version, generation, num_rows, num_pictures, stamp, calibration = connection.execute(
         "SELECT version, generation, num_rows, num_pictures, stamp, calibration FROM state"
     ).fetchone()
+    _require_counts(version, generation, num_rows, num_pictures)
     return GalleryState(
         version=version,
         generation=generation,
@@ -299,7 +303,12 @@ def read_indexes(connection: sqlite3.Connection, *, generation: int) -> tuple[In
         "WHERE generation = ? ORDER BY kind",
         (generation,),
     )
-    return tuple(IndexRecord(*fields) for fields in found)
+    return tuple(_index_record(*fields) for fields in found)
+
+
+def index_name(*, generation: int, num_rows: int, kind: str) -> str:
+    """Name the file of an index."""
+    return f"index-{generation}-{num_rows}-{kind}.bin"
 
 
 def read_checksums(connection: sqlite3.Connection) -> Iterator[Checksums]:
@@ -335,6 +344,32 @@ def find_faults(connection: sqlite3.Connection) -> Iterator[str]:
 def record_checksum(picture: KeptPicture, thumbnail: bytes | None) -> int:
     """CRC-32 of a record with its thumbnail."""
     return zlib.crc32(thumbnail or b"", zlib.crc32(json.dumps(_fields(picture)).encode()))
+
+
+def _index_record(
+    kind: object, file: object, generation: object, num_rows: object, *counts: object
+) -> IndexRecord:
+    """Check a record of a file; the file is opened and deleted by this name.
+
+    Raises:
+        DamagedRecordError: It is another name than this program gives, or a number is none.
+    """
+    _require_counts(generation, num_rows, *counts)
+    own = index_name(generation=generation, num_rows=num_rows, kind=str(kind))  # type: ignore[arg-type]  # checked above
+    if not isinstance(kind, str) or not _KIND.fullmatch(kind) or file != own:
+        raise DamagedRecordError(f"it names {str(file)[:80]!r} as the file of an index")
+    return IndexRecord(kind, own, generation, num_rows, *counts)  # type: ignore[arg-type]  # checked above
+
+
+def _require_counts(*found: object) -> None:
+    """Refuse what is no count: any column of SQLite can hold any text.
+
+    Raises:
+        DamagedRecordError: Something is no whole number, or below 0.
+    """
+    for value in found:
+        if not isinstance(value, int) or value < 0:
+            raise DamagedRecordError(f"{str(value)[:80]!r} stands where a count should")
 
 
 def _fields(picture: KeptPicture) -> tuple[int | str | None, ...]:

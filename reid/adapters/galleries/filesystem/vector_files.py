@@ -70,7 +70,7 @@ class VectorFiles:
         """
         if num_rows == 0:
             return MappedRows(file=0, rows=torch.empty((0, width)), identity=(0, 0))
-        path = self._folder / self.name(generation)
+        path = self._own(generation)
         with self._lock:
             known, identity = self._mapping, _identity_of(path.stat())
             if known is None or known.identity != identity or len(known.rows) < num_rows:
@@ -86,7 +86,7 @@ class VectorFiles:
             OSError: The disk is full or cannot be written; nothing that counts has changed.
             GalleryError: The file is shorter than what counts.
         """
-        path = self._folder / self.name(generation)
+        path = self._own(generation)
         start = first_row * vectors.shape[1] * FLOAT_BYTES
         if first_row == 0:
             path.touch()
@@ -111,6 +111,7 @@ class VectorFiles:
             OSError: The disk is full or cannot be written; the new file has gone then.
         """
         path = self._folder / self.name(generation)
+        path.unlink(missing_ok=True)  # left by a crash, or a link that leads elsewhere
         kept = torch.tensor(rows, dtype=torch.int64)
         step = max(1, _ENTRIES_PER_BLOCK // max(1, source.shape[1]))
         try:
@@ -128,6 +129,7 @@ class VectorFiles:
         """Say whether the file is there and long enough."""
         path = self._folder / self.name(generation)
         try:
+            self._own(generation)
             _require_length(path.name, path.stat().st_size, wanted=num_rows * width * FLOAT_BYTES)
         except GalleryError as error:
             yield str(error)
@@ -145,6 +147,20 @@ class VectorFiles:
         names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
         return names - set(needed)
 
+    def _own(self, generation: int) -> Path:
+        """Give the path of a file that is in this folder.
+
+        Raises:
+            GalleryError: A link stands there: it leads to a file of somebody else.
+        """
+        path = self._folder / self.name(generation)
+        if path.is_symlink():
+            raise GalleryError(
+                f"{path.name} is damaged: it is a link, and no file of this gallery; bring it back "
+                "from a copy, or build the gallery again"
+            )
+        return path
+
     def _map(self, path: Path, num_rows: int, width: int) -> MappedRows:
         num_bytes = num_rows * width * FLOAT_BYTES
         # Opened once, since another file can have the name a moment later, or none.
@@ -156,6 +172,11 @@ class VectorFiles:
             self._num_files += 1
         rows = torch.frombuffer(content, dtype=torch.float32).view(num_rows, width)
         return MappedRows(file=self._num_files, rows=rows, identity=_identity_of(found))
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether a file is there, and no link to one elsewhere."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _identity_of(found: os.stat_result) -> tuple[int, int]:
