@@ -88,9 +88,11 @@ def test_a_search_in_a_gallery_with_a_foreign_name_says_that_it_is_damaged(
     folder: Path, statement: str
 ) -> None:
     change(folder, statement)
-    with closing(open_gallery(folder, create=False)) as gallery:
-        with pytest.raises(GalleryError, match=f"{folder} is damaged"):
-            nearest(gallery, "b-4.jpg")
+    with (
+        closing(open_gallery(folder, create=False)) as gallery,
+        pytest.raises(GalleryError, match=f"{folder} is damaged"),
+    ):
+        nearest(gallery, "b-4.jpg")
 
 
 def test_a_link_in_the_place_of_vectors_is_not_followed(
