@@ -19,7 +19,7 @@ from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.silent import Silent
 from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.answers import HtmlAnswersPage
@@ -197,7 +197,7 @@ class Container(containers.DeclarativeContainer):
         now=now,
         keeps_thumbnails=settings.provided.gallery.thumbnails,
     )
-    memory_gallery = providers.Factory(MemoryGallery, create_index=gallery_index.provider)
+    memory_gallery = providers.Factory(open_memory_gallery, create_index=gallery_index.provider)
     built_in_galleries = providers.Dict(
         filesystem=providers.Factory(open_folder, create_index=gallery_index.provider).provider,
         postgres=providers.Factory(open_postgres, settings.provided.gallery).provider,

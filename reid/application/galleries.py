@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.gallery_pages import each_picture
 from reid.domain.values.counts import counted
@@ -19,7 +20,6 @@ from reid.domain.values.galleries import (
     KeptPicture,
 )
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 _WHO_TELLS = {
     "label": "reid gallery list tells the labels",

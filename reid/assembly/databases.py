@@ -2,7 +2,7 @@
 
 from reid.assembly.requirements import needed_for
 from reid.domain.errors import ConfigurationError
-from reid.ports.gallery import Gallery
+from reid.domain.services.gallery import Gallery
 from reid.settings.schema import GallerySettings
 
 

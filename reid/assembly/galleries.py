@@ -18,13 +18,13 @@ from reid.adapters.galleries.cache import GalleryCache
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.durations import time_text
 from reid.domain.values.encoders import Tower
 from reid.domain.values.galleries import EncoderStamp
 from reid.ports.dataset import PictureSource
 from reid.ports.encoder import Encoder
-from reid.ports.gallery import Gallery
 from reid.ports.vector_index import VectorIndex
 from reid.settings.schema import GallerySettings
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from reid.container import Container
 from reid.domain.errors import ConfigurationError
-from reid.ports.gallery import Gallery
+from reid.domain.services.gallery import Gallery
 from reid.service.desk import Desk
 from reid.service.limits import Limits
 from reid.service.server import serve

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
 from reid.domain.values.gallery_archives import ArchivedGallery
 
@@ -26,7 +27,7 @@ STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", wid
 STATUS = Path("/proc/self/status")
 
 
-def open_gallery(folder: Path) -> FilesystemGallery:
+def open_gallery(folder: Path) -> Gallery:
     return open_filesystem_gallery(folder, create=True, create_index=ExactIndex)
 
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.filesystem import database, records
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, EncoderStamp, NewPicture
 from tests.adapters.gallery_changes import (
     add,
@@ -46,12 +47,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gallery(folder: Path) -> Iterator[FilesystemGallery]:
+def gallery(folder: Path) -> Iterator[Gallery]:
     with closing(open_gallery(folder)) as opened:
         yield opened
 
 
-def images_of(gallery: FilesystemGallery) -> list[str]:
+def images_of(gallery: Gallery) -> list[str]:
     return [picture.image for picture in gallery.pictures()]
 
 
@@ -72,9 +73,7 @@ def test_a_folder_without_a_gallery_is_named(tmp_path: Path) -> None:
     assert files_of(tmp_path) == set()
 
 
-def test_an_open_gallery_sees_what_others_have_changed(
-    folder: Path, gallery: FilesystemGallery
-) -> None:
+def test_an_open_gallery_sees_what_others_have_changed(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(5))
     with closing(open_gallery(folder)) as other:
         assert nearest(other, "a-new.jpg") != "a-new.jpg"
@@ -94,7 +93,7 @@ def exchange(folder: Path, names: list[str]) -> None:
 
 
 def test_a_gallery_that_took_another_s_place_is_the_one_that_is_asked(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
     assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
@@ -106,7 +105,7 @@ def test_a_gallery_that_took_another_s_place_is_the_one_that_is_asked(
 
 
 def test_changes_reach_the_gallery_that_took_another_s_place_and_damage_nothing(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
     nearest(gallery, "b-4.jpg")
@@ -120,7 +119,7 @@ def test_changes_reach_the_gallery_that_took_another_s_place_and_damage_nothing(
 
 
 def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
     with gallery._database.reading() as connection:
@@ -130,9 +129,7 @@ def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
     assert len(gallery.pictures()) == 30
 
 
-def test_a_gallery_that_was_moved_away_is_found_where_it_is(
-    folder: Path, gallery: FilesystemGallery
-) -> None:
+def test_a_gallery_that_was_moved_away_is_found_where_it_is(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(20))
     nearest(gallery, "b-4.jpg")
     folder.rename(folder.with_name("elsewhere"))
@@ -200,7 +197,7 @@ def test_two_readers_and_a_writer_do_not_disturb_each_other(folder: Path, tmp_pa
         assert gallery.check() == ()
 
 
-def test_threads_share_a_gallery(gallery: FilesystemGallery) -> None:
+def test_threads_share_a_gallery(gallery: Gallery) -> None:
     add(gallery, names_of(40))
     found: list[str] = []
 
@@ -217,7 +214,7 @@ def test_threads_share_a_gallery(gallery: FilesystemGallery) -> None:
     assert sorted(found) == sorted(4 * names_of(40)[::4])
 
 
-def test_a_second_writer_waits_for_the_first(folder: Path, gallery: FilesystemGallery) -> None:
+def test_a_second_writer_waits_for_the_first(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(5))
     with closing(open_gallery(folder)) as other:
         waiting = Thread(target=add, args=(other, ["a-late.jpg"]))
@@ -229,9 +226,7 @@ def test_a_second_writer_waits_for_the_first(folder: Path, gallery: FilesystemGa
     assert images_of(gallery)[-1] == "a-late.jpg"
 
 
-def test_a_writer_who_has_waited_too_long_is_told_where(
-    folder: Path, gallery: FilesystemGallery
-) -> None:
+def test_a_writer_who_has_waited_too_long_is_told_where(folder: Path, gallery: Gallery) -> None:
     hasty = open_filesystem_gallery(
         folder, create=False, create_index=ExactIndex, wait_seconds=0.05
     )
@@ -243,7 +238,7 @@ def test_a_writer_who_has_waited_too_long_is_told_where(
 
 
 def test_a_gallery_that_is_there_is_opened_for_writing_while_another_writes(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     with gallery._database.writing():
         hasty = open_filesystem_gallery(
@@ -286,7 +281,7 @@ def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> s
     return found
 
 
-def fill_with_traces(gallery: FilesystemGallery, num_pictures: int = 600) -> list[NewPicture]:
+def fill_with_traces(gallery: Gallery, num_pictures: int = 600) -> list[NewPicture]:
     pictures, vectors = distinctive_pictures(num_pictures), vectors_of(num_pictures)
     order = torch.randperm(num_pictures, generator=torch.Generator().manual_seed(3)).tolist()
     for start in range(0, num_pictures, 200):
@@ -301,14 +296,12 @@ def erased_numbers(pictures: list[NewPicture]) -> list[int]:
     return [i for i, picture in enumerate(pictures) if int(picture.label[-5:]) % 3 == 0]
 
 
-def keys_of(gallery: FilesystemGallery, numbers: list[int]) -> list[int]:
+def keys_of(gallery: Gallery, numbers: list[int]) -> list[int]:
     wanted = {f"digest-of-{number:05d}" for number in numbers}
     return [picture.key for picture in gallery.pictures() if picture.content in wanted]
 
 
-def test_no_byte_of_an_erased_picture_stays_in_any_file(
-    folder: Path, gallery: FilesystemGallery
-) -> None:
+def test_no_byte_of_an_erased_picture_stays_in_any_file(folder: Path, gallery: Gallery) -> None:
     pictures = fill_with_traces(gallery)
     gone = erased_numbers(pictures)
     assert traces_in(folder, gone, pictures) >= {"gallery.sqlite-wal", "vectors-1.f32"}
@@ -321,7 +314,7 @@ def test_no_byte_of_an_erased_picture_stays_in_any_file(
 
 
 def test_compacting_takes_the_traces_of_removed_pictures_away(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     pictures = fill_with_traces(gallery)
     gone = erased_numbers(pictures)
@@ -332,7 +325,7 @@ def test_compacting_takes_the_traces_of_removed_pictures_away(
 
 
 def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
-    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+    folder: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = fill_with_traces(gallery)
     gone = erased_numbers(pictures)
@@ -351,7 +344,7 @@ def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
         assert traces_in(folder, gone, pictures) == set()
 
 
-def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: FilesystemGallery) -> None:
+def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Gallery) -> None:
     (key, *_) = add(gallery, names_of(5))
     hasty = open_filesystem_gallery(
         folder, create=False, create_index=ExactIndex, wait_seconds=0.05
@@ -365,7 +358,7 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Filesyst
 
 
 def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_pictures_are_removed(
-    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (key, *_) = add(gallery, names_of(5))
 
@@ -389,7 +382,7 @@ def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
 
 @pytest.mark.parametrize("num_looks", [1, 2, 3])
 def test_a_file_of_vectors_that_goes_while_it_is_opened_is_an_error_in_words_at_most(
-    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch, num_looks: int
+    folder: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch, num_looks: int
 ) -> None:
     (key, *_) = add(gallery, names_of(20))
     path, stat, looks = folder / "vectors-1.f32", Path.stat, list[Path]()
@@ -410,7 +403,7 @@ def test_a_file_of_vectors_that_goes_while_it_is_opened_is_an_error_in_words_at_
 
 @pytest.mark.parametrize("row", [0, 7, 19])
 def test_a_flipped_bit_of_a_vector_is_found_and_named(
-    folder: Path, gallery: FilesystemGallery, row: int
+    folder: Path, gallery: Gallery, row: int
 ) -> None:
     add(gallery, names_of(20))
     with (folder / "vectors-1.f32").open("r+b") as file:
@@ -424,7 +417,7 @@ def test_a_flipped_bit_of_a_vector_is_found_and_named(
 
 
 def test_files_that_others_replace_during_a_check_are_not_missing(
-    folder: Path, gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+    folder: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(gallery, names_of(20))
     nearest(gallery, "b-4.jpg")
@@ -442,7 +435,7 @@ def test_files_that_others_replace_during_a_check_are_not_missing(
     assert told == ["b-new4.jpg"]
 
 
-def test_a_changed_record_is_found_and_named(folder: Path, gallery: FilesystemGallery) -> None:
+def test_a_changed_record_is_found_and_named(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(20))
     with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
         connection.execute("UPDATE pictures SET camera = 'other' WHERE row = 4")
@@ -455,9 +448,7 @@ def test_a_changed_record_is_found_and_named(folder: Path, gallery: FilesystemGa
     assert names_of(20)[8] in thumbnail
 
 
-def test_a_record_without_a_row_and_wrong_counts_are_found(
-    folder: Path, gallery: FilesystemGallery
-) -> None:
+def test_a_record_without_a_row_and_wrong_counts_are_found(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(20))
     with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
         connection.execute("UPDATE state SET num_rows = 19, num_pictures = 18")
@@ -468,7 +459,7 @@ def test_a_record_without_a_row_and_wrong_counts_are_found(
 
 
 def test_a_truncated_or_missing_file_of_vectors_is_found_and_named(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
     path = folder / "vectors-1.f32"
@@ -486,7 +477,7 @@ def test_a_truncated_or_missing_file_of_vectors_is_found_and_named(
 
 
 def test_a_search_among_damaged_vectors_tells_how_to_find_them(
-    folder: Path, gallery: FilesystemGallery
+    folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
     path = folder / "vectors-1.f32"
@@ -578,7 +569,7 @@ def test_a_gallery_that_may_not_be_written_is_read_all_the_same(tmp_path: Path) 
 
 @pytest.mark.parametrize("num_bytes", [20_000, 100_000])
 def test_a_full_disk_leaves_the_state_before(
-    folder: Path, gallery: FilesystemGallery, tmp_path: Path, num_bytes: int
+    folder: Path, gallery: Gallery, tmp_path: Path, num_bytes: int
 ) -> None:
     add(gallery, names_of(5))
     before, outcome = gallery.describe(), tmp_path / "outcome.json"
@@ -645,14 +636,14 @@ def test_galleries_made_at_the_same_moment_are_one(folder: Path) -> None:
         assert gallery.check() == ()
 
 
-def test_a_new_gallery_is_in_write_ahead_mode(folder: Path, gallery: FilesystemGallery) -> None:
+def test_a_new_gallery_is_in_write_ahead_mode(folder: Path, gallery: Gallery) -> None:
     assert gallery.check() == ()
     with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: FilesystemGallery) -> None:
+def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: Gallery) -> None:
     picture = NewPicture(image="a\udcff.jpg", source="here", content="x", label="a")
     with pytest.raises(GalleryError, match="no text"):
         gallery.add([picture], vector_of("a"), stamp=STAMP, entry=entry())
@@ -686,7 +677,7 @@ def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Pat
         assert gallery.check() == ()
 
 
-def test_an_emptied_gallery_is_as_good_as_new(gallery: FilesystemGallery) -> None:
+def test_an_emptied_gallery_is_as_good_as_new(gallery: Gallery) -> None:
     keys = add(gallery, names_of(30))
     nearest(gallery, "b-4.jpg")
     for method in (gallery.remove, gallery.erase):

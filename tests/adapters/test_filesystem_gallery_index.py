@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, GalleryFilter, NewPicture
 from tests.adapters.gallery_changes import add, files_of, names_of, nearest, open_gallery
 from tests.fakes.vector_index import FakeIndex
@@ -20,7 +21,7 @@ NUM_ROWS = 900
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[FilesystemGallery]:
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
     with closing(open_gallery(tmp_path)) as opened:
         yield opened
 
@@ -41,7 +42,7 @@ class CountingIndex(ExactIndex):
         self._told.append(f"load {len(gallery)}")
 
 
-def open_counting(folder: Path, told: list[str]) -> FilesystemGallery:
+def open_counting(folder: Path, told: list[str]) -> Gallery:
     return open_filesystem_gallery(
         folder, create=True, create_index=lambda: CountingIndex(told), index_from_rows=1
     )
@@ -141,7 +142,7 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
     tmp_path: Path, k: int, within: GalleryFilter
 ) -> None:
     kept = open_gallery(tmp_path)
-    memory = MemoryGallery(create_index=ExactIndex)
+    memory = open_memory_gallery(create_index=ExactIndex)
     with closing(kept):
         for gallery in (kept, memory):
             keys = gallery.add(
@@ -162,7 +163,7 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
             assert torch.allclose(found.distances, expected.distances, atol=1e-6)
 
 
-def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: FilesystemGallery) -> None:
+def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: Gallery) -> None:
     vectors = vectors_of(NUM_ROWS)
     first = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
     gallery.search(vectors[:1], 1)
@@ -198,7 +199,7 @@ def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(tmp_path
 
 
 def test_blocks_of_a_long_scan_give_the_answers_of_one(
-    gallery: FilesystemGallery, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.add(pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry())
     within = GalleryFilter(cameras=frozenset("123"))

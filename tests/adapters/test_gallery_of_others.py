@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction
 from tests.adapters.gallery_changes import add, names_of, nearest, open_gallery
 from tests.galleries import entry
@@ -34,7 +34,7 @@ def change(folder: Path, statement: str, *values: object) -> None:
         connection.commit()
 
 
-DEEDS: dict[str, Callable[[FilesystemGallery], object]] = {
+DEEDS: dict[str, Callable[[Gallery], object]] = {
     "search": lambda gallery: nearest(gallery, "b-4.jpg"),
     "add": lambda gallery: add(gallery, names_of(40, prefix="new")),
     "erase": lambda gallery: gallery.erase([1, 2], entry=entry(AuditAction.FORGET)),
@@ -47,8 +47,8 @@ DEEDS: dict[str, Callable[[FilesystemGallery], object]] = {
 
 
 @pytest.fixture(params=list(DEEDS.values()), ids=list(DEEDS))
-def deed(request: pytest.FixtureRequest) -> Callable[[FilesystemGallery], object]:
-    chosen: Callable[[FilesystemGallery], object] = request.param
+def deed(request: pytest.FixtureRequest) -> Callable[[Gallery], object]:
+    chosen: Callable[[Gallery], object] = request.param
     return chosen
 
 
@@ -71,7 +71,7 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("statement", list(STATEMENTS.values()), ids=list(STATEMENTS))
 def test_a_name_in_the_database_leads_to_no_file_outside(
-    folder: Path, deed: Callable[[FilesystemGallery], object], statement: str
+    folder: Path, deed: Callable[[Gallery], object], statement: str
 ) -> None:
     (folder / "vectors-x").mkdir()
     (folder / "index-1-40-x").mkdir()
@@ -96,7 +96,7 @@ def test_a_search_in_a_gallery_with_a_foreign_name_says_that_it_is_damaged(
 
 
 def test_a_link_in_the_place_of_vectors_is_not_followed(
-    folder: Path, deed: Callable[[FilesystemGallery], object]
+    folder: Path, deed: Callable[[Gallery], object]
 ) -> None:
     (folder / "vectors-1.f32").unlink()
     (folder / "vectors-1.f32").symlink_to("../precious.f32")
@@ -109,7 +109,7 @@ def test_a_link_in_the_place_of_vectors_is_not_followed(
 
 @pytest.mark.parametrize("name", ["vectors-2.f32", "index-1-80-ExactIndex.tmp"])
 def test_a_link_in_the_place_of_a_file_to_be_written_is_not_followed(
-    folder: Path, deed: Callable[[FilesystemGallery], object], name: str
+    folder: Path, deed: Callable[[Gallery], object], name: str
 ) -> None:
     with closing(open_gallery(folder, create=False)) as gallery:
         (folder / name).symlink_to("../precious.f32")
@@ -118,7 +118,7 @@ def test_a_link_in_the_place_of_a_file_to_be_written_is_not_followed(
 
 
 def test_a_link_in_the_place_of_an_index_is_not_followed(
-    folder: Path, deed: Callable[[FilesystemGallery], object]
+    folder: Path, deed: Callable[[Gallery], object]
 ) -> None:
     (index,) = folder.glob("index-*")
     index.unlink()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.picture_lists import (
     camids_of,
     first_without_camera,
@@ -28,7 +29,6 @@ from reid.domain.values.galleries import (
 )
 from reid.domain.values.samples import Picture, Split
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 PART_SIZE = 1024
 """Pictures of a transaction: so many at most are embedded again after an interruption."""
