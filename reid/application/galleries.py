@@ -193,7 +193,7 @@ class KeepGallery:
             raise GalleryError(
                 f"{gallery.place} erased {counted(num_erased, 'picture')}, but "
                 + "; ".join([f"{counted(left, 'picture')} of the label came since", *faults])
-                + ": run it again, then reid gallery check"
+                + ": run it again, then check the gallery"
             )
         return replace(_removal(gallery, num_erased), beyond_erasing=gallery.beyond_erasing)
 

@@ -540,15 +540,13 @@ def test_a_search_among_damaged_vectors_tells_how_to_find_them(
         file.seek(path.stat().st_size - 4)
         file.write(b"\xff\xff\xff\xff")
     with closing(open_gallery(folder)) as other:
-        with pytest.raises(GalleryError, match="gallery check` tells which are damaged"):
+        with pytest.raises(GalleryError, match="checking the gallery tells which are damaged"):
             other.search(vector_of("a"), 1)
         (fault,) = other.check()
-        assert "is damaged: remove the picture, then `reid gallery compact`" in fault
+        assert "is damaged: remove the picture, then compact the gallery" in fault
         (damaged,) = other.pictures(images=names_of(20)[-1:])
         other.remove([damaged.key], entry=entry(AuditAction.REMOVE))
-        with pytest.raises(
-            GalleryError, match="removed pictures they go by `reid gallery compact`"
-        ):
+        with pytest.raises(GalleryError, match="removed pictures go when it is compacted"):
             other.search(vector_of("a"), 1)
         other.compact()
         assert nearest(other, "b-4.jpg") == "b-4.jpg"

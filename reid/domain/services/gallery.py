@@ -240,8 +240,8 @@ class Gallery:
             self._upkeep.leave_no_trace()
         except GalleryError as error:
             raise GalleryError(
-                f"{error}; the pictures are removed, but traces of them stay: run "
-                "`reid gallery compact` afterwards"
+                f"{error}; the pictures are removed, but traces of them stay: compact the "
+                "gallery afterwards"
             ) from error
         return num_erased
 

@@ -64,7 +64,7 @@ def check_question(
         GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit norm.
     """
     if stamp is None or num_pictures == 0:
-        raise GalleryError("the gallery is empty: add pictures first (reid gallery add)")
+        raise GalleryError("the gallery is empty: add pictures first")
     if k < 1:
         raise GalleryError(f"k must be at least 1, got {k}")
     if queries.ndim != 2 or queries.shape[1] != stamp.width:
@@ -121,7 +121,7 @@ def faults_of_vectors(
         named = f"{picture.image} of {picture.source} (key {picture.key})"
         if checksum != checksums.get(picture.key):
             yield (
-                f"the vector of {named} is damaged: remove the picture, then `reid gallery compact`"
+                f"the vector of {named} is damaged: remove the picture, then compact the gallery"
             )
         elif not abs(norm - 1) <= NORM_TOLERANCE:
             yield f"the vector of {named} has L2 norm {norm:.4g}, not 1"

@@ -225,12 +225,12 @@ class GalleryFilling:
         if self._embedder.num_cameras == 0:
             raise GalleryError(
                 f"{place} was made by an encoder that was told the cameras, and {what} are not to "
-                "be: leave --no-cameras out"
+                "be: set evaluation.use_cameras to true"
             )
         raise GalleryError(
             f"{place} was made by an encoder that was told the cameras, but of {what} "
             f"{stray.image} names none that it knows (camera: {stray.camera}): name the cameras "
-            "as Market-1501 does, or build another gallery by --no-cameras"
+            "as Market-1501 does, or build another gallery with evaluation.use_cameras=false"
         )
 
 

@@ -352,7 +352,7 @@ def require_pictures(content: GalleryDescription, *, place: str) -> None:
         GalleryError: Nothing is kept.
     """
     if content.num_pictures == 0:
-        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
+        raise GalleryError(f"{place} is empty: add pictures first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ class FileArchive:
 
     def read(self) -> ArchivedGallery:
         """Read and verify the file; see the port."""
-        advice = "give a file that reid gallery export wrote"
+        advice = "give a file that an export of a gallery wrote"
         try:
             require_file(self._path)
             with self._path.open("rb") as file:

@@ -104,8 +104,8 @@ class IndexFiles:
                 except VectorIndexError as error:
                     raise GalleryError(
                         f"the vectors in {self._folder} cannot be searched ({error}); "
-                        "`reid gallery check` tells which are damaged; of removed pictures they go "
-                        "by `reid gallery compact`"
+                        "checking the gallery tells which are damaged; those of removed pictures "
+                        "go when it is compacted"
                     ) from error
                 known = CoveredRows(index, vectors.file, state.generation, state.num_rows)
                 self._covered = known
@@ -162,7 +162,7 @@ class IndexFiles:
         for one in self.files(generation):
             with suppress(FileNotFoundError):  # another process has replaced it meanwhile
                 if _checksum(one.path) != one.checksum:
-                    yield f"{one.path.name} is damaged: delete it, then `reid gallery compact`"
+                    yield f"{one.path.name} is damaged: delete it, then compact the gallery"
 
     def _read(self, state: RowsState, vectors: MappedRows) -> CoveredRows | None:
         index = self._create_index()

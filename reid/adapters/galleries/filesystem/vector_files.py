@@ -52,7 +52,7 @@ class RowsState:
         if text != "" and found is None:
             raise GalleryError(
                 f"the gallery is damaged: {str(text)[:80]!r} names no vectors; bring it back from "
-                "a copy, or build it again by `reid gallery build`"
+                "a copy, or build it again"
             )
         return cls(*map(int, found.groups())) if found else cls()
 

@@ -340,7 +340,7 @@ class Database:
 
 def no_gallery(place: str) -> GalleryError:
     """Say that a folder holds no gallery."""
-    return GalleryError(f"{place} holds no gallery: make one by `reid gallery build`")
+    return GalleryError(f"{place} holds no gallery: build one first")
 
 
 @contextmanager
@@ -380,10 +380,7 @@ def _explained(error: Exception, place: str) -> str:
 
 
 def _damaged(text: str, place: str) -> str:
-    return (
-        f"{place} is damaged ({text}): bring it back from a copy, or build it again by "
-        "`reid gallery build`"
-    )
+    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"
 
 
 def _content_of_new() -> bytes:
