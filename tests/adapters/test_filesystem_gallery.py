@@ -360,7 +360,7 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Gallery)
     )
     with closing(hasty):
         with (
-            gallery._snapshot(),
+            gallery._snapshots.current(),
             pytest.raises(GalleryError, match=r"still reads.*are removed"),
         ):
             hasty.erase([key], entry=entry(AuditAction.FORGET))

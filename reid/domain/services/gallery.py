@@ -12,9 +12,7 @@ The rules by which records and vectors stay together are here, once for all kind
 Letters: N images added, Q queries, D width, K answers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Unpack
 
 from torch import Tensor
@@ -24,10 +22,10 @@ from reid.domain.services.gallery_checks import (
     check_additions,
     check_question,
     checksums_of,
-    faults_of_vectors,
     require_kept,
 )
 from reid.domain.services.gallery_search import search_view
+from reid.domain.services.gallery_snapshots import GallerySnapshots
 from reid.domain.services.gallery_upkeep import GalleryUpkeep
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -39,26 +37,11 @@ from reid.domain.values.galleries import (
     KeptPicture,
     NewPicture,
     PictureLookup,
-    RecordsState,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
-from reid.ports.gallery_records import GalleryRecords, RecordsReader
-from reid.ports.gallery_vectors import GalleryVectors, VectorsGoneError, VectorsView
-
-_SNAPSHOT_TRIES = 100
-"""A reader seldom meets vectors that were just replaced, and never so often in a row."""
-
-_CHECKED_AT_ONCE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """One state of the whole."""
-
-    records: RecordsReader
-    state: RecordsState
-    view: VectorsView
+from reid.ports.gallery_records import GalleryRecords
+from reid.ports.gallery_vectors import GalleryVectors
 
 
 class Gallery:
@@ -81,13 +64,11 @@ class Gallery:
         """
         self._records = records
         self._vectors = vectors
-        self._place = place
-        self._upkeep = GalleryUpkeep(records, vectors)
-
-    @property
-    def place(self) -> str:
+        self.place = records.place if place is None else place
         """Where it is kept, for messages."""
-        return self._records.place if self._place is None else self._place
+
+        self._snapshots = GallerySnapshots(records, vectors, place=self.place)
+        self._upkeep = GalleryUpkeep(records, vectors)
 
     @property
     def is_exact(self) -> bool:
@@ -97,7 +78,7 @@ class Gallery:
     @property
     def recall(self) -> float:
         """Share of nearest neighbours found, as measured by the index in use; 1 if exact."""
-        with self._searchable() as now:
+        with self._snapshots.searchable() as now:
             return now.view.recall
 
     @property
@@ -151,7 +132,7 @@ class Gallery:
         Raises:
             GalleryError: A key is not kept.
         """
-        with self._snapshot() as now:
+        with self._snapshots.current() as now:
             require_kept(keys, now.records.admitted(keys, within=EVERYTHING), place=self.place)
             return now.view.of(keys)
 
@@ -262,7 +243,7 @@ class Gallery:
                 norm.
         """
         asked = queries.detach().cpu().float()
-        with self._searchable() as now:
+        with self._snapshots.searchable() as now:
             known = now.state.description
             check_question(asked, k=k, stamp=known.stamp, num_pictures=known.num_pictures)
             return search_view(
@@ -302,8 +283,8 @@ class Gallery:
         try:
             with self._records.reading() as now:
                 faults = [*now.faults(), *self._vectors.faults(now.state().vectors)]
-            with self._snapshot() as whole:
-                faults += self._faults_of_vectors(whole)
+            with self._snapshots.current() as whole:
+                faults += whole.faults()
         except GalleryError as error:
             return (str(error),)
         return tuple(faults)
@@ -314,7 +295,7 @@ class Gallery:
         with self._records.reading() as now:
             state = now.state()
         if state.description.num_pictures:
-            self._prepare(state)
+            self._snapshots.prepare(state)
 
     def finish_changes(self) -> None:
         """Finish what an interrupted process began, where it can be done now."""
@@ -324,52 +305,3 @@ class Gallery:
         """Release files and connections; safe to call twice."""
         self._vectors.close()
         self._records.close()
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[_Snapshot]:
-        gone = ""
-        for _ in range(_SNAPSHOT_TRIES):
-            with self._records.reading() as now:
-                state = now.state()
-                try:
-                    view = self._vectors.view(state.vectors)
-                except VectorsGoneError as error:
-                    gone = str(error)
-                    continue
-                now.require_in_place()
-                yield _Snapshot(now, state, view)
-                return
-        raise GalleryError(
-            f"{self.place} is damaged: {gone}; bring it back from a copy, or build the gallery "
-            "again"
-        )
-
-    @contextmanager
-    def _searchable(self) -> Iterator[_Snapshot]:
-        """Take a snapshot that can be searched; what that takes is done between two of them."""
-        while True:
-            with self._snapshot() as now:
-                if now.view.is_ready:
-                    yield now
-                    return
-                state = now.state
-            self._prepare(state)
-
-    def _prepare(self, state: RecordsState) -> None:
-        is_worth_keeping = False
-        with suppress(VectorsGoneError):
-            is_worth_keeping = self._vectors.prepare(state.vectors)
-        if is_worth_keeping:
-            # It is needed now and can be kept later: another writer, a full disk or a folder that
-            # is read-only is no reason to refuse an answer.
-            with suppress(GalleryError), self._records.writing(waits=False) as change:
-                self._vectors.keep_prepared(change.state().vectors)
-
-    def _faults_of_vectors(self, now: _Snapshot) -> Iterator[str]:
-        """Compare all vectors with their checksums."""
-        after = 0
-        while page := now.records.page(after=after, limit=_CHECKED_AT_ONCE):
-            keys = [picture.key for picture in page]
-            after = keys[-1]
-            checksums = now.records.checksums(keys)
-            yield from faults_of_vectors(page, now.view.of(keys), checksums=checksums)
