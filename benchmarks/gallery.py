@@ -28,9 +28,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.clusters import CAMERAS, embedded_sets, strangers
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.gallery_checks import as_array
 from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
-from reid.adapters.galleries.filesystem.vector_files import as_array
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
@@ -217,7 +218,7 @@ class _Bench:
                 self._add(gallery, added, part=part)
             gallery.compact()
 
-    def _add(self, gallery: FilesystemGallery, vectors: Tensor, *, part: int) -> None:
+    def _add(self, gallery: Gallery, vectors: Tensor, *, part: int) -> None:
         pictures = _pictures(len(vectors), source=f"part {part}")
         gallery.add(pictures, vectors, stamp=self._stamp, entry=ENTRY)
         with self._plain_file.open("ab") as file:
@@ -268,7 +269,7 @@ def prepare_plain(path: Path, query: Tensor) -> Callable[[], object]:
     return lambda: read_and_asked(path, query)
 
 
-def _opened(folder: Path, index: str) -> FilesystemGallery:
+def _opened(folder: Path, index: str) -> Gallery:
     return open_filesystem_gallery(folder, create=True, create_index=_index_class(index))
 
 

@@ -17,8 +17,8 @@ from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
 from reid.container.root import Container
 from reid.domain.errors import DatasetError
+from reid.domain.services.gallery import Gallery
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
 from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder

@@ -16,6 +16,7 @@ from reid.domain.open_set import (
     summarise_trials,
 )
 from reid.domain.seeding import generator_for
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People
 from reid.domain.services.questions import (
     OwnPictures,
@@ -29,7 +30,6 @@ from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, r
 from reid.domain.values.people import FusionRecipe, OpenSetReport, OperatingPoint
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 REPORTED_RATES = (1e-3, 1e-2, 1e-1)
 """False-accept rates at which the field reports identification rates."""

@@ -9,9 +9,9 @@ from reid.application.identify import IdentificationOutcome, Identify
 from reid.application.picture_selection import PictureSelection
 from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 from reid.ports.runs import RunStore
 
 DEMO = "demo"

@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptPicture
 from reid.domain.values.reports import Identification, RankedPicture
 from reid.domain.values.sheets import AnswerSheet, SheetLimits, id_of
 from reid.ports.dataset import ImageReader, PictureSource
-from reid.ports.gallery import Gallery
 from reid.ports.pages import AnswersPage
 
 _PICTURES_AT_ONCE = 256

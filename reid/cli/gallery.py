@@ -24,7 +24,7 @@ from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.container.root import Container
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 
 GalleryArgument = Annotated[

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reid.application.gallery_transfer import TransferGallery
     from reid.domain.services.gallery_filling import GalleryFilling
     from reid.ports.dataset import PictureSource
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.ports.image_encoder import TrainableEncoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import GallerySettings
@@ -212,7 +212,7 @@ class Galleries(Encoders, Indexes):
         keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
     )
     memory_gallery = providers.Factory(
-        Lazily("reid.adapters.galleries.memory:MemoryGallery"),
+        Lazily("reid.adapters.galleries.memory:open_memory_gallery"),
         create_index=Indexes.gallery_index.provider,
     )
     is_gallery = providers.Callable(is_gallery, Foundation.settings.provided.gallery)

@@ -8,7 +8,7 @@ from reid.small_files import FileBoundsError
 
 if TYPE_CHECKING:
     from reid.container.root import Container
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.service.desk import Desk
     from reid.service.limits import Limits
     from reid.settings.schema import Settings

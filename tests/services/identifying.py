@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.application.identify import Identify
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.answering import Answering
@@ -53,8 +53,8 @@ class Workbench:
     def now(self) -> str:
         return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
 
-    def gallery(self, place: str = "memory") -> MemoryGallery:
-        return MemoryGallery(create_index=lambda: self.index, place=place)
+    def gallery(self, place: str = "memory") -> open_memory_gallery:
+        return open_memory_gallery(create_index=lambda: self.index, place=place)
 
     def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:
         return Identify(

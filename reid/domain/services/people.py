@@ -21,6 +21,7 @@ from reid.domain.fusion import (
 from reid.domain.ordering import distances, rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.decisions import Decision
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.person_means import PersonMeans
 from reid.domain.services.questions import Question
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture, require_pictures
@@ -28,7 +29,6 @@ from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification, RankedPicture
-from reid.ports.gallery import Gallery
 
 QUESTION_CHUNK = 256
 """Questions searched at once: bounds answers and records held."""

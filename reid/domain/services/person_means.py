@@ -11,7 +11,7 @@ from torch import Tensor
 from reid.domain.fusion import mean_directions
 from reid.domain.services.questions import OwnPictures, Question
 from reid.domain.values.galleries import GalleryFilter, KeptPicture
-from reid.ports.gallery import Gallery
+from reid.domain.services.gallery import Gallery
 
 
 class PersonMeans:

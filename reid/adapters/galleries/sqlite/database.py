@@ -3,68 +3,23 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import TypeAlias
+from threading import Lock, RLock
+from time import monotonic, sleep
+from typing import Protocol, TypeAlias
 
+from reid.adapters.galleries.sqlite.schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    DamagedRecordError,
+    has_tables,
+    make_tables,
+)
 from reid.adapters.atomic_files import new_file
 from reid.domain.errors import GalleryError
 
-APPLICATION_ID = 0x72656964
-"""Of SQLite files that are ours: `reid` in ASCII."""
-
-SCHEMA_VERSION = 2
-_READ_VERSIONS = (1, SCHEMA_VERSION)
-"""Version 1 also counted the pictures of each label; its triggers go on doing so, for nobody."""
-
-_SCHEMA = """
-CREATE TABLE state (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    version INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    num_rows INTEGER NOT NULL,
-    num_pictures INTEGER NOT NULL,
-    stamp TEXT,
-    calibration TEXT
-);
-INSERT INTO state VALUES (1, 0, 1, 0, 0, NULL, NULL);
-CREATE TABLE pictures (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    row INTEGER NOT NULL UNIQUE,
-    source TEXT NOT NULL,
-    image TEXT NOT NULL,
-    content TEXT NOT NULL,
-    label TEXT NOT NULL,
-    camera TEXT,
-    added_at TEXT NOT NULL,
-    expires_at TEXT,
-    vector_checksum INTEGER NOT NULL,
-    record_checksum INTEGER NOT NULL,
-    UNIQUE (source, image)
-);
-CREATE INDEX pictures_by_label ON pictures (label);
-CREATE TABLE thumbnails (key INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
-CREATE TRIGGER picture_removed AFTER DELETE ON pictures BEGIN
-    DELETE FROM thumbnails WHERE key = old.key;
-END;
-CREATE TABLE indexes (
-    kind TEXT PRIMARY KEY,
-    file TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    num_rows INTEGER NOT NULL,
-    num_bytes INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
-);
-CREATE TABLE audit (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    at TEXT NOT NULL,
-    action TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    num_pictures INTEGER NOT NULL
-);
-"""
-
+_PAUSE_SECONDS = 0.02
 
 _Identity: TypeAlias = tuple[int, int] | None
 """Of a file, whatever its name; None: there was none."""
@@ -74,6 +29,73 @@ class _Connection(sqlite3.Connection):
     """Knows of which file it is."""
 
     file: _Identity = None
+
+
+class Connections(Protocol):
+    """Lends connections to one database within transactions."""
+
+    place: str
+    """What to call the gallery in messages."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend a connection that sees one state."""
+        ...
+
+    def writing(self, *, waits: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend a connection as the one writer."""
+        ...
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to go on where another database lies there by now."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave no trace of what was deleted."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        ...
+
+
+class MemoryDatabase:
+    """A database that lives as long as this object; one thread at a time uses it."""
+
+    def __init__(self, *, place: str) -> None:
+        """Make the tables."""
+        self.place = place
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        self._lock = RLock()
+        make_tables(self._connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection."""
+        with self._lock, in_words(self.place):
+            yield self._connection
+
+    @contextmanager
+    def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:  # noqa: ARG002
+        """Lend the connection; what is changed is kept whole, or not at all."""
+        with self._lock, in_words(self.place):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Do nothing: nobody else knows of it."""
+
+    def scrub(self) -> None:
+        """Do nothing: nothing is on the disk."""
+
+    def close(self) -> None:
+        """Do nothing: it goes with this object."""
 
 
 class Database:
@@ -92,8 +114,8 @@ class Database:
             place: What to call the gallery in messages.
             wait_seconds: How long to wait for another writer.
         """
+        self.place = place
         self._path = path.absolute()
-        self._place = place
         self._wait_seconds = wait_seconds
         self._idle: list[_Connection] = []
         self._lock = Lock()
@@ -116,7 +138,7 @@ class Database:
         if not self._path.is_file():
             return False
         with self.reading() as connection:
-            return _has_tables(connection)
+            return has_tables(connection)
 
     def create(self) -> None:
         """Make the file with its tables, unless another process has made them.
@@ -125,7 +147,7 @@ class Database:
             GalleryError: The folder cannot be written, or the file is something else.
         """
         self._require_writable()
-        with in_words(self._place):
+        with in_words(self.place):
             try:
                 with new_file(self._path) as file:
                     file.write(_content_of_new())
@@ -137,8 +159,8 @@ class Database:
         with self._lent() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
-            if not _has_tables(connection):
-                _make_tables(connection)
+            if not has_tables(connection):
+                make_tables(connection)
             connection.execute("COMMIT")
 
     def require_gallery(self) -> None:
@@ -150,17 +172,17 @@ class Database:
         with self.reading() as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (schema,) = connection.execute("PRAGMA user_version").fetchone()
-            if application == 0 and not _has_tables(connection):
-                raise no_gallery(self._place)
+            if application == 0 and not has_tables(connection):
+                raise no_gallery(self.place)
             if application != APPLICATION_ID:
                 raise GalleryError(
                     f"{self._path} is no gallery, but another program's database: name another "
                     "folder"
                 )
-            if schema not in _READ_VERSIONS:
+            if schema != SCHEMA_VERSION:
                 raise GalleryError(
-                    f"{self._place} was written in format {schema}, this program knows formats "
-                    f"up to {SCHEMA_VERSION}: use a later program, or build the gallery again"
+                    f"{self.place} was written in format {schema}, this program reads format "
+                    f"{SCHEMA_VERSION}: use a later program, or build the gallery again"
                 )
 
     @contextmanager
@@ -170,22 +192,25 @@ class Database:
         Raises:
             GalleryError: The file is missing or damaged.
         """
-        with in_words(self._place), self._lent() as connection:
+        with in_words(self.place), self._lent() as connection:
             connection.execute("BEGIN")
             yield connection
             connection.execute("ROLLBACK")
 
     @contextmanager
-    def writing(self, *, wait_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:
         """Lend a connection as the one writer; what it changes is kept whole, or not at all.
+
+        Args:
+            waits: Whether another writer is waited for.
 
         Raises:
             GalleryError: Another writer takes too long, the folder cannot be written, or the
                 disk is full.
         """
-        with in_words(self._place), self._lent() as connection:
+        with in_words(self.place), self._lent() as connection:
             self._require_writable()
-            wait = self._wait_seconds if wait_seconds is None else wait_seconds
+            wait = self._wait_seconds if waits else 0
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -205,7 +230,7 @@ class Database:
         """
         if not self._is_in_place(connection):
             raise GalleryError(
-                f"{self._place} was moved, deleted or replaced meanwhile, so nothing was done: "
+                f"{self.place} was moved, deleted or replaced meanwhile, so nothing was done: "
                 "try again"
             )
 
@@ -218,13 +243,17 @@ class Database:
         Raises:
             GalleryError: Readers of the state before hold on to it, or the disk is full.
         """
-        with in_words(self._place), self._lent() as connection:
+        with in_words(self.place), self._lent() as connection:
             connection.execute("VACUUM")
-            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if is_busy:
-            raise GalleryError(
-                f"{self._place}: somebody still reads the state before: try again in a moment"
-            )
+            until = monotonic() + self._wait_seconds
+            # Of readers SQLite waits for itself, of another that does the same it does not.
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if monotonic() > until:
+                    raise GalleryError(
+                        f"{self.place}: somebody still reads the state before: try again in a "
+                        "moment"
+                    )
+                sleep(_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -285,7 +314,7 @@ class Database:
     def _connect(self, mode: str) -> _Connection:
         file = self._identity()
         if file is None:
-            raise no_gallery(self._place)
+            raise no_gallery(self.place)
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}",
             uri=True,
@@ -297,19 +326,21 @@ class Database:
         connection.file = file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
+        # The file may come from anybody: what its schema defines calls no function that acts.
+        connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
     def _require_writable(self) -> None:
         if not self.is_writable:
             raise GalleryError(
-                f"{self._place} cannot be written: it belongs to somebody else, or its disk is "
+                f"{self.place} cannot be written: it belongs to somebody else, or its disk is "
                 "read-only; change its permissions, or copy the folder"
             )
 
 
 def no_gallery(place: str) -> GalleryError:
     """Say that a folder holds no gallery."""
-    return GalleryError(f"{place} holds no gallery: make one by `reid gallery build`")
+    return GalleryError(f"{place} holds no gallery: build one first")
 
 
 @contextmanager
@@ -321,7 +352,7 @@ def in_words(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DamagedRecordError) as error:
         raise GalleryError(_explained(error, place)) from error
     except UnicodeEncodeError as error:
         raise GalleryError(
@@ -335,29 +366,21 @@ def in_words(place: str) -> Iterator[None]:
         ) from error
 
 
-def _explained(error: sqlite3.Error, place: str) -> str:
+def _explained(error: Exception, place: str) -> str:
     text = str(error)
+    if isinstance(error, DamagedRecordError):
+        return _damaged(text, place)
     if "locked" in text or "busy" in text:
         return f"{place} is being changed by another process: wait for it to end, then try again"
     if "unable to open" in text:
         return f"{place} cannot be opened: {text}; see its permissions"
     if "full" in text or "I/O" in text or "readonly" in text:
         return f"{place} cannot be written: {text}; make room or see its permissions"
-    return (
-        f"{place} is damaged ({text}): bring it back from a copy, or build it again by "
-        "`reid gallery build`"
-    )
+    return _damaged(text, place)
 
 
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    for statement in _statements(_SCHEMA):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def _damaged(text: str, place: str) -> str:
+    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"
 
 
 def _content_of_new() -> bytes:
@@ -368,17 +391,7 @@ def _content_of_new() -> bytes:
     (https://www.sqlite.org/fileformat2.html, 1.3).
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        _make_tables(connection)
+        make_tables(connection)
         content = bytearray(connection.serialize())
     content[18:20] = b"\2\2"
     return bytes(content)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script: `executescript` would end the transaction."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
