@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.clusters import CAMERAS, embedded_sets, strangers
+from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_checks import as_array
-from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,

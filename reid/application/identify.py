@@ -21,7 +21,6 @@ from reid.domain.values.galleries import (
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.domain.services.gallery import Gallery
 from reid.ports.image_encoder import ImageEncoder
 
 

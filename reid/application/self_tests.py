@@ -20,7 +20,6 @@ from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.services.gallery import Gallery
 from reid.ports.image_encoder import ImageEncoder
 from reid.ports.vector_index import VectorIndex
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from reid.adapters.galleries.cache import GalleryCache
     from reid.application.galleries import FillGallery, KeepGallery
     from reid.application.gallery_transfer import TransferGallery
+    from reid.domain.services.gallery import Gallery
     from reid.domain.services.gallery_filling import GalleryFilling
     from reid.ports.dataset import PictureSource
-    from reid.domain.services.gallery import Gallery
     from reid.ports.image_encoder import TrainableEncoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import GallerySettings

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from reid.domain.fusion import mean_directions
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.questions import OwnPictures, Question
 from reid.domain.values.galleries import GalleryFilter, KeptPicture
-from reid.domain.services.gallery import Gallery
 
 
 class PersonMeans:

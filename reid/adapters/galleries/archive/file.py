@@ -17,8 +17,6 @@ from torch import Tensor
 from reid.adapters.atomic_files import cannot_be_written, new_file
 from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.atomic_files import new_file
-from reid.adapters.atomic_files import cannot_be_written
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,

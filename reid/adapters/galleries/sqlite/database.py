@@ -9,6 +9,7 @@ from threading import Lock, RLock
 from time import monotonic, sleep
 from typing import Protocol, TypeAlias
 
+from reid.adapters.atomic_files import new_file
 from reid.adapters.galleries.sqlite.schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
@@ -16,7 +17,6 @@ from reid.adapters.galleries.sqlite.schema import (
     has_tables,
     make_tables,
 )
-from reid.adapters.atomic_files import new_file
 from reid.domain.errors import GalleryError
 
 _PAUSE_SECONDS = 0.02
