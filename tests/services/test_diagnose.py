@@ -33,6 +33,7 @@ from reid.domain.values.ranking import Neighbours
 from reid.domain.values.reports import EvaluationReport
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.vector_index import FakeIndex
+from tests.galleries import MemoryGallery
 
 
 def passing() -> str:
@@ -239,7 +240,7 @@ def test_an_evaluator_that_scores_otherwise_is_found(
         try_evaluator(broken)
 
 
-class OneGallery(open_memory_gallery):
+class OneGallery(MemoryGallery):
     """A gallery in memory that outlives being closed."""
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.domain.values.samples import Picture
 from tests.fakes.dataset import FakePictures
 from tests.fakes.gallery_archive import FakeArchive, archived
-from tests.galleries import CALIBRATION
+from tests.galleries import CALIBRATION, MemoryGallery
 from tests.services.identifying import Workbench
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ def test_a_person_is_forgotten_with_a_digest_in_the_audit_log() -> None:
 
 
 def test_an_erasure_that_does_not_verify_is_no_success() -> None:
-    class Leaky(open_memory_gallery):
+    class Leaky(MemoryGallery):
         def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
             return super().erase(list(keys)[1:], entry=entry) + 1
 

@@ -14,6 +14,7 @@ from reid.domain.values.galleries import AuditAction, GalleryChanges, KeptPictur
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
 from tests.fakes.vector_index import FakeIndex
+from tests.galleries import MemoryGallery
 from tests.services.identifying import Workbench
 
 ANNA, BERT, CARL = Picture("a", "anna"), Picture("b", "bert"), Picture("c", "carl")
@@ -299,7 +300,7 @@ def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded()
     assert bench.num_embedded() == 3
 
 
-class AskedGallery(open_memory_gallery):
+class AskedGallery(MemoryGallery):
     """Counts the records and vectors that it gives."""
 
     num_given = 0
