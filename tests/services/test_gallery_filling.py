@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from reid.adapters.galleries.memory import open_memory_gallery
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.services import gallery_filling
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import PART_SIZE, GalleryFilling
 from reid.domain.values.galleries import AuditAction, GalleryChanges, KeptPicture
 from reid.domain.values.samples import Picture, UnreadableImage
@@ -47,7 +47,7 @@ def renamed(source: FakePictures, names: Mapping[str, str]) -> FakePictures:
     return other
 
 
-def labels_of(gallery: open_memory_gallery) -> dict[str, str]:
+def labels_of(gallery: Gallery) -> dict[str, str]:
     return {picture.image: picture.label for picture in gallery.pictures()}
 
 
