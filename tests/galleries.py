@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from reid.adapters.galleries.memory import MemoryVectors
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (

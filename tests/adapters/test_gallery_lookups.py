@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
 from reid.adapters.galleries.sqlite.records import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup

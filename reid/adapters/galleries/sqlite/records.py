@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Unpack
 
-from reid.adapters.galleries.sqlite.database import Connections
+from reid.adapters.galleries.sqlite.memory_database import Connections
 from reid.adapters.galleries.sqlite.schema import (
     DamagedRecordError,
     checksum_of_record,
