@@ -9,7 +9,7 @@ import pytest
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
-from reid.adapters.galleries.sqlite.records import SqliteReader
+from reid.adapters.galleries.sqlite.reader import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup
 from tests.galleries import fill
