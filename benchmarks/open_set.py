@@ -25,6 +25,7 @@ from reid.application.calibrate import REPORTED_RATES
 from reid.domain.fusion import mean_directions
 from reid.domain.open_set import OpenSetTrials, summarise_trials
 from reid.domain.seeding import generator_for
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People
 from reid.domain.services.questions import OwnPictures, Question
 from reid.domain.values.features import EmbeddingSet
@@ -110,7 +111,7 @@ def _label(pid: int, row: int) -> str:
     return f"distractor {row}" if pid == DISTRACTOR_PID else str(pid)
 
 
-def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> open_memory_gallery:
+def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> Gallery:
     kept = open_memory_gallery(create_index=ExactIndex)
     pids, camids = gallery.pids.tolist(), gallery.camids.tolist()
     rows = [row for row, pid in enumerate(pids) if pid not in without]
@@ -134,7 +135,7 @@ def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> open_memory_gallery
 def _ask(
     asked: EmbeddingSet,
     vectors: Tensor,
-    gallery: open_memory_gallery,
+    gallery: Gallery,
     *,
     recipe: FusionRecipe,
     strangers: set[int],

@@ -1,7 +1,11 @@
 """What tests put into galleries."""
 
+from collections.abc import Callable
 from functools import partial
 
+from reid.adapters.galleries.memory import MemoryVectors
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
+from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (
     AuditAction,
@@ -10,6 +14,7 @@ from reid.domain.values.galleries import (
     EncoderStamp,
     NewPicture,
 )
+from reid.ports.vector_index import VectorIndex
 from tests.vectors import unit_vectors
 
 STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)
@@ -46,6 +51,14 @@ def entry(action: AuditAction = AuditAction.ADD, *, day: int = 1, count: int = 0
     return AuditEntry(
         at=f"2026-01-{day:02d}T00:00:00Z", action=action, subject="here", num_pictures=count
     )
+
+
+class MemoryGallery(Gallery):
+    """A gallery in memory, for tests that watch or change its methods."""
+
+    def __init__(self, *, create_index: Callable[[], VectorIndex]) -> None:
+        records = SqliteRecords(MemoryDatabase(place="memory"))
+        super().__init__(records, MemoryVectors(create_index))
 
 
 def fill(gallery: Gallery, num_pictures: int = 12) -> tuple[int, ...]:

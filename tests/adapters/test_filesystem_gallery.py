@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.sqlite import database
-from reid.adapters.galleries.sqlite.records import SqliteReader
+from reid.adapters.galleries.sqlite.reader import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery

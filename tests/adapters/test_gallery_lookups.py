@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
-from reid.adapters.galleries.sqlite.records import SqliteReader
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
+from reid.adapters.galleries.sqlite.reader import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup
 from tests.galleries import fill

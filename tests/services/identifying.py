@@ -7,6 +7,7 @@ from reid.application.identify import Identify
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.galleries import EncoderStamp
@@ -53,7 +54,7 @@ class Workbench:
     def now(self) -> str:
         return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
 
-    def gallery(self, place: str = "memory") -> open_memory_gallery:
+    def gallery(self, place: str = "memory") -> Gallery:
         return open_memory_gallery(create_index=lambda: self.index, place=place)
 
     def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:

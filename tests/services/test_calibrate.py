@@ -53,7 +53,7 @@ def pictures_of(side: str, people: range, *, shots: int = 2, camera: str = "") -
     ]
 
 
-def gallery_of(pictures: list[Picture]) -> open_memory_gallery:
+def gallery_of(pictures: list[Picture]) -> Gallery:
     gallery = open_memory_gallery(create_index=ExactIndex)
     gallery.add(
         [
@@ -71,7 +71,7 @@ def gallery_of(pictures: list[Picture]) -> open_memory_gallery:
 
 def calibrate(
     queries: list[Picture],
-    gallery: open_memory_gallery,
+    gallery: Gallery,
     *,
     rate: float = 0.1,
     strangers: list[Picture] | None = None,

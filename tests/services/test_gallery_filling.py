@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from reid.adapters.galleries.memory import open_memory_gallery
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.services import gallery_filling
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import PART_SIZE, GalleryFilling
 from reid.domain.values.galleries import AuditAction, GalleryChanges, KeptPicture
 from reid.domain.values.samples import Picture, UnreadableImage
 from tests.fakes.dataset import FakePictures
 from tests.fakes.vector_index import FakeIndex
+from tests.galleries import MemoryGallery
 from tests.services.identifying import Workbench
 
 ANNA, BERT, CARL = Picture("a", "anna"), Picture("b", "bert"), Picture("c", "carl")
@@ -46,7 +47,7 @@ def renamed(source: FakePictures, names: Mapping[str, str]) -> FakePictures:
     return other
 
 
-def labels_of(gallery: open_memory_gallery) -> dict[str, str]:
+def labels_of(gallery: Gallery) -> dict[str, str]:
     return {picture.image: picture.label for picture in gallery.pictures()}
 
 
@@ -299,7 +300,7 @@ def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded()
     assert bench.num_embedded() == 3
 
 
-class AskedGallery(open_memory_gallery):
+class AskedGallery(MemoryGallery):
     """Counts the records and vectors that it gives."""
 
     num_given = 0

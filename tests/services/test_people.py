@@ -15,6 +15,7 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.reranking import rerank
 from reid.domain.services.decisions import Decision, Unknown, decide
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People
 from reid.domain.services.questions import (
     OwnPictures,
@@ -67,7 +68,7 @@ def cosine(degrees: float) -> float:
     return float(at(degrees)[0, 0])
 
 
-def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> open_memory_gallery:
+def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> Gallery:
     gallery = open_memory_gallery(create_index=ExactIndex)
     pictures = [
         NewPicture(
@@ -84,7 +85,7 @@ def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> 
 
 
 def ask(
-    gallery: open_memory_gallery,
+    gallery: Gallery,
     vectors: Tensor,
     *,
     recipe: FusionRecipe = BEST,
@@ -97,9 +98,7 @@ def ask(
     return people.identify(questions, vectors)
 
 
-def crowd(
-    num_people: int = 30, num_pictures: int = 4
-) -> tuple[open_memory_gallery, list[str], Tensor]:
+def crowd(num_people: int = 30, num_pictures: int = 4) -> tuple[Gallery, list[str], Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = [f"p{number:02d}" for number in range(num_people) for _ in range(num_pictures)]
     centres = torch.randn(num_people, WIDTH, generator=generator).repeat_interleave(4, dim=0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.rows import RowsView
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptPicture

@@ -126,7 +126,7 @@ class EncoderStage:
 
     def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
         geometry = self._encoder.geometry
-        pixels = self._dataset.read(
+        pixels = self._dataset.reader.read(
             [self._images[row] for row in rows.tolist()],
             size=geometry.image_size,
             resampling=Resampling.BICUBIC,

@@ -91,11 +91,7 @@ class Gallery:
         return "; ".join(traces for traces in known if traces) or None
 
     def describe(self) -> GalleryDescription:
-        """Summarise what is kept, at a cost that does not grow with it.
-
-        Raises:
-            GalleryError: It is damaged or cannot be reached.
-        """
+        """Summarise what is kept, at a cost that does not grow with it."""
         with self._records.reading() as now:
             return now.state().description
 
@@ -109,16 +105,10 @@ class Gallery:
             return now.pictures(**wanted)
 
     def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next images by ascending key, so that large galleries are read in parts.
+        """List the next images by ascending key, to read large galleries in parts.
 
         Pages are of the state at their own time: compare `describe().version` where that matters.
-
-        Args:
-            after: Keys begin above it; 0 for the first page.
-            limit: Most images, at least 1.
-
-        Returns:
-            As many as there are, up to the limit; none at the end.
+        The first begins after key 0, the last is empty.
         """
         with self._records.reading() as now:
             return now.page(after=after, limit=limit)

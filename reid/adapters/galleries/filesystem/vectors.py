@@ -1,5 +1,6 @@
 """Vectors of a gallery in files of a folder, behind their port."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -125,10 +126,12 @@ class FileVectors:
         # What an index writes on its way to a file of the present generation is left over, too:
         # whoever is still writing it keeps others from deleting it.
         needed = {now.vectors_name, now.keys_name}
-        needed |= {one.path.name for one in self._index.files(now.generation)}
-        return [path for path in all_files_of_ours(self._folder) if path.name not in needed]
+        left = [path for path in all_files_of_ours(self._folder) if path.name not in needed]
+        indexes = {one.path for one in self._index.files(now.generation)} if left else ()
+        return [path for path in left if path not in indexes]
 
 
 def all_files_of_ours(folder: Path) -> list[Path]:
     """List files of vectors, keys and indexes, needed or not."""
-    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+    with os.scandir(folder) as entries:
+        return [folder / entry.name for entry in entries if _OURS.fullmatch(entry.name)]
