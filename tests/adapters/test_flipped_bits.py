@@ -40,7 +40,7 @@ def test_a_flipped_bit_is_an_error_of_the_gallery_at_most(
             assert faults or pattern == "gallery.sqlite"  # much of its room is empty
             gallery.describe()
             gallery.audit()
-            gallery.pictures()
+            gallery.images()
             nearest(gallery, "b-4.jpg")
             add(gallery, ["a-new.jpg"])
             gallery.erase([3], entry=entry(AuditAction.FORGET))

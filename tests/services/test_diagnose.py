@@ -17,7 +17,6 @@ from reid.application.self_tests import (
     try_gallery,
     try_index,
 )
-from reid.domain.counting import score_embeddings
 from reid.domain.errors import (
     EncoderError,
     EvaluationError,
@@ -25,10 +24,11 @@ from reid.domain.errors import (
     ReidError,
     VectorIndexError,
 )
-from reid.domain.metrics import summarise
+from reid.domain.ranking.exact_scores import score_embeddings
+from reid.domain.ranking.metrics import summarise
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
-from reid.domain.values.galleries import AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.galleries import AuditEntry, EncoderFingerprint, NewImage
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.reports import EvaluationReport
 from tests.fakes.encoder import FakeEncoder
@@ -111,7 +111,7 @@ def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
         ("/home/anna/work/x", "<work>/x"),
         ("cannot open '/srv/secret/lib.so'", "cannot open '<path>'"),
         ("/home/annabel/x", "<path>"),
-        ("by anna on desk.example", "by <user> on <host>"),
+        ("by anna on service.example", "by <user> on <host>"),
         ("annabel and hanna", "annabel and hanna"),
         ("https://example.org/a/b and 3 m/s", "https://example.org/a/b and 3 m/s"),
     ],
@@ -119,7 +119,7 @@ def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
 def test_private_places_and_names_are_concealed_and_nothing_else(text: str, shown: str) -> None:
     conceal = concealment(
         places={"/home/anna": "<home>", "/home/anna/work": "<work>", "/": "<root>"},
-        names={"anna": "<user>", "desk.example": "<host>", "": "<nobody>"},
+        names={"anna": "<user>", "service.example": "<host>", "": "<nobody>"},
     )
     assert conceal(text) == shown
 
@@ -130,7 +130,7 @@ def test_a_sound_encoder_passes() -> None:
 
 def test_an_encoder_that_answers_another_way_the_second_time_is_found() -> None:
     seeds = count()
-    with pytest.raises(EncoderError, match="two answers for the same pictures"):
+    with pytest.raises(EncoderError, match="two answers for the same images"):
         try_encoder(lambda: FakeEncoder(seed=next(seeds)))
 
 
@@ -269,13 +269,13 @@ class Misplacing(OneGallery):
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
-        return super().add(pictures, vectors.flip(0), stamp=stamp, entry=entry)
+        return super().add(images, vectors.flip(0), fingerprint=fingerprint, entry=entry)
 
 
 def opened(kind: type[MemoryGallery]) -> MemoryGallery:
@@ -292,7 +292,7 @@ def test_a_sound_gallery_passes() -> None:
     [
         (Unforgetting, "an erased person is still answered"),
         (Faulty, "row 3 is damaged"),
-        (Misplacing, "asked for pictures"),
+        (Misplacing, "asked for images"),
     ],
 )
 def test_a_gallery_that_breaks_its_word_is_found(kind: type[MemoryGallery], message: str) -> None:

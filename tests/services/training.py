@@ -24,7 +24,7 @@ FINE_TUNING = FineTuningRecipe(
     learning_rate=0.01,
     warmup_epochs=1,
     milestones=(3,),
-    padding=2,
+    random_crop_padding=2,
 )
 
 

@@ -1,6 +1,6 @@
-"""What stage 2 trains: an image tower with heads, on PK batches of augmented pictures.
+"""What stage 2 trains: an image tower with heads, on PK batches of augmented images.
 
-Letters: N pictures, C identities, E width of the shared space, B batch.
+Letters: N images, C identities, E width of the shared space, B batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from reid.domain.augmentation import augment
-from reid.domain.averaging import WeightAverage, without_averages
-from reid.domain.heads import ReidHeads
-from reid.domain.objectives import Objective, fine_tuning_objective
-from reid.domain.optimizers import fine_tuning_optimizer
-from reid.domain.sampling import GeneratorDraws, pk_batches
 from reid.domain.seeding import generator_for
-from reid.domain.transfers import sent_to
+from reid.domain.training.augmentation import augment
+from reid.domain.training.ema import ExponentialMovingAverage, without_averages
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.objectives import Objective, fine_tuning_objective
+from reid.domain.training.optimizers import fine_tuning_optimizer
+from reid.domain.training.sampling import GeneratorDraws, pk_batches
+from reid.domain.transfers import to_device
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Split, labels_by_pid
 from reid.ports.dataset import Dataset
@@ -50,15 +50,15 @@ class EncoderStage:
         self._encoder = encoder
         self._heads = heads
         self._dataset = dataset
-        self._images = [sample.image for sample in samples]
+        self._images = [sample.name for sample in samples]
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
         self._text_features = text_features  # (C, E)
         self._recipe = recipe
         self._seed = seed
         self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
-        decay = recipe.weight_averaging
-        self._average = WeightAverage(self.weights(), decay=decay) if decay > 0 else None
+        decay = recipe.ema_decay
+        self._average = ExponentialMovingAverage(self.weights(), decay=decay) if decay > 0 else None
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch tower and heads between batch statistics and running ones."""
@@ -84,7 +84,7 @@ class EncoderStage:
         return fine_tuning_objective(
             features,
             self._heads(features),
-            labels=sent_to(self._encoder.device, self._labels[rows]),
+            labels=to_device(self._encoder.device, self._labels[rows]),
             text_features=self._text_features,
             recipe=self._recipe,
         )
@@ -132,7 +132,7 @@ class EncoderStage:
             resampling=Resampling.BICUBIC,
         )
         return augment(
-            sent_to(self._encoder.device, pixels),
+            to_device(self._encoder.device, pixels),
             self._recipe,
             mean=geometry.pixel_mean,
             std=geometry.pixel_std,

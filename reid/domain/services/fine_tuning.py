@@ -2,7 +2,7 @@
 
 CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.3.
 
-Letters: N pictures, C identities, E width of the shared space, B batch, P identities x K images.
+Letters: N images, C identities, E width of the shared space, B batch, P identities x K images.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
-from reid.domain.heads import ReidHeads
-from reid.domain.schedules import fine_tuning_rate
 from reid.domain.seeding import generator_for
 from reid.domain.services.encoder_stage import EncoderStage
 from reid.domain.services.freezing import freeze_text
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.services.stage_states import WAY_OUT
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
     ENCODER_FORMAT,
@@ -87,7 +87,7 @@ class FineTuning:
             released checkpoints.
 
         Raises:
-            DatasetError: The training pictures cannot be read.
+            DatasetError: The training images cannot be read.
             ConfigurationError: A batch wants more identities than there are.
             CheckpointError: The prompts are of other identities or of another encoder, or the run
                 store cannot be read or written.

@@ -104,7 +104,7 @@ class IndexFiles:
                 except VectorIndexError as error:
                     raise GalleryError(
                         f"the vectors in {self._folder} cannot be searched ({error}); "
-                        "checking the gallery tells which are damaged; those of removed pictures "
+                        "checking the gallery tells which are damaged; those of removed images "
                         "go when it is compacted"
                     ) from error
                 known = CoveredRows(index, vectors.file, state.generation, state.num_rows)

@@ -13,7 +13,7 @@ from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, Index
 from reid.adapters.galleries.filesystem.vector_files import RowsState, VectorFiles
 from reid.adapters.galleries.rows import RowsView
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import KeptPicture
+from reid.domain.values.galleries import KeptImage
 from reid.ports.gallery_vectors import VectorsGoneError
 from reid.ports.vector_index import VectorIndex
 
@@ -75,9 +75,9 @@ class FileVectors:
             return RowsView(mapped.keys, mapped.rows, None, 0)
         return RowsView(mapped.keys, mapped.rows, covered.index, covered.num_rows)
 
-    def add(self, state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Append rows; see the port."""
-        keys = np.array([picture.key for picture in pictures], dtype=np.int64)
+        keys = np.array([image.key for image in images], dtype=np.int64)
         return str(self._files.append(RowsState.parsed(state), keys, vectors))
 
     def drop(self, state: str, keys: Sequence[int]) -> str:

@@ -272,7 +272,7 @@ class Database:
 
 
 def _content_of_new() -> bytes:
-    """Write the file of a gallery without pictures, in memory.
+    """Write the file of a gallery without images, in memory.
 
     SQLite would make it step by step where all can see it, and leave what it has where the disk is
     full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not

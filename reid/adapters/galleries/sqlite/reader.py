@@ -15,16 +15,16 @@ from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
     GalleryFilter,
-    KeptPicture,
-    PictureLookup,
+    ImageLookup,
+    KeptImage,
     RecordsState,
     admitted_values,
     is_keepable,
 )
 
-FIELDS = tuple(KeptPicture.__slots__)
+FIELDS = tuple(KeptImage.__slots__)
 COLUMNS = ", ".join(FIELDS)
-"""Those of a kept picture, in the order of its fields."""
+"""Those of a kept image, in the order of its fields."""
 
 _PERHAPS_NONE = {"camera", "expires_at"}
 AMONG = "IN (SELECT value FROM json_each(?))"
@@ -42,8 +42,8 @@ class SqliteReader:
         """Read the line of state."""
         return read_state(self._connection)
 
-    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
-        """List pictures by ascending key; see the port."""
+    def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
+        """List images by ascending key; see the port."""
         among = admitted_values(wanted)
         asked = [(f"{name} {AMONG}", as_json_array(values)) for name, values in among.items()]
         if (expired_at := wanted.get("expired_at")) is not None:
@@ -51,8 +51,8 @@ class SqliteReader:
         condition = " AND ".join(part for part, _ in asked) or "1"
         return self._listed(f"{condition} ORDER BY key", *(value for _, value in asked))
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next pictures."""
+    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
+        """List the next images."""
         return self._listed("key > ? ORDER BY key LIMIT ?", after, limit)
 
     def admitted(self, keys: Sequence[int], *, within: GalleryFilter) -> frozenset[int]:
@@ -69,7 +69,7 @@ class SqliteReader:
 
     def checksums(self, keys: Sequence[int]) -> Mapping[int, int]:
         """Look up the checksums of vectors."""
-        statement = f"SELECT key, vector_checksum FROM pictures WHERE key {AMONG}"
+        statement = f"SELECT key, vector_checksum FROM images WHERE key {AMONG}"
         return dict(self._connection.execute(statement, (as_json_array(keys),)))
 
     def thumbnail(self, key: int) -> bytes | None:
@@ -80,22 +80,22 @@ class SqliteReader:
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
         """Choose the keys without a thumbnail."""
-        lacks = "NOT EXISTS (SELECT 1 FROM thumbnails WHERE thumbnails.key = pictures.key)"
+        lacks = "NOT EXISTS (SELECT 1 FROM thumbnails WHERE thumbnails.key = images.key)"
         return frozenset(self._numbers(f"key {AMONG} AND {lacks}", as_json_array(keys)))
 
     def removed(self) -> tuple[int, ...]:
-        """List the keys of removed pictures."""
+        """List the keys of removed images."""
         found = self._connection.execute("SELECT key FROM removed ORDER BY key")
         return tuple(key for (key,) in found)
 
     def audit(self) -> tuple[AuditEntry, ...]:
         """Read the audit log."""
         found = self._connection.execute(
-            "SELECT at, action, subject, num_pictures FROM audit ORDER BY number"
+            "SELECT at, action, subject, num_images FROM audit ORDER BY number"
         )
         try:
             return tuple(
-                AuditEntry(at=at, action=AuditAction(action), subject=subject, num_pictures=count)
+                AuditEntry(at=at, action=AuditAction(action), subject=subject, num_images=count)
                 for at, action, subject, count in found
             )
         except ValueError as error:
@@ -108,15 +108,13 @@ class SqliteReader:
                 yield f"the database is damaged: {verdict}"
         state = self.state()
         counted, last_key, num_removed = self._connection.execute(
-            "SELECT (SELECT count(*) FROM pictures), (SELECT coalesce(max(key), 0) FROM pictures), "
+            "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(key), 0) FROM images), "
             "(SELECT count(*) FROM removed)"
         ).fetchone()
-        if counted != state.description.num_pictures or num_removed != state.num_removed:
-            yield (
-                f"{counted} pictures are recorded, {state.description.num_pictures} were counted"
-            )
+        if counted != state.description.num_images or num_removed != state.num_removed:
+            yield (f"{counted} images are recorded, {state.description.num_images} were counted")
         if last_key > state.last_key:
-            yield f"picture {last_key} is recorded, keys up to {state.last_key} were given"
+            yield f"image {last_key} is recorded, keys up to {state.last_key} were given"
         yield from self._faults_of_lines()
 
     def require_in_place(self) -> None:
@@ -124,44 +122,44 @@ class SqliteReader:
         self._database.require_in_place(self._connection)
 
     def _faults_of_lines(self) -> Iterator[str]:
-        orphans = "SELECT key FROM thumbnails WHERE key NOT IN (SELECT key FROM pictures)"
+        orphans = "SELECT key FROM thumbnails WHERE key NOT IN (SELECT key FROM images)"
         for (key,) in self._connection.execute(orphans):
-            yield f"a thumbnail of picture {key} is kept, the picture is not"
+            yield f"a thumbnail of image {key} is kept, the image is not"
         found = self._connection.execute(
-            f"SELECT {COLUMNS}, record_checksum, jpeg FROM pictures LEFT JOIN thumbnails "
+            f"SELECT {COLUMNS}, record_checksum, jpeg FROM images LEFT JOIN thumbnails "
             "USING (key) ORDER BY key"
         )
         for *fields, checksum, jpeg in found:
-            picture = _picture(fields)
+            image = _image(fields)
             if checksum_of_record(fields, jpeg=jpeg) != checksum:
                 yield (
-                    f"the record of {picture.image} of {picture.source} (key {picture.key}) is "
-                    "damaged: remove the picture"
+                    f"the record of {image.name} of {image.source} (key {image.key}) is "
+                    "damaged: remove the image"
                 )
         for number, *fields, checksum in self._connection.execute("SELECT * FROM audit"):
             if checksum_of_record(fields) != checksum:
                 yield f"line {number} of the audit log is not what was written"
 
-    def _listed(self, condition: str, *values: object) -> tuple[KeptPicture, ...]:
-        statement = f"SELECT {COLUMNS} FROM pictures WHERE {condition}"
-        return tuple(map(_picture, self._connection.execute(statement, values)))
+    def _listed(self, condition: str, *values: object) -> tuple[KeptImage, ...]:
+        statement = f"SELECT {COLUMNS} FROM images WHERE {condition}"
+        return tuple(map(_image, self._connection.execute(statement, values)))
 
     def _numbers(self, condition: str, *values: object) -> list[int]:
-        statement = f"SELECT key FROM pictures WHERE {condition}"
+        statement = f"SELECT key FROM images WHERE {condition}"
         return [key for (key,) in self._connection.execute(statement, values)]
 
 
-def _picture(fields: Sequence[Any]) -> KeptPicture:
+def _image(fields: Sequence[Any]) -> KeptImage:
     found = dict(zip(FIELDS, fields, strict=True))
     for name, value in found.items():
         wanted = int if name == "key" else str
         if not isinstance(value, wanted) and not (value is None and name in _PERHAPS_NONE):
-            raise DamagedRecordError(f"{name} of picture {fields[0]!r} is none")
-    return KeptPicture(**found)
+            raise DamagedRecordError(f"{name} of image {fields[0]!r} is none")
+    return KeptImage(**found)
 
 
 def _condition(within: GalleryFilter) -> tuple[str, list[str]]:
-    """Write a filter in SQL, with the values of its question marks."""
+    """Write a filter in SQL, with the values of its query marks."""
     parts: list[tuple[str, str]] = []
     if within.cameras is not None:
         parts.append((f"camera {AMONG}", as_json_array(within.cameras)))

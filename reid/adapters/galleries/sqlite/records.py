@@ -24,9 +24,9 @@ from reid.adapters.galleries.sqlite.schema import (
 from reid.domain.values.galleries import (
     AuditEntry,
     Calibration,
-    EncoderStamp,
-    KeptPicture,
-    NewPicture,
+    EncoderFingerprint,
+    KeptImage,
+    NewImage,
     RecordsState,
 )
 
@@ -74,48 +74,48 @@ class SqliteWriter(SqliteReader):
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         *,
         checksums: Sequence[int],
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         at: str,
-    ) -> tuple[KeptPicture, ...]:
+    ) -> tuple[KeptImage, ...]:
         """Keep records; see the port."""
         state = self.state()
         num_replaced = self._connection.executemany(
-            "DELETE FROM pictures WHERE source = ? AND image = ?",
-            ((picture.source, picture.image) for picture in pictures),
+            "DELETE FROM images WHERE source = ? AND image = ?",
+            ((image.source, image.name) for image in images),
         ).rowcount
         kept = tuple(
-            KeptPicture.of(picture, key=key, added_at=at)
-            for key, picture in enumerate(pictures, state.last_key + 1)
+            KeptImage.of(image, key=key, added_at=at)
+            for key, image in enumerate(images, state.last_key + 1)
         )
         places = ", ".join("?" * (len(FIELDS) + 2))
         self._connection.executemany(
-            f"INSERT INTO pictures ({COLUMNS}, vector_checksum, record_checksum) VALUES ({places})",
+            f"INSERT INTO images ({COLUMNS}, vector_checksum, record_checksum) VALUES ({places})",
             (
-                (*fields, checksum, checksum_of_record(fields, jpeg=picture.thumbnail))
-                for picture, fields, checksum in zip(
-                    pictures, map(_fields, kept), checksums, strict=True
+                (*fields, checksum, checksum_of_record(fields, jpeg=image.thumbnail))
+                for image, fields, checksum in zip(
+                    images, map(_fields, kept), checksums, strict=True
                 )
             ),
         )
         self._connection.executemany(
             "INSERT INTO thumbnails VALUES (?, ?)",
             (
-                (one.key, picture.thumbnail)
-                for one, picture in zip(kept, pictures, strict=True)
-                if picture.thumbnail is not None
+                (one.key, image.thumbnail)
+                for one, image in zip(kept, images, strict=True)
+                if image.thumbnail is not None
             ),
         )
         state = replace(state, last_key=state.last_key + len(kept))
-        self._count(state, added=len(kept), removed=num_replaced, stamp=stamp)
+        self._count(state, added=len(kept), removed=num_replaced, fingerprint=fingerprint)
         return kept
 
     def remove(self, keys: Sequence[int], *, erases: bool) -> int:
         """Delete records, thumbnails included; see the port."""
         state = self.state()
-        statement = f"DELETE FROM pictures WHERE key {AMONG}"
+        statement = f"DELETE FROM images WHERE key {AMONG}"
         count = self._connection.execute(statement, (as_json_array(keys),)).rowcount
         self._count(replace(state, is_erasing=state.is_erasing or erases), removed=count)
         return count
@@ -125,7 +125,7 @@ class SqliteWriter(SqliteReader):
         write_state(self._connection, replace(self.state(), vectors=state))
 
     def forget_removed(self) -> None:
-        """Forget the keys of removed pictures."""
+        """Forget the keys of removed images."""
         self._connection.execute("DELETE FROM removed")
         write_state(self._connection, replace(self.state(), num_removed=0))
 
@@ -141,10 +141,9 @@ class SqliteWriter(SqliteReader):
 
     def note(self, entry: AuditEntry) -> None:
         """Append a line to the audit log."""
-        fields = (entry.at, entry.action.value, entry.subject, entry.num_pictures)
+        fields = (entry.at, entry.action.value, entry.subject, entry.num_images)
         self._connection.execute(
-            "INSERT INTO audit (at, action, subject, num_pictures, checksum) "
-            "VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO audit (at, action, subject, num_images, checksum) VALUES (?, ?, ?, ?, ?)",
             (*fields, checksum_of_record(fields)),
         )
 
@@ -154,13 +153,13 @@ class SqliteWriter(SqliteReader):
         *,
         added: int = 0,
         removed: int = 0,
-        stamp: EncoderStamp | None = None,
+        fingerprint: EncoderFingerprint | None = None,
     ) -> None:
         known = state.description
         described = replace(
             known,
-            stamp=known.stamp or stamp,
-            num_pictures=known.num_pictures + added - removed,
+            fingerprint=known.fingerprint or fingerprint,
+            num_images=known.num_images + added - removed,
             version=known.version + 1,
         )
         num_removed = state.num_removed + removed
@@ -169,5 +168,5 @@ class SqliteWriter(SqliteReader):
         )
 
 
-def _fields(picture: KeptPicture) -> tuple[Any, ...]:
-    return tuple(getattr(picture, name) for name in FIELDS)
+def _fields(image: KeptImage) -> tuple[Any, ...]:
+    return tuple(getattr(image, name) for name in FIELDS)
