@@ -8,6 +8,7 @@ import warnings
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ _numbers = count()
 
 
 @cache
-def server_address() -> str:
-    """Start a server in a temporary folder and give its address; it stops with the process."""
+def _server() -> Any:
+    """Start a server in a temporary folder; it stops with the process."""
     folder = Path(tempfile.mkdtemp(prefix="reid-postgres-"))
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     with warnings.catch_warnings():
@@ -32,7 +33,22 @@ def server_address() -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
-    return str(server.get_uri())
+    return server
+
+
+def server_address() -> str:
+    """Give the address of the server, started where it was not."""
+    return str(_server().get_uri())
+
+
+def restart_server() -> None:
+    """Stop the server, whoever is connected, and start it again under its address."""
+    server, address = _server(), server_address()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server.stop()
+        server.ensure_postgres_running()
+    assert server_address() == address
 
 
 def unused_name() -> str:

@@ -60,11 +60,13 @@ def open_gallery(
     options = registry.options_of(
         settings.kind_options, settings.options, key="gallery.options", kind=settings.kind
     )
+    records_address = settings.postgres.address
     request = GalleryRequest(
         name=name,
         create=create,
         tenant=settings.tenant,
         create_index=create_index,
+        records_address=None if records_address is None else records_address.get_secret_value(),
         options=options,
     )
     opened: Gallery = registry.load(found)(request)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from reid.extras import needed_for
 
 if TYPE_CHECKING:
     from reid.domain.services.gallery import Gallery
+    from reid.ports.gallery_records import GalleryRecords
     from reid.ports.vector_index import VectorIndex
 
 
@@ -28,6 +30,9 @@ class GalleryRequest:
 
     create_index: Callable[[], "VectorIndex"]
     """Makes the index that settings name, for engines that do not search themselves."""
+
+    records_address: str | None = None
+    """PostgreSQL server for the records of an engine that keeps vectors alone; None: SQLite."""
 
     options: Mapping[str, Any]
     """What the section of the kind's name holds, else `gallery.options`."""
@@ -57,8 +62,8 @@ def open_postgres(request: GalleryRequest) -> "Gallery":
     secret = request.options["address"]
     address = _required("postgres", None if secret is None else secret.get_secret_value())
     with needed_for("gallery.kind: postgres", package="psycopg"):
-        from reid.adapters.galleries.postgres.gallery import PostgresGallery
-    return PostgresGallery(
+        from reid.adapters.galleries.postgres.gallery import open_postgres_gallery
+    return open_postgres_gallery(
         address,
         name=request.name,
         create=request.create,
@@ -78,14 +83,28 @@ def open_milvus(request: GalleryRequest) -> "Gallery":
     address = _required("milvus", request.options["address"])
     token = request.options["token"]
     with needed_for("gallery.kind: milvus", package="pymilvus"):
-        from reid.adapters.galleries.milvus.gallery import MilvusGallery
-    return MilvusGallery(
+        from reid.adapters.galleries.milvus.gallery import open_milvus_gallery
+    return open_milvus_gallery(
         address,
         name=request.name,
         create=request.create,
         tenant=request.tenant,
         token="" if token is None else token.get_secret_value(),
         index=request.options["index"],
+        open_records=partial(_open_records, request) if request.records_address else None,
+    )
+
+
+def _open_records(request: GalleryRequest) -> "GalleryRecords":
+    """Open the records of a gallery whose engine keeps vectors alone."""
+    with needed_for("gallery.postgres.address", package="psycopg"):
+        from reid.adapters.galleries.postgres.gallery import open_postgres_records
+    return open_postgres_records(
+        request.records_address or "",
+        kind="milvus",
+        name=request.name,
+        create=request.create,
+        tenant=request.tenant,
     )
 
 

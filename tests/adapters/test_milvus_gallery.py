@@ -1,4 +1,4 @@
-"""What is peculiar to a gallery in Milvus: how its log is read, and who may write it."""
+"""What is peculiar to a gallery whose vectors are in Milvus."""
 
 import subprocess
 import sys
@@ -9,36 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymilvus import MilvusClient
+from pymilvus import DataType, MilvusClient
 
-from reid.adapters.galleries.milvus import gallery as milvus_gallery
-from reid.adapters.galleries.milvus import log, tables
-from reid.adapters.galleries.milvus.gallery import MilvusGallery
+from reid.adapters.galleries.milvus import collections, vectors
+from reid.adapters.galleries.milvus.gallery import open_milvus_gallery
+from reid.adapters.galleries.postgres.gallery import open_postgres_records
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.identifier import SEARCHED_FIRST, Identifier
 from reid.domain.services.queries import single_queries
 from reid.domain.values.galleries import AuditAction
 from reid.domain.values.open_set import FusionRecipe
 from reid.domain.values.samples import ListedImage
+from reid.ports.gallery_records import GalleryRecords
 from tests.galleries import STAMP, enroll, entry, new_images, vectors_of
 from tests.milvus import lite_address
+from tests.postgres import server_address, unused_name
 
-Open = Callable[..., MilvusGallery]
+Open = Callable[..., Gallery]
 
 
 class CountingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no types
-    """Counts the rows that queries gave, of the log if nothing else is said."""
+    """Counts the rows that queries gave."""
 
     num_rows = 0
-    num_images = 0
-    """Likewise of the images."""
 
     def query(self, collection_name: str, *args: Any, **kwargs: Any) -> Any:
         rows = list(super().query(collection_name, *args, **kwargs))
-        if collection_name.endswith("_log"):
-            CountingClient.num_rows += len(rows)
-        else:
-            CountingClient.num_images += len(rows)
+        CountingClient.num_rows += len(rows)
         return rows
 
 
@@ -46,8 +44,8 @@ class CountingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no typ
 def open_gallery(tmp_path: Path) -> Iterator[Open]:
     address, opened = lite_address(tmp_path), []
 
-    def open_it(**options: float) -> MilvusGallery:
-        opened.append(MilvusGallery(address, index="FLAT", **options))  # type: ignore[arg-type]
+    def open_it(**options: Any) -> Gallery:
+        opened.append(open_milvus_gallery(address, index="FLAT", **options))
         return opened[-1]
 
     yield open_it
@@ -55,97 +53,29 @@ def open_gallery(tmp_path: Path) -> Iterator[Open]:
         gallery.close()
 
 
-def write_changes(gallery: MilvusGallery, count: int) -> None:
-    """Write rows of the log as `note` does, many at once."""
-    last = gallery._log.newest()
-    for start in range(0, count, 500):
-        rows = [
-            log._row(
-                last.number + 1 + number,
-                {
-                    "state": {
-                        **{name: getattr(last, name) for name in last.__slots__},
-                        "gone": [],
-                        "version": last.version + 1 + number,
-                    },
-                    "entry": None,
-                },
-            )
-            for number in range(start, min(start + 500, count))
-        ]
-        with gallery._collections.client() as client:
-            client.insert(gallery._collections.log, rows)
-
-
-def rows_read_to_open(open_gallery: Open) -> int:
-    CountingClient.num_rows = 0
-    open_gallery().images(keys=[1])
-    return CountingClient.num_rows
-
-
-def test_opening_reads_as_little_of_a_long_log_as_of_a_short_one(
+def test_more_answers_than_milvus_gives_are_refused_by_the_setting_to_lower(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MilvusClient", CountingClient)
-    gallery = open_gallery()
-    write_changes(gallery, 20)
-    assert rows_read_to_open(open_gallery) <= 40
-    write_changes(gallery, 3000)
-    assert rows_read_to_open(open_gallery) <= 60
-
-
-def test_more_answers_than_milvus_gives_are_refused_by_the_option_to_lower(
-    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(milvus_gallery, "_MOST_ANSWERS", 4)
+    monkeypatch.setattr(vectors, "_MOST_ANSWERS", 4)
     gallery = open_gallery()
     enroll(gallery, 5)
     assert gallery.search(vectors_of(1), 4).indices.shape == (1, 4)
-    with pytest.raises(GalleryError, match=r"at most 4 answers, not 5: .* \(--top-k\)"):
+    with pytest.raises(GalleryError, match=r"at most 4 answers, not 5: .* \(identify\.top_k\)"):
         gallery.search(vectors_of(1), 9)
 
 
-def test_a_question_reads_no_more_images_than_answer_it(
+def test_a_question_reads_no_more_rows_than_answer_it(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MilvusClient", CountingClient)
+    monkeypatch.setattr(collections, "MilvusClient", CountingClient)
     gallery = open_gallery()
     enroll(gallery, 600)
-    CountingClient.num_images = 0
+    CountingClient.num_rows = 0
     assert gallery.describe().num_images == 600
-    assert CountingClient.num_images == 0
+    assert len(gallery.images(labels=["a"])) == 200
     people = Identifier(gallery, recipe=FusionRecipe(), top_k=1)
     people.identify(single_queries([ListedImage(name="q.jpg", label=None)]), vectors_of(1, seed=5))
-    assert CountingClient.num_images <= SEARCHED_FIRST
-
-
-@pytest.mark.parametrize("num_changes", [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 100, 1000, 1025])
-def test_the_newest_change_is_found_in_a_log_of_any_length(
-    open_gallery: Open, num_changes: int
-) -> None:
-    gallery = open_gallery()
-    write_changes(gallery, num_changes)
-    assert open_gallery()._log.newest().number == num_changes
-
-
-@pytest.mark.parametrize("num_more", [1, 8, 40])
-def test_a_reader_that_was_away_finds_the_newest_change(open_gallery: Open, num_more: int) -> None:
-    writer, reader = open_gallery(), open_gallery()
-    write_changes(writer, 30)
-    assert reader._log.newest().number == 30
-    write_changes(writer, num_more)
-    assert reader._log.newest().number == 30 + num_more
-
-
-def test_a_long_audit_log_is_read_whole_and_in_order(
-    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log, "_ROWS_AT_ONCE", 4)
-    gallery = open_gallery()
-    told = [entry(AuditAction.EXPORT, day=day) for day in range(1, 14)]
-    for one in told:
-        gallery.note(one)
-    assert gallery.audit() == tuple(told)
+    assert CountingClient.num_rows <= SEARCHED_FIRST
 
 
 # The Lite form opens its file twice where two threads' first rows meet, and drops one unclosed.
@@ -176,10 +106,10 @@ def test_two_writers_take_turns_and_lose_nothing(open_gallery: Open) -> None:
     assert reader.check() == ()
 
 
-def test_a_second_writer_is_told_who_writes(open_gallery: Open) -> None:
+def test_a_second_writer_waits_and_is_then_refused(open_gallery: Open) -> None:
     first, second = open_gallery(), open_gallery(wait_seconds=0.2)
     enroll(first)
-    with first._log.writing(), pytest.raises(GalleryError, match=r"being changed by .*process \d"):
+    with first._records.writing(), pytest.raises(GalleryError, match="being changed by"):
         second.note(entry())
     assert len(second.audit()) == 1
     second.note(entry(day=2))
@@ -189,9 +119,52 @@ def test_a_second_writer_is_told_who_writes(open_gallery: Open) -> None:
 def test_readers_do_not_wait_for_a_writer(open_gallery: Open) -> None:
     first, second = open_gallery(), open_gallery(wait_seconds=0)
     keys = enroll(first)
-    with first._log.writing():
+    with first._records.writing():
         assert second.search(vectors_of(1), 1).indices.tolist() == [[keys[0]]]
         assert second.describe().num_images == 12
+
+
+def test_galleries_of_one_name_with_other_records_leave_each_other_s_vectors_alone(
+    open_gallery: Open,
+) -> None:
+    def open_records() -> GalleryRecords:
+        return open_postgres_records(server_address(), kind="milvus", name=name, create=True)
+
+    name = unused_name()
+    one, other = open_gallery(name=name), open_gallery(name=name, open_records=open_records)
+    for gallery in (one, other):
+        enroll(gallery)
+    other.erase([1], entry=entry(AuditAction.FORGET))
+    assert one.check() == other.check() == ()
+    assert (one.describe().num_images, other.describe().num_images) == (12, 11)
+
+
+def test_a_cluster_without_records_is_refused() -> None:
+    with pytest.raises(GalleryError, match=r"gallery\.postgres\.address: must be set"):
+        open_milvus_gallery("http://127.0.0.1:1")
+
+
+def test_a_collection_that_was_made_by_half_is_made_anew(open_gallery: Open) -> None:
+    gallery = open_gallery()
+    with gallery._records.reading() as now:
+        collection = now.state().vectors
+    vectors_kept: Any = gallery._vectors
+    with vectors_kept._collections.client() as client:
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("key", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=3)
+        client.create_collection(collection, schema=schema)
+    assert len(enroll(gallery)) == 12
+    assert gallery.check() == ()
+
+
+def test_vectors_that_are_missing_are_found(open_gallery: Open) -> None:
+    gallery = open_gallery()
+    enroll(gallery)
+    with gallery._records.reading() as now:
+        gallery._vectors.drop(now.state().vectors, [5])
+    (fault,) = gallery.check()
+    assert "image 5 has no vector" in fault
 
 
 def test_an_erasure_whose_traces_must_stay_for_now_says_so(
@@ -200,93 +173,31 @@ def test_an_erasure_whose_traces_must_stay_for_now_says_so(
     gallery = open_gallery()
     keys = enroll(gallery)
 
-    def refuse() -> None:
+    def refuse(**_: bool) -> None:
         raise GalleryError("rate limit exceeded")
 
     with monkeypatch.context() as patch:
-        patch.setattr(gallery, "_reclaim", refuse)
+        patch.setattr(gallery._vectors, "reclaim", refuse)
         with pytest.raises(GalleryError, match=r"rate limit.*images are removed, but traces"):
             gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
     assert len(gallery.images()) == 9
     gallery.compact()
-
-
-def test_the_claim_of_a_writer_that_died_runs_out(open_gallery: Open) -> None:
-    dead, alive = open_gallery(), open_gallery(lease_seconds=0.5, wait_seconds=20)
-    enroll(dead)
-    dead._log._claim()
-    alive.note(entry(day=2))
-    assert alive._log._claims() == []
-
-
-def test_a_claim_that_is_renewed_does_not_run_out(open_gallery: Open) -> None:
-    first = open_gallery(lease_seconds=0.4)
-    second = open_gallery(lease_seconds=0.4, wait_seconds=0)
-    with first._log.writing() as lease:
-        for _ in range(4):
-            lease.since -= 0.2  # as if so much time had gone by
-            first._log.hold(lease)
-            with pytest.raises(GalleryError, match="being changed"):
-                second.note(entry())
-        assert lease.renewed == 4
-        assert [claim["number"] for claim in second._log._claims()] == [lease.number]
-
-
-def test_claims_in_a_file_of_processes_that_ended_do_not_delay(
-    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead, alive = open_gallery(), open_gallery(lease_seconds=600, wait_seconds=20)
-    monkeypatch.setattr(log, "_SESSION", "another process")
-    dead._log._claim()
-    monkeypatch.undo()
-    alive.note(entry())
-    assert len(alive.audit()) == 1
-
-
-def test_a_writer_that_was_away_for_longer_than_its_lease_changes_nothing(
-    open_gallery: Open,
-) -> None:
-    gallery = open_gallery()
-    enroll(gallery)
-    before = gallery.describe()
-    with gallery._log.writing() as lease:
-        lease.since -= log.LEASE_SECONDS
-        with pytest.raises(GalleryError, match="another writer may go on"):
-            gallery._remove([1], entry=entry(AuditAction.REMOVE), lease=lease)
-    assert open_gallery().describe() == before
-    gallery.note(entry(day=2))
-
-
-def test_two_rows_of_one_number_are_noticed(open_gallery: Open) -> None:
-    first, second = open_gallery(), open_gallery()
-    enroll(first)
-    with first._log.writing() as lease:
-        state = first._log.newest()
-        # The other believes that the first is dead, though it was only away.
-        second._log._withdraw(lease)
-        real_rows = first._log._rows
-
-        def rows_after_the_other(condition: str, **limits: int) -> list[dict[str, Any]]:
-            second._log.commit(state, entry(day=3), lease=second._log._claim())
-            return real_rows(condition, **limits)
-
-        first._log._rows = rows_after_the_other  # type: ignore[method-assign]
-        with pytest.raises(GalleryError, match=r"two writers at once.*gallery check"):
-            first._log.commit(state, entry(day=2), lease=lease)
+    with gallery._records.reading() as now:
+        assert not now.state().is_erasing
 
 
 def test_a_file_that_another_process_has_open_is_refused_in_words(tmp_path: Path) -> None:
     address = lite_address(tmp_path)
     program = (
         "import sys\n"
-        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
+        "from reid.adapters.galleries.milvus.gallery import open_milvus_gallery\n"
         "from reid.domain.errors import GalleryError\n"
         "try:\n"
-        "    MilvusGallery(sys.argv[1])\n"
+        "    open_milvus_gallery(sys.argv[1])\n"
         "except GalleryError as error:\n"
         "    print(error)\n"
     )
-    with closing(MilvusGallery(address)):
+    with closing(open_milvus_gallery(address)):
         told = subprocess.run(
             [sys.executable, "-c", program, address], capture_output=True, text=True, check=True
         )
@@ -299,9 +210,9 @@ def test_a_file_that_another_process_filled_is_read_and_changed(
 ) -> None:
     program = (
         "import sys\n"
-        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
+        "from reid.adapters.galleries.milvus.gallery import open_milvus_gallery\n"
         "from tests.galleries import enroll\n"
-        "enroll(MilvusGallery(sys.argv[1], index='FLAT'))\n"
+        "enroll(open_milvus_gallery(sys.argv[1], index='FLAT'))\n"
     )
     subprocess.run([sys.executable, "-c", program, lite_address(tmp_path)], check=True)
     gallery = open_gallery()
@@ -313,11 +224,12 @@ def test_a_file_that_another_process_filled_is_read_and_changed(
 def test_what_milvus_refuses_is_said_in_words_alone(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
+        "from reid.adapters.galleries.milvus.gallery import open_milvus_gallery\n"
         "from reid.domain.errors import GalleryError\n"
-        "collections = MilvusGallery(sys.argv[1])._collections\n"
+        "collections = open_milvus_gallery(sys.argv[1])._vectors._collections\n"
         "try:\n"
-        "    collections.query(collections.log, 'no condition', ())\n"
+        "    collections.create('known', 8)\n"
+        "    collections.query('known', 'no condition', ())\n"
         "except GalleryError as error:\n"
         "    print(error)\n"
     )

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.memory import open_memory_gallery
-from reid.adapters.galleries.milvus.gallery import MilvusGallery
-from reid.adapters.galleries.postgres.gallery import PostgresGallery
+from reid.adapters.galleries.milvus.gallery import open_milvus_gallery
+from reid.adapters.galleries.postgres.gallery import open_postgres_gallery, open_postgres_records
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
@@ -42,12 +42,20 @@ GALLERIES: dict[str, Callable[[Path], Gallery]] = {
     "filesystem-approximate": lambda folder: open_filesystem_gallery(
         folder, create=True, create_index=AnnoyIndex, index_from_rows=1
     ),
-    "postgres": lambda _: PostgresGallery(server_address(), name=unused_name()),
-    "postgres-graph": lambda _: PostgresGallery(
+    "postgres": lambda _: open_postgres_gallery(server_address(), name=unused_name()),
+    "postgres-graph": lambda _: open_postgres_gallery(
         server_address(), name=unused_name(), tenant="hall", exact_up_to=0
     ),
-    "milvus": lambda folder: MilvusGallery(lite_address(folder)),
-    "milvus-flat": lambda folder: MilvusGallery(lite_address(folder), tenant="b", index="FLAT"),
+    "milvus": lambda folder: open_milvus_gallery(lite_address(folder)),
+    "milvus-flat": lambda folder: open_milvus_gallery(
+        lite_address(folder), tenant="b", index="FLAT"
+    ),
+    "milvus-postgres": lambda folder: open_milvus_gallery(
+        lite_address(folder),
+        open_records=lambda: open_postgres_records(
+            server_address(), kind="milvus", name=unused_name(), create=True
+        ),
+    ),
 }
 
 

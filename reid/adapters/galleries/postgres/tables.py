@@ -1,13 +1,9 @@
-"""The tables of a gallery in PostgreSQL, and the statements over them.
+"""The tables of a gallery in PostgreSQL, and statements over them.
 
-A gallery's tables hold several tenants: whose images, fingerprints, calibrations and audit logs
-know nothing of each other. Vectors are pgvector's `vector`, float32 to the bit; the graph of a
-tenant that has outgrown exact comparison indexes them rounded to `halfvec`, for that tenant alone.
-
-Letters: D width.
+A gallery's tables hold several tenants, whose records know nothing of each other; keys are given by
+each tenant on its own.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,174 +11,122 @@ from dataclasses import dataclass
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter, KeptImage
+from reid.domain.values.galleries import GalleryFilter, KeptImage, is_keepable
 
 IMAGE_COLUMNS = tuple(KeptImage.__slots__)
-"""Of a kept image, in the order of its fields."""
+"""Columns of a kept image, in the order of its fields."""
 
-LARGEST_INDEXED_WIDTH = 4000
-"""pgvector's limit of an HNSW index over halfvec."""
+_TABLES = ("state", "images", "removed", "audit", "vectors", "graphs")
 
-LARGEST_EXPANSION = 1000
-"""pgvector's limit of hnsw.ef_search."""
-
-_CONNECTIVITY = 24
-_BUILD_EXPANSION = 100
+_RECORDS = (
+    "create table if not exists {state} (tenant text primary key, "
+    "version bigint not null default 0, num_images bigint not null default 0, "
+    "last_key bigint not null default 0, is_erasing boolean not null default false, "
+    "vectors text not null default '', fingerprint jsonb, calibrations jsonb not null default '[]')",
+    "create table if not exists {images} (tenant text not null, key bigint not null, "
+    "image text not null, source text not null, content text not null, label text not null, "
+    'camera text, added_at text collate "C" not null, expires_at text collate "C", '
+    "thumbnail bytea, vector_checksum bigint not null, "
+    "primary key (tenant, key), unique (tenant, source, image))",
+    "create index if not exists {labels} on {images} (tenant, label)",
+    "create index if not exists {contents} on {images} (tenant, content)",
+    "create table if not exists {removed} (tenant text not null, key bigint not null, "
+    "primary key (tenant, key))",
+    "create table if not exists {audit} (number bigint generated always as identity primary key, "
+    "tenant text not null, at text not null, action text not null, subject text not null, "
+    "num_images bigint not null)",
+)
+_VECTORS = (
+    "create table if not exists {vectors} (tenant text not null, key bigint not null, "
+    'label text not null, camera text, added_at text collate "C" not null, '
+    "vector vector not null, primary key (tenant, key))",
+    "create table if not exists {graphs} (tenant text primary key, expansion integer not null, "
+    "recall double precision not null, measured_at bigint not null)",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Names and statements of one gallery and tenant."""
 
-    name: str
-    """Of the gallery: lower-case letters, digits and underscores."""
+    prefix: str
+    """What the names of the gallery's tables begin with."""
 
     tenant: str
 
     def __post_init__(self) -> None:
-        """Refuse names that make no table.
+        """Refuse tenants that cannot be written in a statement.
 
         Raises:
-            GalleryError: The name is not one, or the tenant's cannot be written in a statement.
+            GalleryError: It is such a tenant.
         """
-        if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", self.name) is None:
-            raise GalleryError(
-                f"{self.name!r} names no gallery in PostgreSQL: give a lower-case letter and up to "
-                "30 lower-case letters, digits and underscores"
-            )
         if "%" in self.tenant or "\0" in self.tenant:
             raise GalleryError(f"gallery.tenant: {self.tenant!r} should be without % and NUL")
 
-    @property
-    def images(self) -> Identifier:
-        """Table of images and vectors."""
-        return Identifier(f"reid_{self.name}_images")
-
-    @property
-    def state(self) -> Identifier:
-        """Table with a row per tenant."""
-        return Identifier(f"reid_{self.name}_state")
-
-    @property
-    def audit(self) -> Identifier:
-        """Table of the audit log."""
-        return Identifier(f"reid_{self.name}_audit")
-
-    @property
-    def graph_name(self) -> str:
-        """Name of the tenant's HNSW index."""
-        digest = hashlib.blake2b(self.tenant.encode(), digest_size=6).hexdigest()
-        return f"reid_{self.name}_near_{digest}"
-
-    @property
-    def is_own(self) -> Composed:
-        """Condition on rows; written out, so that the planner sees which index goes with it."""
-        return SQL("tenant = {}").format(Literal(self.tenant))
+    def named(self, what: str) -> Identifier:
+        """Name a table, or something else of the gallery."""
+        return Identifier(f"{self.prefix}_{what}")
 
     def statement(self, text: str, **parts: Composable) -> Composed:
-        """Fill in table names and the tenant's condition."""
+        """Fill in names of tables, the tenant, and the condition `own` on rows.
+
+        The tenant is written out, so that the planner sees which graph is the tenant's.
+        """
         return SQL(text).format(
-            images=self.images,
-            state=self.state,
-            audit=self.audit,
-            own=self.is_own,
+            own=SQL("tenant = {}").format(Literal(self.tenant)),
             tenant=Literal(self.tenant),
+            **{name: self.named(name) for name in _TABLES},
             **parts,
         )
 
-    def create(self) -> tuple[Composed, ...]:
-        """Statements that make what is missing."""
-        return (
-            self.statement(
-                "create table if not exists {state} (tenant text primary key, fingerprint jsonb, "
-                "calibration jsonb, version bigint not null default 0, "
-                "num_images bigint not null default 0, expansion integer, "
-                "recall double precision, measured_at bigint)"
-            ),
-            self.statement(
-                "create table if not exists {images} ("
-                "key bigint generated by default as identity primary key, tenant text not null, "
-                "image text not null, source text not null, content text not null, "
-                "label text not null, camera text, "
-                'added_at text collate "C" not null, expires_at text collate "C", '
-                "thumbnail bytea, vector vector not null, checksum bigint not null, "
-                "unique (tenant, source, image))"
-            ),
-            self.statement(
-                "create index if not exists {name} on {images} (tenant, label)",
-                name=Identifier(f"reid_{self.name}_labels"),
-            ),
-            self.statement(
-                "create index if not exists {name} on {images} (tenant, content)",
-                name=Identifier(f"reid_{self.name}_contents"),
-            ),
-            self.statement(
-                "create table if not exists {audit} ("
-                "number bigint generated always as identity primary key, tenant text not null, "
-                "at text not null, action text not null, subject text not null, "
-                "num_images bigint not null)"
-            ),
-            self.statement("insert into {state} (tenant) values ({tenant}) on conflict do nothing"),
-        )
+    def creation(self, *, with_vectors: bool) -> tuple[Composed, ...]:
+        """Give the statements that make what is missing."""
+        texts = (*_RECORDS, *_VECTORS) if with_vectors else _RECORDS
+        indexes = {name: self.named(name) for name in ("labels", "contents")}
+        return tuple(self.statement(text, **indexes) for text in texts)
 
-    def create_graph(self, width: int) -> Composed:
-        """Index the tenant's vectors, rounded."""
-        return self.statement(
-            "create index if not exists {name} on {images} using hnsw "
-            "((vector::halfvec({width})) halfvec_ip_ops) "
-            "with (m = {connectivity}, ef_construction = {expansion}) where {own}",
-            name=Identifier(self.graph_name),
-            width=Literal(width),
-            connectivity=Literal(_CONNECTIVITY),
-            expansion=Literal(_BUILD_EXPANSION),
-        )
 
-    def nearest(self, *, width: int, is_exact: bool, admitted: Composable) -> Composed:
-        """Rank images by distance, rounded to float32, then by key.
+def tables_of(name: str, *, tenant: str) -> Tables:
+    """Find the tables of a gallery whose vectors are in PostgreSQL, too.
 
-        Parameters of the statement: `query`, `num_candidates`, `k`, and those of `admitted`.
-        """
-        exactly = (
-            "select key, greatest(1 + (vector <#> %(query)b), 0)::real as distance from {source} "
-            "order by distance, key limit %(k)s"
+    Raises:
+        GalleryError: The name is none that a gallery can have, or the tenant's is not.
+    """
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is None:
+        raise GalleryError(
+            f"{name!r} names no gallery in PostgreSQL: give a lower-case letter and up to "
+            "30 lower-case letters, digits and underscores"
         )
-        own = self.statement(
-            "{images} where {own} and {admitted}",
-            admitted=admitted,
-        )
-        if is_exact:
-            return self.statement(exactly, source=own)
-        candidates = self.statement(
-            "(select key, vector from {rows} order by (vector::halfvec({width})) <#> "
-            "(%(query)b::halfvec({width})) limit %(num_candidates)s) as near",
-            rows=own,
-            width=Literal(width),
-        )
-        return self.statement(exactly, source=candidates)
+    return Tables(f"reid_{name}", tenant)
 
 
 def condition_of(within: GalleryFilter) -> tuple[Composable, dict[str, object]]:
-    """Put a filter as SQL and its parameters."""
+    """Write a filter in SQL, with its parameters."""
     conditions: list[SQL] = [SQL("true")]
     values: dict[str, object] = {}
+
+    def ask(condition: str, name: str, value: object) -> None:
+        conditions.append(SQL(condition))
+        values[name] = value
+
     if within.cameras is not None:
-        conditions.append(SQL("camera = any(%(cameras)s)"))
-        values["cameras"] = sorted(within.cameras)
+        ask("camera = any(%(cameras)s)", "cameras", _keepable(within.cameras))
     if within.without_cameras:
-        conditions.append(SQL("(camera is null or camera <> all(%(without_cameras)s))"))
-        values["without_cameras"] = sorted(within.without_cameras)
+        without = _keepable(within.without_cameras)
+        ask("(camera is null or camera <> all(%(without)s))", "without", without)
     if within.labels is not None:
-        conditions.append(SQL("label = any(%(labels)s)"))
-        values["labels"] = sorted(within.labels)
+        ask("label = any(%(labels)s)", "labels", _keepable(within.labels))
     if within.added_from is not None:
-        conditions.append(SQL("added_at >= %(added_from)s"))
-        values["added_from"] = within.added_from
+        ask("added_at >= %(added_from)s", "added_from", within.added_from)
     if within.added_until is not None:
-        conditions.append(SQL("added_at < %(added_until)s"))
-        values["added_until"] = within.added_until
+        ask("added_at < %(added_until)s", "added_until", within.added_until)
     return SQL(" and ").join(conditions), values
 
 
 def selected(columns: Sequence[str]) -> Composed:
     """List columns."""
     return SQL(", ").join(map(Identifier, columns))
+
+
+def _keepable(texts: frozenset[str]) -> list[str]:
+    return sorted(filter(is_keepable, texts))

@@ -1,0 +1,207 @@
+"""Collections of vectors in Milvus: a client, their schema, and conditions on rows.
+
+Every read asks for the consistency level "Strong": what a call has written, every later call of any
+client finds.
+
+Letters: D width.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pymilvus import DataType, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import GalleryFilter, is_keepable
+
+_CONSISTENCY = "Strong"
+_LONGEST_TEXT = 8192
+_CONNECTIVITY = 24
+_BUILD_EXPANSION = 100
+_ESCAPES = str.maketrans(
+    {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"},
+)
+"""Other control characters stand for themselves."""
+
+_NOT_OPENED = "Open local milvus failed"
+"""Of pymilvus, where Milvus Lite does not get its file."""
+
+# What pymilvus logs with a traceback it raises too, and that is explained; what it tries again is
+# still shown.
+logging.getLogger("pymilvus.decorators").addFilter(lambda line: line.levelno < logging.ERROR)
+
+
+class Collections:
+    """A client that makes, reads and changes collections, all of one schema."""
+
+    def __init__(self, address: str, *, place: str, token: str, index: str) -> None:
+        """Connect.
+
+        Args:
+            address: Of the cluster, or the path of a file for Milvus Lite.
+            place: What to call the gallery in messages.
+            token: User and password, or key, where the cluster asks for one.
+            index: `HNSW` or `FLAT`.
+
+        Raises:
+            GalleryError: Milvus cannot be reached.
+        """
+        self.place = place
+        self._index = index
+        self._is_local = "://" not in address
+        self._loaded: set[str] = set()
+        self._client: MilvusClient | None = None
+        with self._explained(), _without_its_log():
+            self._client = MilvusClient(address, token=token)
+
+    @contextmanager
+    def client(self) -> Iterator[MilvusClient]:
+        """Lend the client, and explain what goes wrong with it.
+
+        Raises:
+            GalleryError: It was closed, or Milvus refuses or cannot be reached.
+        """
+        if self._client is None:
+            raise GalleryError(f"{self.place} was closed: open it again")
+        with self._explained():
+            yield self._client
+
+    def has(self, collection: str) -> bool:
+        """Whether a collection was made; it can be read and searched then."""
+        with self.client() as client:
+            # Milvus Lite releases what it had loaded when its process ends, a cluster when told so.
+            if collection not in self._loaded and client.has_collection(collection):
+                client.load_collection(collection)
+                self._loaded.add(collection)
+        return collection in self._loaded
+
+    def create(self, collection: str, width: int) -> None:
+        """Make a collection, where there is none."""
+        if self.has(collection):
+            return
+        with self.client() as client:
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field("key", DataType.INT64, is_primary=True)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)
+            for name in ("label", "camera", "added_at"):
+                schema.add_field(
+                    name, DataType.VARCHAR, max_length=_LONGEST_TEXT, nullable=name == "camera"
+                )
+            walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
+            index = client.prepare_index_params()
+            index.add_index(
+                "vector",
+                index_type=self._index,
+                metric_type="IP",
+                params={} if self._index == "FLAT" else walk,
+            )
+            # Step by step: all in one, the client sleeps between them, though there are no rows to
+            # be indexed yet.
+            client.create_collection(collection, schema=schema, consistency_level=_CONSISTENCY)
+            client.create_index(collection, index, sync=False)
+        self.has(collection)
+
+    def drop(self, collection: str) -> None:
+        """Delete a collection, perhaps one that was made by half."""
+        self._loaded.discard(collection)
+        with self.client() as client:
+            client.drop_collection(collection)
+
+    def query(
+        self, collection: str, condition: str, fields: Sequence[str], **limits: int
+    ) -> list[dict[str, Any]]:
+        """Read rows, in no order."""
+        self.has(collection)
+        with self.client() as client:
+            return list(
+                client.query(
+                    collection,
+                    filter=condition,
+                    output_fields=list(fields),
+                    consistency_level=_CONSISTENCY,
+                    **limits,
+                )
+            )
+
+    def search(
+        self,
+        collection: str,
+        queries: list[list[float]],
+        *,
+        limit: int,
+        condition: str,
+        effort: Mapping[str, int],
+    ) -> Sequence[Iterable[Mapping[str, Any]]]:
+        """Find the nearest rows of each query by inner product."""
+        self.has(collection)
+        with self.client() as client:
+            found: Sequence[Iterable[Mapping[str, Any]]] = client.search(
+                collection,
+                data=queries,
+                limit=limit,
+                filter=condition,
+                output_fields=["key"],
+                search_params={"metric_type": "IP", "params": dict(effort)},
+                consistency_level=_CONSISTENCY,
+            )
+        return found
+
+    def close(self) -> None:
+        """Let the client go; safe to call twice."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except MilvusException as error:
+            if self._is_local and _NOT_OPENED in str(error):
+                raise GalleryError(
+                    f"{self.place}: its file cannot be opened; Milvus Lite serves one process at "
+                    "a time: wait until the other has ended, or set gallery.milvus.address to a "
+                    "server that several can use"
+                ) from error
+            raise GalleryError(f"{self.place}: {str(error).strip()}") from error
+        except UnicodeEncodeError as error:
+            raise GalleryError(f"{self.place} takes Unicode text only: {error}") from error
+
+
+@contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Keep Milvus Lite from writing a traceback of what is explained."""
+    log = logging.getLogger("milvus_lite.server_manager")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def condition_of(within: GalleryFilter) -> str:
+    """Write a filter as Milvus takes it; empty where it admits everything."""
+    conditions = []
+    if within.cameras is not None:
+        conditions.append(f"camera in {_listed(within.cameras)}")
+    if within.without_cameras:
+        conditions.append(f"(camera is null or camera not in {_listed(within.without_cameras)})")
+    if within.labels is not None:
+        conditions.append(f"label in {_listed(within.labels)}")
+    if within.added_from is not None:
+        conditions.append(f"added_at >= {_quoted(within.added_from)}")
+    if within.added_until is not None:
+        conditions.append(f"added_at < {_quoted(within.added_until)}")
+    return " and ".join(conditions)
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return f"[{', '.join(_quoted(text) for text in sorted(filter(is_keepable, texts)))}]"
+
+
+def _quoted(text: str) -> str:
+    """Write a text as Milvus takes it in a condition; not every one takes JSON's escapes."""
+    return f'"{text.translate(_ESCAPES)}"'

@@ -1,0 +1,263 @@
+"""Vectors of a gallery in Milvus, for more than one machine holds; its records are elsewhere.
+
+A gallery's vectors are in a collection of its own, whose name the records keep as the vectors'
+state. Milvus has no transactions: a writer, whom the records' lock keeps alone, deletes what one
+that died has left above the last key, inserts, and flushes before the records are committed.
+
+Erased rows leave the disk when Milvus compacts and its garbage is collected, which `reclaim` asks
+for and a cluster does in its own time; its message log and object storage are the cluster's.
+
+Letters: Q queries, D width, K answers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid.adapters.galleries.milvus.collections import Collections, condition_of
+from reid.adapters.galleries.rows import RowsView
+from reid.domain.errors import GalleryError
+from reid.domain.services.gallery_checks import as_array
+from reid.domain.values.galleries import GalleryFilter, KeptImage
+from reid.domain.values.ranking import Neighbours
+
+_KEYS_AT_ONCE = 4000
+_INSERTED_AT_ONCE = 1000
+_MOST_ANSWERS = 16_384
+"""Milvus's limit."""
+
+_QUERIES_AT_ONCE = 256
+_EXPANSION = 128
+_REFERENCE_EXPANSION = 4096
+_NUM_PROBES = 100
+_SAME_DISTANCE = 1e-6
+
+
+class MilvusVectors:
+    """Keeps vectors by key, with what filters need; behind the port.
+
+    There is one state, for vectors are deleted only after their records have gone.
+    """
+
+    filters = True
+    rewrites = False
+
+    def __init__(self, collections: Collections, *, index: str) -> None:
+        """Keep the client.
+
+        Args:
+            collections: The client.
+            index: `HNSW`, or `FLAT`, which is exact.
+        """
+        self._collections = collections
+        self._index = index
+        self._used: str | None = None
+        self._measured: dict[str, tuple[int, float]] = {}
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the index is FLAT."""
+        return self._index == "FLAT"
+
+    @property
+    def residual_traces(self) -> str:
+        """Segments and logs of Milvus; see the module."""
+        return (
+            "in Milvus's segments until it has compacted them, which compacting the gallery asks "
+            "for, and its garbage collection has run, and in its message log until that is cut, "
+            "which whoever runs the cluster sees to"
+        )
+
+    def view(self, state: str) -> "MilvusView":
+        """See what there is."""
+        self._used = state
+        return MilvusView(self._collections, state, is_exact=self.is_exact, measured=self._measured)
+
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
+        """Insert rows, down to the disk, in the place of what an interrupted writer left."""
+        self._used = state
+        if images and images[0].key == 1:
+            # Nothing was ever kept: a collection there may lack its index, or be of another width.
+            self._collections.drop(state)
+        self._collections.create(state, vectors.shape[1])
+        rows = [
+            {
+                "key": one.key,
+                "vector": vector.tolist(),
+                "label": one.label,
+                "camera": one.camera,
+                "added_at": one.added_at,
+            }
+            for one, vector in zip(images, as_array(vectors), strict=True)
+        ]
+        with self._collections.client() as client:
+            if rows:
+                client.delete(state, filter=f"key >= {rows[0]['key']}")
+            for part in _parts(rows, _INSERTED_AT_ONCE):
+                client.insert(state, part)
+            client.flush(state)
+        return state
+
+    def drop(self, state: str, keys: Sequence[int]) -> str:
+        """Delete rows."""
+        self._used = state
+        if self._collections.has(state):
+            with self._collections.client() as client:
+                for part in _parts(keys, _KEYS_AT_ONCE):
+                    client.delete(state, ids=list(part))
+        return state
+
+    def has_leftovers(self, state: str, *, last_key: int) -> bool:
+        """Whether an interrupted writer left rows."""
+        if not self._collections.has(state):
+            return False
+        return bool(self._collections.query(state, f"key > {last_key}", ["key"], limit=1))
+
+    def tidy(self, state: str, *, last_key: int) -> None:
+        """Delete rows that an interrupted writer left."""
+        if self._collections.has(state):
+            with self._collections.client() as client:
+                client.delete(state, filter=f"key > {last_key}")
+
+    def prepare(self, state: str) -> bool:  # noqa: ARG002
+        """Do nothing: it is always ready."""
+        return False
+
+    def keep_prepared(self, state: str) -> None:
+        """Do nothing: Milvus keeps the index."""
+
+    def settle(self) -> None:
+        """Do nothing: Milvus tends its index by itself."""
+
+    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (Milvus knows one way)
+        """Ask Milvus to give back the room of deleted rows."""
+        if self._used is not None and self._collections.has(self._used):
+            with self._collections.client() as client:
+                client.flush(self._used)
+                client.compact(self._used)
+
+    def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
+        """Find nothing: Milvus looks after its index."""
+        return iter(())
+
+    def close(self) -> None:
+        """Let the client go."""
+        self._collections.close()
+
+
+class MilvusView:
+    """The vectors of a collection; behind the port."""
+
+    is_ready = True
+
+    def __init__(
+        self,
+        collections: Collections,
+        collection: str,
+        *,
+        is_exact: bool,
+        measured: dict[str, tuple[int, float]],
+    ) -> None:
+        """Keep the parts; `measured` holds how many rows there were, and the recall."""
+        self._collections = collections
+        self._collection = collection
+        self._is_exact = is_exact
+        self._measured = measured
+
+    @property
+    def recall(self) -> float:
+        """Against a search of 32 times the usual effort, of up to 100 images; 1 for FLAT.
+
+        An exact search over a cluster's rows would take too long to measure by.
+        """
+        if self._is_exact or not self._collections.has(self._collection):
+            return 1.0
+        count = self._count()
+        known = self._measured.get(self._collection)
+        if known is None or known[0] != count:
+            known = count, self._measure() if count > 1 else 1.0
+            self._measured[self._collection] = known
+        return known[1]
+
+    def of(self, keys: Sequence[int]) -> Tensor:
+        """Look up vectors; see the port."""
+        if not keys:
+            return torch.empty((0, 0))
+        found: dict[int, np.ndarray] = {}
+        if self._collections.has(self._collection):
+            for part in _parts(sorted(set(keys)), _KEYS_AT_ONCE):
+                rows = self._collections.query(
+                    self._collection, f"key in {list(part)}", ["key", "vector"]
+                )
+                found |= {row["key"]: np.array(row["vector"], dtype=np.float32) for row in rows}
+        missing = next((key for key in keys if key not in found), None)
+        if missing is not None:
+            raise GalleryError(
+                f"{self._collections.place} is damaged: image {missing} has no vector; remove it"
+            )
+        return torch.from_numpy(np.stack([found[key] for key in keys]))
+
+    def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
+        """Ask Milvus; see the port."""
+        num_answers = k if k <= _MOST_ANSWERS else min(k, self._count())
+        if num_answers > _MOST_ANSWERS:
+            raise GalleryError(
+                f"{self._collections.place} gives at most {_MOST_ANSWERS:,} answers, not "
+                f"{num_answers:,}: ask for fewer (identify.top_k)"
+            )
+        return self._ask(queries, num_answers, condition=condition_of(within))
+
+    def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
+        """Read the vectors and compare."""
+        view = RowsView(np.array(keys, dtype=np.int64), self.of(keys), None, 0)
+        return view.among(queries, k, keys=keys)
+
+    def _ask(
+        self, queries: Tensor, k: int, *, condition: str = "", expansion: int = _EXPANSION
+    ) -> Neighbours:
+        """Search; more than is wanted, so that equally near ones are ordered by key."""
+        limit = min(_MOST_ANSWERS, 2 * k + 16)
+        effort = {} if self._is_exact else {"ef": max(expansion, limit)}
+        indices = torch.full((len(queries), k), -1)  # (Q, K)
+        distances = torch.full((len(queries), k), torch.inf)  # (Q, K)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            answers = self._collections.search(
+                self._collection,
+                queries[start : start + _QUERIES_AT_ONCE].tolist(),
+                limit=limit,
+                condition=condition,
+                effort=effort,
+            )
+            for row, hits in enumerate(answers, start):
+                ranked = _ranked(hits)[:k]
+                indices[row, : len(ranked)] = torch.tensor([key for _, key in ranked]).long()
+                distances[row, : len(ranked)] = torch.tensor([away for away, _ in ranked])
+        return Neighbours(indices=indices, distances=distances)
+
+    def _count(self) -> int:
+        (counted,) = self._collections.query(self._collection, "", ["count(*)"])
+        return int(counted["count(*)"])
+
+    def _measure(self) -> float:
+        rows = self._collections.query(self._collection, "key >= 0", ["vector"], limit=_NUM_PROBES)
+        probes = torch.tensor([row["vector"] for row in rows], dtype=torch.float32)
+        found = self._ask(probes, 2)
+        best = self._ask(probes, 2, expansion=_REFERENCE_EXPANSION)
+        return float((found.distances <= best.distances + _SAME_DISTANCE)[:, 1].double().mean())
+
+
+def _ranked(hits: Iterable[Mapping[str, Any]]) -> list[tuple[float, int]]:
+    """Order answers by distance as float32, then by key."""
+    found = [
+        (float(np.float32(min(2.0, max(0.0, 1 - hit["distance"])))), int(hit["key"]))
+        for hit in hits
+    ]
+    return sorted(found)
+
+
+def _parts(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Split a sequence."""
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -1,0 +1,204 @@
+"""Vectors of a gallery in PostgreSQL with pgvector, in the transactions of its records.
+
+Vectors are pgvector's `vector`, float32 to the bit. Up to a stated number of a tenant's, and where
+a filter admits no more than that, they are compared exactly; beyond, a graph finds candidates,
+which are compared exactly.
+
+Letters: Q queries, D width, K answers.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from psycopg.sql import SQL, Composable, Literal
+from torch import Tensor
+
+from reid.adapters.galleries.postgres.graph import (
+    LARGEST_EXPANSION,
+    Graph,
+    Walk,
+    candidates,
+    prepare_walk,
+)
+from reid.adapters.galleries.postgres.ranking import as_vector, ask, exactly
+from reid.adapters.galleries.postgres.sessions import Connection, Sessions
+from reid.adapters.galleries.postgres.tables import Tables, condition_of
+from reid.domain.errors import GalleryError
+from reid.domain.services.gallery_checks import as_array
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
+from reid.domain.values.ranking import Neighbours
+
+
+class PostgresVectors:
+    """Keeps vectors of one tenant, with what filters need; behind the port.
+
+    They change with the records or not at all, so that there is one state and nothing is left over.
+    Nor do they leave traces but where the records do.
+    """
+
+    filters = True
+    rewrites = False
+    residual_traces = None
+
+    def __init__(
+        self, sessions: Sessions, tables: Tables, *, recall: float, exact_up_to: int
+    ) -> None:
+        """Keep sessions and tables, both those of the records; the rest is for the graph."""
+        self._sessions = sessions
+        self._tables = tables
+        self._exact_up_to = exact_up_to
+        self._graph = Graph(sessions, tables, recall=recall, exact_up_to=exact_up_to)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no graph is used."""
+        with self._sessions.reading() as connection:
+            return self._graph.walk(connection) is None
+
+    def view(self, state: str) -> "PostgresView":  # noqa: ARG002  (there is one)
+        """See what the transaction sees."""
+        connection = self._sessions.current
+        walk = self._graph.walk(connection)
+        return PostgresView(connection, self._tables, walk=walk, exact_up_to=self._exact_up_to)
+
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
+        """Insert rows."""
+        statement = self._tables.statement(
+            "insert into {vectors} (tenant, key, label, camera, added_at, vector) "
+            "values ({tenant}, %s, %s, %s, %s, %b)"
+        )
+        with self._sessions.current.cursor() as cursor:
+            cursor.executemany(
+                statement,
+                (
+                    (one.key, one.label, one.camera, one.added_at, vector)
+                    for one, vector in zip(images, as_array(vectors), strict=True)
+                ),
+            )
+        return state
+
+    def drop(self, state: str, keys: Sequence[int]) -> str:
+        """Delete rows."""
+        statement = "delete from {vectors} where {own} and key = any(%s)"
+        self._sessions.current.execute(self._tables.statement(statement), [list(keys)])
+        return state
+
+    def has_leftovers(self, state: str, *, last_key: int) -> bool:  # noqa: ARG002
+        """Nothing is left over; see the class."""
+        return False
+
+    def tidy(self, state: str, *, last_key: int) -> None:
+        """Do nothing; see the class."""
+
+    def prepare(self, state: str) -> bool:  # noqa: ARG002
+        """Do nothing: it is always ready."""
+        return False
+
+    def keep_prepared(self, state: str) -> None:
+        """Do nothing: the server keeps the graph."""
+
+    def settle(self) -> None:
+        """Build the graph where it is missing, and measure recall where it has grown."""
+        self._graph.tend()
+
+    def reclaim(self, *, is_thorough: bool) -> None:
+        """Vacuum the table; thoroughly: rewrite it, which locks it, and measure recall again."""
+        how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
+        self._sessions.run(self._tables.statement(f"vacuum ({how}) {{vectors}}"))
+        if is_thorough:
+            self._graph.tend(is_forced=True)
+
+    def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
+        """Look at widths, and at the graph."""
+        connection = self._sessions.current
+        widths = connection.execute(
+            self._tables.statement(
+                "select key, vector_dims(vector) from {vectors} where {own} and vector_dims(vector) "
+                "<> (select (fingerprint->>'width')::int from {state} where {own})"
+            )
+        ).fetchall()
+        yield from self._graph.faults(connection)
+        for key, width in widths:
+            yield f"the vector of image {key} has width {width}: remove the image"
+
+    def close(self) -> None:
+        """Do nothing: the sessions are the records' to close."""
+
+
+class PostgresView:
+    """Vectors as a transaction sees them."""
+
+    is_ready = True
+
+    def __init__(
+        self, connection: Connection, tables: Tables, *, walk: Walk | None, exact_up_to: int
+    ) -> None:
+        """Keep the parts; without a `walk` there is no graph."""
+        self._connection = connection
+        self._tables = tables
+        self._walk = walk
+        self._exact_up_to = exact_up_to
+
+    @property
+    def recall(self) -> float:
+        """As measured last; 1 where no graph is used."""
+        return 1.0 if self._walk is None else self._walk.recall
+
+    def of(self, keys: Sequence[int]) -> Tensor:
+        """Look up vectors; see the port."""
+        statement = "select key, vector from {vectors} where {own} and key = any(%s)"
+        rows = self._connection.execute(
+            self._tables.statement(statement), [list(keys)], binary=True
+        )
+        found = {key: as_vector(vector) for key, vector in rows}
+        missing = next((key for key in keys if key not in found), None)
+        if missing is not None:
+            raise GalleryError(f"the gallery is damaged: image {missing} has no vector; remove it")
+        if not keys:
+            return torch.empty((0, 0))
+        width = Counter(len(vector) for vector in found.values()).most_common(1)[0][0]
+        for key, vector in found.items():
+            if len(vector) != width:
+                raise GalleryError(
+                    f"the gallery is damaged: the vector of image {key} has width "
+                    f"{len(vector)}, others have {width}: remove the image"
+                )
+        return torch.from_numpy(np.stack([found[key] for key in keys]))
+
+    def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
+        """Rank what a filter admits, exactly or by the graph."""
+        admitted, values = condition_of(within)
+        if self._walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
+            return self._ask(queries, k, admitted=admitted, values=values)
+        prepare_walk(self._connection, self._walk.expansion, num_answers=k)
+        statement = candidates(self._tables, width=queries.shape[1], admitted=admitted)
+        values |= {"k": k, "num_candidates": 2 * k}
+        return ask(self._connection, statement, queries, values=values)
+
+    def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
+        """Rank some, exactly."""
+        values = {"keys": list(keys)}
+        return self._ask(queries, k, admitted=SQL("key = any(%(keys)s)"), values=values)
+
+    def _ask(
+        self, queries: Tensor, k: int, *, admitted: Composable, values: dict[str, Any]
+    ) -> Neighbours:
+        rows = self._tables.statement("{vectors} where {own} and {admitted}", admitted=admitted)
+        return ask(self._connection, exactly(rows), queries, values=values | {"k": k})
+
+    def _admits_few(self, within: GalleryFilter) -> bool:
+        """Whether a filter leaves no more than is compared exactly."""
+        if within == EVERYTHING:
+            return False
+        admitted, values = condition_of(within)
+        statement = self._tables.statement(
+            "select count(*) from (select from {vectors} where {own} and {admitted} "
+            "limit {most}) as looked_at",
+            admitted=admitted,
+            most=Literal(self._exact_up_to + 1),
+        )
+        row = self._connection.execute(statement, values).fetchone()
+        return row is None or row[0] <= self._exact_up_to
