@@ -8,7 +8,7 @@ own in its metadata, in the group of that name. Both are called alike:
     reid.datasets   factory(root: Path | None, **options) -> Dataset
     reid.indexes    factory(**options) -> VectorIndex
     reid.galleries  factory(request: GalleryRequest) -> Gallery
-    reid.losses     factory(**options) -> loss of a batch's features and pids
+    reid.losses     factory() -> Loss, a callable of features and labels
     reid.trackers   factory(**options) -> tracker
 
 To add a built-in adapter: write its file and add its line here.

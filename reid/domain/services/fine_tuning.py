@@ -7,6 +7,7 @@ Letters: N pictures, C identities, E width of the shared space, B batch, P ident
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from reid.domain.averaging import WeightAverage, without_averages
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.heads import ReidHeads
-from reid.domain.objectives import Objective, fine_tuning_objective
+from reid.domain.losses import Loss
+from reid.domain.objectives import Objective, fine_tuning_objective, with_losses
 from reid.domain.optimizers import NamedAdam, fine_tuning_optimizer
 from reid.domain.sampling import GeneratorDraws, pk_batches
 from reid.domain.schedules import fine_tuning_rate
@@ -58,11 +60,13 @@ class FineTuning:
         recipe: FineTuningRecipe,
         seed: int,
         checkpoint_every: int = 1,
+        losses: Mapping[str, Loss] = MappingProxyType({}),
     ) -> None:
-        """Keep the parts; nothing is read or computed yet."""
+        """Keep the parts, a loss for each weight of `recipe.losses`; nothing is computed yet."""
         self._encoder = encoder
         self._dataset = dataset
         self._runs = runs
+        self._losses = losses
         self._recipe = recipe
         self._seed = seed
         self._loop = StageLoop(
@@ -213,6 +217,7 @@ class FineTuning:
             samples=samples,
             text_features=text_features,
             recipe=self._recipe,
+            losses=self._losses,
             seed=self._seed,
         )
 
@@ -247,6 +252,7 @@ class _EncoderTrainee:
         samples: Sequence[Sample],
         text_features: Tensor,
         recipe: FineTuningRecipe,
+        losses: Mapping[str, Loss],
         seed: int,
     ) -> None:
         label_of = labels_by_pid(samples)
@@ -258,6 +264,7 @@ class _EncoderTrainee:
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
         self._text_features = text_features  # (C, E)
         self._recipe = recipe
+        self._losses = losses
         self._seed = seed
         self._optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
         decay = recipe.weight_averaging
@@ -290,12 +297,16 @@ class _EncoderTrainee:
         features = self._encoder.encode_images(
             self._read(rows, epoch=epoch, step=step), self._camids[rows]
         )
-        return fine_tuning_objective(
+        labels = sent_to(self._encoder.device, self._labels[rows])
+        objective = fine_tuning_objective(
             features,
             self._heads(features),
-            labels=sent_to(self._encoder.device, self._labels[rows]),
+            labels=labels,
             text_features=self._text_features,
             recipe=self._recipe,
+        )
+        return with_losses(
+            objective, features, labels=labels, losses=self._losses, weights=self._recipe.losses
         )
 
     def after_step(self) -> None:

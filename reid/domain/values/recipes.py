@@ -4,7 +4,7 @@ Defaults are the paper's for ViT-B/16 on person datasets (Li et al. 2023, arXiv:
 section 4.1, and the authors' configuration files).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 Schedule: TypeAlias = Literal["steps", "cosine"]
@@ -112,6 +112,10 @@ class FineTuningRecipe:
     """Euclidean distance between hardest positive and hardest negative."""
 
     label_smoothing: float = 0.1
+    losses: dict[str, float] = field(default_factory=dict)
+    """Weights of further losses by their names in the group `reid.losses`, each summed over the
+    three feature levels as the triplet loss is; empty: the paper's objective."""
+
     flip_probability: float = 0.5
     padding: int = 10
     """Black pixels added to each side before the random crop."""
