@@ -39,7 +39,7 @@ slow: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,fast,onnx,openvino]'
-	$(BIN)/python -m benchmarks --json benchmarks/results/cpu.json
+	$(BIN)/python -m benchmarks --full --json benchmarks/results/cpu.json
 
 $(VENV)/installed: pyproject.toml
 	python3 -m venv $(VENV)

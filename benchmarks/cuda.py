@@ -30,7 +30,7 @@ from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
-from reid.ports.encoder import Encoder
+from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.runs import RunMode
 from reid.settings.loading import load_settings
 from reid.settings.schema import Settings
@@ -199,7 +199,7 @@ class _Work:
     def __init__(
         self,
         settings: Settings,
-        encoder: Encoder,
+        encoder: TrainableEncoder,
         pictures: "ResidentPictures",
         runs: FilesystemRunStore,
     ) -> None:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import Row, Timing, compare
+from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.embedding import PlainPictures
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.images import contents, jpegs
 from reid.adapters.synthetic.generator import generate_market1501
@@ -24,7 +24,7 @@ from reid.domain.augmentation import normalise
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Resampling, Split
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 PIPELINE_GOAL = 4.0
 ENCODER_SHARE_GOAL = 0.95
@@ -43,6 +43,7 @@ class Size:
 
 
 FULL = Size(kind="vit-b16", identities=64, batch=64, num_embedded=32, runs=3)
+USUAL = Size(kind="vit-b16", identities=64, batch=64, num_embedded=32, runs=2)
 QUICK = Size(kind="rn-tiny", identities=2, batch=4, num_embedded=8, runs=1)
 
 
@@ -65,17 +66,18 @@ def exhaust(batches: Iterable[Tensor]) -> None:
         pass
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time the picture pipeline, then a folder from end to end."""
-    size = QUICK if quick else FULL
-    encoder = create_openclip_encoder(EncoderRequest(kind=size.kind))
+    size = scale.choose(QUICK, USUAL, FULL)
+    encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "people"
         generate_market1501(
             root, identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
         )
         laboratory = _Laboratory(root, encoder, size)
-        return [laboratory.pipeline(), laboratory.folder()]
+        yield laboratory.pipeline()
+        yield laboratory.folder()
 
 
 class _Laboratory:

@@ -5,6 +5,7 @@ except the nearest neighbours, which lie closer together for random ones.
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,16 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Row, compare
+from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain import exported as plain
 from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import (
     ExportedEncoder,
     open_graph_of,
     read_export_header,
 )
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.export import MAX_DEVIATION, Export
@@ -29,7 +30,7 @@ from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 WAYS = (("openvino", "bf16"), ("openvino", "fp32"), ("onnx", "fp32"))
 PACKAGE = {"openvino": "openvino", "onnx": "onnxruntime"}
@@ -50,12 +51,13 @@ class Size:
 
 
 FULL = Size(kinds=("vit-b16", "rn50"), batch=8, runs=5, test_identities=24)
+USUAL = Size(kinds=("vit-b16", "rn50"), batch=8, runs=3, test_identities=12)
 QUICK = Size(kinds=("rn-tiny",), batch=2, runs=1, test_identities=4)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time every installed runtime on both architectures."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, USUAL, FULL)
     ways = [way for way in WAYS if find_spec(PACKAGE[way[0]]) is not None]
     with tempfile.TemporaryDirectory() as scratch:
         people = Path(scratch) / "people"
@@ -66,8 +68,10 @@ def rows(*, quick: bool) -> list[Row]:
             images_per_camera=2,
             cameras=2,
         )
-        laboratories = (_Laboratory(kind, size, folder=Path(scratch)) for kind in size.kinds)
-        return [laboratory.row(*way) for laboratory in laboratories for way in ways]
+        for kind in size.kinds:
+            laboratory = _Laboratory(kind, size, folder=Path(scratch))
+            for way in ways:
+                yield laboratory.row(*way)
 
 
 class _Laboratory:
@@ -78,7 +82,7 @@ class _Laboratory:
         self._size = size
         self._folder = folder
         self._people = Market1501(folder / "people")
-        self._encoder = create_openclip_encoder(EncoderRequest(kind=kind))
+        self._encoder = create_clip_encoder(EncoderRequest(kind=kind))
         self._images = probe_pictures(
             self._encoder.geometry, size.batch, generator=torch.Generator().manual_seed(1)
         )

@@ -16,7 +16,7 @@ Letters: Q queries, G gallery, D width, K answers.
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -28,9 +28,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.clusters import CAMERAS, embedded_sets, strangers
-from benchmarks.harness import Row, compare, render, render_machine, run_alone
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
-from reid.adapters.galleries.filesystem.vector_files import as_array
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.gallery_checks import as_array
+from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
@@ -74,12 +75,12 @@ FULL = Size(pictures=16_000, width=1280, added=100, queries=100, runs=15)
 QUICK = Size(pictures=1200, width=64, added=5, queries=20, runs=2)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Measure the size of Market-1501 with the exact index."""
-    return measured(QUICK if quick else FULL, EXACT)
+    return measured(scale.choose(QUICK, FULL, FULL), EXACT)
 
 
-def measured(size: Size, index: str, *, keep: Path | None = None) -> list[Row]:
+def measured(size: Size, index: str, *, keep: Path | None = None) -> Iterator[Row]:
     """Build a gallery and measure it.
 
     Args:
@@ -89,9 +90,11 @@ def measured(size: Size, index: str, *, keep: Path | None = None) -> list[Row]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         bench = _Bench(Path(scratch) if keep is None else keep, size, index)
-        rows = [bench.opening_row(), bench.query_row(), bench.filtered_row()]
-        # What is kept stays as it was built: nothing is added to it.
-        return [*rows, bench.adding_row()] if keep is None else rows
+        yield bench.opening_row()
+        yield bench.query_row()
+        yield bench.filtered_row()
+        if keep is None:  # what is kept stays as it was built
+            yield bench.adding_row()
 
 
 class _Bench:
@@ -215,7 +218,7 @@ class _Bench:
                 self._add(gallery, added, part=part)
             gallery.compact()
 
-    def _add(self, gallery: FilesystemGallery, vectors: Tensor, *, part: int) -> None:
+    def _add(self, gallery: Gallery, vectors: Tensor, *, part: int) -> None:
         pictures = _pictures(len(vectors), source=f"part {part}")
         gallery.add(pictures, vectors, stamp=self._stamp, entry=ENTRY)
         with self._plain_file.open("ab") as file:
@@ -266,7 +269,7 @@ def prepare_plain(path: Path, query: Tensor) -> Callable[[], object]:
     return lambda: read_and_asked(path, query)
 
 
-def _opened(folder: Path, index: str) -> FilesystemGallery:
+def _opened(folder: Path, index: str) -> Gallery:
     return open_filesystem_gallery(folder, create=True, create_index=_index_class(index))
 
 
@@ -311,7 +314,7 @@ def main() -> None:
     )
     print(render_machine())
     print()
-    print(render(measured(size, arguments.index, keep=arguments.keep)))
+    print_rows(measured(size, arguments.index, keep=arguments.keep))
 
 
 if __name__ == "__main__":

@@ -10,18 +10,21 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import Enum, auto
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 PACKAGES = (
     "clip-reid",
@@ -88,6 +91,23 @@ class Alone:
     seconds: float
     peak_mib: float
     """Growth of resident memory, above what the prepared input took."""
+
+
+class Scale(Enum):
+    """How much work a part does."""
+
+    QUICK = auto()
+    """Seconds: does it run at all?"""
+
+    USUAL = auto()
+    """Under five minutes a part on two cores."""
+
+    FULL = auto()
+    """The sizes that results are published for; a part may take half an hour."""
+
+    def choose(self, quick: T, usual: T, full: T) -> T:
+        """Choose one of three sizes."""
+        return {Scale.QUICK: quick, Scale.USUAL: usual, Scale.FULL: full}[self]
 
 
 def run_alone(prepare: Callable[..., Callable[[], object]], *arguments: object) -> Alone:
@@ -263,12 +283,23 @@ def _render_facts(facts: Mapping[str, object]) -> str:
     return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
 
 
+COLUMNS = ("part", "ours", "plain", "time", "ratio", "goal", "met", "exactness", "peak MiB")
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+
+
 def render(rows: Sequence[Row]) -> str:
     """Tabulate the rows as Markdown; times and peaks are ours / plain."""
-    columns = ("part", "ours", "plain", "time", "ratio", "goal", "met", "exactness", "peak MiB")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines.extend(_render_row(row) for row in rows)
-    return "\n".join(lines)
+    return "\n".join([HEAD, *map(_render_row, rows)])
+
+
+def print_rows(rows: Iterable[Row]) -> list[Row]:
+    """Print the table's head, then each row as soon as it is measured."""
+    print(HEAD, flush=True)
+    found = []
+    for row in rows:
+        print(_render_row(row), flush=True)
+        found.append(row)
+    return found
 
 
 def _render_row(row: Row) -> str:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
-from reid.adapters.pages.open_set_plot import draw_open_set
+from reid.adapters.pages.charts import draw_open_set
 from reid.application.calibrate import REPORTED_RATES
 from reid.domain.fusion import mean_directions
 from reid.domain.open_set import OpenSetTrials, summarise_trials
@@ -110,8 +110,8 @@ def _label(pid: int, row: int) -> str:
     return f"distractor {row}" if pid == DISTRACTOR_PID else str(pid)
 
 
-def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> MemoryGallery:
-    kept = MemoryGallery(create_index=ExactIndex)
+def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> open_memory_gallery:
+    kept = open_memory_gallery(create_index=ExactIndex)
     pids, camids = gallery.pids.tolist(), gallery.camids.tolist()
     rows = [row for row, pid in enumerate(pids) if pid not in without]
     pictures = [
@@ -134,7 +134,7 @@ def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> MemoryGallery:
 def _ask(
     asked: EmbeddingSet,
     vectors: Tensor,
-    gallery: MemoryGallery,
+    gallery: open_memory_gallery,
     *,
     recipe: FusionRecipe,
     strangers: set[int],

@@ -6,14 +6,14 @@ a training run's folder to have its encoder measured on its own dataset too.
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.harness import Row, compare
+from benchmarks.harness import Row, Scale, compare
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.train import TrainingRequest
 from reid.container.root import Container
@@ -39,20 +39,20 @@ class Size:
 
 
 FULL = Size(epochs=30, identities=48, test_identities=96, runs=3)
+USUAL = Size(epochs=10, identities=24, test_identities=48, runs=1)
 QUICK = Size(epochs=1, identities=16, test_identities=4, runs=1)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Train on drawn people and compare the precisions."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, USUAL, FULL)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        found = _rows_of(_train(folder, size), folder / "people", scratch=folder, runs=size.runs)
+        yield from _rows_of(_train(folder, size), folder / "people", scratch=folder, runs=size.runs)
         trained = os.environ.get("BENCHMARK_RUN")
         root = os.environ.get("REID_MARKET1501_ROOT")
         if trained and root:
-            found += _rows_of(Path(trained), Path(root), scratch=folder / "real", runs=1)
-    return found
+            yield from _rows_of(Path(trained), Path(root), scratch=folder / "real", runs=1)
 
 
 def _train(folder: Path, size: Size) -> Path:
@@ -76,7 +76,7 @@ def _train(folder: Path, size: Size) -> Path:
     return folder / "run"
 
 
-def _rows_of(run: Path, root: Path, *, scratch: Path, runs: int) -> list[Row]:
+def _rows_of(run: Path, root: Path, *, scratch: Path, runs: int) -> Iterator[Row]:
     options: dict[str, object] = {"run.directory": run, "dataset.root": root}
     exact = _Encoder(options)
     ways = {"torch bf16": _Encoder(options | {"encoder.precision": "bf16"})}
@@ -84,7 +84,8 @@ def _rows_of(run: Path, root: Path, *, scratch: Path, runs: int) -> list[Row]:
         ways["openvino bf16"] = _Encoder(
             {"dataset.root": root, "encoder.weights": str(_export(options, scratch / "exported"))}
         )
-    return [_row(way, ours, exact, runs=runs) for way, ours in ways.items()]
+    for way, ours in ways.items():
+        yield _row(way, ours, exact, runs=runs)
 
 
 def _export(options: Mapping[str, object], folder: Path) -> Path:

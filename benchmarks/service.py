@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import torch
 
-from benchmarks.harness import Row, compare
+from benchmarks.harness import Row, Scale, compare
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.container.root import Container
 from reid.domain.augmentation import normalise
@@ -52,6 +52,14 @@ FULL = Size(
     clients=32,
     runs=3,
 )
+USUAL = Size(
+    encoder=("vit-b16", "random"),
+    identities=16,
+    num_pictures=64,
+    per_request=4,
+    clients=16,
+    runs=1,
+)
 QUICK = Size(
     encoder=("tiny", "random"),
     identities=4,
@@ -62,9 +70,9 @@ QUICK = Size(
 )
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Time the service and its encoder in turn."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, USUAL, FULL)
     with TemporaryDirectory() as folder:
         people = Path(folder) / "people"
         generate_market1501(
@@ -77,7 +85,7 @@ def rows(*, quick: bool) -> list[Row]:
             junk=0,
             seed=1,
         )
-        return [_row(people, Path(folder) / "gallery", size)]
+        yield _row(people, Path(folder) / "gallery", size)
 
 
 def _row(people: Path, place: Path, size: Size) -> Row:

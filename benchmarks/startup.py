@@ -7,10 +7,11 @@ torch and open_clip for `identify`. A ratio below 1 is what the program adds to 
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.harness import Row, compare
+from benchmarks.harness import Row, Scale, compare
 from reid.adapters.synthetic.generator import generate_market1501
 
 HELP_SECONDS = 0.5
@@ -33,31 +34,29 @@ FULL = Size(runs=5, warmup=1)
 QUICK = Size(runs=1, warmup=0)
 
 
-def rows(*, quick: bool) -> list[Row]:
+def rows(scale: Scale) -> Iterator[Row]:
     """Start the program again and again."""
-    size = QUICK if quick else FULL
+    size = scale.choose(QUICK, FULL, FULL)
     with tempfile.TemporaryDirectory() as scratch:
         queries, gallery = _pictures(Path(scratch))
         identify = ["identify", str(queries), "--gallery", str(gallery), "--json", "--no-cache"]
         identify += ["--encoder", "vit-tiny", "--weights", "random"]
-        return [
-            _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size),
-            _row(
-                "reid identify, no such folder",
-                ["identify", str(queries / "nowhere"), *identify[2:]],
-                "pass",
-                limit=ERROR_SECONDS,
-                size=size,
-                code=4,
-            ),
-            _row(
-                "reid identify, 10 queries, 16 pictures, vit-tiny",
-                identify,
-                "import torch, open_clip",
-                limit=IDENTIFY_SECONDS,
-                size=size,
-            ),
-        ]
+        yield _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size)
+        yield _row(
+            "reid identify, no such folder",
+            ["identify", str(queries / "nowhere"), *identify[2:]],
+            "pass",
+            limit=ERROR_SECONDS,
+            size=size,
+            code=4,
+        )
+        yield _row(
+            "reid identify, 10 queries, 16 pictures, vit-tiny",
+            identify,
+            "import torch, open_clip",
+            limit=IDENTIFY_SECONDS,
+            size=size,
+        )
 
 
 def _pictures(scratch: Path) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""The program for programs: the use cases of the command line in a few lines of Python.
+"""The library: embed pictures, keep galleries and name people in a few lines of Python.
 
 Letters: N pictures, D width.
 """
@@ -6,7 +6,6 @@ Letters: N pictures, D width.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -18,18 +17,27 @@ from reid.application.identify import IdentificationOutcome
 from reid.application.picture_selection import PictureSelection
 from reid.container.root import Container
 from reid.domain.errors import DatasetError
+from reid.domain.services.gallery import Gallery
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 from reid.settings.loading import load_settings
+from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder
 
 Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
-"""A folder, list (CSV) or picture by its path, as the command line takes them; the content of a
-picture file; (H, W, 3) uint8 RGB pixels; or a list of paths of pictures, contents and pixels.
-"""
+"""The path of a folder, of a list (CSV) or of a picture; the content of a picture file; (H, W, 3)
+uint8 RGB pixels; or a list of paths of pictures, contents and pixels."""
 
 A_PROGRAM = "a program"
 """Where pictures come from that were handed over as bytes or pixels."""
+
+
+_ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
+
+
+def _argument(setting: str, value: str | None) -> str | None:
+    if setting in _ARGUMENTS:
+        return f"{_ARGUMENTS[setting]}={'...' if value is None else repr(value)}"
+    return None if value is None else f"settings={{{setting!r}: {value}}}"
 
 
 class Reid:
@@ -45,6 +53,7 @@ class Reid:
             outcome = reid.identify("people/query", gallery)
     """
 
+    @respelled_errors(_argument)
     def __init__(
         self,
         *,
@@ -53,11 +62,11 @@ class Reid:
         config: str | Path | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """Resolve the settings, as the command line does.
+        """Choose the encoder; without arguments, that of the run in `runs/default`.
 
         Args:
             run: Folder of a training run whose encoder is used.
-            weights: A file, or `openai` or `random`, instead.
+            weights: A file, `openai` or `random`, in place of a run's.
             config: TOML file with settings.
             settings: Any other setting by its dotted name: `{"encoder.kind": "vit-b16"}`.
 
@@ -74,6 +83,7 @@ class Reid:
         # Without a dataset, the weights file tells how many cameras there are.
         self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
 
+    @respelled_errors(_argument)
     def embed(self, pictures: Pictures) -> Tensor:
         """Describe pictures by vectors; cosines of two tell whether they show the same person.
 
@@ -97,6 +107,7 @@ class Reid:
         """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""
         return KnownPeople(self._container, str(place))
 
+    @respelled_errors(_argument)
     def identify(
         self, queries: Pictures, gallery: "KnownPeople | str | Path"
     ) -> IdentificationOutcome:
@@ -134,6 +145,7 @@ class KnownPeople:
         self._place = place
         self._opened: Gallery | None = None
 
+    @respelled_errors(_argument)
     def build(self, pictures: str | Path) -> FillingOutcome:
         """Make the gallery hold what a folder or list of labelled pictures holds.
 
@@ -146,6 +158,7 @@ class KnownPeople:
         """
         return self._fill(self._container.followed_pictures()(Path(pictures)), mirrors=True)
 
+    @respelled_errors(_argument)
     def add(
         self, pictures: Pictures, *, label: str | None = None, camera: str | None = None
     ) -> FillingOutcome:
@@ -187,6 +200,7 @@ class KnownPeople:
         """List people, and what was done to the gallery."""
         return self._container.keep_gallery().list(self.opened())
 
+    @respelled_errors(_argument)
     def opened(self) -> Gallery:
         """Open the gallery where it is not open, and leave it open.
 
@@ -207,12 +221,7 @@ class KnownPeople:
         """Close when the block ends."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 
@@ -238,7 +247,7 @@ def source_of(
     """
     label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, pictures)
-    if label is None and camera is None:
+    if label is camera is None:
         return source
     said = [
         replace(picture, label=label or picture.label, camera=camera or picture.camera)
@@ -258,8 +267,8 @@ def _name(what: str, said: str | None) -> str | None:
 
 def _listed(container: Container, pictures: Pictures) -> PictureSource:
     if isinstance(pictures, str | Path):
-        folder: PictureSource = container.pictures()(Path(pictures))
-        return folder
+        opened: PictureSource = container.pictures()(Path(pictures))
+        return opened
     # A list of its own: `Path.glob` gives what can be gone through once, and we go twice.
     listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else [*pictures]
     are_paths = all(isinstance(one, str | Path) for one in listed)

@@ -26,6 +26,16 @@ def read_bounded(path: Path, *, most_bytes: int) -> str:
         OSError: It cannot be read.
         UnicodeDecodeError: It is not UTF-8.
     """
+    return read_bytes_bounded(path, most_bytes=most_bytes).decode()
+
+
+def read_bytes_bounded(path: Path, *, most_bytes: int) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        FileBoundsError: It is no regular file, or larger.
+        OSError: It cannot be read.
+    """
     if path.exists() and not path.is_file():
         raise FileBoundsError("it is not a regular file")
     with path.open("rb") as file:
@@ -34,7 +44,7 @@ def read_bounded(path: Path, *, most_bytes: int) -> str:
         raise FileBoundsError(
             f"it is larger than {most_bytes / 2**20:g} MiB, the most that is read of such a file"
         )
-    return content.decode()
+    return content
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401  (whatever JSON can hold)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import ExportedEncoder, open_exported_encoder
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.application.export import Export
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
@@ -40,7 +40,7 @@ def _written(kind: str, runtime: str, precision: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
         if not folder.exists():
             place = ExportFolder(folder, runtime=runtime, precision=precision)
-            Export(encoder=create_openclip_encoder(request), seed=1).run(place)
+            Export(encoder=create_clip_encoder(request), seed=1).run(place)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -9,7 +10,6 @@ from reid.domain.values.galleries import (
     EncoderStamp,
     NewPicture,
 )
-from reid.ports.gallery import Gallery
 from tests.vectors import unit_vectors
 
 STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=16)

@@ -30,7 +30,7 @@ def evaluation(
         "reranking": reranking,
     }  # fmt: skip
     record = {
-        "version": 2,
+        "version": 1,
         "dataset": dataset,
         "encoder": {
             "name": "rn-tiny", "weights": "random", "is_pretrained": False, "options": {},

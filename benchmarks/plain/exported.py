@@ -2,20 +2,30 @@
 
 import torch
 import torch.nn.functional as F
-from open_clip.modified_resnet import AttentionPool2d
 from torch import Tensor
 
-from reid.adapters.encoders.image_towers import (
-    ImageTower,
-    ResNetTower,
-    VisionTransformerTower,
-)
+from reid.adapters.encoders.blocks import Block
+from reid.adapters.encoders.image_tower import ImageTower
+from reid.adapters.encoders.resnet import AttentionPool, ResNetTower
+from reid.adapters.encoders.vision_transformer import VisionTransformerTower
 
 
 @torch.no_grad()
 def embedding(tower: ImageTower, images: Tensor) -> Tensor:
     """Describe pictures by a tower's weights: (B, final + projected width), not normalised."""
-    return _resnet(tower, images) if isinstance(tower, ResNetTower) else _vit(tower, images)
+    if isinstance(tower, ResNetTower):
+        return _resnet(tower, images)
+    assert isinstance(tower, VisionTransformerTower)
+    return _vit(tower, images)
+
+
+def run_block(block: Block, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Run a block by torch's own attention, from all tokens to all tokens."""
+    normed = block.ln_1(tokens)
+    attended, _ = block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)
+    tokens = tokens + attended
+    result: Tensor = tokens + block.mlp(block.ln_2(tokens))
+    return result
 
 
 def _vit(tower: VisionTransformerTower, images: Tensor) -> Tensor:
@@ -23,8 +33,8 @@ def _vit(tower: VisionTransformerTower, images: Tensor) -> Tensor:
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
     token = visual.class_embedding.expand(len(images), 1, -1)
     tokens = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding)
-    for block in visual.transformer.resblocks:
-        tokens = block(tokens)
+    for block in visual.transformer.blocks:
+        tokens = run_block(block, tokens)
     tokens = visual.ln_post(tokens)  # (B, 1 + P, D)
     projected = tokens @ visual.proj
     return torch.cat([tokens[:, 0], projected[:, 0]], dim=1)
@@ -37,7 +47,7 @@ def _resnet(tower: ResNetTower, images: Tensor) -> Tensor:
     return torch.cat([maps.mean(dim=(2, 3)), pooled[0]], dim=1)
 
 
-def attend_from_everywhere(pool: AttentionPool2d, maps: Tensor) -> Tensor:
+def attend_from_everywhere(pool: AttentionPool, maps: Tensor) -> Tensor:
     """Pool (B, D, h, w) maps to (1 + P, B, E), every position asking."""
     cells = maps.flatten(2).permute(2, 0, 1)  # (P, B, D)
     tokens = (

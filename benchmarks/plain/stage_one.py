@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reid.adapters.encoders.text_tower import TextTower
+from benchmarks.plain.exported import run_block
+from reid.adapters.encoders.text_encoder import TextTower
 from reid.domain.values.prompts import PromptEmbedding
 
 CONTEXT_LENGTH = 77
@@ -43,8 +44,8 @@ class PlainStageOne:
         )  # (B, 77, D)
         mask = torch.full((CONTEXT_LENGTH, CONTEXT_LENGTH), float("-inf")).triu(1)
         tokens = prompts + tower.positional_embedding
-        for block in tower.transformer.resblocks:
-            tokens = block(tokens, attn_mask=mask)
+        for block in tower.transformer.blocks:
+            tokens = run_block(block, tokens, mask)
         described: Tensor = tower.ln_final(tokens)[:, self._end] @ tower.text_projection
         return described
 

@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.plain.exported import attend_from_everywhere
-from reid.adapters.encoders.image_towers import (
-    ImageTower,
-    ResNetTower,
-    VisionTransformerTower,
-)
+from benchmarks.plain.exported import attend_from_everywhere, run_block
+from reid.adapters.encoders.image_tower import ImageTower
+from reid.adapters.encoders.resnet import ResNetTower
+from reid.adapters.encoders.vision_transformer import VisionTransformerTower
 from reid.domain.heads import ReidHeads
 from reid.domain.values.recipes import FineTuningRecipe
 
@@ -71,7 +69,10 @@ class PlainStageTwo:
 
 def describe(tower: ImageTower, images: Tensor) -> Levels:
     """Run a tower with everything that the paper's code computes."""
-    return _resnet(tower, images) if isinstance(tower, ResNetTower) else _vit(tower, images)
+    if isinstance(tower, ResNetTower):
+        return _resnet(tower, images)
+    assert isinstance(tower, VisionTransformerTower)
+    return _vit(tower, images)
 
 
 def _vit(tower: VisionTransformerTower, images: Tensor) -> Levels:
@@ -79,10 +80,10 @@ def _vit(tower: VisionTransformerTower, images: Tensor) -> Levels:
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
     token = visual.class_embedding.expand(len(images), 1, -1)
     tokens = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding)
-    *blocks, last = visual.transformer.resblocks
+    *blocks, last = visual.transformer.blocks
     for block in blocks:
-        tokens = block(tokens)
-    final = visual.ln_post(last(tokens))  # (B, 1 + P, D)
+        tokens = run_block(block, tokens)
+    final = visual.ln_post(run_block(last, tokens))  # (B, 1 + P, D)
     projected = final @ visual.proj
     return tokens[:, 0], final[:, 0], projected[:, 0]
 

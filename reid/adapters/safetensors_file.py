@@ -25,12 +25,6 @@ checkpoint must become the same bytes."""
 DIGEST_KEY = "content_digest"
 """In the header as it is in the file; of the rest of the header and the tensors."""
 
-_KEYS_BEFORE_DIGESTS = {
-    *("format", "version", "epoch", "losses", "encoder", "weights", "encoder_digest"),
-    *("template", "pids", "num_identities", "stamp", "calibration", "digest"),
-}
-"""Of headers from before there was a digest: a damaged digest's name must not pass for none."""
-
 _MOST_READINGS = 100
 """Nobody replaces a file so often while it is read."""
 
@@ -100,7 +94,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what has a file's name but is none: reading a pipe would wait for ever.
+    """Refuse folders, pipes and devices: reading a pipe would block.
 
     Raises:
         CheckpointError: It is a folder, a pipe or a device.
@@ -123,7 +117,7 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
 def verify_digest(
     metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> dict[str, JsonValue]:
-    """Compare what was read with its digest; files from before there was one have none.
+    """Compare what was read with its digest.
 
     Args:
         metadata: Of a file that has our header.
@@ -133,7 +127,7 @@ def verify_digest(
         The header without the digest.
 
     Raises:
-        ValueError: They differ, or the header is none.
+        ValueError: They differ, or the header is not one of ours.
     """
     return verified_header(parse_header(metadata), lambda: digest_of(tensors))
 
@@ -142,7 +136,7 @@ def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
     """Read our header, the digest in it still.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not one of ours.
     """
     header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
@@ -157,22 +151,22 @@ def verified_header(
 
     Args:
         header: As `parse_header` gives it.
-        digest_tensors: Tells what `digest_of` does of all tensors; called where there is a digest.
+        digest_tensors: Computes the `digest_of` of all tensors.
 
     Raises:
         ValueError: They differ.
     """
     rest = dict(header)
     claimed = rest.pop(DIGEST_KEY, None)
-    if claimed is None and rest.keys() - _KEYS_BEFORE_DIGESTS:
+    if claimed is None:
         raise ValueError("its digest is missing")
-    if claimed is not None and claimed != digest_with_header(rest, digest_tensors()):
+    if claimed != digest_with_header(rest, digest_tensors()):
         raise ValueError("its content does not match its digest")
     return rest
 
 
 def digest_with_header(header: Mapping[str, JsonValue], tensors: str) -> str:
-    """Tell one file from another by its header and the digest of its tensors."""
+    """Hash a file by its header and the digest of its tensors."""
     text = json.dumps([header, tensors], sort_keys=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 

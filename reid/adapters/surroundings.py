@@ -143,7 +143,7 @@ def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Calla
         names: Words, with what is written instead; a word within a longer one is another word.
     """
     by_length = sorted(places.items(), key=lambda entry: len(entry[0]), reverse=True)
-    patterns = [
+    patterns: list[tuple[str | re.Pattern[str], str]] = [
         # The whole root folder would be every path.
         *((rf"{re.escape(place)}(?![\w.-])", shown) for place, shown in by_length if place != "/"),
         (_PATH, "<path>"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import ReidError, VectorIndexError
+from reid.domain.ordering import is_as_near
 from reid.domain.seeding import generator_for
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
@@ -23,8 +24,6 @@ WANTED_RECALL = 0.95
 _MOST_QUERIES = 1000
 _HELD_OUT_SHARE = 5
 _SINGLE_QUERIES = 50
-_SAME_DISTANCE = 1e-6
-"""Two roundings of one distance may differ by so much: an equally near picture is as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +176,7 @@ def share_found(answers: Neighbours, nearest: Neighbours, *, k: int) -> float:
         k: At most so many are looked at.
     """
     farthest = nearest.distances[:, :k].amax(dim=1, keepdim=True)  # (Q, 1)
-    return float((answers.distances[:, :k] <= farthest + _SAME_DISTANCE).double().mean())
+    return float(is_as_near(answers.distances[:, :k], farthest).double().mean())
 
 
 def advise(figures: list[IndexFigures]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from reid.domain.open_set import (
     summarise_trials,
 )
 from reid.domain.seeding import generator_for
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People
 from reid.domain.services.questions import (
     OwnPictures,
@@ -29,7 +30,6 @@ from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, r
 from reid.domain.values.people import FusionRecipe, OpenSetReport, OperatingPoint
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 REPORTED_RATES = (1e-3, 1e-2, 1e-1)
 """False-accept rates at which the field reports identification rates."""
@@ -108,8 +108,7 @@ class Calibrate:
         """
         if not 0 < false_accept_rate < 1:
             raise ConfigurationError(
-                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give "
-                "another (--false-accept-rate)"
+                f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give another"
             )
         # All that can be refused is, before pictures are embedded, which takes long.
         require_pictures(gallery.describe(), place=gallery.place)
@@ -251,11 +250,11 @@ def _require_enough(questions: Sequence[Question], rate: float) -> None:
         raise EvaluationError(
             f"{counted(num_known, 'question')} of known people and {num_unknown} of strangers are "
             "too few to calibrate by: both are needed, of at least two people whom the gallery has "
-            "by other pictures, or give strangers of their own (--strangers)"
+            "by other pictures, or give pictures of strangers too"
         )
     if not shows_rate(num_unknown, rate):
         raise EvaluationError(
             f"{counted(num_unknown, 'question')} of strangers cannot show a false-accept rate of "
             f"{rate:g}: the smallest is {1 / num_unknown:.3g}; give more pictures, or ask for a "
-            "larger one (--false-accept-rate)"
+            "larger rate"
         )

@@ -3,26 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reid.application.records import read_evaluation, read_queries, scores_of
+from reid.application.records import RecordedEvaluation, read_with_queries, scores_of
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import EvaluationError
 from reid.domain.metrics import QueryScores
 from reid.domain.values.comparisons import ComparedEvaluation, ComparisonOutcome
 from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
-from reid.ports.records import RunRecords
 
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedEvaluation:
-    """Where an evaluation is recorded."""
-
-    records: RunRecords
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedQueries:
     """An evaluation that can be compared."""
 
@@ -35,10 +26,9 @@ class JudgedQueries:
         """Read it.
 
         Raises:
-            CheckpointError: It is missing, damaged, or too old to compare.
+            CheckpointError: It is missing or damaged.
         """
-        record = read_evaluation(source.records, source.name)
-        return cls(source=source, record=record, queries=read_queries(source.records, record))
+        return cls(source, *read_with_queries(source))
 
     @property
     def scores(self) -> QueryScores:
@@ -69,11 +59,16 @@ class CompareRuns:
         """Compare two evaluations of the same queries.
 
         Raises:
-            CheckpointError: A record is missing, damaged, or too old to compare.
+            CheckpointError: A record is missing or damaged.
             EvaluationError: They are evaluations of different things.
         """
         one, other = JudgedQueries.of(first), JudgedQueries.of(second)
-        _require_same_task(one, other)
+        if one.task != other.task:
+            raise EvaluationError(
+                f"{first.name} of {first.records.place} and {second.name} of "
+                f"{second.records.place} do not compare: {_difference(one, other)}; evaluate both "
+                "runs on the same data"
+            )
         (differences,) = compare_scores([(one.scores, other.scores)], seed=self._seed)
         return ComparisonOutcome(
             first=ComparedEvaluation(run=first.records.place, evaluation=first.name),
@@ -85,34 +80,20 @@ class CompareRuns:
         )
 
 
-def _require_same_task(one: JudgedQueries, other: JudgedQueries) -> None:
-    problem = _difference_of_queries(one, other) or _difference_of_task(one, other)
-    if problem is not None:
-        raise EvaluationError(
-            f"{one.record.name} of {one.source.records.place} and {other.record.name} of "
-            f"{other.source.records.place} do not compare: {problem}; evaluate both runs on the "
-            "same data by reid evaluate --run RUN --data ROOT"
-        )
-
-
-def _difference_of_queries(one: JudgedQueries, other: JudgedQueries) -> str | None:
-    if one.task[0] == other.task[0]:
-        return None
-    known, asked = set(one.queries.query), set(other.queries.query)
-    parts = [
-        _examples(sorted(missing), f"queries of the {which} only")
-        for missing, which in ((known - asked, "first"), (asked - known, "second"))
-        if missing
-    ]
-    return " and ".join(parts) or "their queries have the same names, but other people or cameras"
-
-
-def _difference_of_task(one: JudgedQueries, other: JudgedQueries) -> str | None:
+def _difference(one: JudgedQueries, other: JudgedQueries) -> str:
+    """Word the first difference of two tasks that are not the same."""
+    if one.task[0] != other.task[0]:
+        known, asked = set(one.queries.query), set(other.queries.query)
+        parts = [
+            _examples(sorted(missing), f"queries of the {which} only")
+            for missing, which in ((known - asked, "first"), (asked - known, "second"))
+            if missing
+        ]
+        same_names = "their queries have the same names, but other people or cameras"
+        return " and ".join(parts) or same_names
     if one.task[1] != other.task[1]:
         return "they were searched in different galleries"
-    if one.task[2] != other.task[2]:
-        return "one leaves out gallery pictures from the query's own camera, the other does not"
-    return None
+    return "one leaves out gallery pictures from the query's own camera, the other does not"
 
 
 def _examples(names: Sequence[str], what: str) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
-from reid.application.evaluate import Evaluate, EvaluationOutcome
+from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.identify import IdentificationOutcome, Identify
 from reid.application.picture_selection import PictureSelection
 from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 from reid.ports.runs import RunStore
 
 DEMO = "demo"
@@ -25,8 +25,8 @@ NUM_QUERIES = 6
 class DemoOutcome:
     """Scores before and after training, and some answers."""
 
-    untrained: EvaluationOutcome
-    trained: EvaluationOutcome
+    untrained: Evaluation
+    trained: Evaluation
     identification: IdentificationOutcome
 
 

@@ -1,25 +1,25 @@
 """Score an encoder on a dataset."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from reid.domain.counting import score_embeddings
 from reid.domain.metrics import QueryScores, require_matches
 from reid.domain.services.analysing import analyse
-from reid.domain.services.reidentification import Reidentification, ScoredQueries
+from reid.domain.services.reidentification import Reidentification
 from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split, UnreadableImage
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 from reid.ports.maps import MapMaker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationOutcome:
+class Evaluation:
     """Scores, and what they are the scores of."""
 
     dataset: str
@@ -29,15 +29,8 @@ class EvaluationOutcome:
     """Pictures that cannot be read and so were in neither list, where that was wanted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DetailedEvaluation:
-    """Scores, and how each query fared."""
-
-    outcome: EvaluationOutcome
-    scores: QueryScores
-    analysis: EvaluationAnalysis | None = None
-    """What lies behind the averages, where that was asked for."""
-
+DetailedEvaluation: TypeAlias = tuple[Evaluation, QueryScores, EvaluationAnalysis | None]
+"""Scores, how each query fared, and what lies behind the averages where that was asked for."""
 
 _SCORED = (Split.QUERY, Split.GALLERY)
 
@@ -82,20 +75,12 @@ class Evaluate:
             DatasetError: A list cannot be read.
             EvaluationError: No query has a true match.
         """
-        require_matches(
-            self._dataset.samples(Split.QUERY),
-            self._dataset.samples(Split.GALLERY),
-            remove_same_camera=self._remove_same_camera,
-        )
+        queries, gallery = (self._dataset.samples(split) for split in _SCORED)
+        require_matches(queries, gallery, remove_same_camera=self._remove_same_camera)
 
-    def run(self) -> EvaluationOutcome:
-        """Evaluate.
-
-        Raises:
-            DatasetError: A list or picture cannot be read.
-            EvaluationError: No query has a true match.
-        """
-        return self.run_queries().outcome
+    def run(self) -> Evaluation:
+        """Evaluate; see `run_queries`."""
+        return self.run_queries()[0]
 
     def run_queries(self, *, recipe: AnalysisRecipe | None = None) -> DetailedEvaluation:
         """Evaluate, and keep the scores of each query.
@@ -109,41 +94,29 @@ class Evaluate:
         """
         self.check()
         queries, gallery = self._reidentification.embed_lists(self._dataset)
-        scored = self._reidentification.score_queries(
-            queries,
-            gallery,
-            reranking=self._reranking,
-            remove_same_camera=self._remove_same_camera,
+        rule = self._remove_same_camera
+        report, scores = self._reidentification.score_queries(
+            queries, gallery, reranking=self._reranking, remove_same_camera=rule
         )
-        analysis = None
-        if recipe is not None:
-            analysis = self._analyse(queries, gallery, scored=scored, recipe=recipe)
-        outcome = EvaluationOutcome(
+        evaluation = Evaluation(
             dataset=self._dataset.name,
             encoder=self._encoder.description,
-            report=scored.report,
+            report=report,
             left_out=self._screened.left_out(_SCORED) if self._screened else (),
         )
-        return DetailedEvaluation(outcome=outcome, scores=scored.scores, analysis=analysis)
-
-    def _analyse(
-        self,
-        queries: EmbeddingSet,
-        gallery: EmbeddingSet,
-        *,
-        scored: ScoredQueries,
-        recipe: AnalysisRecipe,
-    ) -> EvaluationAnalysis:
-        """Look at the exact ranking by cosine, also where another one was scored."""
-        scores = scored.scores
-        if self._reranking is not None or not scored.report.is_exact:
-            scores = score_embeddings(queries, gallery, remove_same_camera=self._remove_same_camera)
-        return analyse(
+        if recipe is None:
+            return evaluation, scores, None
+        # The exact ranking by cosine is looked at, also where another one was scored.
+        is_by_cosine = self._reranking is None and report.is_exact
+        analysis = analyse(
             queries,
             gallery,
-            scores=scores,
+            scores=scores
+            if is_by_cosine
+            else score_embeddings(queries, gallery, remove_same_camera=rule),
             lists=(self._dataset.samples(Split.QUERY), self._dataset.samples(Split.GALLERY)),
             recipe=recipe,
             map_maker=self._map_maker,
-            remove_same_camera=self._remove_same_camera,
+            remove_same_camera=rule,
         )
+        return evaluation, scores, analysis

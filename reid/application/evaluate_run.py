@@ -3,10 +3,10 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import cast
+from dataclasses import asdict, replace
+from typing import Any, cast
 
-from reid.application.evaluate import Evaluate, EvaluationOutcome
+from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.records import read_evaluation
 from reid.domain.errors import CheckpointError, DatasetError
 from reid.domain.metrics import QueryScores
@@ -17,7 +17,6 @@ from reid.domain.values.evaluations import (
     ELSEWHERE_PREFIX,
     EVALUATION,
     QUERIES_SUFFIX,
-    RECORD_VERSION,
     EvaluationRecord,
     QueryRecord,
     SplitRecord,
@@ -26,20 +25,6 @@ from reid.domain.values.samples import Split, SplitStatistics, digest_of_samples
 from reid.ports.dataset import Dataset
 from reid.ports.records import RunRecords
 from reid.ports.runs import RunStore
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEvaluation:
-    """Scores of a run's encoder, and what belongs to them."""
-
-    outcome: EvaluationOutcome
-    scores: QueryScores
-    data: Mapping[Split, SplitRecord]
-    query_names: tuple[str, ...]
-    weights_digest: str
-    seconds: float
-    analysis: EvaluationAnalysis | None = None
-    """What lies behind the averages, where that was asked for; not recorded."""
 
 
 class EvaluateRun:
@@ -81,11 +66,16 @@ class EvaluateRun:
         """
         self._evaluate.check()
 
-    def run(self, *, recipe: AnalysisRecipe | None = None) -> RunEvaluation:
+    def run(
+        self, *, recipe: AnalysisRecipe | None = None
+    ) -> tuple[Evaluation, EvaluationRecord, EvaluationAnalysis | None]:
         """Evaluate; nothing is written.
 
         Args:
             recipe: How to look behind the averages; None: do not.
+
+        Returns:
+            The scores, what `keep` writes of them, and what lies behind the averages.
 
         Raises:
             CheckpointError: The run has no trained encoder.
@@ -94,59 +84,44 @@ class EvaluateRun:
         """
         weights = self._runs.load(ENCODER)
         if weights is None:
-            raise CheckpointError(
-                f"{self._runs.place} holds no trained encoder: train one first (reid train)"
-            )
+            raise CheckpointError(f"{self._runs.place} holds no trained encoder: train one first")
         weights_digest = digest_of(weights.tensors)
         del weights
         began = self._clock()
-        detailed = self._evaluate.run_queries(recipe=recipe)
-        return RunEvaluation(
-            outcome=detailed.outcome,
-            scores=detailed.scores,
-            data=_recorded_splits(self._dataset),
-            query_names=tuple(sample.image for sample in self._dataset.samples(Split.QUERY)),
+        evaluation, scores, analysis = self._evaluate.run_queries(recipe=recipe)
+        data = _recorded_splits(self._dataset)
+        record = EvaluationRecord(
+            name=EVALUATION,
+            dataset=evaluation.dataset,
+            encoder=asdict(evaluation.encoder),
+            report=evaluation.report,
+            data=data,
             weights_digest=weights_digest,
+            settings=self._settings,
             seconds=round(self._clock() - began, 3),
-            analysis=detailed.analysis,
+            circumstances=self._circumstances,
+            left_out=evaluation.left_out,
+            queries=QueryRecord(
+                query=[sample.image for sample in self._dataset.samples(Split.QUERY)],
+                query_digest=data[Split.QUERY].digest,
+                weights_digest=weights_digest,
+                **_columns(scores),
+            ),
         )
+        return evaluation, record, analysis
 
-    def as_record(self, evaluated: RunEvaluation, *, name: str) -> dict[str, JsonValue]:
-        """Put an evaluation as it is kept."""
-        content = {
-            "name": name,
-            "version": RECORD_VERSION,
-            **asdict(evaluated.outcome),
-            "data": {str(split): asdict(known) for split, known in evaluated.data.items()},
-            "weights_digest": evaluated.weights_digest,
-            "settings": dict(self._settings),
-            "seconds": evaluated.seconds,
-            "circumstances": dict(self._circumstances),
-        }
-        if not evaluated.outcome.left_out:
-            del content["left_out"]
-        return cast("dict[str, JsonValue]", content)
-
-    def keep(self, evaluated: RunEvaluation, *, name: str) -> None:
+    def keep(self, record: EvaluationRecord, *, name: str) -> None:
         """Write the scores of the queries and the record of the whole beside the run.
 
         Raises:
             CheckpointError: The run's place cannot be written.
         """
-        queries = QueryRecord(
-            query=evaluated.query_names,
-            average_precision=evaluated.scores.average_precision.tolist(),
-            inverse_negative_penalty=evaluated.scores.inverse_negative_penalty.tolist(),
-            first_match_rank=evaluated.scores.first_match_rank.tolist(),
-            num_matches=evaluated.scores.num_matches.tolist(),
-            query_digest=evaluated.data[Split.QUERY].digest,
-            weights_digest=evaluated.weights_digest,
-        )
-        plain = cast("dict[str, JsonValue]", asdict(queries))
-        self._runs.record(f"{name}{QUERIES_SUFFIX}", plain)
-        self._runs.record(name, self.as_record(evaluated, name=name))
+        if record.queries is not None:
+            self._runs.record(f"{name}{QUERIES_SUFFIX}", asdict(record.queries))
+        content = replace(record, name=name).content
+        self._runs.record(name, cast("dict[str, JsonValue]", content))
 
-    def name_for(self, evaluated: RunEvaluation, records: RunRecords) -> str | None:
+    def name_for(self, record: EvaluationRecord, records: RunRecords) -> str | None:
         """Choose the name under which `keep` replaces no evaluation of another kind.
 
         `evaluation` is the run's own dataset by the protocol with which the run ended; None where
@@ -158,8 +133,6 @@ class EvaluateRun:
         manifest = records.manifest()
         if manifest is None:
             return None
-        plain = self.as_record(evaluated, name=EVALUATION)
-        record = EvaluationRecord.parse(EVALUATION, plain)
         recorded = read_evaluation(records) if EVALUATION in records.names() else None
         if not _is_own(record, recorded, manifest=manifest):
             slug = re.sub(r"[^A-Za-z0-9_]+", "-", record.dataset).strip("-") or "other"
@@ -176,7 +149,7 @@ def _is_own(
     record: EvaluationRecord, recorded: EvaluationRecord | None, *, manifest: Mapping[str, object]
 ) -> bool:
     """Whether the dataset is the one with which the run ended, or else was trained on."""
-    if recorded is not None and recorded.data is not None:
+    if recorded is not None:
         tested = (Split.QUERY, Split.GALLERY)
         return all(record.digest_of(split) == recorded.digest_of(split) for split in tested)
     decisive = manifest["decisive"]
@@ -184,7 +157,12 @@ def _is_own(
     return trained_on is not None and record.digest_of(Split.TRAIN) == trained_on
 
 
-def _recorded_splits(dataset: Dataset) -> dict[Split, SplitRecord]:
+def _columns(scores: QueryScores) -> dict[str, Any]:
+    names = ("average_precision", "inverse_negative_penalty", "first_match_rank", "num_matches")
+    return {name: getattr(scores, name).tolist() for name in names}
+
+
+def _recorded_splits(dataset: Dataset) -> dict[str, SplitRecord]:
     """Count and digest the lists; one without training pictures can be evaluated all the same."""
     known = {}
     for split in Split:
@@ -194,11 +172,7 @@ def _recorded_splits(dataset: Dataset) -> dict[Split, SplitRecord]:
             if split is not Split.TRAIN:
                 raise
             continue
-        counted = SplitStatistics.of(split, samples)
-        known[split] = SplitRecord(
-            digest=digest_of_samples(samples),
-            num_identities=counted.num_identities,
-            num_images=counted.num_images,
-            num_cameras=counted.num_cameras,
-        )
+        counts = asdict(SplitStatistics.of(split, samples))
+        del counts["split"]
+        known[str(split)] = SplitRecord(digest=digest_of_samples(samples), **counts)
     return known

@@ -12,8 +12,8 @@ from reid.domain.seeding import generator_for
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.features import ImageFeatures
-from reid.ports.encoder import ImageEncoder
 from reid.ports.export import ExportPlace
+from reid.ports.image_encoder import ImageEncoder
 
 NUM_PROBES = 8
 BATCH_SIZES = (1, NUM_PROBES)
@@ -121,5 +121,5 @@ def _refuse_beyond(limit: float, deviations: dict[int, Deviation]) -> None:
             raise EncoderError(
                 f"exported, the encoder deviates by {found.angle:.1e} (1 - cos, mean removed) in "
                 f"batches of {size}, more than {limit:.1e}: nothing was kept; export in fp32, "
-                "update the runtime, or admit more by --max-deviation"
+                "update the runtime, or admit a larger deviation"
             )

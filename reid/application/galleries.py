@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.gallery_pages import each_picture
 from reid.domain.values.counts import counted
@@ -19,7 +20,6 @@ from reid.domain.values.galleries import (
     KeptPicture,
 )
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 _WHO_TELLS = {
     "label": "reid gallery list tells the labels",
@@ -193,7 +193,7 @@ class KeepGallery:
             raise GalleryError(
                 f"{gallery.place} erased {counted(num_erased, 'picture')}, but "
                 + "; ".join([f"{counted(left, 'picture')} of the label came since", *faults])
-                + ": run it again, then reid gallery check"
+                + ": run it again, then check the gallery"
             )
         return replace(_removal(gallery, num_erased), beyond_erasing=gallery.beyond_erasing)
 

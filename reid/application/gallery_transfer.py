@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_pages import each_page, each_picture
 from reid.domain.values.galleries import (
     AuditAction,
@@ -25,7 +26,6 @@ from reid.domain.values.galleries import (
     require_same_encoder,
 )
 from reid.domain.values.gallery_archives import ArchivedGallery
-from reid.ports.gallery import Gallery
 from reid.ports.gallery_archive import GalleryArchive
 
 IMPORTED = "imported: "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from reid.application.picture_selection import split_off_unreadable
 from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
@@ -20,8 +21,8 @@ from reid.domain.values.galleries import (
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.encoder import ImageEncoder
-from reid.ports.gallery import Gallery
+from reid.domain.services.gallery import Gallery
+from reid.ports.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
-from reid.application.records import evaluation_names, read_evaluation, require_manifest
+from reid.application.compare_runs import JudgedQueries
+from reid.application.records import (
+    RecordedEvaluation,
+    evaluation_names,
+    has_queries,
+    require_manifest,
+)
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import ConfigurationError
-from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
+from reid.domain.values.evaluations import EVALUATION
 from reid.domain.values.results import Ingredient, Ingredients, SettingChange
 from reid.ports.records import RunRecords
 
@@ -50,8 +55,8 @@ def find_ingredients(
     if not found:
         raise ConfigurationError(
             f"no other run was trained as {baseline} but for at most {MOST_CHANGES} settings and "
-            "evaluated on the same pictures by the same protocol: name such runs too, or leave "
-            "out --baseline"
+            "evaluated on the same pictures by the same protocol: name such runs too, or no "
+            "baseline"
         )
     compared = compare_scores([(judged.scores, one.scores) for one, _ in found], seed=seed)
     ingredients = [
@@ -74,15 +79,8 @@ def _variant(
         return ()
     recipe = str((before["circumstances"].get("settings") or {}).get("recipe"))
     apart = changes(recipe, before["decisive"], after["decisive"])
-    if not 1 <= len(apart) <= MOST_CHANGES or not _is_comparable(records):
+    is_comparable = EVALUATION in evaluation_names(records) and has_queries(records, EVALUATION)
+    if not 1 <= len(apart) <= MOST_CHANGES or not is_comparable:
         return ()
     judged = JudgedQueries.of(RecordedEvaluation(records, EVALUATION))
     return ((judged, apart),) if judged.protocol == baseline.protocol else ()
-
-
-def _is_comparable(records: RunRecords) -> bool:
-    return (
-        EVALUATION in evaluation_names(records)
-        and f"{EVALUATION}{QUERIES_SUFFIX}" in records.names()
-        and read_evaluation(records).is_complete
-    )

@@ -1,6 +1,7 @@
 """Read what runs recorded of their evaluations."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from reid.domain.values.evaluations import (
 from reid.ports.records import RunRecords
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedEvaluation:
+    """Where an evaluation is recorded."""
+
+    records: RunRecords
+    name: str
+
+
 def require_manifest(records: RunRecords) -> Mapping[str, Any]:
     """Return what a run was begun with.
 
@@ -26,9 +35,7 @@ def require_manifest(records: RunRecords) -> Mapping[str, Any]:
     """
     manifest = records.manifest()
     if manifest is None:
-        raise CheckpointError(
-            f"{records.place} holds no run: name the folder that reid train --run made"
-        )
+        raise CheckpointError(f"{records.place} holds no run: name the folder of one")
     return manifest
 
 
@@ -43,8 +50,13 @@ def evaluation_names(records: RunRecords) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def has_queries(records: RunRecords, name: str) -> bool:
+    """Whether it was recorded how each query of an evaluation fared."""
+    return f"{name}{QUERIES_SUFFIX}" in records.names()
+
+
 def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRecord:
-    """Read an evaluation, of an older program too.
+    """Read an evaluation without the scores of its queries.
 
     Raises:
         CheckpointError: There is no run, it has none of that name, or it is damaged.
@@ -52,58 +64,51 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
     content = records.report(name)
     if content is None:
         require_manifest(records)
-        raise _absent(records, name)
+    if content is None or name not in evaluation_names(records):
+        others = ", ".join(evaluation_names(records)) or "none"
+        raise CheckpointError(
+            f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "
+            "the run first"
+        )
     place = f"{name} of {records.place}"
     require_known_version(content.get("version"), known=RECORD_VERSION, place=place)
     try:
         return EvaluationRecord.parse(name, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if name not in evaluation_names(records):
-            raise _absent(records, name) from error
         raise _damaged(records, name, error) from error
 
 
-def require_complete(records: RunRecords, record: EvaluationRecord) -> EvaluationRecord:
-    """Hand on a record that says what it is of.
+def read_with_queries(source: RecordedEvaluation) -> tuple[EvaluationRecord, QueryRecord]:
+    """Read an evaluation and how each of its queries fared.
 
     Raises:
-        CheckpointError: It was written before digests were kept.
+        CheckpointError: One of the two was not recorded or is damaged, or they do not belong
+            together.
     """
-    if not record.is_complete:
-        raise CheckpointError(
-            f"{record.name} of {records.place} was recorded by an older version, without digests "
-            "of data and weights; record it anew by "
-            f"reid evaluate --run {records.place} --data ROOT"
-        )
-    return record
-
-
-def read_queries(records: RunRecords, record: EvaluationRecord) -> QueryRecord:
-    """Read how each query of an evaluation fared.
-
-    Raises:
-        CheckpointError: That was not recorded, is damaged, or belongs to another evaluation.
-    """
-    require_complete(records, record)
+    records = source.records
+    record = read_evaluation(records, source.name)
     name = f"{record.name}{QUERIES_SUFFIX}"
     content = records.report(name)
     if content is None:
         raise CheckpointError(
-            f"{records.place} does not say how each query fared ({name}.json is missing); record "
-            f"it anew by reid evaluate --run {records.place} --data ROOT"
+            f"{records.place} does not say how each query fared ({name} is missing); evaluate the "
+            "run again"
         )
-    queries = _parse_queries(records, name, content)
+    try:
+        queries = QueryRecord(**content)
+    except (TypeError, ValueError) as error:
+        raise _damaged(records, name, error) from error
     recorded = (record.digest_of("query"), record.weights_digest)
     if (queries.query_digest, queries.weights_digest) != recorded:
         raise CheckpointError(
-            f"{name} of {records.place} belongs to another evaluation than {record.name}; record "
-            f"both anew by reid evaluate --run {records.place} --data ROOT"
+            f"{name} of {records.place} belongs to another evaluation than {record.name}; evaluate "
+            "the run again"
         )
-    return queries
+    return record, queries
 
 
 def scores_of(queries: QueryRecord) -> QueryScores:
-    """Put recorded scores as the domain computes with them."""
+    """Convert recorded scores to tensors."""
     return QueryScores(
         average_precision=torch.tensor(queries.average_precision, dtype=torch.float64),
         inverse_negative_penalty=torch.tensor(
@@ -114,24 +119,8 @@ def scores_of(queries: QueryRecord) -> QueryScores:
     )
 
 
-def _parse_queries(records: RunRecords, name: str, content: Mapping[str, Any]) -> QueryRecord:
-    try:
-        return QueryRecord(**content)
-    except (TypeError, ValueError) as error:
-        raise _damaged(records, name, error) from error
-
-
-def _absent(records: RunRecords, name: str) -> CheckpointError:
-    others = ", ".join(evaluation_names(records)) or "none"
-    return CheckpointError(
-        f"{records.place} holds no evaluation called {name!r} (there is: {others}); evaluate "
-        f"the run by reid evaluate --run {records.place}"
-    )
-
-
 def _damaged(records: RunRecords, name: str, error: Exception) -> CheckpointError:
     reason = f"{type(error).__name__}: {error}"
     return CheckpointError(
-        f"{name}.json of {records.place} cannot be read ({reason}); record it anew by "
-        f"reid evaluate --run {records.place} --data ROOT"
+        f"{name} of {records.place} cannot be read ({reason}); evaluate the run again"
     )

@@ -5,18 +5,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite, nan
-from typing import Any
+from typing import Any, TypeAlias
 
-from reid.application.compare_runs import JudgedQueries, RecordedEvaluation
+from reid.application.compare_runs import JudgedQueries
 from reid.application.ingredients import SettingsDiffer, find_ingredients
-from reid.application.records import evaluation_names, read_evaluation, require_manifest
+from reid.application.records import (
+    RecordedEvaluation,
+    evaluation_names,
+    has_queries,
+    read_evaluation,
+    require_manifest,
+)
 from reid.domain.comparison import compare_scores
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.counts import counted
-from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX, EvaluationRecord
+from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
     YARDSTICKS,
-    Ingredients,
     Results,
     RunPair,
     RunSummary,
@@ -24,6 +29,9 @@ from reid.domain.values.results import (
 )
 from reid.ports.pages import ResultsPage
 from reid.ports.records import RunRecords
+
+_Epochs: TypeAlias = dict[int, tuple[float, dict[str, float]]]
+"""Seconds and losses by the number of the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +42,7 @@ class ReportOutcome:
     page: str
     figures: tuple[str, ...]
     ingredients: tuple[str, ...] = ()
-    """Runs that are told by their distance from the baseline alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Epoch:
-    number: int
-    seconds: float
-    losses: Mapping[str, float]
+    """Runs shown by their difference to the baseline only."""
 
 
 class ReportRuns:
@@ -59,8 +60,8 @@ class ReportRuns:
 
         Args:
             page: Where results are shown.
-            departures: Tells, of a recipe's name and a run's settings, which are not the recipe's.
-            changes: Tells, of a recipe's name and two runs' settings, which are not the same.
+            departures: Lists the settings of a run that differ from the named recipe's.
+            changes: Lists the settings that differ between two runs.
             seed: Decides the draws of the comparisons.
         """
         self._page = page
@@ -72,9 +73,9 @@ class ReportRuns:
         """Read the runs and write the page, runs in the order given.
 
         Args:
-            runs: What to tell of.
-            baseline: Name of the one among them from which near ones are told by their distance
-                alone, in one table; None: every run is told in full.
+            runs: What to report.
+            baseline: Name of the run whose variants are shown in one table of differences only;
+                None: every run is shown in full.
 
         Raises:
             CheckpointError: A folder holds no run, or records are damaged.
@@ -91,20 +92,18 @@ class ReportRuns:
         if baseline is not None:
             ingredients = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
         near = tuple(one.run for one in ingredients.runs) if ingredients else ()
-        results = self._results([one for one in runs if one.name not in near], ingredients)
-        page, *figures = self._page.write(results)
-        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
-
-    def _results(self, runs: Sequence[RunRecords], ingredients: Ingredients | None) -> Results:
-        summaries = tuple(self._summary(records) for records in runs)
-        judged, uncompared = _judged_queries(zip(runs, summaries, strict=True))
-        return Results(
+        shown = [one for one in runs if one.name not in near]
+        summaries = tuple(map(self._summary, shown))
+        judged, uncompared = _judged_queries(zip(shown, summaries, strict=True))
+        results = Results(
             runs=summaries,
             pairs=tuple(self._pairs(judged)),
             uncompared=uncompared,
             yardsticks=YARDSTICKS,
             ingredients=ingredients,
         )
+        page, *figures = self._page.write(results)
+        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
 
     def _summary(self, records: RunRecords) -> RunSummary:
         manifest = require_manifest(records)
@@ -113,8 +112,10 @@ class ReportRuns:
         recipe = str(settings.get("recipe") or "unknown")
         found = [read_evaluation(records, name) for name in evaluation_names(records)]
         own = next((record for record in found if record.name == EVALUATION), None)
-        current = [record for record in found if not _is_outdated(record, own)]
+        # Evaluations of other weights than those with which the run ended are left out.
+        current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
         stages = _epochs(records)
+        seconds = [taken for epochs in stages.values() for taken, _ in epochs.values()]
         return RunSummary(
             name=records.name,
             recipe=recipe,
@@ -123,8 +124,8 @@ class ReportRuns:
             initialisation=_initialisation(decisive.get("encoder.weights"), own),
             trained_on=_trained_on(settings, own, digest=decisive.get("dataset.digest")),
             seed=decisive.get("seed"),
-            curves=_curves(stages),
-            training_seconds=_training_seconds(stages),
+            curves=tuple(_curve(stage, epochs) for stage, epochs in stages.items()),
+            training_seconds=sum(seconds) if seconds else None,
             device=_device(circumstances),
             evaluations=tuple(current),
             outdated=tuple(record.name for record in found if record not in current),
@@ -155,17 +156,11 @@ def _judged_queries(
     judged, uncompared = [], []
     for records, summary in runs:
         for record in summary.evaluations:
-            if record.is_complete and f"{record.name}{QUERIES_SUFFIX}" in records.names():
+            if has_queries(records, record.name):
                 judged.append(JudgedQueries.of(RecordedEvaluation(records, record.name)))
             else:
                 uncompared.append(f"{summary.name} ({record.name})")
     return judged, tuple(uncompared)
-
-
-def _is_outdated(record: EvaluationRecord, own: EvaluationRecord | None) -> bool:
-    """Whether an evaluation is of other weights than those with which the run ended."""
-    known = own is not None and None not in (own.weights_digest, record.weights_digest)
-    return known and own is not None and record.weights_digest != own.weights_digest
 
 
 def _encoder(kind: object, own: EvaluationRecord | None) -> str:
@@ -179,7 +174,7 @@ def _encoder(kind: object, own: EvaluationRecord | None) -> str:
 
 
 def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
-    """Say plainly where the weights came from before the training."""
+    """Describe where the weights came from before the training."""
     if weights in (None, "random"):
         return str(weights or "unknown")
     if weights == "openai":
@@ -194,7 +189,7 @@ def _trained_on(
     settings: Mapping[str, Any], own: EvaluationRecord | None, *, digest: object
 ) -> str:
     """Name the training pictures, and count them where that is recorded."""
-    if own is not None and own.data is not None and own.digest_of("train") == digest:
+    if own is not None and own.digest_of("train") == digest is not None:
         train = own.data["train"]
         return f"{own.dataset} ({train.num_identities} people, {train.num_images} pictures)"
     root = settings.get("dataset", {}).get("root")
@@ -216,9 +211,9 @@ def _device(circumstances: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:
+def _epochs(records: RunRecords) -> dict[str, _Epochs]:
     """Sort what was logged by stage and epoch; an epoch that was done again counts once."""
-    stages: dict[str, dict[int, _Epoch]] = {}
+    stages: dict[str, _Epochs] = {}
     try:
         for line in records.progress():
             known = stages.setdefault(str(line.get("stage")), {})
@@ -226,34 +221,24 @@ def _epochs(records: RunRecords) -> dict[str, list[_Epoch]]:
                 for epoch in [epoch for epoch in known if epoch >= line["first_epoch"]]:
                     del known[epoch]
             elif line.get("event") == "epoch_finished":
-                known[line["epoch"]] = _Epoch(
-                    number=int(line["epoch"]),
-                    seconds=float(line["seconds"]),
-                    losses={term: float(loss) for term, loss in line["losses"].items()},
-                )
+                losses = {term: float(loss) for term, loss in line["losses"].items()}
+                known[int(line["epoch"])] = float(line["seconds"]), losses
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the log of {records.place} cannot be read ({type(error).__name__}: {error})"
         ) from error
-    return {stage: list(known.values()) for stage, known in stages.items() if known}
+    return {stage: known for stage, known in stages.items() if known}
 
 
-def _curves(stages: Mapping[str, Sequence[_Epoch]]) -> tuple[StageCurves, ...]:
+def _curve(stage: str, epochs: _Epochs) -> StageCurves:
     """Keep the terms that every epoch has, so that lines have no holes."""
-    return tuple(
-        StageCurves(
-            stage=stage,
-            epochs=tuple(epoch.number for epoch in epochs),
-            losses={
-                term: tuple(epoch.losses[term] for epoch in epochs)
-                for term in epochs[0].losses
-                if all(isfinite(epoch.losses.get(term, nan)) for epoch in epochs)
-            },
-        )
-        for stage, epochs in stages.items()
+    losses = [losses for _, losses in epochs.values()]
+    return StageCurves(
+        stage=stage,
+        epochs=tuple(epochs),
+        losses={
+            term: tuple(each[term] for each in losses)
+            for term in losses[0]
+            if all(isfinite(each.get(term, nan)) for each in losses)
+        },
     )
-
-
-def _training_seconds(stages: Mapping[str, Sequence[_Epoch]]) -> float | None:
-    seconds = [epoch.seconds for epochs in stages.values() for epoch in epochs]
-    return sum(seconds) if seconds else None

@@ -4,19 +4,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reid.application.compare_runs import RecordedEvaluation
-from reid.application.evaluate_run import EvaluateRun, RunEvaluation
+from reid.application.evaluate_run import EvaluateRun
 from reid.application.records import (
+    RecordedEvaluation,
     read_evaluation,
-    read_queries,
-    require_complete,
+    read_with_queries,
     require_manifest,
 )
-from reid.domain.values.evaluations import EvaluationRecord
-from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
 
 _ROUNDING = 1e-3
-"""Of a mean score, as a share: float32 on another device swaps a few pictures nearly tied."""
+"""Difference of a mean score, as a share: float32 on another device swaps near ties."""
 
 _OF_AN_ADAPTER = 2
 """Names below a section: `index.annoy.trees`, but `index.kind`."""
@@ -66,7 +64,7 @@ class ReproductionOutcome:
     """
 
     num_queries: int
-    """Of the record."""
+    """Queries in the record."""
 
     @property
     def differing(self) -> tuple[str, ...]:
@@ -109,22 +107,20 @@ class Reproduce:
             DatasetError: A list or picture cannot be read.
             EvaluationError: No query has a true match.
         """
-        record = require_complete(source.records, read_evaluation(source.records, source.name))
-        queries = read_queries(source.records, record)
-        done = self._evaluate.run()
-        plain = self._evaluate.as_record(done, name=source.name)
-        again = EvaluationRecord.parse(source.name, plain)
+        record, queries = read_with_queries(source)
+        _, again, _ = self._evaluate.run()
+        then, now = record.report.measures, again.report.measures
         return ReproductionOutcome(
             run=source.records.place,
             evaluation=source.name,
             dataset=again.dataset,
-            scores=_scores(record.report, again.report),
+            scores=tuple(
+                ScorePair(measure=name, recorded=then[name], now=now[name]) for name in then
+            ),
             tolerance=tolerance,
             causes=tuple(_changes(*_causes(record, again))),
             circumstances=tuple(_changes(_surroundings(record), _surroundings(again))),
-            num_changed_queries=_count_changed(
-                dict(zip(queries.query, queries.average_precision, strict=True)), done
-            ),
+            num_changed_queries=_count_changed(queries, again.queries),
             num_queries=len(queries.query),
         )
 
@@ -133,38 +129,24 @@ def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Map
     """Read an evaluation that can be done again, and the settings of its run.
 
     Raises:
-        CheckpointError: It is missing, damaged or too old.
+        CheckpointError: It is missing or damaged.
     """
-    record = require_complete(source.records, read_evaluation(source.records, source.name))
-    manifest = require_manifest(source.records)
-    settings = manifest["circumstances"].get("settings")
+    record = read_evaluation(source.records, source.name)
+    settings = require_manifest(source.records)["circumstances"].get("settings")
     return record, settings if isinstance(settings, Mapping) else {}
 
 
-def _scores(recorded: EvaluationReport, now: EvaluationReport) -> tuple[ScorePair, ...]:
-    def list_of(report: EvaluationReport) -> dict[str, float]:
-        return {
-            "mAP": report.mean_average_precision,
-            "mINP": report.mean_inverse_negative_penalty,
-            **{f"Rank-{k}": report.rank(k) for k in (1, 5, 10)},
-        }
-
-    then, again = list_of(recorded), list_of(now)
-    return tuple(ScorePair(measure=name, recorded=then[name], now=again[name]) for name in then)
-
-
 def _causes(*records: EvaluationRecord) -> Iterator[dict[str, Any]]:
-    """Of each record, what its scores come from, settings that none of them used left out."""
-    settings = [record.settings or {} for record in records]
-    for record, own in zip(records, settings, strict=True):
+    """List for each record what its scores come from, without settings that none of them used."""
+    for record in records:
         yield {
             "data.query": record.digest_of("query"),
             "data.gallery": record.digest_of("gallery"),
             "weights": record.weights_digest,
             **{
                 f"settings.{name}": value
-                for name, value in _flattened(own, prefix="")
-                if any(_is_used(name, by) for by in settings)
+                for name, value in _flattened(record.settings)
+                if any(_is_used(name, by.settings) for by in records)
             },
         }
 
@@ -184,8 +166,7 @@ def _is_used(name: str, settings: Mapping[str, Any]) -> bool:
 
 
 def _surroundings(record: EvaluationRecord) -> dict[str, Any]:
-    known = dict(_flattened(record.circumstances or {}, prefix=""))
-    return {"data.train": record.digest_of("train"), **known}
+    return {"data.train": record.digest_of("train"), **dict(_flattened(record.circumstances))}
 
 
 def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
@@ -194,16 +175,15 @@ def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Ch
             yield Change(part=part, recorded=recorded.get(part), now=now.get(part))
 
 
-def _flattened(values: Mapping[str, Any], *, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flattened(value, prefix=f"{prefix}{name}.")
+            yield from _flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def _count_changed(recorded: Mapping[str, float], done: RunEvaluation) -> int:
-    now: dict[str, float] = dict(
-        zip(done.query_names, done.scores.average_precision.tolist(), strict=True)
-    )
-    return len([name for name, precision in recorded.items() if now.get(name) != precision])
+def _count_changed(recorded: QueryRecord, again: QueryRecord | None) -> int:
+    now = dict(zip(again.query, again.average_precision, strict=True)) if again else {}
+    then = zip(recorded.query, recorded.average_precision, strict=True)
+    return sum(now.get(name) != precision for name, precision in then)

@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from reid.domain.augmentation import normalise
 from reid.domain.errors import EncoderError, EvaluationError, GalleryError, VectorIndexError
 from reid.domain.seeding import generator_for
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
 from reid.domain.values.reports import EvaluationReport
-from reid.ports.encoder import ImageEncoder
-from reid.ports.gallery import Gallery
+from reid.domain.services.gallery import Gallery
+from reid.ports.image_encoder import ImageEncoder
 from reid.ports.vector_index import VectorIndex
 
 _NUM_ROWS = 256

@@ -1,15 +1,15 @@
-"""Put answers on a page, with small pictures of what they are about."""
+"""Show answers on a page, with small pictures."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptPicture
 from reid.domain.values.reports import Identification, RankedPicture
 from reid.domain.values.sheets import AnswerSheet, SheetLimits, id_of
 from reid.ports.dataset import ImageReader, PictureSource
-from reid.ports.gallery import Gallery
 from reid.ports.pages import AnswersPage
 
 _PICTURES_AT_ONCE = 256

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from reid.application.evaluate import EvaluationOutcome
+from reid.application.evaluate import Evaluation
 from reid.application.evaluate_run import EvaluateRun
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.services.fine_tuning import FineTuning
@@ -42,7 +42,7 @@ class TrainingOutcome:
     """What a training call came to."""
 
     scope: TrainingScope
-    evaluation: EvaluationOutcome | None
+    evaluation: Evaluation | None
     """None where only prompts were learned: they change no ranking."""
 
     left_out: tuple[UnreadableImage, ...] = ()
@@ -106,11 +106,11 @@ class Train:
         if request.scope is not TrainingScope.PROMPTS:
             self._fine_tuning.check_recipe()
             self._evaluate.check()
-        if request.scope is TrainingScope.ENCODER:
+        if request.scope is TrainingScope.PROMPTS or self._learns_prompts(request):
+            self._prompt_learning.check()
+        elif self._fine_tuning.needs_prompts:
             prompts = self._finished_prompts()
             self._fine_tuning.check_prompts(prompts)
-        else:
-            self._prompt_learning.check()
         self._screen(request.scope)
         try:
             self._begin(request, prompts)
@@ -118,15 +118,21 @@ class Train:
         finally:
             self._runs.release()
 
+    def _learns_prompts(self, request: TrainingRequest) -> bool:
+        """Whether both stages run; prompts that nothing would read are not learned."""
+        return request.scope is TrainingScope.ALL and self._fine_tuning.needs_prompts
+
     def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
         left_out = self._left_out()
         if request.scope is TrainingScope.PROMPTS:
             self._prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None, left_out=left_out)
-        self._fine_tuning.run(prompts or self._prompt_learning.run())
-        evaluated = self._evaluate.run()
-        evaluation = replace(evaluated.outcome, encoder=evaluated.outcome.encoder.trained())
-        self._evaluate.keep(replace(evaluated, outcome=evaluation), name=EVALUATION)
+        if self._learns_prompts(request):
+            prompts = self._prompt_learning.run()
+        self._fine_tuning.run(prompts)
+        evaluation, record, _ = self._evaluate.run()
+        evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
+        self._evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
         return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
 
     def _screen(self, scope: TrainingScope) -> None:
@@ -142,8 +148,9 @@ class Train:
         prompts = source.load(PROMPTS)
         if prompts is None:
             raise CheckpointError(
-                f"{source.place} has no finished prompts to start from: learn them there first "
-                "(--stage prompts), or name the run that has them by --prompts"
+                f"{source.place} has no finished prompts to start from: learn them there first, "
+                "name the run that has them (run.prompts), or train without prompts "
+                "(finetuning.image_to_text_weight = 0)"
             )
         return prompts
 
@@ -156,7 +163,11 @@ class Train:
         decisive["dataset.digest"] = digest_of_samples(self._dataset.samples(Split.TRAIN))
         if prompts is not None:
             decisive["prompts.digest"] = digest_of(prompts.tensors)
-        has_own_prompts = request.scope is TrainingScope.ENCODER and self._earlier is None
+        has_own_prompts = (
+            request.scope is TrainingScope.ENCODER
+            and self._earlier is None
+            and (prompts is not None or self._runs.load(PROMPTS) is not None)
+        )
         if request.resume or has_own_prompts:
             mode = RunMode.GO_ON
         else:
@@ -183,16 +194,16 @@ _UNUSED_SETTINGS = {
 
 def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: RunStore) -> None:
     if request.resume and request.overwrite:
-        raise ConfigurationError("--resume and --overwrite exclude each other")
+        raise ConfigurationError("resuming and overwriting a run exclude each other")
     if earlier is None:
         return
     if request.scope is not TrainingScope.ENCODER:
         raise ConfigurationError(
-            "run.prompts: prompts of another run serve --stage encoder only; leave --prompts out "
-            f"with --stage {request.scope}"
+            "run.prompts: prompts of another run serve the encoder's stage alone; leave it out for "
+            f"the scope {request.scope}"
         )
     if earlier.place == runs.place:
         raise ConfigurationError(
-            f"run.prompts: {runs.place} is the run itself; leave --prompts out to start from its "
-            "own prompts"
+            f"run.prompts: {runs.place} is the run itself; leave it out to start from its own "
+            "prompts"
         )

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from reid.cli.render import render_columns, render_encoder, to_json
+from reid.cli.render import render_encoder, table, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reid.domain.values.reports import Identification
     from reid.settings.schema import Settings
 
-_HEADINGS = (
+_HEADINGS: tuple[str, ...] = (
     "query",
     "label",
     "similarity",
@@ -42,7 +42,7 @@ def render_answers(outcome: "IdentificationOutcome") -> str:
     rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
     if all(answer.confidence is None for answer in outcome.identifications):
         rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
-    return "\n".join([*render_columns(rows), "", *answer_notes(outcome)])
+    return "\n".join([table(rows[0], rows[1:]), "", *answer_notes(outcome)])
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:
@@ -76,19 +76,17 @@ def answers_as_json(outcome: "IdentificationOutcome") -> str:
 
 def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
     """Set the scores before and after training side by side, then show some answers."""
-    before, after = outcome.untrained.report, outcome.trained.report
-    scores = [
-        ("Rank-1", before.rank(1), after.rank(1)),
-        ("Rank-5", before.rank(5), after.rank(5)),
-        ("mAP", before.mean_average_precision, after.mean_average_precision),
-    ]
+    before, after = outcome.untrained.report.measures, outcome.trained.report.measures
     directory = settings.run.directory
     return "\n".join(
         [
-            "        untrained  trained",
-            *(
-                f"{name:<6}  {untrained:>9.2%}  {trained:>7.2%}"
-                for name, untrained, trained in scores
+            table(
+                ("", "untrained", "trained"),
+                [
+                    (name, f"{before[name]:.2%}", f"{after[name]:.2%}")
+                    for name in ("Rank-1", "Rank-5", "mAP")
+                ],
+                numbers=("untrained", "trained"),
             ),
             render_encoder(outcome.trained.encoder),
             "",

@@ -59,17 +59,11 @@ def reid(
     """Person re-identification with CLIP: train, evaluate and identify on your own pictures."""
 
 
-app.command("train")(train)
-app.command("evaluate")(evaluate)
-app.command("identify")(identify)
-app.command("calibrate")(calibrate)
-app.command("explain")(explain)
-app.command("serve")(serve)
-app.command("export")(export)
-app.command("compare")(compare)
-app.command("reproduce")(reproduce)
-app.command("report")(report)
-app.command("demo")(demo)
+for command in (
+    *(train, evaluate, identify, calibrate, explain, serve),
+    *(export, compare, reproduce, report, demo),
+):
+    app.command(command.__name__)(command)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(index_app, name="index")

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    FusionOption,
-    JsonOption,
-    TrackletsOption,
-    UseCamerasOption,
-    ending_in,
-    takes_settings,
-)
-from reid.cli.render import render_columns, render_unreadable, to_json
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.render import render_unreadable, table, to_json
 from reid.container.checks import require_gallery, require_pictures
 from reid.container.program import wired
 from reid.domain.errors import ConfigurationError, DatasetError
@@ -60,14 +52,7 @@ PlotOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **OPTIONS_WITHOUT_DATASET,
-        "use_cameras": UseCamerasOption,
-        "fusion": FusionOption,
-        "tracklets": TrackletsOption,
-    }
-)
+@takes_settings(*ENCODER_OPTIONS, "use_cameras", "fusion", "tracklets")
 def calibrate(
     resolved: "ResolvedSettings",
     *,
@@ -112,12 +97,11 @@ def render_calibration(outcome: "CalibrationOutcome") -> str:
     """Tabulate the open-set report, then say what was kept."""
     report, calibration = outcome.report, outcome.calibration
     rows = [
-        ("false-accept rate", "measured", "identification rate", "similarity from"),
         *(_row(point) for point in report.points),
         ("any answer counts", "100.0%", f"{report.rank_1:.1%}", "-"),
     ]
     lines = [
-        *render_columns(rows),
+        table(("false-accept rate", "measured", "identification rate", "similarity from"), rows),
         "",
         f"{counted(report.num_known, 'question')} of known people and {report.num_unknown} of "
         f"strangers, who show false-accept rates in steps of {report.resolution:.2g}",

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
-from reid.cli.render import to_json
+from reid.cli.options import JsonOption, takes_settings
+from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
 from reid.domain.values.comparisons import SIGNIFICANCE
@@ -23,7 +23,7 @@ SecondArgument = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def compare(
     resolved: "ResolvedSettings",
     *,
@@ -49,8 +49,12 @@ def render_comparison(outcome: "ComparisonOutcome") -> str:
             f"A: {outcome.first.run} ({outcome.first.evaluation})",
             f"B: {outcome.second.run} ({outcome.second.evaluation})",
             f"{outcome.num_queries} queries of {outcome.dataset}",
-            f"measure |       A |       B |  B - A |     {outcome.confidence:.0%} interval | p",
-            *map(_row, outcome.differences),
+            table(
+                ("measure", "A", "B", "B - A", f"{outcome.confidence:.0%} interval", "p"),
+                map(_row, outcome.differences),
+                numbers=("A", "B", "B - A"),
+                between=" | ",
+            ),
             f"Interval: percentile bootstrap over queries, {outcome.num_resamples} resamples, "
             f"seed {outcome.seed}; in percentage points",
             f"p: {outcome.test}; not significant: {SIGNIFICANCE:g} or more",
@@ -58,10 +62,14 @@ def render_comparison(outcome: "ComparisonOutcome") -> str:
     )
 
 
-def _row(found: "ScoreDifference") -> str:
+def _row(found: "ScoreDifference") -> tuple[str, ...]:
     difference, low, high = (100 * share for share in (found.difference, found.low, found.high))
     verdict = "" if found.is_significant else "  not significant"
     return (
-        f"{found.measure:<7} | {found.first:>7.2%} | {found.second:>7.2%} | {difference:>+6.2f} | "
-        f"{low:>+6.2f} .. {high:>+6.2f} | {found.p_value:.4f}{verdict}"
+        found.measure,
+        f"{found.first:.2%}",
+        f"{found.second:.2%}",
+        f"{difference:+.2f}",
+        f"{low:>+6.2f} .. {high:>+6.2f}",
+        f"{found.p_value:.4f}{verdict}",
     )

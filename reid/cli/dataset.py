@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import DatasetOption, JsonOption, SeedOption, takes_settings
+from reid.cli.mentions import in_options
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import render_dataset_check, render_generation, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
@@ -46,7 +47,7 @@ dataset_app = typer.Typer(
 
 
 @dataset_app.command("check")
-@takes_settings({"data": RootArgument, "dataset": DatasetOption})
+@takes_settings("dataset", data=RootArgument)
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Count a dataset's people, pictures and cameras.
 
@@ -55,7 +56,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
         found = container.check_dataset()()
-    typer.echo(to_json(found) if as_json else render_dataset_check(found))
+    typer.echo(to_json(found) if as_json else in_options(render_dataset_check(found)))
     if found.unreadable:
         raise DatasetError(
             f"{counted(len(found.unreadable), 'picture')} cannot be read; replace or "
@@ -64,7 +65,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
 
 
 @dataset_app.command("generate")
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def generate(
     resolved: "ResolvedSettings",
     *,

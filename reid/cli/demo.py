@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.answers import render_demo
-from reid.cli.options import JsonOption, SeedOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import to_json
 from reid.container.program import wired
 
@@ -19,7 +19,7 @@ FolderArgument = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption}, usual_recipe="tiny")
+@takes_settings("seed", usual_recipe="tiny")
 def demo(
     resolved: "ResolvedSettings",
     *,

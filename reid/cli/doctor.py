@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.errors import EXIT_UNSOUND
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.mentions import in_options
+from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import to_json
 from reid.domain.values.counts import counted
 
@@ -21,7 +22,7 @@ PathsOption = Annotated[
 ]
 
 
-@takes_settings()
+@takes_settings(*DATASET_OPTIONS)
 def doctor(
     resolved: "ResolvedSettings", *, paths: PathsOption = False, as_json: JsonOption = False
 ) -> None:
@@ -35,7 +36,7 @@ def doctor(
     told = told_settings(resolved, shows_paths=paths)
     container = load_container()(settings=resolved.settings)
     diagnosis = container.diagnose(told=told, shows_paths=paths)
-    typer.echo(to_json(diagnosis) if as_json else "\n".join(_lines(diagnosis)))
+    typer.echo(to_json(diagnosis) if as_json else in_options("\n".join(_lines(diagnosis))))
     if not diagnosis.is_sound:
         failed = ", ".join(outcome.name for outcome in diagnosis.failures)
         typer.echo(f"Error: {counted(len(diagnosis.failures), 'check')} failed: {failed}", err=True)

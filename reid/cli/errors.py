@@ -31,10 +31,10 @@ EXIT_USAGE: Final = 2
 """Typer's own, for an option that does not exist and the like."""
 
 EXIT_UNSOUND: Final = 9
-"""Of `reid doctor`, which found something broken."""
+"""`reid doctor` found something broken."""
 
 EXIT_UNWRITABLE: Final = 10
-"""What was found out cannot be told: standard output, sent to a file, met a full disk."""
+"""The results cannot be written: standard output goes to a file on a full disk."""
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
@@ -60,7 +60,7 @@ def exit_code_of(error: ReidError) -> int:
 
 
 def describe(error: ReidError) -> str:
-    """Word an error for standard error: one block, its lines aligned below the first."""
+    """Format an error for standard error: one block, its lines aligned below the first."""
     return "Error: " + "\n       ".join(harmless(line) for line in str(error).split("\n"))
 
 
@@ -71,7 +71,7 @@ class ReidGroup(TyperGroup):
         """Run the command that was asked for."""
         with _errors_as_exit_codes(), ending_on_sigterm():
             answer = super().invoke(ctx)
-            # None where whoever started us has closed it (`>&-`) and wants no results.
+            # None where the caller has closed it (`>&-`) and wants no results.
             if sys.stdout is not None:
                 sys.stdout.flush()
             return answer

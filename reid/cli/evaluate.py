@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import (
-    SHARED_OPTIONS,
-    JsonOption,
-    RerankOption,
-    SameCameraOption,
-    SkipBadOption,
-    UseCamerasOption,
-    ending_in,
-    takes_settings,
+from reid.cli.mentions import in_options
+from reid.cli.options import DATASET_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.render import (
+    evaluation_notes,
+    render_encoder,
+    render_evaluation,
+    to_json,
+    warn_if_untrained,
 )
-from reid.cli.render import evaluation_notes, render_encoder, render_evaluation, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
 if TYPE_CHECKING:
-    from reid.application.evaluate import EvaluationOutcome
+    from reid.application.evaluate import Evaluation
     from reid.container.root import Container
     from reid.ports.pages import EvaluationPage
     from reid.settings.loading import ResolvedSettings
@@ -56,15 +54,7 @@ PlotsOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **SHARED_OPTIONS,
-        "rerank": RerankOption,
-        "same_camera_rule": SameCameraOption,
-        "use_cameras": UseCamerasOption,
-        "skip_bad": SkipBadOption,
-    }
-)
+@takes_settings(*DATASET_OPTIONS, "rerank", "same_camera_rule", "use_cameras", "skip_bad")
 def evaluate(
     resolved: "ResolvedSettings",
     *,
@@ -83,40 +73,37 @@ def evaluate(
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}
     with wired(settings, **cameras) as container:
         for finding in container.odd_about_scored():
-            typer.echo(f"Warning: {finding}", err=True)
+            typer.echo(f"Warning: {in_options(finding)}", err=True)
         if record and uses_run(settings):
-            shown = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
+            evaluation, analysis = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
         else:
-            detailed = container.evaluate().run_queries(recipe=recipe)
-            shown = detailed.outcome, detailed.analysis
-            _echo(detailed.outcome, as_json=as_json)
-        for place in _show(container, shown, report=report, plots=plots):
-            typer.echo(f"Wrote {place}", err=as_json)
-        _tell_of_a_missing_map(shown[1])
+            evaluation, _, analysis = container.evaluate().run_queries(recipe=recipe)
+            _echo(evaluation, as_json=as_json)
+        if analysis is not None:
+            for place in _show(container, evaluation, analysis, report=report, plots=plots):
+                typer.echo(f"Wrote {place}", err=as_json)
+            if not analysis.points:
+                typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
 
 
 def _evaluate_and_record(
     container: "Container", *, recipe: AnalysisRecipe | None, as_json: bool
-) -> tuple["EvaluationOutcome", EvaluationAnalysis | None]:
+) -> tuple["Evaluation", EvaluationAnalysis | None]:
     """Print before anything is written, so that a full disk costs no scores."""
     use_case, records = container.evaluate_run(), container.records()
-    evaluated = use_case.run(recipe=recipe)
-    _echo(evaluated.outcome, as_json=as_json)
-    name = use_case.name_for(evaluated, records)
+    evaluation, record, analysis = use_case.run(recipe=recipe)
+    _echo(evaluation, as_json=as_json)
+    name = use_case.name_for(record, records)
     if name is not None:
-        use_case.keep(evaluated, name=name)
+        use_case.keep(record, name=name)
         if not as_json:
             typer.echo(f"Recorded: {records.place}/{name}.json")
-    return evaluated.outcome, evaluated.analysis
+    return evaluation, analysis
 
 
-def _echo(outcome: "EvaluationOutcome", *, as_json: bool) -> None:
+def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
+    warn_if_untrained(outcome.encoder)
     typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
-
-
-def _tell_of_a_missing_map(analysis: EvaluationAnalysis | None) -> None:
-    if analysis is not None and not analysis.points:
-        typer.echo(f"No map of a sample: {analysis.map_method}", err=True)
 
 
 def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
@@ -124,28 +111,26 @@ def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
     try:
         return container.rasteriser()
     except ConfigurationError as missing:
-        typer.echo(f"Charts as SVG only: {missing}", err=True)
+        typer.echo(f"Charts as SVG only: {in_options(str(missing))}", err=True)
         return None
 
 
 def _show(
     container: "Container",
-    shown: tuple["EvaluationOutcome", EvaluationAnalysis | None],
+    evaluation: "Evaluation",
+    analysis: EvaluationAnalysis,
     *,
     report: Path | None,
     plots: Path | None,
 ) -> tuple[str, ...]:
     """Write the page and the charts that are asked for; return their places."""
-    outcome, analysis = shown
-    if analysis is None:
-        return ()
     pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
     if plots:
         pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))
     return container.show_evaluation(pages=pages).run(
-        outcome.report,
+        evaluation.report,
         analysis,
         reader=container.dataset().reader,
-        title=f"Evaluation on {outcome.dataset}",
-        notes=(*evaluation_notes(outcome.report), render_encoder(outcome.encoder)),
+        title=f"Evaluation on {evaluation.dataset}",
+        notes=(*evaluation_notes(evaluation.report), render_encoder(evaluation.encoder)),
     )

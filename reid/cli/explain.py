@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import SHARED_OPTIONS, JsonOption, UseCamerasOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import render_encoder, to_json
 from reid.container.checks import require_pictures
 from reid.container.program import wired
@@ -28,19 +28,9 @@ OutputOption = Annotated[
         help="What to write or replace: .png, .html or .htm.",
     ),
 ]
-MethodOption = Annotated[
-    str | None,
-    typer.Option(
-        "--method", metavar="NAME", help="auto, gradient-rollout, rollout (ViT) or grad-cam."
-    ),
-]
-
-_OPTIONS = {
-    name: SHARED_OPTIONS[name] for name in ("recipe", "encoder", "weights", "seed", "device", "run")
-}
 
 
-@takes_settings({**_OPTIONS, "method": MethodOption, "use_cameras": UseCamerasOption})
+@takes_settings("recipe", "encoder", "weights", "seed", "device", "run", "method", "use_cameras")
 def explain(
     resolved: "ResolvedSettings",
     *,

@@ -1,12 +1,11 @@
 """`reid export`: an encoder for another runtime."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reid.cli.options import SHARED_OPTIONS, JsonOption, takes_settings
+from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import render_encoder, to_json
 from reid.container.program import wired
 
@@ -14,20 +13,8 @@ if TYPE_CHECKING:
     from reid.application.export import ExportOutcome
     from reid.settings.loading import ResolvedSettings
 
-
-class Runtime(StrEnum):
-    """What `--format` takes."""
-
-    OPENVINO = "openvino"
-    ONNX = "onnx"
-
-
-class Precision(StrEnum):
-    """What `--precision` takes."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-
+Runtime = Literal["openvino", "onnx"]
+Precision = Literal["fp32", "bf16"]
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder to make; pass it as --weights afterwards.")
@@ -47,16 +34,14 @@ DeviationOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
 
-_OPTIONS = {name: SHARED_OPTIONS[name] for name in ("recipe", "encoder", "weights", "seed", "run")}
 
-
-@takes_settings(_OPTIONS)
+@takes_settings("recipe", "encoder", "weights", "seed", "run")
 def export(
     resolved: "ResolvedSettings",
     *,
     folder: FolderArgument,
-    runtime: RuntimeOption = Runtime.OPENVINO,
-    precision: PrecisionOption = Precision.FP32,
+    runtime: RuntimeOption = "openvino",
+    precision: PrecisionOption = "fp32",
     max_deviation: DeviationOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -69,7 +54,7 @@ def export(
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         place = container.open_export_folder()(
-            folder, runtime=runtime.value, precision=precision.value, overwrite=overwrite
+            folder, runtime=runtime, precision=precision, overwrite=overwrite
         )
         outcome = container.export().run(place, max_deviation=max_deviation)
     typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))

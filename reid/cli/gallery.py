@@ -15,15 +15,7 @@ from reid.cli.gallery_answers import (
     render_removal,
     render_total,
 )
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    ExpireAfterOption,
-    IndexOption,
-    JsonOption,
-    ThumbnailsOption,
-    UseCamerasOption,
-    takes_settings,
-)
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_unreadable, to_json
 from reid.container.checks import require_gallery, require_pictures
 from reid.container.program import wired
@@ -32,7 +24,7 @@ from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.container.root import Container
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.settings.loading import ResolvedSettings
 
 GalleryArgument = Annotated[
@@ -68,12 +60,7 @@ ClearOption = Annotated[
 ]
 AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
 
-_FILLING_OPTIONS = {
-    **OPTIONS_WITHOUT_DATASET,
-    "use_cameras": UseCamerasOption,
-    "expire_after": ExpireAfterOption,
-    "thumbnails": ThumbnailsOption,
-}
+_FILLING_OPTIONS = (*ENCODER_OPTIONS, "use_cameras", "expire_after", "thumbnails")
 
 gallery_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Keep a gallery of known people."
@@ -81,7 +68,7 @@ gallery_app = typer.Typer(
 
 
 @gallery_app.command("build")
-@takes_settings(_FILLING_OPTIONS)
+@takes_settings(*_FILLING_OPTIONS)
 def build(
     resolved: "ResolvedSettings",
     *,
@@ -97,7 +84,7 @@ def build(
 
 
 @gallery_app.command("add")
-@takes_settings(_FILLING_OPTIONS)
+@takes_settings(*_FILLING_OPTIONS)
 def add(
     resolved: "ResolvedSettings",
     *,
@@ -110,7 +97,7 @@ def add(
 
 
 @gallery_app.command("remove")
-@takes_settings({})
+@takes_settings()
 def remove(
     resolved: "ResolvedSettings",
     *,
@@ -128,7 +115,7 @@ def remove(
 
 
 @gallery_app.command("forget")
-@takes_settings({})
+@takes_settings()
 def forget(
     resolved: "ResolvedSettings",
     *,
@@ -146,7 +133,7 @@ def forget(
 
 
 @gallery_app.command("list")
-@takes_settings({})
+@takes_settings()
 def list_(
     resolved: "ResolvedSettings",
     *,
@@ -161,7 +148,7 @@ def list_(
 
 
 @gallery_app.command("check")
-@takes_settings({})
+@takes_settings()
 def check(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
@@ -174,7 +161,7 @@ def check(
 
 
 @gallery_app.command("compact")
-@takes_settings({"index": IndexOption})
+@takes_settings("index")
 def compact(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
@@ -185,7 +172,7 @@ def compact(
 
 
 @gallery_app.command("export")
-@takes_settings({})
+@takes_settings()
 def export(
     resolved: "ResolvedSettings",
     *,
@@ -203,7 +190,7 @@ def export(
 
 
 @gallery_app.command("import")
-@takes_settings({})
+@takes_settings()
 def import_(
     resolved: "ResolvedSettings",
     *,
@@ -225,7 +212,7 @@ def import_(
 
 
 @gallery_app.command("cache")
-@takes_settings({})
+@takes_settings()
 def cache(
     resolved: "ResolvedSettings", *, clear: ClearOption = False, as_json: JsonOption = False
 ) -> None:

@@ -1,8 +1,8 @@
 """What `reid gallery` answers, for people."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from reid.cli.render import table
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -64,13 +64,11 @@ def render_total(done: str, gallery: str, content: "GalleryDescription") -> str:
 
 def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     """Tabulate people, and the audit log where wanted."""
-    rows = [("label", "pictures", "cameras")]
-    rows += [
+    rows = [
         (found.label, str(found.num_pictures), " ".join(found.cameras) or "-")
         for found in content.labels
     ]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]}" for row in rows]
+    lines = [table(("label", "pictures", "cameras"), rows, numbers=("pictures",))]
     total = counted(content.content.num_pictures, "picture")
     lines += ["", f"{content.place}: {total} of {counted(len(content.labels), 'label')}"]
     lines.append(f"Encoder: {content.content.stamp or 'none yet'}")
@@ -81,7 +79,12 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
         for found in content.content.calibrations
     ]
     if with_audit:
-        lines += ["", *_audit(content)]
+        entries = [
+            (entry.at, entry.action, str(entry.num_pictures), entry.subject)
+            for entry in content.audit
+        ]
+        headings = ("time (UTC)", "action", "pictures", "subject")
+        lines += ["", table(headings, entries, numbers=("pictures",))]
     return "\n".join(lines)
 
 
@@ -101,11 +104,6 @@ def render_cache(content: "CacheContent", *, is_cleared: bool) -> str:
 
 def _size(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:.1f} MiB"
-
-
-def _audit(content: "GalleryContent") -> Iterator[str]:
-    for entry in content.audit:
-        yield f"{entry.at}  {entry.action:<9}  {entry.num_pictures:>6}  {entry.subject}"
 
 
 def _told_beyond(places: str) -> str:

@@ -8,23 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    AddedFromOption,
-    AddedUntilOption,
-    CacheOption,
-    FusionOption,
-    JsonOption,
-    RerankOption,
-    SeenByOption,
-    TopKOption,
-    TrackletsOption,
-    UnknownOption,
-    UseCamerasOption,
-    ending_in,
-    takes_settings,
-)
-from reid.cli.render import render_unreadable
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.render import render_unreadable, warn_if_untrained
 from reid.container.checks import require_gallery, require_pictures
 from reid.container.program import wired
 from reid.domain.errors import DatasetError
@@ -63,19 +48,17 @@ ReportOption = Annotated[
 
 
 @takes_settings(
-    {
-        **OPTIONS_WITHOUT_DATASET,
-        "top_k": TopKOption,
-        "use_cameras": UseCamerasOption,
-        "use_cache": CacheOption,
-        "fusion": FusionOption,
-        "unknown": UnknownOption,
-        "seen_by": SeenByOption,
-        "added_from": AddedFromOption,
-        "added_until": AddedUntilOption,
-        "tracklets": TrackletsOption,
-        "rerank_answers": RerankOption,
-    }
+    *ENCODER_OPTIONS,
+    "top_k",
+    "use_cameras",
+    "use_cache",
+    "fusion",
+    "unknown",
+    "seen_by",
+    "added_from",
+    "added_until",
+    "tracklets",
+    "rerank_answers",
 )
 def identify(
     resolved: "ResolvedSettings",
@@ -103,6 +86,7 @@ def identify(
         if container.is_gallery(gallery):
             with closing(container.open_gallery(gallery, create=False)) as kept:
                 outcome = container.identify().run(asked, kept)
+                warn_if_untrained(outcome.encoder)
                 typer.echo(write(outcome))
                 show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
         else:
@@ -110,6 +94,7 @@ def identify(
             outcome = container.identify().run_among(
                 asked, known, open_gallery=partial(container.open_cache, gallery)
             )
+            warn_if_untrained(outcome.encoder)
             typer.echo(write(outcome))
             show(outcome, thumbnails_in(known.reader))
     unreadable = {

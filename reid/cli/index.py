@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, takes_settings
-from reid.cli.render import to_json
+from reid.cli.options import JsonOption, takes_settings
+from reid.cli.render import table, to_json
 from reid.container.checks import require_gallery
 from reid.container.program import wired
 
@@ -38,7 +38,7 @@ def index() -> None:
 
 
 @index_app.command("bench")
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def bench(
     resolved: "ResolvedSettings",
     *,
@@ -63,22 +63,28 @@ def bench(
     typer.echo(to_json(report) if as_json else render_index_bench(report))
 
 
+_HEADINGS = ("index", "recall@1", "recall@10", "queries/s", "ms/query", "built in", "size")
+
+
 def render_index_bench(report: "IndexBenchReport") -> str:
     """Tabulate what was measured, then say which one to take."""
     return "\n".join(
         [
             f"{report.num_rows} vectors of width {report.width}, {report.num_queries} queries",
-            "index  | recall@1 | recall@10 | queries/s | ms/query | built in |     size",
-            *map(_row, report.figures),
+            table(_HEADINGS, map(_row, report.figures), numbers=_HEADINGS[1:], between=" | "),
             *(f"not measured: {failure}" for failure in report.failures),
             f"Choose {report.choice}: {report.reason} (index.kind = {report.choice!r})",
         ]
     )
 
 
-def _row(found: "IndexFigures") -> str:
+def _row(found: "IndexFigures") -> tuple[str, ...]:
     return (
-        f"{found.kind:<6} | {found.recall_at_1:>8.4f} | {found.recall_at_10:>9.4f} | "
-        f"{found.queries_per_second:>9.0f} | {found.milliseconds_per_query:>8.2f} | "
-        f"{found.build_seconds:>6.1f} s | {found.num_bytes / 2**20:>4.0f} MiB"
+        found.kind,
+        f"{found.recall_at_1:.4f}",
+        f"{found.recall_at_10:.4f}",
+        f"{found.queries_per_second:.0f}",
+        f"{found.milliseconds_per_query:.2f}",
+        f"{found.build_seconds:.1f} s",
+        f"{found.num_bytes / 2**20:.0f} MiB",
     )

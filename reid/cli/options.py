@@ -1,19 +1,31 @@
-"""Options that stand for settings, shared by all commands."""
+"""Options that stand for settings, each declared once, and those that many commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
 
 import typer
+
+from reid.cli.mentions import mentioning
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 _Own = ParamSpec("_Own")
-Options: TypeAlias = Mapping[str, Any]
-"""Annotated types by parameter name, each a key of `SETTING_OF`."""
+_KEYWORD = Parameter.KEYWORD_ONLY
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file with settings [REID_CONFIG_FILE]."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
@@ -31,220 +43,170 @@ def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
     return checked
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file with settings [REID_CONFIG_FILE]."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
-]
-RecipeOption = Annotated[
-    str | None, typer.Option("--recipe", metavar="NAME", help="Set of constants to start from.")
-]
-EncoderOption = Annotated[
-    str | None,
-    typer.Option("--encoder", metavar="KIND", help="rn50, vit-b16, rn-tiny, vit-tiny or plug-in."),
-]
-WeightsOption = Annotated[
-    str | None, typer.Option("--weights", metavar="FILE", help="openai, random, or a file.")
-]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
+@dataclass(frozen=True, slots=True)
+class SettingOption:
+    """An option that stands for a setting."""
+
+    setting: str
+    kind: Any
+    """Of its value."""
+
+    flags: str
+    """`--data`, or `--rerank/--no-rerank`."""
+
+    metavar: str | None
+    help: str
+
+    @property
+    def annotation(self) -> Any:  # noqa: ANN401  (an annotation can be anything)
+        """The annotated type of a command's parameter."""
+        option = typer.Option(self.flags, metavar=self.metavar, help=self.help)
+        return Annotated[self.kind | None, option]
+
+
+def _text(setting: str, flag: str, metavar: str, text: str, *, kind: Any = str) -> SettingOption:  # noqa: ANN401
+    return SettingOption(setting, kind, flag, metavar, text)
+
+
+def _switch(setting: str, name: str, text: str) -> SettingOption:
+    return SettingOption(setting, bool, f"--{name}/--no-{name}", None, text)
+
+
+SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
+    "recipe": _text("recipe", "--recipe", "NAME", "Set of constants to start from."),
+    "encoder": _text(
+        "encoder.kind", "--encoder", "KIND", "rn50, vit-b16, rn-tiny, vit-tiny or plug-in."
+    ),
+    "weights": _text("encoder.weights", "--weights", "FILE", "openai, random, or a file."),
+    "dataset": _text(
+        "dataset.kind",
         "--dataset",
-        metavar="KIND",
-        help="market1501, msmt17, dukemtmc, cuhk03, viper, csv or plug-in.",
+        "KIND",
+        "market1501, msmt17, dukemtmc, cuhk03, viper, csv or plug-in.",
     ),
-]
-SkipBadOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--skip-bad/--no-skip-bad",
-        help="Leave out pictures that cannot be read, and say which; otherwise they are an error.",
+    "data": _text("dataset.root", "--data", "ROOT", "Folder (or CSV) of the dataset.", kind=Path),
+    "skip_bad": _switch(
+        "dataset.skip_bad",
+        "skip-bad",
+        "Leave out pictures that cannot be read, and say which; otherwise they are an error.",
     ),
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="ROOT", help="Folder (or CSV) of the dataset.")
-]
-IndexOption = Annotated[
-    str | None, typer.Option("--index", metavar="KIND", help="exact, annoy, hnsw or plug-in.")
-]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", metavar="N", help="Decides everything random.")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", metavar="DIR", help="Folder of the training run.")
-]
-TopKOption = Annotated[
-    int | None, typer.Option("--top-k", metavar="N", help="Gallery pictures shown per answer.")
-]
-RerankOption = Annotated[
-    bool | None, typer.Option("--rerank/--no-rerank", help="k-reciprocal re-ranking.")
-]
-SameCameraOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--same-camera-rule/--no-same-camera-rule",
-        help="Leave out gallery pictures of the query's own person and camera.",
+    "index": _text("index.kind", "--index", "KIND", "exact, annoy, hnsw or plug-in."),
+    "seed": _text("seed", "--seed", "N", "Decides everything random.", kind=int),
+    "device": _text("device", "--device", "NAME", "auto, cpu, cuda, cuda:N or mps."),
+    "run": _text("run.directory", "--run", "DIR", "Folder of the training run.", kind=Path),
+    "prompts": _text(
+        "run.prompts", "--prompts", "DIR", "Run whose prompts stage 2 starts from.", kind=Path
     ),
-]
-PromptsOption = Annotated[
-    Path | None,
-    typer.Option("--prompts", metavar="DIR", help="Run whose prompts stage 2 starts from."),
-]
-UseCamerasOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--cameras/--no-cameras",
-        help="Tell an encoder with camera embeddings which camera took a picture.",
+    "top_k": _text(
+        "identify.top_k", "--top-k", "N", "Gallery pictures shown per answer.", kind=int
     ),
-]
-CacheOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--cache/--no-cache",
-        help="Keep the vectors of a gallery given as a plain folder or list for the next time.",
+    "rerank": _switch("evaluation.rerank", "rerank", "k-reciprocal re-ranking."),
+    "rerank_answers": _switch("identify.rerank", "rerank", "k-reciprocal re-ranking."),
+    "same_camera_rule": _switch(
+        "evaluation.same_camera_rule",
+        "same-camera-rule",
+        "Leave out gallery pictures of the query's own person and camera.",
     ),
-]
-ExpireAfterOption = Annotated[
-    str | None,
-    typer.Option(
+    "use_cameras": _switch(
+        "evaluation.use_cameras",
+        "cameras",
+        "Tell an encoder with camera embeddings which camera took a picture.",
+    ),
+    "use_cache": _switch(
+        "gallery.use_cache",
+        "cache",
+        "Keep the vectors of a gallery given as a plain folder or list for the next time.",
+    ),
+    "expire_after": _text(
+        "gallery.expire_after",
         "--expire-after",
-        metavar="TIME",
-        help="How long to keep the pictures: 12h, 30d, 8w; the next gallery check erases them.",
+        "TIME",
+        "How long to keep the pictures: 12h, 30d, 8w; the next gallery check erases them.",
     ),
-]
-ThumbnailsOption = Annotated[
-    bool | None,
-    typer.Option("--thumbnails/--no-thumbnails", help="Keep a small JPEG of each picture."),
-]
-FusionOption = Annotated[
-    str | None,
-    typer.Option(
+    "thumbnails": _switch("gallery.thumbnails", "thumbnails", "Keep a small JPEG of each picture."),
+    "fusion": _text(
+        "identify.fusion",
         "--fusion",
-        metavar="NAME",
-        help="A person's similarity: best picture (best), their mean (mean), nearest ones (vote).",
+        "NAME",
+        "A person's similarity: best picture (best), their mean (mean), nearest ones (vote).",
     ),
-]
-UnknownOption = Annotated[
-    str | None,
-    typer.Option(
+    "unknown": _text(
+        "identify.unknown",
         "--unknown",
-        metavar="SIMILARITY",
-        help="Below this a query shows nobody known: a number, auto (as calibrated) or off.",
+        "SIMILARITY",
+        "Below this a query shows nobody known: a number, auto (as calibrated) or off.",
     ),
-]
-SeenByOption = Annotated[
-    list[str] | None,
-    typer.Option(
+    "seen_by": _text(
+        "identify.seen_by",
         "--seen-by",
-        metavar="CAMERA",
-        help="Search only gallery pictures by this camera; may be repeated.",
+        "CAMERA",
+        "Search only gallery pictures by this camera; may be repeated.",
+        kind=list[str],
     ),
-]
-AddedFromOption = Annotated[
-    str | None,
-    typer.Option(
+    "added_from": _text(
+        "identify.added_from",
         "--added-from",
-        metavar="DAY",
-        help="Search only pictures added on this day (UTC) or later: 2026-01-31.",
+        "DAY",
+        "Search only pictures added on this day (UTC) or later: 2026-01-31.",
     ),
-]
-AddedUntilOption = Annotated[
-    str | None,
-    typer.Option(
-        "--added-until", metavar="DAY", help="Search only pictures added before this day."
+    "added_until": _text(
+        "identify.added_until",
+        "--added-until",
+        "DAY",
+        "Search only pictures added before this day.",
     ),
-]
-TrackletsOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--tracklets/--no-tracklets",
-        help="Ask once about all pictures of a sub-folder, or else of a label by one camera.",
+    "tracklets": _switch(
+        "identify.tracklets",
+        "tracklets",
+        "Ask once about all pictures of a sub-folder, or else of a label by one camera.",
     ),
-]
-HostOption = Annotated[
-    str | None,
-    typer.Option("--host", metavar="NAME", help="Address to listen at; 0.0.0.0 for all."),
-]
-PortOption = Annotated[
-    int | None, typer.Option("--port", metavar="N", help="Port to listen at; 0 for any free one.")
-]
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file", metavar="FILE", help="File with the token that clients must send."
+    "method": _text(
+        "explain.method", "--method", "NAME", "auto, gradient-rollout, rollout (ViT) or grad-cam."
     ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-SETTING_OF: Mapping[str, str] = {
-    "recipe": "recipe",
-    "encoder": "encoder.kind",
-    "weights": "encoder.weights",
-    "dataset": "dataset.kind",
-    "data": "dataset.root",
-    "skip_bad": "dataset.skip_bad",
-    "index": "index.kind",
-    "seed": "seed",
-    "device": "device",
-    "run": "run.directory",
-    "prompts": "run.prompts",
-    "top_k": "identify.top_k",
-    "rerank": "evaluation.rerank",
-    "same_camera_rule": "evaluation.same_camera_rule",
-    "use_cameras": "evaluation.use_cameras",
-    "host": "service.host",
-    "port": "service.port",
-    "token_file": "service.token_file",
-    "fusion": "identify.fusion",
-    "unknown": "identify.unknown",
-    "seen_by": "identify.seen_by",
-    "added_from": "identify.added_from",
-    "added_until": "identify.added_until",
-    "tracklets": "identify.tracklets",
-    "rerank_answers": "identify.rerank",
-    "method": "explain.method",
-    "use_cache": "gallery.use_cache",
-    "expire_after": "gallery.expire_after",
-    "thumbnails": "gallery.thumbnails",
+    "host": _text("service.host", "--host", "NAME", "Address to listen at; 0.0.0.0 for all."),
+    "port": _text(
+        "service.port", "--port", "N", "Port to listen at; 0 for any free one.", kind=int
+    ),
+    "token_file": _text(
+        "service.token_file",
+        "--token-file",
+        "FILE",
+        "File with the token that clients must send.",
+        kind=Path,
+    ),
 }
-"""The setting behind each parameter."""
+"""The options by the names of their parameters."""
 
-SHARED_OPTIONS: Options = {
-    "recipe": RecipeOption,
-    "encoder": EncoderOption,
-    "weights": WeightsOption,
-    "dataset": DatasetOption,
-    "data": DataOption,
-    "index": IndexOption,
-    "seed": SeedOption,
-    "device": DeviceOption,
-    "run": RunOption,
-}
-"""What a command takes unless it says otherwise."""
+ENCODER_OPTIONS = ("recipe", "encoder", "weights", "index", "seed", "device", "run")
+"""What a command takes that describes pictures of lists or galleries."""
 
-OPTIONS_WITHOUT_DATASET: Options = {
-    name: option for name, option in SHARED_OPTIONS.items() if name not in ("data", "dataset")
-}
-"""What a command takes whose pictures are lists or galleries."""
+DATASET_OPTIONS = (*ENCODER_OPTIONS[:3], "dataset", "data", *ENCODER_OPTIONS[3:])
+"""What a command takes that describes a dataset."""
 
 
 def takes_settings(
-    options: Options = SHARED_OPTIONS, *, usual_recipe: str | None = None
+    *names: str,
+    usual_recipe: str | None = None,
+    **arguments: Any,  # noqa: ANN401  (annotations)
 ) -> Callable[[Callable[Concatenate["ResolvedSettings", _Own], None]], Callable[..., None]]:
     """Give a command `--config`, `--set` and options for settings, and hand it the settings.
 
     The command's first parameter receives the resolved settings; the rest are its own.
 
     Args:
-        options: Annotated types by parameter name; one whose type does not admit None is required.
+        names: Of `SETTING_OPTIONS`.
         usual_recipe: What the command starts from where nobody names a recipe or an encoder.
+        arguments: Annotated types of positional arguments that stand for a setting, by the name of
+            its option.
     """
+    settings = {name: SETTING_OPTIONS[name].setting for name in (*names, *arguments)}
+    flags = {settings[name]: SETTING_OPTIONS[name].flags for name in names}
+    shared = {
+        "config": ConfigOption,
+        "assignments": SetOption,
+        **arguments,
+        **{name: SETTING_OPTIONS[name].annotation for name in names},
+    }
 
     def decorate(
         command: Callable[Concatenate["ResolvedSettings", _Own], None],
@@ -257,32 +219,43 @@ def takes_settings(
         ) -> None:
             from reid.settings.loading import load_settings
 
-            given = {SETTING_OF[name]: values.pop(name) for name in options}
-            resolved = load_settings(
-                config=config,
-                assignments=assignments or (),
-                options=given,
-                usual_recipe=usual_recipe,
-            )
-            command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
+            given = {setting: values.pop(name) for name, setting in settings.items()}
+            with mentioning(flags):
+                resolved = load_settings(
+                    config=config,
+                    assignments=assignments or (),
+                    options=given,
+                    usual_recipe=usual_recipe,
+                )
+                command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
 
-        own = list(signature(command).parameters.values())[1:]
-        shared = [
-            _parameter("config", ConfigOption),
-            _parameter("assignments", SetOption),
-            *(_parameter(name, kind) for name, kind in options.items()),
-        ]
-        update_wrapper(run, command)
-        del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
-        parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own + shared]
-        run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        _declare(run, of=command, shared=shared, required=set(arguments))
         return run
 
     return decorate
 
 
-def _parameter(name: str, kind: Any) -> Parameter:  # noqa: ANN401  (an annotation)
-    admits_none = type(None) in getattr(kind.__origin__, "__args__", ())
-    default = None if admits_none else Parameter.empty
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+def _declare(
+    run: Callable[..., None],
+    *,
+    of: Callable[..., None],
+    shared: Mapping[str, Any],
+    required: Set[str],
+) -> None:
+    """Give a function a command's name, text and own parameters, and the shared ones behind."""
+    parameters = [
+        *(one.replace(kind=_KEYWORD) for one in list(signature(of).parameters.values())[1:]),
+        *(
+            Parameter(
+                name,
+                _KEYWORD,
+                annotation=kind,
+                default=Parameter.empty if name in required else None,
+            )
+            for name, kind in shared.items()
+        ),
+    ]
+    update_wrapper(run, of)
+    del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
+    run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
+    run.__annotations__ = {one.name: one.annotation for one in parameters}

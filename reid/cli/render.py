@@ -1,11 +1,15 @@
 """Reports as text for people and as JSON for machines."""
 
 import json
+import shutil
+import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from reid.domain.values.counts import counted
 from reid.domain.values.reports import EvaluationReport
@@ -14,7 +18,7 @@ from reid.domain.values.samples import SplitStatistics, UnreadableImage
 if TYPE_CHECKING:
     from reid.adapters.synthetic.generator import GenerationReport
     from reid.application.check_dataset import DatasetCheckReport
-    from reid.application.evaluate import EvaluationOutcome
+    from reid.application.evaluate import Evaluation
     from reid.application.train import TrainingOutcome
     from reid.domain.values.encoders import EncoderDescription
     from reid.settings.loading import SettingRow
@@ -27,21 +31,68 @@ _OBEYED = ("Cc", "Cs", "Zl", "Zp")
 def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
     """Tabulate splits, in the form that the field's programs print."""
     rows = [
-        f"{row.split:<8} | {row.num_identities:>5} | {row.num_images:>8} | {row.num_cameras:>9}"
+        (row.split, str(row.num_identities), str(row.num_images), str(row.num_cameras))
         for row in statistics
     ]
-    heading = "subset   | # ids | # images | # cameras"
-    return "\n".join([_RULE, heading, _RULE, *rows, _RULE])
+    headings = ("subset  ", "# ids", "# images", "# cameras")
+    heading, *lines = table(headings, rows, numbers=headings[1:], between=" | ").splitlines()
+    return "\n".join([_RULE, heading, _RULE, *lines, _RULE])
 
 
-def render_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Tabulate texts, a line per row, every column as wide as its longest."""
-    shown = [[harmless(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Collection[str] = (),
+    between: str = "  ",
+) -> str:
+    """Lay out a table, every column as wide as its longest cell.
+
+    Long cells are folded where a terminal is too narrow; what is piped is never cut. Lines are put
+    together here and not by rich, which takes 1.2 ms for each: 4 s for the queries of Market-1501.
+
+    Args:
+        headings: Of the columns.
+        rows: A cell per column; control characters are spelt out.
+        numbers: Headings of columns that are aligned to the right.
+        between: What stands between two columns.
+    """
+    from rich.cells import cell_len
+
+    shown = [[harmless(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns
+    if is_terminal and sum(widths) + len(between) * (len(widths) - 1) > room:
+        return _folded(shown, numbers=numbers, room=room)
+    return "\n".join(
+        between.join(
+            " " * (width - cell_len(cell)) + cell
+            if heading in numbers
+            else cell + " " * (width - cell_len(cell))
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+        ).rstrip()
         for row in shown
-    ]
+    )
+
+
+def _folded(shown: Sequence[Sequence[str]], *, numbers: Collection[str], room: int) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    headings, *rows = shown
+    laid_out = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        laid_out.add_column(
+            Text(heading), justify="right" if heading in numbers else "left", overflow="fold"
+        )
+    for row in rows:
+        laid_out.add_row(*map(Text, row))
+    console = Console(width=room, color_system=None)
+    with console.capture() as captured:
+        console.print(laid_out)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def harmless(text: str) -> str:
@@ -63,7 +114,7 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
 
 
 def render_generation(folder: Path, report: "GenerationReport") -> str:
-    """Say what was drawn and where."""
+    """Describe what was drawn and where."""
     return (
         f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
         f"gallery pictures of {report.identities} + {report.test_identities} people "
@@ -72,12 +123,12 @@ def render_generation(folder: Path, report: "GenerationReport") -> str:
 
 
 def render_precision(*, training: str, evaluation: str) -> str:
-    """Say what the image encoder computes in, while it learns and when it is scored."""
+    """Name the image encoder's precision in training and in evaluation."""
     return f"Image encoder: trained in {training}, evaluated in {evaluation}"
 
 
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
-    """Say how good the trained encoder is and where it lies."""
+    """List the scores of the trained encoder, and its place."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
     lines.extend(render_left_out(outcome.left_out, what="training picture"))
     if outcome.evaluation is None:
@@ -104,7 +155,18 @@ def render_encoder(encoder: "EncoderDescription") -> str:
     return f"Encoder: {encoder.name}{sizes}, weights: {encoder.weights}{origin}"
 
 
-def render_evaluation(outcome: "EvaluationOutcome") -> str:
+def warn_if_untrained(encoder: "EncoderDescription") -> None:
+    """Warn on standard error, ahead of answers or scores, that random weights made them."""
+    if not encoder.is_trained:
+        typer.echo(
+            f"Warning: {encoder.name} has random weights that were never trained: what follows is "
+            "meaningless, however similar it calls two pictures. Name a trained run (--run) or "
+            "trained weights (--weights).",
+            err=True,
+        )
+
+
+def render_evaluation(outcome: "Evaluation") -> str:
     """List the scores, then what they are the scores of."""
     return "\n".join(
         [
@@ -153,7 +215,7 @@ def render_scores(report: EvaluationReport) -> str:
 
 
 def evaluation_notes(report: EvaluationReport) -> list[str]:
-    """Say how scores came about, a line each."""
+    """Describe how scores came about, a line each."""
     lines = [
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
         f"among {counted(report.num_gallery, 'gallery picture')}",
@@ -173,11 +235,8 @@ def evaluation_notes(report: EvaluationReport) -> list[str]:
 
 def render_settings(rows: Sequence["SettingRow"]) -> str:
     """List every setting with its value, written as in TOML, and who set it."""
-    cells = [(row.key, toml_value(row.value), str(row.origin)) for row in rows]
-    widths = [max(len(cell[column]) for cell in cells) for column in (0, 1)]
-    return "\n".join(
-        f"{key:<{widths[0]}} = {value:<{widths[1]}}  {origin}" for key, value, origin in cells
-    )
+    cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
+    return table(("setting", "  value", "set by"), cells)
 
 
 def settings_as_json(rows: Sequence["SettingRow"]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, SeedOption, ending_in, takes_settings
+from reid.cli.options import JsonOption, ending_in, takes_settings
 from reid.cli.render import to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
@@ -42,7 +42,7 @@ CollectOption = Annotated[
 ]
 
 
-@takes_settings({"seed": SeedOption})
+@takes_settings("seed")
 def report(
     resolved: "ResolvedSettings",
     *,
@@ -64,14 +64,13 @@ def report(
         outcome = container.report(page=page).run(records, baseline=name)
         if collect:
             for run in records:
-                is_short = run.name in outcome.ingredients
-                container.collect_records()(run, page.folder_of(run.name), is_short=is_short)
+                container.collect_records()(run, page.folder_of(run.name))
     listed = [f"Wrote {outcome.page}", *(f"Wrote {figure}" for figure in outcome.figures)]
     typer.echo(to_json(outcome) if as_json else "\n".join(listed))
 
 
 def _with_baseline(runs: list[Path], baseline: Path | None) -> list[Path]:
-    """Put the baseline first where it is not among the runs."""
+    """Prepend the baseline where it is not among the runs."""
     if baseline is None or baseline.resolve() in {run.resolve() for run in runs}:
         return runs
     return [baseline, *runs]

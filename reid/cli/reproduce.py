@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import DataOption, DeviceOption, JsonOption, takes_settings
-from reid.cli.render import to_json
+from reid.cli.options import JsonOption, takes_settings
+from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
 from reid.domain.errors import EvaluationError
@@ -14,7 +14,7 @@ from reid.domain.errors import EvaluationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reid.application.compare_runs import RecordedEvaluation
+    from reid.application.records import RecordedEvaluation
     from reid.application.reproduce import Change, ReproductionOutcome
     from reid.settings.loading import ResolvedSettings
     from reid.settings.schema import Settings
@@ -33,7 +33,7 @@ ToleranceOption = Annotated[
 ]
 
 
-@takes_settings({"data": DataOption, "device": DeviceOption})
+@takes_settings("data", "device")
 def reproduce(
     resolved: "ResolvedSettings",
     *,
@@ -80,10 +80,20 @@ def _settings_of(
 
 def _lines(outcome: "ReproductionOutcome") -> "Iterator[str]":
     yield f"{outcome.evaluation} of {outcome.run}, on {outcome.dataset}"
-    yield "measure | recorded |   again"
-    for pair in outcome.scores:
-        apart = "" if pair.recorded == pair.now else f"  ({pair.now - pair.recorded:+.1e})"
-        yield f"{pair.measure:<7} | {pair.recorded:>8.2%} | {pair.now:>7.2%}{apart}"
+    yield table(
+        ("measure", "recorded", "again", "difference"),
+        [
+            (
+                pair.measure,
+                f"{pair.recorded:.2%}",
+                f"{pair.now:.2%}",
+                "none" if pair.recorded == pair.now else f"{pair.now - pair.recorded:+.1e}",
+            )
+            for pair in outcome.scores
+        ],
+        numbers=("recorded", "again"),
+        between=" | ",
+    )
     yield (
         f"Queries with another average precision: {outcome.num_changed_queries} of "
         f"{outcome.num_queries}"

@@ -5,19 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import (
-    OPTIONS_WITHOUT_DATASET,
-    ExpireAfterOption,
-    FusionOption,
-    HostOption,
-    PortOption,
-    ThumbnailsOption,
-    TokenFileOption,
-    TopKOption,
-    UnknownOption,
-    UseCamerasOption,
-    takes_settings,
-)
+from reid.cli.options import ENCODER_OPTIONS, takes_settings
 from reid.container.checks import require_gallery
 from reid.container.program import load_container
 from reid.domain.errors import ConfigurationError
@@ -32,18 +20,16 @@ _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 
 @takes_settings(
-    {
-        **OPTIONS_WITHOUT_DATASET,
-        "top_k": TopKOption,
-        "use_cameras": UseCamerasOption,
-        "fusion": FusionOption,
-        "unknown": UnknownOption,
-        "expire_after": ExpireAfterOption,
-        "thumbnails": ThumbnailsOption,
-        "host": HostOption,
-        "port": PortOption,
-        "token_file": TokenFileOption,
-    }
+    *ENCODER_OPTIONS,
+    "top_k",
+    "use_cameras",
+    "fusion",
+    "unknown",
+    "expire_after",
+    "thumbnails",
+    "host",
+    "port",
+    "token_file",
 )
 def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
     """Identify, add and forget people over HTTP until it is stopped."""

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_settings, settings_as_json
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 
-@takes_settings()
+@takes_settings(*DATASET_OPTIONS)
 def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from."""
     from reid.container.registry import Group, find

@@ -1,19 +1,12 @@
 """`reid train`: learn from a dataset."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reid.cli.interruption import saying_how_to_resume
-from reid.cli.options import (
-    SHARED_OPTIONS,
-    JsonOption,
-    PromptsOption,
-    SameCameraOption,
-    SkipBadOption,
-    takes_settings,
-)
+from reid.cli.mentions import in_options
+from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
@@ -21,18 +14,8 @@ from reid.container.program import wired
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
-
-class StageName(StrEnum):
-    """What `--stage` takes."""
-
-    ALL = "all"
-    PROMPTS = "prompts"
-    ENCODER = "encoder"
-    FIRST = "1"
-    SECOND = "2"
-
-
-_ALIASES = {StageName.FIRST: StageName.PROMPTS, StageName.SECOND: StageName.ENCODER}
+StageName = Literal["all", "prompts", "encoder", "1", "2"]
+_NAME_OF_NUMBER = {"1": "prompts", "2": "encoder"}
 
 StageOption = Annotated[
     StageName, typer.Option("--stage", help="Both stages, or one: prompts (1), encoder (2).")
@@ -46,18 +29,11 @@ OverwriteOption = Annotated[
 ]
 
 
-@takes_settings(
-    {
-        **SHARED_OPTIONS,
-        "prompts": PromptsOption,
-        "same_camera_rule": SameCameraOption,
-        "skip_bad": SkipBadOption,
-    }
-)
+@takes_settings(*DATASET_OPTIONS, "prompts", "same_camera_rule", "skip_bad")
 def train(
     resolved: "ResolvedSettings",
     *,
-    stage: StageOption = StageName.ALL,
+    stage: StageOption = "all",
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -67,13 +43,13 @@ def train(
     with wired(resolved.settings) as container, saying_how_to_resume(container):
         from reid.application.train import TrainingRequest, TrainingScope
 
-        scope = TrainingScope(_ALIASES.get(stage, stage).value)
+        scope = TrainingScope(_NAME_OF_NUMBER.get(stage, stage))
         # Before the encoder is built: a wrong folder should not cost a download.
         statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))
         for finding in container.odd_about_training():
-            typer.echo(f"Warning: {finding}", err=True)
+            typer.echo(f"Warning: {in_options(finding)}", err=True)
         precision = render_precision(
             training=container.training_precision(),
             evaluation=resolved.settings.encoder.precision,

@@ -38,7 +38,7 @@ from reid.importing import Lazily
 if TYPE_CHECKING:
     from reid.domain.values.features import EmbeddingSet
     from reid.domain.values.reports import EvaluationReport
-    from reid.ports.encoder import Encoder
+    from reid.ports.image_encoder import TrainableEncoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import Settings
 
@@ -146,7 +146,7 @@ def _part_checks(settings: "Settings") -> list[Check]:
     ]
 
 
-def _tiny_encoder(kind: str, device: str) -> "Encoder":
+def _tiny_encoder(kind: str, device: str) -> "TrainableEncoder":
     return create_encoder(
         EncoderRequest(kind=kind, image_size=ImageSize(64, 32), seed=1, device=device)
     )

@@ -12,7 +12,7 @@ from reid.container.datasets import Datasets
 from reid.container.foundation import Foundation
 from reid.container.registry import Group
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize, Split
 from reid.importing import Lazily
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from reid.domain.values.explanations import ExplanationMethod
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
-    from reid.ports.encoder import Encoder, ImageEncoder
     from reid.ports.explanation import ExplainableEncoder
+    from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
     from reid.settings.schema import Settings
 
 _WITHOUT_KIND = "vit-b16"
 """Its factory reads weights whose file says which encoder they are of."""
 
 
-def create_image_encoder(request: EncoderRequest) -> Union["Encoder", "ExportedEncoder"]:
+def create_image_encoder(request: EncoderRequest) -> Union["TrainableEncoder", "ExportedEncoder"]:
     """Build the encoder that is asked for, or open it where the weights are an exported encoder.
 
     Raises:
@@ -47,7 +47,7 @@ def create_image_encoder(request: EncoderRequest) -> Union["Encoder", "ExportedE
     return create_encoder(request)
 
 
-def create_encoder(request: EncoderRequest) -> "Encoder":
+def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
     """Build the encoder that is asked for, built-in or plugged-in.
 
     Raises:
@@ -68,7 +68,7 @@ def create_encoder(request: EncoderRequest) -> "Encoder":
     if registry.is_built_in(found):
         if request.options:
             raise ConfigurationError(f"encoder.options: {kind or 'this encoder'} takes none")
-        encoder: Encoder = registry.load(found)(request)
+        encoder: TrainableEncoder = registry.load(found)(request)
         return encoder
     factory, request = registry.load(found), replace(request, kind=kind)
     if isinstance(trained, dict):
@@ -76,8 +76,8 @@ def create_encoder(request: EncoderRequest) -> "Encoder":
     return _plugged_in(factory, request)
 
 
-def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "Encoder":
-    encoder: Encoder = factory(request)
+def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "TrainableEncoder":
+    encoder: TrainableEncoder = factory(request)
     # Checkpoints name their encoder, so another name would make its runs unreadable.
     if encoder.description.name != request.kind:
         raise ConfigurationError(
@@ -89,7 +89,7 @@ def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "Encoder"
 
 def _restore_plugged_in(
     factory: registry.Factory, request: EncoderRequest, trained: Mapping[str, "JsonValue"]
-) -> "Encoder":
+) -> "TrainableEncoder":
     """Build the architecture that a run's checkpoint describes, then fill its image tower."""
     from reid.adapters.safetensors_file import read_checkpoint
     from reid.domain.services.fine_tuning import image_tower_of
@@ -99,11 +99,11 @@ def _restore_plugged_in(
     encoder = _plugged_in(
         factory, replace(request, weights="random", options={**known, **request.options})
     )
-    encoder.load_state_of(Tower.IMAGE, image_tower_of(read_checkpoint(Path(request.weights))))
+    encoder.load_state(image_tower_of(read_checkpoint(Path(request.weights))))
     return encoder
 
 
-def require_trainable(encoder: Union["Encoder", "ExportedEncoder"]) -> "Encoder":
+def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> "TrainableEncoder":
     """Hand on an encoder that can learn.
 
     Raises:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from reid.adapters.pages.markdown import MarkdownPage
     from reid.adapters.runs.filesystem import FilesystemRunStore
     from reid.adapters.runs.records import FilesystemRunRecords
-    from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+    from reid.application.compare_runs import CompareRuns
     from reid.application.evaluate import Evaluate
     from reid.application.evaluate_run import EvaluateRun
+    from reid.application.records import RecordedEvaluation
     from reid.application.report_runs import ReportRuns
     from reid.application.reproduce import Reproduce
     from reid.application.show_evaluation import ShowEvaluation
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.recipes import RerankingRecipe
-    from reid.settings.schema import EvaluationSettings, Settings
+    from reid.settings.schema import Settings
+    from reid.settings.tasks import EvaluationSettings
 
 _NOT_SCORED = ("root", "also", "cache_mib")
 """Settings of the dataset that name where pictures lie or serve training only."""
@@ -43,7 +45,7 @@ _NOT_SCORED = ("root", "also", "cache_mib")
 def open_evaluation(path: Path) -> "RecordedEvaluation":
     """Open a run's own evaluation by its folder, or any of its evaluations by its file."""
     from reid.adapters.runs.records import FilesystemRunRecords
-    from reid.application.compare_runs import RecordedEvaluation
+    from reid.application.records import RecordedEvaluation
 
     if path.suffix == ".json":
         return RecordedEvaluation(FilesystemRunRecords(path.parent), path.stem)

@@ -19,7 +19,6 @@ from reid.container.gallery_engines import GalleryRequest
 from reid.container.indexes import Indexes
 from reid.container.registry import Group
 from reid.domain.errors import GalleryError
-from reid.domain.values.encoders import Tower
 from reid.domain.values.galleries import EncoderStamp
 from reid.importing import Lazily
 
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from reid.application.gallery_transfer import TransferGallery
     from reid.domain.services.gallery_filling import GalleryFilling
     from reid.ports.dataset import PictureSource
-    from reid.ports.encoder import Encoder
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
+    from reid.ports.image_encoder import TrainableEncoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import GallerySettings
 
@@ -128,7 +127,7 @@ def open_source(name: str) -> Union["PictureSource", None]:
     return open_pictures(Path(name)) if Path(name).exists() else None
 
 
-def encoder_stamp(encoder: Union["Encoder", "ExportedEncoder"]) -> EncoderStamp:
+def encoder_stamp(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> EncoderStamp:
     """Return which encoder makes vectors, cameras left out.
 
     An exported one goes with the one that it was exported from: they were compared then.
@@ -140,7 +139,7 @@ def encoder_stamp(encoder: Union["Encoder", "ExportedEncoder"]) -> EncoderStamp:
     if isinstance(encoder, ExportedEncoder):
         digest = encoder.weights_digest
     else:
-        digest = digest_of(encoder.state_of(Tower.IMAGE))
+        digest = digest_of(encoder.state())
     return EncoderStamp(
         name=description.name,
         weights=description.weights,
@@ -213,7 +212,7 @@ class Galleries(Encoders, Indexes):
         keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
     )
     memory_gallery = providers.Factory(
-        Lazily("reid.adapters.galleries.memory:MemoryGallery"),
+        Lazily("reid.adapters.galleries.memory:open_memory_gallery"),
         create_index=Indexes.gallery_index.provider,
     )
     is_gallery = providers.Callable(is_gallery, Foundation.settings.provided.gallery)

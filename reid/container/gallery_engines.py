@@ -9,7 +9,7 @@ from reid.domain.errors import ConfigurationError, GalleryError
 from reid.extras import needed_for
 
 if TYPE_CHECKING:
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.ports.vector_index import VectorIndex
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reid.domain.services.answering import Answering
     from reid.domain.services.query_embedding import QueryEmbedding
     from reid.domain.values.recipes import RerankingRecipe
-    from reid.settings.schema import IdentifySettings
+    from reid.settings.tasks import IdentifySettings
 
 
 def answering_of(settings: "IdentifySettings", reranking: "RerankingRecipe") -> "Answering":
@@ -101,7 +101,7 @@ class Identification(Galleries):
         seed=Foundation.settings.provided.seed,
         are_tracklets=answering.provided.are_tracklets,
     )
-    draw_open_set = providers.Object(Lazily("reid.adapters.pages.open_set_plot:draw_open_set"))
+    draw_open_set = providers.Object(Lazily("reid.adapters.pages.charts:draw_open_set"))
     write_chart = providers.Object(Lazily("reid.adapters.pages.files:write_chart"))
     answers_page = providers.Factory["HtmlAnswersPage"](
         Lazily("reid.adapters.pages.answers:HtmlAnswersPage")

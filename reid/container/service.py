@@ -8,10 +8,11 @@ from reid.small_files import FileBoundsError
 
 if TYPE_CHECKING:
     from reid.container.root import Container
-    from reid.ports.gallery import Gallery
+    from reid.domain.services.gallery import Gallery
     from reid.service.desk import Desk
     from reid.service.limits import Limits
-    from reid.settings.schema import ServiceSettings, Settings
+    from reid.settings.schema import Settings
+    from reid.settings.tasks import ServiceSettings
 
 _MIB = 2**20
 _MOST_TOKEN_BYTES = 4096

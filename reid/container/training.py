@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def metrics_path(settings: "Settings") -> Path:
     """Name the file of a run's metrics."""
-    from reid.adapters.runs.filesystem import METRICS
+    from reid.adapters.runs.records import METRICS
 
     return settings.run.directory / METRICS
 

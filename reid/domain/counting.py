@@ -7,8 +7,9 @@ Letters: Q queries, G gallery, P pairs of the same person, B queries and W galle
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from reid.domain.errors import EvaluationError
 from reid.domain.metrics import QueryScores, count_so_far, score_hits
-from reid.domain.ordering import distances, order_keys
+from reid.domain.ordering import distances
 from reid.domain.values.features import EmbeddingSet
 
 _ENTRIES_PER_STRETCH = 2**23
@@ -174,11 +175,7 @@ def _only_stretch(block: Tensor) -> Callable[[int], np.ndarray]:
 def _count_nearer(
     block: np.ndarray, first: int, *, owners: np.ndarray, own: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Count the gallery pictures that come before each true match.
-
-    Pictures farther than a query's farthest match come before none. The others are looked up among
-    the matches, which are few, rather than ordered: that is at least as fast, and several times as
-    fast where some match is far.
+    """Count the gallery pictures that come before each true match, on as many cores as torch uses.
 
     Args:
         block: (B, W) distances to the gallery rows from `first` on.
@@ -190,13 +187,52 @@ def _count_nearer(
     Returns:
         (P,) int64.
     """
-    keys = order_keys(own, rows)  # (P,)
-    counts = np.zeros(len(keys), dtype=np.int64)
+    counts = np.zeros(len(own), dtype=np.int64)
     bounds = np.searchsorted(owners, np.arange(len(block) + 1)).tolist()
-    for found, (start, stop) in zip(block, pairwise(bounds), strict=True):
-        if start < stop:
-            near = np.flatnonzero(found <= own[stop - 1])
-            before = order_keys(found[near], near + first)
-            passed = np.searchsorted(keys[start:stop], before, side="right")
-            counts[start:stop] = np.bincount(passed, minlength=stop - start + 1).cumsum()[:-1]
+    num_workers = torch.get_num_threads()
+
+    def count(worker: int) -> None:
+        for query in range(worker, len(block), num_workers):
+            part = slice(bounds[query], bounds[query + 1])
+            if part.start < part.stop:
+                counts[part] = _count_before(block[query], first, own=own[part], rows=rows[part])
+
+    with ThreadPoolExecutor(num_workers) as pool:  # numpy releases Python's lock while it sorts
+        list(pool.map(count, range(num_workers)))
     return counts
+
+
+def _count_before(
+    found: np.ndarray, first: int, *, own: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Count the gallery pictures that come before each true match of one query.
+
+    Values alone are sorted, because that is vectorised and an order of rows is not; among equal
+    distances, which are few, rows are looked at.
+
+    Args:
+        found: (W,) distances to the gallery rows from `first` on.
+        first: Gallery row.
+        own: (R,) distance of each match, ascending.
+        rows: (R,) gallery row of each match.
+
+    Returns:
+        (R,) int64.
+    """
+    values = np.sort(_up_to(own[-1], found))
+    before = np.searchsorted(values, own, side="left")
+    equal = np.searchsorted(values, own, side="right") - before
+    is_here = (first <= rows) & (rows < first + len(found))
+    for distance in np.unique(own[equal > is_here]):
+        is_tied = own == distance  # (R,)
+        places = np.flatnonzero(found == distance) + first
+        before[is_tied] += np.searchsorted(places, rows[is_tied])
+    return before
+
+
+def _up_to(largest: np.floating, found: np.ndarray) -> np.ndarray:
+    """Leave larger values out where they are so many that leaving them out pays."""
+    is_near = found <= largest
+    if 2 * np.count_nonzero(is_near) > len(found):
+        return found
+    return found[np.flatnonzero(is_near)]  # faster than by the mask itself

@@ -223,6 +223,6 @@ def _explain_no_match(num_queries: int, *, is_same_camera_removed: bool) -> str:
     return (
         f"not one of {asked} has a gallery picture of the same person from another "
         "camera, and pictures from the query's own camera do not count; if the cameras are "
-        "unknown or there is a single one, that rule cannot apply: evaluate without it by "
-        "--no-same-camera-rule (setting evaluation.same_camera_rule = false)"
+        "unknown or there is a single one, that rule cannot apply: evaluate without it "
+        "(evaluation.same_camera_rule = false)"
     )

@@ -53,7 +53,7 @@ def fine_tuning_objective(
     scores: IdentityScores,
     *,
     labels: Tensor,
-    text_features: Tensor,
+    text_features: Tensor | None,
     recipe: FineTuningRecipe,
 ) -> Objective:
     """Tell identities apart by class, by distance and by their prompts.
@@ -65,7 +65,7 @@ def fine_tuning_objective(
         features: Of a PK batch.
         scores: Of the same batch.
         labels: (B,) int64.
-        text_features: (C, E) float, one row per identity, constant.
+        text_features: (C, E) float, one row per identity, constant; None leaves prompts out.
         recipe: Gives margin, smoothing and weights.
     """
     smoothing = recipe.label_smoothing
@@ -73,15 +73,13 @@ def fine_tuning_objective(
         scores.projected, labels, smoothing=smoothing
     )
     triplet = sum_of_triplets(features, labels=labels, margin=recipe.triplet_margin)
-    image_to_text = image_to_text_loss(
-        features.projected, text_features, labels, smoothing=smoothing
-    )
-    total = (
-        recipe.identity_weight * identity
-        + recipe.triplet_weight * triplet
-        + recipe.image_to_text_weight * image_to_text
-    )
-    terms = {"identity": identity, "triplet": triplet, "i2tce": image_to_text}
+    total = recipe.identity_weight * identity + recipe.triplet_weight * triplet
+    terms = {"identity": identity, "triplet": triplet}
+    if text_features is not None:
+        terms["i2tce"] = image_to_text_loss(
+            features.projected, text_features, labels, smoothing=smoothing
+        )
+        total = total + recipe.image_to_text_weight * terms["i2tce"]
     return Objective(total=total, terms=terms)
 
 

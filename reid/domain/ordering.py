@@ -1,14 +1,25 @@
 """Cosine distances, and the order in which they put a gallery.
 
-Letters: Q queries, G gallery, K answers per query, D width.
+Letters: Q queries, G gallery, K answers per query, D width, B queries at once.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reid.domain.values.ranking import Neighbours
+
 _ENTRIES_PER_BLOCK = 2**21
 """Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
+
+_COMPARED_ENTRIES = 2**23
+"""Distances held at once while the nearest are looked for (32 MiB)."""
+
+_MINIMUM_COMPARED_ROWS = 32
+"""Fewer queries at once would read the whole gallery too often."""
+
+_SAME_DISTANCE = 1e-6
+"""Two roundings of one distance may differ by so much: an equally near row is as good."""
 
 _SELECTED_SHARE = 16
 """Answers up to this part of the gallery are selected; beyond, sorting all of it is faster."""
@@ -31,6 +42,46 @@ def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) ->
     """
     cosines = torch.mm(queries, gallery.T, out=out)  # (Q, G)
     return torch.sub(cosines.new_ones(()), cosines, out=cosines).clamp_(min=0, max=2)
+
+
+def find_nearest(queries: Tensor, gallery: Tensor, *, k: int) -> Neighbours:
+    """Find the k nearest gallery rows of every query exactly, in bounded memory.
+
+    Distances that round to the same float32 are tied and go by row number.
+
+    Args:
+        queries: (Q, D), rows of unit L2 norm.
+        gallery: (G, D) float32, rows of unit L2 norm; it is searched on its device.
+        k: At least 1.
+
+    Returns:
+        min(k, G) rows and distances per query, on the CPU.
+    """
+    num_answers = min(k, len(gallery))
+    indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
+    found = torch.empty((len(queries), num_answers))  # (Q, K)
+    step = max(_MINIMUM_COMPARED_ROWS, _COMPARED_ENTRIES // max(1, len(gallery)))
+    for start in range(0, len(queries), step):
+        block = distances(queries[start : start + step].to(gallery), gallery).cpu()  # (B, G)
+        rows = rank(block, k=k)  # (B, K)
+        indices[start : start + step] = rows
+        found[start : start + step] = block.gather(1, rows)
+    return Neighbours(indices=indices, distances=found)
+
+
+def is_as_near(found: Tensor, nearest: Tensor) -> Tensor:
+    """Whether rows that were found are as near as those that should be; a tie is no miss.
+
+    The mean of it is an index's recall.
+
+    Args:
+        found: Distances of answers; infinite where there is none.
+        nearest: True distances, of a shape that fits.
+
+    Returns:
+        bool of the common shape.
+    """
+    return found <= nearest + _SAME_DISTANCE
 
 
 def rank(distances: Tensor, *, k: int | None = None) -> Tensor:

@@ -6,20 +6,26 @@ distance (eq. 8-10). Only the nearest k1 + 1 rows and the largest distance of ea
 ever needed, so no matrix of all pictures by all pictures is kept: encodings are sparse, and the
 Jaccard distance runs over an inverted list.
 
+scipy is imported where encodings are made: it takes most of a second, which every command that
+does not re-rank would pay.
+
 Letters: Q queries, G gallery, N = Q + G pictures, D width, K nearest pictures of each, T tile.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from reid.domain.ordering import distances, order_keys, split_keys
 from reid.domain.values.recipes import RerankingRecipe
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _ENTRIES_PER_BLOCK = 2**22
 """Entries of a dense block held at once (16 MiB of float32)."""
@@ -45,8 +51,10 @@ class _Neighbourhood:
     largest: np.ndarray
     """(N,) float32 largest distance of each row, positive."""
 
-    def among_nearest(self, k: int) -> sparse.csr_array:
+    def among_nearest(self, k: int) -> "sparse.csr_array":
         """(N, N) indicator of each row's k nearest pictures."""
+        from scipy import sparse
+
         num_pictures = len(self.nearest)
         columns = self.nearest[:, :k]
         starts = np.arange(num_pictures + 1) * columns.shape[1]
@@ -177,12 +185,14 @@ def _bound_nearest(block: Tensor, k: int) -> np.ndarray:
     return bound
 
 
-def _encode(pictures: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> sparse.csr_array:
+def _encode(pictures: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> "sparse.csr_array":
     """Weigh each picture's expanded k-reciprocal neighbours by their nearness: (N, N), eq. 3-7.
 
     Candidate c of picture i brings its own neighbours R(c, k1 / 2) along if more than two thirds
     of them are already among those of i (eq. 4).
     """
+    from scipy import sparse
+
     reciprocal = _reciprocal(neighbourhood.among_nearest(k1 + 1))
     # Python's round is the reference's: halves go to the even number.
     half = _reciprocal(neighbourhood.among_nearest(round(k1 / 2) + 1))
@@ -198,14 +208,14 @@ def _encode(pictures: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> spar
     return sparse.vstack(parts, format="csr")
 
 
-def _reciprocal(forward: sparse.csr_array) -> sparse.csr_array:
+def _reciprocal(forward: "sparse.csr_array") -> "sparse.csr_array":
     """Keep the neighbours of which the picture is a neighbour in turn (eq. 3)."""
     return forward.multiply(forward.T).tocsr()
 
 
 def _weigh(
-    members: sparse.csr_array, pictures: Tensor, neighbourhood: _Neighbourhood, first: int
-) -> sparse.csr_array:
+    members: "sparse.csr_array", pictures: Tensor, neighbourhood: _Neighbourhood, first: int
+) -> "sparse.csr_array":
     """Replace member entries by exp(-distance) and let each row sum to 1 (eq. 7).
 
     Args:
@@ -214,6 +224,8 @@ def _weigh(
         neighbourhood: Of all pictures.
         first: Row of the first of the B pictures.
     """
+    from scipy import sparse
+
     rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
     normalised = _member_distances(pictures, neighbourhood, first + rows, members.indices)
     normalised /= neighbourhood.largest[first + rows]
@@ -257,15 +269,15 @@ def _pair_distances(pictures: Tensor, left: np.ndarray, right: np.ndarray) -> np
 
 
 def _expand_queries(
-    encoding: sparse.csr_array, *, neighbourhood: _Neighbourhood, k2: int
-) -> sparse.csr_array:
+    encoding: "sparse.csr_array", *, neighbourhood: _Neighbourhood, k2: int
+) -> "sparse.csr_array":
     """Replace each encoding by the mean over the picture's k2 nearest (eq. 11)."""
     members = neighbourhood.among_nearest(k2)
     size = min(k2, members.shape[1])
     return (members @ encoding / np.float32(size)).tocsr()
 
 
-def _jaccard_distances(encoding: sparse.csr_array, inverted: sparse.csc_array) -> Tensor:
+def _jaccard_distances(encoding: "sparse.csr_array", inverted: "sparse.csc_array") -> Tensor:
     """Compare B encodings with all of the gallery (eq. 10): (B, G) float32.
 
     Every encoding sums to 1, so the sum of maxima is 2 minus the sum of minima; and only pictures

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from reid.domain.values.checkpoints import JsonValue
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 
 class ExportPlace(Protocol):

@@ -1,128 +1,45 @@
 """The routes, and what they answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar, get_origin
+from dataclasses import replace
+from typing import Annotated, TypeVar, get_origin
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, FastAPI, Path, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from reid.adapters.images.given import GivenPicture, PictureIntake
 from reid.application.galleries import RemovalOutcome
-from reid.domain.errors import ReidError
 from reid.domain.values.durations import parse_time
-from reid.domain.values.galleries import GalleryChanges, GalleryFilter, KeptPicture
-from reid.domain.values.reports import Identification
+from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.samples import Picture
-from reid.service.bodies import FORM, HeldBytes, Sent, as_utf8, read_sent, said_twice
+from reid.service.bodies import HeldBytes, Sent, as_utf8, read_sent, said_twice
 from reid.service.desk import Asked, Desk
-from reid.service.door import as_response
 from reid.service.limits import Limits
 from reid.service.metrics import CONTENT_TYPE, Metrics
 from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
-from reid.service.refusals import Refusal, busy, refusal_of
+from reid.service.refusals import Refusal, answer_errors, busy
+from reid.service.schema import (
+    FORM_OR_PICTURE,
+    NOT_FOUND,
+    PROBLEMS,
+    AddedFromQuery,
+    AddedPictures,
+    AddedUntilQuery,
+    Answers,
+    CameraQuery,
+    Health,
+    LabelQuery,
+    OnePersonQuery,
+    Removed,
+    SeenByQuery,
+)
 from reid.service.worker import Worker
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Who is on the pictures, in the order of the pictures."""
-
-    answers: tuple[Identification, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AddedPictures:
-    """What the gallery keeps now of the pictures that were sent."""
-
-    pictures: tuple[KeptPicture, ...]
-    changes: GalleryChanges
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What was taken out of the gallery."""
-
-    num_pictures: int
-    num_left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the service is there, and whether it takes work."""
-
-    live: bool
-    ready: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a request was refused."""
-
-    error: str
-    """What happened, and what to do."""
-
-
-_FORM_OR_PICTURE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "picture": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                    "required": ["picture"],
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "A picture or the form cannot be read.",
-        401: "The token is missing or wrong.",
-        408: "The body took too long.",
-        409: "The gallery is empty, of another encoder, or in use.",
-        413: "Too many bytes or pictures.",
-        415: "Another type than a form or a picture.",
-        422: "Something is missing.",
-        503: "Too many pictures wait; Retry-After says when to come back.",
-    }.items()
-}
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not kept."}}
-
-CameraQuery = Annotated[
-    str | None, Query(description="Which camera took the pictures; a form's field of that name too")
-]
-LabelQuery = Annotated[
-    str | None, Query(description="Who is on the pictures; a form's field of that name too")
-]
-OnePersonQuery = Annotated[
-    bool, Query(description="All pictures show one person: one answer for all of them")
-]
-SeenByQuery = Annotated[
-    tuple[str, ...], Query(description="Look at pictures by this camera alone; several times, each")
-]
-AddedFromQuery = Annotated[
-    str | None,
-    Query(description="Look at pictures added on this day (2026-01-31, in UTC) or later"),
-]
-AddedUntilQuery = Annotated[str | None, Query(description="Look at pictures added before it")]
 
 
 class Api:
@@ -179,19 +96,11 @@ class Api:
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
         """Take a picture out of the gallery."""
-        return _removed(
-            await self._answered(
-                lambda: self._worker.change(lambda desk: desk.remove(key), num_pictures=0)
-            )
-        )
+        return await self._removed(lambda desk: desk.remove(key))
 
     async def forget(self, label: str) -> Removed:
         """Erase a person from the gallery with every trace, and make sure of it."""
-        return _removed(
-            await self._answered(
-                lambda: self._worker.change(lambda desk: desk.forget(label), num_pictures=0)
-            )
-        )
+        return await self._removed(lambda desk: desk.forget(label))
 
     async def health(self, response: Response) -> Health:
         """Tell whether requests are taken; 503 where they are not."""
@@ -215,31 +124,30 @@ class Api:
         label: str | None = None,
         camera: str | None = None,
     ) -> tuple[GivenPicture, ...]:
-        with self._held.share() as share:
-            sent = await read_sent(request, share, limits=self._limits)
+        with self._held.share() as take:
+            sent = await read_sent(request, take, limits=self._limits)
             label = _said_once("label", sent.fields.get("label"), label)
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
                 raise Refusal(422, "no label was sent: say who is on the pictures by label=NAME")
-            loop = asyncio.get_running_loop()
-            try:
-                return await loop.run_in_executor(
-                    self._decoder, lambda: self._take(sent, label=label, camera=camera)
-                )
-            except ReidError as error:
-                raise refusal_of(error) from error
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoder, lambda: self._take(sent, label=label, camera=camera)
+            )
 
     def _take(
         self, sent: Sent, *, label: str | None, camera: str | None
     ) -> tuple[GivenPicture, ...]:
-        taken = [
+        return tuple(
             self._intake.take(
-                part.content,
-                Picture(image=part.filename or f"picture {number + 1}", label=label, camera=camera),
+                content,
+                Picture(image=name or f"picture {number}", label=label, camera=camera),
             )
-            for number, part in enumerate(sent.pictures)
-        ]
-        return tuple(taken)
+            for number, (name, content) in enumerate(sent.pictures, start=1)
+        )
+
+    async def _removed(self, work: Callable[[Desk], RemovalOutcome]) -> Removed:
+        outcome = await self._answered(lambda: self._worker.change(work, num_pictures=0))
+        return Removed(outcome.num_pictures, outcome.num_left)
 
     async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
         try:
@@ -250,8 +158,6 @@ class Api:
                 f"no answer within {self._limits.seconds:g} s: ask again later",
                 retry_seconds=self._limits.retry_seconds,
             ) from None
-        except ReidError as error:
-            raise refusal_of(error) from error
 
 
 def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
@@ -271,9 +177,9 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(_refuse_misread_parameters)],
     )
-    failures = {**_REFUSALS, **_NOT_FOUND}
-    app.post("/identify", openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(api.identify)
-    app.post("/pictures", status_code=201, openapi_extra=_FORM_OR_PICTURE, responses=_REFUSALS)(
+    failures = {**PROBLEMS, **NOT_FOUND}
+    app.post("/identify", openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(api.identify)
+    app.post("/pictures", status_code=201, openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(
         api.add
     )
     app.delete("/pictures/{key}", responses=failures)(api.remove)
@@ -297,7 +203,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         policy = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
         return HTMLResponse(describe_api(app.openapi()), headers=policy)
 
-    _answer_errors(app)
+    answer_errors(app)
     return app
 
 
@@ -317,36 +223,6 @@ async def _refuse_misread_parameters(request: Request) -> None:
             raise said_twice(name, where="in the address")
 
 
-def _answer_errors(app: FastAPI) -> None:
-    async def refuse(_: Request, error: Exception) -> Response:
-        return as_response(_refusal_for(error))
-
-    handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
-    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, handler)
-
-
-def _refusal_for(error: Exception) -> Refusal:
-    match error:
-        case Refusal():
-            return error
-        case RequestValidationError():
-            texts = [
-                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-                for problem in error.errors()
-            ]
-            return Refusal(422, "; ".join(texts) + "; see /docs")
-        case HTTPException():
-            return Refusal(
-                error.status_code,
-                f"{error.detail}: see /docs for what there is",
-                headers=error.headers,
-            )
-        case _:
-            # The traceback goes to the log, not to the client.
-            return Refusal(500, "a fault of the service: its log tells more")
-
-
 def _moment(name: str, text: str | None) -> str | None:
     try:
         return None if text is None else parse_time(text)
@@ -359,7 +235,3 @@ def _said_once(name: str, in_form: str | None, in_address: str | None) -> str | 
     if len(said) > 1:
         raise said_twice(name, where="in the form and in the address")
     return next(iter(said), None)
-
-
-def _removed(outcome: RemovalOutcome) -> Removed:
-    return Removed(outcome.num_pictures, outcome.num_left)

@@ -1,13 +1,15 @@
-"""Requests' bodies, read within limits."""
+"""Requests' bodies, read within limits: nothing that a client sends touches the disk."""
 
 import asyncio
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from reid.service.forms import Part, split_form
 from reid.service.limits import Limits
 from reid.service.refusals import Refusal, busy
 
@@ -18,6 +20,10 @@ _NUM_FIELDS = 8
 """So many parts beside the pictures are read, to name one that there is not."""
 
 _CLOSE = {"Connection": "close"}
+_RAW = "latin-1"
+"""Starlette decodes what is not in a form's charset in this one: then all of it is, byte by byte,
+and `as_utf8` can tell what was meant."""
+
 FORM = "multipart/form-data"
 
 
@@ -25,80 +31,73 @@ FORM = "multipart/form-data"
 class Sent:
     """What a request brought."""
 
-    pictures: tuple[Part, ...]
+    pictures: tuple[tuple[str, bytes], ...]
+    """Names, empty where there is none, and contents."""
+
     fields: dict[str, str]
 
 
 class HeldBytes:
-    """How much of all bodies together is in memory."""
+    """Counts how much of all bodies together is in memory."""
 
     def __init__(self, limits: Limits) -> None:
         """Start with nothing."""
         self._limits = limits
-        self._num_bytes = 0
-
-    @property
-    def num_bytes(self) -> int:
+        self.num_bytes = 0
         """Bytes held now."""
-        return self._num_bytes
 
     @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """Give a request its share, and take it back at the end of the block."""
-        share = Share(self)
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Give a request what counts its bytes in, and count them out at the end of the block.
+
+        What it gives raises a `Refusal` where there is no room.
+        """
+        share = 0
+
+        def take(count: int) -> None:
+            nonlocal share
+            if self.num_bytes + count > self._limits.held_bytes:
+                raise busy(
+                    "too many bytes are under way already: come back in a moment",
+                    retry_seconds=self._limits.retry_seconds,
+                )
+            self.num_bytes += count
+            share += count
+
         try:
-            yield share
+            yield take
         finally:
-            self._num_bytes -= share.num_bytes
-
-    def take(self, count: int) -> None:
-        """Count bytes in.
-
-        Raises:
-            Refusal: There is no room.
-        """
-        if self._num_bytes + count > self._limits.held_bytes:
-            raise busy(
-                "too many bytes are under way already: come back in a moment",
-                retry_seconds=self._limits.retry_seconds,
-            )
-        self._num_bytes += count
+            self.num_bytes -= share
 
 
-class Share:
-    """What one request holds."""
-
-    def __init__(self, held: HeldBytes) -> None:
-        """Start with nothing."""
-        self._held = held
-        self.num_bytes = 0
-
-    def take(self, count: int) -> None:
-        """Count bytes in.
-
-        Raises:
-            Refusal: There is no room.
-        """
-        self._held.take(count)
-        self.num_bytes += count
-
-
-async def read_sent(request: Request, share: Share, *, limits: Limits) -> Sent:
+async def read_sent(request: Request, take: Callable[[int], None], *, limits: Limits) -> Sent:
     """Read pictures and fields of a request: a form, or one picture as the whole body.
+
+    Args:
+        request: Not read yet.
+        take: Counts bytes in; see `HeldBytes.share`.
+        limits: What a client may send.
 
     Raises:
         Refusal: It is of another type, too large, too slow, or holds no picture or too many.
     """
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith("image/"):
         raise Refusal(415, f"cannot read {kind or 'a body without a type'}: send {FORM} or image/*")
-    body = await _read(request, share, limits=limits)
-    if kind != FORM:
-        return _checked([Part("picture", "picture", body)], limits=limits)
-    return _checked(
-        split_form(content_type, body, max_parts=limits.pictures + _NUM_FIELDS), limits=limits
-    )
+    body = _bounded(request, take, limits=limits)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            if kind == FORM:
+                return await _read_form(request.headers, body, limits)
+            return Sent((("picture", b"".join([chunk async for chunk in body])),), {})
+    except TimeoutError:
+        raise Refusal(
+            408,
+            f"the body took longer than {limits.body_seconds:g} s: send smaller pictures",
+            headers=_CLOSE,
+        ) from None
+    except ClientDisconnect:
+        raise Refusal(400, "the body is cut off: send it again") from None
 
 
 def as_utf8(content: bytes, *, what: str) -> str:
@@ -118,42 +117,82 @@ def said_twice(name: str, *, where: str) -> Refusal:
     return Refusal(422, f"{name} is said more than once {where}: say it once")
 
 
-async def _read(request: Request, share: Share, *, limits: Limits) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
-        raise _too_large(limits)
-    chunks: list[bytes] = []
-    num_bytes = 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                # Counted as they come: a chunked body declares no length.
-                num_bytes += len(chunk)
-                if num_bytes > limits.body_bytes:
-                    raise _too_large(limits)
-                share.take(len(chunk))
-                chunks.append(chunk)
-    except TimeoutError:
-        raise Refusal(
-            408,
-            f"the body took longer than {limits.body_seconds:g} s: send smaller pictures",
-            headers=_CLOSE,
-        ) from None
-    except ClientDisconnect:
-        raise Refusal(400, "the body is cut off: send it again") from None
-    return b"".join(chunks)
-
-
-def _too_large(limits: Limits) -> Refusal:
-    return Refusal(
+async def _bounded(
+    request: Request, take: Callable[[int], None], *, limits: Limits
+) -> AsyncGenerator[bytes, None]:
+    too_large = Refusal(
         413,
         f"the body has more than {limits.body_bytes:,} bytes: send fewer or smaller pictures",
         headers=_CLOSE,
     )
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        raise too_large
+    num_bytes = 0
+    async for chunk in request.stream():
+        # Counted as they come: a chunked body declares no length.
+        num_bytes += len(chunk)
+        if num_bytes > limits.body_bytes:
+            raise too_large
+        take(len(chunk))
+        yield chunk
 
 
-def _checked(parts: list[Part], *, limits: Limits) -> Sent:
-    pictures = tuple(part for part in parts if part.filename is not None)
+class _FormParser(MultiPartParser):
+    """Refuses forms of too many parts, and those whose last boundary is missing."""
+
+    spool_max_size = sys.maxsize
+    max_parts: int
+    _is_whole = False
+    _num_begun = 0
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self._num_begun += 1
+        if self._num_begun > self.max_parts:
+            raise Refusal(413, f"the form has more than {self.max_parts} parts: send fewer at once")
+
+    def on_end(self) -> None:
+        self._is_whole = True
+
+    async def parse(self) -> FormData:
+        self.stream = self._whole(self.stream)
+        return await super().parse()
+
+    async def _whole(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in body:
+            yield chunk
+        # Starlette passes over parts without an end, and closes their files where reading fails.
+        if not self._is_whole:
+            raise Refusal(400, "the form is cut off: its last boundary is missing")
+
+
+async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits: Limits) -> Sent:
+    kind = f"{headers['content-type']}; charset={_RAW}"
+    parser = _FormParser(Headers({"content-type": kind}), body, max_part_size=limits.body_bytes)
+    parser.max_parts = limits.pictures + _NUM_FIELDS
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        problem = error.message.rstrip(".")
+        raise Refusal(400, f"the form makes no sense ({problem}): send {FORM}") from None
+    try:
+        return _checked(form, limits)
+    finally:
+        await form.close()
+
+
+def _checked(form: FormData, limits: Limits) -> Sent:
+    pictures: list[tuple[str, bytes]] = []
+    fields: dict[str, str] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            filename = (value.filename or "").encode(_RAW).decode("utf-8", "replace")
+            pictures.append((filename, value.file.read()))
+        elif name in fields:
+            raise said_twice(name, where="in the form")
+        else:
+            fields[name] = as_utf8(value.encode(_RAW), what=f"the form's {name}").strip()
     if not pictures:
         raise Refusal(422, "no picture was sent: add one as a file, for example picture=@query.jpg")
     if len(pictures) > limits.pictures:
@@ -162,17 +201,10 @@ def _checked(parts: list[Part], *, limits: Limits) -> Sent:
             f"{len(pictures)} pictures are more than the {limits.pictures} of a request: send "
             "fewer at once",
         )
-    fields: dict[str, str] = {}
-    for part in parts:
-        if part.filename is not None:
-            continue
-        if part.name in fields:
-            raise said_twice(part.name, where="in the form")
-        fields[part.name] = as_utf8(part.content, what=f"the form's {part.name}").strip()
     if unknown := sorted(set(fields) - set(FIELDS)):
         raise Refusal(
             422,
             f"the form has no field {unknown[0]!r}, but {' and '.join(FIELDS)}: anything else is "
             "said in the address; see /docs",
         )
-    return Sent(pictures, fields)
+    return Sent(tuple(pictures), fields)

@@ -7,6 +7,7 @@ from reid.adapters.images.given import GivenPicture, GivenPictures
 from reid.application.galleries import FillGallery, FillingOutcome, KeepGallery, RemovalOutcome
 from reid.application.identify import Identify
 from reid.domain.errors import GalleryError, NoAnswerError
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -15,7 +16,6 @@ from reid.domain.values.galleries import (
     require_same_encoder,
 )
 from reid.domain.values.reports import Identification
-from reid.ports.gallery import Gallery
 from reid.service.refusals import Refusal
 
 SOURCE = "service"

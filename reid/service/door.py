@@ -1,4 +1,4 @@
-"""Who may come in, and what is counted on the way out."""
+"""Middleware: authenticates requests, and counts answers."""
 
 import asyncio
 import hmac
@@ -8,11 +8,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reid.service.metrics import Metrics
-from reid.service.refusals import Refusal
+from reid.service.refusals import Refusal, as_response
 
 OPEN_PATHS = frozenset({"/health", "/health/live"})
 """What needs no token: it tells nothing but whether the service is there."""
@@ -23,7 +22,7 @@ _LINGER_BYTES = 64 * 2**20
 
 
 class Door:
-    """Stands around an application: lets in whom it should, and counts answers."""
+    """Wraps an application: refuses requests without the right token, and counts answers."""
 
     def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics) -> None:
         """Keep the parts.
@@ -76,11 +75,6 @@ class Door:
             f"{problem}: send the header `Authorization: Bearer TOKEN`",
             headers={"WWW-Authenticate": "Bearer"},
         )
-
-
-def as_response(refusal: Refusal) -> JSONResponse:
-    """Put a refusal as JSON."""
-    return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
 
 
 def _refusal_of_stranger(headers: Mapping[str, str]) -> Refusal | None:

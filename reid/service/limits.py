@@ -1,4 +1,4 @@
-"""What the service takes from strangers, as plain numbers."""
+"""Limits on what a client may cost, as plain numbers."""
 
 from dataclasses import dataclass
 

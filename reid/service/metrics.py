@@ -11,7 +11,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """Counts requests, and tells what waits and what is kept."""
+    """Counts requests, and measures what waits and what is kept."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def text(self) -> bytes:
-        """Write all figures in Prometheus' text form."""
+        """Return all figures in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:

@@ -1,7 +1,12 @@
 """From errors to HTTP: the status, what happened, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from reid.domain.errors import (
     CheckpointError,
@@ -13,6 +18,7 @@ from reid.domain.errors import (
     ReidError,
     VectorIndexError,
 )
+from reid.settings.mentions import respell
 
 STATUS_OF: Final[Mapping[type[ReidError], int]] = {
     ConfigurationError: 422,
@@ -24,6 +30,9 @@ STATUS_OF: Final[Mapping[type[ReidError], int]] = {
     GalleryError: 409,
 }
 """An encoder complains of what it is given, such as a camera that it does not know."""
+
+PARAMETERS: Final = ("seen_by", "added_from", "added_until")
+"""Settings of the section `identify` that clients choose, by the same names."""
 
 
 class Refusal(Exception):  # noqa: N818  (not an error of ours)
@@ -46,11 +55,57 @@ class Refusal(Exception):  # noqa: N818  (not an error of ours)
 
 
 def busy(message: str, *, retry_seconds: int) -> Refusal:
-    """Send a client away for a moment."""
+    """Make the refusal of a client that should come back in a moment."""
     return Refusal(503, message, headers={"Retry-After": str(retry_seconds)})
 
 
 def refusal_of(error: ReidError) -> Refusal:
     """Answer an error of the program: by the class's status, or the nearest class above it."""
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
-    return Refusal(status, str(error))
+    return Refusal(status, respell(str(error), _parameter))
+
+
+def _parameter(setting: str, value: str | None) -> str | None:
+    name = setting.removeprefix("identify.")
+    if name in PARAMETERS:
+        return name if value is None else f"{name}={value}"
+    return None
+
+
+def as_response(refusal: Refusal) -> JSONResponse:
+    """Make the answer of a refusal."""
+    return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Answer whatever routes raise as JSON: `{"error": what happened, and what to do}`."""
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        return as_response(_refusal_for(error))
+
+    handler: Callable[[Request, Exception], Awaitable[Response]] = refuse
+    for kind in (Refusal, ReidError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+
+
+def _refusal_for(error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case ReidError():
+            return refusal_of(error)
+        case RequestValidationError():
+            texts = [
+                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+                for problem in error.errors()
+            ]
+            return Refusal(422, "; ".join(texts) + "; see /docs")
+        case HTTPException():
+            return Refusal(
+                error.status_code,
+                f"{error.detail}: see /docs for what there is",
+                headers=error.headers,
+            )
+        case _:
+            # The traceback goes to the log, not to the client.
+            return Refusal(500, "a fault of the service: its log tells more")

@@ -42,8 +42,7 @@ def require_token(host: str, token: str | None) -> None:
     if token is None and not is_loopback(host):
         raise ConfigurationError(
             f"service.host {host} can be reached from other machines, so clients must bring a "
-            "token: name a file that holds one by --token-file FILE or service.token_file, or set "
-            "REID_SERVICE__TOKEN"
+            "token: name a file that holds one by `service.token_file`, or set REID_SERVICE__TOKEN"
         )
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
         raise ConfigurationError(
@@ -99,33 +98,30 @@ def serve(
     """
     require_token(host, token)
     with _bound(host, port) as listener:
-        opened: list[Desk] = []
         worker = Worker(
-            lambda: _kept(open_desk(), opened),
+            open_desk,
             max_waiting=limits.waiting,
             batch_size=batch_size,
             retry_seconds=limits.retry_seconds,
         )
         # A signal may come while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            worker.start()
+            desk = worker.start()
             held = HeldBytes(limits)
-            api = Api(worker, intake=create_intake(), limits=limits, held=held)
-            metrics = Metrics(
-                num_waiting=lambda: worker.num_waiting,
-                num_held_bytes=lambda: held.num_bytes,
-                num_pictures=lambda: opened[0].num_pictures,
-            )
-            app = create_app(api, metrics, version=version("clip-reid"))
-            with closing(api):
+            metrics = _metrics_of(worker, held, desk)
+            with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
+                app = create_app(api, metrics, version=version("clip-reid"))
                 server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
 
 
-def _kept(desk: Desk, opened: list[Desk]) -> Desk:
-    opened.append(desk)
-    return desk
+def _metrics_of(worker: Worker[Desk], held: HeldBytes, desk: Desk) -> Metrics:
+    return Metrics(
+        num_waiting=lambda: worker.num_waiting,
+        num_held_bytes=lambda: held.num_bytes,
+        num_pictures=lambda: desk.num_pictures,
+    )
 
 
 @contextmanager
@@ -138,8 +134,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen at {host} port {port} ({error.strerror}): name others by --host "
-                "and --port, 0 for any free port"
+                f"cannot listen at {host} port {port} ({error.strerror}): name others by "
+                "`service.host` and `service.port`, 0 for any free port"
             ) from error
         yield listener
 
@@ -188,7 +184,7 @@ class _Server(uvicorn.Server):
 
 
 class _ImpatientProtocol(H11Protocol):
-    """Hangs up on clients that take too long over a header, which uvicorn waits for for ever."""
+    """Hangs up on clients that take too long over a header, for which uvicorn has no deadline."""
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)

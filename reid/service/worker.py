@@ -35,22 +35,13 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """Pictures to identify."""
+class _Job(Generic[_Desk]):
+    """A question, or anything else that is done alone, in its turn."""
 
-    asked: Asked
-    future: "Future[Answers]"
-
-    @property
-    def num_pictures(self) -> int:
-        return len(self.asked.pictures)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change(Generic[_Desk]):
-    """Anything else; done alone, in its turn."""
-
+    asked: Asked | None
     work: Callable[[_Desk], Any]
+    """Does it; answers a question where it is answered alone."""
+
     num_pictures: int
     future: "Future[Any]"
 
@@ -78,12 +69,12 @@ class Worker(Generic[_Desk]):
         self._max_waiting = max_waiting
         self._batch_size = batch_size
         self._retry_seconds = retry_seconds
-        self._jobs: deque[_Question | _Change[_Desk]] = deque()
+        self._jobs: deque[_Job[_Desk]] = deque()
         self._num_waiting = 0
         self._is_closing = False
         self._wake = Condition()
         self._thread = Thread(target=self._run, name="reid-worker")
-        self._opened: Future[None] = Future()
+        self._opened: Future[_Desk] = Future()
 
     @property
     def num_waiting(self) -> int:
@@ -95,14 +86,14 @@ class Worker(Generic[_Desk]):
         """Whether it takes work."""
         return self._thread.is_alive() and not self._is_closing
 
-    def start(self) -> None:
-        """Open the encoder and the gallery; returns when both are ready.
+    def start(self) -> _Desk:
+        """Open the encoder and the gallery; return the desk, which stays with the thread.
 
         Raises:
             ReidError: Whatever opening raises.
         """
         self._thread.start()
-        self._opened.result()
+        return self._opened.result()
 
     def identify(self, asked: Asked) -> "Future[Answers]":
         """Queue a question.
@@ -110,9 +101,7 @@ class Worker(Generic[_Desk]):
         Raises:
             Refusal: The queue is full, or the worker stops.
         """
-        future: Future[Answers] = Future()
-        self._put(_Question(asked, future))
-        return future
+        return self._put(asked, lambda desk: desk.identify([asked])[0], len(asked.pictures))
 
     def change(self, work: Callable[[_Desk], _Result], *, num_pictures: int) -> "Future[_Result]":
         """Queue anything else.
@@ -120,9 +109,7 @@ class Worker(Generic[_Desk]):
         Raises:
             Refusal: The queue is full, or the worker stops.
         """
-        future: Future[_Result] = Future()
-        self._put(_Change(work, num_pictures, future))
-        return future
+        return self._put(None, work, num_pictures)
 
     def close(self) -> None:
         """Finish what is queued, take nothing new, close the gallery; safe to call twice."""
@@ -132,19 +119,23 @@ class Worker(Generic[_Desk]):
         if self._thread.is_alive():
             self._thread.join()
 
-    def _put(self, job: "_Question | _Change[_Desk]") -> None:
+    def _put(
+        self, asked: Asked | None, work: Callable[[_Desk], _Result], num_pictures: int
+    ) -> "Future[_Result]":
+        future: Future[_Result] = Future()
         with self._wake:
             if self._is_closing:
                 raise busy("the service is stopping: ask again later", retry_seconds=5)
             # A request that alone is larger than the queue may still come first.
-            if self._jobs and self._num_waiting + job.num_pictures > self._max_waiting:
+            if self._jobs and self._num_waiting + num_pictures > self._max_waiting:
                 raise busy(
                     f"{self._num_waiting} pictures wait already: come back in a moment",
                     retry_seconds=self._retry_seconds,
                 )
-            self._jobs.append(job)
-            self._num_waiting += job.num_pictures
+            self._jobs.append(_Job(asked, work, num_pictures, future))
+            self._num_waiting += num_pictures
             self._wake.notify()
+        return future
 
     def _run(self) -> None:
         try:
@@ -152,19 +143,19 @@ class Worker(Generic[_Desk]):
         except BaseException as error:  # noqa: BLE001  (raised again by `start`)
             self._opened.set_exception(error)
             return
-        self._opened.set_result(None)
+        self._opened.set_result(desk)
         try:
             while batch := self._take():
                 _work(desk, batch)
         finally:
             desk.close()
 
-    def _take(self) -> "Sequence[_Question | _Change[_Desk]]":
+    def _take(self) -> "Sequence[_Job[_Desk]]":
         """Wait for work: questions that go through the encoder together, or one change."""
         with self._wake:
             while not self._jobs and not self._is_closing:
                 self._wake.wait()
-            batch: list[_Question | _Change[_Desk]] = []
+            batch: list[_Job[_Desk]] = []
             size = 0
             while self._jobs and self._fits(batch, size):
                 job = self._jobs.popleft()
@@ -173,44 +164,32 @@ class Worker(Generic[_Desk]):
                 batch.append(job)
             return batch
 
-    def _fits(self, batch: "Sequence[_Question | _Change[_Desk]]", size: int) -> bool:
+    def _fits(self, batch: "Sequence[_Job[_Desk]]", size: int) -> bool:
         job = self._jobs[0]
         if not batch:
             return True
-        both = isinstance(job, _Question) and isinstance(batch[0], _Question)
+        both = job.asked is not None and batch[0].asked is not None
         return both and size + job.num_pictures <= self._batch_size
 
 
-def _work(desk: _Desk, batch: "Sequence[_Question | _Change[_Desk]]") -> None:
+def _work(desk: _Desk, batch: "Sequence[_Job[_Desk]]") -> None:
     # A job whose client gave up waiting is passed over.
     live = [job for job in batch if job.future.set_running_or_notify_cancel()]
-    questions = [job for job in live if isinstance(job, _Question)]
-    if questions:
-        _answer(desk, questions)
-    for job in live:
-        if isinstance(job, _Change):
-            _make(desk, job)
-
-
-def _answer(desk: AnswersQuestions, questions: Sequence[_Question]) -> None:
-    try:
-        answers = desk.identify([question.asked for question in questions])
-    except Exception as error:  # noqa: BLE001  (told to whoever asked)
-        if len(questions) == 1:
-            questions[0].future.set_exception(error)
+    questions = [job.asked for job in live if job.asked is not None]
+    if len(questions) > 1:
+        try:
+            answers = desk.identify(questions)
+        except Exception:  # noqa: BLE001  (raised again below)
+            # One bad question shall not spoil its neighbours' answers.
+            pass
+        else:
+            for job, answer in zip(live, answers, strict=True):
+                job.future.set_result(answer)
             return
-        # One bad question shall not spoil its neighbours' answers.
-        for question in questions:
-            _answer(desk, [question])
-        return
-    for question, answer in zip(questions, answers, strict=True):
-        question.future.set_result(answer)
-
-
-def _make(desk: _Desk, change: _Change[_Desk]) -> None:
-    try:
-        result = change.work(desk)
-    except Exception as error:  # noqa: BLE001  (told to whoever asked)
-        change.future.set_exception(error)
-    else:
-        change.future.set_result(result)
+    for job in live:
+        try:
+            result = job.work(desk)
+        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)

@@ -20,14 +20,14 @@ def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str,
 
     Args:
         resolved: The settings.
-        shows_paths: Whether paths and other names of the user's are told; passwords never are.
+        shows_paths: Whether paths and other private names are shown; passwords never are.
     """
-    told: dict[str, str] = {}
+    shown: dict[str, str] = {}
     for row in resolved.rows():
         if row.origin.is_chosen or row.key == "recipe":
             value = _value(row, shows_paths=shows_paths)
-            told[row.key] = f"{value} ({_who(row.origin, shows_paths=shows_paths)})"
-    return told
+            shown[row.key] = f"{value} ({_who(row.origin, shows_paths=shows_paths)})"
+    return shown
 
 
 def _value(row: SettingRow, *, shows_paths: bool) -> str:

@@ -133,21 +133,21 @@ def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
     return layer
 
 
-def file_layer(path: Path) -> Layer:
+def file_layer(path: Path, *, named_by: str = "") -> Layer:
     """Collect what a TOML file sets.
+
+    Args:
+        path: The file.
+        named_by: The variable that names it, for the message if there is no such file.
 
     Raises:
         ConfigurationError: It is missing, a folder, unreadable, not TOML, or of a newer version.
     """
+    cause = f" ({named_by} names it)" if named_by else ""
     if path.is_dir():
-        raise ConfigurationError(
-            f"settings file {path} is a folder; a TOML file is wanted, check --config and "
-            f"{CONFIG_FILE_VARIABLE}"
-        )
+        raise ConfigurationError(f"settings file {path} is a folder; a TOML file is wanted{cause}")
     if not path.is_file():
-        raise ConfigurationError(
-            f"settings file {path} does not exist; check --config and {CONFIG_FILE_VARIABLE}"
-        )
+        raise ConfigurationError(f"settings file {path} does not exist{cause}")
     try:
         content = tomllib.loads(read_bounded(path, most_bytes=MOST_SETTINGS_BYTES))
     except RecursionError as error:

@@ -22,7 +22,7 @@ _SAID_ELSEWHERE = ("encoder.weights", "encoder.options", "encoder.training_preci
 def settings_of_record(
     recorded: Mapping[str, Any], *, directory: Path, root: Path | None, device: str
 ) -> Settings:
-    """Put an evaluation's recorded settings with what a record leaves open.
+    """Complete an evaluation's recorded settings with what a record leaves open.
 
     Args:
         recorded: As `evaluation_settings` of the assembly listed them.
@@ -50,7 +50,7 @@ def settings_of_record(
         names = sorted({".".join(map(str, found["loc"])) for found in error.errors()})
         raise ConfigurationError(
             f"the evaluation in {directory} was recorded with settings that this version does not "
-            f"take: {', '.join(names)}; record it anew by reid evaluate --run {directory}"
+            f"take: {', '.join(names)}; evaluate the run anew"
         ) from error
 
 
@@ -71,8 +71,8 @@ def root_of_record(
         return given
     if evaluation.startswith(ELSEWHERE_PREFIX):
         raise ConfigurationError(
-            f"dataset.root: {evaluation} is of another dataset than the run was trained on; name "
-            "its folder by --data ROOT"
+            f"{evaluation} is of another dataset than the run was trained on: name its folder by "
+            "`dataset.root`"
         )
     root = trained_with.get("dataset", {}).get("root")
     return None if root is None else Path(root)

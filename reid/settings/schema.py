@@ -3,19 +3,13 @@
 Commands turn these into recipes and plain values before anything inside is called.
 """
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     field_serializer,
@@ -23,47 +17,19 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reid.domain.values.durations import parse_duration, parse_time
-from reid.domain.values.people import Fusion
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
+from reid.settings.fields import Device, Duration, Name, Options, Section, Unsettable
+from reid.settings.tasks import (
+    EvaluationSettings,
+    ExplainSettings,
+    IdentifySettings,
+    RunSettings,
+    ServiceSettings,
+)
 
 ENVIRONMENT_PREFIX = "REID_"
 ENVIRONMENT_DELIMITER = "__"
 WEIGHTS_BY_NAME = ("openai", "random")
-
-_Value = TypeVar("_Value")
-
-
-def _unset(value: object) -> object:
-    """Read `none` as no value: TOML and the environment have no other way to say it."""
-    return None if isinstance(value, str) and value.lower() == "none" else value
-
-
-def _checked_duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-def _checked_device(name: str) -> str:
-    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
-        raise ValueError("should be auto, cpu, mps, cuda or cuda:N")
-    return name
-
-
-Unsettable = Annotated[_Value | None, BeforeValidator(_unset)]
-Moment = Annotated[str, AfterValidator(parse_time)]
-Device = Annotated[str, AfterValidator(_checked_device)]
-Duration = Annotated[str, AfterValidator(_checked_duration)]
-Name = Annotated[str, Field(min_length=1)]
-Options = dict[str, JsonValue]
-
-
-class Section(BaseModel):
-    """A table of settings."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
 
 
 class ByKind(Section):
@@ -226,64 +192,6 @@ class IndexSettings(ByKind):
     """What a plugged-in index takes."""
 
 
-class EvaluationSettings(Section):
-    """How a ranking is scored."""
-
-    rerank: bool = False
-    same_camera_rule: bool = True
-    """Leave gallery pictures of the query's own person and camera out (Market-1501's protocol)."""
-
-    use_cameras: bool = True
-    """Tell an encoder with camera embeddings which camera took a picture, in identify too."""
-
-    batch_size: PositiveInt = 64
-
-
-class IdentifySettings(Section):
-    """What `identify` answers."""
-
-    top_k: PositiveInt = 5
-
-    fusion: Unsettable[Fusion] = None
-    """How similarities to the pictures of a person become one: that of the `best` picture, the one
-    to the `mean` of the pictures, or the nearest pictures `vote`; unset: `best`."""
-
-    votes: PositiveInt = 5
-    """Nearest pictures that vote."""
-
-    unknown: Annotated[float, Field(ge=-1, le=1)] | Literal["auto", "off"] = "auto"
-    """Similarity below which a query is of nobody known; `auto`: the gallery's own where it is
-    calibrated; `off`: everybody is somebody."""
-
-    tracklets: bool = False
-    """Whether query pictures of one person (of a sub-folder, else of a label by one camera) are
-    asked about as one."""
-
-    seen_by: tuple[Name, ...] = ()
-    """Cameras whose gallery pictures are looked at; empty: all pictures, also those without one."""
-
-    added_from: Unsettable[Moment] = None
-    """Look at gallery pictures only that were added on this day (`2026-01-31`, UTC) or at this time
-    (`2026-01-31T12:00:00Z`), or later."""
-
-    added_until: Unsettable[Moment] = None
-    """Likewise, before it."""
-
-    rerank: bool = False
-    """Order gallery pictures by k-reciprocal re-ranking among all queries."""
-
-
-class ExplainSettings(Section):
-    """How `explain` finds and tests what made two pictures alike."""
-
-    method: Literal["auto", "rollout", "gradient-rollout", "grad-cam"] = "auto"
-    """`auto`: gradient-rollout for a ViT, grad-cam for a ResNet. `rollout` is a ViT's too, and does
-    not depend on the other picture."""
-
-    masked_share: float = Field(default=0.2, gt=0, lt=1)
-    """Of a picture's pixels that the check of an explanation blots out."""
-
-
 class PostgresSettings(Section):
     """Where galleries in PostgreSQL are, and how they are searched."""
 
@@ -335,59 +243,7 @@ class GallerySettings(ByKind):
     """Keep a small JPEG of each picture, for reports where the pictures themselves are gone."""
 
     expire_after: Unsettable[Duration] = None
-    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: for ever."""
-
-
-class ServiceSettings(Section):
-    """What `serve` listens to, and what a client may cost."""
-
-    host: Name = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    """0: any that is free; the program says which."""
-
-    token: Unsettable[SecretStr] = None
-    """What clients must bring; beyond this machine there must be one."""
-
-    token_file: Unsettable[Path] = None
-    """A file that holds the token instead."""
-
-    body_mib: PositiveInt = 16
-    """Most MiB of a request's body."""
-
-    held_mib: PositiveInt = 128
-    """Most MiB of all bodies together that are in memory at once."""
-
-    pictures: PositiveInt = 32
-    """Most pictures of a request."""
-
-    pixels: int = Field(default=25_000_000, gt=0, le=89_000_000)
-    """Most pixels of a picture; Pillow's own limit is a little above the highest."""
-
-    waiting: PositiveInt = 256
-    """Most pictures that wait for the encoder; more are sent away for a moment."""
-
-    connections: PositiveInt = 256
-    """Most open connections."""
-
-    header_seconds: PositiveFloat = 10.0
-    """How long a client may take to say what it wants, and to stay silent between requests."""
-
-    body_seconds: PositiveFloat = 30.0
-    """How long a body may take to arrive."""
-
-    seconds: PositiveFloat = 30.0
-    """How long a client waits for its answer once its body has arrived."""
-
-
-class RunSettings(Section):
-    """Where a training run lives."""
-
-    directory: Path = Path("runs/default")
-    prompts: Unsettable[Path] = None
-    """Another run, whose prompts `--stage encoder` starts from; unset: this run's own."""
-
-    checkpoint_every: PositiveInt = 1
-    """Epochs between the states from which an interrupted run goes on."""
+    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: until removed."""
 
 
 class Settings(BaseSettings):

@@ -25,8 +25,8 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
         path = settings.run.directory / ENCODER_FILE
         if not path.is_file():
             raise CheckpointError(
-                f"{settings.run.directory} holds no trained encoder: train one first (reid train), "
-                "name its run by --run DIR, or name weights by --weights FILE"
+                f"{settings.run.directory} holds no trained encoder: train the encoder first, name "
+                "its run by `run.directory`, or name weights by `encoder.weights`"
             )
         encoder = settings.encoder.model_copy(update=unsaid | {"weights": str(path)})
     elif settings.encoder.has_weights_file:
@@ -46,7 +46,6 @@ def _names_run(resolved: ResolvedSettings) -> bool:
     weights, run = (resolved.origin_of(key).kind for key in ("encoder.weights", "run.directory"))
     if weights is run is OriginKind.OPTION:
         raise ConfigurationError(
-            "--run and --weights name two encoders; give one of them (encoder.weights, "
-            "run.directory)"
+            "`run.directory` and `encoder.weights` name two encoders: give one of them"
         )
     return run is OriginKind.OPTION or not resolved.origin_of("encoder.weights").is_chosen

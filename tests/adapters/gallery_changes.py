@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, NewPicture
 from tests.galleries import STAMP, entry
 
@@ -26,7 +27,7 @@ NOBODY = 65534
 """A user without rights, to whom root can turn."""
 
 
-def open_gallery(folder: Path, *, create: bool = True) -> FilesystemGallery:
+def open_gallery(folder: Path, *, create: bool = True) -> Gallery:
     return open_filesystem_gallery(
         folder, create=create, create_index=ExactIndex, index_from_rows=1
     )
@@ -43,7 +44,7 @@ def picture_of(name: str) -> NewPicture:
     )
 
 
-def add(gallery: FilesystemGallery, names: list[str]) -> tuple[int, ...]:
+def add(gallery: Gallery, names: list[str]) -> tuple[int, ...]:
     vectors = torch.cat([vector_of(name) for name in names])
     return gallery.add([picture_of(name) for name in names], vectors, stamp=STAMP, entry=entry())
 
@@ -52,7 +53,7 @@ def names_of(num_pictures: int, *, prefix: str = "") -> list[str]:
     return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_pictures)]
 
 
-def nearest(gallery: FilesystemGallery, name: str) -> str:
+def nearest(gallery: Gallery, name: str) -> str:
     (key,) = gallery.search(vector_of(name), 1).indices[0].tolist()
     return gallery.pictures(keys=[key])[0].image
 
@@ -84,7 +85,7 @@ def change_for_ever(folder: Path, log: Path, seed: int) -> None:
 
 
 def _choose(
-    gallery: FilesystemGallery, keys: dict[str, int], chance: random.Random, name: str
+    gallery: Gallery, keys: dict[str, int], chance: random.Random, name: str
 ) -> tuple[Callable[[], object], set[str]]:
     kind = chance.choice(["add", "add", "add", "erase", "remove", "compact", "search"])
     if kind == "add" and len(keys) < MOST_PICTURES:

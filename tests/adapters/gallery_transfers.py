@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.galleries.filesystem.gallery import FilesystemGallery, open_filesystem_gallery
+from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
+from reid.domain.services.gallery import Gallery
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    EncoderStamp,
+    KeptPicture,
+    NewPicture,
+)
 from reid.domain.values.gallery_archives import ArchivedGallery
 
 PART = 8192
@@ -26,7 +33,7 @@ STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", wid
 STATUS = Path("/proc/self/status")
 
 
-def open_gallery(folder: Path) -> FilesystemGallery:
+def open_gallery(folder: Path) -> Gallery:
     return open_filesystem_gallery(folder, create=True, create_index=ExactIndex)
 
 
@@ -110,15 +117,17 @@ def export_and_die(folder: Path, file: Path) -> None:
 def import_and_die(folder: Path, file: Path) -> None:
     """Be killed in the midst of the third part, its vectors being written."""
     gallery = open_gallery(folder)
-    add = gallery._files.append
+    vectors_kept = gallery._vectors
+    add = vectors_kept.add
     count = 0
 
-    def append(generation: int, vectors: Tensor, *, first_row: int) -> None:
+    def append(state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
         nonlocal count
         count += 1
-        add(generation, vectors, first_row=first_row)
+        found = add(state, pictures, vectors)
         if count == 3:
             os.kill(os.getpid(), signal.SIGKILL)
+        return found
 
-    gallery._files.append = append  # type: ignore[method-assign]
+    vectors_kept.add = append  # type: ignore[method-assign]
     transfer().import_from(FileArchive(file), open_gallery=lambda: gallery)

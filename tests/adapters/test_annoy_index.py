@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reid.adapters.indexes.annoy import AnnoyIndex
+from reid.adapters.indexes.approximate import MAXIMUM_PROBES, _Probes
 from reid.adapters.indexes.exact import ExactIndex
-from reid.adapters.indexes.recall_probes import MAXIMUM_PROBES, draw_probes
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 from tests.vectors import share_found, unit_vectors
@@ -162,7 +162,7 @@ def test_settings_out_of_range_are_refused(
 
 def test_probes_know_the_nearest_other_row() -> None:
     gallery = unit_vectors(150)
-    probes = draw_probes(gallery, seed=3)
+    probes = _Probes.draw(gallery, seed=3)
     distances = 1 - gallery.double() @ gallery.double().T
     distances.fill_diagonal_(9)
     assert sorted(probes.rows.tolist()) == list(range(150))
@@ -170,14 +170,40 @@ def test_probes_know_the_nearest_other_row() -> None:
 
 
 def test_probes_are_a_sample_of_a_large_gallery() -> None:
-    probes = draw_probes(unit_vectors(MAXIMUM_PROBES + 500, width=4), seed=0)
-    assert len(probes) == len(set(probes.rows.tolist())) == MAXIMUM_PROBES
+    probes = _Probes.draw(unit_vectors(MAXIMUM_PROBES + 500, width=4), seed=0)
+    assert len(probes.rows) == len(set(probes.rows.tolist())) == MAXIMUM_PROBES
 
 
 def test_a_probe_is_missed_if_only_itself_is_found() -> None:
-    probes = draw_probes(torch.eye(3), seed=0)
+    probes = _Probes.draw(torch.eye(3), seed=0)
     answers = Neighbours(
         indices=torch.stack([probes.rows, torch.tensor([-1, (probes.rows[1] + 1) % 3, -1])], dim=1),
         distances=torch.tensor([[0, torch.inf], [0, 1], [0, torch.inf]]),
     )
     assert torch.equal(probes.without_found(answers).rows, probes.rows[[0, 2]])
+
+
+@pytest.mark.parametrize("where", ["row", "node", "root"])
+def test_a_file_with_damaged_links_is_refused(tmp_path: Path, where: str) -> None:
+    gallery, path = unit_vectors(300), tmp_path / "index"
+    index = AnnoyIndex()
+    index.build(gallery)
+    index.save(str(path))
+    content = bytearray(path.read_bytes())
+    node_bytes = 12 + 4 * 32
+    place = {"row": 7 * node_bytes, "node": 305 * node_bytes, "root": len(content) - node_bytes}
+    start = place[where] + 8
+    content[start : start + 4] = (2**30).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(VectorIndexError, match="links are damaged"):
+        AnnoyIndex().load(str(path), gallery=gallery)
+
+
+def test_a_small_forest_keeps_its_trees_in_a_file(tmp_path: Path) -> None:
+    gallery = unit_vectors(20)
+    index, loaded = AnnoyIndex(trees=7), AnnoyIndex()
+    index.build(gallery)
+    for _ in range(2):
+        index.save(str(tmp_path / "index"))
+        loaded.load(str(tmp_path / "index"), gallery=gallery)
+        assert loaded.trees == index.trees == 7

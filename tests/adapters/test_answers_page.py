@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.pages.answers import HtmlAnswersPage, render_answers_page
-from reid.adapters.pages.markup import Markup, joined, tag
 from reid.domain.errors import CheckpointError
 from tests.sheets import ANSWERS, answer, jpeg, many, sheet
 
@@ -41,14 +40,6 @@ def block(page: str, name: str) -> str:
     found = re.search(rf"<{name}>(.*?)</{name}>", page, flags=re.DOTALL)
     assert found
     return found[1]
-
-
-def test_a_tag_escapes_what_it_is_given() -> None:
-    assert tag("p", "a < b", title='"x"') == '<p title="&quot;x&quot;">a &lt; b</p>'
-    assert tag("input", data_label="<", hidden=True, disabled=False, name=None) == (
-        '<input data-label="&lt;" hidden>'
-    )
-    assert joined(["<", Markup("<b>")]) == "&lt;<b>"
 
 
 def test_each_answer_has_a_row_with_its_verdict_and_what_can_be_sorted_by() -> None:

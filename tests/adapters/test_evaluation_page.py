@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 from PIL import Image
 
 from reid.adapters.pages.charts import (
@@ -15,12 +16,11 @@ from reid.adapters.pages.charts import (
     draw_cmc,
     draw_histogram,
     draw_map,
-    standalone,
 )
 from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage, render_evaluation_page
 from reid.adapters.pages.files import write_chart
-from reid.adapters.pages.markup import Markup
 from reid.adapters.pages.rasters import rasterise
+from reid.adapters.pages.svg import element, standalone
 from reid.domain.errors import CheckpointError
 from reid.domain.values.analyses import MapPoint, SimilarityHistogram
 from tests.sheets import evaluation_sheet
@@ -31,6 +31,11 @@ SHEET = evaluation_sheet()
 
 def texts(chart: Markup) -> list[str]:
     return [element.text or "" for element in ET.fromstring(chart).iter(f"{SVG}text")]
+
+
+def test_an_element_escapes_what_it_is_given() -> None:
+    drawn = element("text", "a < b", Markup("<b/>"), font_size='"9"', anchor=None)
+    assert drawn == '<text font-size="&#34;9&#34;">a &lt; b<b/></text>'
 
 
 def test_the_cmc_curve_rises_from_left_to_right() -> None:
@@ -140,9 +145,9 @@ def test_the_page_tells_scores_charts_and_hard_queries() -> None:
         assert words in page
     assert page.count("<svg") == 4
     assert "picture gone" not in page
-    assert "A query&#x27;s own camera does not count." in page
+    assert "A query&#39;s own camera does not count." in page
     kept = replace(SHEET, report=replace(SHEET.report, is_same_camera_removed=False))
-    assert "A query&#x27;s own camera counts." in render_evaluation_page(kept)
+    assert "A query&#39;s own camera counts." in render_evaluation_page(kept)
 
 
 def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Path) -> None:
@@ -150,7 +155,7 @@ def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Pa
     sheet = replace(SHEET, analysis=replace(SHEET.analysis, points=(), map_method=reason))
     page = render_evaluation_page(sheet)
     assert page.count("<svg") == 3
-    assert "There is none: it takes the extra &#x27;plots&#x27;" in page
+    assert "There is none: it takes the extra &#39;plots&#39;" in page
     places = ChartFiles(tmp_path, rasterise=None).write(sheet)
     assert not any("map" in Path(place).name for place in places)
 

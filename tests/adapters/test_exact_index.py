@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from reid.adapters.indexes import exact
 from reid.adapters.indexes.exact import ExactIndex
+from reid.domain import ordering
 from reid.domain.errors import VectorIndexError
 from tests.vectors import unit_vectors
 
@@ -47,7 +48,7 @@ def test_answers_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch
     index = ExactIndex()
     index.build(gallery)
     whole = index.search(queries, 100)
-    monkeypatch.setattr(exact, "_ENTRIES_PER_BLOCK", 100)  # blocks of 32, 32 and 6 queries
+    monkeypatch.setattr(ordering, "_COMPARED_ENTRIES", 100)  # blocks of 32, 32 and 6 queries
     blocks = index.search(queries, 100)
     assert torch.equal(whole.indices, blocks.indices)
     assert torch.allclose(whole.distances, blocks.distances, rtol=0, atol=1e-6)

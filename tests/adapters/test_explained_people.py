@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.images.folders import open_pictures
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.services.explaining import PairExplainer
@@ -42,7 +42,7 @@ def test_masking_what_is_marked_costs_more_similarity_than_masking_anything_else
     people: Path, request_: EncoderRequest
 ) -> None:
     queries, gallery = open_pictures(people / "query"), open_pictures(people / "bounding_box_test")
-    explainer = PairExplainer(encoder=create_openclip_encoder(request_), seed=1)
+    explainer = PairExplainer(encoder=create_clip_encoder(request_), seed=1)
     checks = []
     for query in queries.pictures():
         match = next(

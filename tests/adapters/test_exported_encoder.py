@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
     is_exported,
@@ -19,7 +20,6 @@ from reid.adapters.encoders.exported import (
     read_export_header,
 )
 from reid.adapters.encoders.exporting import ExportFolder, trace
-from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
 from reid.application.export import Export
 from reid.container.encoders import create_encoder, create_image_encoder, require_trainable
 from reid.domain.deviation import measure_deviation, probe_pictures
@@ -45,7 +45,7 @@ def request_for(folder: Path) -> EncoderRequest:
     return EncoderRequest(kind=None, weights=str(folder))
 
 
-def probes(encoder: OpenClipEncoder, count: int = 5) -> Tensor:
+def probes(encoder: ClipEncoder, count: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return probe_pictures(encoder.geometry, count, generator=generator)
 
@@ -54,7 +54,7 @@ def probes(encoder: OpenClipEncoder, count: int = 5) -> Tensor:
 @pytest.mark.parametrize("camids", [None, [0, 1, 2, 2, 0]])
 def test_a_camera_or_none_counts_as_in_the_original(runtime: str, camids: list[int] | None) -> None:
     written = opened("vit-tiny", runtime=runtime)
-    encoder = create_openclip_encoder(VIT_WITH_CAMERAS)
+    encoder = create_clip_encoder(VIT_WITH_CAMERAS)
     images = probes(encoder)
     cameras = None if camids is None else torch.tensor(camids)
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_a_camera_or_none_counts_as_in_the_original(runtime: str, camids: list[i
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
 def test_the_activation_is_exported_too(runtime: str, tmp_path: Path) -> None:
     require(runtime)
-    encoder = create_openclip_encoder(replace(VIT_WITH_CAMERAS, activation=Activation.GELU))
+    encoder = create_clip_encoder(replace(VIT_WITH_CAMERAS, activation=Activation.GELU))
     place = ExportFolder(tmp_path / "gelu", runtime=runtime)
     Export(encoder=encoder, seed=1).run(place)
     for activation in Activation:
@@ -84,7 +84,7 @@ def test_the_activation_is_exported_too(runtime: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
 def test_the_pooling_is_exported_too(runtime: str, tmp_path: Path) -> None:
     require(runtime)
-    encoder = create_openclip_encoder(replace(RN, pooling=Pooling.GEM))
+    encoder = create_clip_encoder(replace(RN, pooling=Pooling.GEM))
     place = ExportFolder(tmp_path / "gem", runtime=runtime)
     Export(encoder=encoder, seed=1).run(place)
     for pooling in Pooling:
@@ -101,7 +101,7 @@ def test_the_pooling_is_exported_too(runtime: str, tmp_path: Path) -> None:
 
 def test_bfloat16_stays_within_what_is_admitted() -> None:
     written = opened("rn-tiny", precision="bf16")
-    encoder = create_openclip_encoder(RN)
+    encoder = create_clip_encoder(RN)
     images = probes(encoder)
     with torch.no_grad():
         wanted = encoder.encode_images(images).embedding()
@@ -119,7 +119,7 @@ def test_the_description_says_where_it_comes_from_and_what_it_computes_in() -> N
 
 
 def test_tracing_leaves_the_encoder_as_it_was() -> None:
-    encoder = create_openclip_encoder(replace(VIT_WITH_CAMERAS, stride=16))
+    encoder = create_clip_encoder(replace(VIT_WITH_CAMERAS, stride=16))
     before = {name: value.clone() for name, value in encoder.image_tower.state_dict().items()}
     trace(encoder.image_tower, encoder.geometry)
     after = encoder.image_tower.state_dict()
@@ -129,7 +129,7 @@ def test_tracing_leaves_the_encoder_as_it_was() -> None:
 
 def test_the_folder_says_all_that_the_encoder_is(folder: Path) -> None:
     header = read_export_header(folder)
-    encoder = create_openclip_encoder(RN)
+    encoder = create_clip_encoder(RN)
     assert header.geometry == encoder.geometry
     assert header.description == encoder.description
     assert (header.runtime, header.precision) == ("openvino", "fp32")
@@ -144,7 +144,7 @@ def test_the_folder_says_all_that_the_encoder_is(folder: Path) -> None:
 def test_the_digest_tells_weights_apart(folder: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         place = ExportFolder(tmp_path / str(seed), runtime="openvino")
-        Export(encoder=create_openclip_encoder(replace(RN, seed=seed)), seed=1).run(place)
+        Export(encoder=create_clip_encoder(replace(RN, seed=seed)), seed=1).run(place)
     digests = [read_export_header(tmp_path / str(seed)).tensors for seed in (0, 1)]
     assert digests[0] == read_export_header(folder).tensors
     assert digests[0] != digests[1]
@@ -223,7 +223,7 @@ def test_an_absent_runtime_is_a_line_of_advice(
         monkeypatch.setitem(sys.modules, package, None)
     place = ExportFolder(tmp_path / "out", runtime=runtime)
     with pytest.raises(ConfigurationError, match=rf"pip install 'clip-reid\[{runtime}\]'") as error:
-        Export(encoder=create_openclip_encoder(RN), seed=1).run(place)
+        Export(encoder=create_clip_encoder(RN), seed=1).run(place)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +240,7 @@ def test_opening_without_the_runtime_is_a_line_of_advice(
 def test_bfloat16_is_not_for_onnx(tmp_path: Path) -> None:
     place = ExportFolder(tmp_path / "out", runtime="onnx", precision="bf16")
     with pytest.raises(ConfigurationError, match="fp32"):
-        place.write(create_openclip_encoder(RN))
+        place.write(create_clip_encoder(RN))
 
 
 def test_only_built_in_encoders_are_exported(tmp_path: Path) -> None:
@@ -252,14 +252,14 @@ def test_a_deviating_export_leaves_nothing_on_disk(tmp_path: Path) -> None:
     require("openvino")
     place = ExportFolder(tmp_path / "out", runtime="openvino", precision="bf16")
     with pytest.raises(EncoderError, match="nothing was kept"):
-        Export(encoder=create_openclip_encoder(RN), seed=1).run(place, max_deviation=0.0)
+        Export(encoder=create_clip_encoder(RN), seed=1).run(place, max_deviation=0.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_earlier_export_is_replaced_only_if_that_is_wanted(own_folder: Path) -> None:
-    export = Export(encoder=create_openclip_encoder(replace(RN, seed=7)), seed=1)
+    export = Export(encoder=create_clip_encoder(replace(RN, seed=7)), seed=1)
     before = read_export_header(own_folder)
-    with pytest.raises(EncoderError, match="--overwrite"):
+    with pytest.raises(EncoderError, match="overwrite it"):
         export.run(ExportFolder(own_folder, runtime="openvino"))
     assert read_export_header(own_folder) == before
     export.run(ExportFolder(own_folder, runtime="openvino", overwrite=True))
@@ -272,7 +272,7 @@ def test_another_folder_or_file_is_never_replaced(tmp_path: Path) -> None:
     for taken in (tmp_path, tmp_path / "notes.txt"):
         place = ExportFolder(taken, runtime="openvino", overwrite=True)
         with pytest.raises(EncoderError, match="is no exported encoder"):
-            place.write(create_openclip_encoder(RN))
+            place.write(create_clip_encoder(RN))
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -280,7 +280,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     place = ExportFolder(tmp_path / "file" / "out", runtime="openvino")
     with pytest.raises(EncoderError, match="cannot be written"):
-        place.write(create_openclip_encoder(RN))
+        place.write(create_clip_encoder(RN))
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_while_an_encoder_is_exported_leaves_nothing(
     disk = small_disk("size=64k")
     place = ExportFolder(disk / "out", runtime=runtime)
     with pytest.raises(EncoderError, match=r"out cannot be written: .*; free some space"):
-        Export(encoder=create_openclip_encoder(RN), seed=1).run(place)
+        Export(encoder=create_clip_encoder(RN), seed=1).run(place)
     assert list(disk.iterdir()) == []
 
 
@@ -311,7 +311,7 @@ def test_an_export_that_cannot_take_its_place_leaves_the_one_before(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    export = Export(encoder=create_openclip_encoder(replace(RN, seed=7)), seed=1)
+    export = Export(encoder=create_clip_encoder(replace(RN, seed=7)), seed=1)
     with pytest.raises(EncoderError, match="Input/output error; free some space"):
         export.run(ExportFolder(own_folder, runtime="openvino", overwrite=True))
     assert {path.name: path.read_bytes() for path in own_folder.iterdir()} == before

@@ -1,5 +1,6 @@
 """Damaged and made-up input of every kind: an answer, or an error of our own, and soon."""
 
+import gzip
 import json
 import os
 import random
@@ -20,15 +21,14 @@ from safetensors.torch import save_file
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.cuhk03 import parse_cuhk03_name
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import read_export_header
-from reid.adapters.encoders.openclip import create_openclip_encoder
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.images import jpegs
 from reid.adapters.images.contents import PictureFiles
 from reid.adapters.images.folders import open_pictures
 from reid.adapters.images.market_names import parse_market_name
-from reid.adapters.runs.packing import pack_queries
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import (
     HEADER_KEY,
@@ -287,9 +287,11 @@ def test_a_damaged_checkpoint_is_read_or_refused_in_our_own_words(
             json.dumps(manifest).encode(),
             stored_in(place, "run.json", run.manifest),
         ),
-        "packed scores": (
-            json.dumps(pack_queries(queries())).encode(),
-            stored_in(place, "evaluation.queries.json", lambda: run.report("evaluation.queries")),
+        "compressed scores": (
+            gzip.compress(json.dumps(queries()).encode()),
+            stored_in(
+                place, "evaluation.queries.json.gz", lambda: run.report("evaluation.queries")
+            ),
         ),
         "log": (b'{"epoch": 1}\n{"epoch": 2}\n', stored_in(place, "metrics.jsonl", run.progress)),
         "exported encoder": (
@@ -430,7 +432,7 @@ def test_any_header_of_a_checkpoint_is_read_or_refused_in_our_own_words(header: 
             lambda: read_header(path),
             lambda: read_checkpoint(path),
             lambda: read_weights_file(path),
-            lambda: create_openclip_encoder(request),
+            lambda: create_clip_encoder(request),
             lambda: FileArchive(path).read(),
         ]
         for read in readers:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.galleries.filesystem import records
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
+from reid.adapters.galleries.sqlite.database import MemoryDatabase
+from reid.adapters.galleries.sqlite.records import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import PictureLookup
 from tests.galleries import fill
@@ -40,7 +41,7 @@ def test_pictures_that_are_asked_for_are_found_by_an_index(
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    found = records.read_pictures(connection, wanted)
+    found = SqliteReader(connection, MemoryDatabase(place="")).pictures(**wanted)
     connection.set_trace_callback(None)
     assert found
     (statement,) = [text for text in asked if text.startswith("SELECT key")]

@@ -1,16 +1,16 @@
 """What is peculiar to the HNSW index."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from reid.adapters.indexes.approximate import MAXIMUM_PROBES
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
-from reid.adapters.indexes.recall_probes import MAXIMUM_PROBES
 from reid.domain.errors import VectorIndexError
 from tests.vectors import share_found, unit_vectors
 
@@ -116,64 +116,91 @@ def test_settings_out_of_range_are_refused(
 
 
 NUM_ROWS = 300
-LEVELS, LINKS = 64, 64 + 1216
-"""Bytes at which they begin: header, then 300 int32, each filled up to 64 bytes."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The file of an index over `unit_vectors(NUM_ROWS)`, and where its parts begin."""
+
+    path: Path
+    levels: int
+    offsets: int
+    links: int
+    entry: int
+    first_above: int
+    """The first link of a layer above the lowest."""
+
+    only_low: int
+    """A row that has the lowest layer alone."""
+
+    def write(self, place: int, value: int, *, size: int = 4) -> None:
+        content = bytearray(self.path.read_bytes())
+        content[place : place + size] = value.to_bytes(size, "little", signed=True)
+        self.path.write_bytes(content)
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """The file of an index over `unit_vectors(NUM_ROWS)`."""
+def saved(tmp_path: Path) -> Saved:
     index = HnswIndex()
     index.build(unit_vectors(NUM_ROWS))
     index.save(str(tmp_path / "index"))
-    return tmp_path / "index"
+    content = (tmp_path / "index").read_bytes()
+    hnsw = index._require_built().structure.graph.hnsw
+    levels, offsets = faiss.vector_to_array(hnsw.levels), faiss.vector_to_array(hnsw.offsets)
+    all_links = faiss.rev_swig_ptr(hnsw.neighbors.data(), hnsw.neighbors.size()).tobytes()
+    links = content.index(all_links)
+    high, low = levels.tolist().index(2), levels.tolist().index(1)
+    return Saved(
+        path=tmp_path / "index",
+        levels=content.index(levels.tobytes()),
+        offsets=content.index(offsets.tobytes()),
+        links=links,
+        entry=links + len(all_links),
+        first_above=links + 4 * (int(offsets[high]) + 64),
+        only_low=low,
+    )
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "complaint"),
+    ("part", "beyond", "value"),
     [
-        (0, 1, "beginning"),
-        (0, 2**40, "beginning"),
-        (8, NUM_ROWS, "begin nowhere"),
-        (8, -1, "begin nowhere"),
-        (16, 5, "begin nowhere"),
-        (24, -4, "beginning"),
-        (24, 2**40, "bytes instead of"),
-        (LEVELS, 0, "layer that there is not"),
-        (LEVELS, 100, "layer that there is not"),
-        (LEVELS, 2, "links instead of|begin nowhere"),
-        (LINKS, NUM_ROWS, "row that there is not"),
-        (LINKS, -2, "row that there is not"),
+        ("levels", 0, 0),
+        ("levels", 0, 100),
+        ("levels", 0, 2),
+        ("offsets", 8, 2**30),
+        ("links", 0, NUM_ROWS),
+        ("links", 0, -2),
+        ("entry", 0, NUM_ROWS),
+        ("entry", 0, -1),
+        ("entry", 4, 5),
+        ("entry", 4, 0),
     ],
 )
 def test_a_graph_that_would_be_searched_beyond_its_ends_is_refused(
-    saved: Path, place: int, value: int, complaint: str
+    saved: Saved, part: str, beyond: int, value: int
 ) -> None:
-    content = bytearray(saved.read_bytes())
-    size = 8 if place < LEVELS else 4
-    assert int.from_bytes(content[0:8], "little") == 32
-    assert int.from_bytes(content[LINKS : LINKS + 4], "little") < NUM_ROWS
-    content[place : place + size] = value.to_bytes(size, "little", signed=True)
-    saved.write_bytes(content)
-    with pytest.raises(VectorIndexError, match=complaint):
-        HnswIndex().load(str(saved), gallery=unit_vectors(NUM_ROWS))
+    saved.write(getattr(saved, part) + beyond, value)
+    with pytest.raises(VectorIndexError, match="cannot be read as an index"):
+        HnswIndex().load(str(saved.path), gallery=unit_vectors(NUM_ROWS))
 
 
-def test_a_link_to_a_row_that_has_not_its_layer_is_refused(saved: Path) -> None:
-    content = bytearray(saved.read_bytes())
-    levels = np.frombuffer(content[LEVELS : LEVELS + 4 * NUM_ROWS], dtype="<i4").tolist()
-    high, low = levels.index(2), levels.index(1)
-    first_above = LINKS + 4 * sum(64 + 32 * (level - 1) for level in levels[:high]) + 4 * 64
-    content[first_above : first_above + 4] = low.to_bytes(4, "little")
-    saved.write_bytes(content)
+def test_a_link_to_a_row_that_has_not_its_layer_is_refused(saved: Saved) -> None:
+    saved.write(saved.first_above, saved.only_low)
     with pytest.raises(VectorIndexError, match="has not its layer"):
-        HnswIndex().load(str(saved), gallery=unit_vectors(NUM_ROWS))
+        HnswIndex().load(str(saved.path), gallery=unit_vectors(NUM_ROWS))
 
 
-def test_a_loaded_index_copies_neither_links_nor_vectors(saved: Path) -> None:
+def test_a_file_of_another_kind_of_faiss_is_refused(saved: Saved) -> None:
+    content = saved.path.read_bytes()
+    saved.path.write_bytes(b"IxFI" + content[4:])
+    with pytest.raises(VectorIndexError, match="none of a graph"):
+        HnswIndex().load(str(saved.path), gallery=unit_vectors(NUM_ROWS))
+
+
+def test_a_loaded_index_copies_neither_links_nor_vectors(saved: Saved) -> None:
     loaded = HnswIndex()
-    loaded.load(str(saved), gallery=unit_vectors(NUM_ROWS))
-    graph = loaded._require_built().graph
+    loaded.load(str(saved.path), gallery=unit_vectors(NUM_ROWS))
+    graph = loaded._require_built().structure.graph
     assert not graph.hnsw.neighbors.is_owned
     assert not faiss.downcast_index(graph.storage).codes.is_owned
 

@@ -1,10 +1,9 @@
 """Files made to do harm: nothing in them runs, and nothing they say leads out of its place."""
 
-import lzma
+import gzip
 import os
 import pickle
 import zipfile
-from base64 import b85encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.images.folders import open_pictures
-from reid.adapters.runs import filesystem, packing, records
+from reid.adapters.runs import records
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import HEADER_KEY, read_checkpoint, write_checkpoint
@@ -214,8 +213,7 @@ def test_text_that_is_nested_without_end_is_refused(
 def test_a_small_file_that_is_large_is_refused_with_the_bound(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (records, filesystem):
-        monkeypatch.setattr(module, "MOST_RECORD_BYTES", 2**20)
+    monkeypatch.setattr(records, "MOST_RECORD_BYTES", 2**20)
     with pytest.raises(ReidError, match="larger than 1 MiB, the most that is read"):
         READERS[name](tmp_path, " " * (2**20 + 1))
 
@@ -226,14 +224,14 @@ def test_a_pipe_in_the_place_of_a_record_blocks_nobody(tmp_path: Path) -> None:
         FilesystemRunRecords(tmp_path).report("evaluation")
 
 
-def test_packed_scores_that_unpack_to_gigabytes_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
+def test_compressed_scores_that_unpack_to_gigabytes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(packing, "MOST_RECORD_BYTES", 100 * 2**20)
-    bomb = b85encode(lzma.compress(bytes(101 * 2**20), preset=1)).decode()
-    names = ("query", "average_precision", "first_match_rank", "num_matches", "last_match_rank")
-    with pytest.raises(ValueError, match="unpacks to more than any record"):
-        packing.unpack_queries({"packed": dict.fromkeys(names, bomb)})
+    monkeypatch.setattr(records, "MOST_RECORD_BYTES", 100 * 2**20)
+    bomb = gzip.compress(bytes(101 * 2**20), compresslevel=1)
+    (tmp_path / "evaluation.queries.json.gz").write_bytes(bomb)
+    with pytest.raises(CheckpointError, match="unpacks to more than any record"):
+        FilesystemRunRecords(tmp_path).report("evaluation.queries")
 
 
 # Paths

@@ -4,8 +4,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reid.adapters.pages.line_plots import COLOURS, Axis
-from reid.adapters.pages.open_set_plot import draw_open_set
+from reid.adapters.pages.charts import draw_open_set
+from reid.adapters.pages.svg import COLOURS, Axis
 from reid.domain.values.people import OpenSetReport
 
 SVG = "{http://www.w3.org/2000/svg}"

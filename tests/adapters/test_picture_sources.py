@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.images.contents import PictureFiles
 from reid.adapters.images.folders import open_followed, open_pictures
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import ImageSize, Picture, Resampling
+from reid.domain.values.samples import ImageSize, Picture, Resampling, Split
 from tests.builders import build_market1501
 
 SIZE = ImageSize(24, 12)
@@ -221,6 +222,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DatasetError, match=r"notes\.txt is not a folder of pictures"):
         open_pictures(tmp_path / "notes.txt").pictures()
+
+
+def test_links_in_a_circle_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DatasetError, match=r"loop does not exist"):
+        open_pictures(tmp_path / "loop").pictures()
+    with pytest.raises(DatasetError, match=r"loop does not exist"):
+        Market1501(tmp_path / "loop").samples(Split.QUERY)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.galleries.postgres import search
 from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.galleries.postgres.tables import Tables
@@ -84,7 +84,7 @@ def test_tenants_know_nothing_of_each_other(open_gallery: Callable[..., Postgres
 def test_answers_are_those_of_a_gallery_in_memory(
     open_gallery: Callable[..., PostgresGallery], exact_up_to: int
 ) -> None:
-    in_memory = MemoryGallery(create_index=ExactIndex)
+    in_memory = open_memory_gallery(create_index=ExactIndex)
     within = GalleryFilter(without_cameras=frozenset("2"), labels=frozenset("ab"))
     with closing(open_gallery(exact_up_to=exact_up_to)) as gallery:
         for one in (gallery, in_memory):

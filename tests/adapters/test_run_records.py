@@ -1,6 +1,8 @@
 """What is peculiar to records in folders."""
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ def test_a_damaged_record_is_an_error_that_names_it(
 
 
 def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"decisive": 1}')
+    (tmp_path / "run.json").write_text('{"version": 1, "decisive": 1}')
     with pytest.raises(CheckpointError, match="not the manifest of a run"):
         FilesystemRunRecords(tmp_path).manifest()
 
@@ -47,7 +49,7 @@ def test_collected_records_hold_neither_weights_nor_folders_of_this_machine(
     run, folder = tmp_path / "run", tmp_path / "docs" / "run"
     run.mkdir()
     settings = {"root": "/home/me/Market", "directory": "runs/one", "paths": ["C:\\data\\Duke"]}
-    manifest = {"decisive": {"seed": 1}, "circumstances": {"settings": settings}}
+    manifest = {"version": 1, "decisive": {"seed": 1}, "circumstances": {"settings": settings}}
     (run / "run.json").write_text(json.dumps(manifest))
     (run / "evaluation.json").write_text('{"mAP": 0.5}')
     (run / "evaluation-reranked.queries.json").write_text('{"query": ["query/a.jpg"]}')
@@ -56,14 +58,50 @@ def test_collected_records_hold_neither_weights_nor_folders_of_this_machine(
     (run / "encoder.safetensors").write_bytes(b"weights")
     collect_records(FilesystemRunRecords(run), folder)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "evaluation-reranked.queries.json", "evaluation.json", "metrics.jsonl", "run.json",
+        "evaluation-reranked.queries.json.gz", "evaluation.json", "metrics.jsonl", "run.json",
     ]  # fmt: skip
+    copied = FilesystemRunRecords(folder)
+    assert copied.names() == ("evaluation", "evaluation-reranked.queries")
+    assert copied.report("evaluation-reranked.queries") == {"query": ["query/a.jpg"]}
     kept = json.loads((folder / "run.json").read_text())["circumstances"]["settings"]
     assert kept == {"root": "Market", "directory": "runs/one", "paths": ["Duke"]}
     assert (folder / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    collect_records(FilesystemRunRecords(folder), folder)
+    collect_records(copied, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_scores_of_queries_are_compressed_and_nothing_is_lost(tmp_path: Path) -> None:
+    queries = {"query": ["a.jpg"] * 999, "average_precision": [n / 7 for n in range(999)]}
+    run, folder = tmp_path / "run", tmp_path / "kept"
+    run.mkdir()
+    folder.mkdir()
+    (run / "run.json").write_text('{"version": 1, "decisive": {}, "circumstances": {}}')
+    (run / "evaluation.queries.json").write_text(json.dumps(queries))
+    (folder / "evaluation.queries.json").write_text('{"of": "an earlier collection"}')
+    collect_records(FilesystemRunRecords(run), folder)
+    assert FilesystemRunRecords(folder).report("evaluation.queries") == queries
+    kept = folder / "evaluation.queries.json.gz"
+    assert 2 * kept.stat().st_size < (run / "evaluation.queries.json").stat().st_size
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-5],
+        lambda content: content[:20] + b"nonsense" + content[28:],
+        lambda _: b"",
+        lambda _: b"{}",
+        lambda _: gzip.compress(b"[]"),
+    ],
+)
+def test_a_damaged_compressed_record_is_an_error_that_names_it(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    content = gzip.compress(json.dumps({"query": [str(n) for n in range(99)]}).encode())
+    (tmp_path / "evaluation.queries.json.gz").write_bytes(damage(content))
+    with pytest.raises(CheckpointError, match=r"evaluation\.queries\.json\.gz cannot be read"):
+        FilesystemRunRecords(tmp_path).report("evaluation.queries")
 
 
 def test_records_that_cannot_be_kept_are_an_error_that_names_the_folder(tmp_path: Path) -> None:

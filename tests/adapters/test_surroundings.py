@@ -3,13 +3,15 @@
 import hashlib
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reid.adapters.devices import torch_facts
 from reid.adapters.encoders import cached_weights
-from reid.adapters.encoders.architectures import ARCHITECTURES
+from reid.adapters.encoders.architecture import Publication
+from reid.adapters.encoders.registry import architecture_named
 from reid.adapters.surroundings import (
     lacks_bf16,
     machine_facts,
@@ -119,12 +121,16 @@ def test_cached_archives_are_told_from_damaged_and_missing_ones(
     digest = hashlib.sha256(content).hexdigest()
     monkeypatch.setattr(
         cached_weights,
-        "get_pretrained_cfg",
-        lambda model, _: {"url": f"https://host/{digest}/{model}.pt", "hf_hub": ""},
+        "architectures",
+        lambda: {
+            kind: replace(
+                architecture_named(kind),
+                published=Publication(url=f"https://host/{digest}/{kind}.pt", hub="none/here/"),
+            )
+            for kind in ("rn50", "vit-b16")
+        },
     )
-    resnet, vit = (
-        tmp_path / f"{ARCHITECTURES[kind].openai_name}.pt" for kind in ("rn50", "vit-b16")
-    )
+    resnet, vit = (tmp_path / f"{kind}.pt" for kind in ("rn50", "vit-b16"))
     resnet.write_bytes(content)
     vit.write_bytes(content[:3])
     told = cached_weights.describe_cached_weights(tmp_path)

@@ -13,15 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reid.adapters.encoders.architectures import ARCHITECTURES
-from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.registry import architecture_named
 from reid.adapters.encoders.weights import download_openai_weights, read_weights_file
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
-from reid.domain.values.encoders import Activation, EncoderRequest, Pooling, Tower
+from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
 from tests.golden.loading import golden_clip_state
+from tests.text import text_of, text_state
 
 SIZE = ImageSize(128, 64)
 State = dict[str, Tensor]
@@ -31,25 +32,25 @@ def openai_state(arch: str = "vit_tiny") -> State:
     return {name: torch.from_numpy(value) for name, value in golden_clip_state(arch).items()}
 
 
-def released_state(encoder: OpenClipEncoder, *, num_identities: int = 7) -> State:
+def released_state(encoder: ClipEncoder, *, num_identities: int = 7) -> State:
     """A checkpoint as the paper's code writes it: no vocabulary, but heads and prompts."""
-    state = dict(encoder.state_of(Tower.IMAGE)) | dict(encoder.state_of(Tower.TEXT))
+    state = dict(encoder.state()) | text_state(encoder)
     del state["text_encoder.token_embedding.weight"]
     width = encoder.geometry.final_width
     heads = {
         "classifier.weight": torch.zeros(num_identities, width),
         "bottleneck.bias": torch.zeros(width),
-        "prompt_learner.cls_ctx": torch.zeros(num_identities, 4, encoder.geometry.token_width),
+        "prompt_learner.cls_ctx": torch.zeros(num_identities, 4, text_of(encoder).token_width),
     }
     return state | heads
 
 
-def load(path: Path, **asked: Any) -> OpenClipEncoder:
+def load(path: Path, **asked: Any) -> ClipEncoder:
     request = EncoderRequest(kind=None, weights=str(path))
-    return create_openclip_encoder(replace(request, **asked))
+    return create_clip_encoder(replace(request, **asked))
 
 
-def embed(encoder: OpenClipEncoder) -> Tensor:
+def embed(encoder: ClipEncoder) -> Tensor:
     size = encoder.geometry.image_size
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(2, 3, size.height, size.width, generator=generator)
@@ -124,7 +125,7 @@ def test_every_container_of_openai_weights_gives_the_same_tensors(
     encoder = load(path)
     assert encoder.description.name == arch.replace("_", "-")
     assert (encoder.description.weights, encoder.description.is_pretrained) == (path.name, True)
-    loaded = dict(encoder.state_of(Tower.IMAGE)) | dict(encoder.state_of(Tower.TEXT))
+    loaded = dict(encoder.state()) | text_state(encoder)
     kept = {
         name: value
         for name, value in state.items()
@@ -144,7 +145,7 @@ def test_every_container_of_openai_weights_gives_the_same_tensors(
 def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
     path = tmp_path / "half.pt"
     write_half_pickle(path, openai_state())
-    state = load(path).state_of(Tower.IMAGE)
+    state = load(path).state()
     assert {value.dtype for value in state.values()} == {torch.float32}
 
 
@@ -152,8 +153,8 @@ def test_every_parameter_of_loaded_weights_can_be_trained(tmp_path: Path) -> Non
     path = tmp_path / "clip.pt"
     write_pickle(path, openai_state())
     encoder = load(path, num_cameras=2)
-    for tower in Tower:
-        assert all(parameter.requires_grad for _, parameter in encoder.named_parameters_of(tower))
+    for tower in (encoder, text_of(encoder)):
+        assert all(parameter.requires_grad for _, parameter in tower.named_parameters())
 
 
 def test_loading_survives_that_the_file_is_overwritten(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_fresh_cameras_for_weights_without_them_depend_on_the_seed(tmp_path: Pat
     path = tmp_path / "clip.pt"
     write_pickle(path, openai_state())
     first, same, other = (
-        load(path, num_cameras=3, seed=seed).state_of(Tower.IMAGE)["cv_embed"] for seed in (1, 1, 2)
+        load(path, num_cameras=3, seed=seed).state()["cv_embed"] for seed in (1, 1, 2)
     )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
@@ -184,9 +185,9 @@ def test_batch_counts_may_be_missing(tmp_path: Path) -> None:
     assert embed(load(path)).isfinite().all()
 
 
-def trained_vit(**asked: Any) -> OpenClipEncoder:
+def trained_vit(**asked: Any) -> ClipEncoder:
     request = EncoderRequest(kind="vit-tiny", image_size=SIZE, seed=4)
-    return create_openclip_encoder(replace(request, **asked))
+    return create_clip_encoder(replace(request, **asked))
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -206,7 +207,7 @@ def test_a_released_checkpoint_says_cameras_stride_and_size(
 
 
 def test_a_released_resnet_is_read_and_its_idle_cameras_ignored(tmp_path: Path) -> None:
-    original = create_openclip_encoder(EncoderRequest(kind="rn-tiny", image_size=SIZE))
+    original = create_clip_encoder(EncoderRequest(kind="rn-tiny", image_size=SIZE))
     path = tmp_path / "released.pth"
     write_pickle(path, released_state(original) | {"cv_embed": torch.zeros(6, 512)})
     encoder = load(path)
@@ -220,16 +221,18 @@ def test_released_weights_describe_prompts_but_know_no_words(tmp_path: Path) -> 
     write_pickle(path, released_state(original))
     encoder = load(path)
     prompts = 0.02 * torch.ones(1, 5, 64)
-    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+    assert torch.equal(
+        text_of(encoder).encode_prompts(prompts), text_of(original).encode_prompts(prompts)
+    )
     with pytest.raises(EncoderError, match=r"released\.pth hold no token embeddings"):
-        encoder.embed_template("A {} person.", num_context_tokens=1)
+        text_of(encoder).embed_template("A {} person.", num_context_tokens=1)
 
 
 def test_an_unusual_size_must_be_told(tmp_path: Path) -> None:
     original = trained_vit(image_size=ImageSize(160, 64))
     path = tmp_path / "released.pth"
     write_pickle(path, released_state(original))
-    with pytest.raises(EncoderError, match=r"40 position embeddings.*pass the image size"):
+    with pytest.raises(EncoderError, match=r"40 position embeddings.*encoder.image_size"):
         load(path)
     encoder = load(path, image_size=ImageSize(160, 64))
     assert torch.equal(embed(encoder), embed(original))
@@ -240,13 +243,13 @@ def test_released_positions_are_resized_on_demand(asked: dict[str, Any], tmp_pat
     path = tmp_path / "released.pth"
     write_pickle(path, released_state(trained_vit()))
     encoder = load(path, **asked)
-    expected = trained_vit(**asked).state_of(Tower.IMAGE)
+    expected = trained_vit(**asked).state()
     name = "image_encoder.positional_embedding"
-    assert encoder.state_of(Tower.IMAGE)[name].shape == expected[name].shape
+    assert encoder.state()[name].shape == expected[name].shape
     assert embed(encoder).isfinite().all()
 
 
-def reid_header(encoder: OpenClipEncoder) -> dict[str, JsonValue]:
+def reid_header(encoder: ClipEncoder) -> dict[str, JsonValue]:
     description = encoder.description
     return {
         "format": "reid-encoder",
@@ -259,16 +262,16 @@ def reid_header(encoder: OpenClipEncoder) -> dict[str, JsonValue]:
     }
 
 
-def write_run(path: Path, encoder: OpenClipEncoder, *towers: Tower) -> None:
+def write_run(path: Path, encoder: ClipEncoder, *, has_text: bool = False) -> None:
     heads = {"classifier.weight": torch.zeros(5, encoder.geometry.final_width)}
-    tensors = heads | {name: v for tower in towers for name, v in encoder.state_of(tower).items()}
+    tensors = heads | dict(encoder.state()) | (text_state(encoder) if has_text else {})
     write_checkpoint(path, Checkpoint(tensors=tensors, header=reid_header(encoder)))
 
 
 def test_a_runs_checkpoint_rebuilds_its_encoder(tmp_path: Path) -> None:
     original = trained_vit(image_size=ImageSize(70, 45), stride=7, num_cameras=3, camera_scale=2.5)
     path = tmp_path / "encoder.safetensors"
-    write_run(path, original, Tower.IMAGE, Tower.TEXT)
+    write_run(path, original, has_text=True)
     encoder = load(path)
     assert encoder.geometry == original.geometry
     assert encoder.description.options == original.description.options
@@ -276,23 +279,27 @@ def test_a_runs_checkpoint_rebuilds_its_encoder(tmp_path: Path) -> None:
     assert read_weights_file(path).num_identities == 5
     assert torch.equal(embed(encoder), embed(original))
     prompts = 0.02 * torch.ones(1, 5, 64)
-    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+    assert torch.equal(
+        text_of(encoder).encode_prompts(prompts), text_of(original).encode_prompts(prompts)
+    )
 
 
 def test_a_runs_checkpoint_keeps_its_activation(tmp_path: Path) -> None:
     original = trained_vit(activation=Activation.GELU)
     path = tmp_path / "encoder.safetensors"
-    write_run(path, original, Tower.IMAGE, Tower.TEXT)
+    write_run(path, original, has_text=True)
     encoder = load(path)
     assert encoder.description.options["activation"] == "gelu"
     assert torch.equal(embed(encoder), embed(original))
     prompts = 0.02 * torch.ones(1, 5, 64)
-    assert torch.equal(encoder.encode_prompts(prompts), original.encode_prompts(prompts))
+    assert torch.equal(
+        text_of(encoder).encode_prompts(prompts), text_of(original).encode_prompts(prompts)
+    )
 
 
 def test_an_activation_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
-    write_run(path, trained_vit(), Tower.IMAGE)
+    write_run(path, trained_vit())
     with pytest.raises(EncoderError, match="trained with the activation quick_gelu, not gelu"):
         load(path, activation=Activation.GELU)
 
@@ -306,7 +313,7 @@ def test_a_run_from_before_there_was_a_choice_has_quick_gelu(tmp_path: Path) -> 
     options = described["options"]
     assert isinstance(options, dict)
     del options["activation"]
-    tensors = dict(original.state_of(Tower.IMAGE))
+    tensors = dict(original.state())
     write_checkpoint(path, Checkpoint(tensors=tensors, header=header))
     assert load(path).description.options["activation"] == "quick_gelu"
     assert torch.equal(embed(load(path)), embed(original))
@@ -320,17 +327,17 @@ def test_a_file_that_cannot_tell_takes_the_activation_that_is_asked_for(tmp_path
     assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
 
 
-def trained_resnet(**asked: Any) -> OpenClipEncoder:
+def trained_resnet(**asked: Any) -> ClipEncoder:
     """An untrained one in truth: only what the file says of it matters."""
     request = EncoderRequest(kind="rn-tiny", image_size=SIZE)
-    return create_openclip_encoder(replace(request, **asked))
+    return create_clip_encoder(replace(request, **asked))
 
 
 def test_a_runs_checkpoint_keeps_its_pooling(tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
     for pooling in Pooling:
         original = trained_resnet(pooling=pooling)
-        write_run(path, original, Tower.IMAGE)
+        write_run(path, original)
         encoder = load(path)
         assert encoder.description.options == original.description.options
         assert torch.equal(embed(encoder), embed(original))
@@ -344,7 +351,7 @@ def test_files_of_encoders_that_average_do_not_speak_of_pooling() -> None:
 
 def test_a_pooling_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "encoder.safetensors"
-    write_run(path, trained_resnet(), Tower.IMAGE)
+    write_run(path, trained_resnet())
     with pytest.raises(EncoderError, match="trained with the pooling average, not gem"):
         load(path, pooling=Pooling.GEM)
 
@@ -360,18 +367,10 @@ def test_a_file_that_cannot_tell_takes_the_pooling_that_is_asked_for(tmp_path: P
 def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path) -> None:
     original = trained_vit()
     path = tmp_path / "encoder.safetensors"
-    write_run(path, original, Tower.IMAGE)
+    write_run(path, original)
     encoder = load(path)
     assert torch.equal(embed(encoder), embed(original))
-    assert encoder.state_of(Tower.TEXT) == {}
-    assert list(encoder.named_parameters_of(Tower.TEXT)) == []
-    encoder.load_state_of(Tower.TEXT, {})
-    with pytest.raises(EncoderError, match="no text encoder"):
-        encoder.encode_prompts(torch.zeros(1, 5, 64))
-    with pytest.raises(EncoderError, match="no text encoder"):
-        encoder.embed_template("A {} person.", num_context_tokens=1)
-    with pytest.raises(EncoderError, match="is unknown"):
-        encoder.load_state_of(Tower.TEXT, original.state_of(Tower.TEXT))
+    assert encoder.text is None
 
 
 @pytest.mark.parametrize(
@@ -408,7 +407,7 @@ def test_a_header_that_says_too_little_is_refused(
     header: dict[str, JsonValue], words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.safetensors"
-    tensors = dict(trained_vit().state_of(Tower.IMAGE))
+    tensors = dict(trained_vit().state())
     write_checkpoint(path, Checkpoint(tensors=tensors, header=header))
     with pytest.raises(EncoderError, match=words):
         load(path)
@@ -429,7 +428,7 @@ def test_another_number_of_cameras_is_refused_with_both_numbers(tmp_path: Path) 
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"absent\.pt does not exist: .*--weights"):
+    with pytest.raises(EncoderError, match=r"absent\.pt does not exist; name a weights file"):
         load(tmp_path / "absent.pt")
     with pytest.raises(EncoderError, match="is a folder"):
         load(tmp_path)
@@ -512,7 +511,7 @@ def test_openai_weights_come_through_the_downloader(tmp_path: Path) -> None:
         asked.append((config["url"], prefer_hf_hub))
         return str(path)
 
-    weights = download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
+    weights = download_openai_weights(architecture_named("vit-b16"), fetch=fetch)
     assert weights.words == "openai"
     assert weights.activation is Activation.QUICK_GELU
     assert "image_encoder.conv1.weight" in weights.image
@@ -528,17 +527,18 @@ def test_without_network_the_message_says_what_to_do(kind: str) -> None:
         raise FileNotFoundError("hub") if prefer_hf_hub else URLError("no route")
 
     with pytest.raises(EncoderError) as caught:
-        download_openai_weights(ARCHITECTURES[kind], fetch=fetch)
+        download_openai_weights(architecture_named(kind), fetch=fetch)
     message = str(caught.value)
     assert "no route" in message
     assert ".pt" in message
-    assert "--weights FILE" in message
+    assert "encoder.weights" in message
+    assert "random" not in message
     assert "\n" not in message
 
 
 def test_tiny_encoders_have_no_openai_weights() -> None:
-    with pytest.raises(EncoderError, match="no weights for rn-tiny: use --weights random"):
-        create_openclip_encoder(EncoderRequest(kind="rn-tiny", weights="openai"))
+    with pytest.raises(EncoderError, match=r"encoder\.weights: OpenAI published none for rn-tiny"):
+        create_clip_encoder(EncoderRequest(kind="rn-tiny", weights="openai"))
 
 
 def test_without_a_network_nobody_waits_for_the_second_host() -> None:
@@ -548,8 +548,8 @@ def test_without_a_network_nobody_waits_for_the_second_host() -> None:
         asked.append(prefer_hf_hub)
         raise URLError(gaierror(-2, "Name or service not known"))
 
-    with pytest.raises(EncoderError, match=r"Name or service not known.*--weights FILE"):
-        download_openai_weights(ARCHITECTURES["vit-b16"], fetch=fetch)
+    with pytest.raises(EncoderError, match=r"Name or service not known.*encoder.weights"):
+        download_openai_weights(architecture_named("vit-b16"), fetch=fetch)
     assert asked == [False]
 
 

@@ -14,15 +14,15 @@ ROOT = Path(__file__).parents[2]
 
 VIOLATIONS = {
     "reid/settings/schema.py": "import reid.container.root",
-    "reid/domain/losses.py": "import json\nimport reid.ports.encoder",
+    "reid/domain/losses.py": "import json\nimport reid.ports.image_encoder",
     "reid/domain/values/samples.py": "import reid.domain.losses",
     "reid/domain/new_module.py": "",
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (
         "import annoy, faiss, huggingface_hub, pgvector, PIL, psycopg, pymilvus\n"
-        "import onnxruntime, openvino, resvg_py, rich\n"
+        "import jinja2, markupsafe, onnxruntime, openvino, resvg_py, rich\n"
         "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
-        "import fastapi, h11, prometheus_client, python_multipart, starlette, uvicorn"
+        "import fastapi, h11, prometheus_client, starlette, uvicorn"
     ),
     "reid/adapters/images/files.py": "import reid.adapters.datasets.files",
     "reid/application/evaluate.py": "import pydantic, dependency_injector, typer",

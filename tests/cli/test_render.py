@@ -2,16 +2,17 @@
 
 import json
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from reid.cli.render import (
     harmless,
-    render_columns,
     render_dataset_table,
     render_precision,
     render_scores,
+    table,
     to_json,
     toml_value,
 )
@@ -32,19 +33,43 @@ REPORT = EvaluationReport(
 )
 
 
+class Terminal(StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        """Whether it is one."""
+        return True
+
+
 def test_columns_are_as_wide_as_their_longest_cell() -> None:
-    rows = [("query", "label", ""), ("a.jpg", "x", "far"), ("long name.jpg", "anna", "")]
-    assert render_columns(rows) == [
-        "query          label",
-        "a.jpg          x      far",
+    rows = [("a.jpg", "x", "7"), ("long name.jpg", "anna", ""), ("\u5f35.jpg", "", "10")]
+    assert table(("query", "label", "votes"), rows, numbers=("votes",)).splitlines() == [
+        "query          label  votes",
+        "a.jpg          x          7",
         "long name.jpg  anna",
+        "\u5f35.jpg                   10",
+    ]
+
+
+def test_what_is_piped_is_never_cut_and_a_narrow_terminal_folds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    row = ("word " * 10).strip()
+    assert table(("a", "b"), [("x", row)]).splitlines()[1] == f"x  {row}"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert table(("a", "b"), [("x", row)]).splitlines() == [
+        "a  b",
+        "x  word word word",
+        "   word word word",
+        "   word word word",
+        "   word",
     ]
 
 
 def test_a_terminal_is_given_nothing_that_it_would_obey() -> None:
-    assert render_columns([("\x1b[31mred.jpg", "a\nb", "Zoë 張")]) == [
-        "\\x1b[31mred.jpg  a\\nb  Zoë 張"
-    ]
+    told = table(("a", "b", "c"), [("\x1b[31mred.jpg", "a\nb", "Zoë 張")])
+    assert told.splitlines()[1] == "\\x1b[31mred.jpg  a\\nb  Zoë 張"
     assert harmless("\u200dß\u3000") == "\u200dß\u3000"
 
 

@@ -6,27 +6,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.domain.errors import EncoderError
-from reid.domain.values.encoders import EncoderRequest, Pooling, Tower
+from reid.domain.values.encoders import EncoderRequest, Pooling
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
-from reid.ports.encoder import Encoder, ImageEncoder
+from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
 from tests.exports import opened
 from tests.fakes.encoder import FakeEncoder
+from tests.text import text_of
 
 TEMPLATE = "A photo of a {} person."
 SMALL = ImageSize(48, 32)
 
-Factory = Callable[[], Encoder]
+Factory = Callable[[], TrainableEncoder]
 
 ENCODERS: dict[str, Factory] = {
-    "vit-tiny": lambda: create_openclip_encoder(EncoderRequest(kind="vit-tiny", image_size=SMALL)),
-    "vit-tiny-cameras-overlapping": lambda: create_openclip_encoder(
+    "vit-tiny": lambda: create_clip_encoder(EncoderRequest(kind="vit-tiny", image_size=SMALL)),
+    "vit-tiny-cameras-overlapping": lambda: create_clip_encoder(
         EncoderRequest(kind="vit-tiny", image_size=SMALL, stride=12, num_cameras=3)
     ),
-    "rn-tiny": lambda: create_openclip_encoder(EncoderRequest(kind="rn-tiny", image_size=SMALL)),
-    "rn-tiny-gem": lambda: create_openclip_encoder(
+    "rn-tiny": lambda: create_clip_encoder(EncoderRequest(kind="rn-tiny", image_size=SMALL)),
+    "rn-tiny-gem": lambda: create_clip_encoder(
         EncoderRequest(kind="rn-tiny", image_size=SMALL, pooling=Pooling.GEM)
     ),
     "fake": FakeEncoder,
@@ -54,7 +55,7 @@ def factory(request: pytest.FixtureRequest) -> Factory:
 
 
 @pytest.fixture
-def encoder(factory: Factory) -> Encoder:
+def encoder(factory: Factory) -> TrainableEncoder:
     return factory()
 
 
@@ -80,19 +81,19 @@ def images_for(encoder: ImageEncoder, count: int = 4) -> Tensor:
     return torch.randn(count, 3, size.height, size.width, generator=generator)
 
 
-def prompts_for(encoder: Encoder, count: int = 3) -> Tensor:
-    fixed = encoder.embed_template(TEMPLATE, num_context_tokens=4)
+def prompts_for(encoder: TrainableEncoder, count: int = 3) -> Tensor:
+    fixed = text_of(encoder).embed_template(TEMPLATE, num_context_tokens=4)
     generator = torch.Generator().manual_seed(6)
-    context = 0.02 * torch.randn(count, 4, encoder.geometry.token_width, generator=generator)
+    context = 0.02 * torch.randn(count, 4, text_of(encoder).token_width, generator=generator)
     prefix = fixed.prefix.expand(count, -1, -1)
     return torch.cat([prefix, context, fixed.suffix.expand(count, -1, -1)], dim=1)
 
 
 def described(
-    encoder: Encoder, prompts: Tensor, *, prefix: Tensor | None = None
+    encoder: TrainableEncoder, prompts: Tensor, *, prefix: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     prompts = prompts.clone().requires_grad_()
-    features = encoder.encode_prompts(prompts, prefix=prefix)
+    features = text_of(encoder).encode_prompts(prompts, prefix=prefix)
     (gradient,) = torch.autograd.grad(features.square().sum(), prompts)
     return features.detach(), gradient
 
@@ -149,22 +150,22 @@ def test_inputs_are_left_as_they_are(image_encoder: ImageEncoder) -> None:
     assert torch.equal(camids, given[1])
 
 
-def test_evaluation_leaves_the_state_alone(encoder: Encoder) -> None:
+def test_evaluation_leaves_the_state_alone(encoder: TrainableEncoder) -> None:
     images = images_for(encoder)
-    before = {name: value.clone() for name, value in encoder.state_of(Tower.IMAGE).items()}
+    before = {name: value.clone() for name, value in encoder.state().items()}
     encoder.encode_images(images)
-    for name, value in encoder.state_of(Tower.IMAGE).items():
+    for name, value in encoder.state().items():
         assert torch.equal(before[name], value)
 
 
-def test_training_mode_can_be_left_again(encoder: Encoder) -> None:
+def test_training_mode_can_be_left_again(encoder: TrainableEncoder) -> None:
     images = images_for(encoder)
-    state = {name: value.clone() for name, value in encoder.state_of(Tower.IMAGE).items()}
+    state = {name: value.clone() for name, value in encoder.state().items()}
     expected = encoder.encode_images(images).embedding()
     encoder.set_training(enabled=True)
     encoder.encode_images(images)
     encoder.set_training(enabled=False)
-    encoder.load_state_of(Tower.IMAGE, state)
+    encoder.load_state(state)
     assert torch.equal(encoder.encode_images(images).embedding(), expected)
 
 
@@ -185,14 +186,14 @@ def test_building_leaves_the_global_random_state_alone(
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_prompts_give_vectors_of_the_shared_width(encoder: Encoder) -> None:
-    features = encoder.encode_prompts(prompts_for(encoder))
+def test_prompts_give_vectors_of_the_shared_width(encoder: TrainableEncoder) -> None:
+    features = text_of(encoder).encode_prompts(prompts_for(encoder))
     assert features.shape == (3, encoder.geometry.projected_width)
     assert features.dtype == torch.float32
     assert features.isfinite().all()
 
 
-def test_a_common_prefix_can_be_given_apart(encoder: Encoder) -> None:
+def test_a_common_prefix_can_be_given_apart(encoder: TrainableEncoder) -> None:
     whole, whole_gradient = described(encoder, prompts_for(encoder))
     prefix, remainders = prompts_for(encoder)[0, :5], prompts_for(encoder)[:, 5:]
     parts, gradient = described(encoder, remainders, prefix=prefix)
@@ -200,14 +201,14 @@ def test_a_common_prefix_can_be_given_apart(encoder: Encoder) -> None:
     assert_near(gradient, whole_gradient[:, 5:])
 
 
-def test_the_text_tower_can_learn_through_a_common_prefix(encoder: Encoder) -> None:
+def test_the_text_tower_can_learn_through_a_common_prefix(encoder: TrainableEncoder) -> None:
     prompts = prompts_for(encoder)
-    _, parameters = zip(*encoder.named_parameters_of(Tower.TEXT), strict=True)
+    _, parameters = zip(*text_of(encoder).named_parameters(), strict=True)
     wanted, got = (
         torch.autograd.grad(features.square().sum(), parameters, allow_unused=True)
         for features in (
-            encoder.encode_prompts(prompts),
-            encoder.encode_prompts(prompts[:, 5:], prefix=prompts[0, :5]),
+            text_of(encoder).encode_prompts(prompts),
+            text_of(encoder).encode_prompts(prompts[:, 5:], prefix=prompts[0, :5]),
         )
     )
     for expected, gradient in zip(wanted, got, strict=True):
@@ -216,38 +217,40 @@ def test_the_text_tower_can_learn_through_a_common_prefix(encoder: Encoder) -> N
             assert_near(gradient, expected)
 
 
-def test_a_prefix_counts_towards_the_length_of_a_prompt(encoder: Encoder) -> None:
+def test_a_prefix_counts_towards_the_length_of_a_prompt(encoder: TrainableEncoder) -> None:
     prompts = prompts_for(encoder)
-    prefix = prompts[0, :1].expand(encoder.geometry.context_length, -1)
+    prefix = prompts[0, :1].expand(text_of(encoder).context_length, -1)
     with pytest.raises(EncoderError):
-        encoder.encode_prompts(prompts, prefix=prefix)
+        text_of(encoder).encode_prompts(prompts, prefix=prefix)
 
 
-def test_a_template_is_looked_up_without_gradient(encoder: Encoder) -> None:
-    fixed = encoder.embed_template(TEMPLATE, num_context_tokens=4)
-    assert fixed.prefix.shape == (5, encoder.geometry.token_width)
-    assert fixed.suffix.shape[1] == encoder.geometry.token_width
+def test_a_template_is_looked_up_without_gradient(encoder: TrainableEncoder) -> None:
+    fixed = text_of(encoder).embed_template(TEMPLATE, num_context_tokens=4)
+    assert fixed.prefix.shape == (5, text_of(encoder).token_width)
+    assert fixed.suffix.shape[1] == text_of(encoder).token_width
     assert not fixed.prefix.requires_grad
     assert not fixed.suffix.requires_grad
 
 
-def test_a_prompt_longer_than_the_context_is_refused(encoder: Encoder) -> None:
+def test_a_prompt_longer_than_the_context_is_refused(encoder: TrainableEncoder) -> None:
     with pytest.raises(EncoderError):
-        encoder.embed_template(TEMPLATE, num_context_tokens=encoder.geometry.context_length)
+        text_of(encoder).embed_template(
+            TEMPLATE, num_context_tokens=text_of(encoder).context_length
+        )
 
 
-def test_a_gradient_reaches_prompts_but_no_frozen_weight(encoder: Encoder) -> None:
-    for _, parameter in encoder.named_parameters_of(Tower.TEXT):
+def test_a_gradient_reaches_prompts_but_no_frozen_weight(encoder: TrainableEncoder) -> None:
+    for _, parameter in text_of(encoder).named_parameters():
         parameter.requires_grad = False
     prompts = prompts_for(encoder).requires_grad_()
-    torch.autograd.backward(encoder.encode_prompts(prompts).square().sum())
+    torch.autograd.backward(text_of(encoder).encode_prompts(prompts).square().sum())
     assert prompts.grad is not None
     assert (prompts.grad.abs().sum(dim=(1, 2)) > 0).all()
-    assert all(parameter.grad is None for _, parameter in encoder.named_parameters_of(Tower.TEXT))
+    assert all(parameter.grad is None for _, parameter in text_of(encoder).named_parameters())
 
 
-def test_a_gradient_reaches_every_parameter_of_the_image_tower(encoder: Encoder) -> None:
-    parameters = dict(encoder.named_parameters_of(Tower.IMAGE))
+def test_a_gradient_reaches_every_parameter_of_the_image_tower(encoder: TrainableEncoder) -> None:
+    parameters = dict(encoder.named_parameters())
     assert all(parameter.requires_grad for parameter in parameters.values())
     camids = torch.tensor([0, 1, 2, 0])
     encoder.set_training(enabled=True)
@@ -255,43 +258,42 @@ def test_a_gradient_reaches_every_parameter_of_the_image_tower(encoder: Encoder)
     torch.autograd.backward([level.square().sum() for level in levels(features)])
     without = [name for name, parameter in parameters.items() if parameter.grad is None]
     assert without == []
-    assert all(parameter.grad is None for _, parameter in encoder.named_parameters_of(Tower.TEXT))
+    assert all(parameter.grad is None for _, parameter in text_of(encoder).named_parameters())
 
 
-@pytest.mark.parametrize("tower", list(Tower))
-def test_parameters_bear_the_names_of_the_state(encoder: Encoder, tower: Tower) -> None:
-    state = encoder.state_of(tower)
-    names = [name for name, _ in encoder.named_parameters_of(tower)]
+def test_parameters_bear_the_names_of_the_state(encoder: TrainableEncoder) -> None:
+    state = encoder.state()
+    names = [name for name, _ in encoder.named_parameters()]
     assert names
     assert set(names) <= set(state)
-    assert names == [name for name, _ in encoder.named_parameters_of(tower)]
+    assert names == [name for name, _ in encoder.named_parameters()]
     assert not any(value.requires_grad for value in state.values())
 
 
-def test_a_state_makes_the_round_trip(encoder: Encoder) -> None:
-    images, prompts = images_for(encoder), prompts_for(encoder)
-    saved = {
-        tower: {name: value.clone() for name, value in encoder.state_of(tower).items()}
-        for tower in Tower
-    }
-    expected = encoder.encode_images(images).embedding(), encoder.encode_prompts(prompts)
+def test_a_state_makes_the_round_trip(encoder: TrainableEncoder) -> None:
+    images = images_for(encoder)
+    saved = {name: value.clone() for name, value in encoder.state().items()}
+    expected = encoder.encode_images(images).embedding()
     with torch.no_grad():
-        for tower in Tower:
-            for _, parameter in encoder.named_parameters_of(tower):
-                parameter.add_(0.1)
-    assert not torch.equal(encoder.encode_images(images).embedding(), expected[0])
-    for tower in Tower:
-        encoder.load_state_of(tower, saved[tower])
-    assert torch.equal(encoder.encode_images(images).embedding(), expected[0])
-    assert torch.equal(encoder.encode_prompts(prompts), expected[1])
+        for _, parameter in encoder.named_parameters():
+            parameter.add_(0.1)
+    assert not torch.equal(encoder.encode_images(images).embedding(), expected)
+    encoder.load_state(saved)
+    assert torch.equal(encoder.encode_images(images).embedding(), expected)
+
+
+def test_the_text_tower_walks_its_parameters_in_a_stable_order(encoder: TrainableEncoder) -> None:
+    names = [name for name, _ in text_of(encoder).named_parameters()]
+    assert names
+    assert names == [name for name, _ in text_of(encoder).named_parameters()]
+    assert not set(names) & set(encoder.state())
 
 
 @pytest.mark.parametrize("fault", ["missing", "unknown", "shape"])
-@pytest.mark.parametrize("tower", list(Tower))
 def test_a_state_that_does_not_fit_is_refused_as_a_whole(
-    encoder: Encoder, tower: Tower, fault: str
+    encoder: TrainableEncoder, fault: str
 ) -> None:
-    before = {name: value.clone() for name, value in encoder.state_of(tower).items()}
+    before = {name: value.clone() for name, value in encoder.state().items()}
     state = {name: value + 1 for name, value in before.items()}
     name = list(state)[-1]
     match fault:
@@ -302,8 +304,8 @@ def test_a_state_that_does_not_fit_is_refused_as_a_whole(
         case _:
             state[name] = torch.zeros(*state[name].shape, 2)
     with pytest.raises(EncoderError):
-        encoder.load_state_of(tower, state)
-    for name, value in encoder.state_of(tower).items():
+        encoder.load_state(state)
+    for name, value in encoder.state().items():
         assert torch.equal(before[name], value)
 
 

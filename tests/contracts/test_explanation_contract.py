@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.pages.heatmaps import HeatmapPage, HeatmapPicture
 from reid.domain.errors import EncoderError
 from reid.domain.services.explaining import PairExplainer
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.explanations import AttentionTrace, Explanation, ImageTrace
 from reid.domain.values.samples import ImageSize, Picture
-from reid.ports.encoder import Encoder
 from reid.ports.explanation import ExplainableEncoder, ExplanationPage
+from reid.ports.image_encoder import TrainableEncoder
 from tests.fakes.dataset import FakePictures
 from tests.fakes.explanation import FakeExplainableEncoder, FakeExplanationPage
 
@@ -25,15 +25,15 @@ CAMERAS = EncoderRequest(kind="vit-tiny", image_size=SMALL, stride=12, num_camer
 RN = EncoderRequest(kind="rn-tiny", image_size=SMALL)
 
 ENCODERS: dict[str, Callable[[], ExplainableEncoder]] = {
-    "vit-tiny": lambda: create_openclip_encoder(VIT),
-    "vit-tiny-cameras-overlapping": lambda: create_openclip_encoder(CAMERAS),
-    "rn-tiny": lambda: create_openclip_encoder(RN),
+    "vit-tiny": lambda: create_clip_encoder(VIT),
+    "vit-tiny-cameras-overlapping": lambda: create_clip_encoder(CAMERAS),
+    "rn-tiny": lambda: create_clip_encoder(RN),
     "fake": FakeExplainableEncoder,
     "fake-cameras": lambda: FakeExplainableEncoder(num_cameras=3),
 }
-TRAINABLE: dict[str, Callable[[], Encoder]] = {
-    "vit-tiny": lambda: create_openclip_encoder(VIT),
-    "rn-tiny": lambda: create_openclip_encoder(RN),
+TRAINABLE: dict[str, Callable[[], TrainableEncoder]] = {
+    "vit-tiny": lambda: create_clip_encoder(VIT),
+    "rn-tiny": lambda: create_clip_encoder(RN),
 }
 PAGES: dict[str, Callable[[Path], ExplanationPage]] = {
     "png": lambda folder: HeatmapPicture(folder / "pair.png"),
@@ -115,10 +115,10 @@ def test_tracing_leaves_the_encoder_as_it_was(encoder: ExplainableEncoder) -> No
 
 @pytest.mark.parametrize("factory", list(TRAINABLE.values()), ids=list(TRAINABLE))
 def test_frozen_weights_can_be_explained_and_get_no_gradient(
-    factory: Callable[[], Encoder],
+    factory: Callable[[], TrainableEncoder],
 ) -> None:
     encoder = factory()
-    parameters = [value for _, value in encoder.named_parameters_of(Tower.IMAGE)]
+    parameters = [value for _, value in encoder.named_parameters()]
     for parameter in parameters:
         parameter.requires_grad = False
     assert isinstance(encoder, ExplainableEncoder)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.adapters.encoders.openclip import create_openclip_encoder
-from reid.ports.encoder import ImageEncoder
 from reid.ports.export import ExportPlace
+from reid.ports.image_encoder import ImageEncoder
 from tests.exports import RN, require
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.export_place import FakeExportPlace
@@ -17,7 +17,7 @@ from tests.fakes.export_place import FakeExportPlace
 
 def in_a_folder(folder: Path) -> tuple[ExportPlace, ImageEncoder]:
     require("openvino")
-    return ExportFolder(folder / "out", runtime="openvino"), create_openclip_encoder(RN)
+    return ExportFolder(folder / "out", runtime="openvino"), create_clip_encoder(RN)
 
 
 def in_memory(folder: Path) -> tuple[ExportPlace, ImageEncoder]:  # noqa: ARG001

@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.galleries.milvus.gallery import MilvusGallery
 from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
 from reid.domain.values.gallery_archives import ArchivedGallery
-from reid.ports.gallery import Gallery
 from tests.fakes.gallery_archive import FakeArchive
 from tests.galleries import CALIBRATION, STAMP, entry, fill, new_pictures, vectors_of
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
 GALLERIES: dict[str, Callable[[Path], Gallery]] = {
-    "memory": lambda _: MemoryGallery(create_index=ExactIndex),
+    "memory": lambda _: open_memory_gallery(create_index=ExactIndex),
     "filesystem": lambda folder: open_filesystem_gallery(
         folder, create=True, create_index=ExactIndex
     ),
@@ -439,7 +439,7 @@ def told(gallery: Gallery) -> tuple[list[tuple[str | None, ...]], Tensor]:
 def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
     fill(gallery)
     gallery.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
-    archive, other = FakeArchive(part_size=5), MemoryGallery(create_index=ExactIndex)
+    archive, other = FakeArchive(part_size=5), open_memory_gallery(create_index=ExactIndex)
     transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")
     content = transfer.export(gallery, archive)
     assert gallery.audit()[-1].action is AuditAction.EXPORT
@@ -454,7 +454,7 @@ def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
 
 
 def test_an_import_that_broke_off_is_finished_by_the_next(gallery: Gallery) -> None:
-    given, archive = MemoryGallery(create_index=ExactIndex), FakeArchive(part_size=5)
+    given, archive = open_memory_gallery(create_index=ExactIndex), FakeArchive(part_size=5)
     fill(given)
     given.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
     transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")

@@ -79,7 +79,7 @@ def test_a_discarded_checkpoint_is_gone(store: RunStore) -> None:
 
 def test_a_place_holds_one_run(store: RunStore) -> None:
     begin(store)
-    with pytest.raises(CheckpointError, match="--resume"):
+    with pytest.raises(CheckpointError, match="resume"):
         begin(store)
 
 

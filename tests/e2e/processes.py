@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-import reid.adapters.encoders.openclip
+import reid.adapters.encoders.clip
 import reid.container.root  # noqa: F401
 from reid.cli.app import app
 from tests.adapters.plugin_distributions import write_distribution

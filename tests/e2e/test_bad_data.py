@@ -160,7 +160,7 @@ def test_one_camera_is_no_evaluation_by_the_protocol_and_one_without_it(market: 
         r"cameras in query and gallery \(\S*same.camera.rule\S* compares within one\): 1", checked
     )
     stopped = run("evaluate", *RANDOM, "--data", market, expect=7)
-    assert "evaluate without it by --no-same-camera-rule" in stopped.stderr
+    assert "evaluate without it (" in stopped.stderr
     told = run("evaluate", *RANDOM, "--data", market, "--no-same-camera-rule")
     assert "Warning: queries without a match from another camera" in told.stderr
     assert "Queries: 4 of 4 have a true match" in told.stdout

@@ -2,15 +2,16 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import PARTS
+from benchmarks.__main__ import PARTS, measured
 from benchmarks.clusters import embedded_sets
-from benchmarks.harness import Row, compare, render, write_results
+from benchmarks.harness import Row, Scale, compare, print_rows, render, write_results
 from benchmarks.open_set import curves, measure
 from benchmarks.open_set import render as open_set_page
 from tests.e2e.processes import load_beforehand
@@ -23,7 +24,7 @@ def _processes_start_at_once() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_measures_at_a_small_size(part: str, tmp_path: Path) -> None:
-    rows: list[Row] = import_module(f"benchmarks.{part}").rows(quick=True)
+    rows: list[Row] = list(import_module(f"benchmarks.{part}").rows(Scale.QUICK))
     assert rows
     for row in rows:
         assert math.isfinite(row.ratio)
@@ -63,6 +64,26 @@ def test_parts_that_are_not_measured_again_stay(tmp_path: Path) -> None:
     assert "old first" in table
     assert "new second" in table
     assert "old second" not in table
+
+
+def test_a_row_is_printed_before_the_next_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    printed: list[str] = []
+
+    def measuring() -> Iterator[Row]:
+        for part in ("first", "second"):
+            printed.append(capsys.readouterr().out)
+            yield a_row(part)
+
+    assert [row.part for row in print_rows(measuring())] == ["first", "second"]
+    head, after_first = printed
+    assert head.startswith("| part")
+    assert after_first.startswith("| first")
+    assert capsys.readouterr().out.startswith("| second")
+
+
+def test_it_is_said_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    next(measured(["evaluation", "stage_two"], Scale.QUICK, json=None))
+    assert "evaluation: less than a minute left" in capsys.readouterr().err
 
 
 def test_pairs_are_run_in_turn() -> None:

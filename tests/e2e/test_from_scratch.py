@@ -36,7 +36,7 @@ def test_both_recipes_are_trained_evaluated_and_reported(
     assert re.findall(r"^\| (scratch-\S+) \| scratch-\S+ \* \|", page, flags=re.MULTILINE) == [
         *RECIPES
     ]
-    assert (runs / "results" / RECIPES[0] / "evaluation.queries.json").exists()
+    assert (runs / "results" / RECIPES[0] / "evaluation.queries.json.gz").exists()
     encoders = [(runs / recipe / "encoder.safetensors").read_bytes() for recipe in RECIPES]
 
     assert main([*call, "--epochs", "2"]) == 0

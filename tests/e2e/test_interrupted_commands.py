@@ -20,7 +20,7 @@ from reid.cli.app import app
 from reid.container.service import limits_of
 from reid.service.desk import Desk
 from reid.service.server import serve
-from reid.settings.schema import ServiceSettings
+from reid.settings.tasks import ServiceSettings
 from tests.e2e.program import clean_environment, run
 
 SIGNALS = [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]

@@ -135,7 +135,7 @@ def test_the_encoder_starts_from_another_runs_prompts(
 def test_a_run_is_not_overwritten_unless_that_is_wanted(people: Path, tmp_path: Path) -> None:
     train(people, tmp_path / "run")
     refused = train(people, tmp_path / "run", expect=5)
-    assert "--resume" in refused.stderr
+    assert "resume it" in refused.stderr
     train(people, tmp_path / "run", "--overwrite", "--seed", "5")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]["seed"] == 5
 
@@ -232,7 +232,7 @@ def test_a_gallery_without_labels_is_an_error_that_says_how_to_label(
 def test_a_missing_run_says_what_to_do(people: Path, tmp_path: Path) -> None:
     result = run("evaluate", "--run", tmp_path / "none", "--data", people, expect=5)
     assert "holds no trained encoder" in result.stderr
-    assert "--weights FILE" in result.stderr
+    assert "name weights by --weights" in result.stderr
 
 
 def test_another_encoders_weights_are_refused_with_both_named(people: Path, trained: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_single_camera_is_explained_with_the_way_out(
     for path in (tmp_path / "one").rglob("*_c2s*"):
         path.unlink()
     result = run("evaluate", "--run", trained, "--data", tmp_path / "one", expect=7)
-    assert "--no-same-camera-rule" in result.stderr
+    assert "evaluate without it (" in result.stderr
     result = run("evaluate", "--run", trained, "--data", tmp_path / "one", "--no-same-camera-rule")
     assert "not comparable with the Market-1501 protocol" in result.stdout
 
@@ -320,7 +320,7 @@ def test_a_run_named_on_the_command_line_beats_weights_from_elsewhere(
     monkeypatch.setenv("REID_ENCODER__WEIGHTS", "openai")
     assert as_json(run(*arguments))["report"] == recorded
     refused = run(*arguments, "--weights", "random", expect=3)
-    assert "--run and --weights name two encoders" in refused.stderr
+    assert "name two encoders" in refused.stderr
 
 
 def test_identify_writes_a_page_with_the_pictures(

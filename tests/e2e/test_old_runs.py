@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.galleries.filesystem.database import SCHEMA_VERSION
+from reid.adapters.galleries.sqlite.schema import SCHEMA_VERSION
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.values.checkpoints import Checkpoint
 from tests.e2e.processes import offer_quick_encoder
@@ -150,6 +150,6 @@ def test_a_version_that_is_none_is_refused(old: Path, version: str) -> None:
 
 def test_a_newer_evaluation_is_refused_by_both_versions(old: Path) -> None:
     record = old / "finished" / "evaluation.json"
-    record.write_text(record.read_text().replace('"version": 2', '"version": 9'))
+    record.write_text(record.read_text().replace('"version": 1', '"version": 9'))
     said = run("compare", "finished", "finished", expect=5).stderr
-    assert "of version 9, and this program reads up to version 2" in said
+    assert "of version 9, and this program reads up to version 1" in said

@@ -18,11 +18,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders import openclip
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders import clip
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.weights import download_openai_weights
 from reid.adapters.safetensors_file import read_checkpoint
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.domain.values.encoders import EncoderRequest
 from tests.e2e.program import as_json, draw_people, run
 from tests.golden.loading import KINDS, GoldenCase, golden_clip_state, load_golden
 
@@ -133,12 +133,12 @@ def test_training_starts_from_the_very_weights_of_the_file(
 def test_the_encoder_that_training_starts_from_describes_as_the_papers_code(
     weights: OpenAiFile, still: Path
 ) -> None:
-    encoder = create_openclip_encoder(
+    encoder = create_clip_encoder(
         EncoderRequest(kind=None, weights=str(still / "encoder.safetensors"))
     )
     golden = golden_image_weights(weights.case)
     statistics = {name: value for name, value in golden.items() if is_statistic(name)}
-    encoder.load_state_of(Tower.IMAGE, {**encoder.state_of(Tower.IMAGE), **statistics})
+    encoder.load_state({**encoder.state(), **statistics})
     with torch.no_grad():
         embedding = encoder.encode_images(weights.case.images()).embedding()
     expected = weights.case.tensor("eval_desc_before")
@@ -223,7 +223,7 @@ def test_the_one_command_of_the_readme_trains_openais_weights(
     (line,) = re.findall(r"^    reid (train .* --recipe vit-b16 .*)$", README, flags=re.MULTILINE)
     asked: list[str] = []
     fetching = partial(download_openai_weights, fetch=downloader_of(published, asked))
-    monkeypatch.setattr(openclip, "download_openai_weights", fetching)
+    monkeypatch.setattr(clip, "download_openai_weights", fetching)
     monkeypatch.chdir(tmp_path)
     (tmp_path / shlex.split(line)[shlex.split(line).index("--data") + 1]).symlink_to(few)
     for key, value in STILL.items():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reid.domain.errors import EncoderError
-from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, Tower
+from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.samples import ImageSize
@@ -63,14 +63,13 @@ class FakeEncoder:
         seed: int = 0,
         num_cameras: int = 0,
         image_size: ImageSize = ImageSize(16, 8),  # noqa: B008 - frozen
+        has_text: bool = True,
     ) -> None:
         """Draw weights from `seed`; height and width must be multiples of 4."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._towers = {
-                Tower.IMAGE: _ImageTower(image_size, num_cameras).eval(),
-                Tower.TEXT: _TextTower().eval(),
-            }
+            self._image = _ImageTower(image_size, num_cameras).eval()
+            self._text = FakeTextEncoder(_TextTower().eval()) if has_text else None
         self._geometry = EncoderGeometry(
             image_size=image_size,
             pixel_mean=(0.5, 0.5, 0.5),
@@ -78,8 +77,6 @@ class FakeEncoder:
             penultimate_width=8,
             final_width=8,
             projected_width=6,
-            token_width=8,
-            context_length=_CONTEXT,
             num_cameras=num_cameras,
         )
         self._description = EncoderDescription(
@@ -108,8 +105,39 @@ class FakeEncoder:
         known = range(self._geometry.num_cameras)
         if camids is not None and known and not set(camids.tolist()) <= set(known):
             raise EncoderError(f"the fake knows {len(known)} cameras")
-        features: ImageFeatures = self._towers[Tower.IMAGE](images, camids)
+        features: ImageFeatures = self._image(images, camids)
         return features
+
+    @property
+    def text(self) -> "FakeTextEncoder | None":
+        return self._text
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self._image.named_parameters()
+
+    def set_training(self, *, enabled: bool) -> None:
+        self._image.train(enabled)
+
+    def state(self) -> Mapping[str, Tensor]:
+        state: dict[str, Tensor] = self._image.state_dict()
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if {name: value.shape for name, value in self.state().items()} != {
+            name: value.shape for name, value in state.items()
+        }:
+            raise EncoderError("the state given does not fit the fake's image tower")
+        self._image.load_state_dict(dict(state))
+
+
+class FakeTextEncoder:
+    """Knows 32 words."""
+
+    token_width = 8
+    context_length = _CONTEXT
+
+    def __init__(self, tower: _TextTower) -> None:
+        self._tower = tower
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         before, after = template.split("{}")
@@ -117,7 +145,7 @@ class FakeEncoder:
         suffix = [*(crc32(word.encode()) % _VOCABULARY for word in after.split()), 1]
         if len(prefix) + num_context_tokens + len(suffix) > _CONTEXT:
             raise EncoderError(f"prompt longer than {_CONTEXT} tokens")
-        table = self.state_of(Tower.TEXT)["embedding.weight"]
+        table = self._tower.embedding.weight.detach()
         return PromptEmbedding(prefix=table[prefix], suffix=table[suffix])
 
     def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
@@ -125,23 +153,8 @@ class FakeEncoder:
             prompts = torch.cat([prefix.expand(len(prompts), -1, -1), prompts], dim=1)
         if prompts.shape[1] > _CONTEXT:
             raise EncoderError(f"prompts longer than {_CONTEXT} tokens")
-        features: Tensor = self._towers[Tower.TEXT](prompts)
+        features: Tensor = self._tower(prompts)
         return features
 
-    def named_parameters_of(self, tower: Tower) -> Iterator[tuple[str, nn.Parameter]]:
-        return self._towers[tower].named_parameters()
-
-    def set_training(self, *, enabled: bool) -> None:
-        self._towers[Tower.IMAGE].train(enabled)
-
-    def state_of(self, tower: Tower) -> Mapping[str, Tensor]:
-        state: dict[str, Tensor] = self._towers[tower].state_dict()
-        return state
-
-    def load_state_of(self, tower: Tower, state: Mapping[str, Tensor]) -> None:
-        own = self.state_of(tower)
-        if {name: value.shape for name, value in own.items()} != {
-            name: value.shape for name, value in state.items()
-        }:
-            raise EncoderError(f"the state given does not fit the fake's {tower} tower")
-        self._towers[tower].load_state_dict(dict(state))
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return self._tower.named_parameters(prefix="text")

@@ -8,7 +8,7 @@ from torch import Tensor
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.features import ImageFeatures
-from reid.ports.encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder
 
 
 class SkewedEncoder:

@@ -40,7 +40,7 @@ class FakeRunStore:
             self.records.clear()
             self.decisive = None
         elif self.checkpoints or self.records:
-            raise CheckpointError("a run is here already; --resume or --overwrite it")
+            raise CheckpointError("a run is here already: resume it or overwrite it")
         self.decisive = (self.decisive or {}) | dict(decisive)
         self.records["run"] = {"circumstances": dict(circumstances)}
 

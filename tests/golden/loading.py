@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import OpenClipEncoder, create_openclip_encoder
-from reid.domain.values.encoders import EncoderRequest, Tower
+from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
 
 # Not a plain import: the generator is kept byte for byte as it made the files, without types.
@@ -97,7 +97,7 @@ def golden_clip_state(arch: str) -> dict[str, Array]:
     return state
 
 
-def build_golden_encoder(case: GoldenCase, folder: Path) -> OpenClipEncoder:
+def build_golden_encoder(case: GoldenCase, folder: Path) -> ClipEncoder:
     """Build the case's encoder through a weights file, which is removed again.
 
     Args:
@@ -109,7 +109,7 @@ def build_golden_encoder(case: GoldenCase, folder: Path) -> OpenClipEncoder:
         name: torch.from_numpy(value) for name, value in golden_clip_state(case.arch).items()
     }
     save_file(tensors, path)
-    encoder = create_openclip_encoder(
+    encoder = create_clip_encoder(
         EncoderRequest(
             kind=None,
             weights=str(path),
@@ -121,6 +121,6 @@ def build_golden_encoder(case: GoldenCase, folder: Path) -> OpenClipEncoder:
     )
     path.unlink()
     if case.num_cameras:
-        state = dict(encoder.state_of(Tower.IMAGE))
-        encoder.load_state_of(Tower.IMAGE, state | {"cv_embed": case.head_state()["cv_embed"]})
+        state = dict(encoder.state())
+        encoder.load_state(state | {"cv_embed": case.head_state()["cv_embed"]})
     return encoder

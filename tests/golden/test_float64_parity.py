@@ -6,18 +6,16 @@ tells how far float32 may lie from it, and how that was measured.
 
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import OpenClipEncoder
+from reid.adapters.encoders.clip import ClipEncoder
 from reid.domain.heads import ReidHeads
 from reid.domain.objectives import fine_tuning_objective
-from reid.domain.services.freezing import train_only
-from reid.domain.values.encoders import Tower
+from reid.domain.services.freezing import freeze_text
 from tests.golden.loading import GoldenCase, build_golden_encoder, load_golden
 from tests.golden.plain_resnet import Parameters
 from tests.golden.rounding import (
@@ -57,8 +55,8 @@ def exact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def compute(case: GoldenCase, folder: Path) -> Exact:
     encoder = build_golden_encoder(case, folder)
     heads = build_heads(encoder, case)
-    train_only(encoder, Tower.IMAGE)
-    parameters = dict(encoder.named_parameters_of(Tower.IMAGE))
+    freeze_text(encoder)
+    parameters = dict(encoder.named_parameters())
     positions = parameters[POSITIONS].detach().clone()
     plain = plain_parameters(case)
     encoder.image_tower.double()
@@ -73,13 +71,12 @@ def compute(case: GoldenCase, folder: Path) -> Exact:
     )
 
 
-def norms_in_float64(
-    encoder: OpenClipEncoder, heads: ReidHeads, case: GoldenCase
-) -> dict[str, float]:
+def norms_in_float64(encoder: ClipEncoder, heads: ReidHeads, case: GoldenCase) -> dict[str, float]:
     encoder.set_training(enabled=True)
     heads.train()
     # Encoders promise float32 features, whatever type they compute in.
-    with patch.object(Tensor, "float", lambda values: values):
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(Tensor, "float", lambda values: values)
         features = encoder.encode_images(case.images().double())
     objective = fine_tuning_objective(
         features,
@@ -88,7 +85,7 @@ def norms_in_float64(
         text_features=case.tensor("text_features").double(),
         recipe=RN,
     )
-    named = [*heads.named_parameters(), *encoder.named_parameters_of(Tower.IMAGE)]
+    named = [*heads.named_parameters(), *encoder.named_parameters()]
     trained = {name: parameter for name, parameter in named if parameter.requires_grad}
     gradients = torch.autograd.grad(objective.total, list(trained.values()))
     assert {gradient.dtype for gradient in gradients} == {torch.float64}

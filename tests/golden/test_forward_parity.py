@@ -13,11 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.encoders.architectures import Grid
-from reid.adapters.encoders.image_towers import resize_positions
-from reid.adapters.encoders.openclip import OpenClipEncoder
-from reid.adapters.encoders.text_tower import template_tokens
-from reid.domain.values.encoders import Tower
+from reid.adapters.encoders.clip import ClipEncoder
+from reid.adapters.encoders.image_tower import Grid, resize_positions
+from reid.adapters.encoders.text_encoder import template_tokens
 from reid.domain.values.features import ImageFeatures
 from tests.golden.loading import (
     BIG,
@@ -30,6 +28,7 @@ from tests.golden.loading import (
     goldgen,
     load_golden,
 )
+from tests.text import text_of
 
 TEMPLATE = "A photo of a {} person."
 TOKEN_X = 343
@@ -44,7 +43,7 @@ class Built:
     """A golden case and what our encoder says of its pictures, computed once."""
 
     case: GoldenCase
-    encoder: OpenClipEncoder
+    encoder: ClipEncoder
     features: ImageFeatures
     projected_without_cameras: Tensor
 
@@ -84,7 +83,7 @@ def test_the_kind_is_read_off_the_weights(built: Built) -> None:
 
 
 def test_position_embeddings_are_resized_as_in_the_official_code(built: Built) -> None:
-    state = built.encoder.state_of(Tower.IMAGE)
+    state = built.encoder.state()
     (positions,) = (value for name, value in state.items() if name.endswith("positional_embedding"))
     assert list(positions.shape) == built.case.tensor("pos_embed_resized_shape").tolist()
     assert_matches(positions[:, :4], built.case.tensor("pos_embed_resized_head"))
@@ -114,7 +113,7 @@ def test_tokens_around_the_learned_ones_agree(built: Built) -> None:
 
 
 def test_the_template_is_embedded_with_the_vocabulary_of_the_weights(built: Built) -> None:
-    fixed = built.encoder.embed_template(TEMPLATE, num_context_tokens=4)
+    fixed = text_of(built.encoder).embed_template(TEMPLATE, num_context_tokens=4)
     prefix, suffix = template_tokens(TEMPLATE)
     vocabulary = golden_clip_state(built.case.arch)["token_embedding.weight"]
     assert torch.equal(fixed.prefix, torch.from_numpy(vocabulary[prefix]))
@@ -127,21 +126,23 @@ def test_the_template_is_embedded_with_the_vocabulary_of_the_weights(built: Buil
     ids=["all", "shuffled"],
 )
 def test_text_features_agree(built: Built, labels: list[int], key: str) -> None:
-    fixed = built.encoder.embed_template(TEMPLATE, num_context_tokens=4)
+    fixed = text_of(built.encoder).embed_template(TEMPLATE, num_context_tokens=4)
     context = built.case.head_state()["prompt_learner.cls_ctx"][labels]  # (N, 4, D)
     prefix = fixed.prefix.expand(len(labels), -1, -1)
     suffix = fixed.suffix.expand(len(labels), -1, -1)
     with torch.no_grad():
-        features = built.encoder.encode_prompts(torch.cat([prefix, context, suffix], dim=1))
+        features = text_of(built.encoder).encode_prompts(
+            torch.cat([prefix, context, suffix], dim=1)
+        )
     assert_matches(features, built.case.tensor(key))
 
 
 def test_parameters_come_in_the_order_of_the_official_code(built: Built) -> None:
     official = [str(name) for name in built.case.arrays["s2_grad_names"]]
-    names = [name for name, _ in built.encoder.named_parameters_of(Tower.IMAGE)]
+    names = [name for name, _ in built.encoder.named_parameters()]
     assert names == [name for name in official if name.startswith(("cv_embed", "image_encoder."))]
     frozen = [str(name) for name in built.case.arrays["s2_frozen"]]
-    text = [name for name, _ in built.encoder.named_parameters_of(Tower.TEXT)]
+    text = [name for name, _ in text_of(built.encoder).named_parameters()]
     text.remove("text_encoder.token_embedding.weight")
     assert text == [name for name in frozen if name.startswith("text_encoder.")]
 

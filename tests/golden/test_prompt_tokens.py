@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reid.adapters.encoders.text_tower import template_tokens
+from reid.adapters.encoders.text_encoder import template_tokens
 from tests.golden.loading import BIG, FOLDER, TINY, load_golden
 
 TOKEN_X = 343

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import OpenClipEncoder
+from reid.adapters.encoders.clip import ClipEncoder
 from reid.domain.heads import IdentityScores, ReidHeads
 from reid.domain.losses import batch_hard_triplet_loss, identity_loss, image_to_text_loss
 from reid.domain.objectives import fine_tuning_objective, prompt_objective
@@ -20,12 +20,12 @@ from reid.domain.optimizers import fine_tuning_optimizer, prompt_optimizer
 from reid.domain.prompts import PromptLearner
 from reid.domain.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import train_only
-from reid.domain.values.encoders import Tower
+from reid.domain.services.freezing import freeze_text
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.golden.loading import BIG, TINY, GoldenCase, build_golden_encoder, load_golden
 from tests.golden.rounding import load_rounding
+from tests.text import text_of
 
 FORWARD = 1e-4
 GRADIENT = 1e-3
@@ -75,9 +75,9 @@ def recipe_of(case: GoldenCase) -> FineTuningRecipe:
     return RN if case.arch.startswith("rn") else VIT
 
 
-def build_learner(encoder: OpenClipEncoder, context: Tensor) -> PromptLearner:
+def build_learner(encoder: ClipEncoder, context: Tensor) -> PromptLearner:
     learner = PromptLearner(
-        encoder.embed_template(TEMPLATE, num_context_tokens=4),
+        text_of(encoder).embed_template(TEMPLATE, num_context_tokens=4),
         num_identities=len(context),
         num_context_tokens=4,
         generator=generator_for(0, "unused"),
@@ -87,7 +87,7 @@ def build_learner(encoder: OpenClipEncoder, context: Tensor) -> PromptLearner:
     return learner
 
 
-def build_heads(encoder: OpenClipEncoder, case: GoldenCase) -> ReidHeads:
+def build_heads(encoder: ClipEncoder, case: GoldenCase) -> ReidHeads:
     heads = ReidHeads(
         final_width=encoder.geometry.final_width,
         projected_width=encoder.geometry.projected_width,
@@ -105,7 +105,7 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
     encoder = build_golden_encoder(case, folder)
     heads = build_heads(encoder, case).eval()
     images, labels = case.images(), case.labels
-    train_only(encoder)
+    freeze_text(encoder, freezes_images=True)
 
     with torch.no_grad():
         seen = encoder.encode_images(images, case.camids)
@@ -113,14 +113,14 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
         cached = encoder.encode_images(images).projected
         learner = build_learner(encoder, case.head_state()["prompt_learner.cls_ctx"])
         every_label = torch.arange(case.num_classes)
-        texts = encoder.encode_prompts(learner(every_label), prefix=learner.prefix)
+        texts = text_of(encoder).encode_prompts(learner(every_label), prefix=learner.prefix)
 
     prompt_recipe = PromptLearningRecipe()
     adam = prompt_optimizer(learner, prompt_recipe)
     adam.set_learning_rate(prompt_learning_rate(1, prompt_recipe))
     prompt_losses, prompt_gradients = [], []
     for _ in range(2):
-        described = encoder.encode_prompts(learner(labels), prefix=learner.prefix)
+        described = text_of(encoder).encode_prompts(learner(labels), prefix=learner.prefix)
         objective = prompt_objective(cached, described, labels=labels)
         adam.zero_grad()
         objective.total.backward()  # type: ignore[no-untyped-call]
@@ -130,13 +130,13 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
         adam.step()
 
     has_text_gradients = any(
-        parameter.grad is not None for _, parameter in encoder.named_parameters_of(Tower.TEXT)
+        parameter.grad is not None for _, parameter in text_of(encoder).named_parameters()
     )
-    train_only(encoder, Tower.IMAGE)
+    freeze_text(encoder)
     encoder.set_training(enabled=True)
     heads.train()
     recipe = recipe_of(case)
-    named = [*heads.named_parameters(), *encoder.named_parameters_of(Tower.IMAGE)]
+    named = [*heads.named_parameters(), *encoder.named_parameters()]
     trainable = {name: parameter for name, parameter in named if parameter.requires_grad}
     stage_two = fine_tuning_optimizer(named, recipe)
     stage_two.set_learning_rate(fine_tuning_rate(1, recipe))
@@ -176,7 +176,7 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
         },
         has_text_gradients=has_text_gradients,
         rates=stage_two.learning_rates(),
-        state_after=dict(encoder.state_of(Tower.IMAGE)) | dict(heads.state_dict()),
+        state_after=dict(encoder.state()) | dict(heads.state_dict()),
         descriptor_after_step=descriptor,
     )
 

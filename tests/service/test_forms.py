@@ -1,40 +1,91 @@
-"""Forms, split."""
+"""Forms, read from a request."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
-from reid.service.forms import Part, split_form
+from reid.service.bodies import HeldBytes, Sent, read_sent
+from reid.service.limits import Limits
 from reid.service.refusals import Refusal
 
+LIMITS = Limits(
+    body_bytes=10_000,
+    held_bytes=20_000,
+    pictures=6,
+    pixels=1,
+    waiting=1,
+    connections=1,
+    header_seconds=1.0,
+    body_seconds=60.0,
+    seconds=1.0,
+)
 NAMED = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'
+PICTURE = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n1\r\n'
 
 
-@given(st.lists(st.binary(max_size=200), min_size=1, max_size=5), st.text("ab \r\n-", max_size=9))
-def test_every_part_comes_out_as_a_client_put_it_in(contents: list[bytes], field: str) -> None:
+def read(kind: str, chunks: Sequence[bytes], *, held: HeldBytes | None = None) -> Sent:
+    coming: Iterator[Message] = iter(
+        [
+            *({"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks),
+            {"type": "http.request", "body": b"", "more_body": False},
+        ]
+    )
+
+    async def receive() -> Message:
+        return next(coming)
+
+    async def reading() -> Sent:
+        scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
+        with (held or HeldBytes(LIMITS)).share() as take:
+            return await read_sent(Request(scope, receive), take, limits=LIMITS)
+
+    return asyncio.run(reading())
+
+
+@given(
+    st.lists(st.binary(max_size=200), min_size=1, max_size=5),
+    st.text("ab \r\n-\u00fc", max_size=9),
+    st.integers(1, 400),
+)
+def test_every_part_comes_out_as_a_client_put_it_in(
+    contents: list[bytes], field: str, size: int
+) -> None:
     request = httpx.Request(
         "POST",
         "http://x",
-        files=[("picture", (f"{n}.jpg", content)) for n, content in enumerate(contents)],
+        files=[("picture", (f"{n}\u00fc.jpg", content)) for n, content in enumerate(contents)],
         data={"label": field},
     )
-    parts = split_form(request.headers["Content-Type"], request.read(), max_parts=6)
-    assert parts[0] == Part("label", None, field.encode())
-    assert parts[1:] == [Part("picture", f"{n}.jpg", content) for n, content in enumerate(contents)]
+    body = request.read()
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    sent = read(request.headers["Content-Type"], chunks)
+    assert sent.fields == {"label": field.strip()}
+    assert sent.pictures == tuple((f"{n}\u00fc.jpg", one) for n, one in enumerate(contents))
 
 
 def test_what_stands_after_the_last_boundary_does_not_count() -> None:
-    body = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n--b--\r\nepilogue'
-    assert split_form("multipart/form-data; boundary=b", body, max_parts=1) == [
-        Part("x", None, b"1")
-    ]
+    sent = read("multipart/form-data; boundary=b", [PICTURE + b"--b--\r\nepilogue"])
+    assert sent == Sent((("a", b"1"),), {})
+
+
+def test_a_charset_of_the_form_s_own_changes_nothing() -> None:
+    text = '--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nM\u00fcller\r\n'
+    body = PICTURE + text.encode() + b"--b--"
+    for kind in ("boundary=b; charset=utf-16", "charset=ascii; boundary=b"):
+        assert read(f"multipart/form-data; {kind}", [body]).fields == {"label": "M\u00fcller"}
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
     [
         ("multipart/form-data", b"--b--", 400),
+        ("multipart/form-data; boundary=", b"--b--", 400),
         (f"multipart/form-data; boundary={'b' * 71}", b"--b--", 400),
         ("multipart/form-data; boundary=b", b"", 400),
         ("multipart/form-data; boundary=b", b"preamble\r\n--b--", 400),
@@ -42,10 +93,25 @@ def test_what_stands_after_the_last_boundary_does_not_count() -> None:
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\n1\r\n--b--", 400),
         ("multipart/form-data; boundary=b", b"--b\r\n" + b"X" * 5000 + b"\r\n\r\n1\r\n--b--", 400),
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\n1", 400),
-        ("multipart/form-data; boundary=b", NAMED * 9 + b"--b--", 413),
+        ("multipart/form-data; boundary=b", PICTURE, 400),
+        ("multipart/form-data; boundary=b", NAMED * 15 + b"--b--", 413),
+        ("multipart/form-data; boundary=b", PICTURE * 7 + b"--b--", 413),
+        ("multipart/form-data; boundary=b", NAMED + b"--b--", 422),
+        ("image/png", bytes(10_001), 413),
     ],
 )
 def test_what_is_no_form_is_refused(kind: str, body: bytes, status: int) -> None:
     with pytest.raises(Refusal) as refused:
-        split_form(kind, body, max_parts=4)
+        read(kind, [body])
     assert refused.value.status == status
+
+
+def test_bodies_together_hold_no_more_than_is_said() -> None:
+    held = HeldBytes(LIMITS)
+    with held.share() as take:
+        take(15_000)
+        with pytest.raises(Refusal, match="under way") as refused:
+            read("image/png", [bytes(3000), bytes(3000)], held=held)
+        assert refused.value.status == 503
+        assert held.num_bytes == 15_000
+    assert held.num_bytes == 0

@@ -8,7 +8,7 @@ import pytest
 
 from reid.container.service import token_of
 from reid.domain.errors import ConfigurationError
-from reid.settings.schema import ServiceSettings
+from reid.settings.tasks import ServiceSettings
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -10,7 +10,6 @@ from reid.application.evaluate_run import EvaluateRun
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.checkpoints import Checkpoint
-from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import Split, digest_of_samples
 from reid.ports.runs import RunMode
@@ -39,7 +38,7 @@ class Bench:
         if self.runs.decisive is None:
             digest = digest_of_samples(self.dataset.samples(Split.TRAIN))
             self.runs.begin({"dataset.digest": digest}, {}, mode=RunMode.NEW)
-            self.runs.save("encoder", Checkpoint(tensors=self.encoder.state_of(Tower.IMAGE)))
+            self.runs.save("encoder", Checkpoint(tensors=self.encoder.state()))
 
     def use_case(self) -> EvaluateRun:
         embedder = Embedder(encoder=self.encoder, listener=RecordingListener())
@@ -62,8 +61,8 @@ class Bench:
 
     def evaluate(self) -> str:
         use_case = self.use_case()
-        evaluated = use_case.run()
-        name = use_case.name_for(evaluated, FakeRunRecords.of(self.runs))
+        _, record, _ = use_case.run()
+        name = use_case.name_for(record, FakeRunRecords.of(self.runs))
         assert name is not None
-        use_case.keep(evaluated, name=name)
+        use_case.keep(record, name=name)
         return name

@@ -2,14 +2,13 @@
 
 from itertools import count
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.application.identify import Identify
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Tower
 from reid.domain.values.galleries import EncoderStamp
 from reid.domain.values.samples import Split
 from tests.fakes.encoder import FakeEncoder
@@ -46,7 +45,7 @@ class Workbench:
         return EncoderStamp(
             name=description.name,
             weights=description.weights,
-            digest=digest_of(self.encoder.state_of(Tower.IMAGE)),
+            digest=digest_of(self.encoder.state()),
             width=self.encoder.geometry.embedding_width,
             options=description.options,
         )
@@ -54,8 +53,8 @@ class Workbench:
     def now(self) -> str:
         return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
 
-    def gallery(self, place: str = "memory") -> MemoryGallery:
-        return MemoryGallery(create_index=lambda: self.index, place=place)
+    def gallery(self, place: str = "memory") -> open_memory_gallery:
+        return open_memory_gallery(create_index=lambda: self.index, place=place)
 
     def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:
         return Identify(

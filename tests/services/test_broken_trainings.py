@@ -11,7 +11,6 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import CheckpointDamaged, StepFinished
 from reid.domain.memory import is_out_of_memory
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
-from reid.domain.values.encoders import Tower
 from reid.domain.values.features import ImageFeatures
 from tests.fakes.encoder import FakeEncoder
 from tests.services.training import Laboratory, PowerCut, PowerFailureError
@@ -88,7 +87,7 @@ def test_weights_that_are_not_finite_are_never_saved_as_a_good_checkpoint(
 ) -> None:
     def blow_up(features: ImageFeatures) -> ImageFeatures:
         # The losses of the step are finite; what it leaves behind is not.
-        for _, parameter in encoder.named_parameters_of(Tower.IMAGE):
+        for _, parameter in encoder.named_parameters():
             parameter.register_hook(times_infinity)  # type: ignore[no-untyped-call]
         return features
 

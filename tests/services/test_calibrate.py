@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.calibrate import Calibrate, CalibrationOutcome
 from reid.domain.errors import ConfigurationError, EvaluationError, GalleryError
 from reid.domain.open_set import confidence_of
 from reid.domain.services.decisions import decide
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People
 from reid.domain.services.questions import Question
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
 from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.samples import Picture, UnreadableImage
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 from tests.fakes.dataset import FakePictures
 
 WIDTH = 16
@@ -53,8 +53,8 @@ def pictures_of(side: str, people: range, *, shots: int = 2, camera: str = "") -
     ]
 
 
-def gallery_of(pictures: list[Picture]) -> MemoryGallery:
-    gallery = MemoryGallery(create_index=ExactIndex)
+def gallery_of(pictures: list[Picture]) -> open_memory_gallery:
+    gallery = open_memory_gallery(create_index=ExactIndex)
     gallery.add(
         [
             NewPicture(
@@ -71,7 +71,7 @@ def gallery_of(pictures: list[Picture]) -> MemoryGallery:
 
 def calibrate(
     queries: list[Picture],
-    gallery: MemoryGallery,
+    gallery: open_memory_gallery,
     *,
     rate: float = 0.1,
     strangers: list[Picture] | None = None,
@@ -237,7 +237,7 @@ def test_whatever_can_be_refused_is_before_anything_is_embedded(
         raise AssertionError((source, gallery))
 
     calibrating = Calibrate(embed=embed_nothing, now=lambda: NOW, recipe=BEST, seed=1)
-    gallery = MemoryGallery(create_index=ExactIndex)
+    gallery = open_memory_gallery(create_index=ExactIndex)
     if known:
         gallery = gallery_of(pictures_of("g", range(known), camera="9"))
     with pytest.raises((EvaluationError, GalleryError), match=problem):
@@ -252,7 +252,7 @@ def test_whatever_can_be_refused_is_before_anything_is_embedded(
 @pytest.mark.parametrize("rate", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_a_rate_that_is_none_is_a_mistake_in_the_settings(rate: float) -> None:
     gallery = gallery_of(pictures_of("g", range(20), camera="9"))
-    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*--false-accept-rate"):
+    with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*: give another"):
         calibrate(pictures_of("q", range(20)), gallery, rate=rate)
 
 

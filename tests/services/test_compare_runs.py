@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from reid.application.compare_runs import CompareRuns, RecordedEvaluation
+from reid.application.compare_runs import CompareRuns
+from reid.application.records import RecordedEvaluation
 from reid.domain.errors import CheckpointError, EvaluationError
 from tests.fakes.run_records import FakeRunRecords
 from tests.recorded import recorded_run
@@ -85,8 +86,8 @@ def test_another_file_of_a_run_is_no_evaluation_and_those_there_are_named(name: 
 
 def test_a_damaged_evaluation_says_how_to_record_it_anew() -> None:
     one = recorded_run("one")
-    one.reports["evaluation"] = {"version": 2}
-    with pytest.raises(CheckpointError, match=r"cannot be read .* anew by reid evaluate --run mem"):
+    one.reports["evaluation"] = {"version": 1}
+    with pytest.raises(CheckpointError, match=r"cannot be read .* evaluate the run again"):
         compare(one, one)
 
 

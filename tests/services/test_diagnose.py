@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 from torch import Tensor
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.surroundings import concealment
 from reid.application import diagnose as use_case
@@ -242,7 +242,7 @@ def test_an_evaluator_that_scores_otherwise_is_found(
         try_evaluator(broken)
 
 
-class OneGallery(MemoryGallery):
+class OneGallery(open_memory_gallery):
     """A gallery in memory that outlives being closed."""
 
     def close(self) -> None:
@@ -278,7 +278,7 @@ class Misplacing(OneGallery):
         return super().add(pictures, vectors.flip(0), stamp=stamp, entry=entry)
 
 
-def opened(kind: type[MemoryGallery]) -> MemoryGallery:
+def opened(kind: type[open_memory_gallery]) -> open_memory_gallery:
     return kind(create_index=ExactIndex)
 
 
@@ -295,7 +295,9 @@ def test_a_sound_gallery_passes() -> None:
         (Misplacing, "asked for pictures"),
     ],
 )
-def test_a_gallery_that_breaks_its_word_is_found(kind: type[MemoryGallery], message: str) -> None:
+def test_a_gallery_that_breaks_its_word_is_found(
+    kind: type[open_memory_gallery], message: str
+) -> None:
     gallery = opened(kind)
     with pytest.raises(GalleryError, match=message):
         try_gallery(lambda *, create: gallery)  # noqa: ARG005
@@ -303,4 +305,4 @@ def test_a_gallery_that_breaks_its_word_is_found(kind: type[MemoryGallery], mess
 
 def test_a_gallery_that_forgets_what_it_kept_is_found() -> None:
     with pytest.raises(ReidError):
-        try_gallery(lambda *, create: opened(MemoryGallery))  # noqa: ARG005
+        try_gallery(lambda *, create: opened(open_memory_gallery))  # noqa: ARG005

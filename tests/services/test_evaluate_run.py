@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 
 from reid.application.records import (
+    RecordedEvaluation,
     evaluation_names,
     read_evaluation,
-    read_queries,
-    require_complete,
+    read_with_queries,
     require_manifest,
     scores_of,
 )
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.encoders import Tower
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import ImageSize, Split
@@ -31,11 +30,9 @@ def test_the_record_says_what_the_scores_are_of() -> None:
     bench = Bench(settings={"evaluation": {"rerank": False}})
     assert bench.evaluate() == "evaluation"
     record = read_evaluation(FakeRunRecords.of(bench.runs))
-    assert record.is_complete
-    assert record.data is not None
     assert record.data["query"].num_images == 6
     assert record.digest_of("train") == bench.runs.decisive["dataset.digest"]  # type: ignore[index]
-    assert record.weights_digest == digest_of(bench.encoder.state_of(Tower.IMAGE))
+    assert record.weights_digest == digest_of(bench.encoder.state())
     assert record.settings == {"evaluation": {"rerank": False}}
     assert record.seconds == 1.0
     assert record.circumstances == {"device": "cpu"}
@@ -45,9 +42,8 @@ def test_the_record_says_what_the_scores_are_of() -> None:
 def test_the_scores_of_the_queries_average_to_the_report() -> None:
     bench = Bench(dataset=FakeDataset(test_identities=6))
     bench.evaluate()
-    records = FakeRunRecords.of(bench.runs)
-    record = read_evaluation(records)
-    queries = read_queries(records, record)
+    source = RecordedEvaluation(FakeRunRecords.of(bench.runs), "evaluation")
+    record, queries = read_with_queries(source)
     assert tuple(queries.query) == tuple(s.image for s in bench.dataset.samples(Split.QUERY))
     scores = scores_of(queries)
     assert scores.average_precision.mean().item() == record.report.mean_average_precision
@@ -91,7 +87,7 @@ def test_another_size_of_pictures_replaces_nothing() -> None:
 def test_a_plain_evaluation_does_not_replace_the_one_of_a_run_that_ended_otherwise() -> None:
     bench = Bench(reranking=RerankingRecipe(k1=2, k2=1))
     use_case = bench.use_case()
-    use_case.keep(use_case.run(), name="evaluation")
+    use_case.keep(use_case.run()[1], name="evaluation")
     assert bench.evaluate() == "evaluation"
     assert replace(bench, reranking=None).evaluate() == "evaluation-plain"
 
@@ -103,7 +99,6 @@ def test_a_dataset_without_training_pictures_is_evaluated_and_recorded() -> None
     other = replace(bench, dataset=FakeDataset(splits=tested))
     assert other.evaluate() == "evaluation-on-fake"
     record = read_evaluation(FakeRunRecords.of(bench.runs), "evaluation-on-fake")
-    assert record.data is not None
     assert record.data.keys() == {"query", "gallery"}
     assert record.digest_of("train") is None
 
@@ -111,7 +106,7 @@ def test_a_dataset_without_training_pictures_is_evaluated_and_recorded() -> None
 def test_weights_without_a_run_are_scored_and_nothing_is_named() -> None:
     bench = Bench()
     use_case = bench.use_case()
-    assert use_case.name_for(use_case.run(), FakeRunRecords()) is None
+    assert use_case.name_for(use_case.run()[1], FakeRunRecords()) is None
 
 
 def test_a_run_without_an_encoder_is_refused() -> None:
@@ -121,28 +116,10 @@ def test_a_run_without_an_encoder_is_refused() -> None:
         bench.use_case().run()
 
 
-def old_record(bench: Bench) -> dict[str, Any]:
-    content = bench.runs.records["evaluation"]
-    return {key: content[key] for key in ("dataset", "encoder", "report")}
-
-
-def test_a_record_of_an_older_version_is_read_and_says_what_it_lacks() -> None:
-    bench = Bench()
-    bench.evaluate()
-    records = FakeRunRecords("old", reports={"evaluation": old_record(bench)})
-    record = read_evaluation(records)
-    assert record.report == read_evaluation(FakeRunRecords.of(bench.runs)).report
-    assert not record.is_complete
-    for refuse in (require_complete, read_queries):
-        with pytest.raises(CheckpointError, match=r"older version.*reid evaluate --run memory"):
-            refuse(records, record)
-
-
 def test_missing_foreign_and_damaged_records_are_told_apart() -> None:
     bench = Bench()
     bench.evaluate()
     good = FakeRunRecords.of(bench.runs)
-    record = read_evaluation(good)
     queries = good.reports["evaluation.queries"]
     cases: list[tuple[dict[str, Any], str]] = [
         ({}, "missing"),
@@ -152,12 +129,13 @@ def test_missing_foreign_and_damaged_records_are_told_apart() -> None:
         ({"evaluation.queries": {"query": []}}, "cannot be read"),
     ]
     for reports, words in cases:
+        damaged = FakeRunRecords(reports={"evaluation": good.reports["evaluation"], **reports})
         with pytest.raises(CheckpointError, match=words):
-            read_queries(FakeRunRecords(reports=reports), record)
+            read_with_queries(RecordedEvaluation(damaged, "evaluation"))
     with pytest.raises(CheckpointError, match=r"'other' \(there is: evaluation\)"):
         read_evaluation(good, "other")
-    with pytest.raises(CheckpointError, match=r"evaluation\.json .* cannot be read"):
-        read_evaluation(FakeRunRecords(reports={"evaluation": {"dataset": "x"}}))
+    with pytest.raises(CheckpointError, match=r"evaluation of .* cannot be read"):
+        read_evaluation(FakeRunRecords(reports={"evaluation": {"version": 1, "dataset": "x"}}))
     with pytest.raises(CheckpointError, match="holds no run"):
         require_manifest(FakeRunRecords())
 

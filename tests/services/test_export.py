@@ -37,7 +37,7 @@ def test_rounding_is_admitted_in_bfloat16_but_not_in_float32() -> None:
     assert kept.kept is not None
     assert 0 < outcome.deviations[1].angle <= MAX_DEVIATION["bf16"]
     refused = FakeExportPlace(precision="fp32", skew=rounded)
-    with pytest.raises(EncoderError, match="--max-deviation"):
+    with pytest.raises(EncoderError, match="larger deviation"):
         export.run(refused)
     assert refused.kept is None
 

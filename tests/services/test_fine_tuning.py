@@ -11,7 +11,6 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Event, Stage, StageFinished, StageStarted, StepFinished
 from reid.domain.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import Checkpoint
-from reid.domain.values.encoders import Tower
 from reid.domain.values.samples import ImageSize, Resampling, Split
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -24,6 +23,7 @@ from tests.services.training import (
     PowerFailureError,
     assert_same,
 )
+from tests.text import text_state
 
 
 def test_the_encoder_learns(prompts: Checkpoint) -> None:
@@ -85,9 +85,9 @@ def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     result = laboratory.encoder_tuning().run(prompts)
     fresh = FakeEncoder()
-    for name, tensor in laboratory.encoder.state_of(Tower.TEXT).items():
-        assert torch.equal(tensor, fresh.state_of(Tower.TEXT)[name]), name
-    for name, parameter in fresh.named_parameters_of(Tower.IMAGE):
+    for name, tensor in text_state(laboratory.encoder).items():
+        assert torch.equal(tensor, text_state(fresh)[name]), name
+    for name, parameter in fresh.named_parameters():
         assert not torch.equal(result.tensors[name], parameter), name
     assert torch.equal(result.tensors["bottleneck.bias"], torch.zeros(8))
     assert result.tensors["classifier.weight"].shape == (4, 8)
@@ -97,7 +97,7 @@ def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
 def test_the_encoder_is_left_trained_and_in_evaluation_mode(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     result = laboratory.encoder_tuning().run(prompts)
-    for name, tensor in laboratory.encoder.state_of(Tower.IMAGE).items():
+    for name, tensor in laboratory.encoder.state().items():
         assert torch.equal(tensor, result.tensors[name]), name
     images = torch.rand(3, 3, 16, 8)
     together = laboratory.encoder.encode_images(images).embedding()
@@ -176,20 +176,20 @@ def test_a_finished_stage_is_loaded_and_not_run_again(prompts: Checkpoint) -> No
         StageStarted(Stage.ENCODER, 5, 4),
         StageFinished(Stage.ENCODER),
     ]
-    for name, tensor in again.encoder.state_of(Tower.IMAGE).items():
+    for name, tensor in again.encoder.state().items():
         assert torch.equal(tensor, trained.tensors[name]), name
 
 
 def test_an_encoder_with_cameras_learns_their_embeddings() -> None:
     laboratory = Laboratory(encoder=FakeEncoder(num_cameras=2))
-    before = laboratory.encoder.state_of(Tower.IMAGE)["cameras"].clone()
+    before = laboratory.encoder.state()["cameras"].clone()
     result = laboratory.encoder_tuning().run(laboratory.prompt_learning().run())
     assert not torch.equal(result.tensors["cameras"], before)
 
 
 def test_prompts_of_other_identities_are_refused(prompts: Checkpoint) -> None:
     laboratory = Laboratory(dataset=FakeDataset(identities=5))
-    with pytest.raises(CheckpointError, match=r"4 identities.*has 5.*--stage prompts"):
+    with pytest.raises(CheckpointError, match=r"4 identities.*has 5.*learn prompts"):
         laboratory.encoder_tuning().run(prompts)
 
 
@@ -226,14 +226,14 @@ class Watch(RecordingListener):
     def __call__(self, event: Event, /) -> None:
         super().__call__(event)
         if isinstance(event, StepFinished):
-            state = self._encoder.state_of(Tower.IMAGE)
+            state = self._encoder.state()
             self.towers.append({name: tensor.clone() for name, tensor in state.items()})
 
 
 def test_a_stage_that_averages_ends_with_the_average_of_its_steps(prompts: Checkpoint) -> None:
     encoder = FakeEncoder()
     watch = Watch(encoder)
-    averages = {name: tensor.double() for name, tensor in encoder.state_of(Tower.IMAGE).items()}
+    averages = {name: tensor.double() for name, tensor in encoder.state().items()}
     laboratory = Laboratory(encoder=encoder, listener=watch, fine_tuning=AVERAGING)
     result = laboratory.encoder_tuning().run(prompts)
     for earlier, tower in enumerate(watch.towers):
@@ -241,7 +241,7 @@ def test_a_stage_that_averages_ends_with_the_average_of_its_steps(prompts: Check
         for name in averages:
             averages[name] = decay * averages[name] + (1 - decay) * tower[name].double()
     averages["norm.num_batches_tracked"] = torch.tensor(float(len(watch.towers))).double()
-    for name, tensor in encoder.state_of(Tower.IMAGE).items():
+    for name, tensor in encoder.state().items():
         assert torch.equal(tensor, result.tensors[name]), name
         torch.testing.assert_close(tensor.double(), averages[name], rtol=1e-4, atol=1e-5)
 

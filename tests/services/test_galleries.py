@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import pytest
 import torch
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.application.galleries import FillGallery, KeepGallery
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import DatasetError, GalleryError
@@ -40,13 +40,15 @@ class Clock:
         return f"2026-01-{self.day:02d}T00:00:00Z"
 
 
-def filled(bench: Workbench, pictures: Sequence[Picture] = PEOPLE) -> MemoryGallery:
+def filled(bench: Workbench, pictures: Sequence[Picture] = PEOPLE) -> open_memory_gallery:
     gallery = bench.gallery()
     bench.filling.fill(gallery, FakePictures(pictures), mirrors=True)
     return gallery
 
 
-def fill(gallery: MemoryGallery, bench: Workbench, clock: Clock, expire_after: str | None) -> None:
+def fill(
+    gallery: open_memory_gallery, bench: Workbench, clock: Clock, expire_after: str | None
+) -> None:
     FillGallery(filling=bench.filling, now=clock, expire_after=expire_after).run(
         FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=False
     )
@@ -65,7 +67,7 @@ def test_filling_tells_what_is_there_and_what_it_took() -> None:
 
 
 def test_no_gallery_is_opened_for_a_list_that_is_empty() -> None:
-    def never() -> MemoryGallery:
+    def never() -> open_memory_gallery:
         raise ValueError("opened")
 
     use_case = FillGallery(filling=Workbench().filling, now=Clock(), expire_after=None)
@@ -125,7 +127,7 @@ def test_a_person_is_forgotten_with_a_digest_in_the_audit_log() -> None:
 
 
 def test_an_erasure_that_does_not_verify_is_no_success() -> None:
-    class Leaky(MemoryGallery):
+    class Leaky(open_memory_gallery):
         def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
             return super().erase(list(keys)[1:], entry=entry) + 1
 
@@ -211,7 +213,7 @@ def test_an_empty_gallery_is_not_exported() -> None:
         TransferGallery(now=Clock()).export(bench.gallery(), FakeArchive())
 
 
-def other_of(archive: FakeArchive, bench: Workbench) -> MemoryGallery:
+def other_of(archive: FakeArchive, bench: Workbench) -> open_memory_gallery:
     other = bench.gallery("other")
     TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
     return other
@@ -295,7 +297,7 @@ def test_a_file_whose_pictures_would_take_each_other_s_place_is_refused(
     ]
     archive.content = archived(bench.stamp(), pictures, torch.eye(2, bench.stamp().width))
 
-    def refuse() -> MemoryGallery:
+    def refuse() -> open_memory_gallery:
         raise AssertionError("no gallery is opened for it")
 
     with pytest.raises(GalleryError, match=r"1\.jpg of imported: x twice"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.services import gallery_filling
 from reid.domain.services.gallery_filling import PART_SIZE, GalleryFilling
@@ -46,7 +46,7 @@ def renamed(source: FakePictures, names: Mapping[str, str]) -> FakePictures:
     return other
 
 
-def labels_of(gallery: MemoryGallery) -> dict[str, str]:
+def labels_of(gallery: open_memory_gallery) -> dict[str, str]:
     return {picture.image: picture.label for picture in gallery.pictures()}
 
 
@@ -299,7 +299,7 @@ def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded()
     assert bench.num_embedded() == 3
 
 
-class AskedGallery(MemoryGallery):
+class AskedGallery(open_memory_gallery):
     """Counts the records and vectors that it gives."""
 
     num_given = 0

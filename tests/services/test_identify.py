@@ -217,10 +217,12 @@ def test_queries_without_cameras_are_refused_where_the_gallery_was_told_them() -
     bench = Workbench(num_cameras=2)
     gallery = bench.gallery()
     bench.filling.fill(gallery, FakePictures([Picture("g", "anna", camera="1")]), mirrors=True)
-    with pytest.raises(GalleryError, match=r"the queries q names none .* --no-cameras"):
+    with pytest.raises(
+        GalleryError, match=r"the queries q names none .*evaluation.use_cameras=false"
+    ):
         bench.identify().run(FakePictures([Picture("q")]), gallery)
     blind = Workbench(num_cameras=2, uses_cameras=False)
-    with pytest.raises(GalleryError, match="leave --no-cameras out"):
+    with pytest.raises(GalleryError, match="set evaluation.use_cameras to true"):
         blind.identify().run(FakePictures([Picture("q", camera="1")]), gallery)
     told = bench.identify().run(FakePictures([Picture("q", camera="1")]), gallery)
     assert told.are_cameras_used

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.reranking import rerank
@@ -67,8 +67,8 @@ def cosine(degrees: float) -> float:
     return float(at(degrees)[0, 0])
 
 
-def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> MemoryGallery:
-    gallery = MemoryGallery(create_index=ExactIndex)
+def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> open_memory_gallery:
+    gallery = open_memory_gallery(create_index=ExactIndex)
     pictures = [
         NewPicture(
             image=f"{number}.jpg",
@@ -84,7 +84,7 @@ def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> 
 
 
 def ask(
-    gallery: MemoryGallery,
+    gallery: open_memory_gallery,
     vectors: Tensor,
     *,
     recipe: FusionRecipe = BEST,
@@ -97,7 +97,9 @@ def ask(
     return people.identify(questions, vectors)
 
 
-def crowd(num_people: int = 30, num_pictures: int = 4) -> tuple[MemoryGallery, list[str], Tensor]:
+def crowd(
+    num_people: int = 30, num_pictures: int = 4
+) -> tuple[open_memory_gallery, list[str], Tensor]:
     generator = torch.Generator().manual_seed(0)
     labels = [f"p{number:02d}" for number in range(num_people) for _ in range(num_pictures)]
     centres = torch.randn(num_people, WIDTH, generator=generator).repeat_interleave(4, dim=0)
@@ -294,7 +296,7 @@ def test_means_are_not_reranked() -> None:
 @pytest.mark.parametrize("reranking", [None, RerankingRecipe()])
 def test_an_empty_gallery_is_refused(reranking: RerankingRecipe | None) -> None:
     with pytest.raises(GalleryError, match="empty"):
-        ask(MemoryGallery(create_index=ExactIndex), at(0), reranking=reranking)
+        ask(open_memory_gallery(create_index=ExactIndex), at(0), reranking=reranking)
 
 
 @pytest.mark.parametrize(

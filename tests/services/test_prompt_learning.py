@@ -7,11 +7,11 @@ import torch
 
 from reid.domain.events import Stage, StageFinished, StageStarted, StepFinished
 from reid.domain.schedules import prompt_learning_rate
-from reid.domain.values.encoders import Tower
 from reid.domain.values.samples import Resampling
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_store import FakeRunStore
 from tests.services.training import PROMPTS, Laboratory, PowerCut, PowerFailureError, assert_same
+from tests.text import text_of, text_state
 
 
 def test_prompts_learn() -> None:
@@ -40,10 +40,12 @@ def test_the_result_has_a_row_per_identity_by_ascending_pid() -> None:
 def test_text_features_are_those_of_the_learned_prompts() -> None:
     laboratory = Laboratory()
     prompts = laboratory.prompt_learning().run()
-    fixed = laboratory.encoder.embed_template(PROMPTS.template, num_context_tokens=4)
+    fixed = text_of(laboratory.encoder).embed_template(PROMPTS.template, num_context_tokens=4)
     context = prompts.tensors["prompt_learner.cls_ctx"]
     expected = [
-        laboratory.encoder.encode_prompts(torch.cat([fixed.prefix, row, fixed.suffix])[None])[0]
+        text_of(laboratory.encoder).encode_prompts(
+            torch.cat([fixed.prefix, row, fixed.suffix])[None]
+        )[0]
         for row in context
     ]
     torch.testing.assert_close(prompts.tensors["text_features"], torch.stack(expected).detach())
@@ -51,13 +53,14 @@ def test_text_features_are_those_of_the_learned_prompts() -> None:
 
 def test_both_encoders_stay_as_they_were() -> None:
     laboratory = Laboratory()
-    before = {tower: dict(FakeEncoder().state_of(tower)) for tower in Tower}
+    fresh = FakeEncoder()
+    before = dict(fresh.state()) | text_state(fresh)
     laboratory.prompt_learning().run()
-    for tower in Tower:
-        for name, tensor in laboratory.encoder.state_of(tower).items():
-            assert torch.equal(tensor, before[tower][name]), name
-        for _, parameter in laboratory.encoder.named_parameters_of(tower):
-            assert parameter.grad is None
+    encoder = laboratory.encoder
+    for name, tensor in (dict(encoder.state()) | text_state(encoder)).items():
+        assert torch.equal(tensor, before[name]), name
+    for _, parameter in (*encoder.named_parameters(), *text_of(encoder).named_parameters()):
+        assert parameter.grad is None
 
 
 def test_the_cached_pictures_are_resized_bilinearly() -> None:

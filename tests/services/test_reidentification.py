@@ -169,7 +169,7 @@ def test_a_dataset_is_evaluated_from_its_pictures() -> None:
 
 def test_a_single_camera_is_explained_with_the_way_out() -> None:
     dataset = FakeDataset(cameras=1)
-    with pytest.raises(EvaluationError, match="--no-same-camera-rule"):
+    with pytest.raises(EvaluationError, match=r"evaluation\.same_camera_rule = false"):
         evaluate(dataset)
     assert evaluate(dataset, remove_same_camera=False).num_valid_queries == 3
 

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from reid.application.compare_runs import RecordedEvaluation
+from reid.application.records import RecordedEvaluation
 from reid.application.reproduce import Reproduce, ReproductionOutcome, recorded_settings
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint
-from reid.domain.values.encoders import Tower
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_records import FakeRunRecords
@@ -69,7 +68,7 @@ def test_other_training_pictures_change_no_evaluation(bench: Bench) -> None:
 
 def test_other_weights_and_what_they_change_are_named(bench: Bench) -> None:
     other = FakeEncoder(seed=5)
-    bench.runs.save("encoder", Checkpoint(tensors=other.state_of(Tower.IMAGE)))
+    bench.runs.save("encoder", Checkpoint(tensors=other.state()))
     outcome = reproduce(bench, encoder=other)
     assert outcome.differing[0] == "weights"
     assert not outcome.is_reproduced

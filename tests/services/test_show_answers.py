@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.application.show_answers import ShowAnswers, thumbnails_in, thumbnails_kept
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
 from reid.domain.values.reports import Identification, RankedPicture
@@ -83,7 +83,7 @@ def test_where_room_is_short_queries_come_before_answers_and_better_ones_before_
 def test_small_pictures_of_a_gallery_are_those_it_keeps_or_those_of_its_sources() -> None:
     names = ["anna", "bert", "gone", "zoe"]
     digests = dict(zip(names, GALLERY.content_digests([f"g/{n}.jpg" for n in names]), strict=True))
-    gallery = MemoryGallery(create_index=FakeIndex)
+    gallery = open_memory_gallery(create_index=FakeIndex)
     keys = gallery.add(
         [
             NewPicture(

@@ -41,11 +41,10 @@ def evaluated(
 
 
 def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> None:
-    assert evaluated(recipe=None).analysis is None
-    detailed = evaluated()
-    analysis = detailed.analysis
+    assert evaluated(recipe=None)[2] is None
+    _, scores, analysis = evaluated()
     assert analysis is not None
-    precisions = detailed.scores.average_precision.tolist()
+    precisions = scores.average_precision.tolist()
     assert [one.average_precision for one in analysis.hardest] == sorted(precisions)[:3]
     for one in analysis.hardest:
         assert one.match.label == one.label
@@ -59,27 +58,27 @@ def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> No
 
 def test_a_reranked_evaluation_is_looked_at_by_its_cosines() -> None:
     plain, reranked = evaluated(), evaluated(reranking=RerankingRecipe(k1=3, k2=2))
-    assert reranked.analysis == plain.analysis
-    assert reranked.outcome.report != plain.outcome.report
+    assert reranked[2] == plain[2]
+    assert reranked[0].report != plain[0].report
 
 
 def test_a_run_hands_its_analysis_on_and_does_not_record_it() -> None:
     use_case = Bench().use_case()
-    found = use_case.run(recipe=RECIPE)
-    assert found.analysis is not None
-    assert "analysis" not in use_case.as_record(found, name="evaluation")
-    assert use_case.run().analysis is None
+    _, record, analysis = use_case.run(recipe=RECIPE)
+    assert analysis is not None
+    assert "analysis" not in record.content
+    assert use_case.run()[2] is None
 
 
 @pytest.mark.parametrize("is_reranked", [True, False])
 def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reranked: bool) -> None:
-    detailed = evaluated()
-    assert detailed.analysis is not None
+    evaluation, _, analysis = evaluated()
+    assert analysis is not None
     reranking = RerankingRecipe() if is_reranked else None
     pages = [FakeEvaluationPage(), FakeEvaluationPage()]
     places = ShowEvaluation(pages=pages).run(
-        replace(detailed.outcome.report, reranking=reranking),
-        detailed.analysis,
+        replace(evaluation.report, reranking=reranking),
+        analysis,
         reader=DATASET,
         title="Evaluation",
         notes=["so"],
@@ -87,8 +86,8 @@ def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reran
     assert places == ("page", "page")
     (sheet,) = pages[0].sheets
     assert pages[1].sheets == [sheet]
-    assert set(sheet.query_thumbnails) == {one.image for one in detailed.analysis.hardest}
-    for one in detailed.analysis.hardest:
+    assert set(sheet.query_thumbnails) == {one.image for one in analysis.hardest}
+    for one in analysis.hardest:
         assert {picture.image for picture in (*one.above, one.match)} <= set(
             sheet.gallery_thumbnails
         )
@@ -98,14 +97,14 @@ def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reran
 
 def test_of_very_few_pictures_there_is_no_map() -> None:
     small = replace(RECIPE, map_pictures=4)
-    analysis = evaluated(recipe=small).analysis
+    analysis = evaluated(recipe=small)[2]
     assert analysis is not None
     assert analysis.points == ()
     assert analysis.map_method == "fewer than 8 pictures"
 
 
 def test_where_nothing_can_make_a_map_the_analysis_says_why() -> None:
-    analysis = evaluated(map_maker=FakeMapMaker(reason="no ink")).analysis
+    analysis = evaluated(map_maker=FakeMapMaker(reason="no ink"))[2]
     assert analysis is not None
     assert analysis.points == ()
     assert analysis.map_method == "no ink"

@@ -106,13 +106,13 @@ def test_the_encoder_can_start_from_another_runs_prompts() -> None:
 
 
 def test_an_encoder_without_prompts_says_how_to_get_them() -> None:
-    with pytest.raises(CheckpointError, match="--stage prompts"):
+    with pytest.raises(CheckpointError, match=r"run\.prompts.*image_to_text_weight"):
         Workshop(earlier=FakeRunStore()).run(TrainingScope.ENCODER)
 
 
 def test_a_second_run_in_the_same_place_needs_resume() -> None:
     runs = Workshop().run()
-    with pytest.raises(CheckpointError, match="--resume"):
+    with pytest.raises(CheckpointError, match="resume"):
         Workshop(Laboratory(runs=runs)).run()
     Workshop(Laboratory(runs=runs)).run(resume=True)
 
@@ -175,7 +175,7 @@ def test_an_encoder_that_cannot_read_prompts_is_found_out_before_a_run_begins(
 
 def test_the_encoder_is_trained_anew_on_its_own_prompts_only_where_that_is_wanted() -> None:
     runs = Workshop().run()
-    with pytest.raises(CheckpointError, match=r"trained an encoder already.*--overwrite"):
+    with pytest.raises(CheckpointError, match=r"trained an encoder already.*overwrite"):
         Workshop(Laboratory(runs=runs)).run(TrainingScope.ENCODER)
     again = Workshop(Laboratory(runs=runs))
     again.run(TrainingScope.ENCODER, overwrite=True)
@@ -218,5 +218,55 @@ def test_requests_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="exclude each other"):
         Workshop().run(resume=True, overwrite=True)
     for scope in (TrainingScope.ALL, TrainingScope.PROMPTS):
-        with pytest.raises(ConfigurationError, match="--stage encoder only"):
+        with pytest.raises(ConfigurationError, match="encoder's stage alone"):
             Workshop(earlier=FakeRunStore()).run(scope)
+
+
+WITHOUT_PROMPTS = replace(FINE_TUNING, image_to_text_weight=0.0)
+
+
+@pytest.mark.parametrize("scope", [TrainingScope.ALL, TrainingScope.ENCODER])
+@pytest.mark.parametrize("has_text", [True, False])
+def test_prompts_that_nothing_reads_are_neither_wanted_nor_learned(
+    scope: TrainingScope,
+    has_text: bool,  # noqa: FBT001
+) -> None:
+    laboratory = Laboratory(encoder=FakeEncoder(has_text=has_text), fine_tuning=WITHOUT_PROMPTS)
+    runs = Workshop(laboratory).run(scope)
+    assert set(runs.checkpoints) == {"encoder"}
+    assert all(
+        set(epoch.losses) == {"identity", "triplet", "total"} for epoch in laboratory.epochs()
+    )
+    with pytest.raises(CheckpointError, match="--resume"):
+        Workshop(laboratory).run(scope)
+    Workshop(laboratory).run(scope, resume=True)
+    assert len(laboratory.epochs()) == WITHOUT_PROMPTS.epochs
+
+
+def test_training_without_prompts_ends_where_prompts_of_no_weight_lead() -> None:
+    alone = Workshop(Laboratory(fine_tuning=WITHOUT_PROMPTS)).run(TrainingScope.ENCODER)
+    weightless = Laboratory(fine_tuning=WITHOUT_PROMPTS)
+    beside = weightless.encoder_tuning().run(weightless.prompt_learning().run())
+    for name, tensor in alone.checkpoints["encoder"].tensors.items():
+        assert torch.equal(tensor, beside.tensors[name]), name
+
+
+def test_training_without_prompts_leaves_finished_ones_alone() -> None:
+    runs = Workshop().run(TrainingScope.PROMPTS)
+    prompts = runs.checkpoints["prompts"]
+    Workshop(Laboratory(runs=runs, fine_tuning=WITHOUT_PROMPTS)).run(TrainingScope.ENCODER)
+    assert runs.checkpoints["prompts"] is prompts
+    assert "encoder" in runs.checkpoints
+
+
+@pytest.mark.parametrize("scope", [TrainingScope.ALL, TrainingScope.PROMPTS])
+def test_an_encoder_without_text_tower_learns_no_prompts_and_says_what_to_set(
+    scope: TrainingScope,
+) -> None:
+    runs = FakeRunStore()
+    laboratory = Laboratory(runs=runs, encoder=FakeEncoder(has_text=False))
+    with pytest.raises(
+        EncoderError, match=r"no text encoder.*finetuning\.image_to_text_weight to 0"
+    ):
+        Workshop(laboratory).run(scope)
+    assert not runs.records

@@ -1,5 +1,6 @@
 """Counted scores against those of the ordered gallery."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -79,6 +80,59 @@ def test_a_gallery_counted_in_stretches_gives_the_same_scores(
     monkeypatch.setattr(counting, "_ENTRIES_PER_STRETCH", 1)
     monkeypatch.setattr(counting, "_ROWS_PER_STRETCH", 9)
     assert_same_scores(score_embeddings(queries, gallery), whole)
+
+
+@given(
+    found=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 2.0]), min_size=1, max_size=40),
+    first=st.integers(0, 30),
+    matches=st.lists(st.integers(0, 60), min_size=1, max_size=9, unique=True),
+    data=st.data(),
+)
+def test_equal_distances_are_counted_by_gallery_row(
+    found: list[float], first: int, matches: list[int], data: st.DataObject
+) -> None:
+    # A match outside the stretch may be at any distance; one inside is at its own.
+    own = [
+        found[row - first] if 0 <= row - first < len(found) else data.draw(st.sampled_from(found))
+        for row in matches
+    ]
+    ordered = sorted(zip(own, matches, strict=True))
+    expected = [
+        sum((value, row) < match for row, value in enumerate(found, start=first))
+        for match in ordered
+    ]
+    counts = counting._count_before(
+        np.array(found, dtype=np.float32),
+        first,
+        own=np.array([distance for distance, _ in ordered], dtype=np.float32),
+        rows=np.array([row for _, row in ordered]),
+    )
+    assert counts.tolist() == expected
+
+
+@pytest.mark.parametrize("spread", [0.02, 1.0])
+def test_scores_do_not_depend_on_the_number_of_threads(spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 16, generator=generator)
+
+    def crowd(count: int) -> EmbeddingSet:
+        pids = torch.arange(count) % 20
+        noise = spread * torch.randn(count, 16, generator=generator)
+        # Rounded, so that some of the distances are equal.
+        vectors = F.normalize(((centres[pids] + noise) * 4).round(), dim=1)
+        return EmbeddingSet(vectors, pids, torch.arange(count) % 3)
+
+    queries, gallery = crowd(70), crowd(900)
+    found = distances(queries.vectors, gallery.vectors)
+    expected = score_rankings(rank(found), queries=queries, gallery=gallery)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            scores = score_distances([found], queries=queries, gallery=gallery)
+            assert_same_scores(scores, expected)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_counting_leaves_the_vectors_as_they_were() -> None:

@@ -17,8 +17,6 @@ GEOMETRY = EncoderGeometry(
     penultimate_width=1,
     final_width=1,
     projected_width=1,
-    token_width=1,
-    context_length=1,
 )
 
 

@@ -52,7 +52,7 @@ def test_the_run_says_where_its_own_pictures_lie(tmp_path: Path) -> None:
     given = root_of_record(tmp_path, evaluation="evaluation", trained_with=trained_with)
     assert given == tmp_path
     assert root_of_record(None, evaluation="evaluation", trained_with={}) is None
-    with pytest.raises(ConfigurationError, match="--data ROOT"):
+    with pytest.raises(ConfigurationError, match=r"its folder by `dataset\.root`"):
         root_of_record(None, evaluation="evaluation-on-x", trained_with=trained_with)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.openclip import create_openclip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.domain.augmentation import augment
 from reid.domain.averaging import WeightAverage
 from reid.domain.heads import IdentityScores
@@ -78,10 +78,10 @@ def test_the_objective_of_stage_1_is_left_on_the_device() -> None:
 @pytest.mark.parametrize("kind", ["vit-tiny", "rn-tiny"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_both_towers_run_without_looking(kind: str, precision: str) -> None:
-    encoder = create_openclip_encoder(
-        EncoderRequest(kind=kind, image_size=SMALL, precision=precision)
-    )
-    embedding = encoder.embed_template("A photo of a {} person.", num_context_tokens=4)
+    encoder = create_clip_encoder(EncoderRequest(kind=kind, image_size=SMALL, precision=precision))
+    text = encoder.text
+    assert text is not None
+    embedding = text.embed_template("A photo of a {} person.", num_context_tokens=4)
     prompts = PromptLearner(
         embedding,
         num_identities=3,
@@ -91,7 +91,7 @@ def test_both_towers_run_without_looking(kind: str, precision: str) -> None:
     towers: list[tuple[torch.nn.Module, Callable[[torch.nn.Module], Tensor]]] = [
         (encoder.image_tower, lambda tower: tower(there(4, 3, 48, 32), None).projected),
         (
-            encoder.text_tower,
+            text.tower,
             lambda tower: tower(prompts.detach().to(ELSEWHERE), embedding.prefix.to(ELSEWHERE)),
         ),
     ]

@@ -1,1 +1,1 @@
-"""Pictures on disk and the lists of them."""
+"""Lists of samples, one file per layout."""

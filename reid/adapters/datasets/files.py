@@ -38,7 +38,8 @@ class FilesDataset(ListedDataset):
         """
         self._given = root
         # The folder's own name, so that a look-alike is not reported as the original.
-        own = root.resolve().name
+        # `Path.resolve` would raise where links go in a circle.
+        own = Path(os.path.realpath(root)).name
         super().__init__(
             f"{own} ({variant})" if variant else own,
             reader=PictureFiles(lambda: self.root),

@@ -159,12 +159,7 @@ class ExportedEncoder:
         return torch.device("cpu")
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
-        """Describe pictures, without gradient; see the port.
-
-        Raises:
-            EncoderError: A camera beyond those the encoder knows.
-            ValueError: Pictures of another size.
-        """
+        """Describe pictures, without gradient; see the port."""
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
         embedding, penultimate = self._graph.run(

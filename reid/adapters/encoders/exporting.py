@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from reid.adapters.atomic_files import sync_file, sync_folder
+from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
     OUTPUTS,
@@ -27,12 +28,11 @@ from reid.adapters.encoders.exported import (
     is_exported,
     open_graph_of,
 )
-from reid.adapters.encoders.image_towers import ImageTower, VisionTransformerTower
-from reid.adapters.encoders.openclip import OpenClipEncoder
+from reid.adapters.encoders.image_tower import ImageTower
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
-from reid.domain.values.encoders import EncoderGeometry, Tower
-from reid.ports.encoder import ImageEncoder
+from reid.domain.values.encoders import EncoderGeometry
+from reid.ports.image_encoder import ImageEncoder
 
 
 class ExportFolder:
@@ -62,13 +62,8 @@ class ExportFolder:
         return self._precision
 
     def write(self, encoder: ImageEncoder) -> ExportedEncoder:
-        """Write an encoder aside and open it; see the port.
-
-        Raises:
-            ConfigurationError: The runtime is not installed, or does not know the precision.
-            EncoderError: The place is taken or cannot be written, or this is no built-in encoder.
-        """
-        if not isinstance(encoder, OpenClipEncoder):
+        """Write an encoder aside and open it; see the port."""
+        if not isinstance(encoder, ClipEncoder):
             raise EncoderError(
                 f"{encoder.description.name} cannot be exported: only built-in encoders can"
             )
@@ -83,17 +78,13 @@ class ExportFolder:
             precision=self._precision,
             description=encoder.description,
             geometry=encoder.geometry,
-            tensors=digest_of(encoder.state_of(Tower.IMAGE)),
+            tensors=digest_of(encoder.state()),
             files={path.name: file_digest(path) for path in sorted(self._aside.iterdir())},
         )
         return open_graph_of(self._header, self._aside)
 
     def keep(self, record: Mapping[str, JsonValue]) -> None:
-        """Add the header and move what was written into place; see the port.
-
-        Raises:
-            EncoderError: The place cannot be written.
-        """
+        """Add the header and move what was written into place; see the port."""
         if self._aside is None or self._header is None:
             raise ValueError("nothing was written that could be kept")
         content = self._header.as_json() | {"comparison": dict(record)}
@@ -123,8 +114,7 @@ class ExportFolder:
             raise EncoderError(f"{self._folder} exists and is no exported encoder: name another")
         if not self._overwrite:
             raise EncoderError(
-                f"{self._folder} holds an exported encoder: replace it by --overwrite, or name "
-                "another folder"
+                f"{self._folder} holds an exported encoder: overwrite it, or name another folder"
             )
 
     def _make_folder(self) -> Path:
@@ -196,7 +186,7 @@ def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
     copied = copy.deepcopy(tower).requires_grad_(requires_grad=False)
     size = geometry.image_size
     inputs = {"images": torch.zeros(2, 3, size.height, size.width)}
-    if isinstance(copied, VisionTransformerTower) and copied.cv_embed is not None:
+    if copied.cv_embed is not None:
         nowhere = torch.zeros_like(copied.cv_embed[:1])
         copied.cv_embed = nn.Parameter(torch.cat([copied.cv_embed, nowhere]), requires_grad=False)
         inputs["camids"] = torch.zeros(2, dtype=torch.int64)
@@ -209,7 +199,7 @@ def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
     )
 
 
-def _write_graph(encoder: OpenClipEncoder, folder: Path, *, runtime: str) -> None:
+def _write_graph(encoder: ClipEncoder, folder: Path, *, runtime: str) -> None:
     geometry = encoder.geometry
     size = geometry.image_size
     inputs = {"images": [-1, 3, size.height, size.width]}

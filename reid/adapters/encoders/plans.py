@@ -2,11 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
-from torch import Tensor
-
-from reid.adapters.encoders.architectures import ARCHITECTURES, PATCH_SIZE, Architecture, Grid
-from reid.adapters.encoders.weights import CAMERA_NAME, IMAGE_PREFIX, WeightsFile
+from reid.adapters.encoders.architecture import (
+    IMAGE_PREFIX,
+    Architecture,
+    EncoderPlan,
+    Measures,
+    length_of,
+)
+from reid.adapters.encoders.registry import FAMILIES, architecture_named, architectures
+from reid.adapters.encoders.weights import CAMERA_NAME, WeightsFile
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.counts import counted
@@ -17,67 +24,15 @@ _KNOWN_SIZES = tuple(
     ImageSize(height, width)
     for height, width in ((256, 128), (384, 128), (384, 192), (256, 256), (128, 64), (224, 224))
 )
-_KNOWN_STRIDES = (16, 12)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderPlan:
-    """All that decides an encoder's shape."""
-
-    architecture: Architecture
-    image_size: ImageSize
-    stride: int
-    num_cameras: int
-    camera_scale: float
-    activation: Activation
-    pooling: Pooling
-    source_grid: Grid
-    """Grid of the position embeddings that the weights bring."""
-
-    @property
-    def grid(self) -> Grid:
-        """Grid of the pictures to come."""
-        return Grid.of(self.image_size, stride=self.stride)
-
-    def options(self) -> dict[str, JsonValue]:
-        """What `description.options` keeps, so that the same encoder can be built again."""
-        options: dict[str, JsonValue] = {
-            "image_size": [self.image_size.height, self.image_size.width],
-            "stride": self.stride,
-            "num_cameras": self.num_cameras,
-            "camera_scale": self.camera_scale,
-            "activation": self.activation.value,
-        }
-        # Left out where it is what it always was: the files of such encoders stay the same bytes.
-        if self.pooling is not Pooling.AVERAGE:
-            options["pooling"] = self.pooling.value
-        return options
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sampling:
-    """How pictures become a grid."""
+    """How images become a grid."""
 
     image_size: ImageSize
     stride: int
-
-    @property
-    def grid(self) -> Grid:
-        return Grid.of(self.image_size, stride=self.stride)
-
-
-def architecture_named(kind: str | None) -> Architecture:
-    """Look up a kind from settings.
-
-    Raises:
-        ConfigurationError: There is none of that name, or no name and no file that says it.
-    """
-    known = ", ".join(ARCHITECTURES)
-    if kind is None:
-        raise ConfigurationError(f"no encoder named: choose one of {known}")
-    if kind not in ARCHITECTURES:
-        raise ConfigurationError(f"encoder {kind!r} is unknown: choose one of {known}")
-    return ARCHITECTURES[kind]
 
 
 def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> EncoderPlan:
@@ -92,25 +47,29 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
         EncoderError: The request contradicts the file, or the file does not say enough.
     """
     if weights is None:
-        architecture = architecture_named(request.kind)
-        trained, source_grid = None, architecture.pretraining_grid
+        architecture, trained = architecture_named(request.kind), None
     else:
         architecture = _architecture_of(request, weights)
         trained = _sampling_of(request, weights, architecture)
-        source_grid = architecture.pretraining_grid if trained is None else trained.grid
-    stride = request.stride or (trained.stride if trained else PATCH_SIZE)
-    size = request.image_size or (trained.image_size if trained else architecture.image_size)
+    own = trained or _Sampling(architecture.image_size, architecture.usual_strides[0])
+    size, stride = request.image_size or own.image_size, request.stride or own.stride
     num_cameras = _num_cameras(request, weights, architecture)
-    _check_sampling(architecture, size, stride=stride)
+    if min(size.height, size.width) < (least := architecture.patch_size):
+        raise ConfigurationError(
+            f"encoder.image_size: {size} is smaller than a patch; use {least}x{least} or more"
+        )
+    architecture.check_stride(size, stride)
     return EncoderPlan(
         architecture=architecture,
         image_size=size,
         stride=stride,
         num_cameras=num_cameras,
         camera_scale=_camera_scale(request, weights),
-        activation=_activation(request, weights),
+        activation=_choice(request, weights, "activation", usual=Activation.QUICK_GELU),
         pooling=_pooling(request, weights, architecture),
-        source_grid=source_grid,
+        source_grid=architecture.grid(trained.image_size, stride=trained.stride)
+        if trained
+        else architecture.pretraining_grid,
     )
 
 
@@ -118,73 +77,46 @@ def _architecture_of(request: EncoderRequest, weights: WeightsFile) -> Architect
     found = _recognise(weights)
     if request.kind is not None and architecture_named(request.kind) is not found:
         raise EncoderError(
-            f"{weights.origin} holds a {found.kind}, but the encoder asked for is {request.kind}: "
-            "leave the encoder's kind out, or pass other weights"
+            f"{weights.origin} holds a {found.kind}, but encoder.kind is {request.kind}: leave "
+            "that out, or name other weights"
         )
     return found
 
 
 def _recognise(weights: WeightsFile) -> Architecture:
     author = weights.encoder.get("name")
-    if weights.encoder and author not in list(ARCHITECTURES):
+    if weights.encoder and author not in FAMILIES:
         raise EncoderError(
             f"{weights.origin} was written by the encoder {author!r}, which is not built in: name "
             "that encoder's kind and install its plug-in"
         )
-    measures = _measures(weights.image)
-    for architecture in ARCHITECTURES.values():
-        expected = (architecture.layers, architecture.width, architecture.projected_width)
-        if measures == expected:
+    measured: Measures | None = None
+    for architecture in architectures().values():
+        found = architecture.measure(weights.image)
+        if found == architecture.measures:
             return architecture
-    layers, width, projected = measures
+        measured = found or measured
+    sizes = "layers {}, width {}, projected width {}".format(*measured) if measured else "none"
     raise EncoderError(
-        f"{weights.origin} holds an encoder of unknown size (layers {layers}, width {width}, "
-        f"projected width {projected}): known are {', '.join(ARCHITECTURES)}"
+        f"{weights.origin} holds an encoder of unknown size ({sizes}): known are "
+        f"{', '.join(FAMILIES)}"
     )
-
-
-def _measures(image: Mapping[str, Tensor]) -> tuple[int | tuple[int, ...], int, int]:
-    """Read layers, width and projected width off the shapes; 0 for what is not there."""
-    if f"{IMAGE_PREFIX}class_embedding" in image:
-        layers = _num_children(image, "transformer.resblocks.")
-        return layers, _length(image, "class_embedding", 0), _length(image, "proj", 1)
-    stages = tuple(_num_children(image, f"layer{stage}.") for stage in (1, 2, 3, 4))
-    return stages, _length(image, "conv3.weight", 0), _length(image, "attnpool.c_proj.weight", 0)
-
-
-def _num_children(image: Mapping[str, Tensor], parent: str) -> int:
-    prefix = IMAGE_PREFIX + parent
-    return len(
-        {name.removeprefix(prefix).split(".")[0] for name in image if name.startswith(prefix)}
-    )
-
-
-def _length(image: Mapping[str, Tensor], name: str, axis: int) -> int:
-    value = image.get(IMAGE_PREFIX + name)
-    return value.shape[axis] if value is not None and value.ndim > axis else 0
-
-
-def positions_name(architecture: Architecture) -> str:
-    """Name the position embeddings as released checkpoints do."""
-    pool = "attnpool." if architecture.is_resnet else ""
-    return f"{IMAGE_PREFIX}{pool}positional_embedding"
 
 
 def _sampling_of(
     request: EncoderRequest, weights: WeightsFile, architecture: Architecture
 ) -> _Sampling | None:
-    """Find out for which pictures the file's positions are; None for CLIP's own square grid."""
-    name = positions_name(architecture).removeprefix(IMAGE_PREFIX)
-    num_positions = max(0, _length(weights.image, name, 0) - 1)
-    if not weights.is_resized:
-        trained, grid = None, architecture.pretraining_grid
-    else:
+    """Find out for which images the file's positions are; None for CLIP's own square grid."""
+    name = architecture.positions_name.removeprefix(IMAGE_PREFIX)
+    num_positions = max(0, length_of(weights.image, name, 0) - 1)
+    trained, grid = None, architecture.pretraining_grid
+    if weights.is_resized:
         trained = (
             _sampling_from_header(weights)
             if weights.encoder
             else _sampling_from_count(num_positions, request, weights, architecture)
         )
-        grid = trained.grid
+        grid = architecture.grid(trained.image_size, stride=trained.stride)
     if num_positions != grid.num_positions:
         raise EncoderError(
             f"{weights.origin} has {counted(num_positions, 'position embedding')} where its kind "
@@ -194,16 +126,15 @@ def _sampling_of(
 
 
 def _sampling_from_header(weights: WeightsFile) -> _Sampling:
-    options = weights.encoder.get("options")
-    match options:
+    match weights.encoder.get("options"):
         case {"image_size": [int(height), int(width)], "stride": int(stride)} if (
             min(height, width, stride) > 0
         ):
             return _Sampling(ImageSize(height, width), stride)
         case _:
             raise EncoderError(
-                f"{weights.origin} does not say its image size and stride: write it again with "
-                "reid train"
+                f"{weights.origin} does not say its image size and stride: write it again by a "
+                "training"
             )
 
 
@@ -214,31 +145,29 @@ def _sampling_from_count(
     architecture: Architecture,
 ) -> _Sampling:
     sizes = {*_KNOWN_SIZES, request.image_size or architecture.image_size}
-    strides = {PATCH_SIZE} if architecture.is_resnet else {*_KNOWN_STRIDES}
-    if request.stride is not None and not architecture.is_resnet:
+    strides = {*architecture.usual_strides}
+    if request.stride is not None and len(strides) > 1:
         strides.add(request.stride)
     fitting = [
         _Sampling(size, stride)
         for size in sizes
         for stride in strides
-        if Grid.of(size, stride=stride).num_positions == num_positions
+        if architecture.grid(size, stride=stride).num_positions == num_positions
     ]
-    asked = [sampling for sampling in fitting if _agrees(sampling, request)]
+    asked = [
+        sampling
+        for sampling in fitting
+        if request.image_size in (None, sampling.image_size)
+        and request.stride in (None, sampling.stride)
+    ]
     for candidates in (asked, fitting):
         if len(candidates) == 1:
             return candidates[0]
     raise EncoderError(
         f"{weights.origin} has {counted(num_positions, 'position embedding')}, which fits "
-        f"{counted(len(fitting), 'pair')} of known image size and stride: pass the "
-        "image size and stride that it was trained with"
+        f"{counted(len(fitting), 'pair')} of known image size and stride: set those that it was "
+        "trained with (encoder.image_size, encoder.stride)"
     )
-
-
-def _agrees(sampling: _Sampling, request: EncoderRequest) -> bool:
-    return (
-        request.image_size in (None, sampling.image_size)
-        and request.stride in (None, sampling.stride)
-    )  # fmt: skip
 
 
 def _num_cameras(
@@ -246,7 +175,7 @@ def _num_cameras(
 ) -> int:
     if request.num_cameras < 0:
         raise ConfigurationError(f"{request.num_cameras} cameras: pass 0 or more")
-    if architecture.is_resnet:
+    if not architecture.has_cameras:
         if request.num_cameras:
             raise ConfigurationError(
                 f"{architecture.kind} has no camera embeddings: use a ViT, or switch them off"
@@ -263,62 +192,46 @@ def _num_cameras(
     return len(cameras)
 
 
-def _camera_scale(request: EncoderRequest, weights: WeightsFile | None) -> float:
+def _options_of(weights: WeightsFile | None) -> Mapping[str, JsonValue]:
     options = weights.encoder.get("options") if weights else None
-    match options:
-        case {"camera_scale": int(scale) | float(scale)}:
-            return float(scale)
-        case _:
-            return request.camera_scale
+    return options if isinstance(options, dict) else {}
 
 
-def _activation(request: EncoderRequest, weights: WeightsFile | None) -> Activation:
-    known = weights.activation if weights else None
-    if weights is None or known is None:
-        return request.activation
-    # Quick GELU is what is asked for where nobody asks.
-    if request.activation not in (Activation.QUICK_GELU, known):
-        raise EncoderError(
-            f"{weights.origin} was trained with the activation {known}, not {request.activation}: "
-            "leave encoder.activation out, or pass other weights"
-        )
-    return known
+def _camera_scale(request: EncoderRequest, weights: WeightsFile | None) -> float:
+    scale = _options_of(weights).get("camera_scale")
+    return float(scale) if isinstance(scale, int | float) else request.camera_scale
 
 
 def _pooling(
     request: EncoderRequest, weights: WeightsFile | None, architecture: Architecture
 ) -> Pooling:
-    asked, known = request.pooling, weights.pooling if weights else None
-    if not architecture.is_resnet:
-        if asked is not Pooling.AVERAGE:
-            raise ConfigurationError(
-                f"{architecture.kind} has no maps to pool by {asked}: leave encoder.pooling out, "
-                "or use a ResNet"
-            )
-        return Pooling.AVERAGE
-    if weights is None or known is None:
+    if request.pooling not in architecture.poolings:
+        raise ConfigurationError(
+            f"encoder.pooling: {architecture.kind} has no maps to pool by {request.pooling}; leave "
+            "it out, or use a ResNet"
+        )
+    found = _choice(request, weights, "pooling", usual=Pooling.AVERAGE)
+    return found if found in architecture.poolings else architecture.poolings[0]
+
+
+def _choice(
+    request: EncoderRequest, weights: WeightsFile | None, name: str, *, usual: _Choice
+) -> _Choice:
+    """Take what the weights were trained with, where they say it, and else what is asked for.
+
+    Args:
+        request: Asks for the usual where nobody asks.
+        weights: May say nothing.
+        name: Field of both.
+        usual: OpenAI's and the paper's.
+    """
+    asked: _Choice = getattr(request, name)
+    known: _Choice | None = getattr(weights, name, None)
+    if known is None:
         return asked
-    # The average is what is asked for where nobody asks.
-    if asked not in (Pooling.AVERAGE, known):
+    if weights is not None and asked not in (usual, known):
         raise EncoderError(
-            f"{weights.origin} was trained with the pooling {known}, not {asked}: leave "
-            "encoder.pooling out, or pass other weights"
+            f"{weights.origin} was trained with the {name} {known}, not {asked}: leave "
+            f"encoder.{name} out, or name other weights"
         )
     return known
-
-
-def _check_sampling(architecture: Architecture, size: ImageSize, *, stride: int) -> None:
-    if min(size.height, size.width) < PATCH_SIZE:
-        raise ConfigurationError(f"image size {size} is smaller than a patch: use 16x16 or more")
-    if not architecture.is_resnet:
-        if not 1 <= stride <= PATCH_SIZE:
-            raise ConfigurationError(f"stride {stride} is outside 1..{PATCH_SIZE}")
-        return
-    if stride != PATCH_SIZE:
-        raise ConfigurationError(
-            f"{architecture.kind} has a stride of {PATCH_SIZE} only, not {stride}"
-        )
-    if size.height % PATCH_SIZE or size.width % PATCH_SIZE:
-        raise ConfigurationError(
-            f"{architecture.kind} needs a height and width that {PATCH_SIZE} divides, not {size}"
-        )

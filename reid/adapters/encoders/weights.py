@@ -9,9 +9,8 @@ tensors are read, and their program is not looked at.
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http.client import HTTPException
 from pathlib import Path
@@ -19,11 +18,11 @@ from socket import gaierror
 from typing import TypeVar
 
 import torch
-from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from reid.adapters.encoders.architectures import Architecture
+from reid.adapters.encoders.architecture import IMAGE_PREFIX, Architecture
+from reid.adapters.encoders.text_encoder import TEXT_PREFIX
 from reid.adapters.encoders.torchscript_tensors import read_torchscript
 from reid.adapters.safetensors_file import DIGEST_KEY, HEADER_KEY, read_unreplaced, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
@@ -36,14 +35,13 @@ from reid.domain.values.checkpoints import (
 from reid.domain.values.encoders import Activation, Pooling
 from reid.small_files import parse_json
 
-IMAGE_PREFIX = "image_encoder."
-TEXT_PREFIX = "text_encoder."
 CAMERA_NAME = "cv_embed"
 
 _OPENAI_PREFIX = "visual."
 _OPENAI_TEXT = ("transformer.", "token_embedding.", "ln_final.")
 _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
 _MODULE_PREFIX = "module."
+"""Given by data-parallel training."""
 
 _Header = Mapping[str, JsonValue]
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -95,44 +93,48 @@ def read_weights_file(path: Path) -> WeightsFile:
     if not path.is_file():
         kind = "is a folder, not a weights file" if path.is_dir() else "is no regular file"
         what = kind if path.exists() else "does not exist"
-        raise EncoderError(f"{path} {what}: pass a file, or use --weights openai or random")
+        raise EncoderError(
+            f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
+        )
     tensors, header = _read_tensors(path)
     if isinstance(header, dict):
         return _from_reid(path, tensors, header)
-    return _from_foreign(path, _strip_module_prefix(tensors))
+    if all(name.startswith(_MODULE_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
+    return _from_foreign(path, tensors)
+
+
+def _fetch_by_open_clip(config: dict[str, str], *, prefer_hf_hub: bool) -> str:
+    # It takes seconds to import.
+    from open_clip.pretrained import download_pretrained
+
+    return str(download_pretrained(config, prefer_hf_hub=prefer_hf_hub))
 
 
 def download_openai_weights(
-    architecture: Architecture, *, fetch: Callable[..., str] = download_pretrained
+    architecture: Architecture, *, fetch: Callable[..., str] = _fetch_by_open_clip
 ) -> WeightsFile:
     """Fetch OpenAI's weights into open_clip's cache, or find them there.
 
     Args:
         architecture: Whose weights.
-        fetch: open_clip's downloader.
+        fetch: Downloader.
 
     Raises:
         EncoderError: OpenAI published none for this architecture, or they cannot be had.
     """
-    if architecture.openai_name is None:
+    if architecture.published is None:
         raise EncoderError(
-            f"OpenAI published no weights for {architecture.kind}: use --weights random, "
-            "or the encoder vit-b16 or rn50"
+            f"encoder.weights: OpenAI published none for {architecture.kind}; name a weights file "
+            "or a finished run's encoder, or choose the encoder vit-b16 or rn50"
         )
-    config = get_pretrained_cfg(architecture.openai_name, "openai")
+    config = {"url": architecture.published.url, "hf_hub": architecture.published.hub}
     loaded = read_weights_file(_fetch_from_either_host(config, architecture.kind, fetch=fetch))
-    return WeightsFile(
-        origin=loaded.origin,
-        words="openai",
-        image=loaded.image,
-        text=loaded.text,
-        is_resized=loaded.is_resized,
-        activation=Activation.QUICK_GELU,
-    )
+    return replace(loaded, words="openai", activation=Activation.QUICK_GELU)
 
 
 def _fetch_from_either_host(
-    config: Mapping[str, object], kind: str, *, fetch: Callable[..., str]
+    config: dict[str, str], kind: str, *, fetch: Callable[..., str]
 ) -> Path:
     # OpenAI's own archive first, because open_clip checks its digest.
     failure: Exception | None = None
@@ -146,8 +148,8 @@ def _fetch_from_either_host(
                 break
     raise EncoderError(
         f"OpenAI's weights for {kind} are not on this machine and cannot be downloaded "
-        f"({failure}): fetch {config.get('url')} on a machine with network access and pass it as "
-        "--weights FILE, or use --weights random"
+        f"({failure}): fetch {config.get('url')} on a machine with network access and name the "
+        "file in encoder.weights"
     ) from failure
 
 
@@ -176,14 +178,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
     return tensors, header
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Hide torch's advice to whoever wrote the file; its reader cannot follow it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _is_torchscript(path: Path) -> bool:
     try:
         if not zipfile.is_zipfile(path):
@@ -208,7 +202,8 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        with _without_warnings():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to the file's author
             content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
         raise _unsafe(path) from error
@@ -236,13 +231,6 @@ def _damaged(path: Path, error: Exception) -> EncoderError:
     )
 
 
-def _strip_module_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo the names that data-parallel training gives."""
-    if not all(name.startswith(_MODULE_PREFIX) for name in tensors):
-        return tensors
-    return {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
-
-
 def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> WeightsFile:
     encoder = header.get("encoder")
     if header.get("format") != ENCODER_FORMAT or not isinstance(encoder, dict):
@@ -251,7 +239,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
             "that run"
         )
     try:
-        require_known_version(header.get("version"), known=CHECKPOINT_VERSION, place=str(path))
+        require_known_version(header.get("version", 1), known=CHECKPOINT_VERSION, place=str(path))
     except CheckpointError as error:
         raise EncoderError(str(error)) from error
     image, text = _split_released(tensors)

@@ -1,1 +1,1 @@
-"""Who hears of progress."""
+"""Receivers of progress events."""

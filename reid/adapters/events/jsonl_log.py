@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import assert_never
 
@@ -32,50 +34,25 @@ class JsonlLog:
         self._is_mended = False
 
     def __call__(self, event: Event, /) -> None:
-        """Write a line for what is worth one."""
+        """Write a line for what is worth one: its kind, the time and the event's own fields."""
+        further: dict[str, object] = {}
         match event:
+            case StepFinished() | ImagesEmbedded():
+                return
             case StageStarted():
                 self._epoch_began = self._clock()
-                self._write(
-                    "stage_started",
-                    stage=event.stage,
-                    first_epoch=event.first_epoch,
-                    num_epochs=event.num_epochs,
-                )
             case EpochFinished():
-                self._write_epoch(event)
-            case CheckpointSaved():
-                self._write("checkpoint_saved", name=event.name, epoch=event.epoch)
-            case CheckpointDamaged():
-                self._write("checkpoint_damaged", name=event.name, epoch=event.epoch)
-            case StageFinished():
-                self._write("stage_finished", stage=event.stage)
-            case PictureCacheFilled():
-                self._write(
-                    "picture_cache_filled", num_kept=event.num_kept, num_bytes=event.num_bytes
-                )
-            case StepFinished() | ImagesEmbedded():
+                now = self._clock()
+                seconds, self._epoch_began = now - self._epoch_began, now
+                rate = round(event.num_images / seconds, 1) if seconds > 0 else None
+                further = {"seconds": round(seconds, 3), "images_per_second": rate}
+            case StageFinished() | CheckpointSaved() | CheckpointDamaged() | PictureCacheFilled():
                 pass
             case _:
                 assert_never(event)
-
-    def _write_epoch(self, event: EpochFinished) -> None:
-        now = self._clock()
-        seconds, self._epoch_began = now - self._epoch_began, now
-        self._write(
-            "epoch_finished",
-            stage=event.stage,
-            epoch=event.epoch,
-            num_epochs=event.num_epochs,
-            losses=dict(event.losses),
-            learning_rate=event.learning_rate,
-            num_images=event.num_images,
-            seconds=round(seconds, 3),
-            images_per_second=round(event.num_images / seconds, 1) if seconds > 0 else None,
-        )
-
-    def _write(self, kind: str, **fields: object) -> None:
-        line = json.dumps({"event": kind, "time": round(self._clock(), 3)} | fields)
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+        now = round(self._clock(), 3)
+        line = json.dumps({"event": kind, "time": now, **asdict(event), **further})
         try:
             if not self._is_mended:
                 _cut_unfinished_line(self._path)

@@ -90,13 +90,10 @@ class RichProgress:
                 self._embed(event)
             case StageFinished():
                 self._drop_task()
-            case PictureCacheFilled():
-                self._line(
-                    f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the "
-                    "others are decoded in every epoch; dataset.cache_mib gives them more"
-                )
-            case CheckpointDamaged() | CheckpointSaved():
-                self._tell_of_checkpoint(event)
+            case PictureCacheFilled() | CheckpointDamaged():
+                self._line(_notice(event))
+            case CheckpointSaved():
+                pass
             case _:
                 assert_never(event)
 
@@ -138,13 +135,6 @@ class RichProgress:
             f"{_rate(event.num_images, seconds)}  {_time(left)} left"
         )
 
-    def _tell_of_checkpoint(self, event: CheckpointDamaged | CheckpointSaved) -> None:
-        if isinstance(event, CheckpointDamaged):
-            self._line(
-                f"{event.name} is damaged: going on from the one saved before it, of epoch "
-                f"{event.epoch}"
-            )
-
     def _new_task(self, description: str, *, total: int) -> None:
         self._drop_task()
         self._task = self._progress.add_task(description, total=total, rate="")
@@ -163,6 +153,18 @@ class RichProgress:
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
+
+
+def _notice(event: PictureCacheFilled | CheckpointDamaged) -> str:
+    if isinstance(event, CheckpointDamaged):
+        return (
+            f"{event.name} is damaged: going on from the one saved before it, of epoch "
+            f"{event.epoch}"
+        )
+    return (
+        f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the others are "
+        "decoded in every epoch; dataset.cache_mib gives them more"
+    )
 
 
 def _time(seconds: float) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.filesystem.vector_files import VectorFiles
+from reid.adapters.galleries.filesystem.vectors import all_files_of_ours
 from reid.domain.errors import GalleryError
 from reid.domain.values.durations import time_text
 from reid.domain.values.galleries import CacheContent, CachedGallery
@@ -106,7 +106,7 @@ class GalleryCache:
 def _holds_vectors(place: Path) -> bool:
     """Whether there is a gallery, or what clearing left of one when it was interrupted."""
     with suppress(NotADirectoryError, FileNotFoundError):
-        return (place / DATABASE).is_file() or bool(VectorFiles(place).leftovers(()))
+        return (place / DATABASE).is_file() or bool(all_files_of_ours(place))
     return False
 
 

@@ -101,8 +101,8 @@ def list_table(path: Path) -> tuple[Picture, ...]:
 
 def _source(root: Path, list_pictures: Callable[[], Sequence[Picture]]) -> PictureSource:
     return ListedPictures(
-        # The folder, as it is called from everywhere.
-        readable_name(str(root.resolve())),
+        # As the folder is called from everywhere. `Path.resolve` raises where links go in a circle.
+        readable_name(os.path.realpath(root)),
         # `identify` looks for damaged pictures first, then reads the others.
         reader=PictureFiles(root, num_kept_bytes=KEPT_BYTES),
         list_pictures=list_pictures,

@@ -15,26 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.indexes.mapped_files import map_file
-from reid.adapters.indexes.rescoring import rescore
-from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
-from reid.adapters.indexes.written import (
+from reid.adapters.indexes.index_files import (
     IndexFacts,
     append_facts,
     damaged,
     fingerprint_of,
-    read_last_facts,
+    read_facts,
     replacing,
     require_fit,
 )
-from reid.domain.ordering import distances, rank
+from reid.adapters.indexes.mapped_files import map_file
+from reid.adapters.indexes.rescoring import rescore
+from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
+from reid.domain.ordering import find_nearest
 from reid.domain.values.ranking import Neighbours
-
-_ENTRIES_PER_BLOCK = 2**23
-"""Distances held at once (32 MiB)."""
-
-_MINIMUM_ROWS_PER_BLOCK = 32
-"""Fewer queries at once would read the whole gallery too often."""
 
 _SCREENED_ENTRIES = 2**22
 """Galleries of fewer numbers fit the processor's cache: rounding them gains nothing."""
@@ -51,7 +45,6 @@ _PRODUCT_ERROR = 2.0**-10
 _ERROR = struct.Struct("<d")
 _ROUNDED_BYTES = 2
 _KIND = "exact"
-_MAGIC = b"reid-exact-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +152,7 @@ class ExactIndex:
             # Too few are found where damage has made numbers of the copy none.
             if num_answers <= len(rows) <= len(gallery) // _CHECKED_SHARE:
                 return rescore(rows[None], queries=query, gallery=gallery, k=num_answers)
-        indices = torch.empty((len(queries), num_answers), dtype=torch.int64)  # (Q, K)
-        found = torch.empty((len(queries), num_answers))  # (Q, K)
-        step = max(_MINIMUM_ROWS_PER_BLOCK, _ENTRIES_PER_BLOCK // len(gallery))
-        for start in range(0, len(queries), step):
-            block = distances(queries[start : start + step].to(gallery), gallery).cpu()  # (B, G)
-            rows = rank(block, k=k)  # (B, K)
-            indices[start : start + step] = rows
-            found[start : start + step] = block.gather(1, rows)
-        return Neighbours(indices=indices, distances=found)
+        return find_nearest(queries, gallery, k=k)
 
     def save(self, path: str) -> None:
         """Write the rounded copy, which takes longer to make than to look a query up in.
@@ -183,11 +168,8 @@ class ExactIndex:
                 num_rows=len(gallery),
                 width=gallery.shape[1],
                 fingerprint=fingerprint_of(gallery),
-                recall=1.0,
-                effort={},
-                num_bytes=part.stat().st_size,
             )
-            append_facts(part, facts, magic=_MAGIC)
+            append_facts(part, facts)
 
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Map what `save` wrote; see the port. The gallery was checked when it was built.
@@ -195,7 +177,7 @@ class ExactIndex:
         Raises:
             VectorIndexError: The file cannot be read, or does not go with the rows.
         """
-        facts = read_last_facts(path, magic=_MAGIC)
+        facts = read_facts(path)
         require_fit(facts, kind=_KIND, gallery=gallery, path=path)
         try:
             screen = _Screen.read(path, shape=gallery.shape)

@@ -19,97 +19,67 @@ large (25 MB), but recall@10 ends at .998 and .995 and wide vectors are searched
 connectivity 16 the wide ones need twice the expansion for the same recall. In favour of usearch
 speaks that it is imported 70 ms sooner.
 
-Letters: G gallery, Q queries, D width, K answers, C candidates.
+Letters: G gallery, Q queries, D width, K answers, L links.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from reid.adapters.indexes.hnsw_graphs import (
-    LARGEST_CONNECTIVITY,
-    map_graph,
-    new_graph,
-    write_graph,
-)
-from reid.adapters.indexes.recall_probes import RecallProbes, draw_probes
+from reid.adapters.indexes.approximate import ApproximateIndex, Built
+from reid.adapters.indexes.index_files import IndexFacts, append_facts, damaged, read_facts
+from reid.adapters.indexes.mapped_files import map_file
 from reid.adapters.indexes.rescoring import rescore
-from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
-from reid.adapters.indexes.written import (
-    IndexFacts,
-    append_facts,
-    damaged,
-    fingerprint_of,
-    read_last_facts,
-    replacing,
-    require_fit,
-)
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
-_KIND = "hnsw"
 _BUILD_EXPANSION = 100
 """Nodes kept in view while a row is linked: the paper's usual hundred."""
 
 _LEAST_EXPANSION = 16
-_STEP = 1.5
-"""Factor to the next expansion tried, which bounds how many too many are looked at."""
-
 _LARGEST_EXPANSION = 10_000
 """Upper end of the expansions tried; a wider one would read most of any gallery it could help."""
 
 _ROWS_PER_STRETCH = 2**16
 """Rows handed over at once: no second copy of a gallery that is mapped from a file."""
 
-_PROBE_SEED = 0
-"""Of the rows by which recall is measured."""
-
-_MAGIC = b"reid-hnsw-2"
+_LARGEST_CONNECTIVITY = 512
+_FAISS_KIND = b"IHNs"
+"""How faiss's files of such graphs begin."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Built:
-    """A searchable graph and what is known of it."""
+class _Graph:
+    """A graph and the rows that it is of."""
 
     graph: faiss.Index
     gallery: Tensor
     """(G, D) float32 on the CPU."""
 
-    expansion: int
-    recall: float
     held: object = None
     """Memory that the graph points into."""
 
-    def answer(self, queries: Tensor, k: int) -> Neighbours:
-        """Find candidates in the graph and rank them by their true distance; k at most G."""
-        # Twice as many and some: rounding to float16 may have put a row just outside, and of
-        # equal rows at the boundary those of the smallest numbers are wanted.
-        num_candidates = min(len(self.gallery), max(k, min(2 * k + 16, self.expansion)))
-        effort = faiss.SearchParametersHNSW(efSearch=max(self.expansion, num_candidates))
-        if len(queries) == 0:
-            return Neighbours(
-                indices=torch.empty((0, k), dtype=torch.int64), distances=torch.empty((0, k))
-            )
-        _, rows = self.graph.search(queries.numpy(), num_candidates, params=effort)
-        return rescore(torch.from_numpy(rows), queries=queries, gallery=self.gallery, k=k)
 
-
-class HnswIndex:
+class HnswIndex(ApproximateIndex[_Graph]):
     """Search a graph of near neighbours; approximate.
 
-    The same rows make the same graph and the same answers, whatever the number of cores.
+    The same rows make the same graph and the same answers, whatever the number of cores. A gallery
+    on the CPU is kept, not copied.
     """
 
+    kind = "hnsw"
+    name = "HNSW"
+    effort_name = "expansion"
+
     def __init__(
-        self,
-        *,
-        recall: float = 0.95,
-        connectivity: int = 32,
-        expansion: int | None = None,
+        self, *, recall: float = 0.95, connectivity: int = 32, expansion: int | None = None
     ) -> None:
         """Start empty.
 
@@ -122,32 +92,12 @@ class HnswIndex:
         Raises:
             VectorIndexError: A value is out of range.
         """
-        if not 0 < recall <= 1:
-            raise VectorIndexError(f"HNSW's wanted recall must be within (0, 1], got {recall}")
-        if not 2 <= connectivity <= LARGEST_CONNECTIVITY:
+        super().__init__(recall=recall, effort=expansion)
+        if not 2 <= connectivity <= _LARGEST_CONNECTIVITY:
             raise VectorIndexError(
-                f"HNSW's connectivity must be within 2..{LARGEST_CONNECTIVITY}, got {connectivity}"
+                f"HNSW's connectivity must be within 2..{_LARGEST_CONNECTIVITY}, got {connectivity}"
             )
-        if expansion is not None and not 1 <= expansion <= 2**31 - 1:
-            raise VectorIndexError(f"HNSW's expansion must be within 1..2**31 - 1, got {expansion}")
-        self._wanted_recall = recall
         self._connectivity = connectivity
-        self._expansion = expansion
-        self._built: _Built | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def recall(self) -> float:
-        """Recall that `build` measured; 1 for a gallery of a single row.
-
-        Raises:
-            VectorIndexError: Nothing was built yet.
-        """
-        return self._require_built().recall
 
     @property
     def expansion(self) -> int:
@@ -156,102 +106,95 @@ class HnswIndex:
         Raises:
             VectorIndexError: Nothing was built yet.
         """
-        return self._require_built().expansion
+        return self._effort or self._require_built().facts.effort
 
-    def build(self, gallery: Tensor) -> None:
-        """Replace the content; see the port. A gallery on the CPU is kept, not copied.
-
-        Raises:
-            VectorIndexError: No rows, a row that is not of unit norm, or a recall that the graph
-                does not reach.
-        """
-        check_gallery(gallery)
-        vectors = gallery.detach().cpu().float()  # (G, D)
-        graph = new_graph(vectors.shape[1], connectivity=self._connectivity)
+    def _structures(self, vectors: Tensor) -> Iterator[_Graph]:
+        graph = faiss.IndexHNSWSQ(
+            vectors.shape[1],
+            faiss.ScalarQuantizer.QT_fp16,
+            self._connectivity,
+            faiss.METRIC_INNER_PRODUCT,
+        )
         graph.hnsw.efConstruction = _BUILD_EXPANSION
         for stretch in torch.split(vectors, _ROWS_PER_STRETCH):
             graph.add(stretch.numpy())
-        built = self._tune(graph, vectors)
-        if built.recall < self._wanted_recall and self._expansion is None:
-            raise VectorIndexError(
-                f"HNSW reaches a recall of {built.recall:.3f} by an expansion of "
-                f"{built.expansion}, not {self._wanted_recall}: raise the connectivity "
-                f"({self._connectivity}), lower the wanted recall, or use the exact index"
-            )
-        self._built = built
+        yield _Graph(graph, vectors)
 
-    def search(self, queries: Tensor, k: int) -> Neighbours:
-        """Rank the gallery rows found; see the port."""
-        built = self._require_built()
-        check_search(queries, k=k, width=built.gallery.shape[1])
-        vectors = queries.detach().cpu().float().contiguous()  # (Q, D)
-        return built.answer(vectors, min(k, len(built.gallery)))
+    def _ask(self, structure: _Graph, queries: Tensor, *, k: int, effort: int) -> Neighbours:
+        """Find candidates in the graph and rank them by their true distance."""
+        if len(queries) == 0:
+            nothing = torch.empty((0, k))
+            return Neighbours(indices=nothing.long(), distances=nothing)
+        gallery = structure.gallery
+        # Twice as many and some: rounding to float16 may have put a row just outside, and of
+        # equal rows at the boundary those of the smallest numbers are wanted.
+        num_candidates = min(len(gallery), max(k, min(2 * k + 16, effort)))
+        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, num_candidates))
+        _, rows = structure.graph.search(queries.numpy(), num_candidates, params=parameters)
+        return rescore(torch.from_numpy(rows), queries=queries, gallery=gallery, k=k)
 
-    def save(self, path: str) -> None:
-        """Write the graph, its rounded vectors and what was measured; see the port."""
-        built = self._require_built()
-        with replacing(path) as part:
-            with part.open("wb") as file:
-                write_graph(file, built.graph)
-            facts = IndexFacts(
-                kind=_KIND,
-                num_rows=len(built.gallery),
-                width=built.gallery.shape[1],
-                fingerprint=fingerprint_of(built.gallery),
-                recall=built.recall,
-                effort={"expansion": built.expansion},
-                num_bytes=part.stat().st_size,
-            )
-            append_facts(part, facts, magic=_MAGIC)
+    def _efforts(self, structure: _Graph, num_rows: int) -> tuple[int, int]:  # noqa: ARG002
+        return _LEAST_EXPANSION, max(_LEAST_EXPANSION, min(num_rows, _LARGEST_EXPANSION))
 
-    def load(self, path: str, *, gallery: Tensor) -> None:
-        """Map a graph from its file; see the port. An expansion given to the index holds."""
-        facts = read_last_facts(path, magic=_MAGIC)
-        require_fit(facts, kind=_KIND, gallery=gallery, path=path, efforts=("expansion",))
+    def _write(self, built: Built[_Graph], part: Path) -> IndexFacts:
         try:
-            mapped = map_graph(
-                Path(path),
-                num_rows=facts.num_rows,
-                width=facts.width,
-                num_bytes=facts.num_bytes,
-            )
-        except (OSError, ValueError) as error:
+            faiss.write_index(built.structure.graph, str(part))
+        except RuntimeError as error:
+            raise OSError(error) from error
+        return append_facts(part, built.facts)
+
+    def _facts_in(self, path: str, gallery: Tensor) -> IndexFacts:  # noqa: ARG002
+        return read_facts(path)
+
+    def _read(self, path: str, facts: IndexFacts, gallery: Tensor) -> _Graph:
+        try:
+            content = map_file(Path(path), facts.num_bytes)
+            if not content[: len(_FAISS_KIND)].tobytes() == _FAISS_KIND:
+                raise damaged(path, "its beginning is none of a graph")
+            # Links and vectors stay where they lie in memory; links are looked at by the reader.
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), len(content))
+            graph = faiss.read_index(reader)
+            _require_searchable(graph, facts)
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             raise damaged(path, error) from error
-        self._built = _Built(
-            graph=mapped.graph,
-            held=mapped.content,
-            gallery=gallery.detach().cpu().float(),
-            expansion=self._expansion or facts.effort["expansion"],
-            recall=facts.recall,
-        )
+        return _Graph(graph, gallery.detach().cpu().float(), held=content)
 
-    def _require_built(self) -> _Built:
-        if self._built is None:
-            raise not_built()
-        return self._built
-
-    def _tune(self, graph: faiss.Index, vectors: Tensor) -> _Built:
-        """Keep ever more rows in view until enough probes find their nearest row."""
-        probes = missed = draw_probes(vectors, seed=_PROBE_SEED)
-        for expansion in self._expansions(len(vectors)):
-            built = _Built(graph=graph, gallery=vectors, expansion=expansion, recall=0.0)
-            missed = _missed(built, probes)
-            recall = 1 - len(missed) / max(1, len(probes))
-            if recall >= self._wanted_recall:
-                break
-        return _Built(graph=graph, gallery=vectors, expansion=expansion, recall=recall)
-
-    def _expansions(self, num_rows: int) -> Iterator[int]:
-        if self._expansion is not None:
-            yield self._expansion
-            return
-        largest = max(_LEAST_EXPANSION, min(num_rows, _LARGEST_EXPANSION))
-        wide = float(_LEAST_EXPANSION)
-        while wide < largest:
-            yield int(wide)
-            wide *= _STEP
-        yield largest
+    def _told(self, structure: _Graph, effort: int) -> str:  # noqa: ARG002
+        return f"a connectivity of {self._connectivity} and an expansion of {effort}"
 
 
-def _missed(built: _Built, probes: RecallProbes) -> RecallProbes:
-    return probes.without_found(built.answer(probes.vectors, probes.num_answers))
+def _require_searchable(graph: faiss.Index, facts: IndexFacts) -> None:
+    """Refuse what faiss's reader lets through and its search would read beyond the ends of.
+
+    Raises:
+        ValueError: It is no graph of these rows, or it would be searched beyond its ends.
+    """
+    hnsw, storage = graph.hnsw, faiss.downcast_index(graph.storage)
+    shape = (facts.num_rows, facts.width)
+    code_bytes = 2 * facts.num_rows * facts.width
+    if not (graph.ntotal, graph.d) == (storage.ntotal, storage.d) == shape or (
+        graph.metric_type != faiss.METRIC_INNER_PRODUCT or storage.codes.size() != code_bytes
+    ):
+        raise ValueError("it is a graph of other rows")
+    levels, offsets = _view(hnsw.levels), _view(hnsw.offsets).view(np.int64)  # (G,), (G + 1,)
+    if len(levels) != facts.num_rows or len(offsets) != facts.num_rows + 1:
+        raise ValueError("it is a graph of other rows")
+    if not 0 <= hnsw.entry_point < facts.num_rows or not (
+        levels[hnsw.entry_point] == levels.max() == hnsw.max_level + 1
+    ):
+        raise ValueError("a search would begin nowhere")
+    links, links_up_to = _view(hnsw.neighbors), faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
+    for layer in range(1, hnsw.max_level + 1):
+        # Links of a layer to rows that do not have it: theirs would be read beyond their end.
+        is_there = np.append(levels > layer, True)  # (G + 1,); no link is -1, the last of them
+        rows = np.flatnonzero(is_there[:-1])
+        num_links = int(links_up_to[layer + 1] - links_up_to[layer])
+        own = sliding_window_view(links, num_links)[offsets[rows] + links_up_to[layer]]
+        if not is_there[own].all():
+            raise ValueError("a link leads to a row that has not its layer")
+
+
+def _view(vector: Any) -> np.ndarray:  # noqa: ANN401  (faiss has no types)
+    """See faiss's vector as an array, in its memory."""
+    found: np.ndarray = faiss.rev_swig_ptr(vector.data(), vector.size())
+    return found

@@ -1,52 +1,36 @@
-"""Charts of an evaluation as SVG: drawn here, so that the same numbers make the same bytes.
-
-Text and rules take the colour of what surrounds them, so a chart suits light and dark pages.
-"""
+"""The charts of evaluations, trainings and open-set identification."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from reid.adapters.pages.line_plots import COLOURS, ticks
-from reid.adapters.pages.markup import Markup, tag
+from markupsafe import Markup
+
+from reid.adapters.pages.svg import COLOURS, Axis, Plane, chart, element, standalone, text, ticks
 from reid.domain.values.analyses import CameraPairs, MapPoint, SimilarityHistogram
+from reid.domain.values.people import OpenSetReport
+from reid.domain.values.results import StageCurves
 
+_STAGES = {"prompts": "Stage 1: prompts", "encoder": "Stage 2: encoder"}
 _WIDTH, _HEIGHT = 520, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 26, 44
-_CELL = 58
+_PANEL_WIDTH, _PANEL_HEIGHT = 460, 300
+_CELL, _CELLS_LEFT, _CELLS_TOP = 58, 52, 52
+_MAP_SIZE = 520
 _SHAPES = 4
 _SAME, _DIFFERENT = COLOURS[2], COLOURS[1]
 
-
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    """Maps values to pixels; the axes span their outermost marks."""
-
-    across: Sequence[float]
-    up: Sequence[float]
-
-    def x(self, value: float) -> float:
-        share = (value - self.across[0]) / (self.across[-1] - self.across[0])
-        return _LEFT + share * (_WIDTH - _RIGHT - _LEFT)
-
-    def y(self, value: float) -> float:
-        share = (value - self.up[0]) / (self.up[-1] - self.up[0])
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _TOP)
+_Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def draw_cmc(cmc: Sequence[float]) -> Markup:
     """Draw the share of queries whose first match stands at a rank or better, over the rank."""
-    across = [1.0, *(mark for mark in ticks(0, max(len(cmc), 2)) if mark > 1)]
-    plane = _Plane(across, [mark for mark in ticks(min(0.9, *cmc), 1.0) if mark < 1.0 + 1e-9])
-    points = " ".join(f"{plane.x(k):.1f},{plane.y(share):.1f}" for k, share in enumerate(cmc, 1))
-    curve = tag(
-        "polyline", points=points, fill="none", stroke=COLOURS[0], stroke_width=2,
-        stroke_linejoin="round",
-    )  # fmt: skip
+    ranks = [1.0, *(mark for mark in ticks(0, max(len(cmc), 2)) if mark > 1)]
+    shares = [mark for mark in ticks(min(0.9, *cmc), 1.0) if mark < 1.0 + 1e-9]
+    plane = _plane(Axis.between(ranks, "rank"), Axis.between(shares, "queries", "{:.0%}".format))
+    curve = plane.curve(list(enumerate(cmc, 1)), colour=COLOURS[0])
     dots = [
-        tag(
+        element(
             "circle",
-            tag("title", f"rank {k}: {cmc[k - 1]:.2%}"),
+            element("title", f"rank {k}: {cmc[k - 1]:.2%}"),
             cx=f"{plane.x(k):.1f}",
             cy=f"{plane.y(cmc[k - 1]):.1f}",
             r=3,
@@ -55,179 +39,210 @@ def draw_cmc(cmc: Sequence[float]) -> Markup:
         for k in (1, 5, 10, 20)
         if k <= len(cmc)
     ]
-    axes = _axes(plane, x="rank", y="queries", show=lambda share: f"{share:.0%}")
-    return _chart("CMC curve", axes, curve, *dots)
+    return chart("CMC curve", plane.axes(), curve, *dots, width=_WIDTH, height=_HEIGHT)
 
 
 def draw_histogram(histogram: SimilarityHistogram) -> Markup:
     """Draw how similar pictures of one person and of different people are, as shares of each."""
-    shares = [_shares(counts) for counts in (histogram.same, histogram.different)]
+    kinds = (
+        ("same person", _SAME, histogram.same),
+        ("different people", _DIFFERENT, histogram.different),
+    )
+    shares = [[count / (sum(counts) or 1) for count in counts] for *_, counts in kinds]
     used = [n for n, pair in enumerate(zip(*shares, strict=True)) if any(pair)] or [0]
-    low, high = histogram.edges[used[0]], histogram.edges[used[-1] + 1]
-    plane = _Plane(ticks(low, high), ticks(0.0, max(1e-6, *shares[0], *shares[1])))
-    areas = [
-        _steps(plane, histogram.edges, counts, used=range(used[0], used[-1] + 1), colour=colour)
-        for counts, colour in zip(shares, (_SAME, _DIFFERENT), strict=True)
-    ]
-    key = [
-        part
-        for line, (words, colour, counts) in enumerate(
-            (
-                ("same person", _SAME, histogram.same),
-                ("different people", _DIFFERENT, histogram.different),
-            )
-        )
-        for part in _key(line, f"{words} ({sum(counts):,} pairs)", colour=colour)
-    ]
-    axes = _axes(plane, x="similarity (cosine)", y="pairs", show=lambda share: f"{share:.4g}")
-    return _chart("Similarity of same and different people", axes, *areas, *key)
+    edges = histogram.edges[used[0] : used[-1] + 2]
+    plane = _plane(
+        Axis.between(ticks(edges[0], edges[-1]), "similarity (cosine)", "{:.4g}".format),
+        Axis.between(ticks(0.0, max(1e-6, *map(max, shares))), "pairs", "{:.4g}".format),
+    )
+    drawn = [plane.axes()]
+    for row, ((words, colour, counts), heights) in enumerate(zip(kinds, shares, strict=True)):
+        steps = zip(heights[used[0] : used[-1] + 1], edges[1:], strict=True)
+        outline = "".join(f"V{plane.y(up):.1f}H{plane.x(edge):.1f}" for up, edge in steps)
+        floor = f"{plane.y(0):.1f}"
+        y = plane.top + 8 + 16 * row
+        drawn += [
+            element(
+                "path",
+                d=f"M{plane.x(edges[0]):.1f} {floor}{outline}V{floor}Z",
+                fill=colour,
+                fill_opacity=0.35,
+                stroke=colour,
+            ),
+            _box(plane.left + 10, y - 9, 10, colour=colour, opacity=0.6),
+            text(plane.left + 26, y, f"{words} ({sum(counts):,} pairs)"),
+        ]
+    title = "Similarity of same and different people"
+    return chart(title, *drawn, width=_WIDTH, height=_HEIGHT)
 
 
 def draw_camera_pairs(pairs: CameraPairs) -> Markup:
     """Draw a matrix: a row per query camera, a column per gallery camera."""
+    names = [
+        text(_CELLS_LEFT + _CELL * (n + 0.5), 40, str(camera + 1), text_anchor="middle")
+        for n, camera in enumerate(pairs.gallery_cameras)
+    ] + [
+        text(
+            _CELLS_LEFT - 8, _CELLS_TOP + _CELL * (n + 0.5) + 4, str(camera + 1), text_anchor="end"
+        )
+        for n, camera in enumerate(pairs.query_cameras)
+    ]
     cells = [
         part
         for row, scores in enumerate(pairs.mean_average_precision)
         for column, score in enumerate(scores)
         for part in _cell(row, column, score, count=pairs.num_queries[row][column])
     ]
-    names = [
-        _text(_LEFT + _CELL * (n + 0.5), 40, str(camera + 1), anchor="middle")
-        for n, camera in enumerate(pairs.gallery_cameras)
-    ] + [
-        _text(_LEFT - 8, 52 + _CELL * (n + 0.5) + 4, str(camera + 1), anchor="end")
-        for n, camera in enumerate(pairs.query_cameras)
-    ]
-    titles = (_text(_LEFT, 18, "gallery camera"), _text(4, 40, "query"))
-    return _chart(
+    return chart(
         "mAP per pair of cameras",
-        *titles,
+        text(_CELLS_LEFT, 18, "gallery camera"),
+        text(4, 40, "query"),
         *names,
         *cells,
-        width=max(_LEFT + _CELL * len(pairs.gallery_cameras) + 8, 180),
-        height=52 + _CELL * len(pairs.query_cameras) + 8,
+        width=max(_CELLS_LEFT + _CELL * len(pairs.gallery_cameras) + 8, 180),
+        height=_CELLS_TOP + _CELL * len(pairs.query_cameras) + 8,
     )
 
 
 def draw_map(points: Sequence[MapPoint]) -> Markup:
     """Draw pictures in the plane, a colour and shape per person, queries ringed; no axes."""
-    labels = {label: n for n, label in enumerate(dict.fromkeys(p.label for p in points))}
+    numbers = {label: n for n, label in enumerate(dict.fromkeys(p.label for p in points))}
     reach = max((abs(value) for p in points for value in (p.x, p.y)), default=0.0) or 1.0
-    size = 520
-    scale = (size / 2 - 14) / reach
-    marks = [
-        _mark(
-            point,
-            (size / 2 + scale * point.x, size / 2 - scale * point.y),
-            number=labels[point.label],
+    middle, scale = _MAP_SIZE / 2, (_MAP_SIZE / 2 - 14) / reach
+    marks = []
+    for point in points:
+        shape, colour_number = divmod(numbers[point.label], len(COLOURS) - 1)
+        colour = COLOURS[colour_number]
+        role = "query" if point.is_query else "gallery"
+        place = (middle + scale * point.x, middle - scale * point.y)
+        marks.append(
+            element(
+                "path",
+                element("title", f"{point.label}, camera {point.camera}, {role}"),
+                d=_outline(shape % _SHAPES, *place),
+                fill=colour,
+                fill_opacity=0.85,
+                stroke="currentColor" if point.is_query else colour,
+                stroke_width=1.6 if point.is_query else 0.5,
+            )
         )
-        for point in points
-    ]
-    return _chart("Map of a sample", *marks, width=size, height=size)
+    return chart("Map of a sample", *marks, width=_MAP_SIZE, height=_MAP_SIZE)
 
 
-def standalone(chart: Markup) -> str:
-    """Make a file of a chart: dark on white."""
-    opening, rest = chart.split(">", 1)
-    white = '<rect width="100%" height="100%" fill="white"></rect>'
-    return f"{opening}>{white}{rest}\n"
+def draw_curves(stages: Sequence[StageCurves]) -> str:
+    """Draw a panel for each stage: losses over epochs, one line for each term.
+
+    Args:
+        stages: At least one, each with at least one epoch.
+
+    Returns:
+        An SVG document.
+    """
+    panels = []
+    for number, stage in enumerate(stages):
+        last = max(stage.epochs[-1], 2)
+        epochs = [1.0, *(m for m in ticks(0, last) if m == int(m) and 1 < m <= last)]
+        values = [value for losses in stage.losses.values() for value in losses]
+        panel = _panel(
+            _STAGES.get(stage.stage, stage.stage),
+            across=Axis(name="epoch", low=1, high=last, marks=epochs),
+            up=Axis.between(ticks(min(0.0, *values), max(1e-6, *values)), "loss"),
+            lines={
+                term: list(zip(stage.epochs, losses, strict=True))
+                for term, losses in stage.losses.items()
+            },
+        )
+        panels.append(element("g", *panel, transform=f"translate({number * _PANEL_WIDTH} 0)"))
+    width = _PANEL_WIDTH * len(panels)
+    return standalone(chart("Learning curves", *panels, width=width, height=_PANEL_HEIGHT))
 
 
-def _chart(title: str, *content: Markup, width: float = _WIDTH, height: float = _HEIGHT) -> Markup:
-    return tag(
-        "svg",
-        tag("title", title),
-        *content,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {width:g} {height:g}",
-        width=f"{width:g}",
-        height=f"{height:g}",
-        font_family="system-ui, sans-serif",
-        font_size=11,
-        fill="currentColor",
-        role="img",
-        aria_label=title,
+def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
+    """Draw the identification rate over the false-accept rate, one line for each report.
+
+    Args:
+        reports: By the name that the legend gives them; at least one.
+
+    Returns:
+        An SVG document.
+    """
+    lowest = min(report.resolution for report in reports.values())
+    decades = [mark for mark in (float(f"1e-{n}") for n in range(12)) if mark >= lowest * 0.999]
+    panel = _panel(
+        "Identification rate",
+        across=Axis(
+            name="false-accept rate (share of strangers named)",
+            low=min(lowest, 0.1),
+            high=1.0,
+            marks=decades,
+            is_logarithmic=True,
+        ),
+        up=Axis.between(ticks(0.0, 1.0), ""),
+        lines={
+            # A rate of 0 has no place on a logarithmic axis.
+            name: [point for point in report.curve if point[0] > 0]
+            for name, report in reports.items()
+        },
+    )
+    drawn = chart("Identification rate", *panel, width=_PANEL_WIDTH, height=_PANEL_HEIGHT)
+    return standalone(drawn)
+
+
+def _plane(across: Axis, up: Axis) -> Plane:
+    """Lay axes out for a chart without a title or a legend of its own."""
+    return Plane(
+        across=across,
+        up=up,
+        left=52,
+        right=_WIDTH - 16,
+        top=26,
+        bottom=_HEIGHT - 44,
+        name_of_up_at=(4, 10),
     )
 
 
-def _axes(plane: _Plane, *, x: str, y: str, show: Callable[[float], str]) -> Markup:
-    rules = [
-        tag(
-            "path",
-            d=f"M{_LEFT} {plane.y(mark):.1f}H{_WIDTH - _RIGHT}",
-            stroke="currentColor",
-            stroke_opacity=0.15,
-        )
-        for mark in plane.up
-    ]
-    beside = [_text(_LEFT - 6, plane.y(mark) + 4, show(mark), anchor="end") for mark in plane.up]
-    below = [
-        _text(plane.x(mark), _HEIGHT - _BOTTOM + 16, f"{mark:.4g}", anchor="middle")
-        for mark in plane.across
-    ]
-    names = [
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x, anchor="middle"),
-        _text(4, 10, y),
-    ]
-    return tag("g", *rules, *beside, *below, *names)
-
-
-def _steps(
-    plane: _Plane,
-    edges: Sequence[float],
-    shares: Sequence[float],
-    *,
-    used: range,
-    colour: str,
-) -> Markup:
-    path = [f"M{plane.x(edges[used[0]]):.1f} {plane.y(0):.1f}"]
-    path += [f"V{plane.y(shares[n]):.1f}H{plane.x(edges[n + 1]):.1f}" for n in used]
-    path.append(f"V{plane.y(0):.1f}Z")
-    return tag("path", d="".join(path), fill=colour, fill_opacity=0.35, stroke=colour)
-
-
-def _key(line: int, words: str, *, colour: str) -> tuple[Markup, Markup]:
-    y = _TOP + 8 + 16 * line
-    box = tag("rect", x=_LEFT + 10, y=y - 9, width=10, height=10, fill=colour, fill_opacity=0.6)
-    return box, _text(_LEFT + 26, y, words)
-
-
-def _cell(row: int, column: int, score: float | None, *, count: int) -> tuple[Markup, ...]:
-    x, y = _LEFT + _CELL * column, 52 + _CELL * row
-    box = tag(
-        "rect",
-        x=x + 1,
-        y=y + 1,
-        width=_CELL - 2,
-        height=_CELL - 2,
-        rx=4,
-        fill=COLOURS[0] if score is not None else "currentColor",
-        fill_opacity=f"{0.06 if score is None else 0.08 + 0.5 * score:.3f}",
+def _panel(title: str, *, across: Axis, up: Axis, lines: _Lines) -> list[Markup]:
+    """Draw lines between axes, the title above and the legend beside them."""
+    right = _PANEL_WIDTH - 110
+    plane = Plane(
+        across=across,
+        up=up,
+        left=56,
+        right=right,
+        top=34,
+        bottom=_PANEL_HEIGHT - 44,
+        name_of_up_at=(8, 20),
     )
+    drawn = [text(plane.left, 20, title, font_weight="bold"), plane.axes()]
+    for row, (name, points) in enumerate(lines.items()):
+        colour = COLOURS[row % len(COLOURS)]
+        y = plane.top + 10 + 16 * row
+        drawn += [
+            plane.curve(points, colour=colour),
+            element("path", d=f"M{right + 10} {y:g}h18", stroke=colour, stroke_width=2),
+            text(right + 34, y + 4, name),
+        ]
+    return drawn
+
+
+def _box(x: float, y: float, size: float, *, colour: str, opacity: float, rx: int = 0) -> Markup:
+    return element(
+        "rect", x=x, y=y, width=size, height=size, rx=rx, fill=colour,
+        fill_opacity=f"{opacity:.3f}",
+    )  # fmt: skip
+
+
+def _cell(row: int, column: int, score: float | None, *, count: int) -> list[Markup]:
+    x, y = _CELLS_LEFT + _CELL * column, _CELLS_TOP + _CELL * row
+    middle = (x + _CELL / 2, y + _CELL / 2)
     if score is None:
-        return box, _text(x + _CELL / 2, y + _CELL / 2 + 4, "-", anchor="middle")
-    words = _text(x + _CELL / 2, y + _CELL / 2 + 1, f"{100 * score:.1f}", anchor="middle", size=13)
-    return (
-        box,
-        words,
-        _text(x + _CELL / 2, y + _CELL / 2 + 16, f"n={count}", anchor="middle", size=9),
-    )
-
-
-def _mark(point: MapPoint, place: tuple[float, float], *, number: int) -> Markup:
-    x, y = place
-    colour = COLOURS[number % (len(COLOURS) - 1)]
-    shape = number // (len(COLOURS) - 1) % _SHAPES
-    role = "query" if point.is_query else "gallery"
-    return tag(
-        "path",
-        tag("title", f"{point.label}, camera {point.camera}, {role}"),
-        d=_outline(shape, x, y),
-        fill=colour,
-        fill_opacity=0.85,
-        stroke="currentColor" if point.is_query else colour,
-        stroke_width=1.6 if point.is_query else 0.5,
-    )
+        box = _box(x + 1, y + 1, _CELL - 2, colour="currentColor", opacity=0.06, rx=4)
+        return [box, text(middle[0], middle[1] + 4, "-", text_anchor="middle")]
+    return [
+        _box(x + 1, y + 1, _CELL - 2, colour=COLOURS[0], opacity=0.08 + 0.5 * score, rx=4),
+        text(middle[0], middle[1] + 1, f"{100 * score:.1f}", text_anchor="middle", font_size=13),
+        text(middle[0], middle[1] + 16, f"n={count}", text_anchor="middle", font_size=9),
+    ]
 
 
 def _outline(shape: int, x: float, y: float) -> str:
@@ -237,14 +252,3 @@ def _outline(shape: int, x: float, y: float) -> str:
     angles = [math.pi * (turn + 2 * n / corners) for n in range(corners)]
     points = [f"{x + radius * math.cos(a):.1f} {y + radius * math.sin(a):.1f}" for a in angles]
     return f"M{'L'.join(points)}Z"
-
-
-def _shares(counts: Sequence[int]) -> list[float]:
-    total = sum(counts) or 1
-    return [count / total for count in counts]
-
-
-def _text(
-    x: float, y: float, words: str, *, anchor: str = "start", size: int | None = None
-) -> Markup:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, font_size=size)

@@ -3,13 +3,21 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterable
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from string import Template
+from typing import TYPE_CHECKING
 
-from reid.adapters.pages.markup import Markup, joined, tag
+from markupsafe import Markup
 
-_GONE = "picture gone"
+from reid.domain.values.counts import counted
+from reid.domain.values.sheets import Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_SIGNS = {Verdict.RIGHT: "\u2713 ", Verdict.WRONG: "\u2717 ", Verdict.UNKNOWN: "? "}
+"""What tells verdicts apart without colours."""
 
 
 class PictureStore:
@@ -19,61 +27,73 @@ class PictureStore:
         """Begin empty."""
         self._numbers: dict[bytes, int] = {}
 
-    def image(self, content: bytes | None, *, alt: str) -> Markup:
-        """Show a picture, or say why there is none.
+    def number(self, content: bytes) -> int:
+        """Take a JPEG in, unless it is there, and return its number."""
+        return self._numbers.setdefault(content, len(self._numbers))
 
-        Args:
-            content: A JPEG.
-            alt: What is on it, in words.
-        """
-        if content is None:
-            return tag("span", _GONE, class_="gone", role="img", aria_label=f"{alt}: {_GONE}")
-        number = self._numbers.setdefault(content, len(self._numbers))
-        return tag("img", data_picture=number, alt=alt, decoding="async")
-
-    def as_json(self) -> str:
+    def as_json(self) -> Markup:
         """Write base64 texts by number."""
-        return json.dumps([b64encode(content).decode() for content in self._numbers])
+        return Markup(json.dumps([b64encode(content).decode() for content in self._numbers]))
 
 
-def document(
-    *,
-    title: str,
-    body: Iterable[str | Markup],
-    assets: Iterable[str],
-    pictures: PictureStore,
-) -> str:
-    """Put a document together.
+def render(template: str, *, title: str, assets: Iterable[str], **values: object) -> str:
+    """Write a document.
 
     Its policy admits our style and script, by their digests, and pictures from within it; nothing
     else, so that what a name or a label holds can neither run nor fetch anything.
 
     Args:
+        template: Name of a template that extends `page.html`.
         title: Of the document.
-        body: What it says.
         assets: Names of our styles (`.css`) and scripts (`.js`), in order.
-        pictures: What `body` shows.
+        values: What the template shows; escaped there.
     """
     names = tuple(assets)
-    style = "\n".join(read_asset(name) for name in names if name.endswith(".css"))
-    script = "\n".join(read_asset(name) for name in names if name.endswith(".js"))
+    style, script = (
+        Markup("\n".join(_read_asset(name) for name in names if name.endswith(ending)))
+        for ending in (".css", ".js")
+    )
     policy = (
         "default-src 'none'; img-src data:; "
         f"style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return Template(read_asset("page.html")).substitute(
-        policy=policy,
-        title=joined([title]),
-        style=style,
-        body=joined(body),
-        pictures=pictures.as_json(),
-        script=script,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            title=title,
+            style=style,
+            script=script,
+            policy=Markup(policy),
+            pictures=PictureStore(),
+            **values,
+        )
     )
 
 
-def read_asset(name: str) -> str:
-    """Read a file that comes with this package."""
+def render_text(template: str, **values: object) -> str:
+    """Write a text whose template is not of HTML, so that nothing is escaped."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> "Environment":
+    # Here, because few commands write a page.
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("reid.adapters.pages", "assets"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(counted=counted, signs=_SIGNS)
+    return environment
+
+
+def _read_asset(name: str) -> str:
     return (files("reid.adapters.pages") / "assets" / name).read_text(encoding="utf-8")
 
 

@@ -3,21 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from reid.adapters.pages.charts import (
-    draw_camera_pairs,
-    draw_cmc,
-    draw_histogram,
-    draw_map,
-    standalone,
-)
-from reid.adapters.pages.documents import PictureStore, document
+from markupsafe import Markup
+
+from reid.adapters.pages.charts import draw_camera_pairs, draw_cmc, draw_histogram, draw_map
+from reid.adapters.pages.documents import render
 from reid.adapters.pages.files import PNG, Rasterise, write_chart, write_page
-from reid.adapters.pages.markup import Markup, tag
-from reid.adapters.pages.strips import ranked_picture
-from reid.domain.values.analyses import HardQuery
-from reid.domain.values.counts import counted
+from reid.adapters.pages.svg import standalone
 from reid.domain.values.sheets import EvaluationSheet
 
+_SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 _TITLES = {
     "cmc": "CMC curve",
     "camera-pairs": "mAP per pair of cameras",
@@ -62,33 +56,17 @@ class ChartFiles:
 
 def render_evaluation_page(sheet: EvaluationSheet) -> str:
     """Write the page's HTML."""
-    pictures = PictureStore()
-    charts = [
-        tag("section", tag("h2", _TITLES[name]), tag("p", words), chart)
-        for name, chart, words in _charts(sheet)
-    ]
+    report = sheet.report
+    charts = [(_TITLES[name], chart, words) for name, chart, words in _charts(sheet)]
     if not sheet.analysis.points:
-        words = f"There is none: {sheet.analysis.map_method}"
-        charts.append(tag("section", tag("h2", _TITLES["map"]), tag("p", words)))
-    notes = tag("ul", *(tag("li", note) for note in sheet.notes), class_="notes")
-    return document(
+        charts.append((_TITLES["map"], Markup(), f"There is none: {sheet.analysis.map_method}"))
+    return render(
+        "evaluation.html",
         title=sheet.title,
-        body=[
-            tag("header", tag("h1", sheet.title), notes, class_="top"),
-            tag(
-                "main",
-                _numbers(sheet),
-                tag("div", *charts, class_="charts"),
-                _hardest(sheet, pictures=pictures),
-            ),
-            tag(
-                "footer",
-                "Written by reid evaluate. This file holds pictures of people: keep and pass it on "
-                "as you would the pictures.",
-            ),
-        ],
         assets=["page.css", "strip.css", "evaluation.css", "pictures.js"],
-        pictures=pictures,
+        sheet=sheet,
+        charts=charts,
+        numbers=[(name, report.measures[name]) for name in _SHOWN],
     )
 
 
@@ -100,16 +78,12 @@ def _charts(sheet: EvaluationSheet) -> Iterator[tuple[str, Markup, str]]:
         draw_cmc(sheet.report.cmc),
         "Share of queries whose first true match stands at this rank or better.",
     )
-    rule = (
-        "A query's own camera does not count."
-        if sheet.report.is_same_camera_removed
-        else "A query's own camera counts."
-    )
+    counts = "does not count" if sheet.report.is_same_camera_removed else "counts"
     yield (
         "camera-pairs",
         draw_camera_pairs(analysis.camera_pairs),
         "Queries of one camera against the gallery pictures of one camera alone, in percent; n is "
-        f"how many queries have a match there. {rule}",
+        f"how many queries have a match there. A query's own camera {counts}.",
     )
     yield (
         "similarities",
@@ -124,64 +98,3 @@ def _charts(sheet: EvaluationSheet) -> Iterator[tuple[str, Markup, str]]:
             f"{analysis.map_method}. A colour and shape per person, queries outlined; near means "
             "alike, far apart means little.",
         )
-
-
-def _numbers(sheet: EvaluationSheet) -> Markup:
-    report = sheet.report
-    shown = [
-        ("Rank-1", report.rank(1)),
-        ("Rank-5", report.rank(5)),
-        ("Rank-10", report.rank(10)),
-        ("mAP", report.mean_average_precision),
-        ("mINP", report.mean_inverse_negative_penalty),
-    ]
-    boxes = [tag("div", tag("dt", name), tag("dd", f"{share:.2%}")) for name, share in shown]
-    return tag("dl", *boxes, class_="numbers")
-
-
-def _hardest(sheet: EvaluationSheet, *, pictures: PictureStore) -> Markup:
-    rows = [_hard(one, sheet=sheet, pictures=pictures) for one in sheet.analysis.hardest]
-    return tag(
-        "section",
-        tag("h2", "Hardest queries"),
-        tag(
-            "p",
-            "Lowest average precision first, with what was ranked above the first match; the match "
-            "stands last.",
-        ),
-        tag("ol", *rows),
-        class_="hard",
-    )
-
-
-def _hard(query: HardQuery, *, sheet: EvaluationSheet, pictures: PictureStore) -> Markup:
-    facts = [
-        query.image,
-        f"person {query.label}, camera {query.camera}",
-        f"AP {query.average_precision:.2%}",
-        f"first of {counted(query.num_matches, 'match', 'matches')} at rank "
-        f"{query.first_match_rank}",
-    ]
-    shown = pictures.image(
-        sheet.query_thumbnails.get(query.image), alt=f"Query picture {query.image}"
-    )
-    ranked = [(picture, None) for picture in query.above] + [(query.match, "match")]
-    strip = [
-        tag(
-            "li",
-            ranked_picture(
-                picture,
-                thumbnail=sheet.gallery_thumbnails.get(picture.image),
-                true_label=query.label,
-                pictures=pictures,
-            ),
-            class_=role,
-        )
-        for picture, role in ranked
-    ]
-    caption = tag("figcaption", *(tag("div", fact) for fact in facts))
-    return tag(
-        "li",
-        tag("figure", shown, caption, class_="query"),
-        tag("ol", *strip, class_="strip", aria_label="Ranked above the first match, and the match"),
-    )

@@ -5,7 +5,6 @@ Letters: H W pixels.
 
 import base64
 from collections.abc import Iterator
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from reid.adapters.atomic_files import replace_file
+from reid.adapters.pages.documents import render
+from reid.adapters.pages.files import write_page
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.explanations import DeletionCheck, ExplainedPicture, Explanation
 from reid.ports.explanation import ExplanationPage
@@ -28,7 +29,7 @@ _STOPS = ((0.0, (150, 20, 60)), (0.5, (230, 90, 30)), (1.0, (255, 230, 80)))
 """Dark red to light yellow, so that it also reads in grey and for the colour-blind."""
 
 _OPACITY = 0.6
-"""Of the colour where the weight is 1."""
+"""Opacity of the colour where the weight is 1."""
 
 _DIMMED = 0.35
 """Brightness that remains where the weight is 0."""
@@ -70,7 +71,7 @@ class HeatmapPage:
         Raises:
             CheckpointError: The place cannot be written.
         """
-        replace_file(self._path, render_explanation(explanation).encode())
+        write_page(self._path, render_explanation(explanation))
         return str(self._path)
 
 
@@ -82,14 +83,14 @@ def open_explanation_page(path: Path) -> ExplanationPage:
     """
     if not path.parent.is_dir():
         raise ConfigurationError(
-            f"--output: the folder {path.parent} does not exist; make it first"
+            f"the folder {path.parent} of the explanation does not exist; make it first"
         )
     if path.suffix.lower() in PAGE_ENDINGS:
         return HeatmapPage(path)
     if path.suffix.lower() == PICTURE_ENDING:
         return HeatmapPicture(path)
     raise ConfigurationError(
-        f"--output: {path} is neither a picture ({PICTURE_ENDING}) nor a page "
+        f"{path} is neither a picture ({PICTURE_ENDING}) nor a page "
         f"({', '.join(PAGE_ENDINGS)}); end its name in one of these"
     )
 
@@ -133,13 +134,18 @@ def draw_explanation(explanation: Explanation) -> Image.Image:
 
 def render_explanation(explanation: Explanation) -> str:
     """Write the page; whatever names and labels hold, they are shown and not obeyed."""
-    first, *rest = _lines(explanation)
-    figures = "\n".join(
-        _figure(role, explained)
-        for role, explained in (("Query", explanation.query), ("Gallery", explanation.gallery))
+    heading, *lines = _lines(explanation)
+    pair = (("Query", explanation.query), ("Gallery", explanation.gallery))
+    return render(
+        "explanation.html",
+        title="reid explain",
+        assets=["page.css", "explanation.css"],
+        heading=heading,
+        lines=lines,
+        pictures_of_pair=[
+            (role, _named(one), _as_url(_image(one)), _as_url(overlay(one))) for role, one in pair
+        ],
     )
-    listed = "\n".join(f"<li>{escape(line)}</li>" for line in rest)
-    return _PAGE.format(heading=escape(first), figures=figures, listed=listed)
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
@@ -169,15 +175,6 @@ def _checked(check: DeletionCheck) -> str:
     )
 
 
-def _figure(role: str, explained: ExplainedPicture) -> str:
-    name = escape(_named(explained))
-    return (
-        f'<figure><img alt="{role}" src="{_as_url(_image(explained))}">'
-        f'<img alt="{role}, marked" src="{_as_url(overlay(explained))}">'
-        f"<figcaption>{role}: {name}</figcaption></figure>"
-    )
-
-
 def _image(explained: ExplainedPicture) -> Image.Image:
     return Image.fromarray(explained.pixels.permute(1, 2, 0).contiguous().numpy())
 
@@ -203,36 +200,3 @@ def _as_png(image: Image.Image) -> bytes:
 
 def _as_url(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(_as_png(image)).decode()
-
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>reid explain</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-div {{ display: flex; flex-wrap: wrap; gap: 1.5rem; }}
-figure {{ margin: 0; }}
-figure img {{ margin-right: 0.5rem; height: 24rem; }}
-figcaption, li {{ overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{heading}</h1>
-<div>
-{figures}
-</div>
-<ul>
-{listed}
-</ul>
-<p>Yellow marks what adds to the similarity most; what is dimmed adds nothing. The marks say what
-the encoder used, not whether it is right.</p>
-</body>
-</html>
-"""

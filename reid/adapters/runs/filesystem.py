@@ -6,7 +6,7 @@ damaged one costs an epoch and not the stage; both go when the stage has ended.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from reid.adapters.atomic_files import (
@@ -16,6 +16,13 @@ from reid.adapters.atomic_files import (
     sync_folder,
 )
 from reid.adapters.runs.locking import FolderInUseError, FolderLock
+from reid.adapters.runs.records import (
+    MANIFEST,
+    MANIFEST_VERSION,
+    METRICS,
+    FilesystemRunRecords,
+    to_json,
+)
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import (
@@ -25,25 +32,19 @@ from reid.domain.values.checkpoints import (
     require_known_version,
 )
 from reid.ports.runs import RunMode
-from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 
-MANIFEST = "run.json"
-MANIFEST_VERSION = 1
-METRICS = "metrics.jsonl"
+_CHECKPOINTS = ("-state.safetensors", "-state.previous.safetensors", ".safetensors")
 _TRAINED_FILES = (
     MANIFEST,
     METRICS,
     "demo.json",
-    "prompts-state.safetensors",
-    "prompts-state.previous.safetensors",
-    "prompts.safetensors",
-    "encoder-state.safetensors",
-    "encoder-state.previous.safetensors",
-    "encoder.safetensors",
+    *(f"{stage}{ending}" for stage in ("prompts", "encoder") for ending in _CHECKPOINTS),
 )
-"""Written by whoever holds the folder's lock."""
+"""Written by the holder of the folder's lock only."""
 
-_SCORED_FILES = ("evaluation.json", "evaluation.queries.json", "evaluation-*.json")
+_SCORED_FILES = tuple(
+    f"evaluation{name}.json{ending}" for name in ("", ".queries", "-*") for ending in ("", ".gz")
+)
 """Written by evaluations, which take no lock."""
 
 RUN_FILES = (*_TRAINED_FILES, *_SCORED_FILES)
@@ -72,11 +73,22 @@ class FilesystemRunStore:
     ) -> None:
         """Write `run.json` into a fresh folder, or compare with the one that is there."""
         was_held = self._lock.is_held
-        if mode is RunMode.GO_ON:
-            self._read_decisive(self._directory / MANIFEST)
+        goes_on = mode is RunMode.GO_ON
+        if goes_on:
+            # Before anything is made: where no run is, no folder is left behind.
+            self._read_decisive()
         self._claim()
         try:
-            self._begin(decisive, circumstances, mode=mode)
+            recorded = self._compared(decisive) if goes_on else {}
+            if not goes_on:
+                self._clear(may_delete=mode is RunMode.REPLACE)
+            self._clear_half_written()
+            manifest: dict[str, JsonValue] = {
+                "version": MANIFEST_VERSION,
+                "decisive": recorded | dict(decisive),
+                "circumstances": dict(circumstances),
+            }
+            self.record(Path(MANIFEST).stem, manifest)
         except CheckpointError:
             if not was_held:
                 self.release()
@@ -103,7 +115,7 @@ class FilesystemRunStore:
         if not path.exists():
             return None
         checkpoint = read_checkpoint(path)
-        version = checkpoint.header.get("version")
+        version = checkpoint.header.get("version", CHECKPOINT_VERSION)
         require_known_version(version, known=CHECKPOINT_VERSION, place=str(path))
         return checkpoint
 
@@ -132,57 +144,34 @@ class FilesystemRunStore:
         except FolderInUseError as error:
             raise CheckpointError(
                 f"{self._directory} is in use by another training ({error}): wait for its end, or "
-                "name another folder by --run"
+                "name another run.directory"
             ) from error
         except OSError as error:
             raise cannot_be_written(self._directory, error) from error
-
-    def _begin(
-        self,
-        decisive: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
-        *,
-        mode: RunMode,
-    ) -> None:
-        recorded: dict[str, JsonValue] = {}
-        if mode is RunMode.GO_ON:
-            recorded = self._compared(decisive)
-        else:
-            self._clear(may_delete=mode is RunMode.REPLACE)
-        for path in self._half_written(_TRAINED_FILES):
-            _delete(path)
-        for path in self._half_written(_SCORED_FILES):
-            if not _is_at_work(path.name.split(".")[-2]):
-                _delete(path)
-        self.record(
-            Path(MANIFEST).stem,
-            {
-                "version": MANIFEST_VERSION,
-                "decisive": recorded | dict(decisive),
-                "circumstances": dict(circumstances),
-            },
-        )
 
     def _clear(self, *, may_delete: bool) -> None:
         """Delete what runs write, and nothing else that lies beside it."""
         left = [path for name in RUN_FILES for path in sorted(self._directory.glob(name))]
         if left and not may_delete:
             raise CheckpointError(
-                f"{self._directory} holds a run already ({left[0].name}); go on with it by "
-                "--resume, replace it by --overwrite, or name another folder by --run"
+                f"{self._directory} holds a run already ({left[0].name}): resume it, overwrite it, "
+                "or name another run.directory"
             )
         for path in left:
             _delete(path)
 
-    def _half_written(self, names: Iterable[str]) -> list[Path]:
-        """List what killed processes left: hidden, ending in the process's number and `tmp`."""
-        return [path for name in names for path in self._directory.glob(f".{name}.*.tmp")]
+    def _clear_half_written(self) -> None:
+        """Delete what killed processes left: hidden, ending in the process's number and `tmp`."""
+        for name in RUN_FILES:
+            for path in self._directory.glob(f".{name}.*.tmp"):
+                if name in _TRAINED_FILES or not _is_at_work(path.name.split(".")[-2]):
+                    _delete(path)
 
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"
 
     def _compared(self, decisive: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        recorded = self._read_decisive(self._directory / MANIFEST)
+        recorded = self._read_decisive()
         # Through JSON, so that tuples and lists compare equal.
         present = json.loads(json.dumps(dict(decisive)))
         differing = sorted(
@@ -195,24 +184,18 @@ class FilesystemRunStore:
             ]
             raise CheckpointError(
                 f"the run in {self._directory} was begun with other settings; give the same ones, "
-                "or begin another run by --run (from this one's prompts by --stage encoder "
-                "--prompts):\n" + "\n".join(lines)
+                "or begin another run in another run.directory (the encoder's stage can start from "
+                "this one's prompts by run.prompts):\n" + "\n".join(lines)
             )
         return recorded
 
-    def _read_decisive(self, manifest: Path) -> dict[str, JsonValue]:
-        try:
-            content = parse_json(read_bounded(manifest, most_bytes=MOST_RECORD_BYTES))
-            version = content.get("version")
-            decisive: dict[str, JsonValue] = dict(content["decisive"].items())
-        except FileNotFoundError as error:
+    def _read_decisive(self) -> dict[str, JsonValue]:
+        content = FilesystemRunRecords(self._directory).manifest()
+        if content is None:
             raise CheckpointError(
                 f"{self._directory} holds no run to go on with; begin one there first"
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{manifest} cannot be read: {error}") from error
-        require_known_version(version, known=MANIFEST_VERSION, place=str(manifest))
-        return decisive
+            )
+        return dict(content["decisive"])
 
 
 def _previous(name: str) -> str:
@@ -242,14 +225,6 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_be_written(path, error) from error
-
-
-def to_json(report: Mapping[str, JsonValue]) -> str:
-    """Write an object as JSON with an entry per line: readable, and short where lists are long."""
-    entries = [
-        f"  {json.dumps(key)}: {json.dumps(report[key], sort_keys=True)}" for key in sorted(report)
-    ]
-    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def _is_at_work(process: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from reid.domain.services.decisions import Decision, Unknown, decide
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.people import People, require_rerankable
 from reid.domain.services.questions import ask_each, ask_tracklets, vectors_of_questions
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter
@@ -16,7 +17,6 @@ from reid.domain.values.people import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import Picture
-from reid.ports.gallery import Gallery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,8 @@ def decide(
         known = " and ".join(repr(found.fusion) for found in calibrations)
         raise GalleryError(
             f"{place} is calibrated for the fusion {known}, not for {fusion!r}: ask by what it is "
-            "calibrated for, calibrate by this one, too (reid calibrate), or say who is unknown by "
-            "--unknown off or --unknown SIMILARITY"
+            "calibrated for, calibrate by this one, too, or set identify.unknown to off or to a "
+            "similarity"
         )
     own = fitting.threshold if fitting is not None else None
     threshold = own if unknown == "auto" else None if unknown == "off" else float(unknown)

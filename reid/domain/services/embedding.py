@@ -18,8 +18,8 @@ from reid.domain.transfers import sent_to
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
-from reid.ports.encoder import ImageEncoder
 from reid.ports.events import EventListener
+from reid.ports.image_encoder import ImageEncoder
 
 
 class Embedder:
@@ -71,10 +71,10 @@ class Embedder:
             DatasetError: A picture cannot be read.
             EncoderError: A camera beyond those the encoder knows.
         """
-        features = self._features(
-            reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
+        whole = self.embed_parts(
+            reader, images, camids=camids, subset=subset, part_size=len(images)
         )
-        return F.normalize(features, dim=1)
+        return torch.cat(list(whole))
 
     def embed_parts(
         self,
@@ -132,23 +132,10 @@ class Embedder:
         Raises:
             ReidError: As `embed`.
         """
-        projected = self._features(
+        projected = self._batches(
             reader, images, camids=None, subset=subset, select=lambda features: features.projected
         )
-        return projected.to(self._encoder.device)
-
-    def _features(
-        self,
-        reader: ImageReader,
-        images: Sequence[str],
-        *,
-        camids: Tensor | None,
-        subset: str,
-        select: Callable[[ImageFeatures], Tensor],
-    ) -> Tensor:
-        return torch.cat(
-            list(self._batches(reader, images, camids=camids, subset=subset, select=select))
-        )
+        return torch.cat(list(projected)).to(self._encoder.device)
 
     def _batches(
         self,

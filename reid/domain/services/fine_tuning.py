@@ -19,13 +19,14 @@ from reid.domain.events import Stage
 from reid.domain.heads import ReidHeads
 from reid.domain.losses import Loss
 from reid.domain.objectives import Objective, fine_tuning_objective, with_losses
-from reid.domain.optimizers import NamedAdam, fine_tuning_optimizer
+from reid.domain.optimizers import fine_tuning_optimizer
 from reid.domain.sampling import GeneratorDraws, pk_batches
 from reid.domain.schedules import fine_tuning_rate
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import train_only
+from reid.domain.services.freezing import freeze_text
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
+from reid.domain.services.stage_states import WAY_OUT
 from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
@@ -35,12 +36,11 @@ from reid.domain.values.checkpoints import (
     digest_of,
 )
 from reid.domain.values.counts import counted
-from reid.domain.values.encoders import Tower
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import Encoder
 from reid.ports.events import EventListener
+from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.runs import RunStore
 
 ENCODER = "encoder"
@@ -53,7 +53,7 @@ class FineTuning:
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: TrainableEncoder,
         dataset: Dataset,
         runs: RunStore,
         listener: EventListener,
@@ -70,7 +70,8 @@ class FineTuning:
         self._recipe = recipe
         self._seed = seed
         self._loop = StageLoop(
-            stage=Stage.ENCODER,
+            name=Stage.ENCODER,
+            result=ENCODER,
             num_epochs=recipe.epochs,
             learning_rate=partial(fine_tuning_rate, recipe=recipe),
             runs=runs,
@@ -79,11 +80,17 @@ class FineTuning:
             batch_settings="finetuning.identities_per_batch or finetuning.images_per_identity",
         )
 
-    def run(self, prompts: Checkpoint) -> Checkpoint:
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether the objective reads the prompts' text features."""
+        return self._recipe.image_to_text_weight > 0
+
+    def run(self, prompts: Checkpoint | None) -> Checkpoint:
         """Train the encoder in place, or load into it what the run store already has.
 
         Args:
-            prompts: What stage 1 left: `text_features` (C, E), and the pids in the header.
+            prompts: What stage 1 left: `text_features` (C, E), and the pids in the header; None
+                where `needs_prompts` is false.
 
         Returns:
             The run store's `encoder`: image tower and heads under the names of the authors'
@@ -95,27 +102,23 @@ class FineTuning:
             CheckpointError: The prompts are of other identities or of another encoder, or the run
                 store cannot be read or written.
         """
-        finished = self._runs.load(ENCODER)
+        finished = self._loop.finished(self._require_own)
         if finished is not None:
-            self._require_own(finished)
-            self._runs.discard(self._loop.state_name)
-            self._encoder.load_state_of(Tower.IMAGE, image_tower_of(finished))
-            self._loop.tell_finished()
+            self._encoder.load_state(image_tower_of(finished))
             return finished
         self.check_recipe()
-        self.check_prompts(prompts)
-        samples = self._dataset.samples(Split.TRAIN)
-        trainee = self._trainee(samples, prompts.tensors[TEXT_FEATURES].to(self._encoder.device))
-        trainee.set_training(enabled=True)
+        text_features = None
+        if prompts is not None:
+            self.check_prompts(prompts)
+            text_features = prompts.tensors[TEXT_FEATURES].to(self._encoder.device)
+        stage = self._stage(text_features)
+        stage.set_training(enabled=True)
         try:
-            losses = self._loop.run(trainee)
+            losses = self._loop.train(stage)
         finally:
-            trainee.set_training(enabled=False)
-        trainee.settle()
-        trained = self._finish(trainee, losses=losses)
-        self._runs.save(ENCODER, trained)
-        self._runs.discard(self._loop.state_name)
-        return trained
+            stage.set_training(enabled=False)
+        stage.settle()
+        return self._loop.finish(self._checkpoint(stage, losses=losses))
 
     def check_recipe(self) -> None:
         """Find out whether the training set can fill a batch.
@@ -123,8 +126,7 @@ class FineTuning:
         Raises:
             ConfigurationError: It has fewer identities than a batch wants.
         """
-        samples = self._dataset.samples(Split.TRAIN)
-        known, wanted = len({sample.pid for sample in samples}), self._recipe.identities_per_batch
+        known, wanted = len(self._pids()), self._recipe.identities_per_batch
         if known < wanted:
             raise ConfigurationError(
                 f"finetuning.identities_per_batch is {wanted}, but the training set has "
@@ -141,24 +143,22 @@ class FineTuning:
         if said != PROMPTS_FORMAT:
             raise CheckpointError(
                 f"the file of prompts should be of the kind {PROMPTS_FORMAT!r}, but is {said!r}: "
-                "bring back the run's own file, or learn prompts anew: --stage prompts"
+                "bring back the run's own file, or learn prompts anew"
             )
-        pids = list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
-        known = prompts.header.get("pids")
+        pids, known = self._pids(), prompts.header.get("pids")
         if known != pids:
             count = len(known) if isinstance(known, list) else 0
             raise CheckpointError(
                 f"the prompts are of {counted(count, 'identity', 'identities')}, but this training "
-                f"set has {len(pids)}, or others; learn prompts on this dataset first: "
-                "--stage prompts"
+                f"set has {len(pids)}, or others; learn prompts on this dataset first"
             )
         description = self._encoder.description
-        if prompts.header.get("encoder_digest") != digest_of(self._encoder.state_of(Tower.IMAGE)):
+        if prompts.header.get("encoder_digest") != digest_of(self._encoder.state()):
             raise CheckpointError(
                 f"the prompts were learned with {prompts.header.get('encoder')}, "
                 f"{prompts.header.get('weights')}, but the encoder is {description.name}, "
-                f"{description.weights}; start from the same weights, or learn prompts with these "
-                "first: --stage prompts"
+                f"{description.weights}; start from the same weights (encoder.weights), or learn "
+                "prompts with these first"
             )
 
     def _require_own(self, finished: Checkpoint) -> None:
@@ -169,19 +169,20 @@ class FineTuning:
         """
         encoder = finished.header.get("encoder")
         name = encoder.get("name") if isinstance(encoder, dict) else None
-        count = len(labels_by_pid(self._dataset.samples(Split.TRAIN)))
         found = (
             ("kind", finished.header.get("format"), ENCODER_FORMAT),
             ("encoder", name, self._encoder.description.name),
-            ("number of identities", finished.header.get("num_identities"), count),
+            ("number of identities", finished.header.get("num_identities"), len(self._pids())),
         )
         for what, there, here in found:
             if there != here:
                 raise CheckpointError(
                     f"{self._runs.place_of(ENCODER)} is not of this run: its {what} is {there!r}, "
-                    f"and {here!r} is wanted; bring back the run's own file, or train anew by "
-                    "--overwrite"
+                    f"and {here!r} is wanted; {WAY_OUT}"
                 )
+
+    def _pids(self) -> list[int]:
+        return list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
 
     def check_untrained(self) -> None:
         """Find out whether the run has room for a fresh training beside its finished prompts.
@@ -192,8 +193,8 @@ class FineTuning:
         for name in (ENCODER, self._loop.state_name):
             if self._runs.load(name) is not None:
                 raise CheckpointError(
-                    f"{self._runs.place} has trained an encoder already ({name}); go on by "
-                    "--resume, or train it anew by --overwrite"
+                    f"{self._runs.place} has trained an encoder already ({name}); resume the run, "
+                    "or overwrite it to train anew"
                 )
 
     def forget(self) -> None:
@@ -201,30 +202,29 @@ class FineTuning:
         for name in (ENCODER, self._loop.state_name):
             self._runs.discard(name)
 
-    def _trainee(self, samples: Sequence[Sample], text_features: Tensor) -> "_EncoderTrainee":
+    def _stage(self, text_features: Tensor | None) -> "_EncoderStage":
         geometry = self._encoder.geometry
-        train_only(self._encoder, Tower.IMAGE)
+        freeze_text(self._encoder)
         heads = ReidHeads(
             final_width=geometry.final_width,
             projected_width=geometry.projected_width,
-            num_identities=len(text_features),
+            num_identities=len(self._pids()),
             generator=generator_for(self._seed, "encoder", "heads"),
         ).to(self._encoder.device)
-        return _EncoderTrainee(
+        return _EncoderStage(
             encoder=self._encoder,
             heads=heads,
             dataset=self._dataset,
-            samples=samples,
             text_features=text_features,
             recipe=self._recipe,
             losses=self._losses,
             seed=self._seed,
         )
 
-    def _finish(self, trainee: "_EncoderTrainee", *, losses: Mapping[str, float]) -> Checkpoint:
+    def _checkpoint(self, stage: "_EncoderStage", *, losses: Mapping[str, float]) -> Checkpoint:
         description = self._encoder.description
         return Checkpoint(
-            tensors=trainee.weights(),
+            tensors=stage.weights(),
             header={
                 "format": ENCODER_FORMAT,
                 "version": CHECKPOINT_VERSION,
@@ -234,27 +234,27 @@ class FineTuning:
                     "is_pretrained": description.is_pretrained,
                     "options": dict(description.options),
                 },
-                "num_identities": trainee.num_identities,
+                "num_identities": len(self._pids()),
                 "losses": dict(losses),
             },
         )
 
 
-class _EncoderTrainee:
+class _EncoderStage:
     """An image tower with heads that learn from PK batches."""
 
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: TrainableEncoder,
         heads: ReidHeads,
         dataset: Dataset,
-        samples: Sequence[Sample],
-        text_features: Tensor,
+        text_features: Tensor | None,
         recipe: FineTuningRecipe,
         losses: Mapping[str, Loss],
         seed: int,
     ) -> None:
+        samples: Sequence[Sample] = dataset.samples(Split.TRAIN)
         label_of = labels_by_pid(samples)
         self._encoder = encoder
         self._heads = heads
@@ -266,17 +266,9 @@ class _EncoderTrainee:
         self._recipe = recipe
         self._losses = losses
         self._seed = seed
-        self._optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
+        self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
         decay = recipe.weight_averaging
         self._average = WeightAverage(self.weights(), decay=decay) if decay > 0 else None
-
-    @property
-    def num_identities(self) -> int:
-        return len(self._text_features)
-
-    @property
-    def optimizer(self) -> NamedAdam:
-        return self._optimizer
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch tower and heads between batch statistics and running ones."""
@@ -315,7 +307,7 @@ class _EncoderTrainee:
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of tower and heads, as they are now."""
-        return dict(self._encoder.state_of(Tower.IMAGE)) | dict(self._heads.state_dict())
+        return dict(self._encoder.state()) | dict(self._heads.state_dict())
 
     def settle(self) -> None:
         """End with the averaged weights, if weights are averaged."""
@@ -334,15 +326,12 @@ class _EncoderTrainee:
     def _load_weights(self, state: Mapping[str, Tensor]) -> None:
         own = self._heads.state_dict()
         self._heads.load_state_dict({name: state[name] for name in own})
-        self._encoder.load_state_of(
-            Tower.IMAGE, {name: tensor for name, tensor in state.items() if name not in own}
+        self._encoder.load_state(
+            {name: tensor for name, tensor in state.items() if name not in own}
         )
 
     def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [
-            *self._heads.named_parameters(),
-            *self._encoder.named_parameters_of(Tower.IMAGE),
-        ]
+        return [*self._heads.named_parameters(), *self._encoder.named_parameters()]
 
     def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
         geometry = self._encoder.geometry

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.picture_lists import (
     camids_of,
     first_without_camera,
@@ -28,7 +29,6 @@ from reid.domain.values.galleries import (
 )
 from reid.domain.values.samples import Picture, Split
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 PART_SIZE = 1024
 """Pictures of a transaction: so many at most are embedded again after an interruption."""
@@ -225,12 +225,12 @@ class GalleryFilling:
         if self._embedder.num_cameras == 0:
             raise GalleryError(
                 f"{place} was made by an encoder that was told the cameras, and {what} are not to "
-                "be: leave --no-cameras out"
+                "be: set evaluation.use_cameras to true"
             )
         raise GalleryError(
             f"{place} was made by an encoder that was told the cameras, but of {what} "
             f"{stray.image} names none that it knows (camera: {stray.camera}): name the cameras "
-            "as Market-1501 does, or build another gallery by --no-cameras"
+            "as Market-1501 does, or build another gallery with evaluation.use_cameras=false"
         )
 
 

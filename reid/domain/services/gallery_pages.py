@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptPicture
-from reid.ports.gallery import Gallery
 
 _PAGE_SIZE = 8192
 """Pictures; with 1280-d vectors beside them, 40 MiB."""

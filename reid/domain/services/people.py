@@ -14,7 +14,6 @@ from torch import Tensor
 from reid.domain.errors import ConfigurationError, NoAnswerError
 from reid.domain.fusion import (
     RankedPeople,
-    mean_directions,
     rank_by_best,
     rank_by_mean,
     rank_by_vote,
@@ -22,13 +21,14 @@ from reid.domain.fusion import (
 from reid.domain.ordering import distances, rank
 from reid.domain.reranking import reranked_distances
 from reid.domain.services.decisions import Decision
-from reid.domain.services.questions import OwnPictures, Question
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.person_means import PersonMeans
+from reid.domain.services.questions import Question
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture, require_pictures
 from reid.domain.values.people import Fusion, FusionRecipe
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification, RankedPicture
-from reid.ports.gallery import Gallery
 
 QUESTION_CHUNK = 256
 """Questions searched at once: bounds answers and records held."""
@@ -51,6 +51,10 @@ class _Answers:
 
     pictures: Sequence[RankedPicture]
 
+    def among(self, means: PersonMeans) -> "_Answers":
+        """Leave out whom somebody has removed since the search: there is no mean of them."""
+        return replace(self, pictures=[p for p in self.pictures if p.label in means])
+
 
 def require_rerankable(recipe: FusionRecipe, reranking: RerankingRecipe | None) -> None:
     """Refuse what has no re-ranked distance.
@@ -61,7 +65,7 @@ def require_rerankable(recipe: FusionRecipe, reranking: RerankingRecipe | None) 
     if reranking is not None and recipe.fusion is Fusion.MEAN:
         raise ConfigurationError(
             "identify.fusion: the mean of a person's pictures has no re-ranked distance; "
-            "re-rank with best or vote, or leave --rerank out"
+            "re-rank with best or vote, or turn identify.rerank off"
         )
 
 
@@ -117,14 +121,14 @@ class People:
             NoAnswerError: It holds no answer to a question.
         """
         search = self._searched if self._reranking is None else self._reranked
-        directions: dict[str, Tensor] = {}
+        means = PersonMeans(self._gallery, within=self._within)
         found: list[Identification] = []
         for answers in search(questions, vectors):
-            self._add_directions(directions, answers)
-            found.extend(
-                self._identification(self._known(one, directions), directions=directions)
-                for one in answers
-            )
+            known = answers
+            if self._recipe.fusion is Fusion.MEAN:
+                means.add(picture.label for one in answers for picture in one.pictures)
+                known = [one.among(means) for one in answers]
+            found.extend(self._identification(one, means=means) for one in known)
         return tuple(found)
 
     def _searched(
@@ -173,11 +177,6 @@ class People:
     def _searched_for(self, vectors: Tensor, k: int) -> Neighbours:
         return self._gallery.search(vectors, k, within=self._within)
 
-    def _admitted(self, labels: Sequence[str]) -> list[KeptPicture]:
-        """List the pictures of people that are looked at."""
-        found = self._gallery.pictures(labels=labels)
-        return [picture for picture in found if self._within.admits(picture)]
-
     def _no_answer(self, question: Question) -> NoAnswerError:
         looked_at = self._within.words()
         advice = f"look at more than pictures {looked_at}, or add" if looked_at else "add"
@@ -218,36 +217,13 @@ class People:
             for question, vector, (found, away) in zip(questions, vectors, rows, strict=True)
         ]
 
-    def _add_directions(self, directions: dict[str, Tensor], answers: Sequence[_Answers]) -> None:
-        """Compute the mean directions of candidates that are not known yet; see `_known`."""
-        if self._recipe.fusion is not Fusion.MEAN:
-            return
-        labels = {picture.label for one in answers for picture in one.pictures}
-        pictures = self._admitted(sorted(labels - directions.keys()))
-        if not pictures:
-            return
-        numbers: dict[str, int] = {}
-        groups = [numbers.setdefault(picture.label, len(numbers)) for picture in pictures]
-        vectors = self._gallery.vectors([picture.key for picture in pictures])
-        means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
-        directions.update(zip(numbers, means, strict=True))
-
-    def _known(self, answers: _Answers, directions: Mapping[str, Tensor]) -> _Answers:
-        """Leave out whom somebody has removed since the search: there is no mean of them."""
-        if self._recipe.fusion is not Fusion.MEAN:
-            return answers
-        pictures = [picture for picture in answers.pictures if picture.label in directions]
-        return replace(answers, pictures=pictures)
-
-    def _identification(
-        self, answers: _Answers, *, directions: Mapping[str, Tensor]
-    ) -> Identification:
+    def _identification(self, answers: _Answers, *, means: PersonMeans) -> Identification:
         question = answers.question
         first = question.pictures[0]
         if not answers.pictures:
             raise self._no_answer(question)
         labels = list(dict.fromkeys(picture.label for picture in answers.pictures))
-        ranked = self._rank(answers, labels=labels, directions=directions)
+        ranked = self._rank(answers, labels=labels, means=means)
         best, *others = [
             (labels[person], similarity)
             for person, similarity in zip(
@@ -270,15 +246,19 @@ class People:
         )
 
     def _rank(
-        self, answers: _Answers, *, labels: Sequence[str], directions: Mapping[str, Tensor]
+        self, answers: _Answers, *, labels: Sequence[str], means: PersonMeans
     ) -> RankedPeople:
         numbers = {label: number for number, label in enumerate(labels)}
         people = torch.tensor([numbers[picture.label] for picture in answers.pictures])
         similarities = torch.tensor([picture.similarity for picture in answers.pictures])
         match self._recipe.fusion:
             case Fusion.MEAN:
-                means = [self._direction(answers, label, directions[label]) for label in labels]
-                return rank_by_mean(answers.vector, torch.arange(len(labels)), torch.stack(means))
+                directions = [
+                    means.for_question(answers.question, answers.vector, label) for label in labels
+                ]
+                return rank_by_mean(
+                    answers.vector, torch.arange(len(labels)), torch.stack(directions)
+                )
             case Fusion.VOTE:
                 votes = self._recipe.votes
             case Fusion.BEST if self._reranking is not None:
@@ -288,22 +268,6 @@ class People:
             case _:
                 assert_never(self._recipe.fusion)
         return rank_by_vote(similarities, people, votes=votes, temperature=self._recipe.temperature)
-
-    def _direction(self, answers: _Answers, label: str, direction: Tensor) -> Tensor:
-        """Leave hidden pictures out of the asked person's mean."""
-        question = answers.question
-        if question.own is OwnPictures.ALL or label != question.label:
-            return direction
-        pictures = self._admitted([label])
-        vectors = self._gallery.vectors([picture.key for picture in pictures])
-        rows = [
-            row
-            for row, (picture, cosine) in enumerate(
-                zip(pictures, (vectors @ answers.vector).tolist(), strict=True)
-            )
-            if not question.hides(picture, similarity=cosine)
-        ]
-        return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]
 
 
 def _people_of(answers: _Answers) -> set[str]:

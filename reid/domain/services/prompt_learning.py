@@ -13,26 +13,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reid.domain.errors import EncoderError
 from reid.domain.events import Stage
 from reid.domain.objectives import Objective, prompt_objective
-from reid.domain.optimizers import NamedAdam, prompt_optimizer
+from reid.domain.optimizers import prompt_optimizer
 from reid.domain.prompts import PromptLearner
 from reid.domain.sampling import shuffled_batches
 from reid.domain.schedules import prompt_learning_rate
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.freezing import train_only
+from reid.domain.services.freezing import freeze_text
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import sent_to
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, PROMPTS_FORMAT, Checkpoint, digest_of
-from reid.domain.values.encoders import Tower
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset
-from reid.ports.encoder import Encoder
 from reid.ports.events import EventListener
+from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.runs import RunStore
+from reid.ports.text_encoder import TextEncoder
 
 PROMPTS = "prompts"
 """Name of the finished stage's checkpoint."""
@@ -50,7 +51,7 @@ class PromptLearning:
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: TrainableEncoder,
         dataset: Dataset,
         embedder: Embedder,
         runs: RunStore,
@@ -63,11 +64,11 @@ class PromptLearning:
         self._encoder = encoder
         self._dataset = dataset
         self._embedder = embedder
-        self._runs = runs
         self._recipe = recipe
         self._seed = seed
         self._loop = StageLoop(
-            stage=Stage.PROMPTS,
+            name=Stage.PROMPTS,
+            result=PROMPTS,
             num_epochs=recipe.epochs,
             learning_rate=partial(prompt_learning_rate, recipe=recipe),
             runs=runs,
@@ -88,18 +89,13 @@ class PromptLearning:
             EncoderError: As `check`.
             CheckpointError: The run store cannot be read or written.
         """
-        finished = self._runs.load(PROMPTS)
+        finished = self._loop.finished()
         if finished is not None:
-            self._runs.discard(self._loop.state_name)
-            self._loop.tell_finished()
             return finished
         samples = self._dataset.samples(Split.TRAIN)
-        trainee = self._trainee(samples)
-        losses = self._loop.run(trainee)
-        prompts = self._finish(trainee.learner, samples=samples, losses=losses)
-        self._runs.save(PROMPTS, prompts)
-        self._runs.discard(self._loop.state_name)
-        return prompts
+        stage = self._stage(samples)
+        losses = self._loop.train(stage)
+        return self._loop.finish(self._checkpoint(stage, samples=samples, losses=losses))
 
     def check(self) -> None:
         """Find out whether the encoder can read prompts such as the recipe's.
@@ -110,12 +106,22 @@ class PromptLearning:
         self._embed_template()
 
     def _embed_template(self) -> PromptEmbedding:
-        return self._encoder.embed_template(
+        return self._text().embed_template(
             self._recipe.template, num_context_tokens=self._recipe.num_context_tokens
         )
 
-    def _trainee(self, samples: Sequence[Sample]) -> "_PromptTrainee":
-        train_only(self._encoder)
+    def _text(self) -> TextEncoder:
+        if self._encoder.text is None:
+            description = self._encoder.description
+            raise EncoderError(
+                f"encoder.weights: {description.name} ({description.weights}) has no text encoder, "
+                "so prompts cannot be learned; start from a whole CLIP model such as OpenAI's, or "
+                "set finetuning.image_to_text_weight to 0 and train without prompts"
+            )
+        return self._encoder.text
+
+    def _stage(self, samples: Sequence[Sample]) -> "_PromptStage":
+        freeze_text(self._encoder, freezes_images=True)
         label_of = labels_by_pid(samples)
         learner = PromptLearner(
             self._embed_template(),
@@ -123,8 +129,8 @@ class PromptLearning:
             num_context_tokens=self._recipe.num_context_tokens,
             generator=generator_for(self._seed, "prompts", "initialise"),
         ).to(self._encoder.device)
-        return _PromptTrainee(
-            encoder=self._encoder,
+        return _PromptStage(
+            text=self._text(),
             learner=learner,
             features=self._embedder.project(
                 self._dataset.reader, [sample.image for sample in samples], subset=Split.TRAIN
@@ -134,26 +140,21 @@ class PromptLearning:
             seed=self._seed,
         )
 
-    def _finish(
-        self, learner: PromptLearner, *, samples: Sequence[Sample], losses: Mapping[str, float]
+    def _checkpoint(
+        self, stage: "_PromptStage", *, samples: Sequence[Sample], losses: Mapping[str, float]
     ) -> Checkpoint:
-        with torch.no_grad():
-            rows = torch.arange(len(learner.cls_ctx), device=learner.cls_ctx.device)
-            features = [
-                self._encoder.encode_prompts(learner(chunk), prefix=learner.prefix)
-                for chunk in torch.split(rows, _TEXT_CHUNK)
-            ]
+        description = self._encoder.description
         return Checkpoint(
             tensors={
-                "prompt_learner.cls_ctx": learner.cls_ctx.detach(),
-                TEXT_FEATURES: torch.cat(features),
+                "prompt_learner.cls_ctx": stage.learner.cls_ctx.detach(),
+                TEXT_FEATURES: stage.text_features(),
             },
             header={
                 "format": PROMPTS_FORMAT,
                 "version": CHECKPOINT_VERSION,
-                "encoder": self._encoder.description.name,
-                "weights": self._encoder.description.weights,
-                "encoder_digest": digest_of(self._encoder.state_of(Tower.IMAGE)),
+                "encoder": description.name,
+                "weights": description.weights,
+                "encoder_digest": digest_of(self._encoder.state()),
                 "template": self._recipe.template,
                 "pids": list(labels_by_pid(samples)),
                 "losses": dict(losses),
@@ -161,13 +162,13 @@ class PromptLearning:
         )
 
 
-class _PromptTrainee:
+class _PromptStage:
     """Context tokens that learn against cached image features."""
 
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        text: TextEncoder,
         learner: PromptLearner,
         features: Tensor,
         labels: Tensor,
@@ -175,16 +176,12 @@ class _PromptTrainee:
         seed: int,
     ) -> None:
         self.learner = learner
-        self._encoder = encoder
+        self.optimizer = prompt_optimizer(learner, recipe)
+        self._text = text
         self._features = features  # (N, E)
         self._labels = labels  # (N,), on the CPU: the device would be held up to count them
         self._batch_size = recipe.batch_size
         self._seed = seed
-        self._optimizer = prompt_optimizer(learner, recipe)
-
-    @property
-    def optimizer(self) -> NamedAdam:
-        return self._optimizer
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         generator = generator_for(self._seed, "prompts", "batches", epoch)
@@ -201,7 +198,13 @@ class _PromptTrainee:
         return prompt_objective(self._features[send(rows)], texts, labels=send(labels))
 
     def _describe(self, labels: Tensor) -> Tensor:
-        return self._encoder.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
+        return self._text.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
+
+    @torch.no_grad()
+    def text_features(self) -> Tensor:
+        """Describe the prompts of all identities: (C, E)."""
+        rows = torch.arange(len(self.learner.cls_ctx), device=self.learner.cls_ctx.device)
+        return torch.cat([self._describe(chunk) for chunk in torch.split(rows, _TEXT_CHUNK)])
 
     def after_step(self) -> None:
         """Nothing follows the learned tokens."""

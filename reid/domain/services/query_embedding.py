@@ -6,12 +6,12 @@ Letters: N pictures, D width.
 from torch import Tensor
 
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_filling import GalleryFilling
 from reid.domain.services.picture_lists import camids_of
 from reid.domain.values.galleries import EncoderStamp
 from reid.domain.values.samples import Split
 from reid.ports.dataset import PictureSource
-from reid.ports.gallery import Gallery
 
 
 class QueryEmbedding:

@@ -3,8 +3,6 @@
 Letters: Q queries, G gallery, K answers.
 """
 
-from dataclasses import dataclass
-
 from reid.domain.counting import score_distances, score_embeddings
 from reid.domain.metrics import QueryScores, score_rankings, summarise
 from reid.domain.reranking import reranked_distances
@@ -21,15 +19,6 @@ QUERY_CHUNK = 256
 
 APPROXIMATE_DEPTH = 1000
 """Answers asked of an approximate index in evaluation; true matches beyond them count as missed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredQueries:
-    """An evaluation query by query, beside its averages."""
-
-    report: EvaluationReport
-    scores: QueryScores
-    """Of all queries, in the order of the dataset's list."""
 
 
 class Reidentification:
@@ -61,9 +50,10 @@ class Reidentification:
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
         """Score the ranking of embedded pictures; see `score_queries`."""
-        return self.score_queries(
+        report, _ = self.score_queries(
             queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
-        ).report
+        )
+        return report
 
     def score_queries(
         self,
@@ -72,8 +62,8 @@ class Reidentification:
         *,
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
-    ) -> ScoredQueries:
-        """Score the ranking of embedded pictures, and keep the scores of each query.
+    ) -> tuple[EvaluationReport, QueryScores]:
+        """Score the ranking of embedded pictures, as averages and query by query in list order.
 
         An exact index ranks by distance and, where distances are equal, by gallery row: that order
         is known without it, so the ranks of the true matches are counted rather than the gallery
@@ -92,11 +82,9 @@ class Reidentification:
         """
         uses_index = reranking is None and not self._index.is_exact
         if reranking is not None:
+            distances = reranked_distances(queries.vectors, gallery.vectors, recipe=reranking)
             scores = score_distances(
-                reranked_distances(queries.vectors, gallery.vectors, recipe=reranking),
-                queries=queries,
-                gallery=gallery,
-                remove_same_camera=remove_same_camera,
+                distances, queries=queries, gallery=gallery, remove_same_camera=remove_same_camera
             )
         elif uses_index:
             scores = self._score_answers(queries, gallery, remove_same_camera=remove_same_camera)
@@ -110,7 +98,7 @@ class Reidentification:
             index_recall=self._index.recall if uses_index else 1.0,
             reranking=reranking,
         )
-        return ScoredQueries(report=report, scores=scores)
+        return report, scores
 
     def _score_answers(
         self, queries: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool

@@ -30,8 +30,8 @@ from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
 
 
-class Trainee(Protocol):
-    """What a stage trains, as the loop sees it."""
+class TrainingStage(Protocol):
+    """What a stage trains and on what, as the loop sees it."""
 
     @property
     def optimizer(self) -> NamedAdam:
@@ -60,12 +60,13 @@ class Trainee(Protocol):
 
 
 class StageLoop:
-    """Trains a trainee for a number of epochs, resuming where the run store says."""
+    """Trains a stage for a number of epochs, resuming where the run store says."""
 
     def __init__(
         self,
         *,
-        stage: Stage,
+        name: Stage,
+        result: str,
         num_epochs: int,
         learning_rate: Callable[[int], float],
         runs: RunStore,
@@ -76,7 +77,8 @@ class StageLoop:
         """Keep the parts.
 
         Args:
-            stage: Names events and checkpoints.
+            name: Of the stage in events, and of its state.
+            result: Name of the finished stage's checkpoint.
             num_epochs: Epochs of the whole stage.
             learning_rate: Base rate of a one-based epoch.
             runs: Keeps the states.
@@ -84,7 +86,8 @@ class StageLoop:
             checkpoint_every: Epochs between saved states.
             batch_settings: Names of the settings that decide how large a batch is, for messages.
         """
-        self._stage = stage
+        self._name = name
+        self._result = result
         self._num_epochs = num_epochs
         self._learning_rate = learning_rate
         self._runs = runs
@@ -96,9 +99,27 @@ class StageLoop:
     @property
     def state_name(self) -> str:
         """Name of the checkpoint from which an interrupted stage goes on."""
-        return f"{self._stage}-state"
+        return f"{self._name}-state"
 
-    def run(self, trainee: Trainee) -> dict[str, float]:
+    def finished(self, check: Callable[[Checkpoint], None] = lambda _: None) -> Checkpoint | None:
+        """Load the finished stage's checkpoint and announce it; None where there is none.
+
+        Args:
+            check: Raises where the checkpoint is not of this run.
+
+        Raises:
+            CheckpointError: It cannot be read.
+        """
+        checkpoint = self._runs.load(self._result)
+        if checkpoint is None:
+            return None
+        check(checkpoint)
+        self._runs.discard(self.state_name)
+        self._listener(StageStarted(self._name, self._num_epochs + 1, self._num_epochs))
+        self._listener(StageFinished(self._name))
+        return checkpoint
+
+    def train(self, stage: TrainingStage) -> dict[str, float]:
         """Train to the last epoch.
 
         Returns:
@@ -109,38 +130,43 @@ class StageLoop:
                 none; or a state cannot be written.
             ConfigurationError: A loss or weight is not finite any more, or memory ran out.
         """
-        last_epoch, losses = self._restore(trainee)
-        self._listener(StageStarted(self._stage, last_epoch + 1, self._num_epochs))
+        last_epoch, losses = self._restore(stage)
+        self._listener(StageStarted(self._name, last_epoch + 1, self._num_epochs))
         for epoch in range(last_epoch + 1, self._num_epochs + 1):
-            losses = self._train_epoch(trainee, epoch)
+            losses = self._train_epoch(stage, epoch)
             if epoch % self._checkpoint_every == 0 or epoch == self._num_epochs:
-                self._save(trainee, epoch=epoch, losses=losses)
-        self._listener(StageFinished(self._stage))
+                self._save(stage, epoch=epoch, losses=losses)
+        self._listener(StageFinished(self._name))
         return losses
 
-    def tell_finished(self) -> None:
-        """Say that the stage was finished earlier and is not run again."""
-        self._listener(StageStarted(self._stage, self._num_epochs + 1, self._num_epochs))
-        self._listener(StageFinished(self._stage))
+    def finish(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Keep the finished stage's checkpoint in the place of its state, and return it.
 
-    def _train_epoch(self, trainee: Trainee, epoch: int) -> dict[str, float]:
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        self._runs.save(self._result, checkpoint)
+        self._runs.discard(self.state_name)
+        return checkpoint
+
+    def _train_epoch(self, stage: TrainingStage, epoch: int) -> dict[str, float]:
         rate = self._learning_rate(epoch)
-        trainee.optimizer.set_learning_rate(rate)
-        batches = trainee.batches(epoch)
+        stage.optimizer.set_learning_rate(rate)
+        batches = stage.batches(epoch)
         sums: dict[str, Tensor] = {}
         watch = LossWatch()
         for step, rows in enumerate(batches, start=1):
-            losses = self._step(trainee, rows, epoch=epoch, step=step)
+            losses = self._step(stage, rows, epoch=epoch, step=step)
             _add(sums, losses)
             watch.note(step, losses)
             if watch.wants_look:
                 self._require_finite(watch, epoch=epoch)
-            self._listener(StepFinished(self._stage, epoch, step, len(batches), len(rows)))
+            self._listener(StepFinished(self._name, epoch, step, len(batches), len(rows)))
         self._require_finite(watch, epoch=epoch)
         means = {name: float(value) / len(batches) for name, value in sums.items()}
         self._listener(
             EpochFinished(
-                stage=self._stage,
+                stage=self._name,
                 epoch=epoch,
                 num_epochs=self._num_epochs,
                 losses=means,
@@ -150,14 +176,16 @@ class StageLoop:
         )
         return means
 
-    def _step(self, trainee: Trainee, rows: Tensor, *, epoch: int, step: int) -> dict[str, Tensor]:
-        place = f"in the {self._stage} stage, epoch {epoch}, step {step}, {len(rows)} pictures"
+    def _step(
+        self, stage: TrainingStage, rows: Tensor, *, epoch: int, step: int
+    ) -> dict[str, Tensor]:
+        place = f"in the {self._name} stage, epoch {epoch}, step {step}, {len(rows)} pictures"
         with naming_batch_size(self._batch_settings, during=place):
-            objective = trainee.objective(rows, epoch=epoch, step=step)
-            trainee.optimizer.zero_grad()
+            objective = stage.objective(rows, epoch=epoch, step=step)
+            stage.optimizer.zero_grad()
             objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it
-            trainee.optimizer.step()
-            trainee.after_step()
+            stage.optimizer.step()
+            stage.after_step()
         return named_losses(objective)
 
     def _require_finite(self, watch: LossWatch, *, epoch: int) -> None:
@@ -175,12 +203,12 @@ class StageLoop:
             else "no checkpoint of this stage was saved before"
         )
         return ConfigurationError(
-            f"the {self._stage} stage diverged in {where}; {kept}; lower the stage's "
+            f"the {self._name} stage diverged in {where}; {kept}; lower the stage's "
             "learning_rate and train anew"
         )
 
-    def _save(self, trainee: Trainee, *, epoch: int, losses: Mapping[str, float]) -> None:
-        tensors = trainee.state() | trainee.optimizer.state()
+    def _save(self, stage: TrainingStage, *, epoch: int, losses: Mapping[str, float]) -> None:
+        tensors = stage.state() | stage.optimizer.state()
         # A finite loss can have a gradient that is not: its step shows only in the next loss.
         broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
         if broken:
@@ -202,8 +230,8 @@ class StageLoop:
         self._saved_epoch = epoch
         self._listener(CheckpointSaved(self.state_name, epoch))
 
-    def _restore(self, trainee: Trainee) -> tuple[int, dict[str, float]]:
-        newest = self._newest_good(trainee)
+    def _restore(self, stage: TrainingStage) -> tuple[int, dict[str, float]]:
+        newest = self._newest_good(stage)
         if newest is None:
             return 0, {}
         checkpoint, epoch = newest
@@ -212,23 +240,23 @@ class StageLoop:
             for name, tensor in checkpoint.tensors.items()
             if name.startswith(STATE_PREFIX)
         }
-        trainee.load_state(
+        stage.load_state(
             {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
         )
-        trainee.optimizer.load_state(moments)
+        stage.optimizer.load_state(moments)
         self._saved_epoch = epoch
         return epoch, _losses_of(checkpoint)
 
-    def _newest_good(self, trainee: Trainee) -> tuple[Checkpoint, int] | None:
+    def _newest_good(self, stage: TrainingStage) -> tuple[Checkpoint, int] | None:
         """Find the last state that can be read and is of this stage, and its epoch."""
         damage: CheckpointError | None = None
         try:
-            newest = self._checked(self._runs.load(self.state_name), trainee)
+            newest = self._checked(self._runs.load(self.state_name), stage)
         except CheckpointError as error:
             newest, damage = None, error
         if newest is not None:
             return newest
-        before = self._checked(self._runs.load_previous(self.state_name), trainee)
+        before = self._checked(self._runs.load_previous(self.state_name), stage)
         if before is None:
             if damage is not None:
                 raise damage
@@ -240,14 +268,14 @@ class StageLoop:
         return before
 
     def _checked(
-        self, checkpoint: Checkpoint | None, trainee: Trainee
+        self, checkpoint: Checkpoint | None, stage: TrainingStage
     ) -> tuple[Checkpoint, int] | None:
         if checkpoint is None:
             return None
         epoch = epoch_of_state(
             checkpoint,
             place=self._runs.place_of(self.state_name),
-            wanted=trainee.state(),
+            wanted=stage.state(),
             ignored_prefix=STATE_PREFIX,
             num_epochs=self._num_epochs,
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import STATE_FORMAT, Checkpoint, JsonValue
 
-_WAY_OUT = "bring back the run's own file, or train anew by --overwrite"
+WAY_OUT = "bring back the run's own file, or overwrite the run to train anew"
 
 
 def epoch_of_state(
@@ -37,7 +37,7 @@ def epoch_of_state(
     if said != STATE_FORMAT:
         raise CheckpointError(
             f"{place} should hold the state of a training ({STATE_FORMAT}), but holds {said!r}: "
-            f"{_WAY_OUT}"
+            f"{WAY_OUT}"
         )
     found = {
         name: tuple(tensor.shape)
@@ -49,7 +49,7 @@ def epoch_of_state(
         if found.get(name) != expected.get(name):
             raise CheckpointError(
                 f"{place} is of another training: {name} is {_shape(found.get(name))} there and "
-                f"{_shape(expected.get(name))} here; {_WAY_OUT}"
+                f"{_shape(expected.get(name))} here; {WAY_OUT}"
             )
     return _require_epoch(checkpoint.header.get("epoch"), num_epochs=num_epochs, place=place)
 
@@ -57,7 +57,7 @@ def epoch_of_state(
 def _require_epoch(epoch: JsonValue, *, num_epochs: int, place: str) -> int:
     if not isinstance(epoch, int) or not 1 <= epoch <= num_epochs:
         raise CheckpointError(
-            f"{place} says epoch {epoch!r}, but the stage has {num_epochs}: {_WAY_OUT}"
+            f"{place} says epoch {epoch!r}, but the stage has {num_epochs}: {WAY_OUT}"
         )
     return epoch
 

@@ -11,7 +11,7 @@ from reid.domain.errors import CheckpointError
 from reid.domain.values.json_values import JsonValue as JsonValue
 
 CHECKPOINT_VERSION = 1
-"""Of all checkpoints that runs write, in their headers as `version`."""
+"""Format of all checkpoints that runs write, in their headers as `version`."""
 
 ENCODER_FORMAT = "reid-encoder"
 PROMPTS_FORMAT = "reid-prompts"
@@ -29,7 +29,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TensorBlocks:
-    """A tensor whose bytes are told one after another."""
+    """A tensor whose bytes come block by block."""
 
     name: str
     dtype: torch.dtype
@@ -38,12 +38,12 @@ class TensorBlocks:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Tell one set of named tensors from another by its names and bytes, in any order."""
+    """Hash named tensors by names and bytes, whatever their order."""
     return digest_of_blocks(_in_one_block(name, tensors[name]) for name in sorted(tensors))
 
 
 def digest_of_blocks(tensors: Iterable[TensorBlocks]) -> str:
-    """Tell what `digest_of` tells, of tensors that are never in memory as a whole.
+    """Hash tensors as `digest_of` does, without having them in memory as a whole.
 
     Args:
         tensors: Ascending by name; the blocks of one are read to their end before the next.
@@ -63,7 +63,7 @@ def _in_one_block(name: str, tensor: Tensor) -> TensorBlocks:
 
 
 def require_known_version(found: object, *, known: int, place: str) -> None:
-    """Refuse what a newer program wrote; what says no version is as old as can be.
+    """Refuse what a newer program wrote.
 
     Args:
         found: The version that a file says.
@@ -73,8 +73,6 @@ def require_known_version(found: object, *, known: int, place: str) -> None:
     Raises:
         CheckpointError: It is newer, or no version at all.
     """
-    if found is None:
-        return
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise CheckpointError(f"{place} is damaged: it says version {found!r}")
     if found > known:

@@ -1,4 +1,4 @@
-"""How long something is kept, in words such as `30d`, and times as galleries write them."""
+"""Durations such as `30d`, and times as galleries write them."""
 
 import re
 from contextlib import suppress
@@ -12,7 +12,7 @@ def parse_duration(text: str) -> timedelta:
     """Read a whole number of hours, days or weeks: `12h`, `30d`, `8w`.
 
     Raises:
-        ValueError: It is none, or longer than a century.
+        ValueError: It is not a duration, or longer than a century.
     """
     match = re.fullmatch(r"([1-9]\d{0,6})([hdw])", text, re.ASCII)
     hours = int(match[1]) * _HOURS[match[2]] if match else 0

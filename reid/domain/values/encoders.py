@@ -8,13 +8,6 @@ from reid.domain.values.json_values import JsonValue
 from reid.domain.values.samples import ImageSize
 
 
-class Tower(StrEnum):
-    """The two halves of CLIP."""
-
-    IMAGE = "image"
-    TEXT = "text"
-
-
 class Activation(StrEnum):
     """What a transformer's perceptrons bend their hidden values with; weights fit one of them."""
 
@@ -47,8 +40,6 @@ class EncoderGeometry:
     penultimate_width: int
     final_width: int
     projected_width: int
-    token_width: int
-    context_length: int
     num_cameras: int = 0
     """Cameras with an embedding of their own (SIE); 0 where the encoder ignores cameras."""
 
@@ -69,7 +60,10 @@ class EncoderDescription:
     """Where the weights come from in words: `random (seed 1)`, `openai`, a file's name."""
 
     is_pretrained: bool
-    """False for random weights, which every report must say aloud."""
+    """False for weights that began at random, trained since or not; every report says so."""
+
+    is_trained: bool = True
+    """False for random weights: their features mean nothing, so answers come with a warning."""
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """What its factory needs to build the same architecture again."""
@@ -79,7 +73,7 @@ class EncoderDescription:
 
     def trained(self) -> "EncoderDescription":
         """Describe the same encoder after a training that began with these weights."""
-        return replace(self, weights=f"trained from {self.weights}")
+        return replace(self, weights=f"trained from {self.weights}", is_trained=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,12 @@
-"""What is kept of an evaluation, as plain numbers and words; imports no torch.
-
-A record is JSON of this module's shapes. Records made before digests were kept have fewer parts:
-those are None here.
-"""
+"""What is kept of an evaluation, as plain numbers and words; imports no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
+from reid.domain.values.samples import UnreadableImage
 
 EVALUATION = "evaluation"
 """Name of the record of a run's own dataset by the usual protocol."""
@@ -20,8 +17,7 @@ ELSEWHERE_PREFIX = f"{EVALUATION}-on-"
 QUERIES_SUFFIX = ".queries"
 """Follows an evaluation's name in the name of the record of its single queries."""
 
-RECORD_VERSION = 2
-"""Of evaluations' records; the first had no digests and no number."""
+RECORD_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,86 +28,6 @@ class SplitRecord:
     num_identities: int
     num_images: int
     num_cameras: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationRecord:
-    """Scores, and what they are the scores of."""
-
-    name: str
-    """`evaluation`, or that and what is peculiar to it: `evaluation-reranked`."""
-
-    dataset: str
-    encoder: Mapping[str, Any]
-    report: EvaluationReport
-    data: Mapping[str, SplitRecord] | None = None
-    """By split; training pictures are missing where the dataset has none."""
-
-    weights_digest: str | None = None
-    settings: Mapping[str, Any] | None = None
-    """What the evaluation depends on beside data and weights, as nested settings."""
-
-    seconds: float | None = None
-    circumstances: Mapping[str, Any] | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it can be compared with others and checked again."""
-        return None not in (self.data, self.weights_digest, self.settings)
-
-    def digest_of(self, split: str) -> str | None:
-        """Tell a list's digest; None where it is not recorded."""
-        found = (self.data or {}).get(split)
-        return found.digest if found else None
-
-    @property
-    def architecture(self) -> tuple[str, ...]:
-        """Name size and stride where the encoder says them, in words for a file's name."""
-        options = self.encoder.get("options") or {}
-        size, stride = options.get("image_size"), options.get("stride")
-        words = ("x".join(map(str, size)) if size else "", f"stride{stride}" if stride else "")
-        return tuple(word for word in words if word)
-
-    @property
-    def peculiarities(self) -> tuple[str, ...]:
-        """Name what is not the usual protocol, in words that can stand in a file's name."""
-        settings = self.settings or {}
-        ignores_cameras = not settings.get("evaluation", {}).get("use_cameras", True)
-        knows_cameras = bool((self.encoder.get("options") or {}).get("num_cameras"))
-        precision = settings.get("encoder", {}).get("precision", "fp32")
-        found = {
-            "reranked": self.report.reranking is not None,
-            str(settings.get("index", {}).get("kind", "approximate")): not self.report.is_exact,
-            "same-camera": not self.report.is_same_camera_removed,
-            "no-cameras": ignores_cameras and knows_cameras,
-            str(precision): precision != "fp32",
-        }
-        return tuple(name for name, holds in found.items() if holds)
-
-    @property
-    def words(self) -> str:
-        """Name the dataset, and what is not the usual protocol."""
-        return ", ".join((self.dataset, *self.peculiarities))
-
-    @classmethod
-    def parse(cls, name: str, content: Mapping[str, Any]) -> "EvaluationRecord":
-        """Read a record.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: It has not the shape of a record.
-        """
-        data = content.get("data")
-        return cls(
-            name=name,
-            dataset=str(content["dataset"]),
-            encoder=dict(content["encoder"]),
-            report=_parse_report(content["report"]),
-            data=None if data is None else {s: SplitRecord(**known) for s, known in data.items()},
-            weights_digest=content.get("weights_digest"),
-            settings=content.get("settings"),
-            seconds=content.get("seconds"),
-            circumstances=content.get("circumstances"),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +42,7 @@ class QueryRecord:
     first_match_rank: Sequence[int]
     num_matches: Sequence[int]
     query_digest: str
-    """Of the list of queries."""
+    """Digest of the list of queries."""
 
     weights_digest: str
 
@@ -145,10 +61,92 @@ class QueryRecord:
             raise ValueError("a score is not a number")
 
 
-def _parse_report(content: Mapping[str, Any]) -> EvaluationReport:
-    reranking = content.get("reranking")
-    fields = dict(content) | {
-        "cmc": tuple(content["cmc"]),
-        "reranking": None if reranking is None else RerankingRecipe(**reranking),
-    }
-    return EvaluationReport(**fields)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRecord:
+    """Scores, and all that they depend on."""
+
+    name: str
+    """`evaluation`, or that and what is peculiar to it: `evaluation-reranked`."""
+
+    dataset: str
+    encoder: Mapping[str, Any]
+    report: EvaluationReport
+    data: Mapping[str, SplitRecord]
+    """By split; training pictures are missing where the dataset has none."""
+
+    weights_digest: str
+    settings: Mapping[str, Any]
+    """What the evaluation depends on beside data and weights, as nested settings."""
+
+    seconds: float
+    circumstances: Mapping[str, Any]
+    left_out: tuple[UnreadableImage, ...] = ()
+    queries: QueryRecord | None = None
+    """Kept in a file of its own; None where the record was read from a file."""
+
+    def digest_of(self, split: str) -> str | None:
+        """Return a list's digest; None where the dataset has no such list."""
+        found = self.data.get(split)
+        return found.digest if found else None
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        """Size and stride where the encoder has them, as parts of a file's name."""
+        options = self.encoder.get("options") or {}
+        size, stride = options.get("image_size"), options.get("stride")
+        words = ("x".join(map(str, size)) if size else "", f"stride{stride}" if stride else "")
+        return tuple(word for word in words if word)
+
+    @property
+    def peculiarities(self) -> tuple[str, ...]:
+        """Names of what differs from the usual protocol, as parts of a file's name."""
+        settings = self.settings
+        ignores_cameras = not settings.get("evaluation", {}).get("use_cameras", True)
+        knows_cameras = bool((self.encoder.get("options") or {}).get("num_cameras"))
+        precision = settings.get("encoder", {}).get("precision", "fp32")
+        found = {
+            "reranked": self.report.reranking is not None,
+            str(settings.get("index", {}).get("kind", "approximate")): not self.report.is_exact,
+            "same-camera": not self.report.is_same_camera_removed,
+            "no-cameras": ignores_cameras and knows_cameras,
+            str(precision): precision != "fp32",
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+    @property
+    def words(self) -> str:
+        """The dataset, and what differs from the usual protocol."""
+        return ", ".join((self.dataset, *self.peculiarities))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The record as it is kept, its queries left out."""
+        content = {"version": RECORD_VERSION, **asdict(replace(self, queries=None))}
+        del content["queries"]
+        if not self.left_out:
+            del content["left_out"]
+        return content
+
+    @classmethod
+    def parse(cls, name: str, content: Mapping[str, Any]) -> "EvaluationRecord":
+        """Read a record.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: It has not the shape of a record.
+        """
+        report = dict(content["report"])
+        reranking = report["reranking"]
+        report["cmc"] = tuple(report["cmc"])
+        report["reranking"] = None if reranking is None else RerankingRecipe(**reranking)
+        return cls(
+            name=name,
+            dataset=str(content["dataset"]),
+            encoder=dict(content["encoder"]),
+            report=EvaluationReport(**report),
+            data={split: SplitRecord(**known) for split, known in content["data"].items()},
+            weights_digest=content["weights_digest"],
+            settings=dict(content["settings"]),
+            seconds=content["seconds"],
+            circumstances=dict(content["circumstances"]),
+            left_out=tuple(UnreadableImage(**bad) for bad in content.get("left_out", ())),
+        )

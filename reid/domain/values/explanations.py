@@ -76,7 +76,7 @@ class DeletionCheck:
     """The pair's similarity after a share of one picture's pixels was blotted out."""
 
     share: float
-    """Of the pixels, in 0..1."""
+    """Share of the pixels, in 0..1."""
 
     most_marked: float
     """Without the pixels that the explanation marks most."""

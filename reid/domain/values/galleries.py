@@ -327,6 +327,24 @@ class GalleryDescription:
     """Grows with every change of pictures."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsState:
+    """What a gallery's records know of the whole."""
+
+    description: GalleryDescription
+    last_key: int
+    """The highest ever given; 0 at first."""
+
+    num_removed: int
+    """Removed pictures whose vectors are not known to have gone."""
+
+    is_erasing: bool
+    """Whether an erasure is pending: traces of removed pictures must go."""
+
+    vectors: str
+    """How the vectors are found, in their adapter's words; empty at first."""
+
+
 def require_pictures(content: GalleryDescription, *, place: str) -> None:
     """Refuse to ask a gallery that has no answer, before queries are embedded, which takes long.
 
@@ -334,7 +352,7 @@ def require_pictures(content: GalleryDescription, *, place: str) -> None:
         GalleryError: Nothing is kept.
     """
     if content.num_pictures == 0:
-        raise GalleryError(f"{place} is empty: add pictures first (reid gallery add)")
+        raise GalleryError(f"{place} is empty: add pictures first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ Defaults are the paper's for ViT-B/16 on person datasets (Li et al. 2023, arXiv:
 section 4.1, and the authors' configuration files).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 Schedule: TypeAlias = Literal["steps", "cosine"]
 """How stage 2's learning rate falls."""
@@ -14,9 +15,37 @@ Sampling: TypeAlias = Literal["identities", "cameras"]
 """What decides which of an identity's pictures stand together in a PK batch."""
 
 
-def _require(*, condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+class _Range(NamedTuple):
+    """Values that a constant may have."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+    def require(self, recipe: object, *names: str) -> None:
+        """Refuse a recipe of which one of these constants lies outside.
+
+        Raises:
+            ValueError: With its name.
+        """
+        for name in names:
+            if not self.holds(getattr(recipe, name)):
+                raise ValueError(f"{name} must {self.words}")
+
+
+_POSITIVE = _Range("be positive", lambda value: value > 0)
+_NOT_NEGATIVE = _Range("not be negative", lambda value: value >= 0)
+_AT_LEAST_1 = _Range("be at least 1", lambda value: value >= 1)
+_SHARE = _Range("be within [0, 1]", lambda value: 0 <= value <= 1)
+_BELOW_1 = _Range("be within [0, 1)", lambda value: 0 <= value < 1)
+
+
+def _at_least_2(reason: str) -> _Range:
+    return _Range(f"be at least 2: {reason}", lambda value: value >= 2)
+
+
+def _require_one_of(name: str, value: str, known: object) -> None:
+    if value not in get_args(known):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(known))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,28 +71,14 @@ class PromptLearningRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values with which training cannot run."""
-        _require(condition=self.epochs >= 1, message="epochs must be at least 1")
-        _require(
-            condition=self.batch_size >= 2,
-            message="batch_size must be at least 2: the contrastive losses need a negative",
+        _AT_LEAST_1.require(self, "epochs", "num_context_tokens")
+        _at_least_2("the contrastive losses need a negative").require(self, "batch_size")
+        _POSITIVE.require(self, "learning_rate")
+        _NOT_NEGATIVE.require(
+            self, "warmup_learning_rate", "minimum_learning_rate", "warmup_epochs", "weight_decay"
         )
-        _require(condition=self.learning_rate > 0, message="learning_rate must be positive")
-        _require(
-            condition=self.warmup_learning_rate >= 0,
-            message="warmup_learning_rate must not be negative",
-        )
-        _require(
-            condition=self.minimum_learning_rate >= 0,
-            message="minimum_learning_rate must not be negative",
-        )
-        _require(condition=self.warmup_epochs >= 0, message="warmup_epochs must not be negative")
-        _require(condition=self.weight_decay >= 0, message="weight_decay must not be negative")
-        _require(
-            condition=self.num_context_tokens >= 1, message="num_context_tokens must be at least 1"
-        )
-        _require(
-            condition=self.template.count("{}") == 1, message="template must hold {} exactly once"
-        )
+        if self.template.count("{}") != 1:
+            raise ValueError("template must hold {} exactly once")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,62 +145,21 @@ class FineTuningRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values with which training cannot run."""
-        _require(condition=self.epochs >= 1, message="epochs must be at least 1")
-        _require(
-            condition=self.identities_per_batch >= 2,
-            message="identities_per_batch must be at least 2: the triplet loss needs a negative",
-        )
-        _require(
-            condition=self.images_per_identity >= 2,
-            message="images_per_identity must be at least 2: the triplet loss needs a positive",
-        )
-        _require(
-            condition=self.sampling in get_args(Sampling),
-            message=f"sampling must be one of {', '.join(get_args(Sampling))}",
-        )
-        _require(condition=self.learning_rate > 0, message="learning_rate must be positive")
-        _require(
-            condition=self.bias_learning_rate_factor > 0,
-            message="bias_learning_rate_factor must be positive",
-        )
-        _require(condition=self.weight_decay >= 0, message="weight_decay must not be negative")
-        _require(condition=self.warmup_epochs >= 0, message="warmup_epochs must not be negative")
-        _require(
-            condition=0 < self.warmup_factor <= 1, message="warmup_factor must be within (0, 1]"
-        )
-        _require(
-            condition=list(self.milestones) == sorted(self.milestones),
-            message="milestones must ascend",
-        )
-        _require(condition=self.decay_factor > 0, message="decay_factor must be positive")
-        _require(
-            condition=self.schedule in get_args(Schedule),
-            message=f"schedule must be one of {', '.join(get_args(Schedule))}",
-        )
-        _require(
-            condition=self.largest_gradient >= 0, message="largest_gradient must not be negative"
-        )
-        _require(
-            condition=0 <= self.weight_averaging < 1,
-            message="weight_averaging must be within [0, 1)",
-        )
-        for name in ("identity_weight", "triplet_weight", "image_to_text_weight"):
-            _require(condition=getattr(self, name) >= 0, message=f"{name} must not be negative")
-        _require(condition=self.triplet_margin >= 0, message="triplet_margin must not be negative")
-        _require(
-            condition=0 <= self.label_smoothing < 1, message="label_smoothing must be within [0, 1)"
-        )
-        for name in (
-            "flip_probability",
-            "erasing_probability",
-            "patching_probability",
-            "recolouring_probability",
-            "recolouring_strength",
-        ):
-            _require(
-                condition=0 <= getattr(self, name) <= 1, message=f"{name} must be within [0, 1]"
-            )
-        _require(condition=self.padding >= 0, message="padding must not be negative")
+        _AT_LEAST_1.require(self, "epochs")
+        _at_least_2("the triplet loss needs a negative").require(self, "identities_per_batch")
+        _at_least_2("the triplet loss needs a positive").require(self, "images_per_identity")
+        _require_one_of("sampling", self.sampling, Sampling)
+        _require_one_of("schedule", self.schedule, Schedule)
+        _POSITIVE.require(self, "learning_rate", "bias_learning_rate_factor", "decay_factor")
+        _NOT_NEGATIVE.require(self, "weight_decay", "warmup_epochs", "largest_gradient", "padding")
+        _NOT_NEGATIVE.require(self, "identity_weight", "triplet_weight", "image_to_text_weight")
+        _NOT_NEGATIVE.require(self, "triplet_margin")
+        _Range("be within (0, 1]", lambda value: 0 < value <= 1).require(self, "warmup_factor")
+        _BELOW_1.require(self, "weight_averaging", "label_smoothing")
+        _SHARE.require(self, "flip_probability", "erasing_probability", "patching_probability")
+        _SHARE.require(self, "recolouring_probability", "recolouring_strength")
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError("milestones must ascend")
 
     @property
     def batch_size(self) -> int:
@@ -208,9 +182,7 @@ class RerankingRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values outside the method's domain."""
-        _require(condition=self.k1 >= 1, message="k1 must be at least 1")
-        _require(condition=1 <= self.k2 <= self.k1, message="k2 must be within 1..k1")
-        _require(
-            condition=0 <= self.original_weight <= 1,
-            message="original_weight must be within [0, 1]",
-        )
+        _AT_LEAST_1.require(self, "k1")
+        _SHARE.require(self, "original_weight")
+        if not 1 <= self.k2 <= self.k1:
+            raise ValueError("k2 must be within 1..k1")

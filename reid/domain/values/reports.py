@@ -30,6 +30,15 @@ class EvaluationReport:
 
     reranking: RerankingRecipe | None = None
 
+    @property
+    def measures(self) -> dict[str, float]:
+        """The scores by the names that the field gives them."""
+        return {
+            "mAP": self.mean_average_precision,
+            "mINP": self.mean_inverse_negative_penalty,
+            **{f"Rank-{k}": self.rank(k) for k in (1, 5, 10)},
+        }
+
     def rank(self, k: int) -> float:
         """CMC at rank k; past the end of the curve its last value."""
         return self.cmc[min(k, len(self.cmc)) - 1]
@@ -54,7 +63,7 @@ class Identification:
     """The answer for one query: a picture, or several pictures of one person."""
 
     image: str
-    """Of several pictures the first."""
+    """The first one, where the query has several pictures."""
 
     label: str
     """The most similar person, also where `is_unknown`."""

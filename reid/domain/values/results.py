@@ -37,7 +37,7 @@ class RunSummary:
     seed: int | None
     curves: tuple[StageCurves, ...]
     training_seconds: float | None
-    """Of all epochs; None where the training was not logged."""
+    """Sum over all epochs; None where the training was not logged."""
 
     device: str
     evaluations: tuple[EvaluationRecord, ...]
@@ -45,7 +45,7 @@ class RunSummary:
     """Evaluations left out: they are of weights that the run no longer has."""
 
     def num_epochs(self, stage: str) -> int | None:
-        """Tell how many epochs a stage took; None where the run did not do it."""
+        """Count the epochs of a stage; None where the run did not do it."""
         return next((len(one.epochs) for one in self.curves if one.stage == stage), None)
 
 
@@ -63,7 +63,7 @@ class RunPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingChange:
-    """A setting that has another value in one run than in another, both in words."""
+    """A setting whose value differs between two runs; both values are shown as JSON."""
 
     key: str
     before: str
@@ -105,7 +105,7 @@ class Ingredients:
         return (self.runs[0].difference_in(measure).first, *others)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Yardstick:
     """A published result on Market-1501, in percent, without re-ranking."""
 
@@ -127,51 +127,24 @@ class Results:
 
     yardsticks: tuple[Yardstick, ...]
     ingredients: Ingredients | None = None
-    """Runs that are told by their distance from a baseline, and are not among `runs`."""
+    """Runs shown by their difference to a baseline only; they are not among `runs`."""
 
 
-YARDSTICKS = (
-    Yardstick(
-        method="OSNet, 350 epochs",
-        initialisation="random",
-        mean_average_precision=81.0,
-        rank_1=93.6,
-        source="Zhou et al. 2019, arXiv:1905.00953",
-    ),
-    Yardstick(
-        method="HACNN",
-        initialisation="random",
-        mean_average_precision=75.7,
-        rank_1=91.2,
-        source="Li et al. 2018, arXiv:1802.08122",
-    ),
-    Yardstick(
-        method="BoT, ResNet-50",
-        initialisation="ImageNet",
-        mean_average_precision=86.1,
-        rank_1=94.4,
-        source="Luo et al. 2019, arXiv:1903.07071",
-    ),
-    Yardstick(
-        method="CLIP-ReID, RN50",
-        initialisation="OpenAI CLIP",
-        mean_average_precision=89.8,
-        rank_1=95.7,
-        source="Li et al. 2023, arXiv:2211.13977",
-    ),
-    Yardstick(
-        method="CLIP-ReID, ViT-B/16",
-        initialisation="OpenAI CLIP",
-        mean_average_precision=89.6,
-        rank_1=95.5,
-        source="Li et al. 2023, arXiv:2211.13977",
-    ),
-    Yardstick(
-        method="SOLIDER, Swin-B",
-        initialisation="person pictures (LUPerson, self-supervised)",
-        mean_average_precision=93.9,
-        rank_1=96.9,
-        source="Chen et al. 2023, arXiv:2303.17602",
-    ),
+YARDSTICKS = tuple(
+    Yardstick(*row)
+    for row in (
+        ("OSNet, 350 epochs", "random", 81.0, 93.6, "Zhou et al. 2019, arXiv:1905.00953"),
+        ("HACNN", "random", 75.7, 91.2, "Li et al. 2018, arXiv:1802.08122"),
+        ("BoT, ResNet-50", "ImageNet", 86.1, 94.4, "Luo et al. 2019, arXiv:1903.07071"),
+        ("CLIP-ReID, RN50", "OpenAI CLIP", 89.8, 95.7, "Li et al. 2023, arXiv:2211.13977"),
+        ("CLIP-ReID, ViT-B/16", "OpenAI CLIP", 89.6, 95.5, "Li et al. 2023, arXiv:2211.13977"),
+        (
+            "SOLIDER, Swin-B",
+            "person pictures (LUPerson, self-supervised)",
+            93.9,
+            96.9,
+            "Chen et al. 2023, arXiv:2303.17602",
+        ),
+    )
 )
 """What the field reports; comparable with runs on the whole of Market-1501 only."""

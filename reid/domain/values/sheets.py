@@ -44,7 +44,7 @@ class SheetLimits:
 
     thumbnail_height: int = 128
     thumbnail_bytes: int = 16 * 2**20
-    """Of all small pictures together: 6,700 of usual size; the page holds them a third larger."""
+    """Sum over all small pictures: 6,700 of usual size; base64 makes them a third larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,5 +82,5 @@ class EvaluationSheet:
 
 
 def id_of(picture: RankedPicture) -> PictureId:
-    """Tell one gallery picture from another: by key, or by name where there is no key."""
+    """Identify a gallery picture by its key, or by its name where it has none."""
     return picture.image if picture.key is None else picture.key

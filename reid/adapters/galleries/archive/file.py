@@ -17,8 +17,8 @@ from torch import Tensor
 from reid.adapters.atomic_files import cannot_be_written, new_file
 from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.galleries.checks import are_unit
-from reid.adapters.galleries.filesystem.vector_files import FLOAT_BYTES, as_array
+from reid.adapters.atomic_files import new_file
+from reid.adapters.atomic_files import cannot_be_written
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,
@@ -35,12 +35,14 @@ from reid.adapters.safetensors_file import (
     verified_header,
 )
 from reid.domain.errors import CheckpointError, GalleryError
+from reid.domain.services.gallery_checks import are_unit, as_array
 from reid.domain.values.checkpoints import JsonValue, TensorBlocks, digest_of_blocks
 from reid.domain.values.galleries import EncoderStamp
 from reid.domain.values.gallery_archives import ArchivedGallery
 
 FORMAT = "reid-gallery"
 VERSION = 1
+_FLOAT_BYTES = 4
 
 _ROWS_AT_ONCE = 4000
 """Vectors of a part that is read; a gallery in Milvus replaces no more pictures in one change."""
@@ -99,7 +101,7 @@ class FileArchive:
 
     def read(self) -> ArchivedGallery:
         """Read and verify the file; see the port."""
-        advice = "give a file that reid gallery export wrote"
+        advice = "give a file that an export of a gallery wrote"
         try:
             require_file(self._path)
             with self._path.open("rb") as file:
@@ -272,7 +274,7 @@ def _as_vectors(
 
 def _blocks_of(file: BinaryIO, tensor: StoredTensor) -> Iterator[bytes]:
     """Read a tensor in blocks of whole rows."""
-    row_bytes = math.prod(tensor.shape[1:]) * FLOAT_BYTES if tensor.dtype == "F32" else 256
+    row_bytes = math.prod(tensor.shape[1:]) * _FLOAT_BYTES if tensor.dtype == "F32" else 256
     block_bytes = max(1, row_bytes * _ROWS_AT_ONCE)
     return read_blocks(
         file, start=tensor.start, num_bytes=tensor.num_bytes, block_bytes=block_bytes

@@ -1,7 +1,7 @@
-"""The file of a gallery's vectors: raw float32 rows, appended to, mapped into memory to be read.
+"""Files of vectors: raw float32 rows, appended to, mapped into memory to be read; keys beside them.
 
-Rows that count never change. A file is replaced as a whole by one of the next generation, in which
-rows of pictures that are no longer kept are left out.
+Rows that count never change. Both files are replaced together by those of the next generation, in
+which rows of removed pictures are left out.
 
 Letters: R rows, N rows added, D width.
 """
@@ -9,10 +9,8 @@ Letters: R rows, N rows added, D width.
 import mmap
 import os
 import re
-import zlib
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -22,14 +20,55 @@ from torch import Tensor
 
 from reid.adapters.atomic_files import sync_folder
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery_checks import as_array
+from reid.ports.gallery_vectors import VectorsGoneError
 
-FLOAT_BYTES = 4
+_FLOAT_BYTES = 4
+_KEY_BYTES = 8
 _ENTRIES_PER_BLOCK = 2**23
 """Numbers copied at once (32 MiB)."""
 
-_OURS = re.compile(r"vectors-\d+\.f32|index-\d+-\d+-\w+\.(bin|tmp\b.*)")
-"""Names of our files, those included that an index writes beside the one it was given; a folder
-may hold others, which are not ours to delete."""
+_STATE = re.compile(r"(?a:([1-9]\d{0,17})-(\d{1,18})-([1-9]\d{0,8}))")
+
+
+@dataclass(frozen=True, slots=True)
+class RowsState:
+    """Which rows of which files count."""
+
+    generation: int = 1
+    num_rows: int = 0
+    """Of the files; what lies beyond is of no account."""
+
+    width: int = 0
+
+    @classmethod
+    def parsed(cls, text: str) -> "RowsState":
+        """Read what `str` wrote; it comes out of a database that may be anybody's.
+
+        Raises:
+            GalleryError: It is something else.
+        """
+        found = _STATE.fullmatch(text) if isinstance(text, str) else None
+        if text != "" and found is None:
+            raise GalleryError(
+                f"the gallery is damaged: {str(text)[:80]!r} names no vectors; bring it back from "
+                "a copy, or build it again"
+            )
+        return cls(*map(int, found.groups())) if found else cls()
+
+    def __str__(self) -> str:
+        """Write it for the records."""
+        return f"{self.generation}-{self.num_rows}-{self.width}"
+
+    @property
+    def vectors_name(self) -> str:
+        """Name of the file of vectors."""
+        return f"vectors-{self.generation}.f32"
+
+    @property
+    def keys_name(self) -> str:
+        """Name of the file of keys."""
+        return f"keys-{self.generation}.i64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +79,22 @@ class MappedRows:
     """Files that were ever mapped are numbered: a gallery that takes another's place has files of
     the same names and perhaps, once those have gone, of the same inode."""
 
+    keys: np.ndarray
+    """(R,) int64, ascending."""
+
     rows: Tensor
     """(R, D) float32."""
 
     identity: tuple[int, int]
     """Device and inode, which no other file gets while this one is mapped."""
 
+    def first(self, num_rows: int) -> "MappedRows":
+        """Leave out what was added since."""
+        return MappedRows(self.file, self.keys[:num_rows], self.rows[:num_rows], self.identity)
+
 
 class VectorFiles:
-    """Vectors in a folder, a file per generation."""
+    """Vectors in a folder, two files per generation."""
 
     def __init__(self, folder: Path) -> None:
         """Keep the name; nothing is read yet."""
@@ -57,124 +103,145 @@ class VectorFiles:
         self._num_files = 0
         self._lock = Lock()
 
-    def name(self, generation: int) -> str:
-        """Name a generation's file."""
-        return f"vectors-{generation}.f32"
-
-    def mapped(self, generation: int, *, num_rows: int, width: int) -> MappedRows:
+    def mapped(self, state: RowsState) -> MappedRows:
         """Map rows into memory, which are read from the disk when they are looked at.
 
         Raises:
-            FileNotFoundError: The generation has gone.
-            GalleryError: The file is shorter than that.
+            VectorsGoneError: The generation has gone.
+            GalleryError: A file is shorter than that.
         """
-        if num_rows == 0:
-            return MappedRows(file=0, rows=torch.empty((0, width)), identity=(0, 0))
-        path = self._folder / self.name(generation)
-        with self._lock:
-            known, identity = self._mapping, _identity_of(path.stat())
-            if known is None or known.identity != identity or len(known.rows) < num_rows:
-                self._mapping = known = self._map(path, num_rows, width)
-            return replace(known, rows=known.rows[:num_rows])
+        if state.num_rows == 0:
+            return MappedRows(0, np.empty(0, np.int64), torch.empty((0, state.width)), (0, 0))
+        try:
+            path = self._own(state.vectors_name)
+            with self._lock:
+                known, found = self._mapping, path.stat()
+                # Looked at each time: to read beyond the end of a file ends the process.
+                _require_length(path.name, found.st_size, _num_bytes(state))
+                is_it = known is not None and known.identity == (found.st_dev, found.st_ino)
+                if known is None or not is_it or len(known.rows) < state.num_rows:
+                    self._mapping = known = self._map(path, state)
+                return known.first(state.num_rows)
+        except FileNotFoundError as error:
+            raise VectorsGoneError(f"{state.vectors_name} is missing") from error
 
-    def append(self, generation: int, vectors: Tensor, *, first_row: int) -> None:
+    def append(self, state: RowsState, keys: np.ndarray, vectors: Tensor) -> RowsState:
         """Write (N, D) rows behind those that count, down to the disk.
 
         What an interrupted writer left there is overwritten.
 
         Raises:
             OSError: The disk is full or cannot be written; nothing that counts has changed.
-            GalleryError: The file is shorter than what counts.
+            GalleryError: A file is shorter than what counts.
         """
-        path = self._folder / self.name(generation)
-        start = first_row * vectors.shape[1] * FLOAT_BYTES
-        if first_row == 0:
-            path.touch()
-            sync_folder(self._folder)
-        _require_length(path.name, path.stat().st_size, wanted=start)
-        with path.open("r+b") as file:
-            try:
-                file.seek(start)
-                file.truncate()
-                file.write(as_array(vectors).data)
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                with suppress(OSError):
-                    file.truncate(start)
-                raise
+        width = vectors.shape[1]
+        for name, content, row_bytes in (
+            (state.vectors_name, as_array(vectors), width * _FLOAT_BYTES),
+            (state.keys_name, keys.astype("<i8"), _KEY_BYTES),
+        ):
+            path = self._own(name)
+            start = state.num_rows * row_bytes
+            if start == 0:
+                path.touch()
+                sync_folder(self._folder)
+            _require_length(name, path.stat().st_size, start)
+            _overwrite(path, content, start=start)
+        return RowsState(state.generation, state.num_rows + len(keys), width)
 
-    def rewrite(self, source: Tensor, rows: Sequence[int], *, generation: int) -> None:
-        """Copy (R, D) rows into a new generation's file, down to the disk.
+    def rewrite(self, state: RowsState, *, without: np.ndarray) -> RowsState:
+        """Copy rows into files of the next generation, down to the disk.
+
+        Args:
+            state: Of the rows there are.
+            without: Keys whose rows are left out.
 
         Raises:
-            OSError: The disk is full or cannot be written; the new file has gone then.
+            OSError: The disk is full or cannot be written; the new files have gone then.
         """
-        path = self._folder / self.name(generation)
-        kept = torch.tensor(rows, dtype=torch.int64)
-        step = max(1, _ENTRIES_PER_BLOCK // max(1, source.shape[1]))
+        old = self.mapped(state)
+        kept = np.flatnonzero(~np.isin(old.keys, without))
+        new = RowsState(state.generation + 1, len(kept), state.width)
+        paths = [self._folder / name for name in (new.vectors_name, new.keys_name)]
+        step = max(1, _ENTRIES_PER_BLOCK // max(1, state.width))
         try:
-            with path.open("wb") as file:
-                for part in torch.split(kept, step):
-                    file.write(as_array(source[part]).data)
-                file.flush()
-                os.fsync(file.fileno())
+            for path in paths:
+                path.unlink(missing_ok=True)  # left by a crash, or a link that leads elsewhere
+            with paths[0].open("xb") as vectors, paths[1].open("xb") as keys:
+                for part in torch.split(torch.from_numpy(kept), step):
+                    vectors.write(as_array(old.rows[part]).data)
+                keys.write(old.keys[kept].astype("<i8").data)
+                for file in (vectors, keys):
+                    file.flush()
+                    os.fsync(file.fileno())
             sync_folder(self._folder)
         except OSError:
-            path.unlink(missing_ok=True)
+            for path in paths:
+                path.unlink(missing_ok=True)
             raise
-
-    def find_faults(self, generation: int, *, num_rows: int, width: int) -> Iterator[str]:
-        """Say whether the file is there and long enough."""
-        path = self._folder / self.name(generation)
-        try:
-            _require_length(path.name, path.stat().st_size, wanted=num_rows * width * FLOAT_BYTES)
-        except GalleryError as error:
-            yield str(error)
-        except FileNotFoundError:
-            if num_rows:
-                yield f"{path.name} is missing"
+        return new
 
     def forget(self) -> None:
-        """Let go of the mapped file."""
+        """Release the mapped file."""
         with self._lock:
             self._mapping = None
 
-    def leftovers(self, needed: Sequence[str]) -> set[str]:
-        """List files of vectors and indexes that are not needed (any longer)."""
-        names = {path.name for path in self._folder.iterdir() if _OURS.fullmatch(path.name)}
-        return names - set(needed)
+    def _own(self, name: str) -> Path:
+        """Give the path of a file that is in this folder.
 
-    def _map(self, path: Path, num_rows: int, width: int) -> MappedRows:
-        num_bytes = num_rows * width * FLOAT_BYTES
+        Raises:
+            GalleryError: A link stands there: it leads to a file of somebody else.
+        """
+        path = self._folder / name
+        if path.is_symlink():
+            raise GalleryError(
+                f"{name} is damaged: it is a link, and no file of this gallery; bring it back "
+                "from a copy, or build the gallery again"
+            )
+        return path
+
+    def _map(self, path: Path, state: RowsState) -> MappedRows:
         # Opened once, since another file can have the name a moment later, or none.
-        with path.open("rb") as file:
+        with path.open("rb") as file, self._own(state.keys_name).open("rb") as beside:
             found = os.fstat(file.fileno())
-            _require_length(path.name, found.st_size, wanted=num_bytes)
-            content = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)
-        if self._mapping is None or self._mapping.identity != _identity_of(found):
+            _require_length(path.name, found.st_size, _num_bytes(state))
+            content = mmap.mmap(file.fileno(), _num_bytes(state), access=mmap.ACCESS_COPY)
+            num_bytes = state.num_rows * _KEY_BYTES
+            _require_length(state.keys_name, os.fstat(beside.fileno()).st_size, num_bytes)
+            keys = np.frombuffer(beside.read(num_bytes), dtype="<i8").astype(np.int64, copy=False)
+        if not (keys[1:] > keys[:-1]).all():
+            raise _damaged(state.keys_name, "its keys do not ascend")
+        identity = found.st_dev, found.st_ino
+        if self._mapping is None or self._mapping.identity != identity:
             self._num_files += 1
-        rows = torch.frombuffer(content, dtype=torch.float32).view(num_rows, width)
-        return MappedRows(file=self._num_files, rows=rows, identity=_identity_of(found))
+        rows = torch.frombuffer(content, dtype=torch.float32).view(state.num_rows, state.width)
+        return MappedRows(self._num_files, keys, rows, identity)
 
 
-def _identity_of(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _num_bytes(state: RowsState) -> int:
+    return state.num_rows * state.width * _FLOAT_BYTES
 
 
-def _require_length(name: str, num_bytes: int, *, wanted: int) -> None:
+def _overwrite(path: Path, content: np.ndarray, *, start: int) -> None:
+    """Write what follows in a file, down to the disk; it ends there."""
+    with path.open("r+b") as file:
+        try:
+            file.seek(start)
+            file.truncate()
+            file.write(content.data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(start)
+            raise
+
+
+def _require_length(name: str, num_bytes: int, wanted: int) -> None:
     if num_bytes < wanted:
-        raise GalleryError(
-            f"{name} is damaged: it holds {num_bytes} bytes of {wanted}; bring it back from a "
-            "copy, or build the gallery again"
-        )
+        raise _damaged(name, f"it holds {num_bytes} bytes of {wanted}")
 
 
-def checksums_of(vectors: Tensor) -> list[int]:
-    """CRC-32 of each of (N, D) rows."""
-    return [zlib.crc32(row) for row in as_array(vectors)]
-
-
-def as_array(vectors: Tensor) -> np.ndarray:
-    """See vectors as little-endian float32 in one piece."""
-    return np.ascontiguousarray(vectors.detach().cpu().float().numpy(), dtype="<f4")
+def _damaged(name: str, reason: str) -> GalleryError:
+    return GalleryError(
+        f"{name} is damaged: {reason}; bring it back from a copy, or build the gallery again"
+    )

@@ -1,0 +1,192 @@
+"""What a family of encoders says of itself: sizes, what may be chosen, and how towers are built."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from torch import Tensor
+
+from reid.adapters.encoders.image_tower import Grid, ImageTower
+from reid.domain.values.checkpoints import JsonValue
+from reid.domain.values.encoders import Activation, EncoderGeometry, Pooling
+from reid.domain.values.samples import ImageSize
+
+IMAGE_PREFIX = "image_encoder."
+"""Begins the names of an image tower's weights, as in the paper's released checkpoints."""
+
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+Measures: TypeAlias = tuple[int | tuple[int, ...], int, int]
+"""Layers, width and projected width."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfiguration:
+    """Sizes of a text tower."""
+
+    width: int
+    layers: int
+    head_width: int = 64
+    context_length: int = 77
+    vocabulary_size: int = 49408
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Where OpenAI's weights lie."""
+
+    url: str
+    """OpenAI's archive; the folder's name is its SHA-256."""
+
+    hub: str
+    """Repository with the same weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture(ABC):
+    """One kind of encoder: its sizes, what may be chosen, and its factory."""
+
+    positions_name: ClassVar[str]
+    """Of the position embeddings in a state."""
+
+    has_cameras: ClassVar[bool]
+    poolings: ClassVar[tuple[Pooling, ...]] = (Pooling.AVERAGE,)
+    usual_strides: ClassVar[tuple[int, ...]]
+    """Tried where a file has positions but does not say its stride; the first is the default."""
+
+    kind: str
+    """Name in settings."""
+
+    published: Publication | None = None
+    """None where OpenAI published nothing."""
+
+    layers: int | tuple[int, ...]
+    """Blocks of a ViT, or blocks per stage of a ResNet."""
+
+    width: int
+    """Of a ViT's tokens, or of a ResNet's stem."""
+
+    projected_width: int
+    head_width: int = 64
+    patch_size: int = 16
+    """Pixels along what one position stands for: a ViT's patch, a cell of a ResNet's last map."""
+
+    pretraining_grid: Grid
+    """Grid of the position embeddings that CLIP was trained with, on square images."""
+
+    text: TextConfiguration | None
+    """None for an encoder without a text tower."""
+
+    image_size: ImageSize
+    pixel_statistics: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """Mean and deviation with which CLIP-ReID feeds this backbone; not CLIP's own."""
+
+    @property
+    @abstractmethod
+    def feature_widths(self) -> tuple[int, int]:
+        """Widths of the penultimate and the final feature."""
+
+    @property
+    def measures(self) -> Measures:
+        """What `measure` reads off this kind's weights."""
+        return self.layers, self.width, self.projected_width
+
+    @staticmethod
+    @abstractmethod
+    def measure(image: Mapping[str, Tensor]) -> Measures | None:
+        """Read layers, width and projected width off the shapes of an image tower's weights.
+
+        Returns:
+            0 for what is not there; None for another family's weights.
+        """
+
+    def grid(self, image_size: ImageSize, *, stride: int) -> Grid:
+        """Lay positions every `stride` pixels.
+
+        CLIP-ReID, section 4.1 (overlapping patches: stride 12).
+        """
+        return Grid(
+            (image_size.height - self.patch_size) // stride + 1,
+            (image_size.width - self.patch_size) // stride + 1,
+        )
+
+    @abstractmethod
+    def check_stride(self, image_size: ImageSize, stride: int) -> None:
+        """Refuse strides that this kind does not take, at all or for images of a size.
+
+        Raises:
+            ConfigurationError: With what it takes.
+        """
+
+    @abstractmethod
+    def build_image_tower(self, plan: "EncoderPlan") -> ImageTower:
+        """Build the tower with random weights, positions on `pretraining_grid`, no cameras.
+
+        Draws from torch's global generator.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderPlan:
+    """All that decides an encoder's shape."""
+
+    architecture: Architecture
+    image_size: ImageSize
+    stride: int
+    num_cameras: int
+    camera_scale: float
+    activation: Activation
+    pooling: Pooling
+    source_grid: Grid
+    """Grid of the position embeddings that the weights bring."""
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the images to come."""
+        return self.architecture.grid(self.image_size, stride=self.stride)
+
+    @property
+    def geometry(self) -> EncoderGeometry:
+        """Sizes and pixel statistics of the encoder to be built."""
+        mean, std = self.architecture.pixel_statistics
+        penultimate, final = self.architecture.feature_widths
+        return EncoderGeometry(
+            image_size=self.image_size,
+            pixel_mean=mean,
+            pixel_std=std,
+            penultimate_width=penultimate,
+            final_width=final,
+            projected_width=self.architecture.projected_width,
+            num_cameras=self.num_cameras,
+        )
+
+    def options(self) -> dict[str, JsonValue]:
+        """What `description.options` keeps, so that the same encoder can be built again."""
+        options: dict[str, JsonValue] = {
+            "image_size": [self.image_size.height, self.image_size.width],
+            "stride": self.stride,
+            "num_cameras": self.num_cameras,
+            "camera_scale": self.camera_scale,
+            "activation": self.activation.value,
+        }
+        # Left out where it is what it always was: the files of such encoders stay the same bytes.
+        if self.pooling is not Pooling.AVERAGE:
+            options["pooling"] = self.pooling.value
+        return options
+
+
+def count_children(image: Mapping[str, Tensor], parent: str) -> int:
+    """Count a module's children by the names of an image tower's weights."""
+    prefix = IMAGE_PREFIX + parent
+    return len(
+        {name.removeprefix(prefix).split(".")[0] for name in image if name.startswith(prefix)}
+    )
+
+
+def length_of(image: Mapping[str, Tensor], name: str, axis: int) -> int:
+    """Read a length off the shape of one of an image tower's weights; 0 where it is not there."""
+    value = image.get(IMAGE_PREFIX + name)
+    return value.shape[axis] if value is not None and value.ndim > axis else 0

@@ -1,0 +1,115 @@
+"""What image towers of all families share: their interface, and how their weights begin.
+
+Letters: B batch, D width, H W pixels, N cameras, h w rows and columns of the position grid.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from reid.domain.values.explanations import ImageTrace
+from reid.domain.values.features import ImageFeatures
+
+
+class Grid(NamedTuple):
+    """Rows and columns of positions, numbered row by row."""
+
+    height: int
+    width: int
+
+    @property
+    def num_positions(self) -> int:
+        """Positions without the class or mean token."""
+        return self.height * self.width
+
+
+class ImageTower(nn.Module):
+    """An image encoder; a family subclasses it."""
+
+    suits_channels_last: ClassVar[bool] = False
+    """Whether bfloat16 is faster with the channels of a pixel side by side."""
+
+    cv_embed: nn.Parameter | None
+    """(N, D) camera embeddings, None where the tower has none."""
+
+    def __init__(self) -> None:
+        """Begin without camera embeddings."""
+        super().__init__()
+        self.register_parameter("cv_embed", None)
+
+    def redraw(self) -> None:
+        """Draw anew the random weights that torch's own initialisation leaves badly scaled."""
+
+    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
+        """Encode (B, 3, H, W) float32 images; camids are (B,) int64 within the known, or None."""
+        raise NotImplementedError
+
+    def trace(self, images: Tensor, camids: Tensor | None) -> ImageTrace:
+        """Encode likewise, with the attention or the map that the features come from.
+
+        `forward` leaves attention inside torch's kernels and follows one token only where one is
+        read; here it is written out, so that it can be shown and differentiated.
+        """
+        raise NotImplementedError
+
+
+class WithoutDrawing(TorchFunctionMode):
+    """Builds modules without storage and leaves out the draws of their initialisers.
+
+    On the device "meta" nothing would be drawn either, but asking it to loads torch's compiler,
+    which takes as long as torch itself.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  (whatever torch's functions return)
+        """Pass all calls on but those that draw in place, and divide what was drawn."""
+        kwargs = kwargs or {}
+        if func in _LEFT_OUT:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_LEFT_OUT = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    Tensor.div_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+)
+
+
+def drawn(*shape: int, std: float) -> nn.Parameter:
+    """Draw a parameter from N(0, std^2)."""
+    return nn.Parameter(torch.empty(shape).normal_().mul_(std))
+
+
+def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor:
+    """Stretch position embeddings over another grid.
+
+    Bilinear, half-pixel centres, no antialiasing, as CLIP-ReID does; open_clip's own resize is
+    bicubic and antialiased and gives other features.
+
+    Args:
+        positions: (1 + source positions, D); row 0 belongs to the class or mean token.
+        source: Grid of the other rows, numbered row by row.
+        target: Grid wanted.
+
+    Returns:
+        (1 + target positions, D); `positions` itself where the grids agree.
+    """
+    if source == target:
+        return positions
+    token, cells = positions[:1], positions[1:]
+    cells = cells.T.reshape(1, -1, *source)  # (1, D, h, w)
+    cells = F.interpolate(cells, size=tuple(target), mode="bilinear", align_corners=False)
+    return torch.cat([token, cells.flatten(2)[0].T])  # (1 + P, D)

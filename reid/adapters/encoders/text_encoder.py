@@ -1,0 +1,204 @@
+"""CLIP's text tower, fed with embeddings instead of words.
+
+Letters: N prompts, L tokens, A of them the same in all prompts, D width, H heads, d = D / H.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reid.adapters.encoders.architecture import TextConfiguration
+from reid.adapters.encoders.blocks import Block, LayerNorm, Transformer
+from reid.domain.errors import EncoderError
+from reid.domain.values.counts import counted
+from reid.domain.values.encoders import Activation
+from reid.domain.values.prompts import PromptEmbedding
+
+TEXT_PREFIX = "text_encoder."
+"""Begins the names of a text tower's weights, as in the paper's released checkpoints."""
+
+_KNOWN_TOKENS = {"A photo of a {} person.": ([49406, 320, 1125, 539, 320], [2533, 269, 49407])}
+"""Spares the default template open_clip's tokenizer, which takes seconds to import."""
+
+
+class TextTower(nn.Module):
+    """The text half of a CLIP model."""
+
+    token_embedding: nn.Embedding | None
+    """None where a weights file has the transformer, but not the vocabulary."""
+
+    def __init__(
+        self, configuration: TextConfiguration, *, out_width: int, activation: Activation
+    ) -> None:
+        """Draw all weights, in the order of open_clip.
+
+        Args:
+            configuration: Sizes.
+            out_width: Width of the space shared with images.
+            activation: Of the perceptrons.
+        """
+        super().__init__()
+        width = configuration.width
+        token_embedding = nn.Embedding(configuration.vocabulary_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(configuration.context_length, width))
+        self.text_projection = nn.Parameter(torch.empty(width, out_width))
+        self.transformer = Transformer(
+            width,
+            num_layers=configuration.layers,
+            head_width=configuration.head_width,
+            activation=activation,
+        )
+        self.token_embedding = token_embedding
+        self.ln_final = LayerNorm(width)
+        self._initialise(token_embedding)
+
+    def _initialise(self, token_embedding: nn.Embedding) -> None:
+        """Draw from the distributions of Radford et al. 2021, arXiv:2103.00020."""
+        width, blocks = len(self.text_projection), self.transformer.blocks
+        nn.init.normal_(token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        for block in blocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(
+                block.attn.out_proj.weight, std=(width**-0.5) * ((2 * len(blocks)) ** -0.5)
+            )
+            widen, narrow = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
+            nn.init.normal_(widen.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(narrow.weight, std=(width**-0.5) * ((2 * len(blocks)) ** -0.5))
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+
+    def forward(self, prompts: Tensor, prefix: Tensor) -> Tensor:
+        """Encode prompts that end with the end token.
+
+        The mask is causal: no token sees what follows it. So whatever all prompts begin with looks
+        the same in each of them, and runs once for all; the others look back at its keys and
+        values. Of the last block only the end token is read.
+
+        Args:
+            prompts: (N, L - A, D) float32 token embeddings without positions.
+            prefix: (A, D) float32 likewise, what stands before each of them; A may be 0.
+
+        Returns:
+            (N, projected width) float32.
+        """
+        start, length = len(prefix), len(prefix) + prompts.shape[1]
+        shared = (prefix + self.positional_embedding[:start])[None]  # (1, A, D)
+        tokens = prompts + self.positional_embedding[start:length]  # (N, L - A, D)
+        sees = torch.ones(length - start, length, dtype=torch.bool, device=prompts.device)
+        sees = sees.tril(start)  # token i of a prompt, A + i of all
+        *blocks, last = self.transformer.blocks
+        for block in blocks:
+            shared, tokens = _advance(block, shared, tokens, sees=sees)
+        tokens = torch.cat([shared.expand(len(tokens), -1, -1), tokens], dim=1)  # (N, L, D)
+        final = self.ln_final(last.follow(tokens, -1))  # (N, D)
+        projected: Tensor = (final @ self.text_projection).float()
+        return projected
+
+
+class ClipTextEncoder:
+    """A text tower behind the text encoder's port."""
+
+    def __init__(self, tower: TextTower, *, weights: str, is_mixed_precision: bool) -> None:
+        """Keep the tower.
+
+        Args:
+            tower: On its device.
+            weights: Their name, for messages.
+            is_mixed_precision: Run under bfloat16 autocast.
+        """
+        self._tower = tower
+        self._weights = weights
+        self._is_mixed = is_mixed_precision
+
+    @property
+    def tower(self) -> TextTower:
+        """The module."""
+        return self._tower
+
+    @property
+    def token_width(self) -> int:
+        """Width of token embeddings."""
+        return self._tower.positional_embedding.shape[1]
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest prompt."""
+        return self._tower.positional_embedding.shape[0]
+
+    def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
+        """Look up the fixed tokens of a template; see the port."""
+        if template.count("{}") != 1:
+            raise ValueError(f"template {template!r} must hold {{}} exactly once")
+        embedding = self._tower.token_embedding
+        if embedding is None:
+            raise EncoderError(
+                f"encoder.weights: {self._weights} hold no token embeddings, so prompts cannot be "
+                "learned; start from OpenAI's weights or another whole CLIP model, or train "
+                "without prompts (finetuning.image_to_text_weight = 0)"
+            )
+        prefix, suffix = template_tokens(template)
+        length = len(prefix) + num_context_tokens + len(suffix)
+        if length > self.context_length:
+            learned = counted(num_context_tokens, "learned token")
+            raise EncoderError(
+                f"prompts.template: {template!r} with {learned} has {length} tokens, but CLIP "
+                f"reads {self.context_length}; shorten it"
+            )
+        tokens = torch.tensor(prefix + suffix, device=embedding.weight.device)
+        embedded = embedding(tokens).detach().clone()  # (A + Z, D)
+        return PromptEmbedding(prefix=embedded[: len(prefix)], suffix=embedded[len(prefix) :])
+
+    def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
+        """Encode prompts; see the port."""
+        if prompts.ndim != 3 or prompts.shape[2] != self.token_width:
+            raise ValueError(
+                f"prompts must be (N, L, {self.token_width}), got {tuple(prompts.shape)}"
+            )
+        if prefix is None:
+            prefix = prompts.new_empty(0, prompts.shape[2])
+        length = len(prefix) + prompts.shape[1]
+        if length > self.context_length:
+            raise EncoderError(f"prompts of {length} tokens: CLIP reads {self.context_length}")
+        device = self._tower.positional_embedding.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._is_mixed):
+            features: Tensor = self._tower(prompts, prefix)
+        return features
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Walk the parameters; see the port."""
+        return self._tower.named_parameters(prefix=TEXT_PREFIX.removesuffix("."))
+
+
+def _advance(
+    block: Block, shared: Tensor, tokens: Tensor, *, sees: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run a block over the (1, A, D) start of all prompts and their (N, L - A, D) remainders."""
+    common, own = block.project(shared), block.project(tokens)
+    every = (len(tokens), -1, -1, -1)
+    keys = torch.cat([common.keys.expand(every), own.keys], dim=2)  # (N, H, L, d)
+    values = torch.cat([common.values.expand(every), own.values], dim=2)
+    beginning = F.scaled_dot_product_attention(
+        common.queries, common.keys, common.values, is_causal=True
+    )
+    remainder = F.scaled_dot_product_attention(own.queries, keys, values, attn_mask=sees)
+    return block.conclude(shared, beginning), block.conclude(tokens, remainder)
+
+
+@cache
+def template_tokens(template: str) -> tuple[list[int], list[int]]:
+    """Number the tokens on both sides of `{}`.
+
+    Returns:
+        Start token and what precedes `{}`; what follows it and the end token.
+    """
+    if template in _KNOWN_TOKENS:
+        return _KNOWN_TOKENS[template]
+    from open_clip.tokenizer import SimpleTokenizer
+
+    before, after = template.split("{}")
+    tokenizer = SimpleTokenizer()
+    prefix = [tokenizer.sot_token_id, *tokenizer.encode(before)]
+    return prefix, [*tokenizer.encode(after), tokenizer.eot_token_id]

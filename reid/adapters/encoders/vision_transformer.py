@@ -1,0 +1,193 @@
+"""CLIP's ViT with overlapping patches and camera embeddings as options.
+
+Letters: B batch, D width, H W pixels, h w grid, P = h * w positions, N cameras.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reid.adapters.encoders.architecture import (
+    HALVES,
+    IMAGE_PREFIX,
+    Architecture,
+    EncoderPlan,
+    Measures,
+    Publication,
+    TextConfiguration,
+    count_children,
+    length_of,
+)
+from reid.adapters.encoders.blocks import LayerNorm, Transformer
+from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
+from reid.domain.errors import ConfigurationError
+from reid.domain.values.encoders import Activation
+from reid.domain.values.explanations import AttentionTrace, Cells
+from reid.domain.values.features import ImageFeatures
+from reid.domain.values.samples import ImageSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViTArchitecture(Architecture):
+    """Sizes of a ViT."""
+
+    positions_name = f"{IMAGE_PREFIX}positional_embedding"
+    has_cameras = True
+    usual_strides = (16, 12)
+
+    layers: int
+
+    @property
+    def feature_widths(self) -> tuple[int, int]:
+        """Width of the tokens, twice."""
+        return self.width, self.width
+
+    @staticmethod
+    def measure(image: Mapping[str, Tensor]) -> Measures | None:
+        """Read sizes off the weights; see `Architecture`."""
+        if f"{IMAGE_PREFIX}class_embedding" not in image:
+            return None
+        layers = count_children(image, "transformer.resblocks.")
+        return layers, length_of(image, "class_embedding", 0), length_of(image, "proj", 1)
+
+    def check_stride(self, image_size: ImageSize, stride: int) -> None:  # noqa: ARG002
+        """Refuse strides that leave pixels out.
+
+        Raises:
+            ConfigurationError: With what is possible.
+        """
+        if not 1 <= stride <= self.patch_size:
+            raise ConfigurationError(
+                f"encoder.stride: stride {stride} is outside 1..{self.patch_size}"
+            )
+
+    def build_image_tower(self, plan: EncoderPlan) -> "VisionTransformerTower":
+        """Build the tower; see `Architecture`."""
+        visual = VisionTransformer(self, stride=plan.stride, activation=plan.activation)
+        return VisionTransformerTower(visual, camera_scale=plan.camera_scale)
+
+
+class VisionTransformer(nn.Module):
+    """Parameters of CLIP's ViT under OpenAI's names, drawn in the order of open_clip."""
+
+    def __init__(
+        self, architecture: ViTArchitecture, *, stride: int, activation: Activation
+    ) -> None:
+        """Draw all weights."""
+        super().__init__()
+        width, patch_size = architecture.width, architecture.patch_size
+        scale = width**-0.5
+        count = architecture.pretraining_grid.num_positions
+        self.conv1 = nn.Conv2d(3, width, patch_size, stride=stride, bias=False)
+        self.class_embedding = drawn(width, std=scale)
+        self.positional_embedding = drawn(count + 1, width, std=scale)
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(
+            width,
+            num_layers=architecture.layers,
+            head_width=architecture.head_width,
+            activation=activation,
+        )
+        self.ln_post = LayerNorm(width)
+        self.proj = drawn(width, architecture.projected_width, std=scale)
+
+
+class VisionTransformerTower(ImageTower):
+    """CLIP's ViT, cut to the features of its class token.
+
+    Camera embeddings: TransReID, He et al. 2021, arXiv:2102.04378, section 3.3 (SIE). Differs from
+    TransReID, which adds them to every token: CLIP-ReID adds them to the class token only.
+    """
+
+    def __init__(self, visual: VisionTransformer, *, camera_scale: float) -> None:
+        """Wrap the model; `camera_scale` is the weight of camera embeddings in the sum."""
+        super().__init__()
+        self.camera_scale = camera_scale
+        self.image_encoder = visual
+
+    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
+        """Encode images.
+
+        Returns:
+            The class token before the last block, after it and the last LayerNorm, and projected.
+        """
+        tokens = self._first_tokens(images, camids)
+        *blocks, last = self.image_encoder.transformer.blocks
+        for block in blocks:
+            tokens = block(tokens)
+        return self._features(tokens[:, 0], last.follow(tokens, 0))
+
+    def trace(self, images: Tensor, camids: Tensor | None) -> AttentionTrace:
+        """Encode images, the attention of every block written out."""
+        attention = []
+        with torch.enable_grad():
+            # A leaf of its own, so that gradients flow where the weights are frozen too.
+            tokens = self._first_tokens(images, camids).detach().requires_grad_()
+            before = tokens
+            for block in self.image_encoder.transformer.blocks:
+                before = tokens
+                tokens, shares = block.show(tokens)
+                attention.append(shares)
+            features = self._features(before[:, 0], tokens[:, 0])
+        return AttentionTrace(
+            features=features, attention=tuple(attention), cells=self._patches(images)
+        )
+
+    def _first_tokens(self, images: Tensor, camids: Tensor | None) -> Tensor:
+        """Compute what the first block reads: (B, 1 + P, D), the class token first."""
+        visual = self.image_encoder
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
+        token = visual.class_embedding.expand(images.shape[0], -1)  # (B, D)
+        if self.cv_embed is not None and camids is not None:
+            token = token + self.camera_scale * self.cv_embed[camids]
+        tokens = torch.cat([token[:, None], patches], dim=1) + visual.positional_embedding
+        normed: Tensor = visual.ln_pre(tokens)
+        return normed
+
+    def _features(self, before: Tensor, after: Tensor) -> ImageFeatures:
+        """Read the features from the (B, D) class token before and after the last block."""
+        visual = self.image_encoder
+        final = visual.ln_post(after)  # (B, D)
+        return ImageFeatures(
+            penultimate=before.float(),
+            final=final.float(),
+            projected=(final @ visual.proj).float(),
+        )
+
+    def _patches(self, images: Tensor) -> Cells:
+        patches = self.image_encoder.conv1
+        (extent, _), (stride, _) = patches.kernel_size, patches.stride
+        rows, columns = ((length - extent) // stride + 1 for length in images.shape[2:])
+        return Cells(rows=rows, columns=columns, stride=stride, extent=extent)
+
+
+ARCHITECTURES = (
+    ViTArchitecture(
+        kind="vit-b16",
+        published=Publication(
+            url="https://openaipublic.azureedge.net/clip/models/"
+            "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f/ViT-B-16.pt",
+            hub="timm/vit_base_patch16_clip_224.openai/",
+        ),
+        layers=12,
+        width=768,
+        projected_width=512,
+        pretraining_grid=Grid(14, 14),
+        text=TextConfiguration(width=512, layers=12),
+        image_size=ImageSize(256, 128),
+        pixel_statistics=HALVES,
+    ),
+    ViTArchitecture(
+        kind="vit-tiny",
+        layers=12,
+        width=64,
+        projected_width=32,
+        pretraining_grid=Grid(14, 14),
+        text=TextConfiguration(width=64, layers=2),
+        image_size=ImageSize(128, 64),
+        pixel_statistics=HALVES,
+    ),
+)
+"""The tiny one is for trials and tests on a CPU."""

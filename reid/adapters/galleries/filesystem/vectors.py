@@ -1,0 +1,134 @@
+"""Vectors of a gallery in files of a folder, behind their port."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from reid.adapters.atomic_files import sync_folder
+from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, IndexFiles
+from reid.adapters.galleries.filesystem.vector_files import RowsState, VectorFiles
+from reid.adapters.galleries.rows import RowsView
+from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import KeptPicture
+from reid.ports.gallery_vectors import VectorsGoneError
+from reid.ports.vector_index import VectorIndex
+
+_OURS = re.compile(
+    r"(?a:vectors-\d+\.f32|keys-\d+\.i64|index-\d+-\d+-\w+(-[0-9a-f]{8})?\.(bin|tmp\b.*))"
+)
+"""Names of our files, those included that an index writes beside the one it was given; a folder
+may hold others, which are not ours to delete."""
+
+
+class FileVectors:
+    """Vectors in a folder; only files with names of ours are opened or deleted."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        create_index: Callable[[], VectorIndex],
+        index_from_rows: int = KEPT_FROM_ROWS,
+    ) -> None:
+        """Keep the parts; nothing is read yet.
+
+        Args:
+            folder: Of the gallery.
+            create_index: Makes the index that searches.
+            index_from_rows: An index of fewer rows is built in memory and not kept on the disk.
+        """
+        self._folder = folder
+        self._create_index = create_index
+        self._files = VectorFiles(folder)
+        self._index = IndexFiles(folder, create_index=create_index, kept_from_rows=index_from_rows)
+
+    @property
+    def is_exact(self) -> bool:
+        """As the index."""
+        return self._create_index().is_exact
+
+    @property
+    def filters(self) -> bool:
+        """Only keys are known."""
+        return False
+
+    @property
+    def rewrites(self) -> bool:
+        """Files are replaced as a whole."""
+        return True
+
+    @property
+    def residual_traces(self) -> None:
+        """All files are written anew."""
+        return None
+
+    def view(self, state: str) -> RowsView:
+        """Map the rows of a state, with an index where one is in use or on the disk."""
+        now = RowsState.parsed(state)
+        mapped = self._files.mapped(now)
+        covered = self._index.find(now, mapped) if now.num_rows else None
+        if covered is None:
+            return RowsView(mapped.keys, mapped.rows, None, 0)
+        return RowsView(mapped.keys, mapped.rows, covered.index, covered.num_rows)
+
+    def add(self, state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+        """Append rows; see the port."""
+        keys = np.array([picture.key for picture in pictures], dtype=np.int64)
+        return str(self._files.append(RowsState.parsed(state), keys, vectors))
+
+    def drop(self, state: str, keys: Sequence[int]) -> str:
+        """Write the next generation, without these rows."""
+        without = np.array(keys, dtype=np.int64)
+        try:
+            return str(self._files.rewrite(RowsState.parsed(state), without=without))
+        except VectorsGoneError as error:
+            raise GalleryError(f"the gallery is damaged: {error}; build it again") from error
+
+    def has_leftovers(self, state: str, *, last_key: int) -> bool:  # noqa: ARG002  (all in files)
+        """Whether there are files that the state does not need."""
+        return bool(self._leftovers(RowsState.parsed(state)))
+
+    def tidy(self, state: str, *, last_key: int) -> None:  # noqa: ARG002  (all in files)
+        """Delete such files."""
+        for path in self._leftovers(RowsState.parsed(state)):
+            path.unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def prepare(self, state: str) -> bool:
+        """Build the index; see the port."""
+        now = RowsState.parsed(state)
+        return bool(now.num_rows) and self._index.build(now, self._files.mapped(now))
+
+    def keep_prepared(self, state: str) -> None:
+        """Write the index."""
+        self._index.write(RowsState.parsed(state))
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def reclaim(self, *, is_thorough: bool) -> None:
+        """Do nothing: `tidy` deletes what is left."""
+
+    def faults(self, state: str) -> Iterator[str]:
+        """Compare index files with their checksums."""
+        return self._index.find_faults(RowsState.parsed(state).generation)
+
+    def close(self) -> None:
+        """Release files."""
+        self._index.forget()
+        self._files.forget()
+
+    def _leftovers(self, now: RowsState) -> list[Path]:
+        # What an index writes on its way to a file of the present generation is left over, too:
+        # whoever is still writing it keeps others from deleting it.
+        needed = {now.vectors_name, now.keys_name}
+        needed |= {one.path.name for one in self._index.files(now.generation)}
+        return [path for path in all_files_of_ours(self._folder) if path.name not in needed]
+
+
+def all_files_of_ours(folder: Path) -> list[Path]:
+    """List files of vectors, keys and indexes, needed or not."""
+    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]

@@ -1,0 +1,1 @@
+"""Records of a gallery in SQLite."""

@@ -1,0 +1,397 @@
+"""Connections to the SQLite file of a gallery, and what goes wrong with it in a user's words."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from threading import Lock, RLock
+from time import monotonic, sleep
+from typing import Protocol, TypeAlias
+
+from reid.adapters.galleries.sqlite.schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    DamagedRecordError,
+    has_tables,
+    make_tables,
+)
+from reid.adapters.atomic_files import new_file
+from reid.domain.errors import GalleryError
+
+_PAUSE_SECONDS = 0.02
+
+_Identity: TypeAlias = tuple[int, int] | None
+"""Of a file, whatever its name; None: there was none."""
+
+
+class _Connection(sqlite3.Connection):
+    """Knows of which file it is."""
+
+    file: _Identity = None
+
+
+class Connections(Protocol):
+    """Lends connections to one database within transactions."""
+
+    place: str
+    """What to call the gallery in messages."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend a connection that sees one state."""
+        ...
+
+    def writing(self, *, waits: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend a connection as the one writer."""
+        ...
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to go on where another database lies there by now."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave no trace of what was deleted."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        ...
+
+
+class MemoryDatabase:
+    """A database that lives as long as this object; one thread at a time uses it."""
+
+    def __init__(self, *, place: str) -> None:
+        """Make the tables."""
+        self.place = place
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        self._lock = RLock()
+        make_tables(self._connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection."""
+        with self._lock, in_words(self.place):
+            yield self._connection
+
+    @contextmanager
+    def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:  # noqa: ARG002
+        """Lend the connection; what is changed is kept whole, or not at all."""
+        with self._lock, in_words(self.place):
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Do nothing: nobody else knows of it."""
+
+    def scrub(self) -> None:
+        """Do nothing: nothing is on the disk."""
+
+    def close(self) -> None:
+        """Do nothing: it goes with this object."""
+
+
+class Database:
+    """A SQLite file in write-ahead mode: readers keep their state while one writer goes on.
+
+    Connections are lent to one thread at a time and kept for the next call. SQLite goes on with a
+    file that was deleted or has another name now, so one whose file is no longer where the other
+    files of the gallery are looked for is not lent again.
+    """
+
+    def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
+        """Keep the names; nothing is opened yet.
+
+        Args:
+            path: Of the SQLite file.
+            place: What to call the gallery in messages.
+            wait_seconds: How long to wait for another writer.
+        """
+        self.place = place
+        self._path = path.absolute()
+        self._wait_seconds = wait_seconds
+        self._idle: list[_Connection] = []
+        self._lock = Lock()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the file and its folder may be written by this user."""
+        folder = self._path.parent
+        return os.access(folder, os.W_OK) and (
+            not self._path.exists() or os.access(self._path, os.W_OK)
+        )
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether somebody made tables; costs a look, waits for nobody and flushes nothing.
+
+        Raises:
+            GalleryError: The file is damaged.
+        """
+        if not self._path.is_file():
+            return False
+        with self.reading() as connection:
+            return has_tables(connection)
+
+    def create(self) -> None:
+        """Make the file with its tables, unless another process has made them.
+
+        Raises:
+            GalleryError: The folder cannot be written, or the file is something else.
+        """
+        self._require_writable()
+        with in_words(self.place):
+            try:
+                with new_file(self._path) as file:
+                    file.write(_content_of_new())
+            except FileExistsError:
+                self._create_tables()
+
+    def _create_tables(self) -> None:
+        """Make them in a file that is there: earlier programs could leave an empty one."""
+        with self._lent() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            if not has_tables(connection):
+                make_tables(connection)
+            connection.execute("COMMIT")
+
+    def require_gallery(self) -> None:
+        """Refuse files that hold no gallery, or one of a later program.
+
+        Raises:
+            GalleryError: It is such a file, or damaged.
+        """
+        with self.reading() as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+            if application == 0 and not has_tables(connection):
+                raise no_gallery(self.place)
+            if application != APPLICATION_ID:
+                raise GalleryError(
+                    f"{self._path} is no gallery, but another program's database: name another "
+                    "folder"
+                )
+            if schema != SCHEMA_VERSION:
+                raise GalleryError(
+                    f"{self.place} was written in format {schema}, this program reads format "
+                    f"{SCHEMA_VERSION}: use a later program, or build the gallery again"
+                )
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that sees one state, whatever is written meanwhile.
+
+        Raises:
+            GalleryError: The file is missing or damaged.
+        """
+        with in_words(self.place), self._lent() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lend a connection as the one writer; what it changes is kept whole, or not at all.
+
+        Args:
+            waits: Whether another writer is waited for.
+
+        Raises:
+            GalleryError: Another writer takes too long, the folder cannot be written, or the
+                disk is full.
+        """
+        with in_words(self.place), self._lent() as connection:
+            self._require_writable()
+            wait = self._wait_seconds if waits else 0
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.require_in_place(connection)
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to go on where other files are those of another gallery by now.
+
+        Raises:
+            GalleryError: The folder was deleted, moved or replaced since the connection was lent.
+        """
+        if not self._is_in_place(connection):
+            raise GalleryError(
+                f"{self.place} was moved, deleted or replaced meanwhile, so nothing was done: "
+                "try again"
+            )
+
+    def scrub(self) -> None:
+        """Leave no trace of what was deleted: neither in pages nor in the log.
+
+        `secure_delete` overwrites what is deleted, but promises nothing of copies that SQLite made
+        when it moved records from page to page; written anew, the file holds what is kept only.
+
+        Raises:
+            GalleryError: Readers of the state before hold on to it, or the disk is full.
+        """
+        with in_words(self.place), self._lent() as connection:
+            connection.execute("VACUUM")
+            until = monotonic() + self._wait_seconds
+            # Of readers SQLite waits for itself, of another that does the same it does not.
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if monotonic() > until:
+                    raise GalleryError(
+                        f"{self.place}: somebody still reads the state before: try again in a "
+                        "moment"
+                    )
+                sleep(_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextmanager
+    def _lent(self) -> Iterator[_Connection]:
+        connection, is_lasting = self._take(), True
+        if connection is None:
+            mode = self._mode()
+            # One that only reads may not see what somebody with more rights writes later.
+            connection, is_lasting = self._connect(mode), mode.startswith("rw")
+        is_sound = False
+        try:
+            yield connection
+            is_sound = not connection.in_transaction
+        finally:
+            if is_sound and is_lasting:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _take(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or self._is_in_place(connection):
+                return connection
+            connection.close()
+
+    def _is_in_place(self, connection: sqlite3.Connection) -> bool:
+        return isinstance(connection, _Connection) and connection.file == self._identity()
+
+    def _identity(self) -> _Identity:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _mode(self) -> str:
+        """Choose how to open the file.
+
+        SQLite would write a lock file beside the database to read it. In a folder that cannot be
+        written there is no need to where neither a log is waiting nor somebody with more rights has
+        it open, who could change it: nobody does.
+        """
+        if self.is_writable:
+            return "rw"
+        log, lock = (self._path.with_name(f"{self._path.name}-{end}") for end in ("wal", "shm"))
+        is_quiet = not lock.exists() and not (log.exists() and log.stat().st_size)
+        return "ro&immutable=1" if is_quiet else "ro"
+
+    def _connect(self, mode: str) -> _Connection:
+        file = self._identity()
+        if file is None:
+            raise no_gallery(self.place)
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+        connection.file = file
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        # The file may come from anybody: what its schema defines calls no function that acts.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    def _require_writable(self) -> None:
+        if not self.is_writable:
+            raise GalleryError(
+                f"{self.place} cannot be written: it belongs to somebody else, or its disk is "
+                "read-only; change its permissions, or copy the folder"
+            )
+
+
+def no_gallery(place: str) -> GalleryError:
+    """Say that a folder holds no gallery."""
+    return GalleryError(f"{place} holds no gallery: build one first")
+
+
+@contextmanager
+def in_words(place: str) -> Iterator[None]:
+    """Turn failures of SQLite and of the file system into the user's.
+
+    Raises:
+        GalleryError: In place of `sqlite3.Error` and `OSError`.
+    """
+    try:
+        yield
+    except (sqlite3.Error, DamagedRecordError) as error:
+        raise GalleryError(_explained(error, place)) from error
+    except UnicodeEncodeError as error:
+        raise GalleryError(
+            f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
+        ) from error
+    except OSError as error:
+        raise GalleryError(
+            f"{place} cannot be read or written: {error.strerror or error}"
+            + (f" ({Path(error.filename).name})" if error.filename else "")
+            + "; the state before is kept: make room or see its permissions"
+        ) from error
+
+
+def _explained(error: Exception, place: str) -> str:
+    text = str(error)
+    if isinstance(error, DamagedRecordError):
+        return _damaged(text, place)
+    if "locked" in text or "busy" in text:
+        return f"{place} is being changed by another process: wait for it to end, then try again"
+    if "unable to open" in text:
+        return f"{place} cannot be opened: {text}; see its permissions"
+    if "full" in text or "I/O" in text or "readonly" in text:
+        return f"{place} cannot be written: {text}; make room or see its permissions"
+    return _damaged(text, place)
+
+
+def _damaged(text: str, place: str) -> str:
+    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"
+
+
+def _content_of_new() -> bytes:
+    """Write the file of a gallery without pictures, in memory.
+
+    SQLite would make it step by step where all can see it, and leave what it has where the disk is
+    full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not
+    (https://www.sqlite.org/fileformat2.html, 1.3).
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        make_tables(connection)
+        content = bytearray(connection.serialize())
+    content[18:20] = b"\2\2"
+    return bytes(content)

@@ -1,0 +1,181 @@
+"""Files of indexes: what a library or we wrote, and behind it JSON that says what it is of.
+
+A gallery replaces an index by renaming one file, so the JSON is not a second one. A file that was
+cut short, is damaged, or goes with other rows is refused rather than searched: a wrong graph
+answers wrongly without a word, or is read beyond its end.
+
+Letters: G gallery, D width.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from reid.adapters.atomic_files import replaced, sync_file
+from reid.adapters.indexes.mapped_files import read_anew
+from reid.domain.errors import VectorIndexError
+from reid.small_files import parse_json
+
+_MAGIC = b"reid-index-1"
+_LENGTH_BYTES = 8
+
+LARGEST_EFFORT = 2**31 - 1
+"""Libraries count in C integers."""
+
+_FINGERPRINTED_ROWS = 8
+"""Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole, and
+galleries with other pictures differ in nearly every row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFacts:
+    """What `build` found out beside the structure itself."""
+
+    kind: str
+    num_rows: int
+    """G."""
+
+    width: int
+    """D."""
+
+    fingerprint: str
+    """Of some of the rows."""
+
+    recall: float = 1.0
+    effort: int = 1
+    """How much is looked at per search, as the kind counts it."""
+
+    num_bytes: int = 0
+    """Of the structure in the file."""
+
+    trees: int = 0
+    """Of a forest."""
+
+    checksum: int = 0
+    """Of a forest's links, which Annoy follows without a look."""
+
+    def encode(self) -> bytes:
+        """Write as bytes."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> "IndexFacts":
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        values = parse_json(text)
+        if not isinstance(values, dict) or set(values) != set(cls.__slots__):
+            raise ValueError("not the facts of an index")
+        facts = cls(**values)
+        counts = (facts.num_rows, facts.width, facts.num_bytes, facts.effort, facts.trees)
+        if any(type(number) is not int for number in counts):
+            raise ValueError("not the facts of an index")
+        if not 1 <= facts.effort <= LARGEST_EFFORT:
+            raise ValueError(f"it looks at {facts.effort} rows")
+        if type(facts.recall) not in (int, float) or not 0 <= facts.recall <= 1:
+            raise ValueError(f"its recall is {facts.recall}")
+        return facts
+
+
+def fingerprint_of(gallery: Tensor) -> str:
+    """Digest up to 8 rows, evenly spread; (G, D) float32."""
+    count = min(_FINGERPRINTED_ROWS, len(gallery))
+    digest = hashlib.blake2b(digest_size=16)
+    for number in range(count):
+        row = gallery[number * (len(gallery) - 1) // max(1, count - 1)]
+        digest.update(row.contiguous().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> None:
+    """Refuse a file that was written for something else.
+
+    Args:
+        facts: Of the file.
+        kind: Of index wanted.
+        gallery: (G, D) float32 that it should be of.
+        path: Of the file.
+
+    Raises:
+        VectorIndexError: Another kind of index, or other rows.
+    """
+    if facts.kind != kind:
+        raise damaged(path, f"it is of the kind {facts.kind}, not {kind}")
+    if (facts.num_rows, facts.width) != tuple(gallery.shape):
+        raise VectorIndexError(
+            f"{path} indexes {facts.num_rows} rows of width {facts.width}, not the "
+            f"{tuple(gallery.shape)} given: build the index again"
+        )
+    if facts.fingerprint != fingerprint_of(gallery):
+        raise VectorIndexError(f"{path} indexes other rows: build the index again")
+
+
+def damaged(path: str, problem: object) -> VectorIndexError:
+    """Word an error about a file that cannot be an index."""
+    return VectorIndexError(f"{path} cannot be read as an index ({problem}): build it again")
+
+
+def append_facts(path: Path, facts: IndexFacts) -> IndexFacts:
+    """Write facts behind the structure in a file, and last of all what kind of file it is.
+
+    Returns:
+        What was written: the number of bytes is that of the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    facts = replace(facts, num_bytes=path.stat().st_size)
+    text = facts.encode()
+    with path.open("ab") as file:
+        file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little") + _MAGIC)
+    return facts
+
+
+def read_facts(path: str) -> IndexFacts:
+    """Find the facts that `append_facts` wrote.
+
+    Raises:
+        VectorIndexError: There are none, or parts of the file are missing.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _LENGTH_BYTES - len(_MAGIC)))
+            end = file.read()
+            length = int.from_bytes(end[:_LENGTH_BYTES], "little")
+            start = size - len(end) - length
+            if end[_LENGTH_BYTES:] != _MAGIC or start < 0:
+                raise damaged(path, "its end is missing")
+            file.seek(start)
+            facts = IndexFacts.decode(file.read(length))
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+    if facts.num_bytes != start:
+        raise damaged(path, f"{start} bytes instead of {facts.num_bytes}")
+    return facts
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` once it is whole and on the disk.
+
+    Raises:
+        VectorIndexError: It cannot be written.
+    """
+    try:
+        with replaced(Path(path), temporary=Path(f"{path}.part")) as part:
+            yield part
+            sync_file(part)  # what is not on the disk yet stays in memory as it is
+            read_anew(part)
+    except OSError as error:
+        raise VectorIndexError(
+            f"{path} cannot be written: {error}; choose another folder or make room"
+        ) from error

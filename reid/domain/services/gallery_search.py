@@ -1,0 +1,112 @@
+"""Search over a gallery's vectors, of which some may not count or not be admitted.
+
+Letters: Q queries, A answers asked for, K answers wanted.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, RecordsState
+from reid.domain.values.ranking import Neighbours
+from reid.ports.gallery_records import RecordsReader
+from reid.ports.gallery_vectors import VectorsView
+
+_INDEXED_SHARE = 16
+"""One answer in so many vectors at most: beyond, comparing with all admitted ones is as fast as an
+index whose answers must be sifted."""
+
+_SPARE_ANSWERS = 8
+_SPARE_SHARE = 1.5
+"""So many more are asked for than wanted where some may not count."""
+
+_SECOND_TRY = 8
+"""Factor of the answers asked for where the first did not suffice."""
+
+
+def search_view(
+    view: VectorsView,
+    queries: Tensor,
+    num_answers: int,
+    *,
+    records: RecordsReader,
+    state: RecordsState,
+    within: GalleryFilter,
+    is_filtering: bool,
+) -> Neighbours:
+    """Rank what is kept and admitted.
+
+    Args:
+        view: Vectors of the state.
+        queries: (Q, D).
+        num_answers: K, at most the images kept.
+        records: Say which vectors count and are admitted.
+        state: Of the records.
+        within: Which images are looked at.
+        is_filtering: Whether the view leaves out by itself what is not admitted.
+
+    Returns:
+        (Q, K) keys.
+    """
+    is_whole = not state.num_removed and (is_filtering or within == EVERYTHING)
+    indices = torch.full((len(queries), num_answers), -1)  # (Q, K)
+    distances = torch.full((len(queries), num_answers), torch.inf)  # (Q, K)
+    left = torch.arange(len(queries))
+    for asked in _tries(num_answers, state=state, is_whole=is_whole, is_filtering=is_filtering):
+        near = view.nearest(queries[left], asked, within=within)  # (Q, A)
+        known = _known(near.indices, records=records, within=within)
+        found = _sifted(near, known=known, k=num_answers)
+        indices[left], distances[left] = found.indices, found.distances
+        if is_whole and torch.equal(known, near.indices):
+            return Neighbours(indices=indices, distances=distances)
+        is_short = found.indices[:, -1] < 0
+        if is_filtering:
+            is_short &= _are_as_many_as(asked, near)  # otherwise it has no more
+        left = left[is_short]
+        if not len(left):
+            return Neighbours(indices=indices, distances=distances)
+    found = view.among(queries[left], num_answers, keys=records.all_admitted(within=within))
+    indices[left, : found.indices.shape[1]] = found.indices
+    distances[left, : found.indices.shape[1]] = found.distances
+    return Neighbours(indices=indices, distances=distances)
+
+
+def _tries(
+    num_answers: int, *, state: RecordsState, is_whole: bool, is_filtering: bool
+) -> list[int]:
+    """Choose how many to ask for, first and then."""
+    if is_whole:
+        return [num_answers, _SECOND_TRY * num_answers + _SPARE_ANSWERS]
+    num_pictures = state.description.num_pictures
+    num_vectors = num_pictures + state.num_removed
+    first = int(num_answers * _SPARE_SHARE * num_vectors / num_pictures) + _SPARE_ANSWERS
+    largest = num_vectors if is_filtering else num_vectors // _INDEXED_SHARE
+    return [asked for asked in (first, first * _SECOND_TRY) if asked <= largest]
+
+
+def _are_as_many_as(asked: int, near: Neighbours) -> Tensor:
+    """(Q,) whether so many were found."""
+    num_queries, num_columns = near.indices.shape
+    if num_columns < asked:
+        return torch.zeros(num_queries, dtype=torch.bool)
+    return near.indices[:, -1] >= 0
+
+
+def _known(keys: Tensor, *, records: RecordsReader, within: GalleryFilter) -> Tensor:
+    """Put -1 in the place of keys that are not kept or not admitted."""
+    distinct, places = np.unique(keys.numpy(), return_inverse=True)
+    admitted = records.admitted([key for key in distinct.tolist() if key >= 0], within=within)
+    known = np.array([key if key in admitted else -1 for key in distinct.tolist()], dtype=np.int64)
+    return torch.from_numpy(known[places].reshape(keys.shape))
+
+
+def _sifted(near: Neighbours, *, known: Tensor, k: int) -> Neighbours:
+    """Move (Q, A) answers that do not count to the end, and keep K of them."""
+    places = (known < 0).to(torch.int8).argsort(dim=1, stable=True)[:, :k]  # (Q, K)
+    keys = known.gather(1, places)
+    found = near.distances.gather(1, places).masked_fill(keys < 0, torch.inf)
+    missing = k - keys.shape[1]
+    return Neighbours(
+        indices=torch.nn.functional.pad(keys, (0, missing), value=-1),
+        distances=torch.nn.functional.pad(found, (0, missing), value=torch.inf),
+    )

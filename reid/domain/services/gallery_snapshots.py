@@ -1,0 +1,90 @@
+"""One state of a gallery's records and vectors together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from reid.domain.errors import GalleryError
+from reid.domain.services.gallery_checks import faults_of_vectors
+from reid.domain.values.galleries import RecordsState
+from reid.ports.gallery_records import GalleryRecords, RecordsReader
+from reid.ports.gallery_vectors import GalleryVectors, VectorsGoneError, VectorsView
+
+_SNAPSHOT_TRIES = 100
+"""A reader seldom meets vectors that were just replaced, and never so often in a row."""
+
+_CHECKED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One state of the whole."""
+
+    records: RecordsReader
+    state: RecordsState
+    view: VectorsView
+
+    def faults(self) -> Iterator[str]:
+        """Compare all vectors with their checksums."""
+        after = 0
+        while page := self.records.page(after=after, limit=_CHECKED_AT_ONCE):
+            keys = [picture.key for picture in page]
+            after = keys[-1]
+            checksums = self.records.checksums(keys)
+            yield from faults_of_vectors(page, self.view.of(keys), checksums=checksums)
+
+
+class GallerySnapshots:
+    """Takes snapshots; what a search needs is prepared between two of them."""
+
+    def __init__(self, records: GalleryRecords, vectors: GalleryVectors, *, place: str) -> None:
+        """Keep the parts of the gallery, and what to call it in messages."""
+        self._records = records
+        self._vectors = vectors
+        self._place = place
+
+    @contextmanager
+    def current(self) -> Iterator[Snapshot]:
+        """Take the newest one.
+
+        Raises:
+            GalleryError: It is damaged or cannot be reached.
+        """
+        gone = ""
+        for _ in range(_SNAPSHOT_TRIES):
+            with self._records.reading() as now:
+                state = now.state()
+                try:
+                    view = self._vectors.view(state.vectors)
+                except VectorsGoneError as error:
+                    gone = str(error)
+                    continue
+                now.require_in_place()
+                yield Snapshot(now, state, view)
+                return
+        raise GalleryError(
+            f"{self._place} is damaged: {gone}; bring it back from a copy, or build the gallery "
+            "again"
+        )
+
+    @contextmanager
+    def searchable(self) -> Iterator[Snapshot]:
+        """Take a snapshot that can be searched; what that takes is done between two of them."""
+        while True:
+            with self.current() as now:
+                if now.view.is_ready:
+                    yield now
+                    return
+                state = now.state
+            self.prepare(state)
+
+    def prepare(self, state: RecordsState) -> None:
+        """Make the vectors of a state ready to be searched, which may take long."""
+        is_worth_keeping = False
+        with suppress(VectorsGoneError):
+            is_worth_keeping = self._vectors.prepare(state.vectors)
+        if is_worth_keeping:
+            # It is needed now and can be kept later: another writer, a full disk or a folder that
+            # is read-only is no reason to refuse an answer.
+            with suppress(GalleryError), self._records.writing(waits=False) as change:
+                self._vectors.keep_prepared(change.state().vectors)

@@ -1,0 +1,87 @@
+"""Describes pictures.
+
+Letters: B batch, H W pixels.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
+from reid.domain.values.features import ImageFeatures
+from reid.ports.text_encoder import TextEncoder
+
+
+class ImageEncoder(Protocol):
+    """Describes pictures; all that ranking needs."""
+
+    @property
+    def geometry(self) -> EncoderGeometry:
+        """Sizes and pixel statistics, fixed for the encoder's life."""
+        ...
+
+    @property
+    def description(self) -> EncoderDescription:
+        """Name and origin of the weights."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs must lie and outputs appear."""
+        ...
+
+    def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
+        """Describe pictures.
+
+        Args:
+            images: (B, 3, H, W) float32 on `device`, normalised with the geometry's pixel
+                statistics, of the geometry's size.
+            camids: (B,) int64 zero-based cameras, on the CPU or on `device`; None, or an encoder
+                without camera embeddings, leaves cameras out.
+
+        Returns:
+            Float32 features on `device`.
+
+        Raises:
+            EncoderError: A camera beyond those the encoder knows.
+        """
+        ...
+
+
+class TrainableEncoder(ImageEncoder, Protocol):
+    """An image encoder that can learn, and perhaps a text encoder that meets it in one space.
+
+    Image features are differentiable in the image tower's parameters. Fresh from its factory it is
+    in evaluation mode and every parameter requires a gradient; whoever switches to training mode
+    switches back.
+    """
+
+    @property
+    def text(self) -> TextEncoder | None:
+        """The text tower; None where the weights or this kind of encoder have none.
+
+        Without one there are no prompts to learn, and the image tower trains without them.
+        """
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Walk the image tower's parameters in a stable order, under the names of `state`."""
+        ...
+
+    def set_training(self, *, enabled: bool) -> None:
+        """Switch the image tower between training mode (batch statistics) and evaluation mode."""
+        ...
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All of the image tower's parameters and buffers, by name, detached."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Replace the image tower's parameters and buffers.
+
+        Raises:
+            EncoderError: A name is missing or unknown, or a shape differs; nothing is changed then.
+        """
+        ...
