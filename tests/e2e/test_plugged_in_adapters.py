@@ -60,7 +60,8 @@ def test_a_run_is_trained_and_evaluated_with_them(tmp_path: Path) -> None:
         "--set", "finetuning.losses.energy=0.5",
     )  # fmt: skip
     trained = read_header(directory / "encoder.safetensors")["losses"]
-    assert set(trained) == {"identity", "triplet", "i2tce", "energy", "total"}
+    assert isinstance(trained, dict)
+    assert trained.keys() == {"identity", "triplet", "i2tce", "energy", "total"}
     # The checkpoint says which encoder it is and how it was built, so nobody needs to repeat it.
     outcome = as_json(
         run("evaluate", "--run", directory, "--data", nowhere, *arguments, "--index", "forgetful",
