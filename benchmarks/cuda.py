@@ -1,9 +1,9 @@
 """`python -m benchmarks.cuda`: both training stages at Market-1501's size on a CUDA device.
 
-The services that `reid train` runs are timed as they are, on pictures that lie on the device as
-uint8: nothing is decoded. What the pictures show is noise, which costs the same.
+The services that `reid train` runs are timed as they are, on images that lie on the device as
+uint8: nothing is decoded. What the images show is noise, which costs the same.
 
-Letters: N pictures.
+Letters: N images.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
-from reid.domain.transfers import sent_to
+from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
 from reid.ports.image_encoder import TrainableEncoder
@@ -39,7 +39,7 @@ STAGE_ONE_GOAL = 60.0
 """Seconds for the whole of stage 1, features included; the issue's."""
 
 FORWARD_GFLOP = {"vit-b16": 22.8, "rn50": 13.3}
-"""Per picture of 256x128, all tokens and positions; training takes three times as much."""
+"""Per image of 256x128, all tokens and positions; training takes three times as much."""
 
 CAMERAS = 6
 
@@ -49,7 +49,7 @@ class Size:
     """How much work."""
 
     kinds: tuple[str, ...]
-    pictures: int
+    images: int
     identities: int
     matrix: int
     """Side of the square matrices that the rate is measured with."""
@@ -58,10 +58,8 @@ class Size:
     """None: as many as the recipe says."""
 
 
-FULL = Size(kinds=("vit-b16", "rn50"), pictures=12936, identities=751, matrix=8192)
-QUICK = Size(
-    kinds=("vit-tiny", "rn-tiny"), pictures=128, identities=16, matrix=256, prompt_epochs=2
-)
+FULL = Size(kinds=("vit-b16", "rn50"), images=12936, identities=751, matrix=8192)
+QUICK = Size(kinds=("vit-tiny", "rn-tiny"), images=128, identities=16, matrix=256, prompt_epochs=2)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Figures:
     """Of stage 2's passes through the image encoder."""
 
     features_seconds: float
-    """All training pictures through the image encoder, once, before stage 1."""
+    """All training images through the image encoder, once, before stage 1."""
 
     prompt_epochs: int
     prompt_epoch_seconds: float
@@ -133,7 +131,7 @@ def measure(size: Size, *, device: torch.device, compiles: bool = False) -> dict
             "convolutions": torch.backends.cudnn.allow_tf32,
         },
         "compile": compiles,
-        "pictures": size.pictures,
+        "images": size.images,
         "bf16_matrix_tflops": rate / 1e12,
         "stage_one_goal_seconds": STAGE_ONE_GOAL,
         "figures": [asdict(figure) for figure in figures],
@@ -156,14 +154,14 @@ def matrix_rate(side: int, *, device: torch.device, runs: int = 20) -> float:
 def _figures(settings: Settings, size: Size, *, device: torch.device, rate: float) -> Figures:
     request = encoder_request(settings, 0)
     encoder = create_encoder(request)
-    pictures = ResidentPictures.draw(size, encoder.geometry.image_size, device=device)
+    images = ResidentImages.draw(size, encoder.geometry.image_size, device=device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with tempfile.TemporaryDirectory() as folder:
-        work = _Work(settings, encoder, pictures, FilesystemRunStore(Path(folder)))
+        work = _Work(settings, encoder, images, FilesystemRunStore(Path(folder)))
         prompts_clock, prompts = work.learn_prompts(size.prompt_epochs)
         tuning_clock = work.fine_tune(prompts)
-    images = tuning_clock.images_per_second
+    rate = tuning_clock.images_per_second
     gflop = FORWARD_GFLOP.get(encoder.description.name)
     return Figures(
         kind=encoder.description.name,
@@ -173,8 +171,8 @@ def _figures(settings: Settings, size: Size, *, device: torch.device, rate: floa
         prompt_epoch_seconds=statistics.median(prompts_clock.epochs),
         prompts_seconds=prompts_clock.seconds,
         is_prompts_goal_met=prompts_clock.seconds <= STAGE_ONE_GOAL,
-        images_per_second=images,
-        matrix_rate_share=None if gflop is None else images * 3 * gflop * 1e9 / rate,
+        images_per_second=rate,
+        matrix_rate_share=None if gflop is None else rate * 3 * gflop * 1e9 / rate,
         peak_mib=(
             torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
         ),
@@ -200,12 +198,12 @@ class _Work:
         self,
         settings: Settings,
         encoder: TrainableEncoder,
-        pictures: "ResidentPictures",
+        images: "ResidentImages",
         runs: FilesystemRunStore,
     ) -> None:
         self._settings = settings
         self._encoder = encoder
-        self._pictures = pictures
+        self._images = images
         self._runs = runs
         runs.begin({}, {}, mode=RunMode.NEW)
 
@@ -215,7 +213,7 @@ class _Work:
         recipe = replace(recipe, epochs=epochs or recipe.epochs)
         stage = PromptLearning(
             encoder=self._encoder,
-            dataset=self._pictures,
+            dataset=self._images,
             embedder=Embedder(encoder=self._encoder, listener=clock, batch_size=64),
             runs=self._runs,
             listener=clock,
@@ -231,7 +229,7 @@ class _Work:
         recipe = replace(self._settings.finetuning, epochs=2)
         stage = FineTuning(
             encoder=self._encoder,
-            dataset=self._pictures,
+            dataset=self._images,
             runs=self._runs,
             listener=clock,
             recipe=recipe,
@@ -276,25 +274,25 @@ class Clock:
                 pass
 
 
-class ResidentPictures:
-    """Random pictures that lie on a device, as many of each person as of any other."""
+class ResidentImages:
+    """Random images that lie on a device, as many of each person as of any other."""
 
     def __init__(self, pixels: Tensor, *, identities: int) -> None:
         """Take (N, 3, H, W) uint8."""
         self._pixels = pixels
         self._samples = tuple(
-            Sample(image=str(row), pid=row % identities, camid=row % CAMERAS)
+            Sample(name=str(row), pid=row % identities, camid=row % CAMERAS)
             for row in range(len(pixels))
         )
 
     @classmethod
-    def draw(cls, size: Size, image: ImageSize, *, device: torch.device) -> "ResidentPictures":
+    def draw(cls, size: Size, image: ImageSize, *, device: torch.device) -> "ResidentImages":
         """Draw noise where it is to stay."""
-        shape = (size.pictures, 3, image.height, image.width)
+        shape = (size.images, 3, image.height, image.width)
         one = torch.randint(
             256, shape[1:], dtype=torch.uint8, generator=generator_for(1, "benchmark")
         ).to(device)
-        shades = (torch.arange(size.pictures, device=device) % 256).to(torch.uint8)
+        shades = (torch.arange(size.images, device=device) % 256).to(torch.uint8)
         return cls(one + shades.view(-1, 1, 1, 1), identities=size.identities)
 
     @property
@@ -303,12 +301,12 @@ class ResidentPictures:
         return "resident"
 
     @property
-    def reader(self) -> "ResidentPictures":
-        """Read where the pictures lie."""
+    def reader(self) -> "ResidentImages":
+        """Read where the images lie."""
         return self
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
-        """List the pictures; all splits are the same."""
+        """List the images; all splits are the same."""
         del split
         return self._samples
 
@@ -317,25 +315,25 @@ class ResidentPictures:
         del split
         return ()
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """List none."""
-        del images
+        del names
         return ()
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make none; nobody looks."""
         del height
-        return (None,) * len(images)
+        return (None,) * len(names)
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
         """Make none; nobody compares."""
-        return ("",) * len(images)
+        return ("",) * len(names)
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Gather on the device; the pictures have their size already."""
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        """Gather on the device; the images have their size already."""
         del size, resampling
-        rows = torch.tensor([int(image) for image in images])
-        return self._pixels[sent_to(self._pixels.device, rows)]
+        rows = torch.tensor([int(name) for name in names])
+        return self._pixels[to_device(self._pixels.device, rows)]
 
 
 def _wait_for(device: torch.device) -> None:

@@ -1,6 +1,6 @@
-"""Pictures on disk to vectors: the way to the encoder, and how little it adds to the encoder.
+"""Images on disk to vectors: the way to the encoder, and how little it adds to the encoder.
 
-Pictures are drawn, 128 x 64 JPEGs as Market-1501's are.
+Images are drawn, 128 x 64 JPEGs as Market-1501's are.
 """
 
 import tempfile
@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.harness import Row, Scale, Timing, compare
-from benchmarks.plain.embedding import PlainPictures
+from benchmarks.plain.embedding import PlainImages
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.images import contents, jpegs
 from reid.adapters.synthetic.generator import generate_market1501
-from reid.domain.augmentation import normalise
 from reid.domain.services.embedding import Embedder
+from reid.domain.training.augmentation import normalise
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Resampling, Split
 from reid.ports.image_encoder import ImageEncoder
@@ -67,7 +67,7 @@ def exhaust(batches: Iterable[Tensor]) -> None:
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Time the picture pipeline, then a folder from end to end."""
+    """Time the image pipeline, then a folder from end to end."""
     size = scale.choose(QUICK, USUAL, FULL)
     encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,14 +81,14 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 
 class _Laboratory:
-    """Pictures and an encoder."""
+    """Images and an encoder."""
 
     def __init__(self, root: Path, encoder: ImageEncoder, size: Size) -> None:
         self._dataset = Market1501(root)
         self._encoder = encoder
         self._size = size
-        self._plain = PlainPictures.validation(encoder.geometry)
-        self._images = [sample.image for sample in self._dataset.samples(Split.TRAIN)]
+        self._plain = PlainImages.validation(encoder.geometry)
+        self._images = [sample.name for sample in self._dataset.samples(Split.TRAIN)]
         self._paths = {image: root / image for image in self._images}
 
     def pipeline(self) -> Row:
@@ -101,7 +101,7 @@ class _Laboratory:
         decoder = "simplejpeg" if jpegs.IS_FAST else "Pillow"
         return _row(
             timing,
-            part=f"picture pipeline, {len(self._images)} JPEGs 128x64 -> "
+            part=f"image pipeline, {len(self._images)} JPEGs 128x64 -> "
             f"{self._encoder.geometry.image_size}, one core",
             ways=(f"{decoder}, batched resize", "PIL and torchvision per image"),
             goal=f">= {PIPELINE_GOAL:g}x",
@@ -129,8 +129,8 @@ class _Laboratory:
         timing = compare(embed, encode, runs=self._size.runs)
         return _row(
             timing,
-            part=f"folder to vectors, {len(images)} pictures, {self._size.kind}",
-            ways=("decode, resize, encode", "the encoder alone, pictures in memory"),
+            part=f"folder to vectors, {len(images)} images, {self._size.kind}",
+            ways=("decode, resize, encode", "the encoder alone, images in memory"),
             goal=f">= {ENCODER_SHARE_GOAL:g}x",
             is_met=deviation == 0 and timing.ratio >= ENCODER_SHARE_GOAL,
             exactness=f"vectors differ by {deviation:.0e}",
@@ -142,15 +142,15 @@ class _Laboratory:
         batches = [self._images[row : row + size] for row in range(0, len(self._images), size)]
         return lambda: (read(batch) for batch in batches)
 
-    def _read(self, images: list[str]) -> Tensor:
+    def _read(self, names: list[str]) -> Tensor:
         geometry = self._encoder.geometry
         read = self._dataset.reader.read(
-            images, size=geometry.image_size, resampling=Resampling.BILINEAR
+            names, size=geometry.image_size, resampling=Resampling.BILINEAR
         )
         return normalise(read, mean=geometry.pixel_mean, std=geometry.pixel_std)
 
-    def _read_plainly(self, images: list[str]) -> Tensor:
-        return self._plain.read([self._paths[image] for image in images])
+    def _read_plainly(self, names: list[str]) -> Tensor:
+        return self._plain.read([self._paths[name] for name in names])
 
 
 def _row(

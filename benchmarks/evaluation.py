@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from benchmarks.clusters import embedded_sets, with_distractors
 from benchmarks.harness import Row, Scale, Timing, compare, run_alone
 from benchmarks.plain.evaluation import MAX_RANK, evaluate, score, squared_distances
-from reid.domain.counting import score_embeddings
-from reid.domain.metrics import QueryScores, summarise
+from reid.domain.ranking.exact_scores import score_embeddings
+from reid.domain.ranking.metrics import QueryScores, summarise
 from reid.domain.seeding import generator_for
 from reid.domain.values.features import EmbeddingSet
 
@@ -25,10 +25,10 @@ GOAL = 1.5
 
 MEMORY_GOAL_MIB = 64
 LINEARITY = 1.5
-"""Time per gallery picture may grow by so much from the smallest to the largest gallery."""
+"""Time per gallery image may grow by so much from the smallest to the largest gallery."""
 
 NEAR_TIE = 1e-6
-"""Difference of cosines below which float32 may order two pictures unlike float64."""
+"""Difference of cosines below which float32 may order two images unlike float64."""
 
 ROUNDING = 1e-12
 """Of an average precision, which is a sum of float64 fractions."""
@@ -36,7 +36,7 @@ ROUNDING = 1e-12
 CHECKED_DISTRACTORS = 70_000
 
 PRODUCT_ROWS, PRODUCT_COLUMNS = 512, 2**14
-"""Queries and gallery pictures multiplied at once where the product is timed alone."""
+"""Queries and gallery images multiplied at once where the product is timed alone."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _distractor_row(size: Size) -> Row:
         ours_seconds=ours.seconds,
         plain_seconds=product.seconds,
         ratio=product.seconds / ours.seconds,
-        goal=f"<= {LINEARITY:g}x the time per picture of {size.gallery} ({growth:.2f}x)",
+        goal=f"<= {LINEARITY:g}x the time per image of {size.gallery} ({growth:.2f}x)",
         is_met=growth <= LINEARITY
         and ours.peak_mib <= MEMORY_GOAL_MIB
         and found.num_unexplained == 0,
@@ -180,7 +180,7 @@ def _distractor_row(size: Size) -> Row:
         ours_peak_mib=ours.peak_mib,
         plain_peak_mib=product.peak_mib,
         runs=1,
-        details={"time_per_picture_growth": growth, "small_gallery_seconds": small.seconds},
+        details={"time_per_image_growth": growth, "small_gallery_seconds": small.seconds},
     )
 
 

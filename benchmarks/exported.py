@@ -26,7 +26,7 @@ from reid.adapters.encoders.exporting import ExportFolder
 from reid.adapters.events.silent import Silent
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.export import MAX_DEVIATION, Export
-from reid.domain.deviation import measure_deviation, probe_pictures
+from reid.domain.numerical_error import measure_error, probe_images
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
@@ -83,7 +83,7 @@ class _Laboratory:
         self._folder = folder
         self._people = Market1501(folder / "people")
         self._encoder = create_clip_encoder(EncoderRequest(kind=kind))
-        self._images = probe_pictures(
+        self._images = probe_images(
             self._encoder.geometry, size.batch, generator=torch.Generator().manual_seed(1)
         )
         self._nearest = _nearest(self._encoder, self._people)
@@ -91,7 +91,7 @@ class _Laboratory:
     def row(self, runtime: str, precision: str) -> Row:
         written = self._exported(runtime, precision)
         wanted, got = self._plain(), written.encode_images(self._images).embedding()
-        deviation = measure_deviation(wanted, got, mean=wanted.mean(dim=0))
+        deviation = measure_error(wanted, got, mean=wanted.mean(dim=0))
         agreement = (_nearest(written, self._people) == self._nearest).double().mean().item()
         timing = compare(
             lambda: written.encode_images(self._images), self._plain, runs=self._size.runs

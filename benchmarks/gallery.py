@@ -1,8 +1,8 @@
-"""A gallery kept in a folder: open it and ask one question, ask more, add a few pictures.
+"""A gallery kept in a folder: open it and ask one query, ask more, add a few images.
 
-`python -m benchmarks gallery` takes 16,000 pictures and the exact index; other sizes and indexes by
+`python -m benchmarks gallery` takes 16,000 images and the exact index; other sizes and indexes by
 
-    python -m benchmarks.gallery --pictures 1000000 --index reid.adapters.indexes.hnsw:HnswIndex
+    python -m benchmarks.gallery --images 1000000 --index reid.adapters.indexes.hnsw:HnswIndex
 
 which takes half an hour and 14 GB. `--keep FOLDER` leaves what was built for another measurement.
 Files are in the system's cache when they are read, as those of a gallery in use are.
@@ -27,18 +27,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clusters import CAMERAS, embedded_sets, strangers
+from benchmarks.clusters import CAMERAS, embedded_sets, non_mated
+from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_checks import as_array
-from benchmarks.harness import Row, Scale, compare, print_rows, render_machine, run_alone
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditAction,
     AuditEntry,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryFilter,
-    NewPicture,
+    NewImage,
 )
 from reid.ports.vector_index import VectorIndex
 
@@ -48,21 +48,21 @@ SMALL_GALLERY = 20_000
 SMALL_SECONDS = 5e-3
 LARGE_SECONDS = 50e-3
 SAME_DISTANCE = 1e-6
-"""Two roundings of one distance may differ by so much: an equally near picture is as good."""
+"""Two roundings of one distance may differ by so much: an equally near image is as good."""
 
 _WHOLE = "built"
 """File that says that the gallery beside it is whole."""
 
 ADDED_AT_ONCE = 10_000
-PICTURES_PER_PERSON = 20
-ENTRY = AuditEntry(at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="", num_pictures=0)
+IMAGES_PER_PERSON = 20
+ENTRY = AuditEntry(at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="", num_images=0)
 
 
 @dataclass(frozen=True)
 class Size:
     """How much work."""
 
-    pictures: int
+    images: int
     width: int
     added: int
     queries: int
@@ -71,8 +71,8 @@ class Size:
     """Of the plain side, where one takes long."""
 
 
-FULL = Size(pictures=16_000, width=1280, added=100, queries=100, runs=15)
-QUICK = Size(pictures=1200, width=64, added=5, queries=20, runs=2)
+FULL = Size(images=16_000, width=1280, added=100, queries=100, runs=15)
+QUICK = Size(images=1200, width=64, added=5, queries=20, runs=2)
 
 
 def rows(scale: Scale) -> Iterator[Row]:
@@ -103,14 +103,16 @@ class _Bench:
     def __init__(self, scratch: Path, size: Size, index: str) -> None:
         self._folder, self._plain_file = scratch / "gallery", scratch / "plain.f32"
         self._size, self._index = size, index
-        self._stamp = EncoderStamp(name="made up", weights="", digest="", width=size.width)
+        self._fingerprint = EncoderFingerprint(
+            name="made up", weights="", digest="", width=size.width
+        )
         self._queries, known = self._people()
         began = time.perf_counter()
         if not (scratch / _WHOLE).exists():
-            self._fill(known)
+            self._enroll(known)
             (scratch / _WHOLE).touch()
         self._build_seconds = time.perf_counter() - began
-        self._limit = SMALL_SECONDS if size.pictures <= SMALL_GALLERY else LARGE_SECONDS
+        self._limit = SMALL_SECONDS if size.images <= SMALL_GALLERY else LARGE_SECONDS
 
     def opening_row(self) -> Row:
         """Open, ask once, close."""
@@ -147,16 +149,16 @@ class _Bench:
         )
 
     def adding_row(self) -> Row:
-        """Add a few pictures."""
+        """Add a few images."""
         numbers = count()
-        vectors = strangers(self._size.added, width=self._size.width, part=-1)
+        vectors = non_mated(self._size.added, width=self._size.width, part=-1)
         everything = _mapped(self._plain_file, self._size.width)
         copy = self._plain_file.with_suffix(".new")
         with closing(_opened(self._folder, self._index)) as gallery:
 
             def ours() -> None:
-                pictures = _pictures(len(vectors), source=f"more {next(numbers)}")
-                gallery.add(pictures, vectors, stamp=self._stamp, entry=ENTRY)
+                images = _images(len(vectors), source=f"more {next(numbers)}")
+                gallery.add(images, vectors, fingerprint=self._fingerprint, entry=ENTRY)
 
             def plain() -> None:
                 with copy.open("wb") as file:
@@ -167,7 +169,7 @@ class _Bench:
             timing = compare(ours, plain, runs=runs, plain_runs=slow)
             num_faults = len(gallery.check())
         return Row(
-            part=self._part(f"add {len(vectors)} pictures"),
+            part=self._part(f"add {len(vectors)} images"),
             ours="appended, flushed to the disk, committed",
             plain="file written anew, not flushed",
             goal="faster than writing anew",
@@ -197,30 +199,30 @@ class _Bench:
         )
 
     def _people(self) -> tuple[Tensor, Tensor]:
-        """Make up (Q, D) queries, and pictures of the same persons for the gallery."""
-        persons = min(self._size.pictures, SMALL_GALLERY)
+        """Make up (Q, D) queries, and images of the same persons for the gallery."""
+        persons = min(self._size.images, SMALL_GALLERY)
         queries, known = embedded_sets(
             queries=self._size.queries,
             gallery=persons,
-            identities=max(1, persons // PICTURES_PER_PERSON),
+            identities=max(1, persons // IMAGES_PER_PERSON),
             width=self._size.width,
         )
         return queries.vectors, known.vectors
 
-    def _fill(self, known: Tensor) -> None:
-        """Add pictures of persons, then of strangers, and index them."""
+    def _enroll(self, known: Tensor) -> None:
+        """Add images of persons, then of unknown people, and index them."""
         with closing(_opened(self._folder, self._index)) as gallery:
             self._add(gallery, known, part=0)
-            left = range(len(known), self._size.pictures, ADDED_AT_ONCE)
+            left = range(len(known), self._size.images, ADDED_AT_ONCE)
             for part, start in enumerate(left, start=1):
-                num_added = min(ADDED_AT_ONCE, self._size.pictures - start)
-                added = strangers(num_added, width=self._size.width, part=part)
+                num_added = min(ADDED_AT_ONCE, self._size.images - start)
+                added = non_mated(num_added, width=self._size.width, part=part)
                 self._add(gallery, added, part=part)
             gallery.compact()
 
     def _add(self, gallery: Gallery, vectors: Tensor, *, part: int) -> None:
-        pictures = _pictures(len(vectors), source=f"part {part}")
-        gallery.add(pictures, vectors, stamp=self._stamp, entry=ENTRY)
+        images = _images(len(vectors), source=f"part {part}")
+        gallery.add(images, vectors, fingerprint=self._fingerprint, entry=ENTRY)
         with self._plain_file.open("ab") as file:
             file.write(as_array(vectors).data)
 
@@ -240,7 +242,7 @@ class _Bench:
 
     def _part(self, what: str) -> str:
         kind = self._index.rpartition(":")[2]
-        return f"{what}, {self._size.pictures} pictures, {self._size.width}-d, {kind}"
+        return f"{what}, {self._size.images} images, {self._size.width}-d, {kind}"
 
     def _num_bytes(self) -> int:
         return sum(path.stat().st_size for path in self._folder.iterdir())
@@ -284,31 +286,31 @@ def _mapped(path: Path, width: int) -> Tensor:
     return torch.from_file(str(path), shared=False, size=size).view(-1, width)
 
 
-def _pictures(num_pictures: int, *, source: str) -> list[NewPicture]:
+def _images(num_images: int, *, source: str) -> list[NewImage]:
     return [
-        NewPicture(
-            image=f"{number:07d}.jpg",
+        NewImage(
+            name=f"{number:07d}.jpg",
             source=source,
             content=f"{number:064x}",
-            label=f"{source} {number // PICTURES_PER_PERSON}",
+            label=f"{source} {number // IMAGES_PER_PERSON}",
             camera=str(number % CAMERAS + 1),
         )
-        for number in range(num_pictures)
+        for number in range(num_images)
     ]
 
 
 def main() -> None:
     """Measure a size and an index of choice."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery")
-    parser.add_argument("--pictures", type=int, default=FULL.pictures)
+    parser.add_argument("--images", type=int, default=FULL.images)
     parser.add_argument("--width", type=int, default=FULL.width)
     parser.add_argument("--index", default=EXACT, metavar="MODULE:CLASS")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="build there, or measure anew")
     arguments = parser.parse_args()
-    is_small = arguments.pictures <= SMALL_GALLERY
+    is_small = arguments.images <= SMALL_GALLERY
     size = replace(
         FULL,
-        pictures=arguments.pictures,
+        images=arguments.images,
         width=arguments.width,
         slow_runs=None if is_small else 1,
     )

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.open_set [--docs FOLDER]`: fusion and strangers on real vectors.
+"""`python -m benchmarks.open_set [--docs FOLDER]`: fusion and unknown people on real vectors.
 
 Measures on Market-1501 vectors from the file that REID_MARKET1501_FEATURES names, by the program's
 own services over a gallery in memory: which fusion names most people rightly, and how well half of
 the people, left out of the gallery, are told from the other half. Writes open-set.md and
-open-set.svg; numbers only, no pictures.
+open-set.svg; numbers only, no images.
 """
 
 import argparse
@@ -22,29 +22,30 @@ from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.pages.charts import draw_open_set
 from reid.application.calibrate import REPORTED_RATES
-from reid.domain.fusion import mean_directions
-from reid.domain.open_set import OpenSetTrials, summarise_trials
+from reid.domain.ranking.fusion import mean_directions
+from reid.domain.ranking.open_set import OpenSetTrials, summarise_trials
 from reid.domain.seeding import generator_for
-from reid.domain.services.people import People
-from reid.domain.services.questions import OwnPictures, Question
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.identifier import Identifier
+from reid.domain.services.queries import OwnImages, Query
 from reid.domain.values.features import EmbeddingSet
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
-from reid.domain.values.people import Fusion, FusionRecipe, OpenSetReport, OperatingPoint
-from reid.domain.values.samples import DISTRACTOR_PID, Picture
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
+from reid.domain.values.open_set import Fusion, FusionRecipe, OpenSetReport, OperatingPoint
+from reid.domain.values.samples import DISTRACTOR_PID, ListedImage
 
 VARIABLE = "REID_MARKET1501_FEATURES"
 SEED = 1234
 ENTRY = AuditEntry(
-    at="2026-01-01T00:00:00Z", action=AuditAction.BUILD, subject="benchmark", num_pictures=0
+    at="2026-01-01T00:00:00Z", action=AuditAction.BUILD, subject="benchmark", num_images=0
 )
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one fusion and one kind of question."""
+    """What was measured of one fusion and one kind of query."""
 
     fusion: str
-    questions: str
+    asked: str
     num_questions: int
     rank_1: float
     """All people in the gallery."""
@@ -54,29 +55,29 @@ class Figures:
 
 
 def measure(queries: EmbeddingSet, gallery: EmbeddingSet) -> list[Figures]:
-    """Measure every fusion with single pictures and with tracklets.
+    """Measure every fusion with single images and with tracklets.
 
-    A tracklet is a query and the gallery pictures of the same person by the same camera, which by
+    A tracklet is a query and the gallery images of the same person by the same camera, which by
     the protocol are no answers to it. Distractors are nobody twice, so each is a person of its own:
     as one person they would compete less.
     """
     valid = _matched(queries, gallery)
     asked = EmbeddingSet(queries.vectors[valid], queries.pids[valid], queries.camids[valid])
-    vectors = {"single pictures": asked.vectors, "tracklets": _tracklets(asked, gallery)}
+    vectors = {"single images": asked.vectors, "tracklets": _tracklets(asked, gallery)}
     pids = torch.tensor(sorted(set(asked.pids.tolist())))
-    order = torch.randperm(len(pids), generator=generator_for(SEED, "benchmark", "strangers"))
-    strangers = set(pids[order[: len(pids) // 2]].tolist())
-    whole, half = _gallery(gallery, without=set()), _gallery(gallery, without=strangers)
+    order = torch.randperm(len(pids), generator=generator_for(SEED, "benchmark", "unknown people"))
+    non_mated = set(pids[order[: len(pids) // 2]].tolist())
+    whole, half = _gallery(gallery, without=set()), _gallery(gallery, without=non_mated)
     figures = []
     for fusion in Fusion:
-        for name, questions in vectors.items():
+        for name, asked in vectors.items():
             recipe = FusionRecipe(fusion=fusion)
-            closed = _ask(asked, questions, whole, recipe=recipe, strangers=set())
-            opened = _ask(asked, questions, half, recipe=recipe, strangers=strangers)
+            closed = _ask(asked, asked, whole, recipe=recipe, non_mated=set())
+            opened = _ask(asked, asked, half, recipe=recipe, non_mated=non_mated)
             figures.append(
                 Figures(
                     fusion=recipe.words(are_tracklets=False),
-                    questions=name,
+                    asked=name,
                     num_questions=len(asked),
                     rank_1=float(closed.is_right.double().mean()),
                     report=summarise_trials(opened, REPORTED_RATES),
@@ -87,14 +88,14 @@ def measure(queries: EmbeddingSet, gallery: EmbeddingSet) -> list[Figures]:
 
 
 def _matched(queries: EmbeddingSet, gallery: EmbeddingSet) -> Tensor:
-    """Find the queries that another camera's picture in the gallery can answer."""
+    """Find the queries that another camera's image in the gallery can answer."""
     same = queries.pids[:, None] == gallery.pids[None, :]  # (Q, G)
     other = queries.camids[:, None] != gallery.camids[None, :]  # (Q, G)
     return (same & other).any(dim=1)
 
 
 def _tracklets(queries: EmbeddingSet, gallery: EmbeddingSet) -> Tensor:
-    """Fuse each query with the gallery pictures of its person and camera: (Q, D)."""
+    """Fuse each query with the gallery images of its person and camera: (Q, D)."""
     same = queries.pids[:, None] == gallery.pids[None, :]  # (Q, G)
     of_query, rows = (same & (queries.camids[:, None] == gallery.camids[None, :])).nonzero(
         as_tuple=True
@@ -110,13 +111,13 @@ def _label(pid: int, row: int) -> str:
     return f"distractor {row}" if pid == DISTRACTOR_PID else str(pid)
 
 
-def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> open_memory_gallery:
+def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> Gallery:
     kept = open_memory_gallery(create_index=ExactIndex)
     pids, camids = gallery.pids.tolist(), gallery.camids.tolist()
     rows = [row for row, pid in enumerate(pids) if pid not in without]
-    pictures = [
-        NewPicture(
-            image=str(row),
+    images = [
+        NewImage(
+            name=str(row),
             source="Market-1501",
             content=str(row),
             label=_label(pids[row], row),
@@ -124,31 +125,31 @@ def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> open_memory_gallery
         )
         for row in rows
     ]
-    stamp = EncoderStamp(
+    fingerprint = EncoderFingerprint(
         name="given", weights="given", digest="given", width=gallery.vectors.shape[1]
     )
-    kept.add(pictures, gallery.vectors[rows], stamp=stamp, entry=ENTRY)
+    kept.add(images, gallery.vectors[rows], fingerprint=fingerprint, entry=ENTRY)
     return kept
 
 
 def _ask(
     asked: EmbeddingSet,
     vectors: Tensor,
-    gallery: open_memory_gallery,
+    gallery: Gallery,
     *,
     recipe: FusionRecipe,
-    strangers: set[int],
+    non_mated: set[int],
 ) -> OpenSetTrials:
-    questions = [
-        Question(pictures=(Picture(str(row), str(pid), str(camid)),), own=OwnPictures.OTHER_CAMERAS)
+    asked = [
+        Query(images=(ListedImage(str(row), str(pid), str(camid)),), own=OwnImages.OTHER_CAMERAS)
         for row, (pid, camid) in enumerate(
             zip(asked.pids.tolist(), asked.camids.tolist(), strict=True)
         )
     ]
-    answers = People(gallery, recipe=recipe, top_k=1).identify(questions, vectors)
+    answers = Identifier(gallery, recipe=recipe, top_k=1).identify(asked, vectors)
     return OpenSetTrials(
         similarities=torch.tensor([a.similarity for a in answers], dtype=torch.float64),
-        is_known=torch.tensor([pid not in strangers for pid in asked.pids.tolist()]),
+        is_known=torch.tensor([pid not in non_mated for pid in asked.pids.tolist()]),
         is_right=torch.tensor([answer.label == answer.true_label for answer in answers]),
     )
 
@@ -171,16 +172,16 @@ def render(figures: Sequence[Figures]) -> str:
     """Write the page."""
     first = figures[0]
     closed = _table(
-        ["fusion", *dict.fromkeys(one.questions for one in figures)],
+        ["fusion", *dict.fromkeys(one.asked for one in figures)],
         [
             [fusion, *(f"{one.rank_1:.2%}" for one in figures if one.fusion == fusion)]
             for fusion in dict.fromkeys(one.fusion for one in figures)
         ],
     )
     opened = _table(
-        ["fusion", "questions", "Rank-1", *(f"DIR at FAR {rate:g}" for rate in REPORTED_RATES)],
+        ["fusion", "asked", "Rank-1", *(f"DIR at FAR {rate:g}" for rate in REPORTED_RATES)],
         [
-            [one.fusion, one.questions, f"{one.report.rank_1:.2%}", *map(_rate, one.report.points)]
+            [one.fusion, one.asked, f"{one.report.rank_1:.2%}", *map(_rate, one.report.points)]
             for one in figures
         ],
     )
@@ -201,54 +202,54 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _rate(point: OperatingPoint) -> str:
     if point.identification_rate is None:
-        return "too few strangers"
+        return "too few unknown people"
     return f"{point.identification_rate:.2%} (from {point.threshold:.3f})"
 
 
 def curves(figures: Sequence[Figures]) -> Mapping[str, OpenSetReport]:
     """Name the lines of the plot."""
-    words = {"single pictures": "single", "tracklets": "tracklet"}
+    words = {"single images": "single", "tracklets": "tracklet"}
     return {
-        f"{one.fusion.split()[0]}, {words[one.questions]}": one.report
+        f"{one.fusion.split()[0]}, {words[one.asked]}": one.report
         for one in figures
         if not one.fusion.startswith("vote")
     }
 
 
 PAGE = """\
-# People and strangers
+# People and unknown people
 
 Written by `python -m benchmarks.open_set`; what is edited here is lost the next time. Measured on
 Market-1501 with the 256-d vectors of a small public model (person-reidentification-retail-0288),
 not of this project's encoder: the numbers show what fusion and thresholds do, not how good the
 encoder is.
 
-A question's own person is answered by other cameras only, as in evaluation. Market-1501 has one
-query picture for each person and camera; a tracklet is that picture and the gallery pictures of the
+A query's own person is answered by other cameras only, as in evaluation. Market-1501 has one
+query image for each person and camera; a tracklet is that image and the gallery images of the
 same person by the same camera, fused into their normalised mean. Each distractor counts as a person
 of its own.
 
 ## Which fusion
 
-Share of {num_questions} questions that name the right person, everybody being in the gallery
+Share of {num_questions} asked that name the right person, everybody being in the gallery
 (Rank-1):
 
 {closed}
 
-Best is the similarity of a person's best picture, mean that to the mean of the person's pictures.
-In the vote, the 5 nearest pictures each weigh exp(similarity / 0.07).
+Best is the similarity of a person's best image, mean that to the mean of the person's images.
+In the vote, the 5 nearest images each weigh exp(similarity / 0.07).
 
-`identify` and `calibrate` take the best picture unless told otherwise. The mean names more people
-rightly, most of all for tracklets; but on single pictures it tells strangers no better, it has no
-re-ranked distance, and it looks only at the people of the nearest pictures.
+`identify` and `calibrate` take the best image unless told otherwise. The mean names more people
+rightly, most of all for tracklets; but on single images it tells unknown people no better, it has no
+re-ranked distance, and it looks only at the people of the nearest images.
 
-## Strangers
+## Unknown people
 
-Half of the people are left out of the gallery: {num_unknown} questions are of strangers,
-{num_known} of people whom the gallery knows. FAR is the share of strangers for whom somebody is
-named (FPIR of ISO/IEC 19795-1), DIR the share of known people's questions that name the right
+Half of the people are left out of the gallery: {num_unknown} asked are of unknown people,
+{num_known} of people whom the gallery knows. FAR is the share of unknown people for whom somebody is
+named (FPIR of ISO/IEC 19795-1), DIR the share of known people's asked that name the right
 person at or above the threshold (TPIR at rank 1). Each cell gives the DIR and the similarity from
-which on an answer counts. So many strangers show false-accept rates in steps of {resolution:.2g};
+which on an answer counts. So many unknown people show false-accept rates in steps of {resolution:.2g};
 the row's Rank-1 is the DIR where every answer counts.
 
 {opened}

@@ -17,7 +17,7 @@ from benchmarks.harness import Row, Scale, compare
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.application.train import TrainingRequest
 from reid.container.root import Container
-from reid.domain.counting import score_embeddings
+from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.samples import Split
 from reid.settings.loading import load_settings

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.clusters import embedded_sets
 from benchmarks.harness import Row, Scale, compare, run_alone
 from benchmarks.plain.reranking import rerank
-from reid.domain.reranking import reranked_distances
+from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.values.recipes import RerankingRecipe
 
 RECIPE = RerankingRecipe()
@@ -31,7 +31,7 @@ TILE = 2**11
 
 @dataclass(frozen=True)
 class Crowd:
-    """How many pictures, and what is wanted of them."""
+    """How many images, and what is wanted of them."""
 
     queries: int
     gallery: int
@@ -126,12 +126,12 @@ def _largest_row(crowd: Crowd, width: int) -> Row:
     ours = run_alone(_prepare, crowd, width)
     product = run_alone(_prepare_product_share, crowd, width)
     product_seconds = product.seconds * PRODUCT_SHARE
-    num_pictures = crowd.queries + crowd.gallery
-    total_mib = ours.peak_mib + num_pictures * width * 4 / 2**20
+    num_images = crowd.queries + crowd.gallery
+    total_mib = ours.peak_mib + num_images * width * 4 / 2**20
     return Row(
         part=f"re-ranking, {crowd.queries} x {crowd.gallery}, {width}-d, beside the product alone",
         ours="the same",
-        plain=f"all pictures times all, from 1/{PRODUCT_SHARE} of it",
+        plain=f"all images times all, from 1/{PRODUCT_SHARE} of it",
         ours_seconds=ours.seconds,
         plain_seconds=product_seconds,
         ratio=product_seconds / ours.seconds,
@@ -159,15 +159,15 @@ def _prepare(crowd: Crowd, width: int) -> Callable[[], None]:
 
 
 def _prepare_product_share(crowd: Crowd, width: int) -> Callable[[], None]:
-    pictures = torch.cat(_vectors(crowd, width))
-    share = pictures[: len(pictures) // PRODUCT_SHARE]
+    images = torch.cat(_vectors(crowd, width))
+    share = images[: len(images) // PRODUCT_SHARE]
 
     def work() -> None:
         for rows in torch.split(share, TILE):
-            for columns in torch.split(pictures, TILE):
+            for columns in torch.split(images, TILE):
                 torch.mm(rows, columns.T)
 
-    torch.mm(pictures[:8], pictures[:8].T)
+    torch.mm(images[:8], images[:8].T)
     return work
 
 

@@ -1,4 +1,4 @@
-"""One query against a gallery, and how fast which index finds which share of nearest pictures.
+"""One query against a gallery, and how fast which index finds which share of nearest images.
 
 The gallery is Market-1501's as a small public model describes it, where the file that
 REID_MARKET1501_FEATURES names is at hand; generated otherwise.
@@ -22,7 +22,7 @@ from benchmarks.harness import Row, Scale, compare
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.indexes.hnsw import HnswIndex
-from reid.domain.ordering import is_as_near
+from reid.domain.ranking.distances import is_as_near
 from reid.ports.vector_index import VectorIndex
 
 VARIABLE = "REID_MARKET1501_FEATURES"

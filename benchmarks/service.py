@@ -1,4 +1,4 @@
-"""How many pictures a second the service answers, beside what its encoder could do alone.
+"""How many images a second the service answers, beside what its encoder could do alone.
 
 The service runs in a process of its own; clients send small requests at once over loopback, so that
 only batching in the service makes full batches of them. The encoder alone is given ready tensors.
@@ -20,7 +20,7 @@ import torch
 from benchmarks.harness import Row, Scale, compare
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.container.root import Container
-from reid.domain.augmentation import normalise
+from reid.domain.training.augmentation import normalise
 from reid.domain.values.samples import Resampling
 from reid.settings.loading import load_settings
 
@@ -38,7 +38,7 @@ class Size:
     """Recipe and weights."""
 
     identities: int
-    num_pictures: int
+    num_images: int
     per_request: int
     clients: int
     runs: int
@@ -47,7 +47,7 @@ class Size:
 FULL = Size(
     encoder=("vit-b16", "random"),
     identities=16,
-    num_pictures=128,
+    num_images=128,
     per_request=4,
     clients=32,
     runs=3,
@@ -55,7 +55,7 @@ FULL = Size(
 USUAL = Size(
     encoder=("vit-b16", "random"),
     identities=16,
-    num_pictures=64,
+    num_images=64,
     per_request=4,
     clients=16,
     runs=1,
@@ -63,7 +63,7 @@ USUAL = Size(
 QUICK = Size(
     encoder=("tiny", "random"),
     identities=4,
-    num_pictures=32,
+    num_images=32,
     per_request=2,
     clients=8,
     runs=1,
@@ -92,22 +92,22 @@ def _row(people: Path, place: Path, size: Size) -> Row:
     recipe, weights = size.encoder
     settings = load_settings(options={"recipe": recipe, "encoder.weights": weights}).settings
     container = Container(settings=settings, num_cameras=0)
-    container.fill_gallery().run(
-        container.pictures()(people / "bounding_box_test"),
+    container.enroll_gallery().run(
+        container.images()(people / "bounding_box_test"),
         open_gallery=lambda: container.open_gallery(str(place), create=True),
         mirrors=True,
     )
     queries = sorted((people / "query").glob("*.jpg"))
     contents = [path.read_bytes() for path in queries]
-    sent = list(itertools.islice(itertools.cycle(contents), size.num_pictures))
+    sent = list(itertools.islice(itertools.cycle(contents), size.num_images))
     encoder, geometry = container.encoder(), container.encoder().geometry
-    ready = container.pictures()(people / "query").reader.read(
+    ready = container.images()(people / "query").reader.read(
         [path.name for path in queries], size=geometry.image_size, resampling=Resampling.BILINEAR
     )
-    tensors = ready[[number % len(ready) for number in range(size.num_pictures)]]
-    ready_pictures = normalise(tensors, mean=geometry.pixel_mean, std=geometry.pixel_std)
+    tensors = ready[[number % len(ready) for number in range(size.num_images)]]
+    ready_images = normalise(tensors, mean=geometry.pixel_mean, std=geometry.pixel_std)
     step = settings.evaluation.batch_size
-    batches = [ready_pictures[start : start + step] for start in range(0, len(tensors), step)]
+    batches = [ready_images[start : start + step] for start in range(0, len(tensors), step)]
 
     def encode() -> None:
         with torch.no_grad():
@@ -118,7 +118,7 @@ def _row(people: Path, place: Path, size: Size) -> Row:
 
         def ask(start: int) -> list[dict[str, object]]:
             chosen = sent[start : start + size.per_request]
-            files = [("picture", ("x.jpg", content)) for content in chosen]
+            files = [("image", ("x.jpg", content)) for content in chosen]
             answers: list[dict[str, object]] = (
                 client.post("/identify", files=files).raise_for_status().json()["answers"]
             )
@@ -126,13 +126,13 @@ def _row(people: Path, place: Path, size: Size) -> Row:
 
         def ask_all() -> list[dict[str, object]]:
             with ThreadPoolExecutor(size.clients) as pool:
-                found = pool.map(ask, range(0, size.num_pictures, size.per_request))
+                found = pool.map(ask, range(0, size.num_images, size.per_request))
                 return list(itertools.chain.from_iterable(found))
 
         error = _error(container, people, place, ask_all()[: len(queries)])
         timing = compare(ask_all, encode, runs=size.runs)
     return Row(
-        part=f"service, {size.num_pictures} pictures by {size.clients} clients",
+        part=f"service, {size.num_images} images by {size.clients} clients",
         ours="reid serve, requests batched",
         plain="its encoder alone, full batches of ready tensors",
         ours_seconds=timing.ours_seconds,
@@ -146,7 +146,7 @@ def _row(people: Path, place: Path, size: Size) -> Row:
         runs=timing.runs,
         details={
             "encoder": recipe,
-            "pictures_per_second": size.num_pictures / timing.ours_seconds,
+            "images_per_second": size.num_images / timing.ours_seconds,
         },
     )
 
@@ -156,7 +156,7 @@ def _error(
 ) -> float:
     """Compare answers with those of the use case; labels must be the same."""
     gallery = container.open_gallery(str(place), create=False)
-    outcome = container.identify().run(container.pictures()(people / "query"), gallery)
+    outcome = container.identify().run(container.images()(people / "query"), gallery)
     gallery.close()
     worst = 0.0
     for ours, theirs in zip(answers, outcome.identifications, strict=False):
@@ -170,7 +170,7 @@ def _error(
 @contextmanager
 def _serving(place: Path, size: Size) -> Iterator[str]:
     recipe, weights = size.encoder
-    waiting = f"service.waiting={size.num_pictures}"
+    waiting = f"service.waiting={size.num_images}"
     code = "from reid.cli.app import main; main()"
     options = ["--recipe", recipe, "--weights", weights, "--port", "0", "--set", waiting]
     command = [sys.executable, "-c", code, "serve", "--gallery", str(place), *options]

@@ -1,6 +1,6 @@
-"""A step of stage 1: text pass, loss, gradient and Adam, for a batch of random pictures.
+"""A step of stage 1: text pass, loss, gradient and Adam, for a batch of random images.
 
-Letters: B batch, N pictures, C identities, E width of the shared space.
+Letters: B batch, N images, C identities, E width of the shared space.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.stage_one import PlainStageOne
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.adapters.encoders.text_encoder import ClipTextEncoder
-from reid.domain.objectives import prompt_objective
-from reid.domain.optimizers import prompt_optimizer
-from reid.domain.prompts import PromptLearner
 from reid.domain.seeding import generator_for
 from reid.domain.services.freezing import freeze_text
+from reid.domain.training.objectives import prompt_objective
+from reid.domain.training.optimizers import prompt_optimizer
+from reid.domain.training.prompts import PromptLearner
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.recipes import PromptLearningRecipe
 
@@ -31,23 +31,23 @@ class Size:
     """How much work."""
 
     kind: str
-    pictures: int
+    images: int
     identities: int
     batch: int
     runs: int
 
 
-FULL = Size(kind="vit-b16", pictures=12936, identities=751, batch=64, runs=5)
-USUAL = Size(kind="vit-b16", pictures=12936, identities=751, batch=64, runs=2)
-QUICK = Size(kind="vit-tiny", pictures=200, identities=12, batch=16, runs=1)
+FULL = Size(kind="vit-b16", images=12936, identities=751, batch=64, runs=5)
+USUAL = Size(kind="vit-b16", images=12936, identities=751, batch=64, runs=2)
+QUICK = Size(kind="vit-tiny", images=200, identities=12, batch=16, runs=1)
 
 
 def rows(scale: Scale) -> Iterator[Row]:
     """Time one step both ways, from the same learned tokens."""
     size = scale.choose(QUICK, USUAL, FULL)
     generator = generator_for(1, "benchmark")
-    labels = torch.randint(size.identities, (size.pictures,), generator=generator)
-    labels = labels[torch.randperm(size.pictures, generator=generator)[: size.batch]]  # (B,)
+    labels = torch.randint(size.identities, (size.images,), generator=generator)
+    labels = labels[torch.randperm(size.images, generator=generator)[: size.batch]]  # (B,)
     encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     images = torch.randn(size.batch, encoder.geometry.projected_width, generator=generator)
     ours = _Ours(encoder, size)
@@ -61,7 +61,7 @@ def rows(scale: Scale) -> Iterator[Row]:
         part=f"stage 1 step, {size.kind}, batch {size.batch}",
         ours=f"frozen weights, 7 tokens of {len(set(labels.tolist()))} distinct prompts "
         "after a shared prefix, end token only",
-        plain="77 tokens per picture, gradients to all text weights",
+        plain="77 tokens per image, gradients to all text weights",
         goal=f">= {GOAL:g}x",
         is_met=timing.ratio >= GOAL and worst <= TOLERANCE,
         exactness=f"features {deviation['features']:.0e}, gradient {deviation['gradient']:.0e}"

@@ -1,9 +1,9 @@
 """A step of stage 2: both passes through the image tower, the losses and Adam, for a PK batch.
 
 In float32, where it has to equal the plain step, and in bfloat16, where it has to be fast. Weights
-and pictures are random; what is timed does not depend on what they show.
+and images are random; what is timed does not depend on what they show.
 
-Letters: B batch of P identities x K pictures, C identities, E width of the shared space.
+Letters: B batch of P identities x K images, C identities, E width of the shared space.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from torch import Tensor
 from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.stage_two import PlainStageTwo
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
-from reid.domain.heads import ReidHeads
-from reid.domain.objectives import fine_tuning_objective
-from reid.domain.optimizers import fine_tuning_optimizer
 from reid.domain.seeding import generator_for
 from reid.domain.services.freezing import freeze_text
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.objectives import fine_tuning_objective
+from reid.domain.training.optimizers import fine_tuning_optimizer
 from reid.domain.values.encoders import EncoderGeometry, EncoderRequest
 from reid.domain.values.recipes import FineTuningRecipe
 
@@ -126,13 +126,13 @@ class _Batch:
         generator = generator_for(1, "benchmark")
         chosen = torch.randperm(size.identities, generator=generator)[: size.identities_per_batch]
         return cls(
-            images=_pictures(len(chosen), geometry, generator=generator),
+            images=_images(len(chosen), geometry, generator=generator),
             labels=chosen.repeat_interleave(IMAGES_PER_IDENTITY),
             texts=torch.randn(size.identities, geometry.projected_width, generator=generator),
         )
 
 
-def _pictures(count: int, geometry: EncoderGeometry, *, generator: torch.Generator) -> Tensor:
+def _images(count: int, geometry: EncoderGeometry, *, generator: torch.Generator) -> Tensor:
     height, width = geometry.image_size.height, geometry.image_size.width
     patterns = torch.randn(count, 3, 8, 4, generator=generator)
     stretched = F.interpolate(patterns, size=(height, width), mode="bilinear")

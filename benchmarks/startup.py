@@ -38,7 +38,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     """Start the program again and again."""
     size = scale.choose(QUICK, FULL, FULL)
     with tempfile.TemporaryDirectory() as scratch:
-        queries, gallery = _pictures(Path(scratch))
+        queries, gallery = _images(Path(scratch))
         identify = ["identify", str(queries), "--gallery", str(gallery), "--json", "--no-cache"]
         identify += ["--encoder", "vit-tiny", "--weights", "random"]
         yield _row("reid --help", ["--help"], "pass", limit=HELP_SECONDS, size=size)
@@ -51,7 +51,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             code=4,
         )
         yield _row(
-            "reid identify, 10 queries, 16 pictures, vit-tiny",
+            "reid identify, 10 queries, 16 images, vit-tiny",
             identify,
             "import torch, open_clip",
             limit=IDENTIFY_SECONDS,
@@ -59,7 +59,7 @@ def rows(scale: Scale) -> Iterator[Row]:
         )
 
 
-def _pictures(scratch: Path) -> tuple[Path, Path]:
+def _images(scratch: Path) -> tuple[Path, Path]:
     generate_market1501(
         scratch / "people", identities=1, test_identities=4, images_per_camera=2, cameras=3
     )
@@ -67,8 +67,8 @@ def _pictures(scratch: Path) -> tuple[Path, Path]:
     for name, source, count in (("q", "query", 10), ("g", "bounding_box_test", 16)):
         folder = scratch / name
         folder.mkdir()
-        for picture in sorted((scratch / "people" / source).iterdir())[:count]:
-            picture.rename(folder / picture.name)
+        for image in sorted((scratch / "people" / source).iterdir())[:count]:
+            image.rename(folder / image.name)
         folders.append(folder)
     return folders[0], folders[1]
 

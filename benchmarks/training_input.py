@@ -1,4 +1,4 @@
-"""Training batches: decoded once, kept as uint8 and varied together, or each picture by itself."""
+"""Training batches: decoded once, kept as uint8 and varied together, or each image by itself."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.events.silent import Silent
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.synthetic.generator import generate_market1501
-from reid.domain.augmentation import augment
 from reid.domain.seeding import generator_for
+from reid.domain.training.augmentation import augment
 from reid.domain.values.encoders import EncoderGeometry
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import ImageSize, Resampling, Split
@@ -60,7 +60,7 @@ def rows(scale: Scale) -> Iterator[Row]:
         )
         source = Market1501(root)
         cached = CachedReader(source.reader, num_bytes=2**31, listener=Silent())
-        names = [sample.image for sample in source.samples(Split.TRAIN)]
+        names = [sample.name for sample in source.samples(Split.TRAIN)]
         batches = [names[row : row + size.batch] for row in range(0, len(names), size.batch)]
         plain = plain_training_input(GEOMETRY, recipe)
 
@@ -85,7 +85,7 @@ def rows(scale: Scale) -> Iterator[Row]:
                 runs=size.runs,
             )
             yield Row(
-                part=f"training input, {len(names)} pictures, batch {size.batch}, one core",
+                part=f"training input, {len(names)} images, batch {size.batch}, one core",
                 ours=f"{ours}, varied in batches",
                 plain="PIL, torchvision and erasing per image",
                 goal="none" if goal is None else f">= {goal:g}x",

@@ -6,9 +6,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reid.library import KnownPeople, Reid
+    from reid.library import OpenGallery, Reid
 
-__all__ = ["KnownPeople", "Reid"]
+__all__ = ["OpenGallery", "Reid"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,6 @@
-"""The library: embed pictures, keep galleries and name people in a few lines of Python.
+"""The library: embed images, keep galleries and name people in a few lines of Python.
 
-Letters: N pictures, D width.
+Letters: N images, D width.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,24 +11,24 @@ from typing import Self, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from reid.adapters.images.given import PictureLike
+from reid.adapters.images.given import ImageLike
 from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryContent, RemovalOutcome
 from reid.application.identify import IdentificationOutcome
-from reid.application.picture_selection import PictureSelection
+from reid.application.image_selection import ImageSelection
 from reid.container.root import Container
 from reid.domain.errors import DatasetError
 from reid.domain.services.gallery import Gallery
-from reid.ports.dataset import PictureSource
+from reid.ports.dataset import ImageSource
 from reid.settings.loading import load_settings
 from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder
 
-Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
-"""The path of a folder, of a list (CSV) or of a picture; the content of a picture file; (H, W, 3)
-uint8 RGB pixels; or a list of paths of pictures, contents and pixels."""
+Images: TypeAlias = ImageLike | Iterable[ImageLike]
+"""The path of a folder, of a list (CSV) or of an image; the content of an image file; (H, W, 3)
+uint8 RGB pixels; or a list of paths of images, contents and pixels."""
 
 A_PROGRAM = "a program"
-"""Where pictures come from that were handed over as bytes or pixels."""
+"""Where images come from that were handed over as bytes or pixels."""
 
 
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
@@ -41,7 +41,7 @@ def _argument(setting: str, value: str | None) -> str | None:
 
 
 class Reid:
-    """An encoder, ready to describe pictures and to name the people on them.
+    """An encoder, ready to describe images and to name the people on them.
 
     The encoder is built when it is first needed. An object serves one thread.
 
@@ -84,38 +84,36 @@ class Reid:
         self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
 
     @respelled_errors(_argument)
-    def embed(self, pictures: Pictures) -> Tensor:
-        """Describe pictures by vectors; cosines of two tell whether they show the same person.
+    def embed(self, images: Images) -> Tensor:
+        """Describe images by vectors; cosines of two tell whether they show the same person.
 
         Args:
-            pictures: N; those of a folder are sorted by name.
+            images: N; those of a folder are sorted by name.
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.
 
         Raises:
-            DatasetError: A picture cannot be read, or there is none.
+            DatasetError: An image cannot be read, or there is none.
             EncoderError: Weights cannot be had or do not fit.
         """
-        source = source_of(self._container, pictures)
-        images = [picture.image for picture in source.pictures()]
-        return self._container.embedder().embed(
-            source.reader, images, camids=None, subset="pictures"
-        )
+        source = source_of(self._container, images)
+        names = [image.name for image in source.images()]
+        return self._container.embedder().embed(source.reader, names, camids=None, subset="images")
 
-    def gallery(self, place: str | Path) -> "KnownPeople":
+    def gallery(self, place: str | Path) -> "OpenGallery":
         """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""
-        return KnownPeople(self._container, str(place))
+        return OpenGallery(self._container, str(place))
 
     @respelled_errors(_argument)
     def identify(
-        self, queries: Pictures, gallery: "KnownPeople | str | Path"
+        self, queries: Images, gallery: "OpenGallery | str | Path"
     ) -> IdentificationOutcome:
-        """Name the person on each query picture.
+        """Name the person on each query image.
 
         Args:
-            queries: Pictures; those that cannot be read are listed in the outcome.
-            gallery: A gallery, or by its path a gallery or a folder or list of labelled pictures,
+            queries: Images; those that cannot be read are listed in the outcome.
+            gallery: A gallery, or by its path a gallery or a folder or list of labelled images,
                 which is embedded once and kept in a cache.
 
         Raises:
@@ -124,20 +122,20 @@ class Reid:
         """
         asked = source_of(self._container, queries)
         identify = self._container.identify()
-        if isinstance(gallery, KnownPeople):
+        if isinstance(gallery, OpenGallery):
             return identify.run(asked, gallery.opened())
         if self._container.is_gallery(str(gallery)):
             with self.gallery(gallery) as known:
                 return identify.run(asked, known.opened())
         return identify.run_among(
             asked,
-            self._container.pictures()(Path(gallery)),
-            open_gallery=lambda stamp: self._container.open_cache(str(gallery), stamp),
+            self._container.images()(Path(gallery)),
+            open_gallery=lambda fingerprint: self._container.open_cache(str(gallery), fingerprint),
         )
 
 
-class KnownPeople:
-    """Pictures of known people, kept on disk as vectors."""
+class OpenGallery:
+    """Images of known people, kept on disk as vectors."""
 
     def __init__(self, container: Container, place: str) -> None:
         """Remember where; nothing is touched yet. `Reid.gallery` makes these."""
@@ -146,43 +144,43 @@ class KnownPeople:
         self._opened: Gallery | None = None
 
     @respelled_errors(_argument)
-    def build(self, pictures: str | Path) -> FillingOutcome:
-        """Make the gallery hold what a folder or list of labelled pictures holds.
+    def build(self, images: str | Path) -> FillingOutcome:
+        """Make the gallery hold what a folder or list of labelled images holds.
 
-        Pictures that it knows by their content are not embedded again, and pictures that are gone
+        Images that it knows by their content are not embedded again, and images that are gone
         from the folder leave the gallery.
 
         Raises:
-            DatasetError: No readable picture, or one without a label, or a single picture's path.
+            DatasetError: No readable image, or one without a label, or a single image's path.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        return self._fill(self._container.followed_pictures()(Path(pictures)), mirrors=True)
+        return self._enroll(self._container.followed_images()(Path(images)), mirrors=True)
 
     @respelled_errors(_argument)
     def add(
-        self, pictures: Pictures, *, label: str | None = None, camera: str | None = None
+        self, images: Images, *, label: str | None = None, camera: str | None = None
     ) -> FillingOutcome:
-        """Add pictures.
+        """Add images.
 
         Args:
-            pictures: Those of a folder or list bring labels and cameras along.
+            images: Those of a folder or list bring labels and cameras along.
             label: Who is on all of them.
             camera: Which camera took all of them.
 
         Raises:
-            DatasetError: No readable picture, or one without a label.
+            DatasetError: No readable image, or one without a label.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        source = source_of(self._container, pictures, label=label, camera=camera)
-        return self._fill(source, mirrors=False)
+        source = source_of(self._container, images, label=label, camera=camera)
+        return self._enroll(source, mirrors=False)
 
-    def remove(self, *, images: Sequence[str] = (), labels: Sequence[str] = ()) -> RemovalOutcome:
-        """Take pictures out by their names or labels; all or none.
+    def remove(self, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -> RemovalOutcome:
+        """Take images out by their names or labels; all or none.
 
         Raises:
             GalleryError: A name or a label is not there.
         """
-        return self._container.keep_gallery().remove(self.opened(), images=images, labels=labels)
+        return self._container.maintain_gallery().remove(self.opened(), names=names, labels=labels)
 
     def forget(self, label: str) -> RemovalOutcome:
         """Erase a person with every trace, make sure of it, and note it in the audit log.
@@ -190,15 +188,15 @@ class KnownPeople:
         Raises:
             GalleryError: Nobody is called so, or something of the person is left.
         """
-        return self._container.keep_gallery().forget(self.opened(), label)
+        return self._container.maintain_gallery().forget(self.opened(), label)
 
     def check(self) -> CheckOutcome:
         """Erase what has expired, then look for damage."""
-        return self._container.keep_gallery().check(self.opened())
+        return self._container.maintain_gallery().check(self.opened())
 
     def contents(self) -> GalleryContent:
         """List people, and what was done to the gallery."""
-        return self._container.keep_gallery().list(self.opened())
+        return self._container.maintain_gallery().list(self.opened())
 
     @respelled_errors(_argument)
     def opened(self) -> Gallery:
@@ -225,8 +223,8 @@ class KnownPeople:
         """Close."""
         self.close()
 
-    def _fill(self, source: PictureSource, *, mirrors: bool) -> FillingOutcome:
-        return self._container.fill_gallery().run(
+    def _enroll(self, source: ImageSource, *, mirrors: bool) -> FillingOutcome:
+        return self._container.enroll_gallery().run(
             source,
             open_gallery=lambda: self._container.open_gallery(self._place, create=True),
             mirrors=mirrors,
@@ -235,25 +233,25 @@ class KnownPeople:
 
 def source_of(
     container: Container,
-    pictures: Pictures,
+    images: Images,
     *,
     label: str | None = None,
     camera: str | None = None,
-) -> PictureSource:
-    """Make a picture source of whatever a program calls pictures.
+) -> ImageSource:
+    """Make an image source of whatever a program calls images.
 
     Raises:
-        DatasetError: Label or camera is no name, or the pictures cannot be listed.
+        DatasetError: Label or camera is no name, or the images cannot be listed.
     """
     label, camera = _name("label", label), _name("camera", camera)
-    source = _listed(container, pictures)
+    source = _listed(container, images)
     if label is camera is None:
         return source
     said = [
-        replace(picture, label=label or picture.label, camera=camera or picture.camera)
-        for picture in source.pictures()
+        replace(image, label=label or image.label, camera=camera or image.camera)
+        for image in source.images()
     ]
-    return PictureSelection(source, said)
+    return ImageSelection(source, said)
 
 
 def _name(what: str, said: str | None) -> str | None:
@@ -265,13 +263,13 @@ def _name(what: str, said: str | None) -> str | None:
     return said.strip()
 
 
-def _listed(container: Container, pictures: Pictures) -> PictureSource:
-    if isinstance(pictures, str | Path):
-        opened: PictureSource = container.pictures()(Path(pictures))
+def _listed(container: Container, images: Images) -> ImageSource:
+    if isinstance(images, str | Path):
+        opened: ImageSource = container.images()(Path(images))
         return opened
     # A list of its own: `Path.glob` gives what can be gone through once, and we go twice.
-    listed = [pictures] if isinstance(pictures, bytes | np.ndarray) else [*pictures]
+    listed = [images] if isinstance(images, bytes | np.ndarray) else [*images]
     are_paths = all(isinstance(one, str | Path) for one in listed)
     place = str(Path.cwd()) if are_paths else A_PROGRAM
-    given: PictureSource = container.given_pictures()(listed, place=place)
+    given: ImageSource = container.given_images()(listed, place=place)
     return given

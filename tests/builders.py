@@ -37,7 +37,7 @@ def build_market1501(
     """Fill `root` (made if missing) with the three folders of Market-1501 and return it.
 
     Train pids are 2, 5, 8, ..., test pids 1, 4, 7, ...; a query is each test person's first
-    picture in each camera, so at least two pictures per camera leave the gallery full.
+    image in each camera, so at least two images per camera leave the gallery full.
     """
     painter = Painter(size=size, seed=seed)
     train, query, gallery = (
@@ -45,7 +45,7 @@ def build_market1501(
     )
     for folder in (train, query, gallery):
         folder.mkdir(parents=True)
-        (folder / "Thumbs.db").write_bytes(b"not a picture")
+        (folder / "Thumbs.db").write_bytes(b"not an image")
     for pid, camid, shot in product(
         train_pids(identities), range(cameras), range(images_per_camera)
     ):
@@ -62,7 +62,7 @@ def build_market1501(
 
 
 class Painter:
-    """Draws an upper and a lower colour per person, a tint per camera, noise per picture."""
+    """Draws an upper and a lower colour per person, a tint per camera, noise per image."""
 
     def __init__(self, *, size: ImageSize, seed: int) -> None:
         self._size = size
@@ -73,7 +73,7 @@ class Painter:
         self.save(folder / f"{prefix}_c{camid + 1}s1_{shot:06d}_00.jpg", pid, camid)
 
     def save(self, path: Path, pid: int, camid: int) -> None:
-        """Paint a picture in the format that its name's ending tells."""
+        """Paint an image in the format that its name's ending tells."""
         person = pid if pid > 0 else self._random.randrange(10_000, 20_000)
         height, width = self._size.height, self._size.width
         pixels = np.full((height, width, 3), 120.0, dtype=np.float32)

@@ -1,6 +1,6 @@
 """Small datasets in the layouts of the public ones, names and folders as in the originals.
 
-Each holds people of its own in two cameras, with as many pictures in each split as it says.
+Each holds people of its own in two cameras, with as many images in each split as it says.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.builders import SMALL, Painter
 
 Shot = tuple[int, int, int]
-"""Person from 0, camera from 0, picture of this person in this camera."""
+"""Person from 0, camera from 0, image of this person in this camera."""
 
 
 def shots(
@@ -60,8 +60,8 @@ def build_msmt17(
     for list_name, (folder, group) in groups.items():
         lines = []
         for person, camid, shot in group:
-            picture = 3 * camid + shot
-            name = f"{person:04d}_{picture:03d}_{camid + 1:02d}_0303morning_0015_{shot}.jpg"
+            image = 3 * camid + shot
+            name = f"{person:04d}_{image:03d}_{camid + 1:02d}_0303morning_0015_{shot}.jpg"
             path = f"{person:04d}/{name}"
             offset = 401 if folder == train else 451
             painter.save(root / folder / path, person + offset, camid)
@@ -71,7 +71,7 @@ def build_msmt17(
 
 
 def build_viper(root: Path, *, people: int = 8) -> Path:
-    """One picture per person and camera, named by person and angle; numbers have gaps."""
+    """One image per person and camera, named by person and angle; numbers have gaps."""
     painter = Painter(size=SMALL, seed=5)
     for person, camid in product(range(people), range(2)):
         name = f"{3 * person:03d}_{(45, 135)[camid]}.bmp"
@@ -80,7 +80,7 @@ def build_viper(root: Path, *, people: int = 8) -> Path:
 
 
 def build_csv(path: Path, *, people: int = 4) -> Path:
-    """A table of pictures in folders of its own, with distractors and junk."""
+    """A table of images in folders of its own, with distractors and junk."""
     painter = Painter(size=SMALL, seed=6)
     rows = ["pid,path,split,camid,note"]
 

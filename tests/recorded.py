@@ -44,7 +44,7 @@ def evaluation(
         "weights_digest": weights_digest,
         "settings": {"evaluation": {"use_cameras": True}, "encoder": {"precision": "fp32"}},
         "seconds": 1.5,
-        "circumstances": {"device": "cpu", "versions": {"torch": "2.8"}},
+        "environment": {"device": "cpu", "versions": {"torch": "2.8"}},
     }  # fmt: skip
     queries = {
         "query": list(query),

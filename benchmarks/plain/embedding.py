@@ -1,4 +1,4 @@
-"""Pictures to tensors as the paper's code does it: one picture at a time, through PIL."""
+"""Images to tensors as the paper's code does it: one image at a time, through PIL."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from reid.domain.values.encoders import EncoderGeometry
 
 
-class PlainPictures:
-    """Pictures through a transform, one at a time."""
+class PlainImages:
+    """Images through a transform, one at a time."""
 
     def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
-        """Take what is done to each picture."""
+        """Take what is done to each image."""
         self._transform = transform
 
     @classmethod
-    def validation(cls, geometry: EncoderGeometry) -> "PlainPictures":
+    def validation(cls, geometry: EncoderGeometry) -> "PlainImages":
         """Resize bilinearly, ToTensor, Normalize."""
         size = geometry.image_size
         return cls(

@@ -12,7 +12,7 @@ from reid.adapters.encoders.vision_transformer import VisionTransformerTower
 
 @torch.no_grad()
 def embedding(tower: ImageTower, images: Tensor) -> Tensor:
-    """Describe pictures by a tower's weights: (B, final + projected width), not normalised."""
+    """Describe images by a tower's weights: (B, final + projected width), not normalised."""
     if isinstance(tower, ResNetTower):
         return _resnet(tower, images)
     assert isinstance(tower, VisionTransformerTower)

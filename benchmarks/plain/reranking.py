@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking with full matrices of all pictures by all pictures, in float32."""
+"""k-reciprocal re-ranking with full matrices of all images by all images, in float32."""
 
 import numpy as np
 from torch import Tensor
@@ -7,24 +7,24 @@ from torch import Tensor
 def rerank(
     queries: Tensor, gallery: Tensor, *, k1: int, k2: int, original_weight: float
 ) -> np.ndarray:
-    """Re-rank as the method is commonly written: argsort of everything, one picture at a time.
+    """Re-rank as the method is commonly written: argsort of everything, one image at a time.
 
-    Differs from CLIP-ReID in keeping float32 throughout instead of float16, and in that a picture
+    Differs from CLIP-ReID in keeping float32 throughout instead of float16, and in that an image
     always is its own nearest.
 
     Returns:
         (Q, G) float32.
     """
-    pictures = np.concatenate([queries.numpy(), gallery.numpy()])  # (N, D)
-    norms = (pictures**2).sum(axis=1)
-    squared = norms[:, None] + norms[None, :] - 2 * (pictures @ pictures.T)  # (N, N)
+    images = np.concatenate([queries.numpy(), gallery.numpy()])  # (N, D)
+    norms = (images**2).sum(axis=1)
+    squared = norms[:, None] + norms[None, :] - 2 * (images @ images.T)  # (N, N)
     np.fill_diagonal(squared, 0)
     original = (squared / squared.max(axis=0)).T  # (N, N)
     np.fill_diagonal(original, -1)
     ranking = np.argsort(original, axis=1)
     np.fill_diagonal(original, 0)
     encoding = np.zeros_like(original)
-    for row in range(len(pictures)):
+    for row in range(len(images)):
         members = _reciprocal(ranking, row, k1)
         expanded = members
         for candidate in members:

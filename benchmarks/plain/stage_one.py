@@ -1,6 +1,6 @@
 """A step of stage 1 as the paper's code takes it.
 
-Every picture's prompt is padded to 77 tokens and goes through the text encoder by itself, and the
+Every image's prompt is padded to 77 tokens and goes through the text encoder by itself, and the
 text encoder's weights are not frozen, so that gradients to all of them are computed and never used.
 
 Letters: B batch, C identities, D token width, E width of the shared space.
@@ -32,7 +32,7 @@ class PlainStageOne:
         self._optimizer = torch.optim.Adam([self.context], lr=3.5e-4, weight_decay=1e-4)
 
     def texts(self, labels: Tensor) -> Tensor:
-        """Describe one prompt per picture: (B, E)."""
+        """Describe one prompt per image: (B, E)."""
         count, tower = len(labels), self._tower
         prompts = torch.cat(
             [

@@ -1,6 +1,6 @@
 """A step of stage 2 as the paper's code takes it, in float32 on a CPU.
 
-All tokens run through the last block, all positions ask in the attention pool, pictures lie channel
+All tokens run through the last block, all positions ask in the attention pool, images lie channel
 by channel, and every parameter is an optimiser group of its own.
 
 Letters: B batch, C identities, D width, E width of the shared space, P positions.
@@ -14,7 +14,7 @@ from benchmarks.plain.exported import attend_from_everywhere, run_block
 from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.resnet import ResNetTower
 from reid.adapters.encoders.vision_transformer import VisionTransformerTower
-from reid.domain.heads import ReidHeads
+from reid.domain.training.heads import ReidHeads
 from reid.domain.values.recipes import FineTuningRecipe
 
 Levels = tuple[Tensor, Tensor, Tensor]

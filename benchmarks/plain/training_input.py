@@ -1,6 +1,6 @@
-"""Training pictures as the paper's code makes them: each decoded and varied by itself, every time.
+"""Training images as the paper's code makes them: each decoded and varied by itself, every time.
 
-Resize (bicubic), flip, pad and crop on PIL pictures, ToTensor, Normalize, then random erasing with
+Resize (bicubic), flip, pad and crop on PIL images, ToTensor, Normalize, then random erasing with
 noise of its own for every pixel.
 """
 
@@ -20,13 +20,13 @@ from torchvision.transforms import (
     ToTensor,
 )
 
-from benchmarks.plain.embedding import PlainPictures
+from benchmarks.plain.embedding import PlainImages
 from reid.domain.values.encoders import EncoderGeometry
 from reid.domain.values.recipes import FineTuningRecipe
 
 
 class RandomErasing:
-    """Put noise into a box of some pictures, in place."""
+    """Put noise into a box of some images, in place."""
 
     def __init__(self, probability: float) -> None:
         """Start the chances anew."""
@@ -53,15 +53,15 @@ class RandomErasing:
                 return
 
 
-def plain_training_input(geometry: EncoderGeometry, recipe: FineTuningRecipe) -> PlainPictures:
+def plain_training_input(geometry: EncoderGeometry, recipe: FineTuningRecipe) -> PlainImages:
     """Compose the training transform."""
     size = (geometry.image_size.height, geometry.image_size.width)
-    return PlainPictures(
+    return PlainImages(
         Compose(
             [
                 Resize(size, interpolation=InterpolationMode.BICUBIC),
                 RandomHorizontalFlip(recipe.flip_probability),
-                Pad(recipe.padding),
+                Pad(recipe.random_crop_padding),
                 RandomCrop(size),
                 ToTensor(),
                 Normalize(geometry.pixel_mean, geometry.pixel_std),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import ReidError, VectorIndexError
-from reid.domain.ordering import is_as_near
+from reid.domain.ranking.distances import is_as_near
 from reid.domain.seeding import generator_for
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
@@ -34,7 +34,7 @@ class IndexFigures:
     is_exact: bool
     recall_at_1: float
     recall_at_10: float
-    """Share of the ten nearest pictures found, or of all where there are fewer."""
+    """Share of the ten nearest images found, or of all where there are fewer."""
 
     queries_per_second: float
     """All queries at once."""
@@ -63,7 +63,7 @@ class IndexBenchReport:
 
 
 class BenchIndexes:
-    """Builds each index over the same vectors and asks it the same questions."""
+    """Builds each index over the same vectors and asks it the same queries."""
 
     def __init__(
         self,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reid.application.picture_selection import PictureSelection, split_off_unreadable
+from reid.application.image_selection import ImageSelection, split_off_unreadable
 from reid.domain.errors import ConfigurationError, EvaluationError
-from reid.domain.open_set import (
+from reid.domain.ranking.open_set import (
     OpenSetTrials,
     fit_confidence,
     operating_point,
@@ -17,19 +17,19 @@ from reid.domain.open_set import (
 )
 from reid.domain.seeding import generator_for
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.people import People
-from reid.domain.services.questions import (
-    OwnPictures,
-    Question,
-    ask_each,
-    ask_tracklets,
+from reid.domain.services.identifier import Identifier
+from reid.domain.services.queries import (
+    OwnImages,
+    Query,
+    single_queries,
+    tracklet_queries,
     vectors_of_questions,
 )
 from reid.domain.values.counts import counted
-from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, require_pictures
-from reid.domain.values.people import FusionRecipe, OpenSetReport, OperatingPoint
+from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, require_images
+from reid.domain.values.open_set import FusionRecipe, OpenSetReport, OperatingPoint
 from reid.domain.values.samples import UnreadableImage
-from reid.ports.dataset import PictureSource
+from reid.ports.dataset import ImageSource
 
 REPORTED_RATES = (1e-3, 1e-2, 1e-1)
 """False-accept rates at which the field reports identification rates."""
@@ -44,25 +44,25 @@ class CalibrationOutcome:
     report: OpenSetReport
     unreadable: tuple[UnreadableImage, ...]
     num_unlabelled: int
-    """Pictures of nobody in particular, left out; strangers need no label."""
+    """Images of nobody in particular, left out; unknown people need no label."""
 
     num_unmatched: int
-    """Questions left out because the gallery has their person by their own camera only."""
+    """Queries left out because the gallery has their person by their own camera only."""
 
 
 class Calibrate:
-    """Asks a gallery for people whom it knows and for strangers, and keeps where they part.
+    """Asks a gallery for people whom it knows and for unknown people, and keeps where they part.
 
-    Strangers are half of the asked people whom the gallery knows, each asked for as if the gallery
-    had no picture of that one person: it keeps the size with which it will be used, and the more
-    people it knows, the more often one of them resembles a stranger. People whom it does not know
-    are strangers anyway.
+    Unknown people are half of the asked people whom the gallery knows, each asked for as if the gallery
+    had no image of that one person: it keeps the size with which it will be used, and the more
+    people it knows, the more often one of them resembles an unknown person. People whom it does not know
+    are unknown people anyway.
     """
 
     def __init__(
         self,
         *,
-        embed: Callable[[PictureSource, Gallery], Tensor],
+        embed: Callable[[ImageSource, Gallery], Tensor],
         now: Callable[[], str],
         recipe: FusionRecipe,
         seed: int,
@@ -71,11 +71,11 @@ class Calibrate:
         """Keep the parts.
 
         Args:
-            embed: Turns pictures into (N, D) unit vectors by the gallery's encoder, or refuses.
+            embed: Turns images into (N, D) unit vectors by the gallery's encoder, or refuses.
             now: Tells the time as galleries write it.
-            recipe: How similarities to the pictures of a person become one.
-            seed: Decides who is a stranger.
-            are_tracklets: Whether the pictures of a person are one question.
+            recipe: How similarities to the images of a person become one.
+            seed: Decides who is an unknown person.
+            are_tracklets: Whether the images of a person are one query.
         """
         self._embed = embed
         self._now = now
@@ -85,49 +85,45 @@ class Calibrate:
 
     def run(
         self,
-        queries: PictureSource,
+        queries: ImageSource,
         gallery: Gallery,
         *,
         false_accept_rate: float,
-        strangers: PictureSource | None = None,
+        non_mated: ImageSource | None = None,
     ) -> CalibrationOutcome:
         """Find the threshold and the confidence, and keep them in the gallery.
 
         Args:
-            queries: Labelled pictures.
+            queries: Labelled images.
             gallery: Of the same people, or some of them.
-            false_accept_rate: Share of strangers whom the threshold may let pass.
-            strangers: Pictures of people who are not in the gallery, one person each where they
+            false_accept_rate: Share of unknown people whom the threshold may let pass.
+            unknown people: Images of people who are not in the gallery, one person each where they
                 have no label; None: half of the people of the queries stand in for them.
 
         Raises:
-            DatasetError: No readable picture.
+            DatasetError: No readable image.
             ConfigurationError: The rate is out of range.
-            EvaluationError: Too few known people or strangers.
+            EvaluationError: Too few known people or unknown people.
             GalleryError: The gallery is empty, of another encoder, or cannot be written.
         """
         if not 0 < false_accept_rate < 1:
             raise ConfigurationError(
                 f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give another"
             )
-        # All that can be refused is, before pictures are embedded, which takes long.
-        require_pictures(gallery.describe(), place=gallery.place)
+        # All that can be refused is, before images are embedded, which takes long.
+        require_images(gallery.describe(), place=gallery.place)
         asked, unreadable = split_off_unreadable(queries, role="query")
-        labelled = PictureSelection(asked, [p for p in asked.pictures() if p.label is not None])
-        cast = self._cast(self._questions(labelled), gallery, all_known=strangers is not None)
-        others, foreign = None, list[Question]()
-        if strangers is not None:
-            others, not_readable = split_off_unreadable(strangers, role="stranger")
-            foreign = [
-                replace(question, own=OwnPictures.NONE) for question in self._questions(others)
-            ]
+        labelled = ImageSelection(asked, [p for p in asked.images() if p.label is not None])
+        cast = self._cast(self._queries(labelled), gallery, all_known=non_mated is not None)
+        others, foreign = None, list[Query]()
+        if non_mated is not None:
+            others, not_readable = split_off_unreadable(non_mated, role="unknown person")
+            foreign = [replace(query, own=OwnImages.NONE) for query in self._queries(others)]
             _refuse_known(foreign, gallery)
             unreadable = (*unreadable, *not_readable)
         _require_enough([*cast, *foreign], false_accept_rate)
         vectors = self._vectors(cast, labelled, gallery)
-        rows = [
-            row for row, question in enumerate(cast) if _has_answer(question, vectors[row], gallery)
-        ]
+        rows = [row for row, query in enumerate(cast) if _has_answer(query, vectors[row], gallery)]
         kept, vectors = [cast[row] for row in rows], vectors[rows]
         if others is not None:
             kept.extend(foreign)
@@ -136,55 +132,49 @@ class Calibrate:
         trials = self._ask(kept, vectors, gallery)
         point = operating_point(trials, false_accept_rate)
         calibration = self._calibration(trials, point)
-        num_pictures = sum(len(question.pictures) for question in kept)
-        gallery.calibrate([calibration], entry=self._entry(calibration, num_pictures=num_pictures))
+        num_images = sum(len(query.images) for query in kept)
+        gallery.calibrate([calibration], entry=self._entry(calibration, num_images=num_images))
         return CalibrationOutcome(
             gallery=gallery.place,
             calibration=calibration,
             report=summarise_trials(trials, sorted({*REPORTED_RATES, false_accept_rate})),
             unreadable=unreadable,
-            num_unlabelled=len(asked.pictures()) - len(labelled.pictures()),
+            num_unlabelled=len(asked.images()) - len(labelled.images()),
             num_unmatched=len(cast) - len(rows),
         )
 
-    def _questions(self, source: PictureSource) -> tuple[Question, ...]:
-        pictures = source.pictures()
-        if not pictures:
+    def _queries(self, source: ImageSource) -> tuple[Query, ...]:
+        images = source.images()
+        if not images:
             raise EvaluationError(
-                "no query has a label: name pictures as in Market-1501, put them in one sub-folder "
+                "no query has a label: name images as in Market-1501, put them in one sub-folder "
                 "per person, or give a CSV with the columns path,label"
             )
-        return ask_tracklets(pictures) if self._are_tracklets else ask_each(pictures)
+        return tracklet_queries(images) if self._are_tracklets else single_queries(images)
 
-    def _vectors(
-        self, questions: Sequence[Question], source: PictureSource, gallery: Gallery
-    ) -> Tensor:
+    def _vectors(self, queries: Sequence[Query], source: ImageSource, gallery: Gallery) -> Tensor:
         vectors = self._embed(source, gallery)
-        return vectors_of_questions(questions, source.pictures(), vectors)
+        return vectors_of_questions(queries, source.images(), vectors)
 
-    def _cast(
-        self, questions: Sequence[Question], gallery: Gallery, *, all_known: bool
-    ) -> list[Question]:
-        """Decide whose pictures the gallery shows."""
-        labels = sorted({question.label for question in questions if question.label is not None})
-        known = sorted({picture.label for picture in gallery.pictures(labels=labels)})
+    def _cast(self, queries: Sequence[Query], gallery: Gallery, *, all_known: bool) -> list[Query]:
+        """Decide whose images the gallery shows."""
+        labels = sorted({query.label for query in queries if query.label is not None})
+        known = sorted({image.label for image in gallery.images(labels=labels)})
         order = torch.randperm(
-            len(known), generator=generator_for(self._seed, "calibration", "strangers")
+            len(known), generator=generator_for(self._seed, "calibration", "unknown people")
         )
         shown = set(known) if all_known else {known[row] for row in order[len(known) // 2 :]}
         return [
             replace(
-                question,
-                own=OwnPictures.OTHER_CAMERAS if question.label in shown else OwnPictures.NONE,
+                query,
+                own=OwnImages.OTHER_CAMERAS if query.label in shown else OwnImages.NONE,
             )
-            for question in questions
+            for query in queries
         ]
 
-    def _ask(
-        self, questions: Sequence[Question], vectors: Tensor, gallery: Gallery
-    ) -> OpenSetTrials:
-        answers = People(gallery, recipe=self._recipe, top_k=1).identify(questions, vectors)
-        is_known = [question.own is OwnPictures.OTHER_CAMERAS for question in questions]
+    def _ask(self, queries: Sequence[Query], vectors: Tensor, gallery: Gallery) -> OpenSetTrials:
+        answers = Identifier(gallery, recipe=self._recipe, top_k=1).identify(queries, vectors)
+        is_known = [query.own is OwnImages.OTHER_CAMERAS for query in queries]
         is_right = [
             known and answer.label == answer.true_label
             for known, answer in zip(is_known, answers, strict=True)
@@ -195,13 +185,13 @@ class Calibrate:
             is_right=torch.tensor(is_right, dtype=torch.bool),
         )
 
-    def _entry(self, calibration: Calibration, *, num_pictures: int) -> AuditEntry:
+    def _entry(self, calibration: Calibration, *, num_images: int) -> AuditEntry:
         rate = calibration.false_accept_rate
         return AuditEntry(
             at=self._now(),
             action=AuditAction.CALIBRATE,
             subject=f"{calibration.fusion}, false-accept rate {rate:g}",
-            num_pictures=num_pictures,
+            num_images=num_images,
         )
 
     def _calibration(self, trials: OpenSetTrials, point: OperatingPoint) -> Calibration:
@@ -220,41 +210,41 @@ class Calibrate:
         )
 
 
-def _has_answer(question: Question, vector: Tensor, gallery: Gallery) -> bool:
-    """Whether a known person's question can be answered rightly; a stranger's always counts."""
-    if question.own is not OwnPictures.OTHER_CAMERAS or question.label is None:
+def _has_answer(query: Query, vector: Tensor, gallery: Gallery) -> bool:
+    """Whether a known person's query can be answered rightly; an unknown person's always counts."""
+    if query.own is not OwnImages.OTHER_CAMERAS or query.label is None:
         return True
-    pictures = gallery.pictures(labels=[question.label])
-    cosines = (gallery.vectors([picture.key for picture in pictures]) @ vector).tolist()
+    images = gallery.images(labels=[query.label])
+    cosines = (gallery.vectors([image.key for image in images]) @ vector).tolist()
     return any(
-        not question.hides(picture, similarity=cosine)
-        for picture, cosine in zip(pictures, cosines, strict=True)
+        not query.hides(image, similarity=cosine)
+        for image, cosine in zip(images, cosines, strict=True)
     )
 
 
-def _refuse_known(strangers: Sequence[Question], gallery: Gallery) -> None:
-    labels = sorted({question.label for question in strangers if question.label is not None})
-    known = gallery.pictures(labels=labels)
+def _refuse_known(non_mated: Sequence[Query], gallery: Gallery) -> None:
+    labels = sorted({query.label for query in non_mated if query.label is not None})
+    known = gallery.images(labels=labels)
     if known:
         raise EvaluationError(
-            f"{known[0].label} is among the strangers and in {gallery.place}: leave pictures of "
-            "known people out of the strangers"
+            f"{known[0].label} is among the unknown people and in {gallery.place}: leave images of "
+            "known people out of the unknown people"
         )
 
 
-def _require_enough(questions: Sequence[Question], rate: float) -> None:
-    """Refuse to look for a threshold that so many questions cannot tell."""
-    num_known = sum(question.own is OwnPictures.OTHER_CAMERAS for question in questions)
-    num_unknown = len(questions) - num_known
+def _require_enough(queries: Sequence[Query], rate: float) -> None:
+    """Refuse to look for a threshold that so many queries cannot tell."""
+    num_known = sum(query.own is OwnImages.OTHER_CAMERAS for query in queries)
+    num_unknown = len(queries) - num_known
     if not (num_known and num_unknown):
         raise EvaluationError(
-            f"{counted(num_known, 'question')} of known people and {num_unknown} of strangers are "
+            f"{counted(num_known, 'query')} of known people and {num_unknown} of unknown people are "
             "too few to calibrate by: both are needed, of at least two people whom the gallery has "
-            "by other pictures, or give pictures of strangers too"
+            "by other images, or give images of unknown people too"
         )
     if not shows_rate(num_unknown, rate):
         raise EvaluationError(
-            f"{counted(num_unknown, 'question')} of strangers cannot show a false-accept rate of "
-            f"{rate:g}: the smallest is {1 / num_unknown:.3g}; give more pictures, or ask for a "
+            f"{counted(num_unknown, 'query')} of unknown people cannot show a false-accept rate of "
+            f"{rate:g}: the smallest is {1 / num_unknown:.3g}; give more images, or ask for a "
             "larger rate"
         )

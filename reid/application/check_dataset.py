@@ -26,7 +26,7 @@ class DatasetCheckReport:
 
     unreadable: tuple[UnreadableImage, ...] = ()
     unparsed: tuple[str, ...] = ()
-    """Pictures whose names tell no person or camera, so that no list holds them."""
+    """Images whose names tell no person or camera, so that no list holds them."""
 
     shared_identities: tuple[int, ...]
     """People both trained on and tested with: the scores would flatter."""
@@ -38,19 +38,19 @@ class DatasetCheckReport:
     """Queries of people in the gallery, but in no other camera; evaluation skips them."""
 
     single_image_identities: tuple[int, ...]
-    """People with one training picture: a PK batch must repeat it."""
+    """People with one training image: a PK batch must repeat it."""
 
     misplaced_distractors: tuple[str, ...]
-    """Pictures of pid 0 among training pictures and queries, where 0 counts as one person."""
+    """Images of pid 0 among training images and queries, where 0 counts as one person."""
 
-    repeated_pictures: tuple[str, ...] = ()
-    """Pictures with the content of another one that comes before, under another name."""
+    repeated_images: tuple[str, ...] = ()
+    """Images with the content of another one that comes before, under another name."""
 
-    contradictory_pictures: tuple[str, ...] = ()
+    contradictory_images: tuple[str, ...] = ()
     """Those of them that are of somebody else there: one of the two labels is wrong."""
 
     only_camera: int | None = None
-    """The zero-based camera of all queries and gallery pictures, where there is only one: by
+    """The zero-based camera of all queries and gallery images, where there is only one: by
     Market-1501's protocol no query then has a match."""
 
     @property
@@ -62,20 +62,20 @@ class DatasetCheckReport:
     def problems(self) -> tuple[str, ...]:
         """One phrase per kind of problem, with a count and the first examples."""
         found: tuple[tuple[Sequence[object], str], ...] = (
-            ([image.image for image in self.unreadable], "pictures that cannot be decoded"),
-            (self.unparsed, "pictures whose names tell no person or camera"),
+            ([image.name for image in self.unreadable], "images that cannot be decoded"),
+            (self.unparsed, "images whose names tell no person or camera"),
             (self.shared_identities, "identities both in training and in query or gallery"),
             (self.absent_query_identities, "query identities missing from the gallery"),
             (self.unmatched_queries, "queries without a match from another camera"),
-            (self.single_image_identities, "training identities with a single picture"),
+            (self.single_image_identities, "training identities with a single image"),
             (
                 [] if self.only_camera is None else [f"camera {self.only_camera + 1}"],
                 "cameras in query and gallery (evaluation.same_camera_rule=false compares within "
                 "one)",
             ),
-            (self.repeated_pictures, "pictures that are copies of another one"),
-            (self.contradictory_pictures, "copies that are of another person than the original"),
-            (self.misplaced_distractors, "training or query pictures with the distractors' pid 0"),
+            (self.repeated_images, "images that are copies of another one"),
+            (self.contradictory_images, "copies that are of another person than the original"),
+            (self.misplaced_distractors, "training or query images with the distractors' pid 0"),
         )
         return tuple(_phrase(items, what) for items, what in found if items)
 
@@ -90,7 +90,7 @@ def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
 
 
 def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) -> tuple[str, ...]:
-    """Find what is odd about a data set's lists; no picture is read.
+    """Find what is odd about a data set's lists; no image is read.
 
     Args:
         dataset: To be trained on or evaluated.
@@ -107,7 +107,7 @@ def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) ->
 
 
 class CheckDataset:
-    """Lists a data set, decodes every picture in full, and looks for contradictions."""
+    """Lists a data set, decodes every image in full, and looks for contradictions."""
 
     def __init__(self, dataset: Dataset) -> None:
         """Take the data set to check."""
@@ -126,11 +126,11 @@ class CheckDataset:
         return replace(
             _findings_of_lists(dataset.name, splits),
             statistics=count_splits(dataset),
-            unreadable=dataset.reader.find_unreadable([sample.image for sample in listed]),
+            unreadable=dataset.reader.find_unreadable([sample.name for sample in listed]),
             unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
-            repeated_pictures=tuple(copy.image for copy, _ in copies),
-            contradictory_pictures=tuple(
-                copy.image for copy, original in copies if copy.pid != original.pid
+            repeated_images=tuple(copy.name for copy, _ in copies),
+            contradictory_images=tuple(
+                copy.name for copy, original in copies if copy.pid != original.pid
             ),
         )
 
@@ -147,7 +147,7 @@ def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> Da
         shared_identities=_sorted_pids(trained & (asked | known)),
         absent_query_identities=_sorted_pids(asked - known),
         unmatched_queries=tuple(
-            sample.image
+            sample.name
             for sample in query
             if sample.pid in known and not cameras_of[sample.pid] - {sample.camid}
         ),
@@ -155,16 +155,16 @@ def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> Da
             sorted(pid for pid, num in Counter(s.pid for s in train).items() if num == 1)
         ),
         misplaced_distractors=tuple(
-            sample.image for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
+            sample.name for sample in (*train, *query) if sample.pid == DISTRACTOR_PID
         ),
         only_camera=tested_cameras.pop() if len(tested_cameras) == 1 else None,
     )
 
 
 def _copies(dataset: Dataset, listed: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Pair pictures with the earlier one whose content they have under another name."""
-    samples = list({sample.image: sample for sample in listed}.values())
-    digests = dataset.reader.content_digests([sample.image for sample in samples])
+    """Pair images with the earlier one whose content they have under another name."""
+    samples = list({sample.name: sample for sample in listed}.values())
+    digests = dataset.reader.content_digests([sample.name for sample in samples])
     originals: dict[str, Sample] = {}
     return [
         (sample, originals[digest])

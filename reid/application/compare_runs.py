@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reid.application.records import RecordedEvaluation, read_with_queries, scores_of
-from reid.domain.comparison import compare_scores
 from reid.domain.errors import EvaluationError
-from reid.domain.metrics import QueryScores
+from reid.domain.ranking.metrics import QueryScores
+from reid.domain.ranking.significance import compare_scores
 from reid.domain.values.comparisons import ComparedEvaluation, ComparisonOutcome
 from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
 
@@ -45,7 +45,7 @@ class JudgedQueries:
     @property
     def protocol(self) -> tuple[object, ...]:
         """What is the same of evaluations that were made alike: the task and the way of ranking."""
-        return self.task, self.record.peculiarities
+        return self.task, self.record.variant
 
 
 class CompareRuns:
@@ -93,7 +93,7 @@ def _difference(one: JudgedQueries, other: JudgedQueries) -> str:
         return " and ".join(parts) or same_names
     if one.task[1] != other.task[1]:
         return "they were searched in different galleries"
-    return "one leaves out gallery pictures from the query's own camera, the other does not"
+    return "one leaves out gallery images from the query's own camera, the other does not"
 
 
 def _examples(names: Sequence[str], what: str) -> str:

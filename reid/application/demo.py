@@ -6,19 +6,19 @@ from typing import cast
 
 from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.identify import IdentificationOutcome, Identify
-from reid.application.picture_selection import PictureSelection
+from reid.application.image_selection import ImageSelection
 from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.checkpoints import JsonValue
-from reid.ports.dataset import PictureSource
+from reid.ports.dataset import ImageSource
 from reid.ports.runs import RunStore
 
 DEMO = "demo"
 """Name of the record that the demo leaves in its run."""
 
 NUM_QUERIES = 6
-"""About so many query pictures are identified, evenly spread over the list."""
+"""About so many query images are identified, evenly spread over the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Demo:
         evaluate: Evaluate,
         identify: Identify,
         open_gallery: Callable[[], Gallery],
-        open_pictures: Callable[[], tuple[PictureSource, PictureSource]],
+        open_images: Callable[[], tuple[ImageSource, ImageSource]],
         runs: RunStore,
     ) -> None:
         """Keep the use cases; all of them share one encoder and one dataset.
@@ -52,7 +52,7 @@ class Demo:
             evaluate: Scores it.
             identify: Names people with it.
             open_gallery: Gives an empty gallery.
-            open_pictures: Gives the query and gallery pictures for `identify`.
+            open_images: Gives the query and gallery images for `identify`.
             runs: Keeps the outcome beside the training run.
         """
         self._draw = draw
@@ -60,7 +60,7 @@ class Demo:
         self._evaluate = evaluate
         self._identify = identify
         self._open_gallery = open_gallery
-        self._open_pictures = open_pictures
+        self._open_images = open_images
         self._runs = runs
 
     def run(self) -> DemoOutcome:
@@ -74,9 +74,9 @@ class Demo:
         trained = self._train.run(TrainingRequest(overwrite=True)).evaluation
         if trained is None:
             raise EvaluationError("the training run was not evaluated")
-        queries, gallery = self._open_pictures()
-        listed = queries.pictures()
-        few = PictureSelection(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
+        queries, gallery = self._open_images()
+        listed = queries.images()
+        few = ImageSelection(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
         identification = self._identify.run_among(
             few, gallery, open_gallery=lambda _: self._open_gallery()
         )

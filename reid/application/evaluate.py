@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reid.domain.counting import score_embeddings
-from reid.domain.metrics import QueryScores, require_matches
+from reid.domain.ranking.exact_scores import score_embeddings
+from reid.domain.ranking.metrics import QueryScores, require_matches
 from reid.domain.services.analysing import analyse
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.services.screening import ScreenedDataset
@@ -26,7 +26,7 @@ class Evaluation:
     encoder: EncoderDescription
     report: EvaluationReport
     left_out: tuple[UnreadableImage, ...] = ()
-    """Pictures that cannot be read and so were in neither list, where that was wanted."""
+    """Images that cannot be read and so were in neither list, where that was wanted."""
 
 
 DetailedEvaluation: TypeAlias = tuple[Evaluation, QueryScores, EvaluationAnalysis | None]
@@ -36,7 +36,7 @@ _SCORED = (Split.QUERY, Split.GALLERY)
 
 
 class Evaluate:
-    """Embeds a dataset's query and gallery pictures and scores the ranking."""
+    """Embeds a dataset's query and gallery images and scores the ranking."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Evaluate:
             map_maker: Lays out a sample for the page of an evaluation.
             reranking: How to order anew; None: do not.
             remove_same_camera: Follow Market-1501's protocol.
-            screened: The dataset, where it may leave bad pictures out.
+            screened: The dataset, where it may leave bad images out.
         """
         self._screened = screened
         self._encoder = encoder
@@ -89,7 +89,7 @@ class Evaluate:
             recipe: How to look behind the averages; None: do not.
 
         Raises:
-            DatasetError: A list or picture cannot be read.
+            DatasetError: A list or image cannot be read.
             EvaluationError: No query has a true match.
         """
         self.check()

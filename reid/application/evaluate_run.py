@@ -9,7 +9,7 @@ from typing import Any, cast
 from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.records import read_evaluation
 from reid.domain.errors import CheckpointError, DatasetError
-from reid.domain.metrics import QueryScores
+from reid.domain.ranking.metrics import QueryScores
 from reid.domain.services.fine_tuning import ENCODER
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.checkpoints import JsonValue, digest_of
@@ -28,7 +28,7 @@ from reid.ports.runs import RunStore
 
 
 class EvaluateRun:
-    """Evaluates what a run trained, with digests of pictures and weights."""
+    """Evaluates what a run trained, with digests of images and weights."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class EvaluateRun:
         dataset: Dataset,
         runs: RunStore,
         settings: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
+        environment: Mapping[str, JsonValue],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Keep the parts.
@@ -46,15 +46,15 @@ class EvaluateRun:
             evaluate: Scores the encoder that the run trained.
             dataset: The one that is evaluated.
             runs: The run.
-            settings: What scores depend on beside pictures and weights.
-            circumstances: Versions, device and the like.
+            settings: What scores depend on beside images and weights.
+            environment: Versions, device and the like.
             clock: Seconds from any start.
         """
         self._evaluate = evaluate
         self._dataset = dataset
         self._runs = runs
         self._settings = settings
-        self._circumstances = circumstances
+        self._environment = environment
         self._clock = clock
 
     def check(self) -> None:
@@ -79,7 +79,7 @@ class EvaluateRun:
 
         Raises:
             CheckpointError: The run has no trained encoder.
-            DatasetError: A list or picture cannot be read.
+            DatasetError: A list or image cannot be read.
             EvaluationError: No query has a true match.
         """
         weights = self._runs.load(ENCODER)
@@ -99,10 +99,10 @@ class EvaluateRun:
             weights_digest=weights_digest,
             settings=self._settings,
             seconds=round(self._clock() - began, 3),
-            circumstances=self._circumstances,
+            environment=self._environment,
             left_out=evaluation.left_out,
             queries=QueryRecord(
-                query=[sample.image for sample in self._dataset.samples(Split.QUERY)],
+                query=[sample.name for sample in self._dataset.samples(Split.QUERY)],
                 query_digest=data[Split.QUERY].digest,
                 weights_digest=weights_digest,
                 **_columns(scores),
@@ -136,11 +136,11 @@ class EvaluateRun:
         recorded = read_evaluation(records) if EVALUATION in records.names() else None
         if not _is_own(record, recorded, manifest=manifest):
             slug = re.sub(r"[^A-Za-z0-9_]+", "-", record.dataset).strip("-") or "other"
-            return ELSEWHERE_PREFIX + "-".join((slug, *record.peculiarities))
-        peculiar = record.peculiarities
+            return ELSEWHERE_PREFIX + "-".join((slug, *record.variant))
+        peculiar = record.variant
         if recorded is not None and record.architecture != recorded.architecture:
             return "-".join((EVALUATION, *record.architecture, *peculiar))
-        if peculiar == (recorded.peculiarities if recorded else ()):
+        if peculiar == (recorded.variant if recorded else ()):
             return EVALUATION
         return "-".join((EVALUATION, *(peculiar or ("plain",))))
 
@@ -152,8 +152,8 @@ def _is_own(
     if recorded is not None:
         tested = (Split.QUERY, Split.GALLERY)
         return all(record.digest_of(split) == recorded.digest_of(split) for split in tested)
-    decisive = manifest["decisive"]
-    trained_on = decisive.get("dataset.digest") if isinstance(decisive, Mapping) else None
+    fingerprint = manifest["fingerprint"]
+    trained_on = fingerprint.get("dataset.digest") if isinstance(fingerprint, Mapping) else None
     return trained_on is not None and record.digest_of(Split.TRAIN) == trained_on
 
 
@@ -163,7 +163,7 @@ def _columns(scores: QueryScores) -> dict[str, Any]:
 
 
 def _recorded_splits(dataset: Dataset) -> dict[str, SplitRecord]:
-    """Count and digest the lists; one without training pictures can be evaluated all the same."""
+    """Count and digest the lists; one without training images can be evaluated all the same."""
     known = {}
     for split in Split:
         try:

@@ -1,22 +1,22 @@
-"""Show what made two pictures alike."""
+"""Show what made two images alike."""
 
 from dataclasses import dataclass
 
-from reid.application.picture_selection import split_off_unreadable
+from reid.application.image_selection import split_off_unreadable
 from reid.domain.errors import DatasetError
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.explanations import DeletionCheck, ExplainedPicture
-from reid.domain.values.samples import Picture
-from reid.ports.dataset import PictureSource
+from reid.domain.values.explanations import DeletionCheck, ExplainedImage
+from reid.domain.values.samples import ListedImage
+from reid.ports.dataset import ImageSource
 from reid.ports.explanation import ExplanationPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureOutcome:
-    """What is said of one picture of the pair."""
+class ImageOutcome:
+    """What is said of one image of the pair."""
 
-    picture: Picture
+    image: ListedImage
     check: DeletionCheck
     is_check_passed: bool
     """Whether blotting out what is marked lowered the similarity more than the rest and chance."""
@@ -32,34 +32,34 @@ class ExplanationOutcome:
 
     method: str
     are_cameras_used: bool
-    query: PictureOutcome
-    gallery: PictureOutcome
+    query: ImageOutcome
+    gallery: ImageOutcome
     page: str
     """Place of what was drawn."""
 
 
 class Explain:
-    """Explains the similarity of one query and one gallery picture."""
+    """Explains the similarity of one query and one gallery image."""
 
     def __init__(self, *, explainer: PairExplainer) -> None:
         """Keep the service."""
         self._explainer = explainer
 
     def run(
-        self, query: PictureSource, gallery: PictureSource, *, page: ExplanationPage
+        self, query: ImageSource, gallery: ImageSource, *, page: ExplanationPage
     ) -> ExplanationOutcome:
         """Explain, and show it on the page.
 
         Raises:
             CheckpointError: The page cannot be written.
             ConfigurationError: The method does not suit the encoder.
-            DatasetError: A source is not one readable picture.
+            DatasetError: A source is not one readable image.
         """
-        pictures = (
-            _only_picture(query, role="query"),
-            _only_picture(gallery, role="gallery"),
+        images = (
+            _only_image(query, role="query"),
+            _only_image(gallery, role="gallery"),
         )
-        explanation = self._explainer.explain((query.reader, gallery.reader), pictures)
+        explanation = self._explainer.explain((query.reader, gallery.reader), images)
         return ExplanationOutcome(
             encoder=explanation.encoder,
             similarity=explanation.similarity,
@@ -71,20 +71,20 @@ class Explain:
         )
 
 
-def _only_picture(source: PictureSource, *, role: str) -> Picture:
-    listed = source.pictures()
+def _only_image(source: ImageSource, *, role: str) -> ListedImage:
+    listed = source.images()
     if len(listed) != 1:
         raise DatasetError(
-            f"an explanation is of one {role} picture, but {len(listed)} were given, from "
-            f"{listed[0].image} on: name a single picture"
+            f"an explanation is of one {role} image, but {len(listed)} were given, from "
+            f"{listed[0].name} on: name a single image"
         )
     readable, _ = split_off_unreadable(source, role=role)
-    return readable.pictures()[0]
+    return readable.images()[0]
 
 
-def _outcome(explained: ExplainedPicture) -> PictureOutcome:
-    return PictureOutcome(
-        picture=explained.picture,
+def _outcome(explained: ExplainedImage) -> ImageOutcome:
+    return ImageOutcome(
+        image=explained.image,
         check=explained.check,
         is_check_passed=explained.check.is_passed,
     )

@@ -1,4 +1,4 @@
-"""Keep a gallery: fill it, take pictures out, forget people, look after it."""
+"""Keep a gallery: fill it, take images out, forget people, look after it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from reid.domain.errors import GalleryError
+from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_filling import GalleryFilling
-from reid.domain.services.gallery_pages import each_picture
+from reid.domain.services.gallery_pages import each_image
 from reid.domain.values.counts import counted
 from reid.domain.values.durations import parse_duration, time_after
 from reid.domain.values.galleries import (
@@ -17,24 +17,24 @@ from reid.domain.values.galleries import (
     AuditEntry,
     GalleryChanges,
     GalleryDescription,
-    KeptPicture,
+    KeptImage,
 )
-from reid.ports.dataset import PictureSource
+from reid.ports.dataset import ImageSource
 
 _WHO_TELLS = {
     "label": "reid gallery list tells the labels",
-    "picture": "give its name as reid identify tells it, or its whole path",
+    "image": "give its name as reid identify tells it, or its whole path",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillingOutcome:
-    """What a gallery holds after pictures were added, and what that took."""
+    """What a gallery holds after images were added, and what that took."""
 
     place: str
     content: GalleryDescription
     num_labels: int
-    """Of the pictures listed."""
+    """Of the images listed."""
 
     is_new: bool
     """Whether nothing had been added before."""
@@ -44,13 +44,13 @@ class FillingOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalOutcome:
-    """Pictures taken out."""
+    """Images taken out."""
 
     place: str
-    num_pictures: int
+    num_images: int
     num_left: int
-    beyond_erasing: str | None = None
-    """Where bytes of erased pictures may still lie, and what clears them."""
+    residual_traces: str | None = None
+    """Where bytes of erased images may still lie, and what clears them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,12 @@ class CheckOutcome:
     """What was found in a gallery, and what had expired."""
 
     place: str
-    num_pictures: int
+    num_images: int
     num_expired: int
-    """Pictures that were erased because their time had come."""
+    """Images that were erased because their time had come."""
 
     faults: tuple[str, ...]
-    beyond_erasing: str | None = None
+    residual_traces: str | None = None
     """As of a removal, where anything was erased."""
 
 
@@ -72,7 +72,7 @@ class LabelContent:
     """What a gallery holds of a person."""
 
     label: str
-    num_pictures: int
+    num_images: int
     cameras: tuple[str, ...]
 
 
@@ -83,50 +83,52 @@ class GalleryContent:
     place: str
     content: GalleryDescription
     num_expiring: int
-    """Pictures that are not kept for ever."""
+    """Images that are not kept for ever."""
 
     labels: tuple[LabelContent, ...]
     audit: tuple[AuditEntry, ...]
 
 
-class FillGallery:
-    """Adds pictures to a gallery."""
+class EnrollGallery:
+    """Adds images to a gallery."""
 
     def __init__(
-        self, *, filling: GalleryFilling, now: Callable[[], str], expire_after: str | None
+        self, *, enrolment: Enrolment, now: Callable[[], str], expire_after: str | None
     ) -> None:
         """Keep the parts.
 
         Args:
-            filling: Embeds what a gallery lacks.
+            enrolment: Embeds what a gallery lacks.
             now: Tells the time, as galleries write it.
-            expire_after: How long pictures are kept, such as `30d`; None: for ever.
+            expire_after: How long images are kept, such as `30d`; None: for ever.
         """
-        self._filling = filling
+        self._enrolment = enrolment
         self._now = now
         self._expire_after = None if expire_after is None else parse_duration(expire_after)
 
     def run(
-        self, source: PictureSource, *, open_gallery: Callable[[], Gallery], mirrors: bool
+        self, source: ImageSource, *, open_gallery: Callable[[], Gallery], mirrors: bool
     ) -> FillingOutcome:
-        """Bring a gallery up to date with a list of pictures.
+        """Bring a gallery up to date with a list of images.
 
         Args:
             source: Lists them.
-            open_gallery: Called once the pictures are listed; the gallery is closed at the end.
+            open_gallery: Called once the images are listed; the gallery is closed at the end.
             mirrors: Also remove what the source does not list any more.
 
         Raises:
-            DatasetError: No readable picture, or one without a label.
+            DatasetError: No readable image, or one without a label.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        num_labels = len({picture.label for picture in source.pictures()})
+        num_labels = len({image.label for image in source.images()})
         expires_at = None
         if self._expire_after is not None:
             expires_at = time_after(self._now(), self._expire_after)
         with closing(open_gallery()) as gallery:
             is_new = gallery.describe().version == 0
-            changes = self._filling.fill(gallery, source, mirrors=mirrors, expires_at=expires_at)
+            changes = self._enrolment.enroll(
+                gallery, source, mirrors=mirrors, expires_at=expires_at
+            )
             return FillingOutcome(
                 place=gallery.place,
                 content=gallery.describe(),
@@ -136,38 +138,38 @@ class FillGallery:
             )
 
 
-class KeepGallery:
-    """Takes pictures out of a gallery, and looks after it."""
+class MaintainGallery:
+    """Takes images out of a gallery, and looks after it."""
 
     def __init__(self, *, now: Callable[[], str]) -> None:
         """Keep the clock, which tells the time as galleries write it."""
         self._now = now
 
     def remove(
-        self, gallery: Gallery, *, images: Sequence[str] = (), labels: Sequence[str] = ()
+        self, gallery: Gallery, *, names: Sequence[str] = (), labels: Sequence[str] = ()
     ) -> RemovalOutcome:
-        """Take pictures out by their names, or by their labels; all or none.
+        """Take images out by their names, or by their labels; all or none.
 
         Raises:
             GalleryError: A name or a label is not there.
         """
         perhaps = {
-            *gallery.pictures(labels=labels),
-            *gallery.pictures(images=sorted({end for name in images for end in _ends(name)})),
+            *gallery.images(labels=labels),
+            *gallery.images(names=sorted({end for name in names for end in _ends(name)})),
         }
-        kept = sorted(perhaps, key=lambda picture: picture.key)
-        found = [picture for picture in kept if _is_named(picture, images, labels)]
-        named = {name for picture in found for name in _names(picture)}
-        _require_all(images, named, what="picture", place=gallery.place)
-        people = {picture.label for picture in found}
+        kept = sorted(perhaps, key=lambda image: image.key)
+        found = [image for image in kept if _is_named(image, names, labels)]
+        named = {name for image in found for name in _names(image)}
+        _require_all(names, named, what="image", place=gallery.place)
+        people = {image.label for image in found}
         _require_all(labels, people, what="label", place=gallery.place)
-        subject = f"{counted(len(images), 'name')}, {counted(len(labels), 'label')}"
+        subject = f"{counted(len(names), 'name')}, {counted(len(labels), 'label')}"
         entry = self._entry(AuditAction.REMOVE, subject, count=len(found))
-        num_removed = gallery.remove([picture.key for picture in found], entry=entry)
+        num_removed = gallery.remove([image.key for image in found], entry=entry)
         return _removal(gallery, num_removed)
 
     def remove_keys(self, gallery: Gallery, keys: Sequence[int]) -> RemovalOutcome:
-        """Take pictures out by their keys, which answers tell; unknown ones are passed over.
+        """Take images out by their keys, which answers tell; unknown ones are passed over.
 
         Raises:
             GalleryError: It cannot be written.
@@ -183,40 +185,40 @@ class KeepGallery:
         Raises:
             GalleryError: Nobody is called so, or something of the person is left.
         """
-        keys = [picture.key for picture in gallery.pictures(labels=[label])]
+        keys = [image.key for image in gallery.images(labels=[label])]
         _require_all([label], {label} if keys else (), what="label", place=gallery.place)
         entry = self._entry(AuditAction.FORGET, digest_of_label(label), count=len(keys))
         num_erased = gallery.erase(keys, entry=entry)
-        left = len(gallery.pictures(labels=[label])) + len(gallery.pictures(keys=keys))
+        left = len(gallery.images(labels=[label])) + len(gallery.images(keys=keys))
         faults = gallery.check()
         if left or faults:
             raise GalleryError(
-                f"{gallery.place} erased {counted(num_erased, 'picture')}, but "
-                + "; ".join([f"{counted(left, 'picture')} of the label came since", *faults])
+                f"{gallery.place} erased {counted(num_erased, 'image')}, but "
+                + "; ".join([f"{counted(left, 'image')} of the label came since", *faults])
                 + ": run it again, then check the gallery"
             )
-        return replace(_removal(gallery, num_erased), beyond_erasing=gallery.beyond_erasing)
+        return replace(_removal(gallery, num_erased), residual_traces=gallery.residual_traces)
 
     def check(self, gallery: Gallery) -> CheckOutcome:
         """Erase what has expired, then look for damage."""
         now = self._now()
-        expired = [picture.key for picture in gallery.pictures(expired_at=now)]
+        expired = [image.key for image in gallery.images(expired_at=now)]
         if expired:
-            subject = f"pictures that were to be kept until {now}"
+            subject = f"images that were to be kept until {now}"
             gallery.erase(expired, entry=self._entry(AuditAction.EXPIRE, subject, len(expired)))
         return CheckOutcome(
             place=gallery.place,
-            num_pictures=gallery.describe().num_pictures,
+            num_images=gallery.describe().num_images,
             num_expired=len(expired),
             faults=gallery.check(),
-            beyond_erasing=gallery.beyond_erasing if expired else None,
+            residual_traces=gallery.residual_traces if expired else None,
         )
 
     def compact(self, gallery: Gallery) -> GalleryDescription:
-        """Give back the room of removed pictures and rebuild the index."""
+        """Give back the room of removed images and rebuild the index."""
         gallery.compact()
         content = gallery.describe()
-        gallery.note(self._entry(AuditAction.COMPACT, "everything", count=content.num_pictures))
+        gallery.note(self._entry(AuditAction.COMPACT, "everything", count=content.num_images))
         return content
 
     def list(self, gallery: Gallery) -> GalleryContent:
@@ -224,11 +226,11 @@ class KeepGallery:
         sizes: Counter[str] = Counter()
         cameras: dict[str, set[str]] = {}
         num_expiring = 0
-        for picture in each_picture(gallery):
-            sizes[picture.label] += 1
-            num_expiring += picture.expires_at is not None
-            if picture.camera is not None:
-                cameras.setdefault(picture.label, set()).add(picture.camera)
+        for image in each_image(gallery):
+            sizes[image.label] += 1
+            num_expiring += image.expires_at is not None
+            if image.camera is not None:
+                cameras.setdefault(image.label, set()).add(image.camera)
         return GalleryContent(
             place=gallery.place,
             content=gallery.describe(),
@@ -236,7 +238,7 @@ class KeepGallery:
             labels=tuple(
                 LabelContent(
                     label=label,
-                    num_pictures=sizes[label],
+                    num_images=sizes[label],
                     cameras=tuple(sorted(cameras.get(label, ()))),
                 )
                 for label in sorted(sizes)
@@ -245,7 +247,7 @@ class KeepGallery:
         )
 
     def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=subject, num_pictures=count)
+        return AuditEntry(at=self._now(), action=action, subject=subject, num_images=count)
 
 
 def digest_of_label(label: str) -> str:
@@ -253,19 +255,19 @@ def digest_of_label(label: str) -> str:
     return f"sha256:{sha256(label.encode()).hexdigest()}"
 
 
-def _is_named(picture: KeptPicture, images: Sequence[str], labels: Sequence[str]) -> bool:
-    return picture.label in labels or any(name in images for name in _names(picture))
+def _is_named(image: KeptImage, names: Sequence[str], labels: Sequence[str]) -> bool:
+    return image.label in labels or any(name in names for name in _names(image))
 
 
 def _ends(name: str) -> list[str]:
-    """List what a picture may be called under its source, if this is its name or whole path."""
+    """List what an image may be called under its source, if this is its name or whole path."""
     parts = name.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def _names(picture: KeptPicture) -> tuple[str, str]:
-    """Name a picture as its source does, and by its whole path."""
-    return picture.image, f"{picture.source}/{picture.image}"
+def _names(image: KeptImage) -> tuple[str, str]:
+    """Name an image as its source does, and by its whole path."""
+    return image.name, f"{image.source}/{image.name}"
 
 
 def _require_all(
@@ -280,5 +282,5 @@ def _require_all(
 
 def _removal(gallery: Gallery, count: int) -> RemovalOutcome:
     return RemovalOutcome(
-        place=gallery.place, num_pictures=count, num_left=gallery.describe().num_pictures
+        place=gallery.place, num_images=count, num_left=gallery.describe().num_images
     )

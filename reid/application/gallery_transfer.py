@@ -2,7 +2,7 @@
 
 Neither way holds more than a part of the gallery in memory.
 
-Letters: N pictures of a part, D width.
+Letters: N images of a part, D width.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_pages import each_page, each_picture
+from reid.domain.services.gallery_pages import each_image, each_page
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
     GalleryDescription,
-    KeptPicture,
-    NewPicture,
+    KeptImage,
+    NewImage,
     require_same_encoder,
 )
 from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery_archive import GalleryArchive
 
 IMPORTED = "imported: "
-"""Stands before the source of pictures that came in a file: it is no folder of this machine."""
+"""Stands before the source of images that came in a file: it is no folder of this machine."""
 
 
 class TransferGallery:
@@ -47,18 +47,18 @@ class TransferGallery:
                 written; or it was written and the audit log was not.
         """
         content = gallery.describe()
-        if content.stamp is None or not content.num_pictures:
+        if content.fingerprint is None or not content.num_images:
             raise GalleryError(f"{gallery.place} is empty: there is nothing to export")
         archive.write(
             ArchivedGallery(
-                stamp=content.stamp,
-                num_pictures=content.num_pictures,
-                pictures=lambda: _pictures_of(gallery, version=content.version),
+                fingerprint=content.fingerprint,
+                num_images=content.num_images,
+                images=lambda: _images_of(gallery, version=content.version),
                 vectors=lambda: _vectors_of(gallery, version=content.version),
                 calibrations=content.calibrations,
             )
         )
-        entry = self._entry(AuditAction.EXPORT, archive.place, content.num_pictures)
+        entry = self._entry(AuditAction.EXPORT, archive.place, content.num_images)
         try:
             gallery.note(entry)
         except GalleryError as error:
@@ -73,7 +73,7 @@ class TransferGallery:
     ) -> GalleryDescription:
         """Add what a file holds to a gallery, in parts that are kept one by one.
 
-        Pictures that the gallery keeps as the file has them are left alone, so that an import that
+        Images that the gallery keeps as the file has them are left alone, so that an import that
         was interrupted is finished by the next one of the same file. The file's calibrations are
         taken over at the end where the gallery was empty, or holds nothing else and has none.
 
@@ -90,12 +90,15 @@ class TransferGallery:
         with closing(open_gallery()) as gallery:
             before = gallery.describe()
             require_same_encoder(
-                content.stamp, kept=before.stamp, place=gallery.place, what=archive.place
+                content.fingerprint,
+                kept=before.fingerprint,
+                place=gallery.place,
+                what=archive.place,
             )
-            is_new = before.num_pictures == 0
+            is_new = before.num_images == 0
             self._add(gallery, content, archive=archive, is_new=is_new)
             after = gallery.describe()
-            holds_nothing_else = after.num_pictures == content.num_pictures
+            holds_nothing_else = after.num_images == content.num_images
             if content.calibrations and (is_new or (holds_nothing_else and not after.calibrations)):
                 entry = self._entry(AuditAction.CALIBRATE, archive.place, 0)
                 gallery.calibrate(content.calibrations, entry=entry)
@@ -105,18 +108,18 @@ class TransferGallery:
         self, gallery: Gallery, content: ArchivedGallery, *, archive: GalleryArchive, is_new: bool
     ) -> None:
         """Add the parts; each has its line in the audit log."""
-        pictures = map(_imported, content.pictures())
+        images = map(_imported, content.images())
         num_done = num_added = 0
         try:
             for vectors in content.vectors():
-                part = tuple(islice(pictures, len(vectors)))
+                part = tuple(islice(images, len(vectors)))
                 rows = range(len(part)) if is_new else _lacking(gallery, part, vectors)
-                subject = _subject(archive.place, num_done, len(part), total=content.num_pictures)
+                subject = _subject(archive.place, num_done, len(part), total=content.num_images)
                 if rows:
                     gallery.add(
                         [part[row] for row in rows],
                         vectors[list(rows)],
-                        stamp=content.stamp,
+                        fingerprint=content.fingerprint,
                         entry=self._entry(AuditAction.IMPORT, subject, len(rows)),
                     )
                 num_done += len(part)
@@ -125,20 +128,20 @@ class TransferGallery:
             if not num_added:
                 raise
             raise GalleryError(
-                f"{error}; the first {num_done} of {content.num_pictures} pictures are in "
+                f"{error}; the first {num_done} of {content.num_images} images are in "
                 f"{gallery.place} already: the same command again goes on from there"
             ) from error
         if not num_added:
             gallery.note(self._entry(AuditAction.IMPORT, archive.place, 0))
 
     def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=subject, num_pictures=count)
+        return AuditEntry(at=self._now(), action=action, subject=subject, num_images=count)
 
 
-def _pictures_of(gallery: Gallery, *, version: int) -> Iterator[NewPicture]:
-    for kept in each_picture(gallery):
-        yield NewPicture(
-            image=kept.image,
+def _images_of(gallery: Gallery, *, version: int) -> Iterator[NewImage]:
+    for kept in each_image(gallery):
+        yield NewImage(
+            name=kept.name,
             source=kept.source,
             content=kept.content,
             label=kept.label,
@@ -158,58 +161,58 @@ def _require_unchanged(gallery: Gallery, *, version: int) -> None:
     if gallery.describe().version != version:
         raise GalleryError(
             f"{gallery.place} was changed while it was exported, so nothing was written: try "
-            "again, while nobody adds or removes pictures"
+            "again, while nobody adds or removes images"
         )
 
 
-def _imported(picture: NewPicture) -> NewPicture:
-    if picture.source.startswith(IMPORTED):
-        return picture
-    return replace(picture, source=f"{IMPORTED}{picture.source}")
+def _imported(image: NewImage) -> NewImage:
+    if image.source.startswith(IMPORTED):
+        return image
+    return replace(image, source=f"{IMPORTED}{image.source}")
 
 
 def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
-    """Refuse a file in which two pictures would take each other's place.
+    """Refuse a file in which two images would take each other's place.
 
     Of a large one only numbers are compared at first, which take 8 bytes each.
     """
-    named = (_number_of(_imported(picture)) for picture in content.pictures())
-    numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_pictures))
+    named = (_number_of(_imported(image)) for image in content.images())
+    numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_images))
     suspects = set(numbers[1:][numbers[1:] == numbers[:-1]].tolist())
     if not suspects:
         return
     seen: set[tuple[str, str]] = set()
-    for picture in map(_imported, content.pictures()):
-        if _number_of(picture) in suspects:
-            if _name_of(picture) in seen:
+    for image in map(_imported, content.images()):
+        if _number_of(image) in suspects:
+            if _name_of(image) in seen:
                 raise GalleryError(
-                    f"{place} holds {picture.image} of {picture.source} twice: nothing was imported"
+                    f"{place} holds {image.name} of {image.source} twice: nothing was imported"
                 )
-            seen.add(_name_of(picture))
+            seen.add(_name_of(image))
 
 
-def _name_of(picture: NewPicture | KeptPicture) -> tuple[str, str]:
-    return picture.source, picture.image
+def _name_of(image: NewImage | KeptImage) -> tuple[str, str]:
+    return image.source, image.name
 
 
-def _number_of(picture: NewPicture) -> int:
-    digest = blake2b(repr(_name_of(picture)).encode(), digest_size=8).digest()
+def _number_of(image: NewImage) -> int:
+    digest = blake2b(repr(_name_of(image)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
-def _lacking(gallery: Gallery, pictures: Sequence[NewPicture], vectors: Tensor) -> list[int]:
+def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> list[int]:
     """Say which rows a gallery does not keep just so.
 
     Args:
         gallery: Perhaps of some of them.
-        pictures: N.
+        images: N.
         vectors: (N, D), theirs.
     """
-    kept = {_name_of(picture): picture for picture in _kept_of(gallery, pictures)}
+    kept = {_name_of(image): image for image in _kept_of(gallery, images)}
     same: dict[int, int] = {}
-    for row, picture in enumerate(pictures):
-        known = kept.get(_name_of(picture))
-        if known is not None and known.says_the_same_as(picture):
+    for row, image in enumerate(images):
+        known = kept.get(_name_of(image))
+        if known is not None and known.says_the_same_as(image):
             same[row] = known.key
     if same:
         found = gallery.vectors([*same.values()])
@@ -217,20 +220,20 @@ def _lacking(gallery: Gallery, pictures: Sequence[NewPicture], vectors: Tensor) 
         same = {
             row: key for (row, key), other in zip(same.items(), is_other, strict=True) if not other
         }
-    return [row for row in range(len(pictures)) if row not in same]
+    return [row for row in range(len(images)) if row not in same]
 
 
-def _kept_of(gallery: Gallery, pictures: Iterable[NewPicture]) -> Iterator[KeptPicture]:
-    """List what a gallery keeps by the names of some pictures."""
+def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage]:
+    """List what a gallery keeps by the names of some images."""
     images: dict[str, list[str]] = {}
-    for picture in pictures:
-        images.setdefault(picture.source, []).append(picture.image)
+    for image in images:
+        images.setdefault(image.source, []).append(image.name)
     for source, named in images.items():
-        yield from gallery.pictures(source=source, images=named)
+        yield from gallery.images(source=source, images=named)
 
 
 def _subject(place: str, num_before: int, count: int, *, total: int) -> str:
     """Name a part in the audit log, so that it tells whether all are there."""
     if count == total:
         return place
-    return f"{place}, pictures {num_before + 1} to {num_before + count} of {total}"
+    return f"{place}, images {num_before + 1} to {num_before + count} of {total}"

@@ -1,27 +1,26 @@
-"""Say who is on a picture."""
+"""Say who is on an image."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from reid.application.picture_selection import split_off_unreadable
-from reid.domain.services.answering import Answering
+from reid.application.image_selection import split_off_unreadable
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.services.query_embedding import embed_queries
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.galleries import (
     EVERYTHING,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryChanges,
     GalleryFilter,
-    require_pictures,
+    require_images,
 )
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
-from reid.ports.dataset import PictureSource
-from reid.domain.services.gallery import Gallery
+from reid.ports.dataset import ImageSource
 from reid.ports.image_encoder import ImageEncoder
 
 
@@ -41,26 +40,26 @@ class IdentificationOutcome:
     """Of these, those whose answer is right and not called unknown."""
 
     are_cameras_used: bool
-    """False also where a picture's camera is not one that the encoder knows."""
+    """False also where an image's camera is not one that the encoder knows."""
 
     is_exact: bool
     index_recall: float
     gallery: str
-    """Where the known people's pictures are kept."""
+    """Where the known people's images are kept."""
 
     changes: GalleryChanges | None = None
-    """What bringing the gallery up to date with a list of pictures took; None where it was asked
+    """What bringing the gallery up to date with a list of images took; None where it was asked
     as it is."""
 
     fusion: str = "best"
-    """How the pictures of a person became one similarity."""
+    """How the images of a person became one similarity."""
 
     threshold: float | None = None
     """Similarity below which a query is of nobody known; None: there is none."""
 
     is_reranked: bool = False
     looked_at: str = ""
-    """Which of the gallery's pictures, in words; empty: all."""
+    """Which of the gallery's images, in words; empty: all."""
 
     @property
     def accuracy(self) -> float | None:
@@ -69,21 +68,21 @@ class IdentificationOutcome:
 
 
 class Identify:
-    """Names the people on query pictures by a gallery."""
+    """Names the people on query images by a gallery."""
 
     def __init__(
         self,
         *,
         encoder: ImageEncoder,
         embedder: Embedder,
-        filling: GalleryFilling,
-        answering: Answering | None = None,
+        enrolment: Enrolment,
+        options: IdentificationOptions | None = None,
     ) -> None:
         """Keep the parts; None: answer in the usual manner."""
         self._encoder = encoder
         self._embedder = embedder
-        self._filling = filling
-        self._answering = answering or Answering()
+        self._enrolment = enrolment
+        self._options = options or IdentificationOptions()
 
     def require_decision(self, gallery: Gallery) -> None:
         """Refuse a gallery whose threshold is one of another manner of asking.
@@ -91,105 +90,109 @@ class Identify:
         Raises:
             GalleryError: It is calibrated for another fusion, and its threshold is asked for.
         """
-        self._answering.decision_for(gallery)
+        self._options.decision_for(gallery)
 
     def run(
-        self, queries: PictureSource, gallery: Gallery, *, within: GalleryFilter = EVERYTHING
+        self, queries: ImageSource, gallery: Gallery, *, within: GalleryFilter = EVERYTHING
     ) -> IdentificationOutcome:
-        """Identify every readable query picture by a gallery as it is.
+        """Identify every readable query image by a gallery as it is.
 
         Args:
-            queries: Pictures of the people to name.
+            queries: Images of the people to name.
             gallery: Known people.
-            within: Which of its pictures to look at, of those that the settings leave in.
+            within: Which of its images to look at, of those that the settings leave in.
 
         Raises:
             DatasetError: No readable query.
             GalleryError: It is empty, or another encoder made it.
         """
         asked, unreadable = split_off_unreadable(queries, role="query")
-        stamp = self._filling.stamp_matching(gallery, asked.pictures(), what="the queries")
-        answering = replace(self._answering, within=self._answering.within.narrowed(within))
-        return self._answer(asked, unreadable, answering=answering, gallery=gallery, stamp=stamp)
+        fingerprint = self._enrolment.fingerprint_matching(
+            gallery, asked.images(), what="the queries"
+        )
+        options = replace(self._options, within=self._options.within.narrowed(within))
+        return self._answer(
+            asked, unreadable, options=options, gallery=gallery, fingerprint=fingerprint
+        )
 
     def run_among(
         self,
-        queries: PictureSource,
-        known: PictureSource,
+        queries: ImageSource,
+        known: ImageSource,
         *,
-        open_gallery: Callable[[EncoderStamp], Gallery],
+        open_gallery: Callable[[EncoderFingerprint], Gallery],
     ) -> IdentificationOutcome:
-        """Identify every readable query picture by labelled pictures.
+        """Identify every readable query image by labelled images.
 
         Args:
-            queries: Pictures of the people to name.
-            known: Labelled pictures.
+            queries: Images of the people to name.
+            known: Labelled images.
             open_gallery: Opens the gallery in which their vectors are kept, empty or as an earlier
                 run left it; closed at the end.
 
         Raises:
-            DatasetError: No readable picture on one side, or gallery pictures without labels.
+            DatasetError: No readable image on one side, or gallery images without labels.
             GalleryError: The gallery cannot be written.
         """
         asked, unreadable = split_off_unreadable(queries, role="query")
-        stamp = self._filling.stamp_for(asked.pictures(), known.pictures())
-        with closing(open_gallery(stamp)) as gallery:
-            changes = self._filling.fill(gallery, known, mirrors=True, stamp=stamp)
+        fingerprint = self._enrolment.fingerprint_for(asked.images(), known.images())
+        with closing(open_gallery(fingerprint)) as gallery:
+            changes = self._enrolment.enroll(gallery, known, mirrors=True, fingerprint=fingerprint)
             return self._answer(
                 asked,
                 unreadable,
-                answering=self._answering,
+                options=self._options,
                 gallery=gallery,
-                stamp=stamp,
+                fingerprint=fingerprint,
                 changes=changes,
             )
 
     def _answer(
         self,
-        asked: PictureSource,
+        asked: ImageSource,
         unreadable: tuple[UnreadableImage, ...],
         *,
-        answering: Answering,
+        options: IdentificationOptions,
         gallery: Gallery,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         changes: GalleryChanges | None = None,
     ) -> IdentificationOutcome:
-        # Before pictures are embedded, which takes long.
-        require_pictures(gallery.describe(), place=gallery.place)
-        decision = answering.decision_for(gallery)
-        vectors = embed_queries(self._embedder, asked, stamp=stamp)
-        answers = answering.answer(gallery, asked.pictures(), vectors, decision=decision)
-        judged = _judged(answers, gallery=gallery, within=answering.within)
+        # Before images are embedded, which takes long.
+        require_images(gallery.describe(), place=gallery.place)
+        decision = options.decision_for(gallery)
+        vectors = embed_queries(self._embedder, asked, fingerprint=fingerprint)
+        answers = options.answer(gallery, asked.images(), vectors, decision=decision)
+        judged = _judged(answers, gallery=gallery, within=options.within)
         content, is_exact = gallery.describe(), gallery.is_exact
         return IdentificationOutcome(
             encoder=self._encoder.description,
             identifications=answers,
             unreadable_queries=unreadable,
             unreadable_gallery=() if changes is None else changes.unreadable,
-            num_gallery=content.num_pictures,
+            num_gallery=content.num_images,
             num_judged=len(judged),
             num_correct=sum(
                 answer.label == answer.true_label and not answer.is_unknown for answer in judged
             ),
-            are_cameras_used=stamp.uses_cameras,
+            are_cameras_used=fingerprint.uses_cameras,
             is_exact=is_exact,
             index_recall=1.0 if is_exact else gallery.recall,
             gallery=gallery.place,
             changes=changes,
-            fusion=answering.fusion,
+            fusion=options.fusion,
             threshold=decision.threshold,
-            is_reranked=answering.reranking is not None,
-            looked_at=answering.within.words(),
+            is_reranked=options.reranking is not None,
+            looked_at=options.within.words(),
         )
 
 
 def _judged(
     answers: Sequence[Identification], *, gallery: Gallery, within: GalleryFilter
 ) -> list[Identification]:
-    """Choose the answers for people whom the pictures that were looked at show."""
+    """Choose the answers for people whom the images that were looked at show."""
     asked = {answer.true_label for answer in answers if answer.true_label is not None}
-    known = {picture.label for answer in answers for picture in answer.pictures}
+    known = {image.label for answer in answers for image in answer.images}
     if others := asked - known:
-        pictures = gallery.pictures(labels=sorted(others))
-        known |= {picture.label for picture in pictures if within.admits(picture)}
+        images = gallery.images(labels=sorted(others))
+        known |= {image.label for image in images if within.admits(image)}
     return [answer for answer in answers if answer.true_label in known]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from reid.domain.errors import CheckpointError
-from reid.domain.metrics import QueryScores
+from reid.domain.ranking.metrics import QueryScores
 from reid.domain.values.checkpoints import require_known_version
 from reid.domain.values.evaluations import (
     EVALUATION,

@@ -7,8 +7,8 @@ from itertools import combinations
 from math import isfinite, nan
 from typing import Any, TypeAlias
 
+from reid.application.ablation import SettingsDiffer, find_ingredients
 from reid.application.compare_runs import JudgedQueries
-from reid.application.ingredients import SettingsDiffer, find_ingredients
 from reid.application.records import (
     RecordedEvaluation,
     evaluation_names,
@@ -16,8 +16,8 @@ from reid.application.records import (
     read_evaluation,
     require_manifest,
 )
-from reid.domain.comparison import compare_scores
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.ranking.significance import compare_scores
 from reid.domain.values.counts import counted
 from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
@@ -41,7 +41,7 @@ class ReportOutcome:
     runs: tuple[str, ...]
     page: str
     figures: tuple[str, ...]
-    ingredients: tuple[str, ...] = ()
+    ablation: tuple[str, ...] = ()
     """Runs shown by their difference to the baseline only."""
 
 
@@ -88,10 +88,10 @@ class ReportRuns:
                 f"two runs are called {twice[0]!r}; the page tells runs by the names of their "
                 "folders, so rename one"
             )
-        ingredients = None
+        ablation = None
         if baseline is not None:
-            ingredients = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
-        near = tuple(one.run for one in ingredients.runs) if ingredients else ()
+            ablation = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
+        near = tuple(one.run for one in ablation.runs) if ablation else ()
         shown = [one for one in runs if one.name not in near]
         summaries = tuple(map(self._summary, shown))
         judged, uncompared = _judged_queries(zip(shown, summaries, strict=True))
@@ -99,16 +99,16 @@ class ReportRuns:
             runs=summaries,
             pairs=tuple(self._pairs(judged)),
             uncompared=uncompared,
-            yardsticks=YARDSTICKS,
-            ingredients=ingredients,
+            published_baselines=YARDSTICKS,
+            ablation=ablation,
         )
         page, *figures = self._page.write(results)
-        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ingredients=near)
+        return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ablation=near)
 
     def _summary(self, records: RunRecords) -> RunSummary:
         manifest = require_manifest(records)
-        decisive, circumstances = manifest["decisive"], manifest["circumstances"]
-        settings = circumstances.get("settings") or {}
+        fingerprint, environment = manifest["fingerprint"], manifest["environment"]
+        settings = environment.get("settings") or {}
         recipe = str(settings.get("recipe") or "unknown")
         found = [read_evaluation(records, name) for name in evaluation_names(records)]
         own = next((record for record in found if record.name == EVALUATION), None)
@@ -119,14 +119,14 @@ class ReportRuns:
         return RunSummary(
             name=records.name,
             recipe=recipe,
-            departures=self._departures(recipe, decisive),
-            encoder=_encoder(decisive.get("encoder.kind"), own),
-            initialisation=_initialisation(decisive.get("encoder.weights"), own),
-            trained_on=_trained_on(settings, own, digest=decisive.get("dataset.digest")),
-            seed=decisive.get("seed"),
+            departures=self._departures(recipe, fingerprint),
+            encoder=_encoder(fingerprint.get("encoder.kind"), own),
+            initialisation=_initialisation(fingerprint.get("encoder.weights"), own),
+            trained_on=_trained_on(settings, own, digest=fingerprint.get("dataset.digest")),
+            seed=fingerprint.get("seed"),
             curves=tuple(_curve(stage, epochs) for stage, epochs in stages.items()),
             training_seconds=sum(seconds) if seconds else None,
-            device=_device(circumstances),
+            device=_device(environment),
             evaluations=tuple(current),
             outdated=tuple(record.name for record in found if record not in current),
         )
@@ -164,7 +164,7 @@ def _judged_queries(
 
 
 def _encoder(kind: object, own: EvaluationRecord | None) -> str:
-    """Name an encoder, with the size of its pictures where that is recorded."""
+    """Name an encoder, with the size of its images where that is recorded."""
     recorded = own.encoder if own is not None else {}
     name = str(kind or recorded.get("name") or "unknown")
     match (recorded.get("options") or {}).get("image_size"):
@@ -188,10 +188,10 @@ def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
 def _trained_on(
     settings: Mapping[str, Any], own: EvaluationRecord | None, *, digest: object
 ) -> str:
-    """Name the training pictures, and count them where that is recorded."""
+    """Name the training images, and count them where that is recorded."""
     if own is not None and own.digest_of("train") == digest is not None:
         train = own.data["train"]
-        return f"{own.dataset} ({train.num_identities} people, {train.num_images} pictures)"
+        return f"{own.dataset} ({train.num_identities} people, {train.num_images} images)"
     root = settings.get("dataset", {}).get("root")
     return "unknown" if root is None else _last_part(root)
 
@@ -200,9 +200,9 @@ def _last_part(path: object) -> str:
     return str(path).replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def _device(circumstances: Mapping[str, Any]) -> str:
-    name = circumstances.get("device_name") or circumstances.get("device") or "unknown"
-    threads, precision = circumstances.get("threads"), circumstances.get("training_precision")
+def _device(environment: Mapping[str, Any]) -> str:
+    name = environment.get("device_name") or environment.get("device") or "unknown"
+    threads, precision = environment.get("threads"), environment.get("training_precision")
     parts = [str(name)]
     if name == "cpu" and threads:
         parts.append(counted(threads, "thread"))

@@ -50,16 +50,16 @@ class ReproductionOutcome:
     scores: tuple[ScorePair, ...]
     tolerance: float
     causes: tuple[Change, ...]
-    """Changes that make it another evaluation: of pictures, weights and settings."""
+    """Changes that make it another evaluation: of images, weights and settings."""
 
-    circumstances: tuple[Change, ...]
+    environment: tuple[Change, ...]
     """Changes of versions and machine, which explain differences but are none."""
 
     num_changed_queries: int
     """Recorded queries whose average precision is not exactly the recorded one, or that are gone.
 
     Queries that are new are none of them: the digest of the queries tells of those.
-    Where a tolerance is given only the means must keep to it: rounding that swaps two pictures
+    Where a tolerance is given only the means must keep to it: rounding that swaps two images
     moves a single query far and the mean hardly.
     """
 
@@ -80,11 +80,11 @@ class ReproductionOutcome:
     def is_rounding(self) -> bool:
         """Whether rounding alone may explain what differs: tiny, and on another machine."""
         largest = max(abs(pair.now - pair.recorded) for pair in self.scores)
-        return not self.causes and bool(self.circumstances) and largest < _ROUNDING
+        return not self.causes and bool(self.environment) and largest < _ROUNDING
 
     @property
     def is_reproduced(self) -> bool:
-        """Whether pictures, weights and settings are those recorded, and so are the scores."""
+        """Whether images, weights and settings are those recorded, and so are the scores."""
         return not self.differing
 
 
@@ -104,7 +104,7 @@ class Reproduce:
 
         Raises:
             CheckpointError: The record or the weights are missing, damaged or too old.
-            DatasetError: A list or picture cannot be read.
+            DatasetError: A list or image cannot be read.
             EvaluationError: No query has a true match.
         """
         record, queries = read_with_queries(source)
@@ -119,7 +119,7 @@ class Reproduce:
             ),
             tolerance=tolerance,
             causes=tuple(_changes(*_causes(record, again))),
-            circumstances=tuple(_changes(_surroundings(record), _surroundings(again))),
+            environment=tuple(_changes(_surroundings(record), _surroundings(again))),
             num_changed_queries=_count_changed(queries, again.queries),
             num_queries=len(queries.query),
         )
@@ -132,7 +132,7 @@ def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Map
         CheckpointError: It is missing or damaged.
     """
     record = read_evaluation(source.records, source.name)
-    settings = require_manifest(source.records)["circumstances"].get("settings")
+    settings = require_manifest(source.records)["environment"].get("settings")
     return record, settings if isinstance(settings, Mapping) else {}
 
 
@@ -166,7 +166,7 @@ def _is_used(name: str, settings: Mapping[str, Any]) -> bool:
 
 
 def _surroundings(record: EvaluationRecord) -> dict[str, Any]:
-    return {"data.train": record.digest_of("train"), **dict(_flattened(record.circumstances))}
+    return {"data.train": record.digest_of("train"), **dict(_flattened(record.environment))}
 
 
 def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:

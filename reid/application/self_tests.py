@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.augmentation import normalise
 from reid.domain.errors import EncoderError, EvaluationError, GalleryError, VectorIndexError
 from reid.domain.seeding import generator_for
 from reid.domain.services.gallery import Gallery
+from reid.domain.training.augmentation import normalise
 from reid.domain.values.checkpoints import digest_of
 from reid.domain.values.features import EmbeddingSet
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.services.gallery import Gallery
 from reid.ports.image_encoder import ImageEncoder
 from reid.ports.vector_index import VectorIndex
 
@@ -30,28 +29,28 @@ _LEAST_FOUND = 0.9
 """Share of rows that even an approximate index must find by their own vectors."""
 
 _LEAST_ALIKE = 0.999
-"""Cosine between two devices' vectors of a picture; reduced products such as TF32 stay above."""
+"""Cosine between two devices' vectors of an image; reduced products such as TF32 stay above."""
 
 _KNOWN_SCORES = (0.75, 0.5, 1.0, 1.0, 1.0, 1.0)
 """mAP and CMC of the case in `try_evaluator`."""
 
 
 def try_encoder(create: Callable[[], ImageEncoder]) -> str:
-    """Build an encoder twice from the same seed: the same pictures have the same vectors."""
+    """Build an encoder twice from the same seed: the same images have the same vectors."""
     first, second = (digest_of({"vectors": _vectors_by(create())}) for _ in range(2))
     if first != second:
         raise EncoderError(
-            f"the same weights gave two answers for the same pictures: digests {first} and {second}"
+            f"the same weights gave two answers for the same images: digests {first} and {second}"
         )
     return f"finite, of unit length, twice the same: digest {first[:12]}"
 
 
 def try_device(create: Callable[[str], ImageEncoder], *, device: str) -> str:
-    """Build the same encoder on the CPU and on a device: both describe pictures alike."""
+    """Build the same encoder on the CPU and on a device: both describe images alike."""
     expected, found = _vectors_by(create("cpu")), _vectors_by(create(device))
     alike = float((expected * found).sum(dim=1).min())
     if alike < _LEAST_ALIKE:
-        raise EncoderError(f"{device} and cpu describe a picture differently: cosine {alike:.4f}")
+        raise EncoderError(f"{device} and cpu describe an image differently: cosine {alike:.4f}")
     return f"{device} computes as the CPU does: cosine {alike:.4f}"
 
 
@@ -89,7 +88,7 @@ def try_index(index: VectorIndex) -> str:
 def try_evaluator(score: Callable[[EmbeddingSet, EmbeddingSet], EvaluationReport]) -> str:
     """Score a case worked out by hand, in the plane, by the Market-1501 protocol.
 
-    The first query's nearest picture is of its own person and camera and does not count; its true
+    The first query's nearest image is of its own person and camera and does not count; its true
     matches then stand at ranks 2 and 4: AP (1/2 + 2/4) / 2. The second query's only match is first.
     """
     queries = _in_plane((0, 16), pids=(1, 2), camids=(0, 0))
@@ -111,21 +110,25 @@ def try_gallery(open_gallery: Callable[..., Gallery]) -> str:
         open_gallery: Opens the same gallery at every call; `create=True` makes it.
     """
     vectors = _unit_rows(6)
-    stamp = EncoderStamp(name="self-test", weights="none", digest="self-test", width=_WIDTH)
-    pictures = [
-        NewPicture(image=f"{k}.jpg", source="self-test", content=f"{k}", label="abc"[k % 3])
+    fingerprint = EncoderFingerprint(
+        name="self-test", weights="none", digest="self-test", width=_WIDTH
+    )
+    images = [
+        NewImage(name=f"{k}.jpg", source="self-test", content=f"{k}", label="abc"[k % 3])
         for k in range(len(vectors))
     ]
     with closing(open_gallery(create=True)) as gallery:
-        keys = gallery.add(pictures, vectors, stamp=stamp, entry=_entry(AuditAction.ADD, 6))
+        keys = gallery.add(
+            images, vectors, fingerprint=fingerprint, entry=_entry(AuditAction.ADD, 6)
+        )
     with closing(open_gallery(create=False)) as gallery:
         _require_found(gallery, vectors, keys)
-        gone = [one.key for one in gallery.pictures(labels=["a"])]
+        gone = [one.key for one in gallery.images(labels=["a"])]
         gallery.erase(gone, entry=_entry(AuditAction.FORGET, len(gone)))
         left = [row for row, key in enumerate(keys) if key not in gone]
         _require_found(gallery, vectors[left], tuple(keys[row] for row in left))
         answers = set(gallery.search(vectors, len(keys)).indices.flatten().tolist())
-        if len(gone) != 2 or answers & set(gone) or gallery.pictures(keys=gone):
+        if len(gone) != 2 or answers & set(gone) or gallery.images(keys=gone):
             raise GalleryError("an erased person is still answered")
         if faults := gallery.check():
             raise GalleryError("; ".join(faults))
@@ -135,12 +138,12 @@ def try_gallery(open_gallery: Callable[..., Gallery]) -> str:
 def _require_found(gallery: Gallery, vectors: Tensor, keys: tuple[int, ...]) -> None:
     found = gallery.search(vectors, 1).indices[:, 0].tolist()
     if found != list(keys):
-        raise GalleryError(f"asked for pictures {list(keys)}, it answered {found}")
+        raise GalleryError(f"asked for images {list(keys)}, it answered {found}")
 
 
-def _entry(action: AuditAction, num_pictures: int) -> AuditEntry:
+def _entry(action: AuditAction, num_images: int) -> AuditEntry:
     return AuditEntry(
-        at="2026-01-01T00:00:00Z", action=action, subject="self-test", num_pictures=num_pictures
+        at="2026-01-01T00:00:00Z", action=action, subject="self-test", num_images=num_images
     )
 
 
@@ -153,7 +156,7 @@ def _unit_rows(num_rows: int) -> Tensor:
 def _in_plane(
     degrees: tuple[int, ...], *, pids: tuple[int, ...], camids: tuple[int, ...]
 ) -> EmbeddingSet:
-    """Put pictures on the unit circle."""
+    """Put images on the unit circle."""
     points = [[cos(radians(angle)), sin(radians(angle))] for angle in degrees]
     return EmbeddingSet(torch.tensor(points), torch.tensor(pids), torch.tensor(camids))
 

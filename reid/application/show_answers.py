@@ -1,4 +1,4 @@
-"""Show answers on a page, with small pictures."""
+"""Show answers on a page, with small images."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -6,17 +6,17 @@ from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import KeptPicture
-from reid.domain.values.reports import Identification, RankedPicture
-from reid.domain.values.sheets import AnswerSheet, SheetLimits, id_of
-from reid.ports.dataset import ImageReader, PictureSource
+from reid.domain.values.galleries import KeptImage
+from reid.domain.values.page_data import AnswersPageData, PageLimits, id_of
+from reid.domain.values.reports import Identification, RankedImage
+from reid.ports.dataset import ImageReader, ImageSource
 from reid.ports.pages import AnswersPage
 
-_PICTURES_AT_ONCE = 256
-"""Small pictures made before the room left is looked at."""
+_IMAGES_AT_ONCE = 256
+"""Small images made before the room left is looked at."""
 
-Thumbnails: TypeAlias = Callable[[Sequence[RankedPicture], int], Sequence[bytes | None]]
-"""Makes JPEGs of gallery pictures, at most so many pixels high; None where there is no picture."""
+Thumbnails: TypeAlias = Callable[[Sequence[RankedImage], int], Sequence[bytes | None]]
+"""Makes JPEGs of gallery images, at most so many pixels high; None where there is no image."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -24,10 +24,10 @@ _Key = TypeVar("_Key", bound=Hashable)
 class ShowAnswers:
     """Makes the page of an identification."""
 
-    def __init__(self, *, page: AnswersPage, limits: SheetLimits | None = None) -> None:
+    def __init__(self, *, page: AnswersPage, limits: PageLimits | None = None) -> None:
         """Keep the page, and how much it may hold."""
         self._page = page
-        self._limits = limits or SheetLimits()
+        self._limits = limits or PageLimits()
 
     def run(
         self,
@@ -40,13 +40,13 @@ class ShowAnswers:
     ) -> str:
         """Write the page.
 
-        Pictures are taken in while there is room: the queries' first, then the best answers, then
+        Images are taken in while there is room: the queries' first, then the best answers, then
         the second best.
 
         Args:
             answers: One per query.
-            queries: Knows the queries' pictures by name.
-            gallery: Makes small pictures of the answers'; see `thumbnails_in`, `thumbnails_kept`.
+            queries: Knows the queries' images by name.
+            gallery: Makes small images of the answers'; see `thumbnails_in`, `thumbnails_kept`.
             title: What the page is about.
             notes: How the answers came about.
 
@@ -58,23 +58,23 @@ class ShowAnswers:
         """
         limits = self._limits
         shown = tuple(
-            replace(answer, pictures=answer.pictures[: limits.num_pictures])
+            replace(answer, images=answer.images[: limits.num_images])
             for answer in answers[: limits.num_queries]
         )
         room = limits.thumbnail_bytes
-        asked = list(dict.fromkeys(image for answer in shown for image in _images_of(answer)))
-        of_queries, room = _fill(
+        asked = list(dict.fromkeys(name for answer in shown for name in _images_of(answer)))
+        of_queries, room = _enroll(
             asked,
             lambda names: queries.thumbnails(names, height=limits.thumbnail_height),
             room=room,
         )
-        known = {id_of(picture): picture for picture in _by_rank(shown)}
-        of_gallery, _ = _fill(
+        known = {id_of(image): image for image in _by_rank(shown)}
+        of_gallery, _ = _enroll(
             list(known),
             lambda ids: gallery([known[one] for one in ids], limits.thumbnail_height),
             room=room,
         )
-        sheet = AnswerSheet(
+        page_data = AnswersPageData(
             title=title,
             notes=tuple(notes),
             answers=shown,
@@ -82,35 +82,35 @@ class ShowAnswers:
             gallery_thumbnails=of_gallery,
             num_queries=len(answers),
         )
-        return self._page.write(sheet)
+        return self._page.write(page_data)
 
 
 def thumbnails_in(source: ImageReader) -> Thumbnails:
-    """Make small pictures of a source's own pictures."""
+    """Make small images of a source's own images."""
 
-    def make(pictures: Sequence[RankedPicture], height: int) -> Sequence[bytes | None]:
-        return source.thumbnails([picture.image for picture in pictures], height=height)
+    def make(images: Sequence[RankedImage], height: int) -> Sequence[bytes | None]:
+        return source.thumbnails([image.name for image in images], height=height)
 
     return make
 
 
 def thumbnails_kept(
-    gallery: Gallery, *, open_source: Callable[[str], PictureSource | None]
+    gallery: Gallery, *, open_source: Callable[[str], ImageSource | None]
 ) -> Thumbnails:
-    """Take the small pictures that a gallery keeps, else make them where the pictures came from.
+    """Take the small images that a gallery keeps, else make them where the images came from.
 
     Args:
-        gallery: Knows the pictures by key.
+        gallery: Knows the images by key.
         open_source: Opens a source by the name that the gallery has of it; None where it is gone.
             A file there whose content is another by now is not shown.
     """
 
-    def make(pictures: Sequence[RankedPicture], height: int) -> Sequence[bytes | None]:
-        keys = [picture.key for picture in pictures if picture.key is not None]
+    def make(images: Sequence[RankedImage], height: int) -> Sequence[bytes | None]:
+        keys = [image.key for image in images if image.key is not None]
         found: dict[int, bytes | None] = {key: gallery.thumbnail(key) for key in keys}
         missing = [key for key, small in found.items() if small is None]
         found |= _from_sources(gallery, missing, open_source=open_source, height=height)
-        return [None if picture.key is None else found[picture.key] for picture in pictures]
+        return [None if image.key is None else found[image.key] for image in images]
 
     return make
 
@@ -119,46 +119,46 @@ def _from_sources(
     gallery: Gallery,
     keys: Sequence[int],
     *,
-    open_source: Callable[[str], PictureSource | None],
+    open_source: Callable[[str], ImageSource | None],
     height: int,
 ) -> Mapping[int, bytes | None]:
-    """Make small pictures of files that still hold what was kept, whatever their names are."""
-    by_source: dict[str, list[KeptPicture]] = {}
-    for kept in gallery.pictures(keys=keys) if keys else ():
+    """Make small images of files that still hold what was kept, whatever their names are."""
+    by_source: dict[str, list[KeptImage]] = {}
+    for kept in gallery.images(keys=keys) if keys else ():
         by_source.setdefault(kept.source, []).append(kept)
     found: dict[int, bytes | None] = dict.fromkeys(keys)
     for name, wanted in by_source.items():
         source = open_source(name)
         if source is not None:
-            images = [kept.image for kept in wanted]
-            small = source.reader.thumbnails(images, height=height)
-            contents = source.reader.content_digests(images)
+            names = [kept.name for kept in wanted]
+            small = source.reader.thumbnails(names, height=height)
+            contents = source.reader.content_digests(names)
             for kept, one, content in zip(wanted, small, contents, strict=True):
                 found[kept.key] = one if content == kept.content else None
     return found
 
 
 def _images_of(answer: Identification) -> tuple[str, ...]:
-    return answer.images or (answer.image,)
+    return answer.names or (answer.name,)
 
 
-def _by_rank(answers: Sequence[Identification]) -> Iterable[RankedPicture]:
-    depth = max((len(answer.pictures) for answer in answers), default=0)
+def _by_rank(answers: Sequence[Identification]) -> Iterable[RankedImage]:
+    depth = max((len(answer.images) for answer in answers), default=0)
     for rank in range(depth):
         for answer in answers:
-            yield from answer.pictures[rank : rank + 1]
+            yield from answer.images[rank : rank + 1]
 
 
-def _fill(
+def _enroll(
     wanted: Iterable[_Key],
     make: Callable[[list[_Key]], Sequence[bytes | None]],
     *,
     room: int,
 ) -> tuple[dict[_Key, bytes], int]:
-    """Make small pictures until the room is used up; tell what is left of it."""
+    """Make small images until the room is used up; tell what is left of it."""
     remaining = iter(wanted)
     made: dict[_Key, bytes] = {}
-    while room > 0 and (some := list(islice(remaining, _PICTURES_AT_ONCE))):
+    while room > 0 and (some := list(islice(remaining, _IMAGES_AT_ONCE))):
         for one, small in zip(some, make(some), strict=True):
             room -= len(small or b"")
             if small is not None and room >= 0:

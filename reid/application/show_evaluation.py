@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from reid.domain.values.analyses import EvaluationAnalysis
+from reid.domain.values.page_data import EvaluationPageData, PageLimits
 from reid.domain.values.reports import EvaluationReport
-from reid.domain.values.sheets import EvaluationSheet, SheetLimits
 from reid.ports.dataset import ImageReader
 from reid.ports.pages import EvaluationPage
 
@@ -30,7 +30,7 @@ class ShowEvaluation:
         Args:
             report: The averages.
             analysis: What lies behind them.
-            reader: Knows the pictures of the hardest queries and their answers by name.
+            reader: Knows the images of the hardest queries and their answers by name.
             title: What was evaluated.
             notes: Beside the report, a sentence each.
 
@@ -41,9 +41,9 @@ class ShowEvaluation:
             CheckpointError: A place cannot be written.
         """
         hardest = analysis.hardest
-        asked = [one.image for one in hardest]
-        known = [picture.image for one in hardest for picture in (*one.above, one.match)]
-        sheet = EvaluationSheet(
+        asked = [one.name for one in hardest]
+        known = [image.name for one in hardest for image in (*one.above, one.match)]
+        page_data = EvaluationPageData(
             title=title,
             notes=(*notes, *_reservations(report)),
             report=report,
@@ -51,7 +51,7 @@ class ShowEvaluation:
             query_thumbnails=_thumbnails(reader, asked),
             gallery_thumbnails=_thumbnails(reader, known),
         )
-        return tuple(place for page in self._pages for place in page.write(sheet))
+        return tuple(place for page in self._pages for place in page.write(page_data))
 
 
 def _reservations(report: EvaluationReport) -> Iterable[str]:
@@ -62,7 +62,7 @@ def _reservations(report: EvaluationReport) -> Iterable[str]:
         )
 
 
-def _thumbnails(reader: ImageReader, images: Iterable[str]) -> dict[str, bytes]:
-    wanted = list(dict.fromkeys(images))
-    made = reader.thumbnails(wanted, height=SheetLimits().thumbnail_height)
+def _thumbnails(reader: ImageReader, names: Iterable[str]) -> dict[str, bytes]:
+    wanted = list(dict.fromkeys(names))
+    made = reader.thumbnails(wanted, height=PageLimits().thumbnail_height)
     return {image: small for image, small in zip(wanted, made, strict=True) if small is not None}

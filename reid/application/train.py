@@ -46,7 +46,7 @@ class TrainingOutcome:
     """None where only prompts were learned: they change no ranking."""
 
     left_out: tuple[UnreadableImage, ...] = ()
-    """Training pictures that cannot be read and so were in no list, where that was wanted."""
+    """Training images that cannot be read and so were in no list, where that was wanted."""
 
 
 class Train:
@@ -60,8 +60,8 @@ class Train:
         fine_tuning: FineTuning,
         evaluate: EvaluateRun,
         runs: RunStore,
-        decisive: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
+        fingerprint: Mapping[str, JsonValue],
+        environment: Mapping[str, JsonValue],
         earlier: RunStore | None = None,
         screened: ScreenedDataset | None = None,
     ) -> None:
@@ -73,10 +73,10 @@ class Train:
             fine_tuning: Stage 2.
             evaluate: Scores the trained encoder and keeps the scores with the run.
             runs: Where this run keeps what it makes.
-            decisive: The settings that decide the result.
-            circumstances: Versions and the like.
+            fingerprint: The settings that decide the result.
+            environment: Versions and the like.
             earlier: Another run whose prompts stage 2 starts from; None: this run's own.
-            screened: The dataset, to find bad pictures before hours of work; None: they are met
+            screened: The dataset, to find bad images before hours of work; None: they are met
                 when they are read.
         """
         self._screened = screened
@@ -85,8 +85,8 @@ class Train:
         self._fine_tuning = fine_tuning
         self._evaluate = evaluate
         self._runs = runs
-        self._decisive = decisive
-        self._circumstances = circumstances
+        self._fingerprint = fingerprint
+        self._environment = environment
         self._earlier = earlier
 
     def run(self, request: TrainingRequest) -> TrainingOutcome:
@@ -97,7 +97,7 @@ class Train:
         Raises:
             CheckpointError: The run's place is taken, or holds another run, or prompts are missing.
             ConfigurationError: The recipe does not fit the dataset, or the request itself.
-            DatasetError: Pictures cannot be read.
+            DatasetError: Images cannot be read.
             EncoderError: The encoder cannot read the prompts that are to be learned.
             EvaluationError: The dataset allows no evaluation by this protocol.
         """
@@ -155,14 +155,14 @@ class Train:
         return prompts
 
     def _begin(self, request: TrainingRequest, prompts: Checkpoint | None) -> None:
-        decisive = {
+        fingerprint = {
             name: value
-            for name, value in self._decisive.items()
+            for name, value in self._fingerprint.items()
             if not name.startswith(_UNUSED_SETTINGS[request.scope])
         }
-        decisive["dataset.digest"] = digest_of_samples(self._dataset.samples(Split.TRAIN))
+        fingerprint["dataset.digest"] = digest_of_samples(self._dataset.samples(Split.TRAIN))
         if prompts is not None:
-            decisive["prompts.digest"] = digest_of(prompts.tensors)
+            fingerprint["prompts.digest"] = digest_of(prompts.tensors)
         has_own_prompts = (
             request.scope is TrainingScope.ENCODER
             and self._earlier is None
@@ -175,10 +175,10 @@ class Train:
         starts_anew = has_own_prompts and not request.resume
         if starts_anew and not request.overwrite:
             self._fine_tuning.check_untrained()
-        circumstances = dict(self._circumstances)
+        environment = dict(self._environment)
         if self._left_out():
-            circumstances["left_out"] = [asdict(bad) for bad in self._left_out()]
-        self._runs.begin(decisive, circumstances, mode=mode)
+            environment["left_out"] = [asdict(bad) for bad in self._left_out()]
+        self._runs.begin(fingerprint, environment, mode=mode)
         # Only now: `begin` refuses other settings, and a refused run must lose nothing.
         if starts_anew and request.overwrite:
             self._fine_tuning.forget()

@@ -22,7 +22,7 @@ _HEADINGS: tuple[str, ...] = (
     "confidence",
     "runner-up",
     "similarity",
-    "nearest pictures",
+    "nearest images",
 )
 _CONFIDENCE = _HEADINGS.index("confidence")
 _CSV_COLUMNS = (
@@ -46,16 +46,16 @@ def render_answers(outcome: "IdentificationOutcome") -> str:
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:
-    """Write one record per query, the top-k pictures in columns of their own."""
-    depth = max(len(answer.pictures) for answer in outcome.identifications)
+    """Write one record per query, the top-k images in columns of their own."""
+    depth = max(len(answer.images) for answer in outcome.identifications)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    ranked = [(f"picture_{k}", f"similarity_{k}") for k in range(1, depth + 1)]
+    ranked = [(f"image_{k}", f"similarity_{k}") for k in range(1, depth + 1)]
     writer.writerow([*_CSV_COLUMNS, *(name for pair in ranked for name in pair)])
     for answer in outcome.identifications:
         writer.writerow(
             [
-                answer.image,
+                answer.name,
                 answer.label,
                 answer.similarity,
                 answer.runner_up_label,
@@ -63,7 +63,7 @@ def answers_as_csv(outcome: "IdentificationOutcome") -> str:
                 answer.true_label,
                 answer.is_unknown,
                 answer.confidence,
-                *(value for p in answer.pictures for value in (p.image, p.similarity)),
+                *(value for p in answer.images for value in (p.name, p.similarity)),
             ]
         )
     return text.getvalue().rstrip("\n")
@@ -92,7 +92,7 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
             "",
             render_answers(outcome.identification),
             "",
-            f"Pictures: {settings.dataset.root}",
+            f"Images: {settings.dataset.root}",
             f"Run:      {directory} (settings, metrics, scores and the trained encoder)",
             f"Again:    reid evaluate --run {directory} --data {settings.dataset.root}",
         ]
@@ -101,13 +101,13 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
 
 def _row(answer: "Identification") -> tuple[str, ...]:
     return (
-        answer.image + (f" +{len(answer.images) - 1}" if answer.images else ""),
+        answer.name + (f" +{len(answer.names) - 1}" if answer.names else ""),
         f"unknown ({answer.label}?)" if answer.is_unknown else answer.label,
         f"{answer.similarity:.3f}",
         "-" if answer.confidence is None else f"{answer.confidence:.1%}",
         answer.runner_up_label or "-",
         "-" if answer.runner_up_similarity is None else f"{answer.runner_up_similarity:.3f}",
-        ", ".join(f"{picture.image} {picture.similarity:.3f}" for picture in answer.pictures),
+        ", ".join(f"{image.name} {image.similarity:.3f}" for image in answer.images),
     )
 
 
@@ -120,13 +120,13 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
     """
     yield (
         f"{counted(len(outcome.identifications), 'query', 'queries')} against "
-        f"{counted(outcome.num_gallery, 'gallery picture')}"
+        f"{counted(outcome.num_gallery, 'gallery image')}"
     )
     if names_place:
         yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
-        yield "Cameras: left out, not every picture names one that the encoder knows"
+        yield "Cameras: left out, not every image names one that the encoder knows"
     yield from _manner_notes(outcome)
     if outcome.threshold is not None:
         num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
@@ -145,14 +145,14 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
 
 
 def _manner_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
-    """Say how pictures were compared where that is not the usual way."""
+    """Say how images were compared where that is not the usual way."""
     if not outcome.is_exact:
         yield (
             "Search: approximate, answers too; the index finds "
             f"{outcome.index_recall:.1%} of nearest neighbours"
         )
     if outcome.looked_at:
-        yield f"Looked at: pictures {outcome.looked_at}"
+        yield f"Looked at: images {outcome.looked_at}"
     if outcome.fusion != "best":
         yield f"Fusion: {outcome.fusion}"
     if outcome.is_reranked:
@@ -162,5 +162,5 @@ def _manner_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
 def _embedded(outcome: "IdentificationOutcome") -> str:
     if outcome.changes is None:
         return ""
-    listed = counted(outcome.changes.num_listed, "picture")
+    listed = counted(outcome.changes.num_listed, "image")
     return f", {outcome.changes.num_embedded} of {listed} embedded now"

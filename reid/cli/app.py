@@ -56,7 +56,7 @@ def reid(
         ),
     ] = False,
 ) -> None:
-    """Person re-identification with CLIP: train, evaluate and identify on your own pictures."""
+    """Person re-identification with CLIP: train, evaluate and identify on your own images."""
 
 
 for command in (

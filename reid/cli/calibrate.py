@@ -8,18 +8,18 @@ import typer
 
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
 from reid.cli.render import render_unreadable, table, to_json
-from reid.container.checks import require_gallery, require_pictures
+from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.application.calibrate import CalibrationOutcome
-    from reid.domain.values.people import OperatingPoint
+    from reid.domain.values.open_set import OperatingPoint
     from reid.settings.loading import ResolvedSettings
 
 QueriesArgument = Annotated[
-    Path, typer.Argument(metavar="QUERY_DIR", help="Folder or CSV of labelled pictures.")
+    Path, typer.Argument(metavar="QUERY_DIR", help="Folder or CSV of labelled images.")
 ]
 GalleryOption = Annotated[
     str, typer.Option("--gallery", metavar="GALLERY", help="The gallery to calibrate.")
@@ -27,16 +27,16 @@ GalleryOption = Annotated[
 StrangersOption = Annotated[
     Path | None,
     typer.Option(
-        "--strangers",
+        "--unknown people",
         metavar="DIR",
-        help="Pictures of people who are not in the gallery; without it half of the known people "
+        help="Images of people who are not in the gallery; without it half of the known people "
         "stand in for them.",
     ),
 ]
 RateOption = Annotated[
     float,
     typer.Option(
-        "--false-accept-rate", metavar="SHARE", help="Share of strangers who may be named."
+        "--false-accept-rate", metavar="SHARE", help="Share of unknown people who may be named."
     ),
 ]
 _PNG = ".png"
@@ -58,7 +58,7 @@ def calibrate(
     *,
     queries: QueriesArgument,
     gallery: GalleryOption,
-    strangers: StrangersOption = None,
+    non_mated: StrangersOption = None,
     false_accept_rate: RateOption = 0.01,
     plot: PlotOption = None,
     as_json: JsonOption = False,
@@ -72,18 +72,18 @@ def calibrate(
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
     settings = with_trained_encoder(resolved)
-    require_pictures(queries, *([] if strangers is None else [strangers]))
+    require_images(queries, *([] if non_mated is None else [non_mated]))
     require_gallery(settings.gallery, gallery, otherwise=None)
     with wired(settings, num_cameras=0) as container:
         is_raster = plot is not None and plot.suffix.lower() == _PNG
         rasterise = container.rasteriser() if is_raster else None
-        open_pictures = container.pictures()
+        open_images = container.images()
         with closing(container.open_gallery(gallery, create=False)) as kept:
             outcome = container.calibrate().run(
-                open_pictures(queries),
+                open_images(queries),
                 kept,
                 false_accept_rate=false_accept_rate,
-                strangers=None if strangers is None else open_pictures(strangers),
+                non_mated=None if non_mated is None else open_images(non_mated),
             )
         typer.echo(to_json(outcome) if as_json else render_calibration(outcome))
         if plot is not None:
@@ -103,14 +103,14 @@ def render_calibration(outcome: "CalibrationOutcome") -> str:
     lines = [
         table(("false-accept rate", "measured", "identification rate", "similarity from"), rows),
         "",
-        f"{counted(report.num_known, 'question')} of known people and {report.num_unknown} of "
-        f"strangers, who show false-accept rates in steps of {report.resolution:.2g}",
+        f"{counted(report.num_known, 'query')} of known people and {report.num_unknown} of "
+        f"unknown people, who show false-accept rates in steps of {report.resolution:.2g}",
     ]
     if outcome.num_unlabelled:
-        lines.append(f"{counted(outcome.num_unlabelled, 'picture')} without a label left out")
+        lines.append(f"{counted(outcome.num_unlabelled, 'image')} without a label left out")
     if outcome.num_unmatched:
         lines.append(
-            f"{counted(outcome.num_unmatched, 'question')} left out: the gallery has the person by "
+            f"{counted(outcome.num_unmatched, 'query')} left out: the gallery has the person by "
             "the same camera only"
         )
     lines.append(
@@ -125,6 +125,6 @@ def _row(point: "OperatingPoint") -> tuple[str, str, str, str]:
     return (
         f"{point.false_accept_rate:g}",
         f"{point.measured_false_accept_rate:.2%}",
-        "too few strangers" if rate is None else f"{rate:.1%}",
+        "too few unknown people" if rate is None else f"{rate:.1%}",
         "-" if rate is None else f"{point.threshold:.4f}",
     )

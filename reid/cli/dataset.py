@@ -26,16 +26,14 @@ IdentitiesOption = Annotated[int, typer.Option(metavar="N", help="People to trai
 TestIdentitiesOption = Annotated[
     int, typer.Option(metavar="N", help="Other people, in queries and gallery.")
 ]
-ImagesOption = Annotated[
-    int, typer.Option(metavar="N", help="Pictures of a person in each camera.")
-]
+ImagesOption = Annotated[int, typer.Option(metavar="N", help="Images of a person in each camera.")]
 CamerasOption = Annotated[int, typer.Option(metavar="N", help="Cameras, at least 2.")]
 DistractorsOption = Annotated[
-    int, typer.Option(metavar="N", help="Gallery pictures of nobody asked for.")
+    int, typer.Option(metavar="N", help="Gallery images of nobody asked for.")
 ]
-JunkOption = Annotated[int, typer.Option(metavar="N", help="Badly cut gallery pictures (pid -1).")]
+JunkOption = Annotated[int, typer.Option(metavar="N", help="Badly cut gallery images (pid -1).")]
 SizeOption = Annotated[
-    str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the pictures in pixels.")
+    str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the images in pixels.")
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace a folder that was drawn earlier.")
@@ -49,9 +47,9 @@ dataset_app = typer.Typer(
 @dataset_app.command("check")
 @takes_settings("dataset", data=RootArgument)
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
-    """Count a dataset's people, pictures and cameras.
+    """Count a dataset's people, images and cameras.
 
-    Every picture is decoded, and what is odd is named.
+    Every image is decoded, and what is odd is named.
     """
     require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
@@ -59,7 +57,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     typer.echo(to_json(found) if as_json else in_options(render_dataset_check(found)))
     if found.unreadable:
         raise DatasetError(
-            f"{counted(len(found.unreadable), 'picture')} cannot be read; replace or "
+            f"{counted(len(found.unreadable), 'image')} cannot be read; replace or "
             "remove such files"
         )
 
@@ -82,7 +80,7 @@ def generate(
 ) -> None:
     """Draw people in Market-1501's layout.
 
-    For trying things out without real pictures.
+    For trying things out without real images.
     """
     with wired(resolved.settings) as container:
         drawn = container.generate_dataset()(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FolderArgument = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="Folder for pictures and run; replaced if it is there."),
+    typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it is there."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`reid explain`: which regions made two pictures alike."""
+"""`reid explain`: which regions made two images alike."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,16 +7,16 @@ import typer
 
 from reid.cli.options import JsonOption, takes_settings
 from reid.cli.render import render_encoder, to_json
-from reid.container.checks import require_pictures
+from reid.container.checks import require_images
 from reid.container.program import wired
 
 if TYPE_CHECKING:
-    from reid.application.explain import ExplanationOutcome, PictureOutcome
+    from reid.application.explain import ExplanationOutcome, ImageOutcome
     from reid.settings.loading import ResolvedSettings
 
-QueryArgument = Annotated[Path, typer.Argument(metavar="QUERY", help="A picture.")]
+QueryArgument = Annotated[Path, typer.Argument(metavar="QUERY", help="An image.")]
 GalleryArgument = Annotated[
-    Path, typer.Argument(metavar="GALLERY_IMAGE", help="A picture to compare it with.")
+    Path, typer.Argument(metavar="GALLERY_IMAGE", help="An image to compare it with.")
 ]
 OutputOption = Annotated[
     Path,
@@ -39,18 +39,18 @@ def explain(
     output: OutputOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which regions of two pictures made them alike.
+    """Show which regions of two images made them alike.
 
     The command also tests the marks, and says where they are not to be relied on.
     """
     from reid.settings.trained import with_trained_encoder
 
     settings = with_trained_encoder(resolved)
-    require_pictures(query, gallery)
+    require_images(query, gallery)
     with wired(settings, num_cameras=0) as container:
         page = container.explanation_page()(output)
-        open_pictures = container.pictures()
-        outcome = container.explain().run(open_pictures(query), open_pictures(gallery), page=page)
+        open_images = container.images()
+        outcome = container.explain().run(open_images(query), open_images(gallery), page=page)
     typer.echo(to_json(outcome) if as_json else _render(outcome))
 
 
@@ -62,13 +62,13 @@ def _render(outcome: "ExplanationOutcome") -> str:
             render_encoder(outcome.encoder),
             f"Method: {outcome.method}; cameras {cameras}",
             _render_check("query", outcome.query),
-            _render_check("gallery picture", outcome.gallery),
+            _render_check("gallery image", outcome.gallery),
             f"Wrote {outcome.page}",
         ]
     )
 
 
-def _render_check(role: str, explained: "PictureOutcome") -> str:
+def _render_check(role: str, explained: "ImageOutcome") -> str:
     check = explained.check
     verdict = "" if explained.is_check_passed else "; do not rely on the marks here"
     return (

@@ -26,7 +26,7 @@ PrecisionOption = Annotated[
 DeviationOption = Annotated[
     float | None,
     typer.Option(
-        "--max-deviation",
+        "--max-error",
         metavar="X",
         min=0.0,
         help="Largest 1 - cos from the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
@@ -42,7 +42,7 @@ def export(
     folder: FolderArgument,
     runtime: RuntimeOption = "openvino",
     precision: PrecisionOption = "fp32",
-    max_deviation: DeviationOption = None,
+    max_error: DeviationOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +56,7 @@ def export(
         place = container.open_export_folder()(
             folder, runtime=runtime, precision=precision, overwrite=overwrite
         )
-        outcome = container.export().run(place, max_deviation=max_deviation)
+        outcome = container.export().run(place, max_error=max_error)
     typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))
 
 
@@ -65,11 +65,11 @@ def _render(outcome: "ExportOutcome", *, folder: Path) -> str:
         [
             render_encoder(outcome.encoder),
             *(
-                f"Deviation in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
+                f"NumericalError in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
                 f"{found.relative:.1e} of the largest entry"
                 for size, found in outcome.deviations.items()
             ),
-            f"Admitted: {outcome.max_deviation:.1e}",
+            f"Admitted: {outcome.max_error:.1e}",
             f"Use it: reid evaluate --weights {folder}",
         ]
     )

@@ -11,13 +11,13 @@ from reid.cli.gallery_answers import (
     render_cache,
     render_check,
     render_content,
-    render_filling,
+    render_enrolment,
     render_removal,
     render_total,
 )
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_unreadable, to_json
-from reid.container.checks import require_gallery, require_pictures
+from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.counts import counted
@@ -31,11 +31,11 @@ GalleryArgument = Annotated[
     str,
     typer.Argument(metavar="GALLERY", help="Folder of the gallery, or its name in a database."),
 ]
-PicturesArgument = Annotated[
+SourceArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="PICTURES",
-        help="Labelled pictures: Market-1501 names, a sub-folder per person, or a CSV.",
+        metavar="IMAGES",
+        help="Labelled images: Market-1501 names, a sub-folder per person, or a CSV.",
     ),
 ]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported gallery.")]
@@ -47,13 +47,11 @@ LabelArgument = Annotated[
 ]
 ImagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[PICTURE]...", help="Names as reid identify tells them, or whole paths."
-    ),
+    typer.Argument(metavar="[IMAGE]...", help="Names as reid identify tells them, or whole paths."),
 ]
 LabelOption = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="LABEL", help="All pictures of a person; may be repeated."),
+    typer.Option("--label", metavar="LABEL", help="All images of a person; may be repeated."),
 ]
 ClearOption = Annotated[
     bool, typer.Option("--clear", help="Delete them; run it while nobody identifies.")
@@ -73,14 +71,14 @@ def build(
     resolved: "ResolvedSettings",
     *,
     gallery: GalleryArgument,
-    pictures: PicturesArgument,
+    images: SourceArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Make a gallery of a folder or list, or bring it up to date.
 
-    Pictures that vanished from the folder or list are removed.
+    Images that vanished from the folder or list are removed.
     """
-    _fill(resolved, gallery, pictures=pictures, mirrors=True, as_json=as_json)
+    _enroll(resolved, gallery, images=images, mirrors=True, as_json=as_json)
 
 
 @gallery_app.command("add")
@@ -89,11 +87,11 @@ def add(
     resolved: "ResolvedSettings",
     *,
     gallery: GalleryArgument,
-    pictures: PicturesArgument,
+    images: SourceArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Add the pictures of a folder or list; nothing is removed."""
-    _fill(resolved, gallery, pictures=pictures, mirrors=False, as_json=as_json)
+    """Add the images of a folder or list; nothing is removed."""
+    _enroll(resolved, gallery, images=images, mirrors=False, as_json=as_json)
 
 
 @gallery_app.command("remove")
@@ -106,11 +104,11 @@ def remove(
     labels: LabelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take pictures out; compact gives back their room."""
+    """Take images out; compact gives back their room."""
     if not images and not labels:
-        raise typer.BadParameter("name pictures, or people by --label")
+        raise typer.BadParameter("name images, or people by --label")
     with _opened(resolved, gallery) as (container, kept):
-        outcome = container.keep_gallery().remove(kept, images=images or (), labels=labels or ())
+        outcome = container.maintain_gallery().remove(kept, names=images or (), labels=labels or ())
     typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Removed"))
 
 
@@ -128,7 +126,7 @@ def forget(
     The audit log keeps a digest of the label.
     """
     with _opened(resolved, gallery) as (container, kept):
-        outcome = container.keep_gallery().forget(kept, label)
+        outcome = container.maintain_gallery().forget(kept, label)
     typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Erased"))
 
 
@@ -143,7 +141,7 @@ def list_(
 ) -> None:
     """Say who is in a gallery, and which encoder made it."""
     with _opened(resolved, gallery) as (container, kept):
-        content = container.keep_gallery().list(kept)
+        content = container.maintain_gallery().list(kept)
     typer.echo(to_json(content) if as_json else render_content(content, with_audit=audit))
 
 
@@ -152,9 +150,9 @@ def list_(
 def check(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
-    """Erase pictures whose time has come, then look for damage."""
+    """Erase images whose time has come, then look for damage."""
     with _opened(resolved, gallery) as (container, kept):
-        outcome = container.keep_gallery().check(kept)
+        outcome = container.maintain_gallery().check(kept)
     typer.echo(to_json(outcome) if as_json else render_check(outcome))
     if outcome.faults:
         raise GalleryError(f"{outcome.place} has {counted(len(outcome.faults), 'fault')}")
@@ -165,9 +163,9 @@ def check(
 def compact(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
-    """Give back the room of removed pictures, and rebuild the index."""
+    """Give back the room of removed images, and rebuild the index."""
     with _opened(resolved, gallery) as (container, kept):
-        content = container.keep_gallery().compact(kept)
+        content = container.maintain_gallery().compact(kept)
     typer.echo(to_json(content) if as_json else render_total("Compacted", gallery, content))
 
 
@@ -233,20 +231,20 @@ def _opened(resolved: "ResolvedSettings", gallery: str) -> Iterator[tuple["Conta
         yield container, kept
 
 
-def _fill(
-    resolved: "ResolvedSettings", gallery: str, *, pictures: Path, mirrors: bool, as_json: bool
+def _enroll(
+    resolved: "ResolvedSettings", gallery: str, *, images: Path, mirrors: bool, as_json: bool
 ) -> None:
     from reid.settings.trained import with_trained_encoder
 
     settings = with_trained_encoder(resolved)
-    require_pictures(pictures)
+    require_images(images)
     with wired(settings, num_cameras=0) as container:
-        open_pictures = container.followed_pictures() if mirrors else container.pictures()
-        outcome = container.fill_gallery().run(
-            open_pictures(pictures),
+        open_images = container.followed_images() if mirrors else container.images()
+        outcome = container.enroll_gallery().run(
+            open_images(images),
             open_gallery=lambda: container.open_gallery(gallery, create=True),
             mirrors=mirrors,
         )
-    typer.echo(to_json(outcome) if as_json else render_filling(outcome))
+    typer.echo(to_json(outcome) if as_json else render_enrolment(outcome))
     if outcome.changes.unreadable:
         raise DatasetError(render_unreadable(outcome.changes.unreadable))

@@ -1,4 +1,4 @@
-"""`reid identify`: who is on these pictures."""
+"""`reid identify`: who is on these images."""
 
 from contextlib import closing
 from functools import partial
@@ -10,7 +10,7 @@ import typer
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
 from reid.cli.render import render_unreadable, warn_if_untrained
-from reid.container.checks import require_gallery, require_pictures
+from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
 from reid.domain.errors import DatasetError
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
     from reid.application.show_answers import Thumbnails
     from reid.container.root import Container
-    from reid.ports.dataset import PictureSource
+    from reid.ports.dataset import ImageSource
     from reid.settings.loading import ResolvedSettings
 
 QueriesArgument = Annotated[
-    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or picture of people to name.")
+    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or image of people to name.")
 ]
 GalleryOption = Annotated[
     str,
     typer.Option(
         "--gallery",
         metavar="GALLERY",
-        help="A gallery (reid gallery build), or labelled pictures: Market-1501 names, a "
+        help="A gallery (reid gallery build), or labelled images: Market-1501 names, a "
         "sub-folder per person, or a CSV.",
     ),
 ]
@@ -69,19 +69,19 @@ def identify(
     as_csv: CsvOption = False,
     report: ReportOption = None,
 ) -> None:
-    """Name the person on each query picture by a labelled gallery."""
+    """Name the person on each query image by a labelled gallery."""
     from reid.settings.trained import with_trained_encoder
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
     settings = with_trained_encoder(resolved)
-    require_pictures(queries)
+    require_images(queries)
     require_gallery(settings.gallery, gallery)
     with wired(settings, num_cameras=0) as container:
         from reid.application.show_answers import thumbnails_in, thumbnails_kept
 
-        asked = container.pictures()(queries)
+        asked = container.images()(queries)
         show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
         if container.is_gallery(gallery):
             with closing(container.open_gallery(gallery, create=False)) as kept:
@@ -90,7 +90,7 @@ def identify(
                 typer.echo(write(outcome))
                 show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
         else:
-            known = container.pictures()(Path(gallery))
+            known = container.images()(Path(gallery))
             outcome = container.identify().run_among(
                 asked, known, open_gallery=partial(container.open_cache, gallery)
             )
@@ -98,8 +98,8 @@ def identify(
             typer.echo(write(outcome))
             show(outcome, thumbnails_in(known.reader))
     unreadable = {
-        "query picture": outcome.unreadable_queries,
-        "gallery picture": outcome.unreadable_gallery,
+        "query image": outcome.unreadable_queries,
+        "gallery image": outcome.unreadable_gallery,
     }
     told = [render_unreadable(found, what=what) for what, found in unreadable.items() if found]
     if told:
@@ -111,7 +111,7 @@ def _show(
     outcome: "IdentificationOutcome",
     thumbnails: "Thumbnails",
     *,
-    queries: "PictureSource",
+    queries: "ImageSource",
     path: Path | None,
     err: bool,
 ) -> None:
@@ -122,7 +122,7 @@ def _show(
         outcome.identifications,
         queries=queries.reader,
         gallery=thumbnails,
-        title="Who is on these pictures",
+        title="Who is on these images",
         notes=tuple(answer_notes(outcome, names_place=False)),
     )
     typer.echo(f"Wrote {place}", err=err)

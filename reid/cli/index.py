@@ -19,7 +19,7 @@ VectorsArgument = Annotated[
 QueriesOption = Annotated[
     str | None,
     typer.Option(
-        "--queries", metavar="GALLERY", help="Queries; unless given, pictures held out of GALLERY."
+        "--queries", metavar="GALLERY", help="Queries; unless given, images held out of GALLERY."
     ),
 ]
 KindsOption = Annotated[

@@ -16,9 +16,9 @@ HINTS: Final[Mapping[str, str]] = {
     "resuming and overwriting a run": "--resume, --overwrite",
     "learn prompts": "--stage prompts",
     "learn them there first": "--stage prompts",
-    "give pictures of strangers": "--strangers",
+    "give images of unknown people": "--unknown people",
     "ask for a larger rate": "--false-accept-rate",
-    "admit a larger deviation": "--max-deviation",
+    "admit a larger deviation": "--max-error",
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
 }

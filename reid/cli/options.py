@@ -88,7 +88,7 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
     "skip_bad": _switch(
         "dataset.skip_bad",
         "skip-bad",
-        "Leave out pictures that cannot be read, and say which; otherwise they are an error.",
+        "Leave out images that cannot be read, and say which; otherwise they are an error.",
     ),
     "index": _text("index.kind", "--index", "KIND", "exact, annoy, hnsw or plug-in."),
     "seed": _text("seed", "--seed", "N", "Decides everything random.", kind=int),
@@ -97,20 +97,18 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
     "prompts": _text(
         "run.prompts", "--prompts", "DIR", "Run whose prompts stage 2 starts from.", kind=Path
     ),
-    "top_k": _text(
-        "identify.top_k", "--top-k", "N", "Gallery pictures shown per answer.", kind=int
-    ),
+    "top_k": _text("identify.top_k", "--top-k", "N", "Gallery images shown per answer.", kind=int),
     "rerank": _switch("evaluation.rerank", "rerank", "k-reciprocal re-ranking."),
     "rerank_answers": _switch("identify.rerank", "rerank", "k-reciprocal re-ranking."),
     "same_camera_rule": _switch(
         "evaluation.same_camera_rule",
         "same-camera-rule",
-        "Leave out gallery pictures of the query's own person and camera.",
+        "Leave out gallery images of the query's own person and camera.",
     ),
     "use_cameras": _switch(
         "evaluation.use_cameras",
         "cameras",
-        "Tell an encoder with camera embeddings which camera took a picture.",
+        "Tell an encoder with camera embeddings which camera took an image.",
     ),
     "use_cache": _switch(
         "gallery.use_cache",
@@ -121,14 +119,14 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
         "gallery.expire_after",
         "--expire-after",
         "TIME",
-        "How long to keep the pictures: 12h, 30d, 8w; the next gallery check erases them.",
+        "How long to keep the images: 12h, 30d, 8w; the next gallery check erases them.",
     ),
-    "thumbnails": _switch("gallery.thumbnails", "thumbnails", "Keep a small JPEG of each picture."),
+    "thumbnails": _switch("gallery.thumbnails", "thumbnails", "Keep a small JPEG of each image."),
     "fusion": _text(
         "identify.fusion",
         "--fusion",
         "NAME",
-        "A person's similarity: best picture (best), their mean (mean), nearest ones (vote).",
+        "A person's similarity: best image (best), their mean (mean), nearest ones (vote).",
     ),
     "unknown": _text(
         "identify.unknown",
@@ -140,25 +138,25 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
         "identify.seen_by",
         "--seen-by",
         "CAMERA",
-        "Search only gallery pictures by this camera; may be repeated.",
+        "Search only gallery images by this camera; may be repeated.",
         kind=list[str],
     ),
     "added_from": _text(
         "identify.added_from",
         "--added-from",
         "DAY",
-        "Search only pictures added on this day (UTC) or later: 2026-01-31.",
+        "Search only images added on this day (UTC) or later: 2026-01-31.",
     ),
     "added_until": _text(
         "identify.added_until",
         "--added-until",
         "DAY",
-        "Search only pictures added before this day.",
+        "Search only images added before this day.",
     ),
     "tracklets": _switch(
         "identify.tracklets",
         "tracklets",
-        "Ask once about all pictures of a sub-folder, or else of a label by one camera.",
+        "Ask once about all images of a sub-folder, or else of a label by one camera.",
     ),
     "method": _text(
         "explain.method", "--method", "NAME", "auto, gradient-rollout, rollout (ViT) or grad-cam."
@@ -178,7 +176,7 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
 """The options by the names of their parameters."""
 
 ENCODER_OPTIONS = ("recipe", "encoder", "weights", "index", "seed", "device", "run")
-"""What a command takes that describes pictures of lists or galleries."""
+"""What a command takes that describes images of lists or galleries."""
 
 DATASET_OPTIONS = (*ENCODER_OPTIONS[:3], "dataset", "data", *ENCODER_OPTIONS[3:])
 """What a command takes that describes a dataset."""

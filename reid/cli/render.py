@@ -109,7 +109,7 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
     lines = [render_dataset_table(report.statistics), *report.problems]
     lines.extend(_reasons(report.unreadable))
     if report.is_clean:
-        lines.append("Every picture can be read; nothing odd was found.")
+        lines.append("Every image can be read; nothing odd was found.")
     return "\n".join(lines)
 
 
@@ -117,7 +117,7 @@ def render_generation(folder: Path, report: "GenerationReport") -> str:
     """Describe what was drawn and where."""
     return (
         f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
-        f"gallery pictures of {report.identities} + {report.test_identities} people "
+        f"gallery images of {report.identities} + {report.test_identities} people "
         f"in {report.cameras} cameras into {folder}"
     )
 
@@ -130,7 +130,7 @@ def render_precision(*, training: str, evaluation: str) -> str:
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
     """List the scores of the trained encoder, and its place."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
-    lines.extend(render_left_out(outcome.left_out, what="training picture"))
+    lines.extend(render_left_out(outcome.left_out, what="training image"))
     if outcome.evaluation is None:
         lines.append("Prompts learned; train the encoder with them by --stage encoder")
     lines.append(f"Run: {directory}")
@@ -160,7 +160,7 @@ def warn_if_untrained(encoder: "EncoderDescription") -> None:
     if not encoder.is_trained:
         typer.echo(
             f"Warning: {encoder.name} has random weights that were never trained: what follows is "
-            "meaningless, however similar it calls two pictures. Name a trained run (--run) or "
+            "meaningless, however similar it calls two images. Name a trained run (--run) or "
             "trained weights (--weights).",
             err=True,
         )
@@ -173,32 +173,32 @@ def render_evaluation(outcome: "Evaluation") -> str:
             render_scores(outcome.report),
             f"Dataset: {outcome.dataset}",
             render_encoder(outcome.encoder),
-            *render_left_out(outcome.left_out, what="query or gallery picture"),
+            *render_left_out(outcome.left_out, what="query or gallery image"),
         ]
     )
 
 
-def render_left_out(pictures: Sequence[UnreadableImage], *, what: str) -> list[str]:
-    """List pictures that were left out because they cannot be read; nothing where there are none.
+def render_left_out(images: Sequence[UnreadableImage], *, what: str) -> list[str]:
+    """List images that were left out because they cannot be read; nothing where there are none.
 
     Args:
-        pictures: Which, and why.
+        images: Which, and why.
         what: What to call one of them.
     """
-    if not pictures:
+    if not images:
         return []
-    return [f"Left out: {counted(len(pictures), what)} that cannot be read", *_reasons(pictures)]
+    return [f"Left out: {counted(len(images), what)} that cannot be read", *_reasons(images)]
 
 
-def render_unreadable(pictures: Sequence[UnreadableImage], *, what: str = "picture") -> str:
-    """Word the error of a command that did without pictures which cannot be read.
+def render_unreadable(images: Sequence[UnreadableImage], *, what: str = "image") -> str:
+    """Word the error of a command that did without images which cannot be read.
 
     Args:
-        pictures: Which, and why.
+        images: Which, and why.
         what: What to call one of them.
     """
-    found = f"{counted(len(pictures), what)} cannot be read, so left out:"
-    return "\n".join([found, *_reasons(pictures)])
+    found = f"{counted(len(images), what)} cannot be read, so left out:"
+    return "\n".join([found, *_reasons(images)])
 
 
 def render_scores(report: EvaluationReport) -> str:
@@ -218,7 +218,7 @@ def evaluation_notes(report: EvaluationReport) -> list[str]:
     """Describe how scores came about, a line each."""
     lines = [
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
-        f"among {counted(report.num_gallery, 'gallery picture')}",
+        f"among {counted(report.num_gallery, 'gallery image')}",
         f"Search: {_search(report)}",
     ]
     if report.is_same_camera_removed:
@@ -259,8 +259,8 @@ def to_json(report: object) -> str:
     return json.dumps(plain, indent=2, default=_plain)
 
 
-def _reasons(pictures: Sequence[UnreadableImage]) -> list[str]:
-    return [f"  {picture.image}: {picture.reason}" for picture in pictures]
+def _reasons(images: Sequence[UnreadableImage]) -> list[str]:
+    return [f"  {image.name}: {image.reason}" for image in images]
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401  (whatever JSON can hold)

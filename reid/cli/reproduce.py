@@ -99,7 +99,7 @@ def _lines(outcome: "ReproductionOutcome") -> "Iterator[str]":
         f"{outcome.num_queries}"
     )
     yield from _listed("Data, weights and settings", outcome.causes)
-    yield from _listed("Versions and machine", outcome.circumstances)
+    yield from _listed("Versions and machine", outcome.environment)
 
 
 def _listed(what: str, changes: "Sequence[Change]") -> "Iterator[str]":

@@ -1,4 +1,4 @@
-"""`reid serve`: the same questions over HTTP."""
+"""`reid serve`: the same queries over HTTP."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 FILESYSTEM = "filesystem"
 
 
-def require_pictures(*paths: Path) -> None:
-    """Refuse pictures that are not there.
+def require_images(*paths: Path) -> None:
+    """Refuse images that are not there.
 
     Raises:
         DatasetError: A path does not exist.
@@ -22,7 +22,7 @@ def require_pictures(*paths: Path) -> None:
     for path in paths:
         if not path.exists():
             raise DatasetError(
-                f"{path} does not exist; give a folder of pictures, a picture or a .csv list"
+                f"{path} does not exist; give a folder of images, an image or a .csv list"
             )
 
 
@@ -63,7 +63,7 @@ def require_gallery(
     settings: "GallerySettings",
     name: str,
     *,
-    otherwise: str | None = "a folder or .csv list of labelled pictures",
+    otherwise: str | None = "a folder or .csv list of labelled images",
 ) -> None:
     """Refuse a gallery of an unknown kind or in a folder that is not there.
 
@@ -81,7 +81,7 @@ def require_gallery(
         raise GalleryError(
             f"{name} holds no gallery: make one by `reid gallery build`"
             if otherwise is None
-            else f"{name} does not exist: make a gallery by `reid gallery build {name} PICTURES`, "
+            else f"{name} does not exist: make a gallery by `reid gallery build {name} IMAGES`, "
             f"or give {otherwise}"
         )
 

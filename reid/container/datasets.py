@@ -69,8 +69,8 @@ def screen_combined(
     return ScreenedDataset(combined, skips_bad=skips_bad)
 
 
-def cache_pictures(dataset: "Dataset", cache_mib: int, *, listener: "EventListener") -> "Dataset":
-    """Keep a dataset's decoded pictures in memory, unless the memory is to be none."""
+def cache_images(dataset: "Dataset", cache_mib: int, *, listener: "EventListener") -> "Dataset":
+    """Keep a dataset's decoded images in memory, unless the memory is to be none."""
     if cache_mib == 0:
         return dataset
     from reid.adapters.images.cache import CachedReader
@@ -115,6 +115,6 @@ class Datasets(Foundation):
         Lazily("reid.adapters.synthetic.generator:generate_market1501")
     )
 
-    pictures = providers.Object(Lazily("reid.adapters.images.folders:open_pictures"))
-    followed_pictures = providers.Object(Lazily("reid.adapters.images.folders:open_followed"))
-    given_pictures = providers.Object(Lazily("reid.adapters.images.given:give_pictures"))
+    images = providers.Object(Lazily("reid.adapters.images.folders:open_images"))
+    followed_images = providers.Object(Lazily("reid.adapters.images.folders:open_followed"))
+    given_images = providers.Object(Lazily("reid.adapters.images.given:give_images"))

@@ -113,7 +113,7 @@ def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> 
 
     if isinstance(encoder, ExportedEncoder):
         raise EncoderError(
-            f"{encoder.description.name} ({encoder.description.weights}) describes pictures only: "
+            f"{encoder.description.name} ({encoder.description.weights}) describes images only: "
             "train from the weights that it was exported from"
         )
     return encoder
@@ -212,7 +212,7 @@ class Encoders(Datasets):
     encoder = providers.Singleton(
         create_image_encoder, providers.Callable(encoder_request, Foundation.settings, num_cameras)
     )
-    trainee = providers.Callable(require_trainable, encoder)
+    trainable = providers.Callable(require_trainable, encoder)
     training_precision = providers.Callable(training_precision, Foundation.settings)
     embedder = providers.Singleton["Embedder"](
         Lazily("reid.domain.services.embedding:Embedder"),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reid.settings.tasks import EvaluationSettings
 
 _NOT_SCORED = ("root", "also", "cache_mib")
-"""Settings of the dataset that name where pictures lie or serve training only."""
+"""Settings of the dataset that name where images lie or serve training only."""
 
 
 def open_evaluation(path: Path) -> "RecordedEvaluation":
@@ -53,9 +53,9 @@ def open_evaluation(path: Path) -> "RecordedEvaluation":
 
 
 def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:
-    """List what an evaluation's scores depend on beside pictures and weights, as settings nest.
+    """List what an evaluation's scores depend on beside images and weights, as settings nest.
 
-    Where the pictures lie, what serves training only, and what the weights' file says itself is
+    Where the images lie, what serves training only, and what the weights' file says itself is
     left out.
     """
     plain = plain_settings(settings)
@@ -70,7 +70,7 @@ def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:
     }
 
 
-def decisive_settings(settings: "Settings") -> dict[str, "JsonValue"]:
+def fingerprint_settings(settings: "Settings") -> dict[str, "JsonValue"]:
     """List what decides a run's result, by dotted name: seed, encoder, dataset and both recipes.
 
     Where the files lie and how the result is scored do not. Of the precision of training, what it
@@ -90,7 +90,7 @@ def decisive_settings(settings: "Settings") -> dict[str, "JsonValue"]:
     }
 
 
-def circumstances(settings: "Settings") -> dict[str, "JsonValue"]:
+def environment(settings: "Settings") -> dict[str, "JsonValue"]:
     """Note what a run ran with: versions, machine, and every setting."""
     return {
         **machine(settings),
@@ -191,7 +191,7 @@ class Evaluation(Encoders, Indexes):
         dataset=Encoders.dataset,
         runs=runs,
         settings=providers.Callable(evaluation_settings, Foundation.settings),
-        circumstances=providers.Callable(machine, Foundation.settings),
+        environment=providers.Callable(machine, Foundation.settings),
     )
     evaluation_page = providers.Factory["HtmlEvaluationPage"](
         Lazily("reid.adapters.pages.evaluation:HtmlEvaluationPage")

@@ -19,7 +19,7 @@ from reid.container.gallery_engines import GalleryRequest
 from reid.container.indexes import Indexes
 from reid.container.registry import Group
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import EncoderStamp
+from reid.domain.values.galleries import EncoderFingerprint
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from reid.adapters.encoders.exported import ExportedEncoder
     from reid.adapters.galleries.cache import GalleryCache
-    from reid.application.galleries import FillGallery, KeepGallery
+    from reid.application.galleries import EnrollGallery, MaintainGallery
     from reid.application.gallery_transfer import TransferGallery
-    from reid.domain.services.gallery_filling import GalleryFilling
-    from reid.ports.dataset import PictureSource
+    from reid.domain.services.enrolment import Enrolment
     from reid.domain.services.gallery import Gallery
+    from reid.ports.dataset import ImageSource
     from reid.ports.image_encoder import TrainableEncoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import GallerySettings
@@ -75,7 +75,7 @@ def is_gallery(
     settings: "GallerySettings",
     name: str,
     *,
-    otherwise: str = "a folder or .csv list of labelled pictures",
+    otherwise: str = "a folder or .csv list of labelled images",
 ) -> bool:
     """Tell a gallery from what can stand in its place, by its name.
 
@@ -117,17 +117,19 @@ def read_gallery_vectors(
     if not is_gallery(name, otherwise="a folder of .npy files of vectors"):
         return read_vectors(Path(name))
     with closing(open_gallery(name, create=False)) as gallery:
-        return gallery.vectors([picture.key for picture in gallery.pictures()])
+        return gallery.vectors([image.key for image in gallery.images()])
 
 
-def open_source(name: str) -> Union["PictureSource", None]:
-    """Open the pictures from which a gallery was filled; None where they are gone."""
-    from reid.adapters.images.folders import open_pictures
+def open_source(name: str) -> Union["ImageSource", None]:
+    """Open the images from which a gallery was filled; None where they are gone."""
+    from reid.adapters.images.folders import open_images
 
-    return open_pictures(Path(name)) if Path(name).exists() else None
+    return open_images(Path(name)) if Path(name).exists() else None
 
 
-def encoder_stamp(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> EncoderStamp:
+def encoder_fingerprint(
+    encoder: Union["TrainableEncoder", "ExportedEncoder"],
+) -> EncoderFingerprint:
     """Return which encoder makes vectors, cameras left out.
 
     An exported one goes with the one that it was exported from: they were compared then.
@@ -140,7 +142,7 @@ def encoder_stamp(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> Enco
         digest = encoder.weights_digest
     else:
         digest = digest_of(encoder.state())
-    return EncoderStamp(
+    return EncoderFingerprint(
         name=description.name,
         weights=description.weights,
         digest=digest,
@@ -154,16 +156,16 @@ def open_cache(
     open_memory: Callable[[], "Gallery"],
     create_index: Callable[[], "VectorIndex"],
     name: str,
-    stamp: EncoderStamp,
+    fingerprint: EncoderFingerprint,
 ) -> "Gallery":
-    """Open the gallery in which the vectors of a folder or list of pictures wait for the next run.
+    """Open the gallery in which the vectors of a folder or list of images wait for the next run.
 
     Args:
         settings: Whether and where.
         open_memory: Opens one that is not kept.
         create_index: Makes the index that searches.
         name: The folder or list.
-        stamp: Encoder; another one has a gallery of its own.
+        fingerprint: Encoder; another one has a gallery of its own.
 
     Raises:
         GalleryError: It cannot be written.
@@ -172,10 +174,10 @@ def open_cache(
         return open_memory()
     from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 
-    origin = json.dumps([str(Path(name).resolve()), _decisive(stamp)], sort_keys=True)
+    origin = json.dumps([str(Path(name).resolve()), _fingerprint(fingerprint)], sort_keys=True)
     folder = cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
     try:
-        # Vectors of people's pictures are nobody else's business.
+        # Vectors of people's images are nobody else's business.
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open_filesystem_gallery(folder, create=True, create_index=create_index)
     except (OSError, GalleryError) as error:
@@ -186,9 +188,11 @@ def open_cache(
         ) from error
 
 
-def _decisive(stamp: EncoderStamp) -> dict[str, Any]:
-    """Put a stamp as JSON, less what decides no vector."""
-    return {key: value for key, value in asdict(stamp).items() if key not in ("name", "weights")}
+def _fingerprint(fingerprint: EncoderFingerprint) -> dict[str, Any]:
+    """Put a fingerprint as JSON, less what decides no vector."""
+    return {
+        key: value for key, value in asdict(fingerprint).items() if key not in ("name", "weights")
+    }
 
 
 def cache_folder(settings: "GallerySettings") -> Path:
@@ -203,11 +207,11 @@ def cache_folder(settings: "GallerySettings") -> Path:
 class Galleries(Encoders, Indexes):
     """Known people, kept as vectors."""
 
-    filling = providers.Singleton["GalleryFilling"](
-        Lazily("reid.domain.services.gallery_filling:GalleryFilling"),
+    enrolment = providers.Singleton["Enrolment"](
+        Lazily("reid.domain.services.enrolment:Enrolment"),
         embedder=Encoders.embedder,
         # Once: it reads all weights, and an encoder that describes galleries learns no more.
-        stamp=providers.Singleton(encoder_stamp, Encoders.encoder).provider,
+        fingerprint=providers.Singleton(encoder_fingerprint, Encoders.encoder).provider,
         now=Foundation.now,
         keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
     )
@@ -234,14 +238,14 @@ class Galleries(Encoders, Indexes):
         providers.Callable(cache_folder, Foundation.settings.provided.gallery),
         create_index=Indexes.gallery_index.provider,
     )
-    fill_gallery = providers.Singleton["FillGallery"](
-        Lazily("reid.application.galleries:FillGallery"),
-        filling=filling,
+    enroll_gallery = providers.Singleton["EnrollGallery"](
+        Lazily("reid.application.galleries:EnrollGallery"),
+        enrolment=enrolment,
         now=Foundation.now,
         expire_after=Foundation.settings.provided.gallery.expire_after,
     )
-    keep_gallery = providers.Singleton["KeepGallery"](
-        Lazily("reid.application.galleries:KeepGallery"), now=Foundation.now
+    maintain_gallery = providers.Singleton["MaintainGallery"](
+        Lazily("reid.application.galleries:MaintainGallery"), now=Foundation.now
     )
     transfer_gallery = providers.Singleton["TransferGallery"](
         Lazily("reid.application.gallery_transfer:TransferGallery"), now=Foundation.now

@@ -24,7 +24,7 @@ class GalleryRequest:
     """Make an empty gallery where there is none."""
 
     tenant: str
-    """Whose pictures, in an engine that serves several; others' are never seen."""
+    """Whose images, in an engine that serves several; others' are never seen."""
 
     create_index: Callable[[], "VectorIndex"]
     """Makes the index that settings name, for engines that do not search themselves."""
@@ -98,7 +98,7 @@ def _required(kind: str, address: str | None) -> str:
 
 
 def _require_vacant(folder: Path) -> None:
-    """Keep galleries apart from pictures and other files."""
+    """Keep galleries apart from images and other files."""
     if folder.exists() and not folder.is_dir():
         raise GalleryError(f"{folder} is a file: name a folder for the gallery")
     if folder.is_dir() and any(folder.iterdir()):

@@ -9,7 +9,7 @@ from reid.small_files import FileBoundsError
 if TYPE_CHECKING:
     from reid.container.root import Container
     from reid.domain.services.gallery import Gallery
-    from reid.service.desk import Desk
+    from reid.service.gallery_service import GalleryService
     from reid.service.limits import Limits
     from reid.settings.schema import Settings
     from reid.settings.tasks import ServiceSettings
@@ -41,13 +41,13 @@ def serve_gallery(
 
     if settings.identify.rerank:
         raise ConfigurationError(
-            "identify.rerank: re-ranking compares all queries with each other, and strangers' "
+            "identify.rerank: re-ranking compares all queries with each other, and unknown people's "
             "queries have nothing to do with each other: leave it out"
         )
     service = settings.service
     serve(
-        lambda: open_desk(container, gallery),
-        create_intake=container.picture_intake,
+        lambda: open_gallery_service(container, gallery),
+        create_intake=container.image_intake,
         host=service.host,
         port=service.port,
         token=token_of(service),
@@ -57,32 +57,32 @@ def serve_gallery(
     )
 
 
-def open_desk(container: "Container", name: str) -> "Desk":
+def open_gallery_service(container: "Container", name: str) -> "GalleryService":
     """Open encoder and gallery.
 
     Raises:
         GalleryError: The gallery is missing or damaged, another encoder made it, or it is
             calibrated for another fusion.
     """
-    from reid.service.desk import Desk
+    from reid.service.gallery_service import GalleryService
 
     def open_gallery() -> "Gallery":
         return container.open_gallery(name, create=False)
 
-    desk = Desk(
+    service = GalleryService(
         identify_each=container.identify_each(),
         identify_together=container.identify_together(),
-        fill=container.fill_gallery(),
-        keep=container.keep_gallery(),
+        fill=container.enroll_gallery(),
+        keep=container.maintain_gallery(),
         open_gallery=open_gallery,
     )
     try:
-        desk.require_encoder(container.filling())
-        desk.require_decision()
+        service.require_encoder(container.enrolment())
+        service.require_decision()
     except BaseException:
-        desk.close()
+        service.close()
         raise
-    return desk
+    return service
 
 
 def token_of(settings: "ServiceSettings") -> str | None:
@@ -134,7 +134,7 @@ def limits_of(settings: "ServiceSettings") -> "Limits":
     return Limits(
         body_bytes=settings.body_mib * _MIB,
         held_bytes=settings.held_mib * _MIB,
-        pictures=settings.pictures,
+        images=settings.images,
         pixels=settings.pixels,
         waiting=settings.waiting,
         connections=settings.connections,

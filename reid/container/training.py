@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.datasets import cache_pictures
-from reid.container.evaluation import Evaluation, circumstances, decisive_settings
+from reid.container.datasets import cache_images
+from reid.container.evaluation import Evaluation, environment, fingerprint_settings
 from reid.container.foundation import Foundation
 from reid.container.identification import Identification
 from reid.container.registry import Group
@@ -18,10 +18,10 @@ from reid.importing import Lazily
 if TYPE_CHECKING:
     from reid.application.demo import Demo
     from reid.application.train import Train
-    from reid.domain.losses import Loss
+    from reid.domain.training.losses import Loss
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
-    from reid.ports.dataset import PictureSource
+    from reid.ports.dataset import ImageSource
     from reid.ports.runs import RunStore
     from reid.settings.schema import Settings
 
@@ -87,11 +87,11 @@ def draw_demo_people(root: Path, seed: int) -> None:
     )
 
 
-def open_splits(root: Path) -> "tuple[PictureSource, PictureSource]":
-    """Open the query and gallery folders of a dataset in Market-1501's layout as pictures."""
-    from reid.adapters.images.folders import open_pictures
+def open_splits(root: Path) -> "tuple[ImageSource, ImageSource]":
+    """Open the query and gallery folders of a dataset in Market-1501's layout as images."""
+    from reid.adapters.images.folders import open_images
 
-    return open_pictures(root / "query"), open_pictures(root / "bounding_box_test")
+    return open_images(root / "query"), open_images(root / "bounding_box_test")
 
 
 class Training(Evaluation, Identification):
@@ -108,14 +108,14 @@ class Training(Evaluation, Identification):
         ),
     )
     training_dataset = providers.Singleton(
-        cache_pictures,
+        cache_images,
         Evaluation.combined,
         Foundation.settings.provided.dataset.cache_mib,
         listener=training_listener,
     )
     prompt_learning = providers.Singleton["PromptLearning"](
         Lazily("reid.domain.services.prompt_learning:PromptLearning"),
-        encoder=Evaluation.trainee,
+        encoder=Evaluation.trainable,
         dataset=Evaluation.combined,
         embedder=Evaluation.embedder,
         runs=Evaluation.runs,
@@ -126,7 +126,7 @@ class Training(Evaluation, Identification):
     )
     fine_tuning = providers.Singleton["FineTuning"](
         Lazily("reid.domain.services.fine_tuning:FineTuning"),
-        encoder=Evaluation.trainee,
+        encoder=Evaluation.trainable,
         dataset=training_dataset,
         runs=Evaluation.runs,
         listener=training_listener,
@@ -142,8 +142,8 @@ class Training(Evaluation, Identification):
         fine_tuning=fine_tuning,
         evaluate=Evaluation.evaluate_run,
         runs=Evaluation.runs,
-        decisive=providers.Callable(decisive_settings, Foundation.settings),
-        circumstances=providers.Callable(circumstances, Foundation.settings),
+        fingerprint=providers.Callable(fingerprint_settings, Foundation.settings),
+        environment=providers.Callable(environment, Foundation.settings),
         earlier=providers.Callable(open_earlier_run, Foundation.settings.provided.run.prompts),
         screened=Evaluation.combined,
     )
@@ -158,7 +158,7 @@ class Training(Evaluation, Identification):
         evaluate=Evaluation.evaluate,
         identify=Identification.identify,
         open_gallery=Identification.memory_gallery.provider,
-        open_pictures=providers.Callable(
+        open_images=providers.Callable(
             open_splits, Foundation.settings.provided.dataset.root
         ).provider,
         runs=Evaluation.runs,

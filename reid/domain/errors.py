@@ -14,7 +14,7 @@ class ConfigurationError(ReidError):
 
 
 class DatasetError(ReidError):
-    """A folder is missing, a picture cannot be read, or a list of pictures makes no sense."""
+    """A folder is missing, an image cannot be read, or a list of images makes no sense."""
 
 
 class CheckpointError(ReidError):
@@ -30,7 +30,7 @@ class VectorIndexError(ReidError):
 
 
 class EvaluationError(ReidError):
-    """The pictures do not allow the evaluation asked for."""
+    """The images do not allow the evaluation asked for."""
 
 
 class GalleryError(ReidError):
@@ -38,17 +38,17 @@ class GalleryError(ReidError):
 
 
 class NoAnswerError(GalleryError):
-    """A gallery holds nobody who could be the answer to a question."""
+    """A gallery holds nobody who could be the answer to a query."""
 
-    def __init__(self, *, place: str, image: str, advice: str) -> None:
-        """Word it, and keep the parts for whoever calls the picture otherwise.
+    def __init__(self, *, place: str, name: str, advice: str) -> None:
+        """Word it, and keep the parts for whoever calls the image otherwise.
 
         Args:
             place: The gallery.
-            image: First picture of the question.
+            name: First image of the query.
             advice: What to do.
         """
-        super().__init__(f"{place} holds no answer for {image}: {advice}")
+        super().__init__(f"{place} holds no answer for {name}: {advice}")
         self.place = place
-        self.image = image
+        self.name = name
         self.advice = advice

@@ -38,7 +38,7 @@ class StepFinished:
 
     num_steps: int
     num_images: int
-    """Pictures in this step's batch."""
+    """Images in this step's batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class ImagesEmbedded:
-    """So many pictures of a list have become vectors; zero when the work begins."""
+    """So many images of a list have become vectors; zero when the work begins."""
 
     subset: str
     done: int
@@ -89,8 +89,8 @@ class CheckpointDamaged:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureCacheFilled:
-    """No more decoded pictures fit in memory: the others are decoded whenever they are read."""
+class ImageCacheFilled:
+    """No more decoded images fit in memory: the others are decoded whenever they are read."""
 
     num_kept: int
     num_bytes: int
@@ -105,5 +105,5 @@ Event: TypeAlias = (
     | ImagesEmbedded
     | CheckpointSaved
     | CheckpointDamaged
-    | PictureCacheFilled
+    | ImageCacheFilled
 )

@@ -1,4 +1,4 @@
-"""Which regions of two pictures make them alike.
+"""Which regions of two images make them alike.
 
 Letters: B batch, D width, A heads, L = 1 + P tokens, P = h * w cells, C channels, H W pixels.
 """
@@ -74,7 +74,7 @@ def weigh_map(maps: Tensor, gradients: Tensor) -> Tensor:
 
 
 def score_pair(embeddings: Tensor) -> Tensor:
-    """Score two pictures by their cosine, so that its gradient tells what to explain.
+    """Score two images by their cosine, so that its gradient tells what to explain.
 
     Where the two are equal the cosine's gradient vanishes, since nothing makes them more alike.
     There the lengths of both vectors are held fixed: the same value, the inner product's gradient.

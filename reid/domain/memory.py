@@ -16,11 +16,11 @@ cannot compute it refuses before, by longer messages that begin alike."""
 
 
 @contextmanager
-def naming_batch_size(settings: str, *, during: str) -> Iterator[None]:
+def explain_out_of_memory(settings: str, *, during: str) -> Iterator[None]:
     """Turn memory that ran out in the block into what to do about it.
 
     Args:
-        settings: What decides how many pictures are worked on at once.
+        settings: What decides how many images are worked on at once.
         during: What the block does.
 
     Raises:

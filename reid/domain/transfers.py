@@ -7,7 +7,7 @@ _WITHOUT_QUEUED_COPIES = ("cpu", "meta", "mps")
 """Apple's processors share one memory; a meta device has none."""
 
 
-def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+def to_device(device: torch.device, tensor: Tensor) -> Tensor:
     """Copy a tensor to a device; nothing happens where it lies there already.
 
     An ordinary copy from ordinary memory waits until the device has done all that was queued

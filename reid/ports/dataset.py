@@ -1,4 +1,4 @@
-"""Lists of pictures, and who reads the pictures listed."""
+"""Lists of images, and who reads the images listed."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reid.domain.values.samples import (
     ImageSize,
-    Picture,
+    ListedImage,
     Resampling,
     Sample,
     Split,
@@ -16,14 +16,14 @@ from reid.domain.values.samples import (
 
 
 class ImageReader(Protocol):
-    """Reads pictures by the names under which they were listed."""
+    """Reads images by the names under which they were listed."""
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Decode and resize.
 
         Args:
-            images: B names.
-            size: What every picture is resized to, its aspect ratio given up.
+            names: B names.
+            size: What every image is resized to, its aspect ratio given up.
             resampling: Filter of the resize, antialiased.
 
         Returns:
@@ -31,32 +31,32 @@ class ImageReader(Protocol):
             is kept on a device keeps it; strides as they come.
 
         Raises:
-            DatasetError: A picture cannot be read; names the picture and the reason.
+            DatasetError: An image cannot be read; names the image and the reason.
         """
         ...
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """Decode every picture in full and list those that fail, in the order of the names."""
+    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        """Decode every image in full and list those that fail, in the order of the names."""
         ...
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs for people to look at.
 
         Args:
-            images: B names.
+            names: B names.
             height: At most so many pixels high, upright, the aspect ratio kept; never enlarged.
 
         Returns:
-            A JPEG without metadata for each name, in their order; None where the picture cannot be
+            A JPEG without metadata for each name, in their order; None where the image cannot be
             read.
         """
         ...
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Identify pictures by the bytes of their files, whatever their names.
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Identify images by the bytes of their files, whatever their names.
 
         Returns:
-            A digest per picture, in the order of the names; empty for one whose file cannot be
+            A digest per image, in the order of the names; empty for one whose file cannot be
             read, of which `find_unreadable` tells the reason.
         """
         ...
@@ -72,7 +72,7 @@ class Dataset(Protocol):
 
     @property
     def reader(self) -> ImageReader:
-        """Reads the pictures listed; may be used before any list is."""
+        """Reads the images listed; may be used before any list is."""
         ...
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
@@ -81,12 +81,12 @@ class Dataset(Protocol):
         Sorted by name, the same at every call; junk left out, distractors kept, cameras zero-based.
 
         Raises:
-            DatasetError: The folder is missing or holds no picture of this split.
+            DatasetError: The folder is missing or holds no image of this split.
         """
         ...
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the pictures of a split left out because their names tell no person or camera.
+        """List the images of a split left out because their names tell no person or camera.
 
         Raises:
             DatasetError: The folder is missing.
@@ -94,23 +94,23 @@ class Dataset(Protocol):
         ...
 
 
-class PictureSource(Protocol):
-    """A list of pictures for `identify` and for galleries, and the reader of what it lists."""
+class ImageSource(Protocol):
+    """A list of images for `identify` and for galleries, and the reader of what it lists."""
 
     @property
     def place(self) -> str:
-        """The folder that the names start from, or the sender of the pictures."""
+        """The folder that the names start from, or the sender of the images."""
         ...
 
     @property
     def reader(self) -> ImageReader:
-        """Reads the pictures listed."""
+        """Reads the images listed."""
         ...
 
-    def pictures(self) -> tuple[Picture, ...]:
-        """List the pictures, sorted by name, with labels and cameras where they are known.
+    def images(self) -> tuple[ListedImage, ...]:
+        """List the images, sorted by name, with labels and cameras where they are known.
 
         Raises:
-            DatasetError: The folder is missing or holds no picture.
+            DatasetError: The folder is missing or holds no image.
         """
         ...

@@ -13,7 +13,7 @@ class ExplainableEncoder(ImageEncoder, Protocol):
     """An image encoder that shows how it comes to its features."""
 
     def trace_images(self, images: Tensor, camids: Tensor | None = None) -> ImageTrace:
-        """Describe pictures and show the attention or the map that their features come from.
+        """Describe images and show the attention or the map that their features come from.
 
         Works under `torch.no_grad` too, in evaluation mode, and whether or not the weights require
         gradients; no gradient is left at them.
@@ -32,7 +32,7 @@ class ExplainableEncoder(ImageEncoder, Protocol):
 
 
 class ExplanationPage(Protocol):
-    """A picture or page that shows one explanation; made anew as a whole."""
+    """An image or page that shows one explanation; made anew as a whole."""
 
     def write(self, explanation: Explanation) -> str:
         """Replace the page.

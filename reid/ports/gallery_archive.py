@@ -18,7 +18,7 @@ class GalleryArchive(Protocol):
 
         Raises:
             GalleryError: It exists, or cannot be written, or the content cannot be read.
-            ValueError: There are more or fewer pictures or vectors than the content says.
+            ValueError: There are more or fewer images or vectors than the content says.
         """
         ...
 

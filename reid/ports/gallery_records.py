@@ -1,6 +1,6 @@
-"""What is known of a gallery's pictures: the truth that says which vectors count.
+"""What is known of a gallery's images: the truth that says which vectors count.
 
-A picture is in a gallery when its record is. Vectors are kept elsewhere (see `gallery_vectors`);
+An image is in a gallery when its record is. Vectors are kept elsewhere (see `gallery_vectors`);
 their adapter tells what it needs to find them again in a short text, the *vectors' state*, which is
 kept here, so that it changes in the same transaction as the records.
 """
@@ -12,11 +12,11 @@ from typing import Protocol, Unpack
 from reid.domain.values.galleries import (
     AuditEntry,
     Calibration,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryFilter,
-    KeptPicture,
-    NewPicture,
-    PictureLookup,
+    ImageLookup,
+    KeptImage,
+    NewImage,
     RecordsState,
 )
 
@@ -32,24 +32,24 @@ class RecordsReader(Protocol):
         """
         ...
 
-    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
-        """List pictures by ascending key that every condition given admits.
+    def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
+        """List images by ascending key that every condition given admits.
 
         Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
         source, it reads those and not everything.
         """
         ...
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next pictures by ascending key, at most `limit` of them."""
+    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
+        """List the next images by ascending key, at most `limit` of them."""
         ...
 
     def admitted(self, keys: Sequence[int], *, within: GalleryFilter) -> frozenset[int]:
-        """Choose the keys of pictures that are kept and that a filter admits."""
+        """Choose the keys of images that are kept and that a filter admits."""
         ...
 
     def all_admitted(self, *, within: GalleryFilter) -> Sequence[int]:
-        """List the keys of all pictures that a filter admits, ascending."""
+        """List the keys of all images that a filter admits, ascending."""
         ...
 
     def checksums(self, keys: Sequence[int]) -> Mapping[int, int]:
@@ -57,15 +57,15 @@ class RecordsReader(Protocol):
         ...
 
     def thumbnail(self, key: int) -> bytes | None:
-        """Look up a picture's thumbnail; None where none is kept."""
+        """Look up an image's thumbnail; None where none is kept."""
         ...
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
-        """Choose the keys of pictures of which no thumbnail is kept; unknown keys are left out."""
+        """Choose the keys of images of which no thumbnail is kept; unknown keys are left out."""
         ...
 
     def removed(self) -> tuple[int, ...]:
-        """List keys of removed pictures whose vectors are not known to have gone, ascending."""
+        """List keys of removed images whose vectors are not known to have gone, ascending."""
         ...
 
     def audit(self) -> tuple[AuditEntry, ...]:
@@ -83,7 +83,7 @@ class RecordsReader(Protocol):
     def require_in_place(self) -> None:
         """Refuse to go on where the records were moved, deleted or replaced meanwhile.
 
-        Asked after vectors were looked up by the state: they lie beside the records, and those of
+        ServiceQuery after vectors were looked up by the state: they lie beside the records, and those of
         another gallery may lie there by now. Does nothing where that cannot happen.
 
         Raises:
@@ -97,21 +97,21 @@ class RecordsWriter(RecordsReader, Protocol):
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         *,
         checksums: Sequence[int],
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         at: str,
-    ) -> tuple[KeptPicture, ...]:
+    ) -> tuple[KeptImage, ...]:
         """Keep records under keys that ascend and were never given before.
 
-        Records of the same source and image name are removed as by `remove`. The stamp is kept
+        Records of the same source and image name are removed as by `remove`. The fingerprint is kept
         where there is none. The version grows.
 
         Args:
-            pictures: N, of distinct names.
+            images: N, of distinct names.
             checksums: N, of their vectors.
-            stamp: Which encoder made the vectors.
+            fingerprint: Which encoder made the vectors.
             at: When they are added.
         """
         ...
@@ -122,7 +122,7 @@ class RecordsWriter(RecordsReader, Protocol):
         Unknown keys are passed over.
 
         Args:
-            keys: Of the pictures.
+            keys: Of the images.
             erases: An erasure is pending until `end_erasure`.
 
         Returns:
@@ -135,7 +135,7 @@ class RecordsWriter(RecordsReader, Protocol):
         ...
 
     def forget_removed(self) -> None:
-        """Forget the keys of removed pictures: their vectors have gone."""
+        """Forget the keys of removed images: their vectors have gone."""
         ...
 
     def end_erasure(self) -> None:

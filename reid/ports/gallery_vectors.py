@@ -1,8 +1,8 @@
-"""A gallery's vectors by the keys of their pictures, and search over them.
+"""A gallery's vectors by the keys of their images, and search over them.
 
-Nothing here says which pictures are in the gallery: the records do. Vectors are written before the
+Nothing here says which images are in the gallery: the records do. Vectors are written before the
 records that make them count are committed, and deleted after the records have gone, so that there
-may be more vectors than pictures, never fewer.
+may be more vectors than images, never fewer.
 
 All methods but `prepare`, `settle` and `reclaim` are called within a transaction of the records, so
 that an adapter in the same database can take part in it.
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reid.domain.values.galleries import GalleryFilter, KeptPicture
+from reid.domain.values.galleries import GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
 
 
@@ -50,7 +50,7 @@ class VectorsView(Protocol):
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
         """Rank vectors by cosine distance 1 - cos, nearest first, ties by key.
 
-        Vectors of removed pictures, and of additions that were never committed, may be among them.
+        Vectors of removed images, and of additions that were never committed, may be among them.
 
         Args:
             queries: (Q, D) float32 on the CPU, rows of unit L2 norm.
@@ -109,14 +109,14 @@ class GalleryVectors(Protocol):
         """
         ...
 
-    def add(self, state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Write vectors, down to the disk, behind those of a state.
 
         What a writer that was interrupted left under these keys or higher ones goes.
 
         Args:
             state: Before.
-            pictures: N, with ascending keys above all that were ever kept.
+            images: N, with ascending keys above all that were ever kept.
             vectors: (N, D) float32, rows of unit L2 norm.
 
         Returns:

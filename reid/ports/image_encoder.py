@@ -1,4 +1,4 @@
-"""Describes pictures.
+"""Describes images.
 
 Letters: B batch, H W pixels.
 """
@@ -15,7 +15,7 @@ from reid.ports.text_encoder import TextEncoder
 
 
 class ImageEncoder(Protocol):
-    """Describes pictures; all that ranking needs."""
+    """Describes images; all that ranking needs."""
 
     @property
     def geometry(self) -> EncoderGeometry:
@@ -33,7 +33,7 @@ class ImageEncoder(Protocol):
         ...
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
-        """Describe pictures.
+        """Describe images.
 
         Args:
             images: (B, 3, H, W) float32 on `device`, normalised with the geometry's pixel

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from reid.domain.values.page_data import AnswersPageData, EvaluationPageData
 from reid.domain.values.results import Results
-from reid.domain.values.sheets import AnswerSheet, EvaluationSheet
 
 
 class ResultsPage(Protocol):
@@ -22,12 +22,12 @@ class ResultsPage(Protocol):
 
 
 class AnswersPage(Protocol):
-    """A page that shows answers with their pictures, made anew as a whole and without a network.
+    """A page that shows answers with their images, made anew as a whole and without a network.
 
-    The same sheet makes the same bytes. Names and labels are shown as they are, whatever they hold.
+    The same page_data makes the same bytes. Names and labels are shown as they are, whatever they hold.
     """
 
-    def write(self, sheet: AnswerSheet) -> str:
+    def write(self, page_data: AnswersPageData) -> str:
         """Replace the page.
 
         Returns:
@@ -42,10 +42,10 @@ class AnswersPage(Protocol):
 class EvaluationPage(Protocol):
     """Where an evaluation is shown with what lies behind its averages, made anew as a whole.
 
-    The same sheet makes the same bytes.
+    The same page_data makes the same bytes.
     """
 
-    def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
+    def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
         """Replace what is there.
 
         Returns:

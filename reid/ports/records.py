@@ -22,7 +22,7 @@ class RunRecords(Protocol):
         ...
 
     def manifest(self) -> Mapping[str, Any] | None:
-        """Return what the run was begun with: `decisive` and `circumstances`, both mappings.
+        """Return what the run was begun with: `fingerprint` and `environment`, both mappings.
 
         None where no run was begun there.
 

@@ -17,7 +17,7 @@ class RunMode(Enum):
     """What is there of an earlier run is dropped."""
 
     GO_ON = "go on"
-    """A run with the same decisive values must be there."""
+    """A run with the same fingerprint values must be there."""
 
 
 class RunStore(Protocol):
@@ -30,22 +30,22 @@ class RunStore(Protocol):
 
     def begin(
         self,
-        decisive: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
+        fingerprint: Mapping[str, JsonValue],
+        environment: Mapping[str, JsonValue],
         *,
         mode: RunMode,
     ) -> None:
         """Claim the place for a new run, or take an earlier one up again.
 
         Args:
-            decisive: What decides the run's result: settings, seed, dataset digest. A run that is
+            fingerprint: What decides the run's result: settings, seed, dataset digest. A run that is
                 taken up keeps what it recorded, and what it did not know yet is added.
-            circumstances: What is worth knowing beside it: versions, machine, command.
+            environment: What is worth knowing beside it: versions, machine, command.
             mode: Whether a run is wanted there, and what becomes of it.
 
         Raises:
             CheckpointError: NEW where something of a run is there already; GO_ON where no run is,
-                or one with other decisive values, which are named; another training is at work
+                or one with other fingerprint values, which are named; another training is at work
                 there; the place cannot be written.
         """
         ...

@@ -11,23 +11,23 @@ from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
-from reid.adapters.images.given import GivenPicture, PictureIntake
+from reid.adapters.images.given import GivenImage, ImageIntake
 from reid.application.galleries import RemovalOutcome
 from reid.domain.values.durations import parse_time
 from reid.domain.values.galleries import GalleryFilter
-from reid.domain.values.samples import Picture
+from reid.domain.values.samples import ListedImage
 from reid.service.bodies import HeldBytes, Sent, as_utf8, read_sent, said_twice
-from reid.service.desk import Asked, Desk
+from reid.service.gallery_service import GalleryService, ServiceQuery
+from reid.service.http_errors import HttpError, answer_errors, busy
 from reid.service.limits import Limits
 from reid.service.metrics import CONTENT_TYPE, Metrics
 from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
-from reid.service.refusals import Refusal, answer_errors, busy
 from reid.service.schema import (
-    FORM_OR_PICTURE,
+    FORM_OR_IMAGE,
     NOT_FOUND,
     PROBLEMS,
     AddedFromQuery,
-    AddedPictures,
+    AddedImages,
     AddedUntilQuery,
     Answers,
     CameraQuery,
@@ -46,14 +46,19 @@ class Api:
     """Routes over a worker."""
 
     def __init__(
-        self, worker: Worker[Desk], *, intake: PictureIntake, limits: Limits, held: HeldBytes
+        self,
+        worker: Worker[GalleryService],
+        *,
+        intake: ImageIntake,
+        limits: Limits,
+        held: HeldBytes,
     ) -> None:
         """Keep the parts."""
         self._worker = worker
         self._intake = intake
         self._limits = limits
         self._held = held
-        # One thread decodes while the worker is in the encoder; one picture at a time, so that
+        # One thread decodes while the worker is in the encoder; one image at a time, so that
         # large ones never lie side by side in memory.
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="reid-decoder")
 
@@ -67,40 +72,40 @@ class Api:
         added_from: AddedFromQuery = None,
         added_until: AddedUntilQuery = None,
     ) -> Answers:
-        """Name the person on each picture, by the pictures of the gallery."""
+        """Name the person on each image, by the images of the gallery."""
         within = GalleryFilter(
             cameras=frozenset(seen_by) if seen_by else None,
             added_from=_moment("added_from", added_from),
             added_until=_moment("added_until", added_until),
         )
-        pictures = await self._taken(request, camera=camera, is_query=True)
-        asked = Asked(pictures, is_one_person=one_person, within=within)
+        images = await self._taken(request, camera=camera, is_query=True)
+        asked = ServiceQuery(images, is_one_person=one_person, within=within)
         return Answers(await self._answered(lambda: self._worker.identify(asked)))
 
     async def add(
         self, request: Request, *, label: LabelQuery = None, camera: CameraQuery = None
-    ) -> AddedPictures:
-        """Add pictures of one person to the gallery; pictures it knows are not added again."""
-        pictures = await self._taken(request, label=label, camera=camera, is_query=False)
+    ) -> AddedImages:
+        """Add images of one person to the gallery; images it knows are not added again."""
+        images = await self._taken(request, label=label, camera=camera, is_query=False)
         # Clients' names for their files clash, and are nobody's business.
         named = {
-            digest: replace(one, picture=replace(one.picture, image=digest))
-            for one in pictures
+            digest: replace(one, image=replace(one.image, name=digest))
+            for one in images
             if (digest := one.digest) is not None
         }
-        pictures = tuple(named.values())
+        images = tuple(named.values())
         added = await self._answered(
-            lambda: self._worker.change(lambda desk: desk.add(pictures), num_pictures=len(pictures))
+            lambda: self._worker.change(lambda service: service.add(images), num_images=len(images))
         )
-        return AddedPictures(added.pictures, added.outcome.changes)
+        return AddedImages(added.images, added.outcome.changes)
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
-        """Take a picture out of the gallery."""
-        return await self._removed(lambda desk: desk.remove(key))
+        """Take an image out of the gallery."""
+        return await self._removed(lambda service: service.remove(key))
 
     async def forget(self, label: str) -> Removed:
         """Erase a person from the gallery with every trace, and make sure of it."""
-        return await self._removed(lambda desk: desk.forget(label))
+        return await self._removed(lambda service: service.forget(label))
 
     async def health(self, response: Response) -> Health:
         """Tell whether requests are taken; 503 where they are not."""
@@ -123,31 +128,29 @@ class Api:
         is_query: bool,
         label: str | None = None,
         camera: str | None = None,
-    ) -> tuple[GivenPicture, ...]:
+    ) -> tuple[GivenImage, ...]:
         with self._held.share() as take:
             sent = await read_sent(request, take, limits=self._limits)
             label = _said_once("label", sent.fields.get("label"), label)
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
-                raise Refusal(422, "no label was sent: say who is on the pictures by label=NAME")
+                raise HttpError(422, "no label was sent: say who is on the images by label=NAME")
             return await asyncio.get_running_loop().run_in_executor(
                 self._decoder, lambda: self._take(sent, label=label, camera=camera)
             )
 
-    def _take(
-        self, sent: Sent, *, label: str | None, camera: str | None
-    ) -> tuple[GivenPicture, ...]:
+    def _take(self, sent: Sent, *, label: str | None, camera: str | None) -> tuple[GivenImage, ...]:
         return tuple(
             self._intake.take(
                 content,
-                Picture(image=name or f"picture {number}", label=label, camera=camera),
+                ListedImage(name=name or f"image {number}", label=label, camera=camera),
             )
-            for number, (name, content) in enumerate(sent.pictures, start=1)
+            for number, (name, content) in enumerate(sent.images, start=1)
         )
 
-    async def _removed(self, work: Callable[[Desk], RemovalOutcome]) -> Removed:
-        outcome = await self._answered(lambda: self._worker.change(work, num_pictures=0))
-        return Removed(outcome.num_pictures, outcome.num_left)
+    async def _removed(self, work: Callable[[GalleryService], RemovalOutcome]) -> Removed:
+        outcome = await self._answered(lambda: self._worker.change(work, num_images=0))
+        return Removed(outcome.num_images, outcome.num_left)
 
     async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
         try:
@@ -171,18 +174,16 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
     app = FastAPI(
         title="reid",
         version=version,
-        description="Who is on a picture, by a gallery of known people.",
+        description="Who is on an image, by a gallery of known people.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(_refuse_misread_parameters)],
     )
     failures = {**PROBLEMS, **NOT_FOUND}
-    app.post("/identify", openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(api.identify)
-    app.post("/pictures", status_code=201, openapi_extra=FORM_OR_PICTURE, responses=PROBLEMS)(
-        api.add
-    )
-    app.delete("/pictures/{key}", responses=failures)(api.remove)
+    app.post("/identify", openapi_extra=FORM_OR_IMAGE, responses=PROBLEMS)(api.identify)
+    app.post("/images", status_code=201, openapi_extra=FORM_OR_IMAGE, responses=PROBLEMS)(api.add)
+    app.delete("/images/{key}", responses=failures)(api.remove)
     app.delete("/labels/{label:path}", responses=failures)(api.forget)
     for path, look in (("/health", api.health), ("/health/live", api.live)):
         app.get(path)(look)
@@ -217,7 +218,7 @@ async def _refuse_misread_parameters(request: Request) -> None:
     unknown = sorted(set(request.query_params) - set(known))
     if unknown:
         offered = f"but {', '.join(known)}" if known else "nor any other"
-        raise Refusal(422, f"there is no parameter {unknown[0]!r} here, {offered}; see /docs")
+        raise HttpError(422, f"there is no parameter {unknown[0]!r} here, {offered}; see /docs")
     for name, kind in known.items():
         if get_origin(kind) is not tuple and len(request.query_params.getlist(name)) > 1:
             raise said_twice(name, where="in the address")
@@ -227,7 +228,7 @@ def _moment(name: str, text: str | None) -> str | None:
     try:
         return None if text is None else parse_time(text)
     except ValueError as error:
-        raise Refusal(422, f"{name} {error}, not {text!r}") from None
+        raise HttpError(422, f"{name} {error}, not {text!r}") from None
 
 
 def _said_once(name: str, in_form: str | None, in_address: str | None) -> str | None:

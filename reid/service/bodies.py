@@ -10,14 +10,14 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from reid.service.http_errors import HttpError, busy
 from reid.service.limits import Limits
-from reid.service.refusals import Refusal, busy
 
 FIELDS = ("label", "camera")
-"""What a form may say beside its pictures."""
+"""What a form may say beside its images."""
 
 _NUM_FIELDS = 8
-"""So many parts beside the pictures are read, to name one that there is not."""
+"""So many parts beside the images are read, to name one that there is not."""
 
 _CLOSE = {"Connection": "close"}
 _RAW = "latin-1"
@@ -31,7 +31,7 @@ FORM = "multipart/form-data"
 class Sent:
     """What a request brought."""
 
-    pictures: tuple[tuple[str, bytes], ...]
+    images: tuple[tuple[str, bytes], ...]
     """Names, empty where there is none, and contents."""
 
     fields: dict[str, str]
@@ -50,7 +50,7 @@ class HeldBytes:
     def share(self) -> Iterator[Callable[[int], None]]:
         """Give a request what counts its bytes in, and count them out at the end of the block.
 
-        What it gives raises a `Refusal` where there is no room.
+        What it gives raises a `HttpError` where there is no room.
         """
         share = 0
 
@@ -71,7 +71,7 @@ class HeldBytes:
 
 
 async def read_sent(request: Request, take: Callable[[int], None], *, limits: Limits) -> Sent:
-    """Read pictures and fields of a request: a form, or one picture as the whole body.
+    """Read images and fields of a request: a form, or one image as the whole body.
 
     Args:
         request: Not read yet.
@@ -79,50 +79,52 @@ async def read_sent(request: Request, take: Callable[[int], None], *, limits: Li
         limits: What a client may send.
 
     Raises:
-        Refusal: It is of another type, too large, too slow, or holds no picture or too many.
+        HttpError: It is of another type, too large, too slow, or holds no image or too many.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith("image/"):
-        raise Refusal(415, f"cannot read {kind or 'a body without a type'}: send {FORM} or image/*")
+        raise HttpError(
+            415, f"cannot read {kind or 'a body without a type'}: send {FORM} or image/*"
+        )
     body = _bounded(request, take, limits=limits)
     try:
         async with asyncio.timeout(limits.body_seconds):
             if kind == FORM:
                 return await _read_form(request.headers, body, limits)
-            return Sent((("picture", b"".join([chunk async for chunk in body])),), {})
+            return Sent((("image", b"".join([chunk async for chunk in body])),), {})
     except TimeoutError:
-        raise Refusal(
+        raise HttpError(
             408,
-            f"the body took longer than {limits.body_seconds:g} s: send smaller pictures",
+            f"the body took longer than {limits.body_seconds:g} s: send smaller images",
             headers=_CLOSE,
         ) from None
     except ClientDisconnect:
-        raise Refusal(400, "the body is cut off: send it again") from None
+        raise HttpError(400, "the body is cut off: send it again") from None
 
 
 def as_utf8(content: bytes, *, what: str) -> str:
     """Read text as it was meant: letters put in for unknown bytes would make two names one.
 
     Raises:
-        Refusal: It is written otherwise.
+        HttpError: It is written otherwise.
     """
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise Refusal(400, f"{what} cannot be read: send text as UTF-8") from None
+        raise HttpError(400, f"{what} cannot be read: send text as UTF-8") from None
 
 
-def said_twice(name: str, *, where: str) -> Refusal:
+def said_twice(name: str, *, where: str) -> HttpError:
     """Refuse what leaves open which of two wishes counts."""
-    return Refusal(422, f"{name} is said more than once {where}: say it once")
+    return HttpError(422, f"{name} is said more than once {where}: say it once")
 
 
 async def _bounded(
     request: Request, take: Callable[[int], None], *, limits: Limits
 ) -> AsyncGenerator[bytes, None]:
-    too_large = Refusal(
+    too_large = HttpError(
         413,
-        f"the body has more than {limits.body_bytes:,} bytes: send fewer or smaller pictures",
+        f"the body has more than {limits.body_bytes:,} bytes: send fewer or smaller images",
         headers=_CLOSE,
     )
     declared = request.headers.get("content-length", "0")
@@ -150,7 +152,9 @@ class _FormParser(MultiPartParser):
         super().on_part_begin()
         self._num_begun += 1
         if self._num_begun > self.max_parts:
-            raise Refusal(413, f"the form has more than {self.max_parts} parts: send fewer at once")
+            raise HttpError(
+                413, f"the form has more than {self.max_parts} parts: send fewer at once"
+            )
 
     def on_end(self) -> None:
         self._is_whole = True
@@ -164,18 +168,18 @@ class _FormParser(MultiPartParser):
             yield chunk
         # Starlette passes over parts without an end, and closes their files where reading fails.
         if not self._is_whole:
-            raise Refusal(400, "the form is cut off: its last boundary is missing")
+            raise HttpError(400, "the form is cut off: its last boundary is missing")
 
 
 async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits: Limits) -> Sent:
     kind = f"{headers['content-type']}; charset={_RAW}"
     parser = _FormParser(Headers({"content-type": kind}), body, max_part_size=limits.body_bytes)
-    parser.max_parts = limits.pictures + _NUM_FIELDS
+    parser.max_parts = limits.images + _NUM_FIELDS
     try:
         form = await parser.parse()
     except MultiPartException as error:
         problem = error.message.rstrip(".")
-        raise Refusal(400, f"the form makes no sense ({problem}): send {FORM}") from None
+        raise HttpError(400, f"the form makes no sense ({problem}): send {FORM}") from None
     try:
         return _checked(form, limits)
     finally:
@@ -183,28 +187,28 @@ async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits
 
 
 def _checked(form: FormData, limits: Limits) -> Sent:
-    pictures: list[tuple[str, bytes]] = []
+    images: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             filename = (value.filename or "").encode(_RAW).decode("utf-8", "replace")
-            pictures.append((filename, value.file.read()))
+            images.append((filename, value.file.read()))
         elif name in fields:
             raise said_twice(name, where="in the form")
         else:
             fields[name] = as_utf8(value.encode(_RAW), what=f"the form's {name}").strip()
-    if not pictures:
-        raise Refusal(422, "no picture was sent: add one as a file, for example picture=@query.jpg")
-    if len(pictures) > limits.pictures:
-        raise Refusal(
+    if not images:
+        raise HttpError(422, "no image was sent: add one as a file, for example image=@query.jpg")
+    if len(images) > limits.images:
+        raise HttpError(
             413,
-            f"{len(pictures)} pictures are more than the {limits.pictures} of a request: send "
+            f"{len(images)} images are more than the {limits.images} of a request: send "
             "fewer at once",
         )
     if unknown := sorted(set(fields) - set(FIELDS)):
-        raise Refusal(
+        raise HttpError(
             422,
             f"the form has no field {unknown[0]!r}, but {' and '.join(FIELDS)}: anything else is "
             "said in the address; see /docs",
         )
-    return Sent(tuple(pictures), fields)
+    return Sent(tuple(images), fields)

@@ -13,14 +13,14 @@ class Limits:
     held_bytes: int
     """Most bytes of all bodies together that are in memory at once."""
 
-    pictures: int
-    """Most pictures of a request."""
+    images: int
+    """Most images of a request."""
 
     pixels: int
-    """Most pixels of a picture."""
+    """Most pixels of an image."""
 
     waiting: int
-    """Most pictures that wait for the encoder; more are sent away."""
+    """Most images that wait for the encoder; more are sent away."""
 
     connections: int
     """Most open connections."""

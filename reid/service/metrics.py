@@ -18,14 +18,14 @@ class Metrics:
         *,
         num_waiting: Callable[[], int],
         num_held_bytes: Callable[[], int],
-        num_pictures: Callable[[], int],
+        num_images: Callable[[], int],
     ) -> None:
         """Start at nothing.
 
         Args:
-            num_waiting: Tells how many pictures are in the queue.
+            num_waiting: Tells how many images are in the queue.
             num_held_bytes: Tells how much of the bodies is in memory.
-            num_pictures: Tells how many pictures the gallery holds.
+            num_images: Tells how many images the gallery holds.
         """
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -41,9 +41,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._gauge("reid_queue_pictures", "Pictures that wait for the encoder.", num_waiting)
+        self._gauge("reid_queue_images", "Images that wait for the encoder.", num_waiting)
         self._gauge("reid_held_bytes", "Bytes of bodies in memory.", num_held_bytes)
-        self._gauge("reid_gallery_pictures", "Pictures in the gallery.", num_pictures)
+        self._gauge("reid_gallery_images", "Images in the gallery.", num_images)
 
     def count(self, method: str, route: str, *, status: int, seconds: float) -> None:
         """Count a request.

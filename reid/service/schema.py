@@ -5,23 +5,23 @@ from typing import Annotated, Any
 
 from fastapi import Query
 
-from reid.domain.values.galleries import GalleryChanges, KeptPicture
+from reid.domain.values.galleries import GalleryChanges, KeptImage
 from reid.domain.values.reports import Identification
 from reid.service.bodies import FORM
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Who is on the pictures, in the order of the pictures."""
+    """Who is on the images, in the order of the images."""
 
     answers: tuple[Identification, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class AddedPictures:
-    """What the gallery keeps now of the pictures that were sent."""
+class AddedImages:
+    """What the gallery keeps now of the images that were sent."""
 
-    pictures: tuple[KeptPicture, ...]
+    images: tuple[KeptImage, ...]
     changes: GalleryChanges
 
 
@@ -29,7 +29,7 @@ class AddedPictures:
 class Removed:
     """What was taken out of the gallery."""
 
-    num_pictures: int
+    num_images: int
     num_left: int
 
 
@@ -49,7 +49,7 @@ class Problem:
     """What happened, and what to do."""
 
 
-FORM_OR_PICTURE: dict[str, Any] = {
+FORM_OR_IMAGE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -57,12 +57,12 @@ FORM_OR_PICTURE: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "picture": {
+                        "image": {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
                         }
                     },
-                    "required": ["picture"],
+                    "required": ["image"],
                 }
             },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -72,32 +72,32 @@ FORM_OR_PICTURE: dict[str, Any] = {
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
-        400: "A picture or the form cannot be read.",
+        400: "An image or the form cannot be read.",
         401: "The token is missing or wrong.",
         408: "The body took too long.",
         409: "The gallery is empty, of another encoder, or in use.",
-        413: "Too many bytes or pictures.",
-        415: "Another type than a form or a picture.",
+        413: "Too many bytes or images.",
+        415: "Another type than a form or an image.",
         422: "Something is missing.",
-        503: "Too many pictures wait; Retry-After says when to come back.",
+        503: "Too many images wait; Retry-After says when to come back.",
     }.items()
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not kept."}}
 
 CameraQuery = Annotated[
-    str | None, Query(description="Which camera took the pictures; a form's field of that name too")
+    str | None, Query(description="Which camera took the images; a form's field of that name too")
 ]
 LabelQuery = Annotated[
-    str | None, Query(description="Who is on the pictures; a form's field of that name too")
+    str | None, Query(description="Who is on the images; a form's field of that name too")
 ]
 OnePersonQuery = Annotated[
-    bool, Query(description="All pictures show one person: one answer for all of them")
+    bool, Query(description="All images show one person: one answer for all of them")
 ]
 SeenByQuery = Annotated[
-    tuple[str, ...], Query(description="Look at pictures by this camera alone; several times, each")
+    tuple[str, ...], Query(description="Look at images by this camera alone; several times, each")
 ]
 AddedFromQuery = Annotated[
     str | None,
-    Query(description="Look at pictures added on this day (2026-01-31, in UTC) or later"),
+    Query(description="Look at images added on this day (2026-01-31, in UTC) or later"),
 ]
-AddedUntilQuery = Annotated[str | None, Query(description="Look at pictures added before it")]
+AddedUntilQuery = Annotated[str | None, Query(description="Look at images added before it")]

@@ -14,14 +14,14 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from reid.adapters.images.given import PictureIntake
+from reid.adapters.images.given import ImageIntake
 from reid.domain.errors import ConfigurationError
 from reid.service.api import Api, create_app
 from reid.service.bodies import HeldBytes
-from reid.service.desk import Desk
-from reid.service.door import Door
+from reid.service.gallery_service import GalleryService
 from reid.service.limits import Limits
 from reid.service.metrics import Metrics
+from reid.service.middleware import Middleware
 from reid.service.worker import Worker
 
 _MAX_HEADER_BYTES = 16 * 1024
@@ -70,9 +70,9 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(
-    open_desk: Callable[[], Desk],
+    open_gallery_service: Callable[[], GalleryService],
     *,
-    create_intake: Callable[[], PictureIntake],
+    create_intake: Callable[[], ImageIntake],
     host: str,
     port: int,
     token: str | None,
@@ -83,13 +83,13 @@ def serve(
     """Serve until SIGINT or SIGTERM, then finish the requests that are running.
 
     Args:
-        open_desk: Opens encoder and gallery, in the thread that works with them.
+        open_gallery_service: Opens encoder and gallery, in the thread that works with them.
         create_intake: Called once the encoder is there.
         host: Name or address to listen at.
         port: 0 for any that is free.
         token: What clients must bring; None: only this machine is served.
         limits: Bounds on what a client may cost.
-        batch_size: Pictures that go through the encoder at once.
+        batch_size: Images that go through the encoder at once.
         announce: Told the address when all is ready.
 
     Raises:
@@ -99,28 +99,32 @@ def serve(
     require_token(host, token)
     with _bound(host, port) as listener:
         worker = Worker(
-            open_desk,
+            open_gallery_service,
             max_waiting=limits.waiting,
             batch_size=batch_size,
             retry_seconds=limits.retry_seconds,
         )
         # A signal may come while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            desk = worker.start()
+            service = worker.start()
             held = HeldBytes(limits)
-            metrics = _metrics_of(worker, held, desk)
+            metrics = _metrics_of(worker, held, service)
             with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
                 app = create_app(api, metrics, version=version("clip-reid"))
-                server = _Server(_config(Door(app, token=token, metrics=metrics), limits=limits))
+                server = _Server(
+                    _config(Middleware(app, token=token, metrics=metrics), limits=limits)
+                )
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
 
 
-def _metrics_of(worker: Worker[Desk], held: HeldBytes, desk: Desk) -> Metrics:
+def _metrics_of(
+    worker: Worker[GalleryService], held: HeldBytes, service: GalleryService
+) -> Metrics:
     return Metrics(
         num_waiting=lambda: worker.num_waiting,
         num_held_bytes=lambda: held.num_bytes,
-        num_pictures=lambda: desk.num_pictures,
+        num_images=lambda: service.num_images,
     )
 
 
@@ -145,7 +149,7 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(app: Door, *, limits: Limits) -> uvicorn.Config:
+def _config(app: Middleware, *, limits: Limits) -> uvicorn.Config:
     def create_protocol(*arguments: Any, **named: Any) -> asyncio.Protocol:  # noqa: ANN401
         return _ImpatientProtocol(*arguments, limits=limits, **named)
 

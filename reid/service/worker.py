@@ -12,16 +12,16 @@ from threading import Condition, Thread
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from reid.domain.values.reports import Identification
-from reid.service.desk import Asked
-from reid.service.refusals import busy
+from reid.service.gallery_service import ServiceQuery
+from reid.service.http_errors import busy
 
 Answers: TypeAlias = tuple[Identification, ...]
 
 
-class AnswersQuestions(Protocol):
+class AnswersQueries(Protocol):
     """What the thread works with; made, used and closed in it."""
 
-    def identify(self, questions: Sequence[Asked]) -> Sequence[Answers]:
+    def identify(self, queries: Sequence[ServiceQuery]) -> Sequence[Answers]:
         """Answer several requests at once."""
         ...
 
@@ -30,28 +30,28 @@ class AnswersQuestions(Protocol):
         ...
 
 
-_Desk = TypeVar("_Desk", bound=AnswersQuestions)
+_Service = TypeVar("_Service", bound=AnswersQueries)
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Job(Generic[_Desk]):
-    """A question, or anything else that is done alone, in its turn."""
+class _Job(Generic[_Service]):
+    """A query, or anything else that is done alone, in its turn."""
 
-    asked: Asked | None
-    work: Callable[[_Desk], Any]
-    """Does it; answers a question where it is answered alone."""
+    asked: ServiceQuery | None
+    work: Callable[[_Service], Any]
+    """Does it; answers a query where it is answered alone."""
 
-    num_pictures: int
+    num_images: int
     future: "Future[Any]"
 
 
-class Worker(Generic[_Desk]):
-    """Answers questions in batches and makes changes in between, in the order of their coming."""
+class Worker(Generic[_Service]):
+    """Answers queries in batches and makes changes in between, in the order of their coming."""
 
     def __init__(
         self,
-        open_desk: Callable[[], _Desk],
+        open_gallery_service: Callable[[], _Service],
         *,
         max_waiting: int,
         batch_size: int,
@@ -60,25 +60,25 @@ class Worker(Generic[_Desk]):
         """Keep the parts; nothing runs yet.
 
         Args:
-            open_desk: Called in the thread, since databases stay with theirs.
-            max_waiting: Most pictures in the queue.
-            batch_size: Pictures that the encoder takes at once.
+            open_gallery_service: Called in the thread, since databases stay with theirs.
+            max_waiting: Most images in the queue.
+            batch_size: Images that the encoder takes at once.
             retry_seconds: When clients shall come back to a full queue.
         """
-        self._open_desk = open_desk
+        self._open_desk = open_gallery_service
         self._max_waiting = max_waiting
         self._batch_size = batch_size
         self._retry_seconds = retry_seconds
-        self._jobs: deque[_Job[_Desk]] = deque()
+        self._jobs: deque[_Job[_Service]] = deque()
         self._num_waiting = 0
         self._is_closing = False
         self._wake = Condition()
         self._thread = Thread(target=self._run, name="reid-worker")
-        self._opened: Future[_Desk] = Future()
+        self._opened: Future[_Service] = Future()
 
     @property
     def num_waiting(self) -> int:
-        """Pictures in the queue."""
+        """Images in the queue."""
         return self._num_waiting
 
     @property
@@ -86,8 +86,8 @@ class Worker(Generic[_Desk]):
         """Whether it takes work."""
         return self._thread.is_alive() and not self._is_closing
 
-    def start(self) -> _Desk:
-        """Open the encoder and the gallery; return the desk, which stays with the thread.
+    def start(self) -> _Service:
+        """Open the encoder and the gallery; return the service, which stays with the thread.
 
         Raises:
             ReidError: Whatever opening raises.
@@ -95,21 +95,21 @@ class Worker(Generic[_Desk]):
         self._thread.start()
         return self._opened.result()
 
-    def identify(self, asked: Asked) -> "Future[Answers]":
-        """Queue a question.
+    def identify(self, asked: ServiceQuery) -> "Future[Answers]":
+        """Queue a query.
 
         Raises:
-            Refusal: The queue is full, or the worker stops.
+            HttpError: The queue is full, or the worker stops.
         """
-        return self._put(asked, lambda desk: desk.identify([asked])[0], len(asked.pictures))
+        return self._put(asked, lambda service: service.identify([asked])[0], len(asked.images))
 
-    def change(self, work: Callable[[_Desk], _Result], *, num_pictures: int) -> "Future[_Result]":
+    def change(self, work: Callable[[_Service], _Result], *, num_images: int) -> "Future[_Result]":
         """Queue anything else.
 
         Raises:
-            Refusal: The queue is full, or the worker stops.
+            HttpError: The queue is full, or the worker stops.
         """
-        return self._put(None, work, num_pictures)
+        return self._put(None, work, num_images)
 
     def close(self) -> None:
         """Finish what is queued, take nothing new, close the gallery; safe to call twice."""
@@ -120,67 +120,67 @@ class Worker(Generic[_Desk]):
             self._thread.join()
 
     def _put(
-        self, asked: Asked | None, work: Callable[[_Desk], _Result], num_pictures: int
+        self, asked: ServiceQuery | None, work: Callable[[_Service], _Result], num_images: int
     ) -> "Future[_Result]":
         future: Future[_Result] = Future()
         with self._wake:
             if self._is_closing:
                 raise busy("the service is stopping: ask again later", retry_seconds=5)
             # A request that alone is larger than the queue may still come first.
-            if self._jobs and self._num_waiting + num_pictures > self._max_waiting:
+            if self._jobs and self._num_waiting + num_images > self._max_waiting:
                 raise busy(
-                    f"{self._num_waiting} pictures wait already: come back in a moment",
+                    f"{self._num_waiting} images wait already: come back in a moment",
                     retry_seconds=self._retry_seconds,
                 )
-            self._jobs.append(_Job(asked, work, num_pictures, future))
-            self._num_waiting += num_pictures
+            self._jobs.append(_Job(asked, work, num_images, future))
+            self._num_waiting += num_images
             self._wake.notify()
         return future
 
     def _run(self) -> None:
         try:
-            desk = self._open_desk()
+            service = self._open_desk()
         except BaseException as error:  # noqa: BLE001  (raised again by `start`)
             self._opened.set_exception(error)
             return
-        self._opened.set_result(desk)
+        self._opened.set_result(service)
         try:
             while batch := self._take():
-                _work(desk, batch)
+                _work(service, batch)
         finally:
-            desk.close()
+            service.close()
 
-    def _take(self) -> "Sequence[_Job[_Desk]]":
-        """Wait for work: questions that go through the encoder together, or one change."""
+    def _take(self) -> "Sequence[_Job[_Service]]":
+        """Wait for work: queries that go through the encoder together, or one change."""
         with self._wake:
             while not self._jobs and not self._is_closing:
                 self._wake.wait()
-            batch: list[_Job[_Desk]] = []
+            batch: list[_Job[_Service]] = []
             size = 0
             while self._jobs and self._fits(batch, size):
                 job = self._jobs.popleft()
-                self._num_waiting -= job.num_pictures
-                size += job.num_pictures
+                self._num_waiting -= job.num_images
+                size += job.num_images
                 batch.append(job)
             return batch
 
-    def _fits(self, batch: "Sequence[_Job[_Desk]]", size: int) -> bool:
+    def _fits(self, batch: "Sequence[_Job[_Service]]", size: int) -> bool:
         job = self._jobs[0]
         if not batch:
             return True
         both = job.asked is not None and batch[0].asked is not None
-        return both and size + job.num_pictures <= self._batch_size
+        return both and size + job.num_images <= self._batch_size
 
 
-def _work(desk: _Desk, batch: "Sequence[_Job[_Desk]]") -> None:
+def _work(service: _Service, batch: "Sequence[_Job[_Service]]") -> None:
     # A job whose client gave up waiting is passed over.
     live = [job for job in batch if job.future.set_running_or_notify_cancel()]
-    questions = [job.asked for job in live if job.asked is not None]
-    if len(questions) > 1:
+    queries = [job.asked for job in live if job.asked is not None]
+    if len(queries) > 1:
         try:
-            answers = desk.identify(questions)
+            answers = service.identify(queries)
         except Exception:  # noqa: BLE001  (raised again below)
-            # One bad question shall not spoil its neighbours' answers.
+            # One bad query shall not spoil its neighbours' answers.
             pass
         else:
             for job, answer in zip(live, answers, strict=True):
@@ -188,7 +188,7 @@ def _work(desk: _Desk, batch: "Sequence[_Job[_Desk]]") -> None:
             return
     for job in live:
         try:
-            result = job.work(desk)
+            result = job.work(service)
         except Exception as error:  # noqa: BLE001  (whoever asked gets it)
             job.future.set_exception(error)
         else:

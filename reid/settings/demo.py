@@ -6,7 +6,7 @@ from reid.settings.schema import Settings
 
 
 def demo_settings(settings: Settings, *, folder: Path) -> Settings:
-    """Keep pictures and run below one folder."""
+    """Keep images and run below one folder."""
     return settings.model_copy(
         update={
             "dataset": settings.dataset.model_copy(update={"root": folder / "data"}),

@@ -22,7 +22,7 @@ _SCRATCH_FINETUNING: Mapping[str, str | int | float] = {
     "identities_per_batch": 32,
     "schedule": "cosine",
     "identity_weight": 1.0,
-    "recolouring_probability": 0.5,
+    "color_jitter_probability": 0.5,
 }
 
 RECIPES: Mapping[str, Overrides] = {
@@ -81,10 +81,10 @@ RECIPES: Mapping[str, Overrides] = {
             "weight_decay": 1e-4,
             "warmup_epochs": 20,
             "warmup_factor": 0.01,
-            "largest_gradient": 1.0,
+            "max_grad_norm": 1.0,
         },
     },
-    # Not from the paper: minutes on a CPU, from random weights. Small pictures and a high rate for
+    # Not from the paper: minutes on a CPU, from random weights. Small images and a high rate for
     # a small ResNet; no erasing, which costs a short training more than it gives.
     "tiny": {
         "encoder": {"kind": "rn-tiny", "weights": "random", "image_size": (64, 32)},
@@ -96,12 +96,12 @@ RECIPES: Mapping[str, Overrides] = {
             "warmup_epochs": 3,
             "milestones": (18, 26),
             "identity_weight": 1.0,
-            "padding": 5,
+            "random_crop_padding": 5,
             "erasing_probability": 0.0,
         },
     },
     # Not from the paper: an hour on a CPU core for Market-1501, from random weights. Each choice
-    # against the paper's is in the table of ingredients in docs/results.md.
+    # against the paper's is in the table of ablation in docs/results.md.
     "scratch-cpu": {
         "encoder": {"kind": "rn-tiny", "weights": "random", "image_size": (128, 64)},
         "prompts": {"epochs": 20},
@@ -113,7 +113,7 @@ RECIPES: Mapping[str, Overrides] = {
             "schedule": "cosine",
             "identity_weight": 1.0,
             "erasing_probability": 0.0,
-            "weight_averaging": 0.999,
+            "ema_decay": 0.999,
         },
     },
 }

@@ -27,7 +27,7 @@ def settings_of_record(
     Args:
         recorded: As `evaluation_settings` of the assembly listed them.
         directory: The run whose encoder is evaluated.
-        root: Where the pictures lie.
+        root: Where the images lie.
         device: What to compute on.
 
     Raises:
@@ -57,7 +57,7 @@ def settings_of_record(
 def root_of_record(
     given: Path | None, *, evaluation: str, trained_with: Mapping[str, Any]
 ) -> Path | None:
-    """Find the pictures of a recorded evaluation.
+    """Find the images of a recorded evaluation.
 
     Args:
         given: What the user said, which is right.
@@ -65,7 +65,7 @@ def root_of_record(
         trained_with: The run's own settings, whose dataset is right where the evaluation is of it.
 
     Raises:
-        ConfigurationError: Nobody says where the pictures lie.
+        ConfigurationError: Nobody says where the images lie.
     """
     if given is not None:
         return given
@@ -78,19 +78,19 @@ def root_of_record(
     return None if root is None else Path(root)
 
 
-def departures_from_recipe(name: str, decisive: Mapping[str, Any]) -> tuple[str, ...]:
+def departures_from_recipe(name: str, fingerprint: Mapping[str, Any]) -> tuple[str, ...]:
     """List what a run's settings changed of its recipe, as `key = value`.
 
     Where weights lie is no departure; settings that only one version knows are left out.
 
     Args:
         name: Of the recipe; one that this version does not know has no departures.
-        decisive: The run's settings by dotted name, of what it trained.
+        fingerprint: The run's settings by dotted name, of what it trained.
     """
     unchanged = _recipe_settings(name)
     return tuple(
         f"{key} = {json.dumps(value)}"
-        for key, value in decisive.items()
+        for key, value in fingerprint.items()
         if key in unchanged and value != unchanged[key] and key not in _SAID_ELSEWHERE
     )
 
@@ -105,7 +105,7 @@ def changed_settings(
 
     Args:
         recipe: Name of the baseline's.
-        before: The baseline's decisive settings by dotted name.
+        before: The baseline's fingerprint settings by dotted name.
         after: The run's.
     """
     known = _recipe_settings(recipe)

@@ -78,7 +78,7 @@ class EncoderSettings(Section):
     generalised mean with exponent 3 (GeM); a run's own file says it itself. A ViT has no maps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What pictures and prompts are described in; bf16 is bfloat16 autocast."""
+    """What images and prompts are described in; bf16 is bfloat16 autocast."""
 
     training_precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What stage 2 runs the image encoder in; `auto`: bf16 where the accelerator multiplies in it,
@@ -114,7 +114,7 @@ class Cuhk03Settings(Section):
     """What CUHK03 takes."""
 
     boxes: Literal["detected", "labeled"] = "detected"
-    """Pictures cut by a detector, or by hand."""
+    """Images cut by a detector, or by hand."""
 
 
 class ViperSettings(Section):
@@ -138,7 +138,7 @@ class SourceSettings(ByKind):
 
 
 class DatasetSettings(SourceSettings):
-    """Which pictures to train on and to rank."""
+    """Which images to train on and to rank."""
 
     also: tuple[SourceSettings, ...] = ()
     """Other datasets whose training lists are trained on too."""
@@ -153,11 +153,11 @@ class DatasetSettings(SourceSettings):
         ]
 
     skip_bad: bool = False
-    """Leave pictures that cannot be read out of training and evaluation, and name them in the run's
+    """Leave images that cannot be read out of training and evaluation, and name them in the run's
     record; else they are an error that lists them."""
 
     cache_mib: NonNegativeInt = 2048
-    """Memory for decoded training pictures, so that each is decoded once; 0: every epoch anew."""
+    """Memory for decoded training images, so that each is decoded once; 0: every epoch anew."""
 
 
 class AnnoySettings(Section):
@@ -203,7 +203,7 @@ class PostgresSettings(Section):
     """Share of nearest neighbours to find where a graph is searched."""
 
     exact_up_to: NonNegativeInt = 10_000
-    """Pictures that are compared exactly, without a graph."""
+    """Images that are compared exactly, without a graph."""
 
 
 class MilvusSettings(Section):
@@ -225,7 +225,7 @@ class GallerySettings(ByKind):
     """`filesystem`, `postgres`, `milvus` or a plug-in; all but the first have names, no folders."""
 
     tenant: str = ""
-    """Whose pictures, in a database that serves several; others' are never seen."""
+    """Whose images, in a database that serves several; others' are never seen."""
 
     postgres: PostgresSettings = PostgresSettings()
     milvus: MilvusSettings = MilvusSettings()
@@ -240,10 +240,10 @@ class GallerySettings(ByKind):
     """Keep them at all."""
 
     thumbnails: bool = False
-    """Keep a small JPEG of each picture, for reports where the pictures themselves are gone."""
+    """Keep a small JPEG of each image, for reports where the images themselves are gone."""
 
     expire_after: Unsettable[Duration] = None
-    """How long pictures are kept that are added now: `12h`, `30d`, `8w`; unset: until removed."""
+    """How long images are kept that are added now: `12h`, `30d`, `8w`; unset: until removed."""
 
 
 class Settings(BaseSettings):

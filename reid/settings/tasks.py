@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
 
-from reid.domain.values.people import Fusion
+from reid.domain.values.open_set import Fusion
 from reid.settings.fields import Moment, Name, Section, Unsettable
 
 
@@ -14,10 +14,10 @@ class EvaluationSettings(Section):
 
     rerank: bool = False
     same_camera_rule: bool = True
-    """Leave gallery pictures of the query's own person and camera out (Market-1501's protocol)."""
+    """Leave gallery images of the query's own person and camera out (Market-1501's protocol)."""
 
     use_cameras: bool = True
-    """Tell an encoder with camera embeddings which camera took a picture, in identify too."""
+    """Tell an encoder with camera embeddings which camera took an image, in identify too."""
 
     batch_size: PositiveInt = 64
 
@@ -28,43 +28,43 @@ class IdentifySettings(Section):
     top_k: PositiveInt = 5
 
     fusion: Unsettable[Fusion] = None
-    """How similarities to the pictures of a person become one: that of the `best` picture, the one
-    to the `mean` of the pictures, or the nearest pictures `vote`; unset: `best`."""
+    """How similarities to the images of a person become one: that of the `best` image, the one
+    to the `mean` of the images, or the nearest images `vote`; unset: `best`."""
 
     votes: PositiveInt = 5
-    """Nearest pictures that vote."""
+    """Nearest images that vote."""
 
     unknown: Annotated[float, Field(ge=-1, le=1)] | Literal["auto", "off"] = "auto"
     """Similarity below which a query is of nobody known; `auto`: the gallery's own where it is
     calibrated; `off`: everybody is somebody."""
 
     tracklets: bool = False
-    """Whether query pictures of one person (of a sub-folder, else of a label by one camera) are
+    """Whether query images of one person (of a sub-folder, else of a label by one camera) are
     asked about as one."""
 
     seen_by: tuple[Name, ...] = ()
-    """Cameras whose gallery pictures are looked at; empty: all pictures, also those without one."""
+    """Cameras whose gallery images are looked at; empty: all images, also those without one."""
 
     added_from: Unsettable[Moment] = None
-    """Look at gallery pictures only that were added on this day (`2026-01-31`, UTC) or at this time
+    """Look at gallery images only that were added on this day (`2026-01-31`, UTC) or at this time
     (`2026-01-31T12:00:00Z`), or later."""
 
     added_until: Unsettable[Moment] = None
     """Likewise, before it."""
 
     rerank: bool = False
-    """Order gallery pictures by k-reciprocal re-ranking among all queries."""
+    """Order gallery images by k-reciprocal re-ranking among all queries."""
 
 
 class ExplainSettings(Section):
-    """How `explain` finds and tests what made two pictures alike."""
+    """How `explain` finds and tests what made two images alike."""
 
     method: Literal["auto", "rollout", "gradient-rollout", "grad-cam"] = "auto"
     """`auto`: gradient-rollout for a ViT, grad-cam for a ResNet. `rollout` is a ViT's too, and does
-    not depend on the other picture."""
+    not depend on the other image."""
 
     masked_share: float = Field(default=0.2, gt=0, lt=1)
-    """Of a picture's pixels that the check of an explanation blots out."""
+    """Of an image's pixels that the check of an explanation blots out."""
 
 
 class ServiceSettings(Section):
@@ -86,14 +86,14 @@ class ServiceSettings(Section):
     held_mib: PositiveInt = 128
     """Most MiB of all bodies together that are in memory at once."""
 
-    pictures: PositiveInt = 32
-    """Most pictures of a request."""
+    images: PositiveInt = 32
+    """Most images of a request."""
 
     pixels: int = Field(default=25_000_000, gt=0, le=89_000_000)
-    """Most pixels of a picture; Pillow's own limit is a little above the highest."""
+    """Most pixels of an image; Pillow's own limit is a little above the highest."""
 
     waiting: PositiveInt = 256
-    """Most pictures that wait for the encoder; more are sent away for a moment."""
+    """Most images that wait for the encoder; more are sent away for a moment."""
 
     connections: PositiveInt = 256
     """Most open connections."""

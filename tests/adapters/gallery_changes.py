@@ -19,10 +19,10 @@ from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import AuditAction, NewPicture
+from reid.domain.values.galleries import AuditAction, NewImage
 from tests.galleries import STAMP, entry
 
-MOST_PICTURES = 60
+MOST_IMAGES = 60
 NOBODY = 65534
 """A user without rights, to whom root can turn."""
 
@@ -38,24 +38,26 @@ def vector_of(name: str) -> Tensor:
     return F.normalize(torch.randn(1, STAMP.width, generator=generator), dim=1)
 
 
-def picture_of(name: str) -> NewPicture:
-    return NewPicture(
-        image=name, source="here", content=f"digest-{name}", label=name[0], thumbnail=name.encode()
+def image_of(name: str) -> NewImage:
+    return NewImage(
+        name=name, source="here", content=f"digest-{name}", label=name[0], thumbnail=name.encode()
     )
 
 
 def add(gallery: Gallery, names: list[str]) -> tuple[int, ...]:
     vectors = torch.cat([vector_of(name) for name in names])
-    return gallery.add([picture_of(name) for name in names], vectors, stamp=STAMP, entry=entry())
+    return gallery.add(
+        [image_of(name) for name in names], vectors, fingerprint=STAMP, entry=entry()
+    )
 
 
-def names_of(num_pictures: int, *, prefix: str = "") -> list[str]:
-    return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_pictures)]
+def names_of(num_images: int, *, prefix: str = "") -> list[str]:
+    return [f"{'abc'[number % 3]}-{prefix}{number}.jpg" for number in range(num_images)]
 
 
 def nearest(gallery: Gallery, name: str) -> str:
     (key,) = gallery.search(vector_of(name), 1).indices[0].tolist()
-    return gallery.pictures(keys=[key])[0].image
+    return gallery.images(keys=[key])[0].name
 
 
 def files_of(folder: Path) -> set[str]:
@@ -77,7 +79,7 @@ def change_for_ever(folder: Path, log: Path, seed: int) -> None:
     chance = random.Random(seed)
     with closing(open_gallery(folder)) as gallery, log.open("a", buffering=1) as file:
         for number in range(10**6):
-            keys = {picture.image: picture.key for picture in gallery.pictures()}
+            keys = {image.name: image.key for image in gallery.images()}
             change, after = _choose(gallery, keys, chance, f"{seed}-{number}")
             print(json.dumps({"before": sorted(keys), "after": sorted(after)}), file=file)
             change()
@@ -88,7 +90,7 @@ def _choose(
     gallery: Gallery, keys: dict[str, int], chance: random.Random, name: str
 ) -> tuple[Callable[[], object], set[str]]:
     kind = chance.choice(["add", "add", "add", "erase", "remove", "compact", "search"])
-    if kind == "add" and len(keys) < MOST_PICTURES:
+    if kind == "add" and len(keys) < MOST_IMAGES:
         added = [f"{chance.choice('abc')}-{name}-{i}.jpg" for i in range(chance.randint(1, 9))]
         return lambda: add(gallery, added), {*keys, *added}
     gone = chance.sample(sorted(keys), k=min(len(keys), chance.randint(1, 9)))
@@ -103,12 +105,12 @@ def _choose(
 
 
 def change_by_pairs(folder: Path, num_changes: int) -> None:
-    """Add and erase pictures two at a time."""
+    """Add and erase images two at a time."""
     torch.set_num_threads(1)
     with closing(open_gallery(folder)) as gallery:
         for number in range(num_changes):
             add(gallery, [f"a-{number}.jpg", f"b-{number}.jpg"])
-            keys = [picture.key for picture in gallery.pictures()]
+            keys = [image.key for image in gallery.images()]
             if number % 3 == 2:
                 gallery.erase(keys[2:4], entry=entry(AuditAction.FORGET))
             elif number % 3 == 1:
@@ -120,10 +122,10 @@ def read_pairs(folder: Path, done: Path) -> None:
     torch.set_num_threads(1)
     with closing(open_gallery(folder, create=False)) as gallery:
         while not done.exists():
-            images = {picture.image for picture in gallery.pictures()}
+            names = {image.name for image in gallery.images()}
             found = gallery.search(vector_of("query"), 10**6)
-            halves = {f"{'ba'[image[0] == 'b']}{image[1:]}" for image in images}
-            if halves != images or found.indices.shape[1] % 2 or (found.indices < 0).any():
+            halves = {f"{'ba'[name[0] == 'b']}{name[1:]}" for name in names}
+            if halves != names or found.indices.shape[1] % 2 or (found.indices < 0).any():
                 os._exit(3)
 
 
@@ -135,12 +137,12 @@ def read_without_rights(folder: Path, outcome: Path) -> None:
             os.setuid(NOBODY)
         with closing(open_gallery(folder, create=False)) as gallery:
             found = gallery.search(vector_of("b-1.jpg"), 1)
-            (image,) = [p.image for p in gallery.pictures(keys=found.indices[0].tolist())]
+            (name,) = [p.name for p in gallery.images(keys=found.indices[0].tolist())]
             faults = gallery.check()
             try:
                 add(gallery, ["a-new.jpg"])
             except GalleryError as error:
-                json.dump({"image": image, "faults": faults, "error": str(error)}, file)
+                json.dump({"image": name, "faults": faults, "error": str(error)}, file)
 
 
 def make_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
@@ -154,7 +156,7 @@ def make_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
 
 
 def add_on_a_full_disk(folder: Path, outcome: Path, num_bytes: int) -> None:
-    """Add pictures where no file may grow beyond a size; write down what came of it."""
+    """Add images where no file may grow beyond a size; write down what came of it."""
     torch.set_num_threads(1)
     with closing(open_gallery(folder)) as gallery, outcome.open("w") as file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))

@@ -21,15 +21,15 @@ from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
-    EncoderStamp,
-    KeptPicture,
-    NewPicture,
+    EncoderFingerprint,
+    KeptImage,
+    NewImage,
 )
 from reid.domain.values.gallery_archives import ArchivedGallery
 
 PART = 8192
 WIDTH = 512
-STAMP = EncoderStamp(name="rn-tiny", weights="random (seed 0)", digest="aa", width=WIDTH)
+STAMP = EncoderFingerprint(name="rn-tiny", weights="random (seed 0)", digest="aa", width=WIDTH)
 STATUS = Path("/proc/self/status")
 
 
@@ -46,16 +46,16 @@ def vectors_of(start: int, count: int) -> Tensor:
     return F.normalize(torch.randn(count, WIDTH, generator=generator), dim=1)
 
 
-def fill(folder: Path, num_pictures: int) -> None:
-    entry = AuditEntry(at="2026", action=AuditAction.ADD, subject="here", num_pictures=PART)
+def enroll(folder: Path, num_images: int) -> None:
+    entry = AuditEntry(at="2026", action=AuditAction.ADD, subject="here", num_images=PART)
     with closing(open_gallery(folder)) as gallery:
-        for start in range(0, num_pictures, PART):
-            count = min(PART, num_pictures - start)
-            pictures = [
-                NewPicture(image=f"{number}.jpg", source="here", content=f"{number:064x}", label="")
+        for start in range(0, num_images, PART):
+            count = min(PART, num_images - start)
+            images = [
+                NewImage(name=f"{number}.jpg", source="here", content=f"{number:064x}", label="")
                 for number in range(start, start + count)
             ]
-            gallery.add(pictures, vectors_of(start, count), stamp=STAMP, entry=entry)
+            gallery.add(images, vectors_of(start, count), fingerprint=STAMP, entry=entry)
 
 
 def export(folder: Path, file: Path) -> None:
@@ -121,10 +121,10 @@ def import_and_die(folder: Path, file: Path) -> None:
     add = vectors_kept.add
     count = 0
 
-    def append(state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+    def append(state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         nonlocal count
         count += 1
-        found = add(state, pictures, vectors)
+        found = add(state, images, vectors)
         if count == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return found

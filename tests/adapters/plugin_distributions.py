@@ -44,12 +44,12 @@ class Black:
         return ()
 
 
-def two_people(root, pictures=2):
+def two_people(root, images=2):
     def list_split(split):
         return SampleList(
             tuple(
                 Sample(f"{split}_{pid}_{k}", pid=pid, camid=k % 2)
-                for pid in (1, 2) for k in range(int(pictures))
+                for pid in (1, 2) for k in range(int(images))
             )
         )
 

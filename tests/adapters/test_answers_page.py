@@ -12,7 +12,7 @@ import pytest
 
 from reid.adapters.pages.answers import HtmlAnswersPage, render_answers_page
 from reid.domain.errors import CheckpointError
-from tests.sheets import ANSWERS, answer, jpeg, many, sheet
+from tests.page_data import ANSWERS, answer, jpeg, many, page_data
 
 HOSTILE = "</script><script>hacked=1</script><img src=x onerror='hacked=1'>\" onclick=\"hacked=1"
 
@@ -43,9 +43,11 @@ def block(page: str, name: str) -> str:
 
 
 def test_each_answer_has_a_row_with_its_verdict_and_what_can_be_sorted_by() -> None:
-    rows = [row for row in Reader(render_answers_page(sheet())).named("li") if "data-name" in row]
+    rows = [
+        row for row in Reader(render_answers_page(page_data())).named("li") if "data-name" in row
+    ]
     assert [row["data-verdict"] for row in rows] == ["right", "wrong", "unknown", "unjudged"]
-    assert [row["data-name"] for row in rows] == [one.image for one in ANSWERS]
+    assert [row["data-name"] for row in rows] == [one.name for one in ANSWERS]
     assert rows[1]["data-label"] == "bert"
     assert rows[1]["data-similarity"] == "0.900000"
     text = rows[1]["data-text"]
@@ -54,49 +56,49 @@ def test_each_answer_has_a_row_with_its_verdict_and_what_can_be_sorted_by() -> N
 
 
 def test_an_unknown_person_is_not_named() -> None:
-    page = render_answers_page(sheet(answer("q/1.jpg", "anna", is_unknown=True)))
+    page = render_answers_page(page_data(answer("q/1.jpg", "anna", is_unknown=True)))
     assert "<h2>nobody known</h2>" in page
     assert "<h2>anna</h2>" not in page
     assert "similarity 0.900, nearest anna" in page
     assert "confidence 75.0%" in page
 
 
-def test_a_picture_that_is_shown_many_times_is_held_once() -> None:
+def test_a_image_that_is_shown_many_times_is_held_once() -> None:
     page = render_answers_page(many(40))
     reader = Reader(page)
-    stored = json.loads(page.split('id="pictures">')[1].split("</script>")[0])
-    shown = [image["data-picture"] for image in reader.named("img")]
+    stored = json.loads(page.split('id="images">')[1].split("</script>")[0])
+    shown = [name["data-image"] for name in reader.named("img")]
     assert len(shown) == 40 * 6
     assert {int(number or "") for number in shown} == set(range(len(stored)))
     assert len(stored) == len(set(stored)) < len(shown)
     assert b64decode(stored[0]) == jpeg("q/0000.jpg", pid=0)
 
 
-def test_a_picture_that_is_gone_is_said_to_be_gone() -> None:
-    page = render_answers_page(replace(sheet(), query_thumbnails={}, gallery_thumbnails={}))
+def test_a_image_that_is_gone_is_said_to_be_gone() -> None:
+    page = render_answers_page(replace(page_data(), query_thumbnails={}, gallery_thumbnails={}))
     reader = Reader(page)
     assert not reader.named("img")
-    assert reader.words.count("picture gone") == 3 * len(ANSWERS)
+    assert reader.words.count("image gone") == 3 * len(ANSWERS)
 
 
 def test_a_page_that_leaves_queries_out_says_so() -> None:
-    page = render_answers_page(replace(sheet(), num_queries=9))
+    page = render_answers_page(replace(page_data(), num_queries=9))
     assert "This page shows the first 4 of 9 queries" in page
-    assert "This page shows" not in render_answers_page(sheet())
+    assert "This page shows" not in render_answers_page(page_data())
 
 
 def test_hostile_names_and_labels_stay_words() -> None:
     hostile = answer(f"q/{HOSTILE}.jpg", HOSTILE, true_label=HOSTILE)
-    page = render_answers_page(replace(sheet(hostile, title=HOSTILE), notes=(HOSTILE,)))
+    page = render_answers_page(replace(page_data(hostile, title=HOSTILE), notes=(HOSTILE,)))
     reader = Reader(page)
     assert len(reader.named("script")) == 2
-    assert all("src" not in image and "onerror" not in image for image in reader.named("img"))
+    assert all("src" not in name and "onerror" not in name for name in reader.named("img"))
     assert not [attributes for _, attributes in reader.tags if "onclick" in attributes]
     assert reader.words.count(HOSTILE) >= 3
 
 
 def test_the_policy_admits_this_style_and_this_script_only() -> None:
-    page = render_answers_page(sheet())
+    page = render_answers_page(page_data())
     (policy,) = [
         meta["content"]
         for meta in Reader(page).named("meta")
@@ -113,7 +115,7 @@ def test_the_policy_admits_this_style_and_this_script_only() -> None:
 
 
 def test_the_same_sheet_makes_the_same_bytes_and_odd_file_names_do_no_harm(tmp_path: Path) -> None:
-    odd = replace(sheet(), answers=(answer("q/\udcff.jpg", "anna"),))
+    odd = replace(page_data(), answers=(answer("q/\udcff.jpg", "anna"),))
     places = [HtmlAnswersPage(tmp_path / name).write(odd) for name in ("a.html", "b.html")]
     first, second = (Path(place).read_bytes() for place in places)
     assert first == second
@@ -123,6 +125,6 @@ def test_the_same_sheet_makes_the_same_bytes_and_odd_file_names_do_no_harm(tmp_p
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file"):
-        HtmlAnswersPage(tmp_path / "file" / "page.html").write(sheet())
+        HtmlAnswersPage(tmp_path / "file" / "page.html").write(page_data())
     with pytest.raises(CheckpointError, match="cannot be written"):
-        HtmlAnswersPage(tmp_path).write(sheet())
+        HtmlAnswersPage(tmp_path).write(page_data())

@@ -41,7 +41,7 @@ def embed(encoder: TrainableEncoder, images: Tensor, camids: Tensor | None = Non
 @pytest.mark.parametrize(
     ("kind", "widths"), [("rn50", (1024, 2048, 1024)), ("vit-b16", (768, 768, 512))]
 )
-def test_big_encoders_take_pictures_of_256x128(kind: str, widths: tuple[int, int, int]) -> None:
+def test_big_encoders_take_images_of_256x128(kind: str, widths: tuple[int, int, int]) -> None:
     encoder = create_clip_encoder(EncoderRequest(kind=kind))
     with torch.no_grad():
         features = encoder.encode_images(noise(1, 3, 256, 128))
@@ -164,7 +164,7 @@ def test_another_seed_gives_other_weights(request_: EncoderRequest) -> None:
 
 
 @pytest.mark.parametrize("request_", [VIT, RN], ids=["vit", "rn"])
-def test_random_weights_can_learn_to_tell_pictures_apart(request_: EncoderRequest) -> None:
+def test_random_weights_can_learn_to_tell_images_apart(request_: EncoderRequest) -> None:
     encoder = create_clip_encoder(request_)
     encoder.set_training(enabled=True)
     images, labels = noise(6, 3, 48, 32), torch.arange(6)
@@ -228,7 +228,7 @@ def test_bfloat16_can_be_for_training_alone() -> None:
     assert torch.equal(embed(exact, images), embed(learning, images))
 
 
-def test_training_can_stay_in_float32_where_pictures_are_described_in_bfloat16() -> None:
+def test_training_can_stay_in_float32_where_images_are_described_in_bfloat16() -> None:
     images = noise(4, 3, 48, 32)
     exact = create_clip_encoder(VIT)
     rough = create_clip_encoder(replace(VIT, precision="bf16", training_precision="fp32"))

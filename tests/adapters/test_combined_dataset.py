@@ -11,9 +11,9 @@ from tests.fakes.dataset import FakeDataset
 SIZE = ImageSize(16, 8)
 
 
-def fake(*passages: tuple[int, int], split: Split = Split.TRAIN) -> FakeDataset:
-    """Hold one training picture of each person and camera."""
-    samples = [Sample(f"{split}/{n}.jpg", pid, camid) for n, (pid, camid) in enumerate(passages)]
+def fake(*annotations: tuple[int, int], split: Split = Split.TRAIN) -> FakeDataset:
+    """Hold one training image of each person and camera."""
+    samples = [Sample(f"{split}/{n}.jpg", pid, camid) for n, (pid, camid) in enumerate(annotations)]
     return FakeDataset(splits={split: samples})
 
 
@@ -29,7 +29,7 @@ class NamedDataset(FakeDataset):
         return self._name
 
 
-def passages(samples: Sequence[Sample]) -> set[tuple[int, int]]:
+def annotations(samples: Sequence[Sample]) -> set[tuple[int, int]]:
     return {(sample.pid, sample.camid) for sample in samples}
 
 
@@ -53,30 +53,30 @@ def test_cameras_that_only_the_first_set_s_tests_know_are_kept_free() -> None:
         }
     )
     train = CombinedDataset(first, others=[fake((1, 0))]).samples(Split.TRAIN)
-    assert passages(train) == {(1, 0), (PIDS_PER_SET + 1, 6)}
+    assert annotations(train) == {(1, 0), (PIDS_PER_SET + 1, 6)}
 
 
 def test_queries_and_gallery_are_the_first_set_s_own() -> None:
     first = FakeDataset(test_identities=2)
     both = CombinedDataset(first, others=[FakeDataset(test_identities=5)])
     for split in (Split.QUERY, Split.GALLERY):
-        assert passages(both.samples(split)) == passages(first.samples(split))
+        assert annotations(both.samples(split)) == annotations(first.samples(split))
 
 
 def test_a_name_begins_with_its_set_s_and_twins_are_numbered() -> None:
     sets = [NamedDataset(name) for name in ("market", "market", "msmt/v1", "market")]
     both = CombinedDataset(sets[0], others=sets[1:])
     assert both.name == "market + market 2 + msmt_v1 + market 3"
-    names = [sample.image for sample in both.samples(Split.TRAIN)]
+    names = [sample.name for sample in both.samples(Split.TRAIN)]
     assert len(set(names)) == len(names) == 64
     prefixes = {name.partition("/")[0] for name in names}
     assert prefixes == {"market", "market 2", "msmt_v1", "market 3"}
 
 
-def test_each_picture_is_read_from_its_own_set() -> None:
+def test_each_image_is_read_from_its_own_set() -> None:
     first, second = FakeDataset(identities=2), NamedDataset("other")
     both = CombinedDataset(first, others=[second])
-    one, two = (dataset.samples(Split.TRAIN)[0].image for dataset in (first, second))
+    one, two = (dataset.samples(Split.TRAIN)[0].name for dataset in (first, second))
     read = both.reader.read(
         [f"other/{two}", f"fake/{one}", f"other/{two}"], size=SIZE, resampling=Resampling.BILINEAR
     )
@@ -92,7 +92,7 @@ def test_damage_is_told_in_the_order_asked_for_under_the_combined_names() -> Non
     second = FakeDataset(damaged={"y": "wet"})
     both = CombinedDataset(first, others=[second])
     found = both.reader.find_unreadable(["fake 2/y", "z/1", "fake/x"])
-    assert [(one.image, one.reason) for one in found] == [
+    assert [(one.name, one.reason) for one in found] == [
         ("fake 2/y", "wet"),
         ("z/1", "none of the combined sets is called 'z' (fake, fake 2)"),
         ("fake/x", "torn"),

@@ -21,7 +21,7 @@ from reid.adapters.images.cache import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container.encoders import encoder_request, reference_request
-from reid.container.evaluation import circumstances, decisive_settings
+from reid.container.evaluation import environment, fingerprint_settings
 from reid.container.registry import BUILT_IN, Group
 from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -150,7 +150,7 @@ def test_everything_shares_one_encoder_and_one_dataset(tmp_path: Path) -> None:
     assert made.dataset() is made.dataset()
 
 
-def test_training_pictures_are_kept_in_memory_unless_there_is_none_for_them(tmp_path: Path) -> None:
+def test_training_images_are_kept_in_memory_unless_there_is_none_for_them(tmp_path: Path) -> None:
     root = build_market1501(tmp_path / "market")
     made = container(dataset__root=root)
     assert isinstance(made.training_dataset().reader, CachedReader)
@@ -173,7 +173,7 @@ def test_plug_ins_of_all_groups_are_made_with_what_settings_hold(tmp_path: Path)
         encoder__options={"width": 3},
         dataset__kind="two-people",
         dataset__root=tmp_path,
-        dataset__options={"pictures": 3},
+        dataset__options={"images": 3},
         index__kind="backwards",
         index__options={"shift": 2},
         gallery__kind="shelf",
@@ -235,8 +235,8 @@ def test_auto_trains_on_a_cpu_in_the_precision_of_everything_else(precision: str
 def test_a_run_records_what_auto_came_to() -> None:
     settings = load_settings(options={"device": "cpu"}).settings
     assert settings.encoder.training_precision == "auto"
-    assert decisive_settings(settings)["encoder.training_precision"] == "fp32"
-    noted = circumstances(settings)
+    assert fingerprint_settings(settings)["encoder.training_precision"] == "fp32"
+    noted = environment(settings)
     assert (noted["precision"], noted["training_precision"]) == ("fp32", "fp32")
     assert noted["processor"]
     assert noted["vector_instructions"] == torch.backends.cpu.get_cpu_capability()
@@ -249,7 +249,7 @@ def test_float32_results_stay_what_they_are_when_training_is_in_bfloat16() -> No
     ).settings
     request = encoder_request(settings, 0)
     assert (request.precision, request.training_precision) == ("fp32", "bf16")
-    assert decisive_settings(settings)["encoder.precision"] == "fp32"
+    assert fingerprint_settings(settings)["encoder.precision"] == "fp32"
     assert reference_request(settings).training_precision is None
 
 

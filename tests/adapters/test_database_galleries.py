@@ -11,7 +11,7 @@ from reid.cli.gallery_answers import render_check, render_removal
 from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings, plain_settings
-from tests.galleries import fill
+from tests.galleries import enroll
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
@@ -28,9 +28,9 @@ def test_settings_choose_a_database(kind: str, tmp_path: Path) -> None:
     container = wired(kind, tenant="hall", **{f"{kind}.address": address})
     name = unused_name()
     with closing(container.open_gallery(name, create=True)) as gallery:
-        fill(gallery)
+        enroll(gallery)
         assert "of hall in" in gallery.place
-        assert gallery.describe().num_pictures == 12
+        assert gallery.describe().num_images == 12
 
 
 @pytest.mark.parametrize("kind", ["postgres", "milvus"])
@@ -67,9 +67,9 @@ def test_a_gallery_that_was_built_is_opened_without_making_one(kind: str, tmp_pa
     container = wired(kind, **{f"{kind}.address": address})
     name = unused_name()
     with closing(container.open_gallery(name, create=True)) as gallery:
-        fill(gallery)
+        enroll(gallery)
     with closing(container.open_gallery(name, create=False)) as gallery:
-        assert gallery.describe().num_pictures == 12
+        assert gallery.describe().num_images == 12
 
 
 @pytest.mark.parametrize("kind", ["postgres", "milvus"])
@@ -128,9 +128,9 @@ def test_forgetting_says_what_the_server_may_still_hold(
     address = server_address() if kind == "postgres" else lite_address(tmp_path)
     container = wired(kind, **{f"{kind}.address": address})
     with closing(container.open_gallery(unused_name(), create=True)) as gallery:
-        fill(gallery)
-        outcome = container.keep_gallery().forget(gallery, "a")
-        assert gallery.pictures(labels=["a"]) == ()
+        enroll(gallery)
+        outcome = container.maintain_gallery().forget(gallery, "a")
+        assert gallery.images(labels=["a"]) == ()
     told = render_removal(outcome, done="Erased").splitlines()
     assert len(told) == 2
     assert re.fullmatch(rf"Traces may stay in .*{words}", told[1])
@@ -138,7 +138,7 @@ def test_forgetting_says_what_the_server_may_still_hold(
 
 def test_expiring_says_what_the_server_may_still_hold() -> None:
     outcome = CheckOutcome(
-        place="here", num_pictures=3, num_expired=2, faults=(), beyond_erasing="in its log"
+        place="here", num_images=3, num_expired=2, faults=(), residual_traces="in its log"
     )
     assert "Traces may stay in its log; and in backups" in render_check(outcome).splitlines()
 
@@ -146,7 +146,7 @@ def test_expiring_says_what_the_server_may_still_hold() -> None:
 def test_forgetting_in_a_folder_has_nothing_to_add(tmp_path: Path) -> None:
     container = Container(settings=load_settings().settings)
     with closing(container.open_gallery(str(tmp_path / "known"), create=True)) as gallery:
-        fill(gallery)
-        outcome = container.keep_gallery().forget(gallery, "a")
-    assert outcome.beyond_erasing is None
+        enroll(gallery)
+        outcome = container.maintain_gallery().forget(gallery, "a")
+    assert outcome.residual_traces is None
     assert len(render_removal(outcome, done="Erased").splitlines()) == 1

@@ -15,7 +15,7 @@ from reid.adapters.datasets.files import FilesDataset, FolderPerSplit
 from reid.adapters.datasets.msmt17 import TEST_PIDS_FROM, Msmt17
 from reid.adapters.datasets.viper import Viper, training_half
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
+from reid.domain.values.samples import Annotation, Sample, Split, SplitStatistics
 from tests.builders import SMALL, Painter
 from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
@@ -49,20 +49,20 @@ def test_a_duke_that_is_not_there_is_called_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "passage"),
+    ("name", "annotation"),
     [
-        ("0001_c1_1.png", Passage(1, 0)),
-        ("1467_c2_10.png", Passage(1467, 1)),
-        ("1_001_1_01.png", Passage(1001, 0)),
-        ("5_049_2_08.png", Passage(5049, 1)),
+        ("0001_c1_1.png", Annotation(1, 0)),
+        ("1467_c2_10.png", Annotation(1467, 1)),
+        ("1_001_1_01.png", Annotation(1001, 0)),
+        ("5_049_2_08.png", Annotation(5049, 1)),
         ("1_001_3_01.png", None),
         ("0_001_1_01.png", None),
         ("1_01_1_01.png", None),
         ("holiday.png", None),
     ],
 )
-def test_a_cuhk03_name_has_one_of_two_forms(name: str, passage: Passage | None) -> None:
-    assert parse_cuhk03_name(name) == passage
+def test_a_cuhk03_name_has_one_of_two_forms(name: str, annotation: Annotation | None) -> None:
+    assert parse_cuhk03_name(name) == annotation
 
 
 def test_detected_and_labeled_boxes_are_two_datasets(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_missing_list_of_msmt17_is_named_with_what_to_do(tmp_path: Path) -> No
         Msmt17(root).samples(Split.QUERY)
 
 
-def test_msmt17_without_its_pictures_says_which_folder_it_wants(tmp_path: Path) -> None:
+def test_msmt17_without_its_images_says_which_folder_it_wants(tmp_path: Path) -> None:
     root = build_msmt17(tmp_path)
     shutil.rmtree(root / "test")
     with pytest.raises(DatasetError, match=r"none of the folders test, mask_test_v2"):
@@ -177,8 +177,8 @@ def test_a_folder_with_both_versions_of_msmt17_is_ambiguous(tmp_path: Path) -> N
 def test_half_of_viper_is_trained_on_and_the_other_half_tested_with(tmp_path: Path) -> None:
     dataset = Viper(build_viper(tmp_path, people=9))
     assert counts(dataset) == [(4, 8, 2), (5, 5, 1), (5, 5, 1)]
-    assert all(sample.image.startswith("cam_a/") for sample in dataset.samples(Split.QUERY))
-    assert all(sample.image.startswith("cam_b/") for sample in dataset.samples(Split.GALLERY))
+    assert all(sample.name.startswith("cam_a/") for sample in dataset.samples(Split.QUERY))
+    assert all(sample.name.startswith("cam_b/") for sample in dataset.samples(Split.GALLERY))
 
 
 def test_viper_has_a_person_0_who_is_no_distractor(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_table_without_training_rows_still_serves_for_evaluation(tmp_path: Pat
     dataset = CsvDataset(path)
     assert len(dataset.samples(Split.QUERY)) == 8
     with pytest.raises(
-        DatasetError, match=r"people\.csv holds no picture of the split train; put the train"
+        DatasetError, match=r"people\.csv holds no image of the split train; put the train"
     ):
         dataset.samples(Split.TRAIN)
 
@@ -246,7 +246,7 @@ def test_a_table_without_training_rows_still_serves_for_evaluation(tmp_path: Pat
     ("rows", "problem"),
     [
         ("path,pid,split\na.png,1,train\n", "line 1: no column camid; the header must be path,pid"),
-        ("path,pid,camid,split\n", "lists no picture"),
+        ("path,pid,camid,split\n", "lists no image"),
         ("path,pid,camid,split\na.png,1,0,val\n", "line 2: the split must be train, query"),
         ("path,pid,camid,split\na.png,ann,0,train\n", "line 2: pid must be .*-1 to .*'ann'"),
         ("path,pid,camid,split\na.png,-2,0,train\n", "line 2: pid must be a whole number"),
@@ -254,7 +254,7 @@ def test_a_table_without_training_rows_still_serves_for_evaluation(tmp_path: Pat
         ("path,pid,camid,split\na.png,1,-1,train\n", "line 2: camid must be a whole number"),
         ("path,pid,camid,split\na.png,9999999999,0,train\n", "line 2: pid must be"),
         ("path,pid,camid,split\n../a.png,1,0,train\n", r"line 2: \.\./a\.png does not lie under"),
-        ("path,pid,camid,split\nb.png,1,0,train\n", "line 2: there is no picture .*b.png"),
+        ("path,pid,camid,split\nb.png,1,0,train\n", "line 2: there is no image .*b.png"),
         (
             "path,pid,camid,split\na.png,1,0,train\na.png,2,0,train\n",
             "line 3: a.png stands on line 2 already",
@@ -270,7 +270,7 @@ def test_a_row_that_makes_no_sense_is_refused_with_its_line(
         CsvDataset(tmp_path / "people.csv").samples(Split.TRAIN)
 
 
-def test_a_picture_may_be_a_query_and_in_the_gallery(tmp_path: Path) -> None:
+def test_a_image_may_be_a_query_and_in_the_gallery(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     rows = "path,pid,camid,split\na.png,1,0,query\na.png,1,0,gallery\n"
     (tmp_path / "people.csv").write_text(rows)
@@ -289,10 +289,10 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "emptied", "said"),
     [
-        ("dukemtmc", "query", "query holds no picture named like 0001_c2_f0046182.jpg; put the"),
-        ("cuhk03", "detected/query", "query holds no picture named like 0001_c1_1.png; put the"),
+        ("dukemtmc", "query", "query holds no image named like 0001_c2_f0046182.jpg; put the"),
+        ("cuhk03", "detected/query", "query holds no image named like 0001_c1_1.png; put the"),
         ("msmt17", "list_query.txt", r"list_query.txt holds .* like 0000/0000_000_01_0303.* 0;"),
-        ("viper", "cam_a", "cam_a holds no picture named like 000_45.bmp; put the query"),
+        ("viper", "cam_a", "cam_a holds no image named like 000_45.bmp; put the query"),
     ],
 )
 def test_an_empty_split_shows_a_name_of_the_layout_s_own(
@@ -321,9 +321,9 @@ class Numbered(FolderPerSplit):
     title = "Numbered"
     expected = "named like 12-3.jpg"
 
-    def _parse(self, name: str) -> Passage | None:
+    def _parse(self, name: str) -> Annotation | None:
         pid, camera, *_ = [*name.partition(".")[0].split("-"), "", ""]
-        return Passage(int(pid), int(camera)) if pid.isdigit() and camera.isdigit() else None
+        return Annotation(int(pid), int(camera)) if pid.isdigit() and camera.isdigit() else None
 
 
 def test_a_layout_of_one_s_own_is_a_few_lines(tmp_path: Path) -> None:
@@ -338,9 +338,7 @@ def test_a_layout_of_one_s_own_is_a_few_lines(tmp_path: Path) -> None:
     )
     assert dataset.unparsed_names(Split.QUERY) == ("query/cat.jpg",)
     assert dataset.reader.find_unreadable(["query/12-3.jpg"]) == ()
-    with pytest.raises(
-        DatasetError, match=r"holds no picture named like 12-3\.jpg; put the gallery"
-    ):
+    with pytest.raises(DatasetError, match=r"holds no image named like 12-3\.jpg; put the gallery"):
         dataset.samples(Split.GALLERY)
 
 

@@ -23,10 +23,10 @@ from reid.adapters.pages.rasters import rasterise
 from reid.adapters.pages.svg import element, standalone
 from reid.domain.errors import CheckpointError
 from reid.domain.values.analyses import MapPoint, SimilarityHistogram
-from tests.sheets import evaluation_sheet
+from tests.page_data import evaluation_page_data
 
 SVG = "{http://www.w3.org/2000/svg}"
-SHEET = evaluation_sheet()
+SHEET = evaluation_page_data()
 
 
 def texts(chart: Markup) -> list[str]:
@@ -109,16 +109,16 @@ def test_charts_are_files_of_their_own(tmp_path: Path) -> None:
         assert ET.parse(place).getroot().tag == f"{SVG}svg"
 
 
-def test_charts_are_pictures_too_where_something_makes_them(tmp_path: Path) -> None:
+def test_charts_are_images_too_where_something_makes_them(tmp_path: Path) -> None:
     places = ChartFiles(tmp_path / "plots", rasterise=rasterise).write(SHEET)
     assert [Path(place).name for place in places[:2]] == ["cmc.svg", "cmc.png"]
     assert len(places) == 8
-    with Image.open(places[1]) as picture:
-        assert picture.format == "PNG"
-        assert picture.size == (1040, 640)
+    with Image.open(places[1]) as image:
+        assert image.format == "PNG"
+        assert image.size == (1040, 640)
 
 
-def test_a_picture_of_a_chart_has_its_words() -> None:
+def test_a_image_of_a_chart_has_its_words() -> None:
     chart = standalone(draw_cmc((0.5, 1.0)))
     wordless = re.sub(r"<text.*?</text>", "", chart)
     assert wordless != chart
@@ -128,15 +128,15 @@ def test_a_picture_of_a_chart_has_its_words() -> None:
     assert _pixels(rasterise(chart)).tobytes() == words.tobytes()
 
 
-def test_a_picture_without_what_makes_it_is_refused(tmp_path: Path) -> None:
+def test_a_image_without_what_makes_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing makes a PNG"):
         write_chart(tmp_path / "chart.png", "<svg/>", rasterise=None)
     assert not list(tmp_path.iterdir())
 
 
 def _pixels(png: bytes) -> np.ndarray:
-    with Image.open(BytesIO(png)) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def test_the_page_tells_scores_charts_and_hard_queries() -> None:
@@ -144,7 +144,7 @@ def test_the_page_tells_scores_charts_and_hard_queries() -> None:
     for words in ("62.50%", "Search: exact", "AP 12.50%", "first of 2 matches at rank 3"):
         assert words in page
     assert page.count("<svg") == 4
-    assert "picture gone" not in page
+    assert "image gone" not in page
     assert "A query&#39;s own camera does not count." in page
     kept = replace(SHEET, report=replace(SHEET.report, is_same_camera_removed=False))
     assert "A query&#39;s own camera counts." in render_evaluation_page(kept)
@@ -152,18 +152,18 @@ def test_the_page_tells_scores_charts_and_hard_queries() -> None:
 
 def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Path) -> None:
     reason = "it takes the extra 'plots'"
-    sheet = replace(SHEET, analysis=replace(SHEET.analysis, points=(), map_method=reason))
-    page = render_evaluation_page(sheet)
+    page_data = replace(SHEET, analysis=replace(SHEET.analysis, points=(), map_method=reason))
+    page = render_evaluation_page(page_data)
     assert page.count("<svg") == 3
     assert "There is none: it takes the extra &#39;plots&#39;" in page
-    places = ChartFiles(tmp_path, rasterise=None).write(sheet)
+    places = ChartFiles(tmp_path, rasterise=None).write(page_data)
     assert not any("map" in Path(place).name for place in places)
 
 
 def test_hostile_words_stay_words() -> None:
     hostile = "</svg><script>hacked=1</script>"
     points = tuple(replace(point, label=hostile) for point in SHEET.analysis.points)
-    hardest = tuple(replace(one, image=hostile, label=hostile) for one in SHEET.analysis.hardest)
+    hardest = tuple(replace(one, name=hostile, label=hostile) for one in SHEET.analysis.hardest)
     analysis = replace(SHEET.analysis, points=points, hardest=hardest)
     page = render_evaluation_page(replace(SHEET, title=hostile, analysis=analysis))
     assert page.count("<script") == 2

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from reid.adapters.indexes import exact
 from reid.adapters.indexes.exact import ExactIndex
-from reid.domain import ordering
 from reid.domain.errors import VectorIndexError
+from reid.domain.ranking import distances
 from tests.vectors import unit_vectors
 
 
@@ -48,7 +48,7 @@ def test_answers_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch
     index = ExactIndex()
     index.build(gallery)
     whole = index.search(queries, 100)
-    monkeypatch.setattr(ordering, "_COMPARED_ENTRIES", 100)  # blocks of 32, 32 and 6 queries
+    monkeypatch.setattr(distances, "_COMPARED_ENTRIES", 100)  # blocks of 32, 32 and 6 queries
     blocks = index.search(queries, 100)
     assert torch.equal(whole.indices, blocks.indices)
     assert torch.allclose(whole.distances, blocks.distances, rtol=0, atol=1e-6)

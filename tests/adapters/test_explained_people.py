@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
@@ -41,14 +41,14 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_masking_what_is_marked_costs_more_similarity_than_masking_anything_else(
     people: Path, request_: EncoderRequest
 ) -> None:
-    queries, gallery = open_pictures(people / "query"), open_pictures(people / "bounding_box_test")
+    queries, gallery = open_images(people / "query"), open_images(people / "bounding_box_test")
     explainer = PairExplainer(encoder=create_clip_encoder(request_), seed=1)
     checks = []
-    for query in queries.pictures():
+    for query in queries.images():
         match = next(
-            picture
-            for picture in gallery.pictures()
-            if picture.label == query.label and picture.camera != query.camera
+            image
+            for image in gallery.images()
+            if image.label == query.label and image.camera != query.camera
         )
         explanation = explainer.explain((queries.reader, gallery.reader), (query, match))
         assert explanation.are_cameras_used == (request_.num_cameras > 0)

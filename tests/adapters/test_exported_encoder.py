@@ -22,8 +22,8 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.exporting import ExportFolder, trace
 from reid.application.export import Export
 from reid.container.encoders import create_encoder, create_image_encoder, require_trainable
-from reid.domain.deviation import measure_deviation, probe_pictures
 from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.numerical_error import measure_error, probe_images
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
 from tests.exports import RN, VIT_WITH_CAMERAS, exported, opened, require
@@ -47,7 +47,7 @@ def request_for(folder: Path) -> EncoderRequest:
 
 def probes(encoder: ClipEncoder, count: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(3)
-    return probe_pictures(encoder.geometry, count, generator=generator)
+    return probe_images(encoder.geometry, count, generator=generator)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
@@ -107,7 +107,7 @@ def test_bfloat16_stays_within_what_is_admitted() -> None:
         wanted = encoder.encode_images(images).embedding()
     got = written.encode_images(images).embedding()
     assert got.dtype == torch.float32
-    assert measure_deviation(wanted, got, mean=wanted.mean(dim=0)).angle < 1e-2
+    assert measure_error(wanted, got, mean=wanted.mean(dim=0)).angle < 1e-2
 
 
 def test_the_description_says_where_it_comes_from_and_what_it_computes_in() -> None:
@@ -135,7 +135,7 @@ def test_the_folder_says_all_that_the_encoder_is(folder: Path) -> None:
     assert (header.runtime, header.precision) == ("openvino", "fp32")
     assert set(header.files) == {"encoder.xml", "encoder.bin"}
     content = json.loads((folder / HEADER_FILE).read_text())
-    assert content["comparison"].keys() == {"batch of 1", "batch of 8", "max_deviation", "seed"}
+    assert content["comparison"].keys() == {"batch of 1", "batch of 8", "max_error", "seed"}
     assert sorted(path.name for path in folder.iterdir()) == [
         "encoder.bin", "encoder.json", "encoder.xml",
     ]  # fmt: skip
@@ -150,7 +150,7 @@ def test_the_digest_tells_weights_apart(folder: Path, tmp_path: Path) -> None:
     assert digests[0] != digests[1]
 
 
-def test_pictures_of_another_size_are_a_programmers_mistake() -> None:
+def test_images_of_another_size_are_a_programmers_mistake() -> None:
     encoder = opened("vit-tiny")
     with pytest.raises(ValueError, match="48x32"):
         encoder.encode_images(torch.zeros(1, 3, 32, 48))
@@ -252,7 +252,7 @@ def test_a_deviating_export_leaves_nothing_on_disk(tmp_path: Path) -> None:
     require("openvino")
     place = ExportFolder(tmp_path / "out", runtime="openvino", precision="bf16")
     with pytest.raises(EncoderError, match="nothing was kept"):
-        Export(encoder=create_clip_encoder(RN), seed=1).run(place, max_deviation=0.0)
+        Export(encoder=create_clip_encoder(RN), seed=1).run(place, max_error=0.0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -323,7 +323,7 @@ def test_an_exported_encoder_is_told_by_its_folder(folder: Path, tmp_path: Path)
     assert not is_exported(tmp_path)
     assert not is_exported(folder / HEADER_FILE)
     encoder = create_image_encoder(request_for(folder))
-    with pytest.raises(EncoderError, match="describes pictures only"):
+    with pytest.raises(EncoderError, match="describes images only"):
         require_trainable(encoder)
     trainable = create_encoder(RN)
     assert require_trainable(trainable) is trainable

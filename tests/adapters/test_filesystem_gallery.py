@@ -18,22 +18,22 @@ from torch import Tensor
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.sqlite import database
-from reid.adapters.galleries.sqlite.records import SqliteReader
+from reid.adapters.galleries.sqlite.reader import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import AuditAction, EncoderStamp, NewPicture
+from reid.domain.values.galleries import AuditAction, EncoderFingerprint, NewImage
 from tests.adapters.gallery_changes import (
     add,
     add_on_a_full_disk,
     change_by_pairs,
     change_for_ever,
     files_of,
+    image_of,
     make_on_a_full_disk,
     names_of,
     nearest,
     open_gallery,
-    picture_of,
     read_pairs,
     read_without_rights,
     spawn,
@@ -60,7 +60,7 @@ def database_of(gallery: Gallery) -> database.Database:
 
 
 def images_of(gallery: Gallery) -> list[str]:
-    return [picture.image for picture in gallery.pictures()]
+    return [image.name for image in gallery.images()]
 
 
 def test_what_was_kept_is_there_when_it_is_opened_again(folder: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_was_kept_is_there_when_it_is_opened_again(folder: Path) -> None:
         keys = add(first, names_of(20))
     with closing(open_gallery(folder, create=False)) as second:
         assert images_of(second) == names_of(20)
-        assert second.describe().stamp == STAMP
+        assert second.describe().fingerprint == STAMP
         assert torch.equal(second.vectors(keys[3:4]), vector_of(names_of(20)[3]))
         assert second.check() == ()
 
@@ -106,8 +106,8 @@ def test_a_gallery_that_took_another_s_place_is_the_one_that_is_asked(
     assert nearest(gallery, "b-4.jpg") == "b-4.jpg"
     for prefix in ("new", "newer"):
         exchange(folder, names_of(20, prefix=prefix))
-        (picture,) = gallery.pictures(images=[f"b-{prefix}4.jpg"])
-        assert torch.equal(gallery.vectors([picture.key]), vector_of(picture.image))
+        (image,) = gallery.images(names=[f"b-{prefix}4.jpg"])
+        assert torch.equal(gallery.vectors([image.key]), vector_of(image.name))
         assert nearest(gallery, f"c-{prefix}5.jpg") == f"c-{prefix}5.jpg"
 
 
@@ -133,7 +133,7 @@ def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
         exchange(folder, names_of(30, prefix="new"))
         with pytest.raises(GalleryError, match="moved, deleted or replaced"):
             database_of(gallery).require_in_place(connection)
-    assert len(gallery.pictures()) == 30
+    assert len(gallery.images()) == 30
 
 
 def test_a_gallery_that_was_moved_away_is_found_where_it_is(folder: Path, gallery: Gallery) -> None:
@@ -166,14 +166,14 @@ def kill_at_random_moments(parent: Path, *, num_kills: int, seed: int) -> int:
         told = [json.loads(line) for line in log.read_text().splitlines()]
         with closing(open_gallery(folder)) as gallery:
             assert gallery.check() == ()
-            images = images_of(gallery)
+            names = images_of(gallery)
             if told:
-                assert sorted(images) in (told[-1]["before"], told[-1]["after"])
+                assert sorted(names) in (told[-1]["before"], told[-1]["after"])
                 num_interrupted += told[-1]["before"] != told[-1]["after"]
-            for picture in gallery.pictures():
-                assert torch.equal(gallery.vectors([picture.key]), vector_of(picture.image))
-                assert gallery.thumbnail(picture.key) == picture.image.encode()
-            for image in images[:3]:
+            for image in gallery.images():
+                assert torch.equal(gallery.vectors([image.key]), vector_of(image.name))
+                assert gallery.thumbnail(image.key) == image.name.encode()
+            for image in names[:3]:
                 assert nearest(gallery, image) == image
             of_vectors = {name for name in files_of(folder) if name.startswith("vectors")}
             assert len(of_vectors) <= 1
@@ -240,7 +240,7 @@ def test_a_writer_who_has_waited_too_long_is_told_where(folder: Path, gallery: G
     with closing(hasty), database_of(gallery).writing():
         with pytest.raises(GalleryError, match=f"{folder} is being changed by another process"):
             add(hasty, names_of(1))
-        assert hasty.describe().num_pictures == 0
+        assert hasty.describe().num_images == 0
     assert add(gallery, names_of(1))
 
 
@@ -252,33 +252,33 @@ def test_a_gallery_that_is_there_is_opened_for_writing_while_another_writes(
             folder, create=True, create_index=ExactIndex, wait_seconds=0.05
         )
         with closing(hasty):
-            assert hasty.describe().num_pictures == 0
+            assert hasty.describe().num_images == 0
 
 
-def distinctive_pictures(num_pictures: int) -> list[NewPicture]:
-    """Pictures all of whose words are found nowhere else, long enough to fill many pages."""
+def distinctive_images(num_images: int) -> list[NewImage]:
+    """Images all of whose words are found nowhere else, long enough to fill many pages."""
     return [
-        NewPicture(
-            image=f"image-of-{number:05d}-{'x' * (number * 37 % 90)}",
+        NewImage(
+            name=f"image-of-{number:05d}-{'x' * (number * 37 % 90)}",
             source="here",
             content=f"digest-of-{number:05d}",
-            label=f"label-of-{number * 7919 % num_pictures // 4:05d}",
+            label=f"label-of-{number * 7919 % num_images // 4:05d}",
             camera=f"camera-of-{number:05d}",
             thumbnail=f"jpeg-of-{number:05d}".encode() * (number % 40 + 1),
         )
-        for number in range(num_pictures)
+        for number in range(num_images)
     ]
 
 
-def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> set[str]:
-    """Look for words and vectors of pictures in every byte of every file."""
-    vectors = vectors_of(len(pictures))
+def traces_in(folder: Path, numbers: list[int], images: list[NewImage]) -> set[str]:
+    """Look for words and vectors of images in every byte of every file."""
+    vectors = vectors_of(len(images))
     content = {path.name: path.read_bytes() for path in folder.iterdir()}
     found = set()
     for number in numbers:
-        picture = pictures[number]
+        image = images[number]
         traces = [
-            *(text.encode() for text in (picture.image, picture.content, picture.label)),
+            *(text.encode() for text in (image.name, image.content, image.label)),
             f"camera-of-{number:05d}".encode(),
             f"jpeg-of-{number:05d}".encode(),
             vectors[number].numpy().tobytes()[:16],
@@ -288,56 +288,54 @@ def traces_in(folder: Path, numbers: list[int], pictures: list[NewPicture]) -> s
     return found
 
 
-def fill_with_traces(gallery: Gallery, num_pictures: int = 600) -> list[NewPicture]:
-    pictures, vectors = distinctive_pictures(num_pictures), vectors_of(num_pictures)
-    order = torch.randperm(num_pictures, generator=torch.Generator().manual_seed(3)).tolist()
-    for start in range(0, num_pictures, 200):
+def fill_with_traces(gallery: Gallery, num_images: int = 600) -> list[NewImage]:
+    images, vectors = distinctive_images(num_images), vectors_of(num_images)
+    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(3)).tolist()
+    for start in range(0, num_images, 200):
         part = order[start : start + 200]
-        gallery.add([pictures[i] for i in part], vectors[part], stamp=STAMP, entry=entry())
+        gallery.add([images[i] for i in part], vectors[part], fingerprint=STAMP, entry=entry())
     gallery.search(vectors[:1], 3)
-    return pictures
+    return images
 
 
-def erased_numbers(pictures: list[NewPicture]) -> list[int]:
-    """All pictures of every third person."""
-    return [i for i, picture in enumerate(pictures) if int(picture.label[-5:]) % 3 == 0]
+def erased_numbers(images: list[NewImage]) -> list[int]:
+    """All images of every third person."""
+    return [i for i, image in enumerate(images) if int(image.label[-5:]) % 3 == 0]
 
 
 def keys_of(gallery: Gallery, numbers: list[int]) -> list[int]:
     wanted = {f"digest-of-{number:05d}" for number in numbers}
-    return [picture.key for picture in gallery.pictures() if picture.content in wanted]
+    return [image.key for image in gallery.images() if image.content in wanted]
 
 
-def test_no_byte_of_an_erased_picture_stays_in_any_file(folder: Path, gallery: Gallery) -> None:
-    pictures = fill_with_traces(gallery)
-    gone = erased_numbers(pictures)
-    assert traces_in(folder, gone, pictures) >= {"gallery.sqlite-wal", "vectors-1.f32"}
+def test_no_byte_of_an_erased_image_stays_in_any_file(folder: Path, gallery: Gallery) -> None:
+    images = fill_with_traces(gallery)
+    gone = erased_numbers(images)
+    assert traces_in(folder, gone, images) >= {"gallery.sqlite-wal", "vectors-1.f32"}
     assert gallery.erase(keys_of(gallery, gone), entry=entry(AuditAction.FORGET)) == len(gone)
-    assert traces_in(folder, gone, pictures) == set()
+    assert traces_in(folder, gone, images) == set()
     left = sorted(set(range(600)) - set(gone))
-    assert traces_in(folder, left[:1], pictures) >= {"gallery.sqlite", "vectors-2.f32"}
+    assert traces_in(folder, left[:1], images) >= {"gallery.sqlite", "vectors-2.f32"}
     gallery.search(vectors_of(1), 3)
     assert any(name.startswith("index-2-") for name in files_of(folder))
-    assert traces_in(folder, gone, pictures) == set()
+    assert traces_in(folder, gone, images) == set()
     assert gallery.check() == ()
 
 
-def test_compacting_takes_the_traces_of_removed_pictures_away(
-    folder: Path, gallery: Gallery
-) -> None:
-    pictures = fill_with_traces(gallery)
-    gone = erased_numbers(pictures)
+def test_compacting_takes_the_traces_of_removed_images_away(folder: Path, gallery: Gallery) -> None:
+    images = fill_with_traces(gallery)
+    gone = erased_numbers(images)
     gallery.remove(keys_of(gallery, gone), entry=entry(AuditAction.REMOVE))
-    assert traces_in(folder, gone, pictures)
+    assert traces_in(folder, gone, images)
     gallery.compact()
-    assert traces_in(folder, gone, pictures) == set()
+    assert traces_in(folder, gone, images) == set()
 
 
 def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
     folder: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = fill_with_traces(gallery)
-    gone = erased_numbers(pictures)
+    images = fill_with_traces(gallery)
+    gone = erased_numbers(images)
 
     def die(_: database.Database) -> None:
         raise KeyboardInterrupt
@@ -347,10 +345,10 @@ def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
         patch.setattr(database.Database, "scrub", die)
         with pytest.raises(KeyboardInterrupt):
             gallery.erase(gone_keys, entry=entry(AuditAction.FORGET))
-    assert traces_in(folder, gone, pictures)
+    assert traces_in(folder, gone, images)
     with closing(open_gallery(folder)) as other:
-        assert other.describe().num_pictures == 600 - len(gone)
-        assert traces_in(folder, gone, pictures) == set()
+        assert other.describe().num_images == 600 - len(gone)
+        assert traces_in(folder, gone, images) == set()
 
 
 def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Gallery) -> None:
@@ -369,7 +367,7 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Gallery)
     assert len([name for name in files_of(folder) if name.startswith("vectors")]) == 1
 
 
-def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_pictures_are_removed(
+def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_images_are_removed(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (key, *_) = add(gallery, names_of(5))
@@ -378,15 +376,15 @@ def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_pictures_are_re
         raise GalleryError("database or disk is full")
 
     monkeypatch.setattr(database.Database, "scrub", find_no_room)
-    with pytest.raises(GalleryError, match=r"disk is full; the pictures are removed.*compact"):
+    with pytest.raises(GalleryError, match=r"disk is full; the images are removed.*compact"):
         gallery.erase([key], entry=entry(AuditAction.FORGET))
     assert images_of(gallery) == names_of(5)[1:]
 
 
 def test_a_hollow_file_of_vectors_is_written_anew(folder: Path) -> None:
     with closing(open_gallery(folder)) as gallery:
-        pictures = [picture_of(name) for name in names_of(1500)]
-        keys = gallery.add(pictures, vectors_of(1500), stamp=STAMP, entry=entry())
+        images = [image_of(name) for name in names_of(1500)]
+        keys = gallery.add(images, vectors_of(1500), fingerprint=STAMP, entry=entry())
         gallery.remove(keys[:1200], entry=entry(AuditAction.REMOVE))
         assert (folder / "vectors-2.f32").stat().st_size == 300 * 16 * 4
         assert torch.equal(gallery.vectors(keys[1400:1401]), vectors_of(1500)[1400:1401])
@@ -453,7 +451,7 @@ def test_files_that_others_replace_during_a_check_are_not_missing(
 def test_a_changed_record_is_found_and_named(folder: Path, gallery: Gallery) -> None:
     add(gallery, names_of(20))
     with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
-        connection.execute("UPDATE pictures SET camera = 'other' WHERE key = 5")
+        connection.execute("UPDATE images SET camera = 'other' WHERE key = 5")
         connection.execute("UPDATE thumbnails SET jpeg = x'00' WHERE key = 9")
         connection.execute("INSERT INTO thumbnails VALUES (99, x'00')")
         connection.commit()
@@ -466,11 +464,11 @@ def test_a_changed_record_is_found_and_named(folder: Path, gallery: Gallery) -> 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE state SET num_pictures = 18",
+        "UPDATE state SET num_images = 18",
         "UPDATE state SET vectors = '1-19-16'",
         "UPDATE state SET calibrations = replace(calibrations, '0.5', '0.4')",
         "UPDATE state SET calibrations = substr(calibrations, 1, 30)",
-        "UPDATE state SET stamp = substr(stamp, 1, 30)",
+        "UPDATE state SET fingerprint = substr(fingerprint, 1, 30)",
         "UPDATE state SET version = 'x'",
         "DELETE FROM state",
     ],
@@ -493,10 +491,10 @@ def test_a_changed_state_is_noticed_by_whoever_asks(
     [
         ("UPDATE audit SET subject = 'nothing' WHERE number = 1", "line 1 of the audit log"),
         ("UPDATE audit SET action = 'buhld'", "line 1 of the audit log"),
-        ("UPDATE pictures SET label = x'ff' WHERE key = 3", "label of picture 3"),
-        ("UPDATE pictures SET label = cast(x'ff' AS TEXT) WHERE key = 3", "is damaged"),
-        ("UPDATE pictures SET key = 99 WHERE key = 3", "99"),
-        ("DELETE FROM pictures WHERE key = 3", "19 pictures are recorded, 20 were counted"),
+        ("UPDATE images SET label = x'ff' WHERE key = 3", "label of image 3"),
+        ("UPDATE images SET label = cast(x'ff' AS TEXT) WHERE key = 3", "is damaged"),
+        ("UPDATE images SET key = 99 WHERE key = 3", "99"),
+        ("DELETE FROM images WHERE key = 3", "19 images are recorded, 20 were counted"),
     ],
 )
 def test_a_line_that_this_program_never_writes_is_found(
@@ -543,10 +541,10 @@ def test_a_search_among_damaged_vectors_tells_how_to_find_them(
         with pytest.raises(GalleryError, match="checking the gallery tells which are damaged"):
             other.search(vector_of("a"), 1)
         (fault,) = other.check()
-        assert "is damaged: remove the picture, then compact the gallery" in fault
-        (damaged,) = other.pictures(images=names_of(20)[-1:])
+        assert "is damaged: remove the image, then compact the gallery" in fault
+        (damaged,) = other.images(names=names_of(20)[-1:])
         other.remove([damaged.key], entry=entry(AuditAction.REMOVE))
-        with pytest.raises(GalleryError, match="removed pictures go when it is compacted"):
+        with pytest.raises(GalleryError, match="removed images go when it is compacted"):
             other.search(vector_of("a"), 1)
         other.compact()
         assert nearest(other, "b-4.jpg") == "b-4.jpg"
@@ -572,7 +570,7 @@ def test_damaged_pages_are_an_error_in_words(folder: Path) -> None:
     with closing(open_gallery(folder)) as gallery:
         assert any("damaged" in fault for fault in gallery.check())
         with pytest.raises(GalleryError, match="damaged"):
-            gallery.pictures()
+            gallery.images()
 
 
 def test_databases_of_other_programs_and_later_formats_are_refused(
@@ -697,13 +695,13 @@ def test_a_new_gallery_is_in_write_ahead_mode(folder: Path, gallery: Gallery) ->
 
 
 def test_a_file_name_that_is_no_text_is_refused_in_words(gallery: Gallery) -> None:
-    picture = NewPicture(image="a\udcff.jpg", source="here", content="x", label="a")
+    image = NewImage(name="a\udcff.jpg", source="here", content="x", label="a")
     with pytest.raises(GalleryError, match="no text"):
-        gallery.add([picture], vector_of("a"), stamp=STAMP, entry=entry())
-    assert gallery.describe().num_pictures == 0
+        gallery.add([image], vector_of("a"), fingerprint=STAMP, entry=entry())
+    assert gallery.describe().num_images == 0
 
 
-def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Path) -> None:
+def test_images_erased_while_an_index_is_built_are_not_in_its_file(folder: Path) -> None:
     erased: list[int] = []
 
     class ErasedMeanwhile(ExactIndex):
@@ -715,9 +713,9 @@ def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Pat
                     other.erase(erased, entry=entry(AuditAction.FORGET))
 
     with closing(open_gallery(folder)) as gallery:
-        pictures, vectors = distinctive_pictures(200), vectors_of(200)
-        gallery.add(pictures, vectors, stamp=STAMP, entry=entry())
-    gone = erased_numbers(pictures)
+        images, vectors = distinctive_images(200), vectors_of(200)
+        gallery.add(images, vectors, fingerprint=STAMP, entry=entry())
+    gone = erased_numbers(images)
     with closing(
         open_filesystem_gallery(
             folder, create=False, create_index=ErasedMeanwhile, index_from_rows=1
@@ -726,7 +724,7 @@ def test_pictures_erased_while_an_index_is_built_are_not_in_its_file(folder: Pat
         found = gallery.search(vectors[gone], 5)
         assert len(erased) == len(gone)
         assert not set(erased) & set(found.indices.flatten().tolist())
-        assert traces_in(folder, gone, pictures) == set()
+        assert traces_in(folder, gone, images) == set()
         assert gallery.check() == ()
 
 
@@ -763,7 +761,7 @@ def test_files_of_others_in_the_folder_are_left_alone(folder: Path) -> None:
 
 
 def test_the_encoder_s_options_come_back(folder: Path) -> None:
-    stamp = EncoderStamp(
+    fingerprint = EncoderFingerprint(
         name="vit-b16",
         weights="openai",
         digest="cc",
@@ -772,7 +770,7 @@ def test_the_encoder_s_options_come_back(folder: Path) -> None:
         options={"stride": 12, "cameras": ["1", "2"]},
     )
     with closing(open_gallery(folder)) as gallery:
-        gallery.add([picture_of("a")], vector_of("a"), stamp=stamp, entry=entry())
-        assert gallery.describe().stamp == stamp
+        gallery.add([image_of("a")], vector_of("a"), fingerprint=fingerprint, entry=entry())
+        assert gallery.describe().fingerprint == fingerprint
         with pytest.raises(GalleryError, match="rn-tiny"):
             add(gallery, ["b"])

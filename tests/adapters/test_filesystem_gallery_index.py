@@ -12,7 +12,7 @@ from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import AuditAction, GalleryFilter, NewPicture
+from reid.domain.values.galleries import AuditAction, GalleryFilter, NewImage
 from tests.adapters.gallery_changes import add, files_of, names_of, nearest, open_gallery
 from tests.fakes.vector_index import FakeIndex
 from tests.galleries import STAMP, entry, vectors_of
@@ -60,7 +60,7 @@ def test_an_index_is_built_once_and_read_by_later_processes(tmp_path: Path) -> N
     assert told == ["build 100", "load 100", "load 100"]
 
 
-def test_few_more_pictures_are_searched_beside_the_index_and_many_are_indexed(
+def test_few_more_images_are_searched_beside_the_index_and_many_are_indexed(
     tmp_path: Path,
 ) -> None:
     told: list[str] = []
@@ -116,16 +116,16 @@ def test_a_small_index_is_not_kept_on_the_disk(tmp_path: Path) -> None:
         assert not any(name.startswith("index") for name in files_of(tmp_path))
 
 
-def pictures_of_many(num_pictures: int, *, source: str = "here") -> list[NewPicture]:
+def images_of_many(num_images: int, *, source: str = "here") -> list[NewImage]:
     return [
-        NewPicture(
-            image=f"{number}.jpg",
+        NewImage(
+            name=f"{number}.jpg",
             source=source,
             content=f"digest-{number}",
             label=f"person {number % 50}",
             camera=None if number % 7 == 6 else str(number % 7),
         )
-        for number in range(num_pictures)
+        for number in range(num_images)
     ]
 
 
@@ -147,13 +147,13 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
     with closing(kept):
         for gallery in (kept, memory):
             keys = gallery.add(
-                pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry()
+                images_of_many(NUM_ROWS), vectors_of(NUM_ROWS), fingerprint=STAMP, entry=entry()
             )
             gallery.search(vectors_of(1), 1)
             gallery.add(
-                pictures_of_many(60, source="there"),
+                images_of_many(60, source="there"),
                 vectors_of(60, seed=1),
-                stamp=STAMP,
+                fingerprint=STAMP,
                 entry=entry(),
             )
             gallery.remove(keys[100:200], entry=entry(AuditAction.REMOVE))
@@ -166,10 +166,10 @@ def test_holes_and_rows_beside_the_index_change_no_answer(
 
 def test_equal_vectors_tie_by_key_within_and_beside_the_index(gallery: Gallery) -> None:
     vectors = vectors_of(NUM_ROWS)
-    first = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
+    first = gallery.add(images_of_many(NUM_ROWS), vectors, fingerprint=STAMP, entry=entry())
     gallery.search(vectors[:1], 1)
     second = gallery.add(
-        pictures_of_many(50, source="there"), vectors[:50], stamp=STAMP, entry=entry()
+        images_of_many(50, source="there"), vectors[:50], fingerprint=STAMP, entry=entry()
     )
     for queries in (vectors[:50], vectors_of(50, seed=4)):
         found = gallery.search(queries, 20)
@@ -188,7 +188,7 @@ def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(tmp_path
         )
     ) as gallery:
         vectors = vectors_of(NUM_ROWS)
-        keys = gallery.add(pictures_of_many(NUM_ROWS), vectors, stamp=STAMP, entry=entry())
+        keys = gallery.add(images_of_many(NUM_ROWS), vectors, fingerprint=STAMP, entry=entry())
         assert not gallery.is_exact
         assert gallery.recall == 0.9
         assert (gallery.search(vectors[:5], 6).indices[:, 4:] == -1).all()
@@ -202,7 +202,7 @@ def test_what_a_forgetful_index_misses_beside_holes_is_compared_exactly(tmp_path
 def test_blocks_of_a_long_scan_give_the_answers_of_one(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.add(pictures_of_many(NUM_ROWS), vectors_of(NUM_ROWS), stamp=STAMP, entry=entry())
+    gallery.add(images_of_many(NUM_ROWS), vectors_of(NUM_ROWS), fingerprint=STAMP, entry=entry())
     within = GalleryFilter(cameras=frozenset("123"))
     expected = gallery.search(vectors_of(9, seed=3), 40, within=within)
     monkeypatch.setattr("reid.adapters.galleries.rows._ENTRIES_PER_BLOCK", 700)

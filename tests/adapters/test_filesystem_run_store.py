@@ -23,7 +23,7 @@ SMALL = Checkpoint(tensors={"a": torch.arange(6.0)}, header={"epoch": 1})
 def test_the_manifest_says_what_decides_the_run_and_what_it_ran_with(tmp_path: Path) -> None:
     FilesystemRunStore(tmp_path / "run").begin({"seed": 3}, {"torch": "2.8"}, mode=RunMode.NEW)
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert manifest == {"version": 1, "decisive": {"seed": 3}, "circumstances": {"torch": "2.8"}}
+    assert manifest == {"version": 1, "fingerprint": {"seed": 3}, "environment": {"torch": "2.8"}}
 
 
 def test_every_differing_value_is_named(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_every_differing_value_is_named(tmp_path: Path) -> None:
     assert "same" not in str(caught.value).split(":\n")[1]
 
 
-@pytest.mark.parametrize("text", ['{"decisive"', '{"decisive": []}', "[]", "{}"])
+@pytest.mark.parametrize("text", ['{"fingerprint"', '{"fingerprint": []}', "[]", "{}"])
 def test_a_damaged_manifest_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
@@ -204,7 +204,7 @@ def test_replacing_a_run_leaves_everything_else_alone(tmp_path: Path) -> None:
         (tmp_path / name).write_text("mine")
     store.begin({"seed": 2}, {}, mode=RunMode.REPLACE)
     assert store.load("encoder") is None
-    assert json.loads((tmp_path / "run.json").read_text())["decisive"] == {"seed": 2}
+    assert json.loads((tmp_path / "run.json").read_text())["fingerprint"] == {"seed": 2}
     for name in ("notes.txt", "mine.json", "best.safetensors"):
         assert (tmp_path / name).read_text() == "mine"
 

@@ -26,8 +26,8 @@ from reid.adapters.encoders.exported import read_export_header
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
 from reid.adapters.images import jpegs
-from reid.adapters.images.contents import PictureFiles
-from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.contents import ImageFiles
+from reid.adapters.images.folders import open_images
 from reid.adapters.images.market_names import parse_market_name
 from reid.adapters.runs.records import FilesystemRunRecords
 from reid.adapters.safetensors_file import (
@@ -40,11 +40,11 @@ from reid.adapters.vectors_file import read_vectors
 from reid.domain.errors import ConfigurationError, DatasetError, ReidError
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.encoders import EncoderRequest
-from reid.domain.values.galleries import EncoderStamp, NewPicture
+from reid.domain.values.galleries import EncoderFingerprint, NewImage
 from reid.domain.values.samples import ImageSize, Resampling, Split
 from reid.settings.loading import load_settings
 from tests.fakes.gallery_archive import archived
-from tests.pictures import encode, scene
+from tests.images import encode, scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -147,10 +147,10 @@ def test_the_guard_would_notice_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(caught.value.__cause__, Hang)
 
 
-# Pictures
+# Images
 
 
-def pictures() -> dict[str, bytes]:
+def images() -> dict[str, bytes]:
     exif = scene().getexif()
     exif[0x0112] = 6
     exif[0x010F] = "maker"
@@ -171,7 +171,7 @@ def pictures() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("is_fast", [True, False], ids=["simplejpeg", "Pillow alone"])
-def test_a_damaged_picture_is_read_or_refused_in_our_own_words(
+def test_a_damaged_image_is_read_or_refused_in_our_own_words(
     *, count: int, is_fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jpegs, "IS_FAST", is_fast and jpegs.IS_FAST)
@@ -179,14 +179,14 @@ def test_a_damaged_picture_is_read_or_refused_in_our_own_words(
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        files = PictureFiles(tmp_path)
+        files = ImageFiles(tmp_path)
         bad = files.find_unreadable([path.name])
         small = files.thumbnails([path.name], height=8)
         assert [content is None for content in small] == [bool(bad)]
         files.read([path.name], size=ImageSize(8, 4), resampling=Resampling.BILINEAR)
         assert not bad
 
-    kinds = {name: (content, read) for name, content in pictures().items()}
+    kinds = {name: (content, read) for name, content in images().items()}
     num_read = attack(kinds, count=count, seed=count)
     assert 0 < sum(num_read.values()) < count
 
@@ -220,9 +220,9 @@ def checkpoint_in(folder: Path) -> bytes:
 
 
 def archive_in(folder: Path) -> bytes:
-    picture = NewPicture(image="a.jpg", source="here", content="0", label="ann", camera=None)
-    stamp = EncoderStamp(name="vit-tiny", weights="random", digest="0", width=4)
-    FileArchive(folder / "archive").write(archived(stamp, [picture], torch.eye(1, 4)))
+    image = NewImage(name="a.jpg", source="here", content="0", label="ann", camera=None)
+    fingerprint = EncoderFingerprint(name="vit-tiny", weights="random", digest="0", width=4)
+    FileArchive(folder / "archive").write(archived(fingerprint, [image], torch.eye(1, 4)))
     return (folder / "archive").read_bytes()
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_checkpoint_is_read_or_refused_in_our_own_words(
     run = FilesystemRunRecords(place)
     own = place / "own.safetensors"
     np.save(whole / "vectors.npy", np.ones((3, 4), dtype=np.float32))
-    manifest = {"version": 1, "decisive": {"seed": 1}, "circumstances": {}}
+    manifest = {"version": 1, "fingerprint": {"seed": 1}, "environment": {}}
     kinds: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         name: (content, stored_in(place, name, lambda n=name: read_weights_file(place / n)))  # type: ignore[misc]
         for name, content in weights_of(whole).items()
@@ -359,14 +359,14 @@ def test_a_folder_of_any_names_is_listed_and_each_is_read_or_refused(names: set[
             parse_market_name(os.fsdecode(name))
             parse_cuhk03_name(os.fsdecode(name))
             Path(folder, os.fsdecode(name + b".png")).write_bytes(encode(scene(), "PNG"))
-        source = open_pictures(Path(folder))
+        source = open_images(Path(folder))
         try:
-            images = [picture.image for picture in source.pictures()]
+            images = [image.name for image in source.images()]
         except DatasetError:
             return  # all are dot files, or junk
         for image in images:
             assert image.encode("utf-8")
-        bad = {picture.image for picture in source.reader.find_unreadable(images)}
+        bad = {image.name for image in source.reader.find_unreadable(images)}
         good = [image for image in images if image not in bad]
         size = ImageSize(4, 2)
         assert len(source.reader.read(good, size=size, resampling=Resampling.BILINEAR)) == len(good)
@@ -387,12 +387,12 @@ def test_any_list_is_read_or_refused_and_leads_nowhere_else(rows: str) -> None:
             path = Path(folder) / "list.csv"
             path.write_text(header + rows, encoding="utf-8", errors="surrogatepass")
             try:
-                listed = [picture.image for picture in open_pictures(path).pictures()]
+                listed = [image.name for image in open_images(path).images()]
             except DatasetError:
                 listed = []
             assert set(listed) <= {"a.png"}
             try:
-                known = [sample.image for sample in CsvDataset(path).samples(Split.TRAIN)]
+                known = [sample.name for sample in CsvDataset(path).samples(Split.TRAIN)]
             except DatasetError:
                 known = []
             assert set(known) <= {"a.png"}
@@ -415,7 +415,7 @@ HEADERS = VALUES | st.fixed_dictionaries(
         ),
         "version": VALUES,
         "digest": VALUES,
-        "stamp": VALUES,
+        "fingerprint": VALUES,
     },
 )
 

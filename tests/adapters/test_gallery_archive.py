@@ -1,4 +1,4 @@
-"""Exported galleries come from strangers: nothing in them is believed."""
+"""Exported galleries come from unknown people: nothing in them is believed."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from reid.adapters.galleries.archive.records import read_records
 from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
 from reid.domain.errors import GalleryError
 from reid.domain.values.checkpoints import Checkpoint, digest_of
-from tests.fakes.gallery_archive import two_pictures
+from tests.fakes.gallery_archive import two_images
 
 
 def forge(
@@ -26,7 +26,7 @@ def forge(
     tensors: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a file whose digest is right, whatever its content."""
-    FileArchive(path).write(two_pictures())
+    FileArchive(path).write(two_images())
     found = read_checkpoint(path)
     about: dict[str, Any] = {**found.header, **(header or {})}
     del about["digest"]
@@ -54,7 +54,7 @@ def forge(
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "gallery.safetensors"
-    FileArchive(path).write(two_pictures(image=name))
+    FileArchive(path).write(two_images(name=name))
     with pytest.raises(GalleryError, match="leads out of its folder"):
         FileArchive(path).read()
 
@@ -62,7 +62,7 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: st
 @pytest.mark.parametrize("position", [0.3, 0.6, 0.99])
 def test_a_flipped_bit_is_noticed(tmp_path: Path, position: float) -> None:
     path = tmp_path / "gallery.safetensors"
-    FileArchive(path).write(two_pictures())
+    FileArchive(path).write(two_images())
     data = bytearray(path.read_bytes())
     data[int(position * len(data))] ^= 1
     path.write_bytes(bytes(data))
@@ -93,7 +93,7 @@ def test_records_of_another_form_are_refused(tmp_path: Path, rows: object) -> No
     [
         ({"format": "reid-encoder"}, "no exported gallery"),
         ({"version": 2}, "of version 2, this program reads 1"),
-        ({"stamp": {"name": "x"}}, "damaged"),
+        ({"fingerprint": {"name": "x"}}, "damaged"),
         ({"calibration": {"threshold": 1}}, "damaged"),
     ],
 )
@@ -108,20 +108,20 @@ def test_a_header_of_another_form_is_refused(
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="nowhere"):
-        FileArchive(tmp_path / "nowhere" / "gallery.safetensors").write(two_pictures())
+        FileArchive(tmp_path / "nowhere" / "gallery.safetensors").write(two_images())
 
 
 def whole(path: Path) -> bytes:
-    FileArchive(path).write(two_pictures())
+    FileArchive(path).write(two_images())
     return path.read_bytes()
 
 
 def test_a_file_is_to_the_byte_what_its_version_wrote_at_first(tmp_path: Path) -> None:
     path, at_first = tmp_path / "gallery.safetensors", tmp_path / "at-first.safetensors"
-    given = two_pictures()
+    given = two_images()
     rows = [
-        [one.image, one.source, one.content, one.label, one.camera, one.expires_at]
-        for one in given.pictures()
+        [one.name, one.source, one.content, one.label, one.camera, one.expires_at]
+        for one in given.images()
     ]
     text = bytearray(json.dumps(rows, ensure_ascii=False).encode())
     tensors = {
@@ -131,7 +131,7 @@ def test_a_file_is_to_the_byte_what_its_version_wrote_at_first(tmp_path: Path) -
     about: dict[str, Any] = {
         "format": "reid-gallery",
         "version": 1,
-        "stamp": asdict(given.stamp),
+        "fingerprint": asdict(given.fingerprint),
         "calibration": [asdict(calibration) for calibration in given.calibrations],
     }
     header = {**about, "digest": digest_with_header(about, digest_of(tensors))}
@@ -176,7 +176,7 @@ def test_tensors_of_another_form_are_refused(
 
 
 @pytest.mark.parametrize(
-    "stamp",
+    "fingerprint",
     [
         {"digest": 7},
         {"width": "6"},
@@ -186,14 +186,14 @@ def test_tensors_of_another_form_are_refused(
         {"options": []},
     ],
 )
-def test_an_encoder_of_another_form_is_refused(tmp_path: Path, stamp: dict[str, Any]) -> None:
+def test_an_encoder_of_another_form_is_refused(tmp_path: Path, fingerprint: dict[str, Any]) -> None:
     path = tmp_path / "gallery.safetensors"
-    forge(path, header={"stamp": {**asdict(two_pictures().stamp), **stamp}})
+    forge(path, header={"fingerprint": {**asdict(two_images().fingerprint), **fingerprint}})
     with pytest.raises(GalleryError, match="its encoder is not described as it should be"):
         FileArchive(path).read()
 
 
-@pytest.mark.parametrize("tell", ["pictures", "vectors"])
+@pytest.mark.parametrize("tell", ["images", "vectors"])
 def test_a_file_that_changes_after_it_was_verified_is_not_believed(
     tmp_path: Path, tell: str
 ) -> None:
@@ -217,15 +217,15 @@ def test_content_that_breaks_off_leaves_nothing(
     path = tmp_path / "gallery.safetensors"
 
     def broken() -> Iterator[torch.Tensor]:
-        yield from two_pictures().vectors()
+        yield from two_images().vectors()
         raise GalleryError("no more")
 
     with pytest.raises(GalleryError, match="no more"):
-        FileArchive(path).write(replace(two_pictures(), vectors=broken))
+        FileArchive(path).write(replace(two_images(), vectors=broken))
     assert list(tmp_path.iterdir()) == []
     whole(path)
     assert list(tmp_path.iterdir()) == [path]
-    assert tuple(FileArchive(path).read().pictures()) == tuple(two_pictures().pictures())
+    assert tuple(FileArchive(path).read().images()) == tuple(two_images().images())
 
 
 @pytest.mark.parametrize("is_unnamed", [True, False])
@@ -238,10 +238,10 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_its_owner(
 
     def slow() -> Iterator[torch.Tensor]:
         path.write_text("another's")
-        yield from two_pictures().vectors()
+        yield from two_images().vectors()
 
     with pytest.raises(GalleryError, match="exists"):
-        FileArchive(path).write(replace(two_pictures(), vectors=slow))
+        FileArchive(path).write(replace(two_images(), vectors=slow))
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "another's"
 
@@ -249,7 +249,7 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_its_owner(
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"num_pictures": 3}, "2 pictures are given of a gallery of 3"),
+        ({"num_images": 3}, "2 images are given of a gallery of 3"),
         ({"vectors": lambda: iter([torch.eye(3, 6)])}, "3 vectors are given of a gallery of 2"),
         ({"vectors": lambda: iter([torch.eye(2, 5)])}, "are not of width 6"),
     ],
@@ -258,7 +258,7 @@ def test_content_that_contradicts_itself_is_not_written(
     tmp_path: Path, other: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        FileArchive(tmp_path / "gallery.safetensors").write(replace(two_pictures(), **other))
+        FileArchive(tmp_path / "gallery.safetensors").write(replace(two_images(), **other))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,7 +277,7 @@ def test_records_are_read_wherever_their_text_is_cut(
     text = json.dumps([ROW] * num_rows, ensure_ascii=size % 2 == 0, indent=indent).encode()
     blocks = [text[start : start + size] for start in range(0, len(text), size)]
     found = list(read_records(blocks))
-    assert [(one.image, one.source, one.label, one.expires_at) for one in found] == [
+    assert [(one.name, one.source, one.label, one.expires_at) for one in found] == [
         (ROW[0], ROW[1], ROW[3], None)
     ] * num_rows
 
@@ -288,11 +288,11 @@ ROW_TEXT = json.dumps(ROW)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no list of pictures"),
-        ("{}", "no list of pictures"),
-        (f"[{ROW_TEXT}", "no list of pictures"),
+        ("", "no list of images"),
+        ("{}", "no list of images"),
+        (f"[{ROW_TEXT}", "no list of images"),
         (f"[{ROW_TEXT},]", "is no list"),
-        (f"[{ROW_TEXT} {ROW_TEXT}]", "no list of pictures"),
+        (f"[{ROW_TEXT} {ROW_TEXT}]", "no list of images"),
         (f"[{ROW_TEXT}] []", "something follows"),
         (f"[[{ROW_TEXT}]]", "argument"),
         (f"[{ROW_TEXT[:-9]}", "Unterminated string"),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
-from reid.adapters.galleries.sqlite.records import SqliteReader
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
+from reid.adapters.galleries.sqlite.reader import SqliteReader
 from reid.adapters.indexes.exact import ExactIndex
-from reid.domain.values.galleries import PictureLookup
-from tests.galleries import fill
+from reid.domain.values.galleries import ImageLookup
+from tests.galleries import enroll
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with closing(
         open_filesystem_gallery(tmp_path, create=True, create_index=ExactIndex)
     ) as gallery:
-        fill(gallery)
+        enroll(gallery)
     with closing(sqlite3.connect(tmp_path / DATABASE)) as opened:
         yield opened
 
@@ -28,23 +28,23 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.mark.parametrize(
     "wanted",
     [
-        PictureLookup(keys=[1, 2]),
-        PictureLookup(labels=["a"]),
-        PictureLookup(contents=["digest-here-1"]),
-        PictureLookup(images=["1.jpg"], source="here"),
-        PictureLookup(source="here"),
+        ImageLookup(keys=[1, 2]),
+        ImageLookup(labels=["a"]),
+        ImageLookup(contents=["digest-here-1"]),
+        ImageLookup(names=["1.jpg"], source="here"),
+        ImageLookup(source="here"),
     ],
     ids=" and ".join,
 )
-def test_pictures_that_are_asked_for_are_found_by_an_index(
-    connection: sqlite3.Connection, wanted: PictureLookup
+def test_images_that_are_asked_for_are_found_by_an_index(
+    connection: sqlite3.Connection, wanted: ImageLookup
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    found = SqliteReader(connection, MemoryDatabase(place="")).pictures(**wanted)
+    found = SqliteReader(connection, MemoryDatabase(place="")).images(**wanted)
     connection.set_trace_callback(None)
     assert found
     (statement,) = [text for text in asked if text.startswith("SELECT key")]
     plan = [text for *_, text in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
-    assert any(text.startswith("SEARCH pictures USING") for text in plan)
-    assert not any(text.startswith("SCAN pictures") for text in plan)
+    assert any(text.startswith("SEARCH images USING") for text in plan)
+    assert not any(text.startswith("SCAN images") for text in plan)

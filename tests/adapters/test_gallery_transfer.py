@@ -12,9 +12,9 @@ from tests.adapters.gallery_changes import spawn
 from tests.adapters.gallery_transfers import (
     PART,
     WIDTH,
+    enroll,
     export,
     export_and_die,
-    fill,
     import_and_die,
     import_into,
     measured,
@@ -23,7 +23,7 @@ from tests.adapters.gallery_transfers import (
 )
 from tests.galleries import CALIBRATION
 
-NUM_PICTURES = 8 * PART
+NUM_IMAGES = 8 * PART
 
 
 def files_below(folder: Path) -> list[str]:
@@ -33,8 +33,8 @@ def files_below(folder: Path) -> list[str]:
 @pytest.mark.skipif(not gallery_transfers.STATUS.exists(), reason="this system does not tell")
 def test_neither_export_nor_import_takes_the_memory_of_all_vectors(tmp_path: Path) -> None:
     known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.safetensors"
-    fill(known, NUM_PICTURES)
-    size_of_all = 4 * WIDTH * NUM_PICTURES
+    enroll(known, NUM_IMAGES)
+    size_of_all = 4 * WIDTH * NUM_IMAGES
     for work, folder in ((export, known), (import_into, other)):
         process = spawn(measured, work, folder, file, tmp_path / "growth")
         process.join()
@@ -43,14 +43,14 @@ def test_neither_export_nor_import_takes_the_memory_of_all_vectors(tmp_path: Pat
     assert file.stat().st_size > size_of_all
     with closing(open_gallery(other)) as gallery:
         kept = gallery.page(after=7 * PART, limit=PART)
-        assert kept[-1].image == f"{NUM_PICTURES - 1}.jpg"
-        last = gallery.vectors([picture.key for picture in kept])
+        assert kept[-1].name == f"{NUM_IMAGES - 1}.jpg"
+        last = gallery.vectors([image.key for image in kept])
         assert torch.equal(last, vectors_of(7 * PART, PART))
 
 
 def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
     known, place = tmp_path / "known", tmp_path / "place"
-    fill(known, PART + 1)
+    enroll(known, PART + 1)
     place.mkdir()
     process = spawn(export_and_die, known, place / "known.safetensors")
     process.join()
@@ -60,7 +60,7 @@ def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_killed_import_leaves_whole_parts_and_the_next_finishes_it(tmp_path: Path) -> None:
     known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.safetensors"
-    fill(known, 9000)
+    enroll(known, 9000)
     with closing(open_gallery(known)) as gallery:
         gallery.calibrate([CALIBRATION], entry=gallery.audit()[0])
     export(known, file)
@@ -68,18 +68,18 @@ def test_a_killed_import_leaves_whole_parts_and_the_next_finishes_it(tmp_path: P
     process.join()
     assert process.exitcode == -9
     with closing(open_gallery(other)) as gallery:
-        assert gallery.describe().num_pictures == 8000
+        assert gallery.describe().num_images == 8000
         assert gallery.describe().calibrations == ()
         assert gallery.check() == ()
-        assert gallery.audit()[-1].subject == f"{file}, pictures 4001 to 8000 of 9000"
+        assert gallery.audit()[-1].subject == f"{file}, images 4001 to 8000 of 9000"
         before = gallery.page(after=0, limit=8000)
     import_into(other, file)
     with closing(open_gallery(other)) as gallery:
-        assert gallery.describe().num_pictures == 9000
+        assert gallery.describe().num_images == 9000
         assert gallery.describe().calibrations == (CALIBRATION,)
         assert gallery.check() == ()
         assert gallery.page(after=0, limit=8000) == before
-        assert gallery.audit()[-2].subject == f"{file}, pictures 8001 to 9000 of 9000"
+        assert gallery.audit()[-2].subject == f"{file}, images 8001 to 9000 of 9000"
         kept = gallery.page(after=0, limit=9000)
-        vectors = gallery.vectors([picture.key for picture in kept])
+        vectors = gallery.vectors([image.key for image in kept])
     assert torch.equal(vectors, torch.cat([*FileArchive(file).read().vectors()]))

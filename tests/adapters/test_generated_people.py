@@ -75,7 +75,7 @@ def test_the_dataset_check_finds_nothing_to_complain_of(tmp_path: Path) -> None:
     assert [one.num_cameras for one in report.statistics] == [3, 3, 3]
 
 
-def test_file_names_and_pictures_are_market1501s(tmp_path: Path) -> None:
+def test_file_names_and_images_are_market1501s(tmp_path: Path) -> None:
     generate(tmp_path / "drawn")
     for path in (tmp_path / "drawn").glob("*/*"):
         assert parse_market_name(path.name) is not None
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
-def test_progress_counts_every_picture_once(tmp_path: Path) -> None:
+def test_progress_counts_every_image_once(tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
     generate_market1501(
         tmp_path / "drawn",
@@ -224,7 +224,7 @@ def test_a_person_looks_more_like_themself_than_like_others_once_light_is_evened
     samples = dataset.samples(Split.GALLERY)
     centres = []
     for sample in samples:
-        with Image.open(tmp_path / "drawn" / sample.image) as image:
+        with Image.open(tmp_path / "drawn" / sample.name) as image:
             middle = image.crop((12, 12, 20, 52)).resize((1, 5), Image.Resampling.BOX)
             centres.append(np.asarray(middle, dtype=np.float64).reshape(-1))
     camids = np.array([sample.camid for sample in samples])

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from reid.adapters.pages.heatmaps import (
+    HeatmapImage,
     HeatmapPage,
-    HeatmapPicture,
     draw_explanation,
     open_explanation_page,
     overlay,
@@ -23,20 +23,20 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.explanations import (
     DeletionCheck,
-    ExplainedPicture,
+    ExplainedImage,
     Explanation,
     ExplanationMethod,
 )
-from reid.domain.values.samples import Picture
+from reid.domain.values.samples import ListedImage
 
 CHECK = DeletionCheck(share=0.2, most_marked=0.3, least_marked=0.8, random=0.5)
 
 
-def explained(name: str = "a.jpg", *, check: DeletionCheck = CHECK) -> ExplainedPicture:
+def explained(name: str = "a.jpg", *, check: DeletionCheck = CHECK) -> ExplainedImage:
     weights = torch.zeros(8, 4)
     weights[:4] = 1
-    return ExplainedPicture(
-        picture=Picture(name, "anna", "2"),
+    return ExplainedImage(
+        image=ListedImage(name, "anna", "2"),
         pixels=torch.full((3, 32, 16), 100, dtype=torch.uint8),
         weights=weights,
         check=check,
@@ -62,7 +62,7 @@ def test_what_is_marked_is_coloured_and_the_rest_dimmed() -> None:
     assert pixels[-2, 8].tolist() == [35, 35, 35]
 
 
-def test_the_picture_holds_all_four_panels_side_by_side() -> None:
+def test_the_image_holds_all_four_panels_side_by_side() -> None:
     drawn = np.asarray(draw_explanation(EXPLANATION))
     row = drawn[30]
     is_panel = (row != 255).any(axis=1)
@@ -72,13 +72,13 @@ def test_the_picture_holds_all_four_panels_side_by_side() -> None:
 
 def test_a_png_can_be_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "pair.png"
-    assert HeatmapPicture(path).write(EXPLANATION) == str(path)
+    assert HeatmapImage(path).write(EXPLANATION) == str(path)
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.size == draw_explanation(EXPLANATION).size
 
 
-def test_a_page_carries_its_pictures_and_says_the_numbers() -> None:
+def test_a_page_carries_its_images_and_says_the_numbers() -> None:
     page = render_explanation(EXPLANATION)
     urls = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     sizes = [Image.open(BytesIO(base64.b64decode(url))).size for url in urls]
@@ -97,11 +97,11 @@ def test_a_page_asks_for_nothing_and_runs_nothing() -> None:
 
 def test_names_and_labels_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     hostile = '"><script>alert(1)</script>{0}\n.jpg'
-    picture = replace(explained(), picture=Picture(hostile, hostile, hostile))
-    page = render_explanation(replace(EXPLANATION, query=picture))
+    image = replace(explained(), image=ListedImage(hostile, hostile, hostile))
+    page = render_explanation(replace(EXPLANATION, query=image))
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    HeatmapPicture(tmp_path / "x.png").write(replace(EXPLANATION, query=picture))
+    HeatmapImage(tmp_path / "x.png").write(replace(EXPLANATION, query=image))
 
 
 def test_a_name_beyond_the_fonts_signs_can_be_drawn() -> None:
@@ -109,8 +109,8 @@ def test_a_name_beyond_the_fonts_signs_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("name", ["pair.png", "PAIR.PNG"])
-def test_png_is_a_picture(tmp_path: Path, name: str) -> None:
-    assert isinstance(open_explanation_page(tmp_path / name), HeatmapPicture)
+def test_png_is_a_image(tmp_path: Path, name: str) -> None:
+    assert isinstance(open_explanation_page(tmp_path / name), HeatmapImage)
 
 
 @pytest.mark.parametrize("name", ["pair.html", "pair.htm"])
@@ -128,4 +128,4 @@ def test_another_ending_or_a_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "pair.png").mkdir()
     with pytest.raises(CheckpointError, match=r"pair\.png cannot be written"):
-        HeatmapPicture(tmp_path / "pair.png").write(EXPLANATION)
+        HeatmapImage(tmp_path / "pair.png").write(EXPLANATION)

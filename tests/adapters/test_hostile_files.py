@@ -21,7 +21,7 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.folders import open_images
 from reid.adapters.runs import records
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
@@ -32,7 +32,7 @@ from reid.domain.values.encoders import EncoderDescription
 from reid.ports.runs import RunMode
 from reid.settings.loading import load_settings
 from tests.fakes.encoder import FakeEncoder
-from tests.pictures import scene
+from tests.images import scene
 
 exported: Callable[[Any], Any] = torch.jit.export
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -262,11 +262,11 @@ def test_a_list_s_paths_stay_below_it_but_links_that_its_owner_made_are_followed
     (home / "linked.png").symlink_to(tmp_path / "outside" / "a.png")
     table = home / "list.csv"
     table.write_text("path,label\nlinked.png,ann\n")
-    assert [picture.image for picture in open_pictures(table).pictures()] == ["linked.png"]
+    assert [image.name for image in open_images(table).images()] == ["linked.png"]
     for path in ("../outside/a.png", str(tmp_path / "outside" / "a.png"), "x/../../outside/a.png"):
         table.write_text(f"path,label\n{path},ann\n")
         with pytest.raises(DatasetError, match=r"absolute path|does not lie under"):
-            open_pictures(table).pictures()
+            open_images(table).images()
 
 
 # Flipped bits

@@ -39,7 +39,7 @@ def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == [
         "stage_started",
         "epoch_finished",
-        "picture_cache_filled",
+        "image_cache_filled",
         "checkpoint_damaged",
         "checkpoint_saved",
         "stage_finished",
@@ -69,7 +69,7 @@ def test_a_finished_epoch_says_losses_rate_speed_and_time_left() -> None:
     for part in ("2/3", "i2t 1.0000", "total 2.0000", "lr 3.50e-04", "images/s", "left"):
         assert part in line
     assert "embedded train: 8 images" in text
-    assert "7 decoded pictures fill 1 MiB" in text
+    assert "7 decoded images fill 1 MiB" in text
 
 
 def test_no_bar_is_drawn_where_nobody_watches() -> None:

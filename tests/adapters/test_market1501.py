@@ -7,7 +7,7 @@ import pytest
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.images.market_names import parse_market_name
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Passage, Sample, Split, SplitStatistics
+from reid.domain.values.samples import Annotation, Sample, Split, SplitStatistics
 from tests.builders import build_market1501
 
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -15,7 +15,7 @@ NAME = "0002_c1s1_000451_03.jpg"
 
 
 def touch(root: Path, *names: str, folder: str = "bounding_box_train") -> Path:
-    """Make the three folders with a picture each, and more empty files in one of them."""
+    """Make the three folders with an image each, and more empty files in one of them."""
     for each in FOLDERS:
         (root / each).mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -26,11 +26,11 @@ def touch(root: Path, *names: str, folder: str = "bounding_box_train") -> Path:
 @pytest.mark.parametrize(
     ("name", "parsed"),
     [
-        ("0002_c1s1_000451_03.jpg", Passage(2, 0)),
-        ("0002_c1s1_000451_03.jpg.jpg", Passage(2, 0)),
-        ("-1_c6s3_086567_01.jpg", Passage(-1, 5)),
-        ("0000_c3s1_000151_01.jpg", Passage(0, 2)),
-        ("4012_c15_x.png", Passage(4012, 14)),
+        ("0002_c1s1_000451_03.jpg", Annotation(2, 0)),
+        ("0002_c1s1_000451_03.jpg.jpg", Annotation(2, 0)),
+        ("-1_c6s3_086567_01.jpg", Annotation(-1, 5)),
+        ("0000_c3s1_000151_01.jpg", Annotation(0, 2)),
+        ("4012_c15_x.png", Annotation(4012, 14)),
         ("holiday.jpg", None),
         ("x0002_c1s1.jpg", None),
         ("1-2_c1s1.jpg", None),
@@ -40,7 +40,7 @@ def touch(root: Path, *names: str, folder: str = "bounding_box_train") -> Path:
         ("\u0664_c1s1.jpg", None),
     ],
 )
-def test_a_name_tells_person_and_camera_or_nothing(name: str, parsed: Passage | None) -> None:
+def test_a_name_tells_person_and_camera_or_nothing(name: str, parsed: Annotation | None) -> None:
     assert parse_market_name(name) == parsed
 
 
@@ -131,7 +131,7 @@ def test_a_missing_folder_is_named_and_the_others_still_work(tmp_path: Path) -> 
 
 def test_an_empty_split_is_an_error_that_counts_odd_names(tmp_path: Path) -> None:
     dataset = Market1501(touch(tmp_path, "a.jpg", "-1_c1.jpg"))
-    with pytest.raises(DatasetError, match=r"\(1 picture named otherwise\); put the train"):
+    with pytest.raises(DatasetError, match=r"\(1 image named otherwise\); put the train"):
         dataset.samples(Split.TRAIN)
 
 

@@ -15,12 +15,12 @@ from reid.adapters.galleries.milvus import gallery as milvus_gallery
 from reid.adapters.galleries.milvus import log, tables
 from reid.adapters.galleries.milvus.gallery import MilvusGallery
 from reid.domain.errors import GalleryError
-from reid.domain.services.people import SEARCHED_FIRST, People
-from reid.domain.services.questions import ask_each
+from reid.domain.services.identifier import SEARCHED_FIRST, Identifier
+from reid.domain.services.queries import single_queries
 from reid.domain.values.galleries import AuditAction
-from reid.domain.values.people import FusionRecipe
-from reid.domain.values.samples import Picture
-from tests.galleries import STAMP, entry, fill, new_pictures, vectors_of
+from reid.domain.values.open_set import FusionRecipe
+from reid.domain.values.samples import ListedImage
+from tests.galleries import STAMP, enroll, entry, new_images, vectors_of
 from tests.milvus import lite_address
 
 Open = Callable[..., MilvusGallery]
@@ -30,15 +30,15 @@ class CountingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no typ
     """Counts the rows that queries gave, of the log if nothing else is said."""
 
     num_rows = 0
-    num_pictures = 0
-    """Likewise of the pictures."""
+    num_images = 0
+    """Likewise of the images."""
 
     def query(self, collection_name: str, *args: Any, **kwargs: Any) -> Any:
         rows = list(super().query(collection_name, *args, **kwargs))
         if collection_name.endswith("_log"):
             CountingClient.num_rows += len(rows)
         else:
-            CountingClient.num_pictures += len(rows)
+            CountingClient.num_images += len(rows)
         return rows
 
 
@@ -79,7 +79,7 @@ def write_changes(gallery: MilvusGallery, count: int) -> None:
 
 def rows_read_to_open(open_gallery: Open) -> int:
     CountingClient.num_rows = 0
-    open_gallery().pictures(keys=[1])
+    open_gallery().images(keys=[1])
     return CountingClient.num_rows
 
 
@@ -99,24 +99,24 @@ def test_more_answers_than_milvus_gives_are_refused_by_the_option_to_lower(
 ) -> None:
     monkeypatch.setattr(milvus_gallery, "_MOST_ANSWERS", 4)
     gallery = open_gallery()
-    fill(gallery, 5)
+    enroll(gallery, 5)
     assert gallery.search(vectors_of(1), 4).indices.shape == (1, 4)
     with pytest.raises(GalleryError, match=r"at most 4 answers, not 5: .* \(--top-k\)"):
         gallery.search(vectors_of(1), 9)
 
 
-def test_a_question_reads_no_more_pictures_than_answer_it(
+def test_a_question_reads_no_more_images_than_answer_it(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "MilvusClient", CountingClient)
     gallery = open_gallery()
-    fill(gallery, 600)
-    CountingClient.num_pictures = 0
-    assert gallery.describe().num_pictures == 600
-    assert CountingClient.num_pictures == 0
-    people = People(gallery, recipe=FusionRecipe(), top_k=1)
-    people.identify(ask_each([Picture(image="q.jpg", label=None)]), vectors_of(1, seed=5))
-    assert CountingClient.num_pictures <= SEARCHED_FIRST
+    enroll(gallery, 600)
+    CountingClient.num_images = 0
+    assert gallery.describe().num_images == 600
+    assert CountingClient.num_images == 0
+    people = Identifier(gallery, recipe=FusionRecipe(), top_k=1)
+    people.identify(single_queries([ListedImage(name="q.jpg", label=None)]), vectors_of(1, seed=5))
+    assert CountingClient.num_images <= SEARCHED_FIRST
 
 
 @pytest.mark.parametrize("num_changes", [0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 100, 1000, 1025])
@@ -158,9 +158,9 @@ def test_two_writers_take_turns_and_lose_nothing(open_gallery: Open) -> None:
     def write(number: int) -> Sequence[tuple[int, ...]]:
         return [
             galleries[number].add(
-                new_pictures(3, source=f"{number}-{part}"),
+                new_images(3, source=f"{number}-{part}"),
                 vectors_of(3, seed=10 * number + part),
-                stamp=STAMP,
+                fingerprint=STAMP,
                 entry=entry(count=3),
             )
             for part in range(6)
@@ -170,7 +170,7 @@ def test_two_writers_take_turns_and_lose_nothing(open_gallery: Open) -> None:
         given = [keys for parts in both.map(write, range(2)) for part in parts for keys in part]
     assert len(set(given)) == 36
     reader = open_gallery()
-    assert [picture.key for picture in reader.pictures()] == sorted(given)
+    assert [image.key for image in reader.images()] == sorted(given)
     assert len(reader.audit()) == 12
     assert reader.describe().version == 12
     assert reader.check() == ()
@@ -178,7 +178,7 @@ def test_two_writers_take_turns_and_lose_nothing(open_gallery: Open) -> None:
 
 def test_a_second_writer_is_told_who_writes(open_gallery: Open) -> None:
     first, second = open_gallery(), open_gallery(wait_seconds=0.2)
-    fill(first)
+    enroll(first)
     with first._log.writing(), pytest.raises(GalleryError, match=r"being changed by .*process \d"):
         second.note(entry())
     assert len(second.audit()) == 1
@@ -188,32 +188,32 @@ def test_a_second_writer_is_told_who_writes(open_gallery: Open) -> None:
 
 def test_readers_do_not_wait_for_a_writer(open_gallery: Open) -> None:
     first, second = open_gallery(), open_gallery(wait_seconds=0)
-    keys = fill(first)
+    keys = enroll(first)
     with first._log.writing():
         assert second.search(vectors_of(1), 1).indices.tolist() == [[keys[0]]]
-        assert second.describe().num_pictures == 12
+        assert second.describe().num_images == 12
 
 
 def test_an_erasure_whose_traces_must_stay_for_now_says_so(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery = open_gallery()
-    keys = fill(gallery)
+    keys = enroll(gallery)
 
     def refuse() -> None:
         raise GalleryError("rate limit exceeded")
 
     with monkeypatch.context() as patch:
         patch.setattr(gallery, "_reclaim", refuse)
-        with pytest.raises(GalleryError, match=r"rate limit.*pictures are removed, but traces"):
+        with pytest.raises(GalleryError, match=r"rate limit.*images are removed, but traces"):
             gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
-    assert len(gallery.pictures()) == 9
+    assert len(gallery.images()) == 9
     gallery.compact()
 
 
 def test_the_claim_of_a_writer_that_died_runs_out(open_gallery: Open) -> None:
     dead, alive = open_gallery(), open_gallery(lease_seconds=0.5, wait_seconds=20)
-    fill(dead)
+    enroll(dead)
     dead._log._claim()
     alive.note(entry(day=2))
     assert alive._log._claims() == []
@@ -247,7 +247,7 @@ def test_a_writer_that_was_away_for_longer_than_its_lease_changes_nothing(
     open_gallery: Open,
 ) -> None:
     gallery = open_gallery()
-    fill(gallery)
+    enroll(gallery)
     before = gallery.describe()
     with gallery._log.writing() as lease:
         lease.since -= log.LEASE_SECONDS
@@ -259,7 +259,7 @@ def test_a_writer_that_was_away_for_longer_than_its_lease_changes_nothing(
 
 def test_two_rows_of_one_number_are_noticed(open_gallery: Open) -> None:
     first, second = open_gallery(), open_gallery()
-    fill(first)
+    enroll(first)
     with first._log.writing() as lease:
         state = first._log.newest()
         # The other believes that the first is dead, though it was only away.
@@ -300,8 +300,8 @@ def test_a_file_that_another_process_filled_is_read_and_changed(
     program = (
         "import sys\n"
         "from reid.adapters.galleries.milvus.gallery import MilvusGallery\n"
-        "from tests.galleries import fill\n"
-        "fill(MilvusGallery(sys.argv[1], index='FLAT'))\n"
+        "from tests.galleries import enroll\n"
+        "enroll(MilvusGallery(sys.argv[1], index='FLAT'))\n"
     )
     subprocess.run([sys.executable, "-c", program, lite_address(tmp_path)], check=True)
     gallery = open_gallery()

@@ -6,7 +6,7 @@ import pytest
 
 from reid.adapters.pages.charts import draw_open_set
 from reid.adapters.pages.svg import COLOURS, Axis
-from reid.domain.values.people import OpenSetReport
+from reid.domain.values.open_set import OpenSetReport
 
 SVG = "{http://www.w3.org/2000/svg}"
 REPORT = OpenSetReport(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reid.adapters.images import jpegs
-from reid.adapters.images.contents import PictureFiles
+from reid.adapters.images.contents import ImageFiles
 from reid.adapters.images.jpegs import decode_plain_jpeg
 from reid.adapters.images.resizing import LARGEST_BATCHED_FACTOR, resize
 from reid.domain.values.samples import ImageSize, Resampling
@@ -60,17 +60,17 @@ def test_every_pair_of_bytes_is_enlarged_as_by_pillow(factor: int) -> None:
     [[(128, 64)] * 5, [(64, 64)] * 3, [(256, 128)] * 2, [(90, 31)] * 3, [(128, 64), (64, 32)]],
     ids=["twice", "4 x 2", "same", "odd", "mixed"],
 )
-def test_any_pictures_are_resized_as_by_pillow(
+def test_any_images_are_resized_as_by_pillow(
     shapes: list[tuple[int, int]], resampling: Resampling
 ) -> None:
-    pictures = [noise(*shape, seed=seed) for seed, shape in enumerate(shapes)]
-    resized = resize(pictures, size=ImageSize(256, 128), resampling=resampling)
+    images = [noise(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    resized = resize(images, size=ImageSize(256, 128), resampling=resampling)
     filters = {
         Resampling.BILINEAR: Image.Resampling.BILINEAR,
         Resampling.BICUBIC: Image.Resampling.BICUBIC,
     }
-    for picture, row in zip(pictures, resized, strict=True):
-        expected = Image.fromarray(picture).resize((128, 256), filters[resampling])
+    for image, row in zip(images, resized, strict=True):
+        expected = Image.fromarray(image).resize((128, 256), filters[resampling])
         assert np.array_equal(row, np.asarray(expected))
 
 
@@ -138,7 +138,7 @@ def test_without_simplejpeg_pixels_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(as_jpeg(noise(128, 64)))
-    files, size = PictureFiles(tmp_path), ImageSize(256, 128)
+    files, size = ImageFiles(tmp_path), ImageSize(256, 128)
     fast = files.read(["a.jpg"], size=size, resampling=Resampling.BICUBIC)
     monkeypatch.setattr(jpegs, "IS_FAST", False)
     slow = files.read(["a.jpg"], size=size, resampling=Resampling.BICUBIC)
@@ -155,12 +155,12 @@ def shelf(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def readable_after(change: Callable[[Path], object], files: PictureFiles, shelf: Path) -> set[str]:
+def readable_after(change: Callable[[Path], object], files: ImageFiles, shelf: Path) -> set[str]:
     """Change the files behind the reader's back and see what it can give all the same."""
     names = [f"{number}.jpg" for number in range(3)]
     for name in names:
         change(shelf / name)
-    unreadable = {one.image for one in PictureFiles(shelf).find_unreadable(names)}
+    unreadable = {one.name for one in ImageFiles(shelf).find_unreadable(names)}
     assert unreadable == set(names)
     kept = set()
     for name in names:
@@ -173,15 +173,15 @@ def readable_after(change: Callable[[Path], object], files: PictureFiles, shelf:
 
 
 def test_what_was_checked_is_read_without_decoding_again(shelf: Path) -> None:
-    files = PictureFiles(shelf, num_kept_bytes=2 * 8 * 4 * 3)
+    files = ImageFiles(shelf, num_kept_bytes=2 * 8 * 4 * 3)
     names = ["0.jpg", "1.jpg", "2.jpg"]
     assert files.find_unreadable(names) == ()
     kept = readable_after(Path.unlink, files, shelf)
-    assert len(kept) == 2, "two pictures fill the memory"
+    assert len(kept) == 2, "two images fill the memory"
 
 
 def test_what_is_kept_is_given_once_and_makes_room(shelf: Path) -> None:
-    files = PictureFiles(shelf, num_kept_bytes=8 * 4 * 3)
+    files = ImageFiles(shelf, num_kept_bytes=8 * 4 * 3)
     size = ImageSize(8, 4)
     for name in ("0.jpg", "1.jpg"):
         assert files.find_unreadable([name]) == ()
@@ -193,6 +193,6 @@ def test_what_is_kept_is_given_once_and_makes_room(shelf: Path) -> None:
 
 
 def test_nothing_is_kept_unless_asked_for(shelf: Path) -> None:
-    files = PictureFiles(shelf)
+    files = ImageFiles(shelf)
     assert files.find_unreadable(["0.jpg", "1.jpg", "2.jpg"]) == ()
     assert readable_after(Path.unlink, files, shelf) == set()

@@ -64,7 +64,7 @@ def test_a_plugged_in_encoder_gets_the_request(install: Install) -> None:
 def test_a_plugged_in_dataset_gets_its_root_and_options(install: Install, tmp_path: Path) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
     found = find(Group.DATASETS, "two-people")
-    dataset = call(found, tmp_path, options={"pictures": 3}, key="dataset.options")
+    dataset = call(found, tmp_path, options={"images": 3}, key="dataset.options")
     assert dataset.name == f"two people in {tmp_path}"
     assert len(dataset.samples(Split.QUERY)) == 6
 

@@ -15,8 +15,8 @@ from reid.adapters.galleries.postgres.gallery import PostgresGallery
 from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
-from tests.galleries import CALIBRATION, STAMP, entry, fill, new_pictures, vectors_of
+from reid.domain.values.galleries import AuditAction, EncoderFingerprint, GalleryFilter
+from tests.galleries import CALIBRATION, STAMP, enroll, entry, new_images, vectors_of
 from tests.postgres import server_address, unused_name
 
 
@@ -32,7 +32,7 @@ def open_gallery() -> Callable[..., PostgresGallery]:
 
 def test_another_connection_finds_everything(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery()) as first:
-        keys = fill(first)
+        keys = enroll(first)
         first.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE, day=2))
         described, told = first.describe(), first.audit()
     with closing(open_gallery()) as second:
@@ -41,11 +41,11 @@ def test_another_connection_finds_everything(open_gallery: Callable[..., Postgre
         assert torch.equal(second.vectors(keys), vectors_of(12))
 
 
-def test_who_may_change_rows_and_make_no_tables_keeps_pictures(
+def test_who_may_change_rows_and_make_no_tables_keeps_images(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery()) as gallery:
-        fill(gallery)
+        enroll(gallery)
     clerk = unused_name()
     with psycopg.connect(server_address(), autocommit=True) as server:
         for statement in (
@@ -57,24 +57,24 @@ def test_who_may_change_rows_and_make_no_tables_keeps_pictures(
     address = make_conninfo(server_address(), user=clerk)
     name = gallery.place.split()[2]
     with closing(PostgresGallery(address, name=name)) as kept:
-        pictures = new_pictures(5, source="there")
-        kept.add(pictures, vectors_of(5, seed=3), stamp=STAMP, entry=entry())
-        assert kept.describe().num_pictures == 17
+        images = new_images(5, source="there")
+        kept.add(images, vectors_of(5, seed=3), fingerprint=STAMP, entry=entry())
+        assert kept.describe().num_images == 17
         assert kept.check() == ()
     with pytest.raises(GalleryError, match="permission denied"):
         PostgresGallery(address, name=unused_name())
 
 
 def test_tenants_know_nothing_of_each_other(open_gallery: Callable[..., PostgresGallery]) -> None:
-    other_stamp = EncoderStamp(name="rn50", weights="openai", digest="bb", width=8)
+    other_fingerprint = EncoderFingerprint(name="rn50", weights="openai", digest="bb", width=8)
     with closing(open_gallery(tenant="a")) as a, closing(open_gallery(tenant="b")) as b:
-        keys = fill(a)
-        assert b.describe().stamp is None
-        assert b.pictures(keys=keys) == ()
+        keys = enroll(a)
+        assert b.describe().fingerprint is None
+        assert b.images(keys=keys) == ()
         wide = torch.eye(8)[:3]
-        b.add(new_pictures(3), wide, stamp=other_stamp, entry=entry())
+        b.add(new_images(3), wide, fingerprint=other_fingerprint, entry=entry())
         assert b.remove(keys, entry=entry(AuditAction.REMOVE)) == 0
-        assert a.describe().num_pictures == 12
+        assert a.describe().num_images == 12
         assert b.search(wide, 5).indices.shape == (3, 3)
         assert len(a.audit()) == 1
         assert a.check() == b.check() == ()
@@ -88,7 +88,7 @@ def test_answers_are_those_of_a_gallery_in_memory(
     within = GalleryFilter(without_cameras=frozenset("2"), labels=frozenset("ab"))
     with closing(open_gallery(exact_up_to=exact_up_to)) as gallery:
         for one in (gallery, in_memory):
-            fill(one, 300)
+            enroll(one, 300)
         for wanted in (GalleryFilter(), within):
             found = gallery.search(vectors_of(9, seed=1), 10, within=wanted)
             expected = in_memory.search(vectors_of(9, seed=1), 10, within=wanted)
@@ -99,7 +99,7 @@ def test_answers_are_those_of_a_gallery_in_memory(
 def test_equal_vectors_are_answered_by_key(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
         copies = vectors_of(1).repeat(6, 1)
-        keys = gallery.add(new_pictures(6), copies, stamp=STAMP, entry=entry())
+        keys = gallery.add(new_images(6), copies, fingerprint=STAMP, entry=entry())
         assert gallery.search(vectors_of(1), 6).indices.tolist() == [list(keys)]
 
 
@@ -107,16 +107,16 @@ def test_it_is_exact_until_it_outgrows_exact_comparison(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery(exact_up_to=20)) as gallery:
-        fill(gallery, 20)
+        enroll(gallery, 20)
         assert (gallery.is_exact, gallery.recall) == (True, 1)
         gallery.add(
-            new_pictures(5, source="there"), vectors_of(5, seed=3), stamp=STAMP, entry=entry()
+            new_images(5, source="there"), vectors_of(5, seed=3), fingerprint=STAMP, entry=entry()
         )
         assert not gallery.is_exact
         assert 0.95 <= gallery.recall <= 1
 
 
-def test_pictures_that_are_kept_are_said_to_be_though_their_graph_must_wait(
+def test_images_that_are_kept_are_said_to_be_though_their_graph_must_wait(
     open_gallery: Callable[..., PostgresGallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build_in_vain(*_: object) -> None:
@@ -125,10 +125,10 @@ def test_pictures_that_are_kept_are_said_to_be_though_their_graph_must_wait(
     with closing(open_gallery(exact_up_to=0)) as gallery:
         with monkeypatch.context() as patch:
             patch.setattr(Tables, "create_graph", build_in_vain)
-            keys = fill(gallery)
+            keys = enroll(gallery)
             assert gallery.is_exact
             assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
-        gallery.add(new_pictures(1, source="there"), vectors_of(1), stamp=STAMP, entry=entry())
+        gallery.add(new_images(1, source="there"), vectors_of(1), fingerprint=STAMP, entry=entry())
         assert not gallery.is_exact
         assert gallery.check() == ()
 
@@ -137,16 +137,16 @@ def test_a_gallery_with_a_graph_is_emptied_compacted_and_filled_again(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
-        gallery.erase(fill(gallery), entry=entry(AuditAction.FORGET))
+        gallery.erase(enroll(gallery), entry=entry(AuditAction.FORGET))
         gallery.compact()
         assert (gallery.recall, gallery.check()) == (1, ())
-        keys = fill(gallery)
+        keys = enroll(gallery)
         assert gallery.search(vectors_of(12)[5:6], 1).indices.tolist() == [[keys[5]]]
 
 
 def test_the_graph_is_what_a_search_reads(open_gallery: Callable[..., PostgresGallery]) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
-        fill(gallery, 300)
+        enroll(gallery, 300)
         assert gallery._tables.graph_name in _plan_of(gallery)
 
 
@@ -165,11 +165,11 @@ def test_a_second_writer_waits_and_is_then_refused(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery()) as first, closing(open_gallery(lock_seconds=0.1)) as second:
-        fill(first)
+        enroll(first)
         with first._sessions.writing():
             with pytest.raises(GalleryError, match="being changed by somebody else"):
                 second.note(entry())
-            assert second.describe().num_pictures == 12
+            assert second.describe().num_images == 12
         second.note(entry())
 
 
@@ -177,12 +177,12 @@ def test_a_reader_sees_nothing_of_a_change_that_is_not_whole(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery()) as writer, closing(open_gallery()) as reader:
-        keys = fill(writer)
+        keys = enroll(writer)
         with suppress(ZeroDivisionError), writer._sessions.writing() as connection:
-            connection.execute(writer._tables.statement("delete from {pictures} where {own}"))
-            assert len(reader.pictures()) == 12
+            connection.execute(writer._tables.statement("delete from {images} where {own}"))
+            assert len(reader.images()) == 12
             _ = 1 / 0
-        assert [picture.key for picture in writer.pictures()] == list(keys)
+        assert [image.key for image in writer.images()] == list(keys)
         assert writer.check() == ()
 
 
@@ -190,12 +190,12 @@ def test_a_connection_that_the_server_ended_is_opened_again(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery()) as gallery:
-        fill(gallery)
+        enroll(gallery)
         assert gallery._sessions._opened is not None
         process = gallery._sessions._opened.info.backend_pid
         with psycopg.connect(server_address(), autocommit=True) as other:
             other.execute("select pg_terminate_backend(%s, 10000)", [process])
-        assert gallery.describe().num_pictures == 12
+        assert gallery.describe().num_images == 12
         assert gallery._sessions._opened.info.backend_pid != process
 
 
@@ -204,16 +204,16 @@ def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_befo
 ) -> None:
     def delete_and_be_ended(gallery: PostgresGallery) -> None:
         with gallery._sessions.writing() as connection:
-            connection.execute(gallery._tables.statement("delete from {pictures} where {own}"))
+            connection.execute(gallery._tables.statement("delete from {images} where {own}"))
             with psycopg.connect(server_address(), autocommit=True) as other:
                 process = connection.info.backend_pid
                 other.execute("select pg_terminate_backend(%s, 10000)", [process])
 
     with closing(open_gallery()) as gallery:
-        fill(gallery)
+        enroll(gallery)
         with pytest.raises(GalleryError):
             delete_and_be_ended(gallery)
-        assert len(gallery.pictures()) == 12
+        assert len(gallery.images()) == 12
         assert gallery.check() == ()
 
 
@@ -221,13 +221,13 @@ def test_an_erasure_whose_traces_must_stay_for_now_says_so(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery(lock_seconds=0.1)) as gallery:
-        keys = fill(gallery)
-        table = gallery._tables.statement("lock table {pictures} in share update exclusive mode")
+        keys = enroll(gallery)
+        table = gallery._tables.statement("lock table {images} in share update exclusive mode")
         with psycopg.connect(server_address()) as other:
             other.execute(table)
-            with pytest.raises(GalleryError, match=r"pictures are removed, but traces.*compact"):
+            with pytest.raises(GalleryError, match=r"images are removed, but traces.*compact"):
                 gallery.erase(keys[:3], entry=entry(AuditAction.FORGET))
-        assert len(gallery.pictures()) == 9
+        assert len(gallery.images()) == 9
         gallery.compact()
 
 
@@ -235,26 +235,26 @@ def test_erased_people_are_in_no_row_and_the_audit_log_says_so(
     open_gallery: Callable[..., PostgresGallery],
 ) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
-        keys = fill(gallery)
+        keys = enroll(gallery)
         gallery.erase(keys[:3], entry=entry(AuditAction.FORGET, day=2, count=3))
         assert [told.action for told in gallery.audit()] == [AuditAction.ADD, AuditAction.FORGET]
         with psycopg.connect(server_address()) as connection:
-            table = gallery._tables.pictures.as_string(connection)
+            table = gallery._tables.images.as_string(connection)
             dead = connection.execute(
                 "select n_dead_tup from pg_stat_user_tables where relname = %s", [table.strip('"')]
             ).fetchone()
         assert dead == (0,)
         gallery.compact()
-        assert gallery.describe().num_pictures == 9
+        assert gallery.describe().num_images == 9
 
 
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        ("update {pictures} set vector = -1 * vector where key = {key}", "is not what was added"),
-        ("update {pictures} set vector = vector * 2 where key = {key}", "is not of unit norm"),
-        ("update {pictures} set vector = '[1,0]' where key = {key}", "has width 2"),
-        ("delete from {pictures} where key = {key}", "11 pictures are kept, not 12"),
+        ("update {images} set vector = -1 * vector where key = {key}", "is not what was added"),
+        ("update {images} set vector = vector * 2 where key = {key}", "is not of unit norm"),
+        ("update {images} set vector = '[1,0]' where key = {key}", "has width 2"),
+        ("delete from {images} where key = {key}", "11 images are kept, not 12"),
         ("drop index {graph}", "is missing or invalid"),
     ],
 )
@@ -262,8 +262,8 @@ def test_damage_is_found(
     open_gallery: Callable[..., PostgresGallery], damage: str, complaint: str
 ) -> None:
     with closing(open_gallery(exact_up_to=0)) as gallery:
-        keys = fill(gallery)
-        damage = damage.replace("-1 * vector", "(select vector from {pictures} where key = {next})")
+        keys = enroll(gallery)
+        damage = damage.replace("-1 * vector", "(select vector from {images} where key = {next})")
         damage = damage.replace(
             "vector * 2", "(select array_agg(2 * x) from unnest(vector::real[]) x)::vector"
         )
@@ -272,7 +272,7 @@ def test_damage_is_found(
                 connection.execute(f"drop index {gallery._tables.graph_name}")
             connection.execute(
                 damage.format(
-                    pictures=gallery._tables.pictures.as_string(connection),
+                    images=gallery._tables.images.as_string(connection),
                     graph=gallery._tables.graph_name,
                     key=keys[4],
                     next=keys[5],
@@ -325,10 +325,10 @@ def test_labels_are_kept_as_they_are(
     open_gallery: Callable[..., PostgresGallery], label: str
 ) -> None:
     with closing(open_gallery(tenant=label)) as gallery:
-        gallery.add(new_pictures(2, label=label), vectors_of(2), stamp=STAMP, entry=entry())
+        gallery.add(new_images(2, label=label), vectors_of(2), fingerprint=STAMP, entry=entry())
         within = GalleryFilter(labels=frozenset([label]))
         assert (gallery.search(vectors_of(1), 2, within=within).indices > 0).all()
-        assert {picture.label for picture in gallery.pictures(labels=[label])} == {label}
+        assert {image.label for image in gallery.images(labels=[label])} == {label}
 
 
 @pytest.mark.parametrize("label", ["a\0b", "\udcff"])
@@ -336,13 +336,13 @@ def test_a_label_that_the_database_cannot_hold_changes_nothing(
     open_gallery: Callable[..., PostgresGallery], label: str
 ) -> None:
     with closing(open_gallery()) as gallery:
-        fill(gallery)
+        enroll(gallery)
         before = gallery.describe()
         with pytest.raises(GalleryError):
             gallery.add(
-                new_pictures(2, source="there", label=label),
+                new_images(2, source="there", label=label),
                 vectors_of(2),
-                stamp=STAMP,
+                fingerprint=STAMP,
                 entry=entry(),
             )
         assert gallery.describe() == before

@@ -16,8 +16,8 @@ from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.results import (
     YARDSTICKS,
-    Ingredient,
-    Ingredients,
+    Ablation,
+    AblationRow,
     Results,
     RunPair,
     RunSummary,
@@ -36,14 +36,14 @@ RUN = RunSummary(
     departures=(),
     encoder="rn-tiny, 64x32",
     initialisation="random",
-    trained_on="people (8 people, 32 pictures)",
+    trained_on="people (8 people, 32 images)",
     seed=1,
     curves=(CURVES,),
     training_seconds=5400.0,
     device="cpu, 2 threads",
     evaluations=(RECORD,),
 )
-RESULTS = Results(runs=(RUN,), pairs=(), uncompared=(), yardsticks=YARDSTICKS)
+RESULTS = Results(runs=(RUN,), pairs=(), uncompared=(), published_baselines=YARDSTICKS)
 
 
 def difference(measure: str, *, p_value: float) -> ScoreDifference:
@@ -64,7 +64,7 @@ def row_of(text: str, section: str, first: str) -> list[str]:
 
 def test_a_run_has_a_row_with_what_it_was_and_took() -> None:
     assert row_of(page(RESULTS), "Runs", "small") == [
-        "small", "tiny", "rn-tiny, 64x32", "random", "people (8 people, 32 pictures)", "1",
+        "small", "tiny", "rn-tiny, 64x32", "random", "people (8 people, 32 images)", "1",
         "- + 3", "1 h 30 min", "cpu, 2 threads",
     ]  # fmt: skip
 
@@ -95,9 +95,17 @@ def test_another_protocol_is_said_in_words() -> None:
 
 def test_every_yardstick_names_its_initialisation() -> None:
     text = page(RESULTS)
-    assert row_of(text, "Yardsticks", "OSNet, 350 epochs")[1:4] == ["random", "81.0", "93.6"]
-    assert row_of(text, "Yardsticks", "CLIP-ReID, RN50")[1:4] == ["OpenAI CLIP", "89.8", "95.7"]
-    assert row_of(text, "Yardsticks", "BoT, ResNet-50")[1] == "ImageNet"
+    assert row_of(text, "Published baselines", "OSNet, 350 epochs")[1:4] == [
+        "random",
+        "81.0",
+        "93.6",
+    ]
+    assert row_of(text, "Published baselines", "CLIP-ReID, RN50")[1:4] == [
+        "OpenAI CLIP",
+        "89.8",
+        "95.7",
+    ]
+    assert row_of(text, "Published baselines", "BoT, ResNet-50")[1] == "ImageNet"
 
 
 def test_changed_settings_missing_and_outdated_evaluations_are_noted() -> None:
@@ -121,8 +129,8 @@ def test_differences_that_chance_explains_are_listed_and_the_others_counted() ->
     assert "Every pair differs significantly" in page(replace(RESULTS, pairs=(clear,)))
 
 
-def ingredient(name: str, key: str, *, mean: float, p_value: float) -> Ingredient:
-    return Ingredient(
+def ablation_row(name: str, key: str, *, mean: float, p_value: float) -> AblationRow:
+    return AblationRow(
         run=name,
         changes=(SettingChange(key=key, before="0.0", after="0.5"),),
         differences=tuple(
@@ -134,16 +142,18 @@ def ingredient(name: str, key: str, *, mean: float, p_value: float) -> Ingredien
     )
 
 
-def effects(*ingredients: Ingredient) -> str:
-    found = Ingredients(baseline="small", evaluation="people", runs=ingredients)
-    return page(replace(RESULTS, ingredients=found))
+def effects(*ablation: AblationRow) -> str:
+    found = Ablation(baseline="small", evaluation="people", runs=ablation)
+    return page(replace(RESULTS, ablation=found))
 
 
 def test_an_ingredient_has_a_row_with_its_settings_and_both_differences() -> None:
-    text = effects(ingredient("erased", "finetuning.erasing_probability", mean=0.4, p_value=0.001))
-    assert row_of(text, "Effect of each ingredient", "small")[1:4] == ["nothing", "50.00", "-"]
+    text = effects(
+        ablation_row("erased", "finetuning.erasing_probability", mean=0.4, p_value=0.001)
+    )
+    assert row_of(text, "Effect of each ablation row", "small")[1:4] == ["nothing", "50.00", "-"]
     told = ["40.00", "-10.00", "-1.00 .. +3.00", "yes"]
-    assert row_of(text, "Effect of each ingredient", "erased") == [
+    assert row_of(text, "Effect of each ablation row", "erased") == [
         "erased", "`finetuning.erasing_probability`: 0.0 -> 0.5", *told, *told,
     ]  # fmt: skip
     assert "**Noise between seeds: unknown.**" in text
@@ -152,15 +162,15 @@ def test_an_ingredient_has_a_row_with_its_settings_and_both_differences() -> Non
 
 def test_differences_within_the_spread_of_seeds_or_chance_do_not_count() -> None:
     text = effects(
-        ingredient("again", "seed", mean=0.53, p_value=0.001),
-        ingredient("little", "finetuning.padding", mean=0.48, p_value=0.001),
-        ingredient("chance", "finetuning.padding", mean=0.45, p_value=0.2),
-        ingredient("much", "finetuning.padding", mean=0.45, p_value=0.001),
+        ablation_row("again", "seed", mean=0.53, p_value=0.001),
+        ablation_row("little", "finetuning.random_crop_padding", mean=0.48, p_value=0.001),
+        ablation_row("chance", "finetuning.random_crop_padding", mean=0.45, p_value=0.2),
+        ablation_row("much", "finetuning.random_crop_padding", mean=0.45, p_value=0.001),
     )
     assert "with 2 seeds, the baseline comes to mAP 50.00 to 53.00 (3.00 apart)" in text
     assert "Differences within the spread of seeds say nothing" in text
     assert "2 seeds are few" in text
-    rows = {name: row_of(text, "Effect of each ingredient", name)[5]
+    rows = {name: row_of(text, "Effect of each ablation row", name)[5]
             for name in ("again", "little", "chance", "much")}  # fmt: skip
     assert rows == {
         "again": "within the seeds", "little": "within the seeds", "chance": "no", "much": "yes",
@@ -168,13 +178,13 @@ def test_differences_within_the_spread_of_seeds_or_chance_do_not_count() -> None
 
 
 def test_a_page_with_a_baseline_says_the_command_that_makes_it_again() -> None:
-    found = Ingredients(
+    found = Ablation(
         baseline="small",
         evaluation="people",
-        runs=(ingredient("again", "seed", mean=0.5, p_value=1.0),),
+        runs=(ablation_row("again", "seed", mean=0.5, p_value=1.0),),
     )
     command = "reid report docs/results/* --baseline docs/results/small --page docs/results.md"
-    assert f"Written by `{command}` from" in page(replace(RESULTS, ingredients=found))
+    assert f"Written by `{command}` from" in page(replace(RESULTS, ablation=found))
     assert "Written by `reid report` from" in page(RESULTS)
 
 

@@ -25,7 +25,7 @@ def test_a_damaged_record_is_an_error_that_names_it(
 
 
 def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"version": 1, "decisive": 1}')
+    (tmp_path / "run.json").write_text('{"version": 1, "fingerprint": 1}')
     with pytest.raises(CheckpointError, match="not the manifest of a run"):
         FilesystemRunRecords(tmp_path).manifest()
 
@@ -49,7 +49,7 @@ def test_collected_records_hold_neither_weights_nor_folders_of_this_machine(
     run, folder = tmp_path / "run", tmp_path / "docs" / "run"
     run.mkdir()
     settings = {"root": "/home/me/Market", "directory": "runs/one", "paths": ["C:\\data\\Duke"]}
-    manifest = {"version": 1, "decisive": {"seed": 1}, "circumstances": {"settings": settings}}
+    manifest = {"version": 1, "fingerprint": {"seed": 1}, "environment": {"settings": settings}}
     (run / "run.json").write_text(json.dumps(manifest))
     (run / "evaluation.json").write_text('{"mAP": 0.5}')
     (run / "evaluation-reranked.queries.json").write_text('{"query": ["query/a.jpg"]}')
@@ -63,7 +63,7 @@ def test_collected_records_hold_neither_weights_nor_folders_of_this_machine(
     copied = FilesystemRunRecords(folder)
     assert copied.names() == ("evaluation", "evaluation-reranked.queries")
     assert copied.report("evaluation-reranked.queries") == {"query": ["query/a.jpg"]}
-    kept = json.loads((folder / "run.json").read_text())["circumstances"]["settings"]
+    kept = json.loads((folder / "run.json").read_text())["environment"]["settings"]
     assert kept == {"root": "Market", "directory": "runs/one", "paths": ["Duke"]}
     assert (folder / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -76,7 +76,7 @@ def test_scores_of_queries_are_compressed_and_nothing_is_lost(tmp_path: Path) ->
     run, folder = tmp_path / "run", tmp_path / "kept"
     run.mkdir()
     folder.mkdir()
-    (run / "run.json").write_text('{"version": 1, "decisive": {}, "circumstances": {}}')
+    (run / "run.json").write_text('{"version": 1, "fingerprint": {}, "environment": {}}')
     (run / "evaluation.queries.json").write_text(json.dumps(queries))
     (folder / "evaluation.queries.json").write_text('{"of": "an earlier collection"}')
     collect_records(FilesystemRunRecords(run), folder)

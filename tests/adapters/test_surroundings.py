@@ -145,7 +145,7 @@ def test_chosen_settings_are_told_with_who_chose_them(
 ) -> None:
     monkeypatch.setenv("REID_FINETUNING__EPOCHS", "7")
     config = tmp_path / "reid.toml"
-    config.write_text('[dataset]\nroot = "pictures-of-anna"\n')
+    config.write_text('[dataset]\nroot = "images-of-anna"\n')
     resolved = load_settings(config=config, options={"seed": 5, "encoder.kind": "rn50"})
     assert told_settings(resolved, shows_paths=False) == {
         "recipe": "rn50 (default)",
@@ -155,7 +155,7 @@ def test_chosen_settings_are_told_with_who_chose_them(
         "finetuning.epochs": "7 (environment REID_FINETUNING__EPOCHS)",
     }
     shown = told_settings(resolved, shows_paths=True)
-    assert shown["dataset.root"] == f"pictures-of-anna (file {config})"
+    assert shown["dataset.root"] == f"images-of-anna (file {config})"
 
 
 @pytest.mark.parametrize(

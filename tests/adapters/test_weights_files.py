@@ -364,7 +364,7 @@ def test_a_file_that_cannot_tell_takes_the_pooling_that_is_asked_for(tmp_path: P
     assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
 
 
-def test_a_checkpoint_without_text_tower_describes_pictures_only(tmp_path: Path) -> None:
+def test_a_checkpoint_without_text_tower_describes_images_only(tmp_path: Path) -> None:
     original = trained_vit()
     path = tmp_path / "encoder.safetensors"
     write_run(path, original)
@@ -486,7 +486,7 @@ def test_an_encoder_of_another_size_is_refused_with_its_measures(tmp_path: Path)
     ("change", "words"),
     [
         ({"visual.ln_post.weight": None}, "ln_post.weight is missing"),
-        ({"visual.stranger": torch.zeros(1)}, "stranger is unknown"),
+        ({"visual.unknown person": torch.zeros(1)}, "unknown person is unknown"),
         ({"ln_final.bias": torch.zeros(3)}, r"ln_final.bias is \(3,\), not \(64,\)"),
         ({"visual.positional_embedding": torch.zeros(10, 64)}, "9 position embeddings"),
         ({"visual.positional_embedding": None}, "0 position embeddings"),

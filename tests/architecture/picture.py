@@ -12,10 +12,6 @@ from markupsafe import escape
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "architecture.svg"
 
-TRAINING = {"augmentation", "averaging", "heads", "losses", "objectives"}
-TRAINING |= {"optimizers", "prompts", "sampling", "schedules"}
-"""Modules of the domain that stage 1 and 2 are made of, where they have no folder of their own."""
-
 WIDTH = 900
 STYLE = """
     .page { fill: #ffffff; stroke: #d0d7de } .box { fill: #f6f8fa; stroke: #57606a }
@@ -78,6 +74,15 @@ ROOMS = {
     "pages": "HTML, charts, heat maps",
 }
 """What the rooms of the adapters hold; one that is not here is drawn without words."""
+
+FOLDERS = {
+    str(path.parent.relative_to(ROOT / "reid"))
+    for path in (
+        *(ROOT / "reid").glob("*/__init__.py"),
+        *(ROOT / "reid").glob("domain/*/__init__.py"),
+    )
+} - {"domain"}
+"""All rooms that there are: one without a box is an error."""
 
 ARROWS = [
     ("cli", "container", 310),
@@ -146,15 +151,12 @@ def imports_between_rooms() -> set[tuple[str, str]]:
 def room_of(module: str) -> str:
     """Name a module's room; modules beside the rooms have none."""
     parts = module.split(".")[1:]
-    if not parts or parts in (["importing"], ["extras"], ["small_files"], ["domain"]):
-        return ""
-    if parts[0] != "domain":
-        return parts[0]
-    if parts[1] in ("errors", "events", "values"):
+    if parts[:1] != ["domain"]:
+        return parts[0] if parts and parts[0] in BOXES.keys() | FOLDERS else ""
+    if parts[1:2] in (["errors"], ["events"]):
         return "domain/values"
-    if parts[1] == "services":
-        return "domain/services"
-    return "domain/training" if parts[1] in {"training", *TRAINING} else "domain/ranking"
+    name = "/".join(parts[:2])
+    return name if name in BOXES.keys() | FOLDERS else ""
 
 
 def _box(name: str, box: Box) -> list[str]:

@@ -20,8 +20,6 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:reid|tests)/[\w/.]+)`", TEXT))))
 def test_every_path_of_the_text_exists(path: str) -> None:
-    if not (ROOT / "reid/domain/training").exists():
-        path = path.replace("reid/domain/training/", "reid/domain/")
     assert (ROOT / path).exists()
 
 
@@ -52,8 +50,8 @@ class NotedIdentification(Identification):
 
 def test_a_field_of_the_answer_is_in_the_json_of_its_own_accord() -> None:
     answer = NotedIdentification(
-        image="q.jpg", label="anna", similarity=0.9, runner_up_label=None,
-        runner_up_similarity=None, pictures=(), note="seen at dusk",
+        name="q.jpg", label="anna", similarity=0.9, runner_up_label=None,
+        runner_up_similarity=None, images=(), note="seen at dusk",
     )  # fmt: skip
     outcome = IdentificationOutcome(
         encoder=EncoderDescription(name="fake", weights="random (seed 0)", is_pretrained=False),

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 VIOLATIONS = {
     "reid/settings/schema.py": "import reid.container.root",
-    "reid/domain/losses.py": "import json\nimport reid.ports.image_encoder",
-    "reid/domain/values/samples.py": "import reid.domain.losses",
+    "reid/domain/training/losses.py": "import json\nimport reid.ports.image_encoder",
+    "reid/domain/values/samples.py": "import reid.domain.training.losses",
     "reid/domain/new_module.py": "",
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (

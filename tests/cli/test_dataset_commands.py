@@ -33,14 +33,14 @@ def test_check_answers_machines_in_json(tmp_path: Path) -> None:
     assert report["unreadable"] == []
 
 
-def test_check_names_damaged_pictures_and_ends_with_4(tmp_path: Path) -> None:
+def test_check_names_damaged_images_and_ends_with_4(tmp_path: Path) -> None:
     root = build_market1501(tmp_path / "market")
     damaged = min((root / "query").glob("*.jpg"))
     damaged.write_bytes(damaged.read_bytes()[:100])
     result = CliRunner().invoke(app, ["dataset", "check", str(root)])
     assert result.exit_code == 4
     assert damaged.name in result.stdout
-    assert result.stderr == "Error: 1 picture cannot be read; replace or remove such files\n"
+    assert result.stderr == "Error: 1 image cannot be read; replace or remove such files\n"
 
 
 def test_check_of_a_missing_folder_ends_with_4(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_generate_draws_passes_the_check(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["dataset", "generate", str(folder), *counts])
     assert result.exit_code == 0, result.stderr
     assert result.stdout == (
-        "Drew 4 training, 4 query and 5 gallery pictures of 2 + 2 people "
+        "Drew 4 training, 4 query and 5 gallery images of 2 + 2 people "
         f"in 2 cameras into {folder}\n"
     )
     assert CliRunner().invoke(app, ["dataset", "check", str(folder)]).exit_code == 0
@@ -96,9 +96,9 @@ def test_generate_draws_junk_and_any_size(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     assert len(list((folder / "bounding_box_test").glob("-1_*.jpg"))) == 3
-    picture = min((folder / "query").glob("*.jpg")).read_bytes()
+    image = min((folder / "query").glob("*.jpg")).read_bytes()
     # The frame header of a JPEG holds its height and width.
-    assert (96).to_bytes(2, "big") + (40).to_bytes(2, "big") in picture
+    assert (96).to_bytes(2, "big") + (40).to_bytes(2, "big") in image
 
 
 def test_generate_refuses_what_is_no_size(tmp_path: Path) -> None:

@@ -72,10 +72,10 @@ def test_every_class_of_error_has_a_code() -> None:
 
 
 def test_a_more_special_error_has_the_code_of_its_class() -> None:
-    class OddPictureError(DatasetError):
+    class OddImageError(DatasetError):
         pass
 
-    assert exit_code_of(OddPictureError("why")) == 4
+    assert exit_code_of(OddImageError("why")) == 4
 
 
 def test_many_problems_are_one_aligned_block() -> None:

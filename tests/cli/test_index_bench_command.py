@@ -11,7 +11,7 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.cli.app import app
 from reid.container.root import Container
 from reid.settings.loading import load_settings
-from tests.galleries import fill, vectors_of
+from tests.galleries import enroll, vectors_of
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
@@ -33,7 +33,7 @@ def test_a_folder_of_vectors_is_measured_by_every_index(tmp_path: Path) -> None:
 def test_a_gallery_is_measured_and_one_index_spoken_for(tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
     with closing(open_filesystem_gallery(folder, create=True, create_index=ExactIndex)) as gallery:
-        fill(gallery, 60)
+        enroll(gallery, 60)
     np.save(tmp_path / "queries.npy", vectors_of(9, seed=1).numpy())
     options = ["--queries", str(tmp_path / "queries.npy"), "--kind", "exact"]
     result = CliRunner().invoke(app, ["index", "bench", str(folder), *options])
@@ -52,7 +52,7 @@ def test_a_gallery_in_a_database_is_measured(kind: str, tmp_path: Path) -> None:
     assert (missing.exit_code, "does not exist" in missing.output) == (8, True)
     container = Container(settings=load_settings(assignments=chosen).settings)
     with closing(container.open_gallery(name, create=True)) as gallery:
-        fill(gallery, 60)
+        enroll(gallery, 60)
     result = CliRunner().invoke(app, ["index", "bench", name, *options])
     assert result.exit_code == 0, result.output
     assert "48 vectors of width 16, 12 queries" in result.stdout

@@ -10,7 +10,7 @@ import reid
 from reid.cli.mentions import HINTS, in_options, mentioning
 from reid.cli.options import SETTING_OPTIONS
 from reid.domain.errors import GalleryError, NoAnswerError
-from reid.service.refusals import refusal_of
+from reid.service.http_errors import http_error_of
 from reid.settings.catalogue import known_settings
 
 FLAGS = {option.setting: option.flags for option in SETTING_OPTIONS.values()}
@@ -24,7 +24,7 @@ LATER = {
     "resuming and overwriting a run",
     "learn prompts",
     "learn them there first",
-    "give pictures of strangers",
+    "give images of unknown people",
     "ask for a larger rate",
     "admit a larger deviation",
 }
@@ -73,14 +73,14 @@ def test_what_is_no_setting_gets_a_hint() -> None:
 
 
 def test_an_error_keeps_its_class_and_its_parts() -> None:
-    error = NoAnswerError(place="people", image="a.jpg", advice="ask `identify.seen_by`")
+    error = NoAnswerError(place="people", name="a.jpg", advice="ask `identify.seen_by`")
     with pytest.raises(NoAnswerError, match=r"a\.jpg: ask --seen-by") as caught, mentioning(FLAGS):
         raise error
     assert caught.value is error
 
 
 def test_a_client_reads_parameters() -> None:
-    refusal = refusal_of(GalleryError("widen `identify.seen_by`, or change `identify.unknown`"))
+    refusal = http_error_of(GalleryError("widen `identify.seen_by`, or change `identify.unknown`"))
     told = "widen seen_by, or change identify.unknown"
     assert (refusal.status, refusal.message) == (409, told)
 

@@ -97,7 +97,7 @@ def test_an_exact_evaluation_lists_its_scores() -> None:
         "Test Results - mAP: 88.33%",
         "Rank-10: 99.00%",
         "mINP: 60.00%",
-        "Queries: 3367 of 3368 have a true match among 15913 gallery pictures",
+        "Queries: 3367 of 3368 have a true match among 15913 gallery images",
         "Search: exact",
         "Same camera: left out, as in the Market-1501 protocol",
     ]

@@ -41,7 +41,7 @@ def test_the_table_lines_up() -> None:
         ("--encoder", "rn50", "encoder.kind"),
         ("--weights", "somewhere/final.safetensors", "encoder.weights"),
         ("--dataset", "market1501", "dataset.kind"),
-        ("--data", "pictures", "dataset.root"),
+        ("--data", "images", "dataset.root"),
         ("--index", "annoy", "index.kind"),
         ("--seed", "7", "seed"),
         ("--device", "cuda:1", "device"),

@@ -9,7 +9,7 @@ import pytest
 from reid.adapters.pages.answers import HtmlAnswersPage
 from reid.ports.pages import AnswersPage
 from tests.fakes.answers_page import FakeAnswersPage
-from tests.sheets import sheet
+from tests.page_data import page_data
 
 PAGES: dict[str, Callable[[Path], AnswersPage]] = {
     "html": lambda folder: HtmlAnswersPage(folder / "new" / "answers.html"),
@@ -24,11 +24,11 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> AnswersPage:
 
 
 def test_a_page_is_written_again_in_the_same_place(page: AnswersPage) -> None:
-    place = page.write(sheet())
+    place = page.write(page_data())
     assert place
-    assert page.write(sheet(title="Another")) == place
+    assert page.write(page_data(title="Another")) == place
 
 
-def test_a_sheet_without_answers_or_pictures_is_still_a_page(page: AnswersPage) -> None:
-    assert page.write(replace(sheet(), query_thumbnails={}, gallery_thumbnails={}))
-    assert page.write(replace(sheet(), answers=(), num_queries=0))
+def test_a_sheet_without_answers_or_images_is_still_a_page(page: AnswersPage) -> None:
+    assert page.write(replace(page_data(), query_thumbnails={}, gallery_thumbnails={}))
+    assert page.write(replace(page_data(), answers=(), num_queries=0))

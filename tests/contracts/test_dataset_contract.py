@@ -1,4 +1,4 @@
-"""What every data set and every picture list promises, fakes included."""
+"""What every data set and every image list promises, fakes included."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -17,7 +17,7 @@ from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.silent import Silent
 from reid.adapters.images.cache import CachedReader
-from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import generate_market1501
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import with_reader
@@ -25,14 +25,14 @@ from reid.domain.values.samples import (
     DISTRACTOR_PID,
     JUNK_PID,
     ImageSize,
-    Picture,
+    ListedImage,
     Resampling,
     Split,
     labels_by_pid,
 )
-from reid.ports.dataset import Dataset, ImageReader, PictureSource
+from reid.ports.dataset import Dataset, ImageReader, ImageSource
 from tests.builders import build_market1501
-from tests.fakes.dataset import FakeDataset, FakePictures
+from tests.fakes.dataset import FakeDataset, FakeImageSource
 from tests.layouts import build_csv, build_cuhk03, build_dukemtmc, build_msmt17, build_viper
 
 TALL, SMALL = ImageSize(48, 24), ImageSize(8, 6)
@@ -56,30 +56,33 @@ def _built(folder: Path) -> Market1501:
     return Market1501(build_market1501(folder / "Market-1501", junk=2).parent)
 
 
-def _folder_of_market_names(folder: Path) -> PictureSource:
-    return open_pictures(build_market1501(folder / "market", junk=2) / "bounding_box_test")
+def _folder_of_market_names(folder: Path) -> ImageSource:
+    return open_images(build_market1501(folder / "market", junk=2) / "bounding_box_test")
 
 
-def _folder_per_person(folder: Path) -> PictureSource:
-    pictures = sorted((build_market1501(folder / "market") / "query").glob("*.jpg"))
-    for number, picture in enumerate(pictures):
+def _folder_per_person(folder: Path) -> ImageSource:
+    images = sorted((build_market1501(folder / "market") / "query").glob("*.jpg"))
+    for number, image in enumerate(images):
         home = folder / "people" / ("ann", "bob")[number % 2]
         home.mkdir(parents=True, exist_ok=True)
-        picture.rename(home / f"{number}.jpg")
-    return open_pictures(folder / "people")
+        image.rename(home / f"{number}.jpg")
+    return open_images(folder / "people")
 
 
-def _table(folder: Path) -> PictureSource:
+def _table(folder: Path) -> ImageSource:
     root = build_market1501(folder / "market")
-    pictures = sorted((root / "query").glob("*.jpg"), reverse=True)
-    rows = [f"query/{picture.name},person {n % 2},{n % 3}" for n, picture in enumerate(pictures)]
+    images = sorted((root / "query").glob("*.jpg"), reverse=True)
+    rows = [f"query/{image.name},person {n % 2},{n % 3}" for n, image in enumerate(images)]
     (root / "list.csv").write_text("\n".join(["path,label,camera", *rows]), encoding="utf-8")
-    return open_pictures(root / "list.csv")
+    return open_images(root / "list.csv")
 
 
-def _fake_pictures(folder: Path) -> PictureSource:
-    return FakePictures(
-        [Picture(f"{folder.name}/{n}", label=f"person {n % 2}", camera="1") for n in (3, 1, 2, 0)]
+def _fake_images(folder: Path) -> ImageSource:
+    return FakeImageSource(
+        [
+            ListedImage(f"{folder.name}/{n}", label=f"person {n % 2}", camera="1")
+            for n in (3, 1, 2, 0)
+        ]
     )
 
 
@@ -122,11 +125,11 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "fake": _fake_dataset,
 }
 HAVE_DISTRACTORS = ("market1501", "generated", "csv", "combined", "cached", "fake")
-SOURCES: dict[str, Callable[[Path], PictureSource]] = {
+SOURCES: dict[str, Callable[[Path], ImageSource]] = {
     "market names": _folder_of_market_names,
     "folder per person": _folder_per_person,
     "table": _table,
-    "fake": _fake_pictures,
+    "fake": _fake_images,
 }
 
 
@@ -136,35 +139,35 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
 
 
 @pytest.fixture(params=list(SOURCES.values()), ids=list(SOURCES))
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> PictureSource:
-    factory: Callable[[Path], PictureSource] = request.param
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> ImageSource:
+    factory: Callable[[Path], ImageSource] = request.param
     return factory(tmp_path)
 
 
-def _check_thumbnails(reader: ImageReader, images: list[str]) -> None:
-    *made, missing = reader.thumbnails([*images, "query/nobody.jpg"], height=6)
+def _check_thumbnails(reader: ImageReader, names: list[str]) -> None:
+    *made, missing = reader.thumbnails([*names, "query/nobody.jpg"], height=6)
     assert missing is None
-    assert len(made) == len(images)
+    assert len(made) == len(names)
     for content in made:
         assert content is not None
         with Image.open(BytesIO(content)) as image:
             assert (image.format, image.mode, image.height) == ("JPEG", "RGB", 6)
             assert not image.getexif()
-    assert tuple(reversed(made)) == reader.thumbnails(images[::-1], height=6)
+    assert tuple(reversed(made)) == reader.thumbnails(names[::-1], height=6)
     assert made[0] != made[-1]
-    (whole,) = reader.thumbnails(images[:1], height=4000)
+    (whole,) = reader.thumbnails(names[:1], height=4000)
     assert whole is not None
     with Image.open(BytesIO(whole)) as image:
         assert image.height < 400
 
 
-def _check_reading(reader: ImageReader, images: list[str]) -> None:
-    assert len(images) >= 3
-    batch = reader.read(images, size=TALL, resampling=Resampling.BILINEAR)
-    assert batch.shape == (len(images), 3, 48, 24)
+def _check_reading(reader: ImageReader, names: list[str]) -> None:
+    assert len(names) >= 3
+    batch = reader.read(names, size=TALL, resampling=Resampling.BILINEAR)
+    assert batch.shape == (len(names), 3, 48, 24)
     assert batch.dtype == torch.uint8
     assert batch.device.type == "cpu"
-    backwards = reader.read(images[::-1], size=TALL, resampling=Resampling.BILINEAR)
+    backwards = reader.read(names[::-1], size=TALL, resampling=Resampling.BILINEAR)
     assert torch.equal(backwards, batch.flip(0))
     assert not torch.equal(batch[0], batch[-1])
 
@@ -174,7 +177,7 @@ def test_a_split_is_sorted_by_name_and_the_same_at_every_call(
     dataset: Dataset, split: Split
 ) -> None:
     samples = dataset.samples(split)
-    names = [sample.image for sample in samples]
+    names = [sample.name for sample in samples]
     assert names == sorted(set(names))
     assert dataset.samples(split) == samples
 
@@ -232,22 +235,22 @@ def test_a_dataset_has_a_name(dataset: Dataset) -> None:
     assert dataset.name
 
 
-def test_a_dataset_reads_pictures_in_the_order_asked_for(dataset: Dataset) -> None:
-    _check_reading(dataset.reader, [sample.image for sample in dataset.samples(Split.QUERY)])
+def test_a_dataset_reads_images_in_the_order_asked_for(dataset: Dataset) -> None:
+    _check_reading(dataset.reader, [sample.name for sample in dataset.samples(Split.QUERY)])
 
 
 def test_a_dataset_makes_small_jpegs_and_none_of_what_it_cannot_read(dataset: Dataset) -> None:
-    _check_thumbnails(dataset.reader, [sample.image for sample in dataset.samples(Split.QUERY)])
+    _check_thumbnails(dataset.reader, [sample.name for sample in dataset.samples(Split.QUERY)])
 
 
-def test_a_source_makes_small_jpegs_and_none_of_what_it_cannot_read(source: PictureSource) -> None:
-    _check_thumbnails(source.reader, [picture.image for picture in source.pictures()])
+def test_a_source_makes_small_jpegs_and_none_of_what_it_cannot_read(source: ImageSource) -> None:
+    _check_thumbnails(source.reader, [image.name for image in source.images()])
 
 
 def test_the_two_filters_differ(dataset: Dataset) -> None:
-    images = [sample.image for sample in dataset.samples(Split.QUERY)]
+    names = [sample.name for sample in dataset.samples(Split.QUERY)]
     bilinear, bicubic = (
-        dataset.reader.read(images, size=TALL, resampling=resampling) for resampling in Resampling
+        dataset.reader.read(names, size=TALL, resampling=resampling) for resampling in Resampling
     )
     assert not torch.equal(bilinear, bicubic)
     assert (bilinear.float() - bicubic.float()).abs().mean() < 12
@@ -259,35 +262,35 @@ def test_reading_nothing_gives_an_empty_batch(dataset: Dataset) -> None:
     assert batch.dtype == torch.uint8
 
 
-def test_an_unknown_picture_is_a_dataset_error_that_names_it(dataset: Dataset) -> None:
+def test_an_unknown_image_is_a_dataset_error_that_names_it(dataset: Dataset) -> None:
     with pytest.raises(DatasetError, match=r"nobody\.jpg"):
         dataset.reader.read(["query/nobody.jpg"], size=SMALL, resampling=Resampling.BILINEAR)
 
 
-def test_unreadable_pictures_are_listed_in_order_with_a_reason(dataset: Dataset) -> None:
-    good = dataset.samples(Split.QUERY)[0].image
+def test_unreadable_images_are_listed_in_order_with_a_reason(dataset: Dataset) -> None:
+    good = dataset.samples(Split.QUERY)[0].name
     found = dataset.reader.find_unreadable(["query/b.jpg", good, "query/a.jpg"])
-    assert [unreadable.image for unreadable in found] == ["query/b.jpg", "query/a.jpg"]
+    assert [unreadable.name for unreadable in found] == ["query/b.jpg", "query/a.jpg"]
     assert all(unreadable.reason for unreadable in found)
 
 
-def test_a_source_lists_sorted_and_the_same_at_every_call(source: PictureSource) -> None:
-    pictures = source.pictures()
-    names = [picture.image for picture in pictures]
+def test_a_source_lists_sorted_and_the_same_at_every_call(source: ImageSource) -> None:
+    images = source.images()
+    names = [image.name for image in images]
     assert names == sorted(set(names))
-    assert source.pictures() == pictures
+    assert source.images() == images
 
 
-def test_a_source_knows_its_labels_and_never_lists_junk(source: PictureSource) -> None:
-    labels = {picture.label for picture in source.pictures()}
+def test_a_source_knows_its_labels_and_never_lists_junk(source: ImageSource) -> None:
+    labels = {image.label for image in source.images()}
     assert len(labels) >= 2
     assert None not in labels
     assert "-001" not in labels
 
 
-def test_a_source_reads_pictures_in_the_order_asked_for(source: PictureSource) -> None:
-    _check_reading(source.reader, [picture.image for picture in source.pictures()])
+def test_a_source_reads_images_in_the_order_asked_for(source: ImageSource) -> None:
+    _check_reading(source.reader, [image.name for image in source.images()])
 
 
-def test_a_source_finds_nothing_wrong_with_what_it_lists(source: PictureSource) -> None:
-    assert source.reader.find_unreadable([picture.image for picture in source.pictures()]) == ()
+def test_a_source_finds_nothing_wrong_with_what_it_lists(source: ImageSource) -> None:
+    assert source.reader.find_unreadable([image.name for image in source.images()]) == ()

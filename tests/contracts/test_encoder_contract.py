@@ -118,7 +118,7 @@ def test_features_have_the_widths_of_the_geometry(image_encoder: ImageEncoder) -
     assert features.embedding().shape == (4, geometry.embedding_width)
 
 
-def test_features_are_finite_float32_and_tell_pictures_apart(image_encoder: ImageEncoder) -> None:
+def test_features_are_finite_float32_and_tell_images_apart(image_encoder: ImageEncoder) -> None:
     for level in levels(image_encoder.encode_images(images_for(image_encoder))):
         assert level.dtype == torch.float32
         assert level.isfinite().all()
@@ -135,7 +135,7 @@ def test_features_do_not_depend_on_the_rest_of_the_batch(image_encoder: ImageEnc
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_the_same_pictures_give_the_same_features(image_encoder: ImageEncoder) -> None:
+def test_the_same_images_give_the_same_features(image_encoder: ImageEncoder) -> None:
     images = images_for(image_encoder)
     first = image_encoder.encode_images(images).embedding()
     image_encoder.encode_images(images_for(image_encoder, 3))
@@ -300,7 +300,7 @@ def test_a_state_that_does_not_fit_is_refused_as_a_whole(
         case "missing":
             del state[name]
         case "unknown":
-            state["stranger"] = torch.zeros(1)
+            state["unknown person"] = torch.zeros(1)
         case _:
             state[name] = torch.zeros(*state[name].shape, 2)
     with pytest.raises(EncoderError):
@@ -322,7 +322,7 @@ def test_an_unknown_camera_is_refused(camera_encoder: ImageEncoder, camid: int) 
         camera_encoder.encode_images(images_for(camera_encoder, 2), torch.tensor([0, camid]))
 
 
-def test_the_same_picture_differs_between_cameras(camera_encoder: ImageEncoder) -> None:
+def test_the_same_image_differs_between_cameras(camera_encoder: ImageEncoder) -> None:
     images = images_for(camera_encoder, 1).expand(2, -1, -1, -1)
     first, second = camera_encoder.encode_images(images, torch.tensor([0, 2])).embedding()
     assert not torch.allclose(first, second)

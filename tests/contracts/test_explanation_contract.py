@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.pages.heatmaps import HeatmapPage, HeatmapPicture
+from reid.adapters.pages.heatmaps import HeatmapImage, HeatmapPage
 from reid.domain.errors import EncoderError
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.explanations import AttentionTrace, Explanation, ImageTrace
-from reid.domain.values.samples import ImageSize, Picture
+from reid.domain.values.samples import ImageSize, ListedImage
 from reid.ports.explanation import ExplainableEncoder, ExplanationPage
 from reid.ports.image_encoder import TrainableEncoder
-from tests.fakes.dataset import FakePictures
+from tests.fakes.dataset import FakeImageSource
 from tests.fakes.explanation import FakeExplainableEncoder, FakeExplanationPage
 
 SMALL = ImageSize(48, 32)
@@ -36,7 +36,7 @@ TRAINABLE: dict[str, Callable[[], TrainableEncoder]] = {
     "rn-tiny": lambda: create_clip_encoder(RN),
 }
 PAGES: dict[str, Callable[[Path], ExplanationPage]] = {
-    "png": lambda folder: HeatmapPicture(folder / "pair.png"),
+    "png": lambda folder: HeatmapImage(folder / "pair.png"),
     "html": lambda folder: HeatmapPage(folder / "pair.html"),
     "fake": lambda _: FakeExplanationPage(),
 }
@@ -135,9 +135,12 @@ def test_an_unknown_camera_is_refused(name: str) -> None:
 
 
 def explained() -> Explanation:
-    query, gallery = FakePictures([Picture("a.jpg")]), FakePictures([Picture("b.jpg", "anna")])
+    query, gallery = (
+        FakeImageSource([ListedImage("a.jpg")]),
+        FakeImageSource([ListedImage("b.jpg", "anna")]),
+    )
     explainer = PairExplainer(encoder=FakeExplainableEncoder())
-    return explainer.explain((query, gallery), (Picture("a.jpg"), Picture("b.jpg", "anna")))
+    return explainer.explain((query, gallery), (ListedImage("a.jpg"), ListedImage("b.jpg", "anna")))
 
 
 def test_a_page_says_where_it_is_and_is_written_again_there(page: ExplanationPage) -> None:

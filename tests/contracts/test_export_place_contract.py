@@ -36,7 +36,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ExportPlace, I
     return made
 
 
-def test_what_was_written_describes_pictures_as_the_original(
+def test_what_was_written_describes_images_as_the_original(
     pair: tuple[ExportPlace, ImageEncoder],
 ) -> None:
     place, encoder = pair

@@ -11,7 +11,7 @@ from reid.adapters.galleries.archive.file import FileArchive
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration
 from reid.ports.gallery_archive import GalleryArchive
-from tests.fakes.gallery_archive import FakeArchive, two_pictures
+from tests.fakes.gallery_archive import FakeArchive, two_images
 from tests.galleries import CALIBRATION
 
 ARCHIVES: dict[str, Callable[[Path], GalleryArchive]] = {
@@ -31,19 +31,23 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> GalleryArchive:
 def test_a_gallery_comes_back_as_it_was(
     archive: GalleryArchive, calibrations: tuple[Calibration, ...]
 ) -> None:
-    written = two_pictures(calibrations=calibrations)
+    written = two_images(calibrations=calibrations)
     archive.write(written)
     read = archive.read()
-    assert (read.stamp, read.num_pictures, read.calibrations) == (written.stamp, 2, calibrations)
+    assert (read.fingerprint, read.num_images, read.calibrations) == (
+        written.fingerprint,
+        2,
+        calibrations,
+    )
     for _ in range(2):
-        assert tuple(read.pictures()) == tuple(written.pictures())
+        assert tuple(read.images()) == tuple(written.images())
         assert torch.equal(torch.cat([*read.vectors()]), torch.cat([*written.vectors()]))
 
 
 def test_nothing_is_overwritten(archive: GalleryArchive) -> None:
-    archive.write(two_pictures())
+    archive.write(two_images())
     with pytest.raises(GalleryError, match="exists"):
-        archive.write(two_pictures(calibrations=()))
+        archive.write(two_images(calibrations=()))
     assert archive.read().calibrations == (CALIBRATION,)
 
 

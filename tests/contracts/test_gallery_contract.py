@@ -1,6 +1,6 @@
 """What every gallery must do.
 
-An adapter is added to the contract by one line in GALLERIES. Galleries that keep pictures beyond
+An adapter is added to the contract by one line in GALLERIES. Galleries that keep images beyond
 the process have further promises in tests of their own.
 """
 
@@ -24,10 +24,10 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import AuditAction, EncoderStamp, GalleryFilter
+from reid.domain.values.galleries import AuditAction, EncoderFingerprint, GalleryFilter
 from reid.domain.values.gallery_archives import ArchivedGallery
 from tests.fakes.gallery_archive import FakeArchive
-from tests.galleries import CALIBRATION, STAMP, entry, fill, new_pictures, vectors_of
+from tests.galleries import CALIBRATION, STAMP, enroll, entry, new_images, vectors_of
 from tests.milvus import lite_address
 from tests.postgres import server_address, unused_name
 
@@ -60,8 +60,8 @@ def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]
 
 def test_a_new_gallery_is_empty(gallery: Gallery) -> None:
     description = gallery.describe()
-    assert (description.stamp, description.num_pictures) == (None, 0)
-    assert gallery.pictures() == ()
+    assert (description.fingerprint, description.num_images) == (None, 0)
+    assert gallery.images() == ()
     assert gallery.check() == ()
 
 
@@ -75,7 +75,7 @@ def test_an_empty_gallery_cannot_be_searched(gallery: Gallery) -> None:
 def test_a_query_that_is_no_unit_vector_is_refused(
     gallery: Gallery, number: float, within: GalleryFilter
 ) -> None:
-    fill(gallery, 40)
+    enroll(gallery, 40)
     queries = torch.cat([vectors_of(1), torch.full((1, STAMP.width), number)])
     for k in (1, 30):
         with pytest.raises(GalleryError, match="unit L2 norm"):
@@ -83,23 +83,23 @@ def test_a_query_that_is_no_unit_vector_is_refused(
 
 
 def test_what_is_added_is_described(gallery: Gallery) -> None:
-    keys = fill(gallery, 13)
+    keys = enroll(gallery, 13)
     description = gallery.describe()
     assert len(set(keys)) == 13
-    assert description.stamp is not None
-    assert description.stamp.agrees_with(STAMP)
-    assert str(description.stamp) == str(STAMP)
-    assert description.num_pictures == 13
+    assert description.fingerprint is not None
+    assert description.fingerprint.agrees_with(STAMP)
+    assert str(description.fingerprint) == str(STAMP)
+    assert description.num_images == 13
 
 
-def test_pictures_come_back_as_they_were_added(gallery: Gallery) -> None:
-    keys = fill(gallery)
-    pictures = gallery.pictures()
-    assert [picture.key for picture in pictures] == sorted(keys)
-    by_key = {picture.key: picture for picture in pictures}
-    for key, added in zip(keys, new_pictures(12), strict=True):
+def test_images_come_back_as_they_were_added(gallery: Gallery) -> None:
+    keys = enroll(gallery)
+    images = gallery.images()
+    assert [image.key for image in images] == sorted(keys)
+    by_key = {image.key: image for image in images}
+    for key, added in zip(keys, new_images(12), strict=True):
         kept = by_key[key]
-        assert (kept.image, kept.source, kept.content) == (added.image, added.source, added.content)
+        assert (kept.name, kept.source, kept.content) == (added.name, added.source, added.content)
         assert (kept.label, kept.camera, kept.expires_at) == (added.label, added.camera, None)
         assert kept.added_at == "2026-01-01T00:00:00Z"
 
@@ -111,126 +111,126 @@ STRANGE_LABELS = (
 
 
 def test_labels_are_kept_and_found_as_they_are(gallery: Gallery) -> None:
-    pictures = [
-        replace(picture, label=label)
-        for picture, label in zip(new_pictures(len(STRANGE_LABELS)), STRANGE_LABELS, strict=True)
+    images = [
+        replace(image, label=label)
+        for image, label in zip(new_images(len(STRANGE_LABELS)), STRANGE_LABELS, strict=True)
     ]
-    keys = gallery.add(pictures, vectors_of(len(STRANGE_LABELS)), stamp=STAMP, entry=entry())
+    keys = gallery.add(images, vectors_of(len(STRANGE_LABELS)), fingerprint=STAMP, entry=entry())
     for key, label in zip(keys, STRANGE_LABELS, strict=True):
-        (found,) = gallery.pictures(labels=[label])
+        (found,) = gallery.images(labels=[label])
         assert (found.key, found.label) == (key, label)
         within = GalleryFilter(labels=frozenset([label]))
         assert gallery.search(vectors_of(1), 1, within=within).indices.tolist() == [[key]]
-    assert {found.label for found in gallery.pictures(labels=STRANGE_LABELS)} == set(STRANGE_LABELS)
+    assert {found.label for found in gallery.images(labels=STRANGE_LABELS)} == set(STRANGE_LABELS)
 
 
 @pytest.mark.parametrize("fact", ["image", "source", "content", "label", "camera"])
 def test_a_text_with_nul_is_refused_whatever_it_is_of(gallery: Gallery, fact: str) -> None:
-    fill(gallery)
+    enroll(gallery)
     before = gallery.describe()
-    stray = replace(new_pictures(1, source="there")[0], **{fact: "a\0b"})  # type: ignore[arg-type]
+    stray = replace(new_images(1, source="there")[0], **{fact: "a\0b"})  # type: ignore[arg-type]
     with pytest.raises(GalleryError):
-        gallery.add([stray], vectors_of(1), stamp=STAMP, entry=entry())
+        gallery.add([stray], vectors_of(1), fingerprint=STAMP, entry=entry())
     assert gallery.describe() == before
 
 
 def test_a_text_with_nul_is_not_taken_for_its_beginning(gallery: Gallery) -> None:
-    fill(gallery)
-    assert gallery.pictures(labels=["a\0b"]) == ()
-    assert gallery.pictures(source="here\0", images=["0.jpg"]) == ()
-    assert gallery.pictures(images=["0.jpg\0"]) == ()
-    assert {picture.label for picture in gallery.pictures(labels=["a\0b", "b"])} == {"b"}
+    enroll(gallery)
+    assert gallery.images(labels=["a\0b"]) == ()
+    assert gallery.images(source="here\0", names=["0.jpg"]) == ()
+    assert gallery.images(names=["0.jpg\0"]) == ()
+    assert {image.label for image in gallery.images(labels=["a\0b", "b"])} == {"b"}
 
 
-def test_pictures_are_looked_up_by_key_and_by_label(gallery: Gallery) -> None:
-    keys = fill(gallery)
-    assert [p.key for p in gallery.pictures(keys=[keys[3], keys[1], 999])] == [keys[1], keys[3]]
-    assert {p.label for p in gallery.pictures(labels=["b", "nobody"])} == {"b"}
-    assert len(gallery.pictures(labels=["b"])) == 4
+def test_images_are_looked_up_by_key_and_by_label(gallery: Gallery) -> None:
+    keys = enroll(gallery)
+    assert [p.key for p in gallery.images(keys=[keys[3], keys[1], 999])] == [keys[1], keys[3]]
+    assert {p.label for p in gallery.images(labels=["b", "nobody"])} == {"b"}
+    assert len(gallery.images(labels=["b"])) == 4
 
 
 def test_vectors_come_back_to_the_bit_in_the_order_asked(gallery: Gallery) -> None:
-    keys, vectors = fill(gallery), vectors_of(12)
+    keys, vectors = enroll(gallery), vectors_of(12)
     assert torch.equal(gallery.vectors([keys[5], keys[2]]), vectors[[5, 2]])
     with pytest.raises(GalleryError, match="999"):
         gallery.vectors([999])
 
 
 def test_thumbnails_are_kept_where_given(gallery: Gallery) -> None:
-    keys = fill(gallery)
+    keys = enroll(gallery)
     assert gallery.thumbnail(keys[0]) == b"jpeg"
     assert gallery.thumbnail(keys[1]) is None
 
 
-def test_pictures_without_a_thumbnail_are_listed(gallery: Gallery) -> None:
+def test_images_without_a_thumbnail_are_listed(gallery: Gallery) -> None:
     assert gallery.without_thumbnail([1]) == frozenset()
-    keys = fill(gallery)
+    keys = enroll(gallery)
     assert gallery.without_thumbnail([*keys, 999]) == frozenset(keys[1:])
     assert gallery.without_thumbnail(keys[:3]) == frozenset(keys[1:3])
     gallery.remove([keys[0], keys[1]], entry=entry(AuditAction.REMOVE))
     assert gallery.without_thumbnail(keys) == frozenset(keys[2:])
 
 
-def test_pictures_are_looked_up_by_source_name_and_content(gallery: Gallery) -> None:
-    here = fill(gallery, 6)
+def test_images_are_looked_up_by_source_name_and_content(gallery: Gallery) -> None:
+    here = enroll(gallery, 6)
     there = gallery.add(
-        new_pictures(4, source="there"), vectors_of(4, seed=9), stamp=STAMP, entry=entry(day=2)
+        new_images(4, source="there"), vectors_of(4, seed=9), fingerprint=STAMP, entry=entry(day=2)
     )
 
     def keys_of(**asked: Any) -> list[int]:
-        return [picture.key for picture in gallery.pictures(**asked)]
+        return [image.key for image in gallery.images(**asked)]
 
     assert keys_of(source="there") == sorted(there)
     assert keys_of(source="nowhere") == []
-    assert keys_of(images=["1.jpg", "5.jpg", "none.jpg"]) == sorted([here[1], here[5], there[1]])
-    assert keys_of(source="there", images=["1.jpg", "5.jpg"]) == [there[1]]
+    assert keys_of(names=["1.jpg", "5.jpg", "none.jpg"]) == sorted([here[1], here[5], there[1]])
+    assert keys_of(source="there", names=["1.jpg", "5.jpg"]) == [there[1]]
     assert keys_of(contents=["digest-here-2", "digest-there-3"]) == sorted([here[2], there[3]])
     assert keys_of(contents=["digest-here-2"], labels=["a"]) == []
-    assert keys_of(contents=[]) == keys_of(images=[]) == keys_of(labels=[]) == []
+    assert keys_of(contents=[]) == keys_of(names=[]) == keys_of(labels=[]) == []
 
 
-def test_pictures_whose_time_has_come_are_looked_up(gallery: Gallery) -> None:
+def test_images_whose_time_has_come_are_looked_up(gallery: Gallery) -> None:
     ends = [None, "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]
-    pictures = [
-        replace(picture, expires_at=end) for picture, end in zip(new_pictures(3), ends, strict=True)
+    images = [
+        replace(image, expires_at=end) for image, end in zip(new_images(3), ends, strict=True)
     ]
-    keys = gallery.add(pictures, vectors_of(3), stamp=STAMP, entry=entry())
+    keys = gallery.add(images, vectors_of(3), fingerprint=STAMP, entry=entry())
     for at, expected in (
         ("2026-01-31T23:59:59Z", []),
         ("2026-02-01T00:00:00Z", [keys[1]]),
         ("2027-01-01T00:00:00Z", sorted(keys[1:])),
     ):
-        assert [picture.key for picture in gallery.pictures(expired_at=at)] == expected
+        assert [image.key for image in gallery.images(expired_at=at)] == expected
 
 
-def test_pages_give_every_picture_once_in_order(gallery: Gallery) -> None:
+def test_pages_give_every_image_once_in_order(gallery: Gallery) -> None:
     assert gallery.page(after=0, limit=5) == ()
-    keys = fill(gallery, 12)
+    keys = enroll(gallery, 12)
     gallery.remove(keys[3:5], entry=entry(AuditAction.REMOVE, day=2))
     first = gallery.page(after=0, limit=4)
     second = gallery.page(after=first[-1].key, limit=4)
     third = gallery.page(after=second[-1].key, limit=4)
     assert (len(first), len(second), len(third)) == (4, 4, 2)
-    assert (*first, *second, *third) == gallery.pictures()
+    assert (*first, *second, *third) == gallery.images()
     assert gallery.page(after=third[-1].key, limit=4) == ()
 
 
-def test_every_picture_finds_itself_first(gallery: Gallery) -> None:
-    keys = fill(gallery, 40)
+def test_every_image_finds_itself_first(gallery: Gallery) -> None:
+    keys = enroll(gallery, 40)
     answers = gallery.search(vectors_of(40), 3)
     assert answers.indices[:, 0].tolist() == list(keys)
     assert torch.allclose(answers.distances[:, 0], torch.zeros(40), atol=1e-5)
     assert (answers.distances[:, 1:] >= answers.distances[:, :-1]).all()
 
 
-def test_there_are_at_most_as_many_answers_as_pictures(gallery: Gallery) -> None:
-    fill(gallery, 5)
+def test_there_are_at_most_as_many_answers_as_images(gallery: Gallery) -> None:
+    enroll(gallery, 5)
     for many in (9, 100_000):
         assert gallery.search(vectors_of(2, seed=1), many).indices.shape == (2, 5)
 
 
 def test_questions_that_make_no_sense_are_refused(gallery: Gallery) -> None:
-    fill(gallery)
+    enroll(gallery)
     with pytest.raises(GalleryError, match="at least 1"):
         gallery.search(vectors_of(1), 0)
     with pytest.raises(GalleryError, match="width"):
@@ -252,7 +252,7 @@ def test_questions_that_make_no_sense_are_refused(gallery: Gallery) -> None:
 def test_a_filter_leaves_out_what_it_does_not_admit(
     gallery: Gallery, within: GalleryFilter, admitted: set[int]
 ) -> None:
-    keys = fill(gallery)
+    keys = enroll(gallery)
     answers = gallery.search(vectors_of(3, seed=1), 12, within=within)
     assert answers.indices.shape == (3, 12)
     expected = {keys[number] for number in admitted}
@@ -264,44 +264,44 @@ def test_a_filter_leaves_out_what_it_does_not_admit(
 
 
 def test_filtered_answers_are_ranked_as_unfiltered_ones(gallery: Gallery) -> None:
-    fill(gallery, 40)
+    enroll(gallery, 40)
     queries = vectors_of(6, seed=1)
     everything = gallery.search(queries, 40)
     within = GalleryFilter(cameras=frozenset("1"))
     filtered = gallery.search(queries, 40, within=within)
-    of_camera = {picture.key for picture in gallery.pictures() if picture.camera == "1"}
+    of_camera = {image.key for image in gallery.images() if image.camera == "1"}
     for row in range(6):
         wanted = [key for key in everything.indices[row].tolist() if key in of_camera]
         assert filtered.indices[row, : len(wanted)].tolist() == wanted
 
 
-def test_pictures_of_another_encoder_are_refused_and_both_named(gallery: Gallery) -> None:
-    fill(gallery)
-    other = EncoderStamp(name="rn50", weights="openai", digest="bb", width=16)
+def test_images_of_another_encoder_are_refused_and_both_named(gallery: Gallery) -> None:
+    enroll(gallery)
+    other = EncoderFingerprint(name="rn50", weights="openai", digest="bb", width=16)
     with pytest.raises(GalleryError, match=r"rn-tiny .*rn50 "):
-        gallery.add(new_pictures(1, source="there"), vectors_of(1), stamp=other, entry=entry())
-    assert gallery.describe().num_pictures == 12
+        gallery.add(new_images(1, source="there"), vectors_of(1), fingerprint=other, entry=entry())
+    assert gallery.describe().num_images == 12
 
 
 def test_what_cannot_be_added_changes_nothing(gallery: Gallery) -> None:
-    fill(gallery)
+    enroll(gallery)
     before = gallery.describe()
-    for pictures, vectors in (
-        (new_pictures(2, source="there"), vectors_of(3)),
-        (new_pictures(2, source="there"), 2 * vectors_of(2)),
-        ([*new_pictures(1, source="there"), *new_pictures(1, source="there")], vectors_of(2)),
+    for images, vectors in (
+        (new_images(2, source="there"), vectors_of(3)),
+        (new_images(2, source="there"), 2 * vectors_of(2)),
+        ([*new_images(1, source="there"), *new_images(1, source="there")], vectors_of(2)),
     ):
         with pytest.raises(GalleryError):
-            gallery.add(pictures, vectors, stamp=STAMP, entry=entry(day=2))
+            gallery.add(images, vectors, fingerprint=STAMP, entry=entry(day=2))
     assert gallery.describe() == before
     assert len(gallery.audit()) == 1
 
 
-def test_more_pictures_are_found_beside_the_first(gallery: Gallery) -> None:
-    first = fill(gallery)
+def test_more_images_are_found_beside_the_first(gallery: Gallery) -> None:
+    first = enroll(gallery)
     gallery.search(vectors_of(1), 1)
     second = gallery.add(
-        new_pictures(4, source="there"), vectors_of(4, seed=9), stamp=STAMP, entry=entry(day=2)
+        new_images(4, source="there"), vectors_of(4, seed=9), fingerprint=STAMP, entry=entry(day=2)
     )
     assert not set(first) & set(second)
     assert gallery.search(vectors_of(4, seed=9), 1).indices[:, 0].tolist() == list(second)
@@ -311,26 +311,26 @@ def test_more_pictures_are_found_beside_the_first(gallery: Gallery) -> None:
 def test_the_same_name_of_the_same_source_takes_the_place_of_the_one_before(
     gallery: Gallery,
 ) -> None:
-    first = fill(gallery)
+    first = enroll(gallery)
     (key,) = gallery.add(
-        new_pictures(1, label="z"), vectors_of(1, seed=9), stamp=STAMP, entry=entry(day=2)
+        new_images(1, label="z"), vectors_of(1, seed=9), fingerprint=STAMP, entry=entry(day=2)
     )
     assert key not in first
-    assert gallery.describe().num_pictures == 12
-    assert gallery.pictures(keys=[first[0]]) == ()
+    assert gallery.describe().num_images == 12
+    assert gallery.images(keys=[first[0]]) == ()
     assert gallery.search(vectors_of(1, seed=9), 1).indices.tolist() == [[key]]
     assert gallery.thumbnail(first[0]) is None
 
 
 @pytest.mark.parametrize("method", ["remove", "erase"])
-def test_removed_pictures_are_no_answer_any_more(gallery: Gallery, method: str) -> None:
-    keys = fill(gallery)
+def test_removed_images_are_no_answer_any_more(gallery: Gallery, method: str) -> None:
+    keys = enroll(gallery)
     gallery.search(vectors_of(1), 1)
     remove = getattr(gallery, method)
     gone = [keys[0], keys[7]]
     assert remove([*gone, 999], entry=entry(AuditAction.REMOVE, day=2)) == 2
-    assert gallery.describe().num_pictures == 10
-    assert gallery.pictures(keys=gone) == ()
+    assert gallery.describe().num_images == 10
+    assert gallery.images(keys=gone) == ()
     assert gallery.thumbnail(keys[0]) is None
     left = [key for key in keys if key not in gone]
     assert sorted(gallery.search(vectors_of(1), 12).indices[0].tolist()) == sorted(left)
@@ -339,15 +339,15 @@ def test_removed_pictures_are_no_answer_any_more(gallery: Gallery, method: str) 
 
 
 def test_keys_are_never_given_twice(gallery: Gallery) -> None:
-    keys = fill(gallery)
+    keys = enroll(gallery)
     gallery.erase(keys, entry=entry(AuditAction.FORGET, day=2))
-    assert gallery.describe().num_pictures == 0
-    assert not set(keys) & set(fill(gallery))
+    assert gallery.describe().num_images == 0
+    assert not set(keys) & set(enroll(gallery))
 
 
-def test_the_version_grows_with_every_change_of_pictures(gallery: Gallery) -> None:
+def test_the_version_grows_with_every_change_of_images(gallery: Gallery) -> None:
     versions = [gallery.describe().version]
-    keys = fill(gallery)
+    keys = enroll(gallery)
     versions.append(gallery.describe().version)
     gallery.remove(keys[:1], entry=entry(AuditAction.REMOVE))
     versions.append(gallery.describe().version)
@@ -355,7 +355,7 @@ def test_the_version_grows_with_every_change_of_pictures(gallery: Gallery) -> No
 
 
 def test_a_calibration_is_kept_for_each_fusion_until_another_replaces_it(gallery: Gallery) -> None:
-    fill(gallery)
+    enroll(gallery)
     assert gallery.describe().calibrations == ()
     of_tracklets = replace(CALIBRATION, fusion="best, tracklets")
     gallery.calibrate([of_tracklets], entry=entry(AuditAction.CALIBRATE, day=2))
@@ -367,7 +367,7 @@ def test_a_calibration_is_kept_for_each_fusion_until_another_replaces_it(gallery
 
 
 def test_the_audit_log_tells_every_change_in_order(gallery: Gallery) -> None:
-    keys = fill(gallery)
+    keys = enroll(gallery)
     told = [
         entry(),
         entry(AuditAction.REMOVE, day=2, count=1),
@@ -381,7 +381,7 @@ def test_the_audit_log_tells_every_change_in_order(gallery: Gallery) -> None:
 
 
 def test_compacting_changes_no_answer(gallery: Gallery) -> None:
-    keys = fill(gallery, 40)
+    keys = enroll(gallery, 40)
     gallery.remove(keys[10:30], entry=entry(AuditAction.REMOVE, day=2))
     before = gallery.search(vectors_of(5, seed=1), 7)
     gallery.compact()
@@ -392,7 +392,7 @@ def test_compacting_changes_no_answer(gallery: Gallery) -> None:
 
 
 def test_closing_twice_is_safe(gallery: Gallery) -> None:
-    fill(gallery)
+    enroll(gallery)
     gallery.close()
     gallery.close()
 
@@ -428,16 +428,16 @@ class Kept:
 
 
 def told(gallery: Gallery) -> tuple[list[tuple[str | None, ...]], Tensor]:
-    """What of pictures and vectors an archive takes along."""
-    kept = sorted(gallery.pictures(), key=lambda picture: picture.content)
+    """What of images and vectors an archive takes along."""
+    kept = sorted(gallery.images(), key=lambda image: image.content)
     rows: list[tuple[str | None, ...]] = [
-        (p.image, p.content, p.label, p.camera, p.expires_at) for p in kept
+        (p.name, p.content, p.label, p.camera, p.expires_at) for p in kept
     ]
-    return rows, gallery.vectors([picture.key for picture in kept])
+    return rows, gallery.vectors([image.key for image in kept])
 
 
 def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
-    fill(gallery)
+    enroll(gallery)
     gallery.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
     archive, other = FakeArchive(part_size=5), open_memory_gallery(create_index=ExactIndex)
     transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")
@@ -446,7 +446,7 @@ def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
     transfer.import_from(archive, open_gallery=lambda: other)
     assert other.describe().calibrations == content.calibrations == (CALIBRATION,)
     rows, vectors = told(gallery)
-    assert (rows, {picture.source for picture in other.pictures()}) == (
+    assert (rows, {image.source for image in other.images()}) == (
         told(other)[0],
         {"imported: here"},
     )
@@ -455,24 +455,24 @@ def test_a_gallery_is_taken_elsewhere_in_parts(gallery: Gallery) -> None:
 
 def test_an_import_that_broke_off_is_finished_by_the_next(gallery: Gallery) -> None:
     given, archive = open_memory_gallery(create_index=ExactIndex), FakeArchive(part_size=5)
-    fill(given)
+    enroll(given)
     given.calibrate([CALIBRATION], entry=entry(AuditAction.CALIBRATE))
     transfer = TransferGallery(now=lambda: "2026-01-01T00:00:00Z")
     transfer.export(given, archive)
     opened: Any = Kept(gallery)
-    with pytest.raises(GalleryError, match=r"the first 10 of 12 pictures are in .* already"):
+    with pytest.raises(GalleryError, match=r"the first 10 of 12 images are in .* already"):
         transfer.import_from(Breaking(archive, num_parts=2), open_gallery=lambda: opened)
-    assert (gallery.describe().num_pictures, gallery.describe().calibrations) == (10, ())
+    assert (gallery.describe().num_images, gallery.describe().calibrations) == (10, ())
     for _ in range(2):
         content = transfer.import_from(archive, open_gallery=lambda: opened)
-        assert (content.num_pictures, content.calibrations) == (12, (CALIBRATION,))
+        assert (content.num_images, content.calibrations) == (12, (CALIBRATION,))
         assert told(gallery)[0] == told(given)[0]
         assert torch.equal(told(gallery)[1], told(given)[1])
         assert gallery.check() == ()
     imports = [line for line in gallery.audit() if line.action is AuditAction.IMPORT]
-    assert [(line.subject, line.num_pictures) for line in imports] == [
-        ("fake archive, pictures 1 to 5 of 12", 5),
-        ("fake archive, pictures 6 to 10 of 12", 5),
-        ("fake archive, pictures 11 to 12 of 12", 2),
+    assert [(line.subject, line.num_images) for line in imports] == [
+        ("fake archive, images 1 to 5 of 12", 5),
+        ("fake archive, images 6 to 10 of 12", 5),
+        ("fake archive, images 11 to 12 of 12", 2),
         ("fake archive", 0),
     ]

@@ -38,7 +38,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> ResultsPage:
 
 
 def results(*runs: RunSummary) -> Results:
-    return Results(runs=runs, pairs=(), uncompared=(), yardsticks=YARDSTICKS)
+    return Results(runs=runs, pairs=(), uncompared=(), published_baselines=YARDSTICKS)
 
 
 def test_the_page_comes_first_and_a_figure_for_each_logged_training_follows(

@@ -40,8 +40,8 @@ def test_what_was_recorded_is_read(kept: Kept) -> None:
     assert records.report("evaluation") == {"mAP": 0.5}
     manifest = records.manifest()
     assert manifest is not None
-    assert manifest["decisive"] == {"seed": 1}
-    assert manifest["circumstances"] == {"torch": "2.8"}
+    assert manifest["fingerprint"] == {"seed": 1}
+    assert manifest["environment"] == {"torch": "2.8"}
 
 
 def test_where_nothing_was_recorded_nothing_is_read(kept: Kept) -> None:

@@ -42,8 +42,8 @@ class Service:
         return self.process.wait(timeout=120)
 
 
-def build_gallery(place: Path, pictures: Path) -> Path:
-    run("gallery", "build", place, pictures, *ENCODER)
+def build_gallery(place: Path, images: Path) -> Path:
+    run("gallery", "build", place, images, *ENCODER)
     return place
 
 

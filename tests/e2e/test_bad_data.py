@@ -1,4 +1,4 @@
-"""What commands do with bad pictures and odd data, as a user meets it."""
+"""What commands do with bad images and odd data, as a user meets it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ RANDOM = ("--encoder", "vit-tiny", "--weights", "random", "--set", "encoder.imag
 
 
 def spoil(root: Path) -> list[str]:
-    """Break a picture of each list in a way of its own; return their names."""
+    """Break an image of each list in a way of its own; return their names."""
     cut, empty, pipe = (
         min((root / folder).glob("0*.jpg"))
         for folder in ("bounding_box_train", "query", "bounding_box_test")
@@ -34,18 +34,18 @@ def spoiled(tmp_path: Path) -> tuple[Path, list[str]]:
     return root, spoil(root)
 
 
-def test_training_lists_all_bad_pictures_before_it_writes_anything(
+def test_training_lists_all_bad_images_before_it_writes_anything(
     spoiled: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     root, names = spoiled
     stopped = train(root, tmp_path / "run", expect=4)
-    assert "3 pictures of market cannot be read:" in stopped.stderr
+    assert "3 images of market cannot be read:" in stopped.stderr
     assert all(name in stopped.stderr for name in names)
     assert "--skip-bad" in stopped.stderr or "dataset.skip_bad" in stopped.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_training_told_to_skip_bad_pictures_names_them_in_its_report_and_record(
+def test_training_told_to_skip_bad_images_names_them_in_its_report_and_record(
     spoiled: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     root, names = spoiled
@@ -53,7 +53,7 @@ def test_training_told_to_skip_bad_pictures_names_them_in_its_report_and_record(
     assert [bad["image"] for bad in outcome["left_out"]] == names[:1]
     assert [bad["image"] for bad in outcome["evaluation"]["left_out"]] == names[1:]
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert [bad["image"] for bad in manifest["circumstances"]["left_out"]] == names[:1]
+    assert [bad["image"] for bad in manifest["environment"]["left_out"]] == names[:1]
     record = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert [bad["image"] for bad in record["left_out"]] == names[1:]
     assert record["data"]["query"]["num_images"] == outcome["evaluation"]["report"]["num_queries"]
@@ -61,18 +61,18 @@ def test_training_told_to_skip_bad_pictures_names_them_in_its_report_and_record(
     assert "differ" not in again.stdout
 
 
-def test_evaluation_lists_all_bad_pictures_unless_told_to_skip_them(
+def test_evaluation_lists_all_bad_images_unless_told_to_skip_them(
     spoiled: tuple[Path, list[str]],
 ) -> None:
     root, names = spoiled
     stopped = run("evaluate", *RANDOM, "--data", root, expect=4)
     assert all(name in stopped.stderr for name in names)
     told = run("evaluate", *RANDOM, "--data", root, "--skip-bad")
-    assert "Left out: 2 query or gallery pictures that cannot be read" in told.stdout
+    assert "Left out: 2 query or gallery images that cannot be read" in told.stdout
     assert all(name in told.stdout for name in names[1:])
 
 
-def test_identify_answers_for_every_readable_picture_and_lists_the_rest(
+def test_identify_answers_for_every_readable_image_and_lists_the_rest(
     spoiled: tuple[Path, list[str]],
 ) -> None:
     root, names = spoiled
@@ -87,14 +87,14 @@ def test_identify_answers_for_every_readable_picture_and_lists_the_rest(
     answers = json.loads(answered.stdout)
     num_queries = len(list((root / "query").glob("*.jpg")))
     assert len(answers["identifications"]) == num_queries - 4
-    assert "4 query pictures cannot be read, so left out:" in answered.stderr
-    assert "1 gallery picture cannot be read, so left out:" in answered.stderr
+    assert "4 query images cannot be read, so left out:" in answered.stderr
+    assert "1 gallery image cannot be read, so left out:" in answered.stderr
     others = (r"0001_c1s1_\xff.jpg", "gone.jpg", "folder.jpg: not a regular file")
     for name in (*(Path(name).name for name in names[1:]), *others):
         assert name in answered.stderr
 
 
-def test_a_gallery_keeps_every_readable_picture_and_its_command_says_what_it_left_out(
+def test_a_gallery_keeps_every_readable_image_and_its_command_says_what_it_left_out(
     spoiled: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     root, names = spoiled
@@ -105,13 +105,13 @@ def test_a_gallery_keeps_every_readable_picture_and_its_command_says_what_it_lef
         assert Path(names[2]).name in told.stderr
     listed = run("gallery", "list", tmp_path / "gallery", "--json")
     readable = len(list((root / "bounding_box_test").glob("0*.jpg"))) - 1
-    assert as_json(listed)["content"]["num_pictures"] == readable
+    assert as_json(listed)["content"]["num_images"] == readable
 
 
 # Odd data
 
 
-def picture(root: Path, folder: str, number: int = 0) -> Path:
+def image(root: Path, folder: str, number: int = 0) -> Path:
     return sorted((root / folder).glob("0*.jpg"))[number]
 
 
@@ -129,11 +129,11 @@ def absent_from_the_gallery(root: Path) -> str:
 def one_image_of_somebody(root: Path) -> str:
     for path in sorted((root / "bounding_box_train").glob("0002_*.jpg"))[1:]:
         path.unlink()
-    return "training identities with a single picture: 1 (2)"
+    return "training identities with a single image: 1 (2)"
 
 
 def trained_on_and_tested_with(root: Path) -> str:
-    source = picture(root, "bounding_box_test", -1)
+    source = image(root, "bounding_box_test", -1)
     pid = int(source.name[:4])
     shutil.copy(source, root / "bounding_box_train" / f"{pid:04d}_c1s1_999999_00.jpg")
     return f"identities both in training and in query or gallery: 1 ({pid})"
@@ -175,16 +175,16 @@ def test_an_empty_training_list_is_an_error_of_training_and_none_of_evaluation(
         run("dataset", "check", market, expect=4),
         train(market, tmp_path / "run", expect=4),
     ):
-        assert "bounding_box_train holds no picture" in stopped.stderr
+        assert "bounding_box_train holds no image" in stopped.stderr
     run("evaluate", *RANDOM, "--data", market)
 
 
 def test_copies_are_said_by_the_check_and_contradictions_among_them(market: Path) -> None:
     folder = market / "bounding_box_train"
-    source = picture(market, "bounding_box_train")
+    source = image(market, "bounding_box_train")
     shutil.copy(source, folder / "0002_c1s1_888888_00.jpg")
     shutil.copy(source, folder / "0005_c1s1_999999_00.jpg")
     checked = run("dataset", "check", market).stdout
-    assert "pictures that are copies of another one: 2 (" in checked
+    assert "images that are copies of another one: 2 (" in checked
     wrong = "copies that are of another person than the original: 1 ("
     assert f"{wrong}bounding_box_train/0005_c1s1_999999_00.jpg)" in checked

@@ -1,4 +1,4 @@
-"""`reid calibrate`, and what `reid identify` says of strangers."""
+"""`reid calibrate`, and what `reid identify` says of unknown people."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
-from reid.adapters.images.folders import open_pictures
+from reid.adapters.images.folders import open_images
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container.root import Container
 from reid.settings.loading import load_settings
@@ -21,15 +21,17 @@ ENCODER = ("--encoder", "rn-tiny", "--weights", "random")
 
 @pytest.fixture
 def gallery(people: Path, tmp_path: Path) -> Path:
-    """A gallery on the disk, of the drawn people's gallery pictures."""
+    """A gallery on the disk, of the drawn people's gallery images."""
     settings = load_settings(options={"encoder.kind": "rn-tiny", "encoder.weights": "random"})
     container = Container(settings=settings.settings, num_cameras=0)
-    source = open_pictures(people / "bounding_box_test")
-    filling = container.filling()
+    source = open_images(people / "bounding_box_test")
+    enrolment = container.enrolment()
     folder = tmp_path / "gallery"
     opened = open_filesystem_gallery(folder, create=True, create_index=ExactIndex)
     with closing(opened) as kept:
-        filling.fill(kept, source, mirrors=True, stamp=filling.stamp_for(source.pictures()))
+        enrolment.enroll(
+            kept, source, mirrors=True, fingerprint=enrolment.fingerprint_for(source.images())
+        )
     return folder
 
 
@@ -39,7 +41,7 @@ def test_a_calibration_is_printed_drawn_and_kept(
     plot = tmp_path / "plot.svg"
     arguments = (people / "query", "--gallery", gallery, *ENCODER, "--false-accept-rate", "0.25")
     table = run("calibrate", *arguments, "--plot", plot).stdout
-    assert "too few strangers" in table
+    assert "too few unknown people" in table
     assert f"Kept in {gallery}: unknown below " in table
     assert ET.parse(plot).getroot().tag.endswith("svg")
     outcome = as_json(run("calibrate", *arguments, "--json", "--plot", tmp_path / "plot.png"))
@@ -61,7 +63,7 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
 
 def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:
     failed = run("calibrate", people / "query", "--gallery", gallery, *ENCODER, expect=7)
-    assert "4 questions of strangers cannot show a false-accept rate of 0.01" in failed.stderr
+    assert "4 queries of unknown people cannot show a false-accept rate of 0.01" in failed.stderr
 
 
 def test_queries_below_a_similarity_are_unknown_in_every_form(people: Path) -> None:
@@ -104,19 +106,19 @@ def test_reranked_answers_say_so_and_means_are_refused(people: Path) -> None:
     assert "re-rank with best or vote" in failed.stderr
 
 
-def test_pictures_by_some_cameras_and_of_some_days_alone_are_looked_at(
+def test_images_by_some_cameras_and_of_some_days_alone_are_looked_at(
     people: Path, gallery: Path
 ) -> None:
     arguments = ("identify", people / "query", "--gallery", gallery, *ENCODER)
     found = as_json(run(*arguments, "--seen-by", "1", "--added-from", "2020-01-01", "--json"))
     assert found["looked_at"] == "by camera 1, added from 2020-01-01T00:00:00Z"
     answers = found["identifications"]
-    assert {picture["camera"] for answer in answers for picture in answer["pictures"]} == {"1"}
-    assert "Looked at: pictures by camera 1 2\n" in run(
+    assert {image["camera"] for answer in answers for image in answer["images"]} == {"1"}
+    assert "Looked at: images by camera 1 2\n" in run(
         *arguments, "--seen-by", "1", "--seen-by", "2"
     ).stdout  # fmt: skip
     refused = run(*arguments, "--added-until", "2020-01-01", expect=8)
-    assert "look at more than pictures added before 2020-01-01T00:00:00Z" in refused.stderr
+    assert "look at more than images added before 2020-01-01T00:00:00Z" in refused.stderr
 
 
 def test_a_similarity_that_is_none_is_named(people: Path) -> None:

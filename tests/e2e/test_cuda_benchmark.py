@@ -28,7 +28,7 @@ def test_both_stages_are_measured_through_the_services(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     assert main(["--device", "cpu", "--quick", "--json", str(path)]) == 0
     results = json.loads(path.read_text())
-    assert results["pictures"] == QUICK.pictures
+    assert results["images"] == QUICK.images
     assert results["machine"]["measured on"] == "cpu"
     assert results["bf16_matrix_tflops"] > 0
     assert [figure["kind"] for figure in results["figures"]] == list(QUICK.kinds)

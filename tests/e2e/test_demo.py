@@ -41,7 +41,7 @@ def test_the_demo_compares_identifies_and_says_where_everything_lies(folder: Pat
 def test_a_second_demo_replaces_the_first(folder: Path) -> None:
     demo(folder, "--seed", "2", "--json")
     manifest = json.loads((folder / "run" / "run.json").read_text())
-    assert manifest["decisive"]["seed"] == 2
+    assert manifest["fingerprint"]["seed"] == 2
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

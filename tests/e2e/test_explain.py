@@ -18,7 +18,7 @@ def pair(people: Path) -> tuple[Path, Path]:
     return query, min((people / "bounding_box_test").glob(f"{person}_c2*.jpg"))
 
 
-def test_a_run_explains_a_pair_as_a_picture(
+def test_a_run_explains_a_pair_as_a_image(
     trained: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "pair.png"
@@ -42,7 +42,7 @@ def test_the_similarity_is_the_one_that_identify_tells(
             "identify", pair[0], "--gallery", people / "bounding_box_test", "--run", trained,
             "--top-k", "100", "--json",
         )
-    )["identifications"][0]["pictures"]  # fmt: skip
+    )["identifications"][0]["images"]  # fmt: skip
     found = next(answer for answer in answers if answer["image"] == pair[1].name)
     assert explained["similarity"] == pytest.approx(found["similarity"], abs=1e-5)
 
@@ -70,9 +70,9 @@ def test_what_cannot_be_explained_is_refused_with_advice(
     refused = run("explain", *pair, "--run", trained, "--method", "rollout", *out, expect=3)
     assert "does not suit this kind of encoder" in refused.stderr
     refused = run("explain", people / "query", pair[1], "--run", trained, *out, expect=4)
-    assert "name a single picture" in refused.stderr
+    assert "name a single image" in refused.stderr
     refused = run("explain", *pair, "--run", trained, "--output", tmp_path / "x.gif", expect=3)
-    assert "neither a picture" in refused.stderr
+    assert "neither an image" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 

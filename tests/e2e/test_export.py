@@ -43,7 +43,7 @@ def test_the_export_says_how_far_it_is_from_the_original(trained: Path, tmp_path
     require("openvino")
     arguments = ("export", "--run", trained, "--precision", "bf16")
     text = run(*arguments, tmp_path / "text").stdout
-    assert re.search(r"Deviation in batches of 1: \S+ \(1 - cos, mean removed\)", text)
+    assert re.search(r"NumericalError in batches of 1: \S+ \(1 - cos, mean removed\)", text)
     assert f"reid evaluate --weights {tmp_path / 'text'}" in text
     outcome = as_json(run(*arguments, tmp_path / "json", "--json"))
     assert outcome["precision"] == "bf16"
@@ -55,7 +55,7 @@ def test_an_export_beyond_the_users_limit_is_refused(trained: Path, tmp_path: Pa
     require("openvino")
     refused = run(
         "export", tmp_path / "out", "--run", trained, "--precision", "bf16",
-        "--max-deviation", "0", expect=5,
+        "--max-error", "0", expect=5,
     )  # fmt: skip
     assert "nothing was kept" in refused.stderr
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_help_says_the_limits_that_hold() -> None:
 
 def test_an_exported_encoder_does_not_train(people: Path, exported: Path, tmp_path: Path) -> None:
     refused = train(people, tmp_path / "run", "--weights", exported, expect=5)
-    assert "describes pictures only" in refused.stderr
+    assert "describes images only" in refused.stderr
     assert not (tmp_path / "run").exists()
 
 

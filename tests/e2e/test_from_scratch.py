@@ -26,11 +26,11 @@ def test_both_recipes_are_trained_evaluated_and_reported(
         ["reid", "report"],
     ]
     for recipe, kind in zip(RECIPES, ("rn-tiny", "vit-tiny"), strict=True):
-        decisive = json.loads((runs / recipe / "run.json").read_text())["decisive"]
-        assert decisive["encoder.kind"] == kind
-        assert decisive["encoder.weights"] == "random"
-        assert decisive["finetuning.schedule"] == "cosine"
-        assert (decisive["finetuning.epochs"], decisive["finetuning.warmup_epochs"]) == (2, 0)
+        fingerprint = json.loads((runs / recipe / "run.json").read_text())["fingerprint"]
+        assert fingerprint["encoder.kind"] == kind
+        assert fingerprint["encoder.weights"] == "random"
+        assert fingerprint["finetuning.schedule"] == "cosine"
+        assert (fingerprint["finetuning.epochs"], fingerprint["finetuning.warmup_epochs"]) == (2, 0)
         assert (runs / recipe / "evaluation-reranked.json").exists()
     page = (runs / "results.md").read_text()
     assert re.findall(r"^\| (scratch-\S+) \| scratch-\S+ \* \|", page, flags=re.MULTILINE) == [

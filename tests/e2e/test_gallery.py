@@ -17,7 +17,7 @@ ENCODER = ("--recipe", "tiny", "--weights", "random")
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """8 queries of 4 people, and 8 + 2 gallery pictures of them and of distractors."""
+    """8 queries of 4 people, and 8 + 2 gallery images of them and of distractors."""
     return build_market1501(tmp_path / "people", junk=0)
 
 
@@ -29,9 +29,9 @@ def gallery(people: Path, tmp_path: Path) -> Path:
 
 
 def build(
-    place: Path, pictures: Path, *options: str | Path, command: str = "build", expect: int = 0
+    place: Path, images: Path, *options: str | Path, command: str = "build", expect: int = 0
 ) -> Any:
-    arguments = ("gallery", command, place, pictures, *ENCODER, *options)
+    arguments = ("gallery", command, place, images, *ENCODER, *options)
     if expect:
         return run(*arguments, expect=expect)
     return as_json(run(*arguments, "--json"))
@@ -69,9 +69,7 @@ def test_a_gallery_is_built_once_and_asked_without_embedding_it(
     assert from_gallery["gallery"] == str(gallery)
     assert from_gallery["identifications"] == from_folder["identifications"]
     assert from_gallery["num_gallery"] == 10
-    keys = {
-        kept["key"] for answer in from_gallery["identifications"] for kept in answer["pictures"]
-    }
+    keys = {kept["key"] for answer in from_gallery["identifications"] for kept in answer["images"]}
     assert keys <= set(range(1, 11))
 
 
@@ -83,7 +81,7 @@ def test_only_what_is_new_is_embedded(people: Path, gallery: Path) -> None:
     num_new = len(list(hundred.glob("*.jpg")))
     assert num_new >= 100
     assert counts(build(gallery, hundred, command="add")) == (num_new, 0, 0, 0)
-    assert listed(gallery)["content"]["num_pictures"] == 10 + num_new
+    assert listed(gallery)["content"]["num_images"] == 10 + num_new
 
 
 def test_a_gallery_follows_its_folder(people: Path, gallery: Path) -> None:
@@ -93,7 +91,7 @@ def test_a_gallery_follows_its_folder(people: Path, gallery: Path) -> None:
     second.rename(folder / f"9{second.name[1:]}")
     assert counts(build(gallery, folder)) == (0, 1, 8, 2)
     table = run("gallery", "list", gallery, "--audit").stdout
-    assert "9 pictures of" in table
+    assert "9 images of" in table
     assert [line.split()[1] for line in table.splitlines()[-3:]] == ["build", "build", "remove"]
 
 
@@ -105,7 +103,7 @@ def test_a_plain_folder_is_embedded_once_and_that_is_said(people: Path) -> None:
     assert first["identifications"] == second["identifications"]
     assert first["gallery"] == second["gallery"] != str(folder)
     table = run("identify", people / "query", "--gallery", folder, *ENCODER).stdout
-    assert f"Gallery: {first['gallery']}, 0 of 10 pictures embedded now" in table
+    assert f"Gallery: {first['gallery']}, 0 of 10 images embedded now" in table
     without = as_json(identify(people, folder, "--no-cache"))
     assert counts(without) == (10, 0, 0, 0)
     other = as_json(identify(people, folder, "--seed", "7"))
@@ -131,7 +129,7 @@ def test_people_are_forgotten_in_the_cache_too(people: Path, tmp_path: Path) -> 
     folder = people / "bounding_box_test"
     place = Path(as_json(identify(people, folder, *chosen))["gallery"])
     (kept,) = as_json(run("gallery", "cache", *chosen, "--json"))["galleries"]
-    assert (kept["place"], kept["sources"], kept["num_pictures"]) == (str(place), [str(folder)], 10)
+    assert (kept["place"], kept["sources"], kept["num_images"]) == (str(place), [str(folder)], 10)
     label = listed(place)["labels"][-1]["label"]
     run("gallery", "forget", place, label)
     assert label not in {found["label"] for found in listed(place)["labels"]}
@@ -154,19 +152,19 @@ def test_a_forgotten_person_leaves_no_trace_but_a_digest(people: Path, gallery: 
     name = min(folder.glob("0001*.jpg")).name
     assert traces(gallery, name)
     outcome = as_json(run("gallery", "forget", gallery, "0001", "--json"))
-    assert (outcome["num_pictures"], outcome["num_left"]) == (2, 8)
+    assert (outcome["num_images"], outcome["num_left"]) == (2, 8)
     assert traces(gallery, name) == []
     entry = listed(gallery)["audit"][-1]
     assert entry["action"] == "forget"
     assert entry["subject"] == f"sha256:{hashlib.sha256(b'0001').hexdigest()}"
     assert "0001" not in {found["label"] for found in listed(gallery)["labels"]}
     answers = as_json(identify(people, gallery))["identifications"]
-    assert all(kept["label"] != "0001" for answer in answers for kept in answer["pictures"])
+    assert all(kept["label"] != "0001" for answer in answers for kept in answer["images"])
     refused = run("gallery", "forget", gallery, "0001", expect=8)
     assert "'0001'" in refused.stderr
 
 
-def test_expired_pictures_are_erased_by_the_next_check(people: Path, gallery: Path) -> None:
+def test_expired_images_are_erased_by_the_next_check(people: Path, gallery: Path) -> None:
     with Container.now.override(lambda: "2020-01-01T00:00:00Z"):
         build(gallery, people / "query", "--expire-after", "30d", command="add")
     content = listed(gallery)
@@ -175,7 +173,7 @@ def test_expired_pictures_are_erased_by_the_next_check(people: Path, gallery: Pa
     assert outcome["num_expired"] == content["num_expiring"]
     assert outcome["faults"] == []
     assert listed(gallery)["audit"][-1]["action"] == "expire"
-    assert listed(gallery)["content"]["num_pictures"] == 10
+    assert listed(gallery)["content"]["num_images"] == 10
     assert "no fault" in run("gallery", "check", gallery).stdout
 
 
@@ -189,25 +187,25 @@ def test_damage_is_named_and_ends_with_8(gallery: Path) -> None:
     assert "has 1 fault" in result.stderr
 
 
-def test_building_from_one_picture_takes_no_other_out(people: Path, gallery: Path) -> None:
-    before = listed(gallery)["content"]["num_pictures"]
+def test_building_from_one_image_takes_no_other_out(people: Path, gallery: Path) -> None:
+    before = listed(gallery)["content"]["num_images"]
     one = min((people / "bounding_box_test").glob("*.jpg"))
     refused = run("gallery", "build", gallery, one, *ENCODER, expect=4)
-    assert "is one picture, and a gallery follows a folder" in refused.stderr
-    assert listed(gallery)["content"]["num_pictures"] == before
+    assert "is one image, and a gallery follows a folder" in refused.stderr
+    assert listed(gallery)["content"]["num_images"] == before
     assert "unchanged 1, removed 0" in run("gallery", "add", gallery, one, *ENCODER).stdout
 
 
-def test_pictures_are_removed_by_name_or_label_all_or_none(people: Path, gallery: Path) -> None:
+def test_images_are_removed_by_name_or_label_all_or_none(people: Path, gallery: Path) -> None:
     first, second, *_ = sorted((people / "bounding_box_test").glob("*.jpg"))
     refused = run("gallery", "remove", gallery, first.name, "nobody.jpg", expect=8)
     assert "'nobody.jpg'" in refused.stderr
-    assert listed(gallery)["content"]["num_pictures"] == 10
+    assert listed(gallery)["content"]["num_images"] == 10
     outcome = as_json(run("gallery", "remove", gallery, first.name, second, "--json"))
-    assert (outcome["num_pictures"], outcome["num_left"]) == (2, 8)
+    assert (outcome["num_images"], outcome["num_left"]) == (2, 8)
     label = listed(gallery)["labels"][-1]
     removed = run("gallery", "remove", gallery, "--label", label["label"]).stdout
-    assert f"Removed {label['num_pictures']} picture" in removed
+    assert f"Removed {label['num_images']} image" in removed
     assert "Compacted" in run("gallery", "compact", gallery).stdout
     assert "no fault" in run("gallery", "check", gallery).stdout
     assert run("gallery", "remove", gallery, expect=2).stderr
@@ -221,7 +219,7 @@ def test_a_label_that_begins_with_a_dash_is_forgotten_behind_two(
     build(place, people / "bounding_box_test" / "list.csv")
     assert "No such option" in run("gallery", "forget", place, "-anna", expect=2).stderr
     assert "behind --" in run("gallery", "forget", "--help").stdout
-    assert "Erased 1 picture; 0 left" in run("gallery", "forget", place, "--", "-anna").stdout
+    assert "Erased 1 image; 0 left" in run("gallery", "forget", place, "--", "-anna").stdout
 
 
 def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: Path) -> None:
@@ -239,7 +237,7 @@ def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: P
     assert "exists" in refused.stderr
     # Imported again, nothing is added.
     content = as_json(run("gallery", "import", other, file, "--json"))
-    assert content["num_pictures"] == 10
+    assert content["num_images"] == 10
     # What is imported is known by its content, too.
     assert counts(build(other, people / "bounding_box_test", command="add")) == (0, 10, 0, 0)
 
@@ -254,14 +252,14 @@ def test_a_damaged_export_leaves_nothing(gallery: Path, tmp_path: Path) -> None:
     assert not other.exists()
 
 
-def test_unreadable_pictures_are_listed_and_the_others_kept(people: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_listed_and_the_others_kept(people: Path, tmp_path: Path) -> None:
     folder = people / "bounding_box_test"
     whole = min(folder.glob("*.jpg"))
     (folder / "0001_c1s1_999999_00.jpg").write_bytes(whole.read_bytes()[:200])
     result = build(tmp_path / "gallery", folder, expect=4)
     assert "0001_c1s1_999999_00.jpg" in result.stderr
-    assert "1 picture cannot be read" in result.stderr
-    assert listed(tmp_path / "gallery")["content"]["num_pictures"] == 10
+    assert "1 image cannot be read" in result.stderr
+    assert listed(tmp_path / "gallery")["content"]["num_images"] == 10
 
 
 def test_thumbnails_are_kept_only_where_asked_for(people: Path, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from reid.adapters.images import contents, files
-from reid.adapters.images.given import PictureIntake
+from reid.adapters.images.given import ImageIntake
 from reid.cli.app import app
 from reid.container.service import limits_of
-from reid.service.desk import Desk
+from reid.service.gallery_service import GalleryService
 from reid.service.server import serve
 from reid.settings.tasks import ServiceSettings
 from tests.e2e.program import clean_environment, run
@@ -109,15 +109,15 @@ def test_a_signal_while_the_service_starts_ends_it_and_its_thread() -> None:
         def close(self) -> None:
             self.is_closed = True
 
-    desk = Idle()
+    service = Idle()
     limits = limits_of(ServiceSettings())
 
-    def interrupt() -> PictureIntake:
+    def interrupt() -> ImageIntake:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         serve(
-            lambda: cast(Desk, desk),
+            lambda: cast(GalleryService, service),
             create_intake=interrupt,
             host="127.0.0.1",
             port=0,
@@ -126,7 +126,7 @@ def test_a_signal_while_the_service_starts_ends_it_and_its_thread() -> None:
             batch_size=1,
             announce=print,
         )
-    assert desk.is_closed
+    assert service.is_closed
     assert "reid-worker" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -166,8 +166,8 @@ def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_half_of_a_file(
 ) -> None:
     disk = small_disk("size=20m")
     shutil.copytree(trained, disk / "run")
-    filler = disk / "filler"
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    enroller = disk / "enroller"
+    with enroller.open("wb") as file, contextlib.suppress(OSError):
         while True:
             os.write(file.fileno(), bytes(4096))
     before = files_below(disk)
@@ -177,7 +177,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_leaves_no_half_of_a_file(
     assert "full" in result.stderr or "No space left on device" in result.stderr
     assert "room" in result.stderr or "free some space" in result.stderr
     assert files_below(disk) == before
-    filler.unlink()
+    enroller.unlink()
     run(*words)
 
 

@@ -108,8 +108,8 @@ def test_a_full_disk_stops_the_training_and_room_mends_it(
 ) -> None:
     bench.directory = small_disk("size=1m") / "run"
     process = bench.begin_long(few)
-    filler = bench.directory.parent / "filler"
-    with filler.open("wb") as file:
+    enroller = bench.directory.parent / "enroller"
+    with enroller.open("wb") as file:
         try:
             while True:
                 os.write(file.fileno(), bytes(4096))
@@ -122,7 +122,7 @@ def test_a_full_disk_stops_the_training_and_room_mends_it(
     for path in bench.directory.glob("*.safetensors"):
         read_checkpoint(path)
     assert not list(bench.directory.glob(".*.tmp"))
-    filler.unlink()
+    enroller.unlink()
     resumed = bench.begin_long(few, "--resume")
     resumed.kill()
     resumed.join()
@@ -143,11 +143,11 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_trained(
 def test_memory_that_really_runs_out_names_the_setting_to_lower(few: Path, bench: Bench) -> None:
     larger = (*TINIEST, "encoder.image_size=[1024,512]", "evaluation.batch_size=1")
     arguments = training(few, bench.directory, settings=larger)
-    # Room for one picture at a time, not for a batch and its gradients.
+    # Room for one image at a time, not for a batch and its gradients.
     process = bench.begin(arguments, more_bytes=700 * 2**20)
     process.join()
     assert process.exitcode == 3, bench.said
-    assert "memory ran out in the encoder stage, epoch 1, step 1, 4 pictures: lower" in bench.said
+    assert "memory ran out in the encoder stage, epoch 1, step 1, 4 images: lower" in bench.said
     assert "finetuning.identities_per_batch" in bench.said
     assert "Traceback" not in bench.said
     assert read_checkpoint(bench.directory / "prompts.safetensors").tensors

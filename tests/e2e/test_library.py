@@ -19,7 +19,7 @@ def reid(trained: Path) -> Reid:
     return Reid(run=trained)
 
 
-def test_a_picture_has_the_same_vector_by_path_by_content_and_by_pixels(
+def test_a_image_has_the_same_vector_by_path_by_content_and_by_pixels(
     reid: Reid, people: Path
 ) -> None:
     path = sorted((people / "query").glob("*.jpg"))[0]
@@ -38,7 +38,7 @@ def test_a_folder_is_embedded_in_the_order_of_its_names(reid: Reid, people: Path
     assert len(listed) == len(list(folder.glob("*.jpg")))
 
 
-def test_pictures_may_come_one_by_one_as_a_glob_gives_them(reid: Reid, people: Path) -> None:
+def test_images_may_come_one_by_one_as_a_glob_gives_them(reid: Reid, people: Path) -> None:
     paths = sorted((people / "query").glob("*.jpg"))
     assert torch.equal(reid.embed(path for path in paths), reid.embed(paths))
 
@@ -50,7 +50,7 @@ def test_it_answers_as_the_command_does(
     with reid.gallery(place) as gallery:
         built = gallery.build(people / "bounding_box_test")
         outcome = reid.identify(people / "query", gallery)
-    assert built.changes.num_embedded == built.content.num_pictures
+    assert built.changes.num_embedded == built.content.num_images
     told = as_json(
         run("identify", people / "query", "--gallery", place, "--run", trained, "--json")
     )
@@ -80,7 +80,7 @@ def test_a_person_is_added_named_and_forgotten(reid: Reid, people: Path, tmp_pat
         (answer,) = reid.identify(contents[0], gallery).identifications
         assert answer.label == "anna"
         assert answer.similarity == pytest.approx(1.0, abs=1e-5)
-        assert gallery.forget("anna").num_pictures == 1
+        assert gallery.forget("anna").num_images == 1
         assert [person.label for person in gallery.contents().labels] == ["ben"]
         assert gallery.remove(labels=["ben"]).num_left == 0
         assert gallery.check().faults == ()
@@ -104,7 +104,7 @@ def test_mistakes_are_told(reid: Reid, people: Path, tmp_path: Path) -> None:
         match=r"^run=\.\.\. and weights=\.\.\. name two",
     ):
         Reid(run="a", weights="b")
-    with pytest.raises(DatasetError, match="no picture was given"):
+    with pytest.raises(DatasetError, match="no image was given"):
         reid.embed([])
     with pytest.raises(DatasetError, match="twice"):
         reid.embed([people / "a.jpg", people / "a.jpg"])
@@ -113,7 +113,7 @@ def test_mistakes_are_told(reid: Reid, people: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"uint8 in RGB order, got \(0, 4, 3\)"):
         reid.embed(np.zeros((0, 4, 3), dtype=np.uint8))
     with pytest.raises(DatasetError, match="cannot be read"):
-        reid.embed(b"no picture")
+        reid.embed(b"no image")
     with pytest.raises(DatasetError, match="label"):
         reid.gallery(tmp_path / "new").add(np.zeros((8, 4, 3), dtype=np.uint8))
     for label in (67, "  "):

@@ -49,10 +49,10 @@ def test_a_run_folder_says_all_about_the_run(trained: Path) -> None:
         "run.json",
     ]
     manifest = json.loads((trained / "run.json").read_text())
-    assert manifest["decisive"]["seed"] == 1234
-    assert manifest["decisive"]["finetuning.epochs"] == 3
-    assert manifest["circumstances"]["settings"]["recipe"] == "tiny"
-    assert {"python", "torch", "clip-reid"} <= manifest["circumstances"]["versions"].keys()
+    assert manifest["fingerprint"]["seed"] == 1234
+    assert manifest["fingerprint"]["finetuning.epochs"] == 3
+    assert manifest["environment"]["settings"]["recipe"] == "tiny"
+    assert {"python", "torch", "clip-reid"} <= manifest["environment"]["versions"].keys()
     metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     epochs = [line for line in metrics if line["event"] == "epoch_finished"]
     assert [(line["stage"], line["epoch"]) for line in epochs] == [
@@ -67,8 +67,8 @@ def test_a_training_in_bfloat16_says_so_and_is_evaluated_in_float32(
     outcome = train(people, tmp_path / "run", "--set", "encoder.training_precision=bf16")
     assert "Image encoder: trained in bf16, evaluated in fp32" in outcome.stderr.splitlines()
     assert ("has no instructions for bf16" in outcome.stderr) == lacks_bf16()
-    decisive = json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]
-    assert (decisive["encoder.training_precision"], decisive["encoder.precision"]) == (
+    fingerprint = json.loads((tmp_path / "run" / "run.json").read_text())["fingerprint"]
+    assert (fingerprint["encoder.training_precision"], fingerprint["encoder.precision"]) == (
         "bf16",
         "fp32",
     )
@@ -137,7 +137,7 @@ def test_a_run_is_not_overwritten_unless_that_is_wanted(people: Path, tmp_path: 
     refused = train(people, tmp_path / "run", expect=5)
     assert "resume it" in refused.stderr
     train(people, tmp_path / "run", "--overwrite", "--seed", "5")
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["decisive"]["seed"] == 5
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["fingerprint"]["seed"] == 5
 
 
 def test_resuming_with_another_seed_is_refused_by_name(people: Path, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_identify_answers_every_query(people: Path, trained: Path) -> None:
     )  # fmt: skip
     assert len(outcome["identifications"]) == 8
     for answer in outcome["identifications"]:
-        assert len(answer["pictures"]) == 3
-        assert answer["label"] == answer["pictures"][0]["label"]
+        assert len(answer["images"]) == 3
+        assert answer["label"] == answer["images"][0]["label"]
         assert answer["runner_up_label"] != answer["label"]
     right = sum(a["label"] == a["true_label"] for a in outcome["identifications"])
     assert outcome["accuracy"] == right / 8
@@ -172,7 +172,7 @@ def test_identify_prints_a_table_or_csv(people: Path, trained: Path) -> None:
     )
     assert len(records) == 8
     assert records[0]["query"] == sorted(path.name for path in (people / "query").iterdir())[0]
-    assert {"label", "runner_up_label", "picture_1", "similarity_2"} <= records[0].keys()
+    assert {"label", "runner_up_label", "image_1", "similarity_2"} <= records[0].keys()
 
 
 def test_identify_takes_a_folder_per_person_and_nameless_queries(
@@ -207,11 +207,11 @@ def test_identify_answers_for_the_readable_and_lists_the_rest(
         "--run", trained, "--json", expect=4,
     )  # fmt: skip
     assert len(json.loads(result.stdout)["identifications"]) == 8
-    assert "1 query picture cannot be read" in result.stderr
+    assert "1 query image cannot be read" in result.stderr
     assert "broken.jpg" in result.stderr
 
 
-def test_a_folder_without_pictures_is_an_error_that_names_it(
+def test_a_folder_without_images_is_an_error_that_names_it(
     people: Path, trained: Path, tmp_path: Path
 ) -> None:
     for queries, gallery in ((tmp_path, people / "query"), (people / "query", tmp_path)):
@@ -323,7 +323,7 @@ def test_a_run_named_on_the_command_line_beats_weights_from_elsewhere(
     assert "name two encoders" in refused.stderr
 
 
-def test_identify_writes_a_page_with_the_pictures(
+def test_identify_writes_a_page_with_the_images(
     people: Path, trained: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "new" / "answers.html"
@@ -333,7 +333,7 @@ def test_identify_writes_a_page_with_the_pictures(
     text = page.read_text()
     queries = sorted(path.name for path in (people / "query").glob("*.jpg"))
     assert [text.index(f'data-name="{name}"') for name in queries]
-    assert "picture gone" not in text
+    assert "image gone" not in text
     assert "Accuracy: " in text
     assert "Gallery: " not in text
     assert str(people) not in text

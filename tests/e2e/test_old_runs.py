@@ -89,8 +89,8 @@ def test_an_old_gallery_in_a_folder_answers_and_is_changed(old: Path, name: str)
     run("gallery", "add", kept, "people/query", "--run", "finished")
     run("gallery", "forget", kept, "0006")
     content = json.loads(run("gallery", "list", kept, "--json").stdout)
-    assert [(one["label"], one["num_pictures"]) for one in content["labels"]] == [("0007", 4)]
-    assert content["content"]["num_pictures"] == 4
+    assert [(one["label"], one["num_images"]) for one in content["labels"]] == [("0007", 4)]
+    assert content["content"]["num_images"] == 4
     assert json.loads(run("gallery", "check", kept, "--json").stdout)["faults"] == []
 
 

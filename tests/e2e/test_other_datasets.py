@@ -43,7 +43,7 @@ def test_check_tabulates_each_dataset(tmp_path: Path, kind: str) -> None:
         ("train", "query", "gallery"), TABLES[kind], strict=True
     )]  # fmt: skip
     assert said.splitlines()[3:6] == rows
-    assert said.endswith("Every picture can be read; nothing odd was found.\n")
+    assert said.endswith("Every image can be read; nothing odd was found.\n")
 
 
 @pytest.mark.parametrize("kind", list(LAYOUTS))
@@ -85,7 +85,7 @@ def test_two_sets_are_trained_on_together_and_the_first_is_evaluated(
     assert alone["report"] == recorded["report"]
     assert alone["encoder"]["num_identities"] == 12
     manifest = json.loads((run_folder / "run.json").read_text())
-    assert manifest["circumstances"]["settings"]["dataset"]["also"] == [
+    assert manifest["environment"]["settings"]["dataset"]["also"] == [
         {"kind": "viper", "root": str(viper), "viper": {"split_seed": 0}}
     ]
 

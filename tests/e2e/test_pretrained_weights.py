@@ -107,7 +107,7 @@ def finished(weights: OpenAiFile, few: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def is_statistic(name: str) -> bool:
-    """Whether batch normalisation follows the pictures with it, at any learning rate."""
+    """Whether batch normalisation follows the images with it, at any learning rate."""
     return name.rpartition(".")[2] in {"running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -146,7 +146,7 @@ def test_the_encoder_that_training_starts_from_describes_as_the_papers_code(
     torch.testing.assert_close(embedding, expected, rtol=1e-4, atol=1e-4 * typical)
 
 
-# Not a ResNet's: its batch statistics follow the pictures, so that its scores are others.
+# Not a ResNet's: its batch statistics follow the images, so that its scores are others.
 @pytest.mark.parametrize("weights", ["vit_tiny"], indirect=True)
 def test_a_training_that_stands_still_scores_as_the_file_does(
     weights: OpenAiFile, still: Path, few: Path
@@ -158,8 +158,8 @@ def test_a_training_that_stands_still_scores_as_the_file_does(
 def test_a_run_says_that_it_began_with_pretrained_weights(
     weights: OpenAiFile, finished: Path, few: Path, tmp_path: Path
 ) -> None:
-    decisive = json.loads((finished / "run.json").read_text())["decisive"]
-    assert decisive["encoder.weights"] == str(weights.path)
+    fingerprint = json.loads((finished / "run.json").read_text())["fingerprint"]
+    assert fingerprint["encoder.weights"] == str(weights.path)
     recorded = json.loads((finished / "evaluation.json").read_text())["encoder"]
     assert recorded["weights"] == f"trained from {weights.path.name}"
     assert recorded["is_pretrained"]
@@ -184,7 +184,7 @@ def test_training_moves_the_weights_and_the_run_answers_with_them(
     again = as_json(run("evaluate", "--run", finished, "--data", few, "--json"))
     assert again["report"] == json.loads((finished / "evaluation.json").read_text())["report"]
     people = identify(few, "--run", finished)
-    assert [len(answer["pictures"]) for answer in people] == [2] * 4
+    assert [len(answer["images"]) for answer in people] == [2] * 4
     assert people != identify(few, "--weights", weights.path)
 
 

@@ -133,7 +133,7 @@ def test_the_library_and_the_service_do_what_the_text_says(folder: Path) -> None
     identified, added, forgotten, figures = answers
     assert '"answers":[{' in identified
     assert '"label":"anna"' in added
-    assert '"num_pictures":1' in forgotten
+    assert '"num_images":1' in forgotten
     assert 'route="/identify",status="200"} 1.0' in figures
     assert len(named.splitlines()) == 4
 

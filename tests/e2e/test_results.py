@@ -104,7 +104,7 @@ def test_a_re_ranked_evaluation_comes_out_again_with_its_parameters(
 def test_scores_that_differ_end_with_7_and_are_named(copy: Path) -> None:
     record = json.loads((copy / "evaluation.json").read_text())
     record["report"]["mean_average_precision"] += 0.005
-    record["circumstances"]["versions"]["torch"] = "1.0"
+    record["environment"]["versions"]["torch"] = "1.0"
     (copy / "evaluation.json").write_text(json.dumps(record))
     refused = run("reproduce", copy, expect=7)
     assert "what differs: mAP" in refused.stderr
@@ -113,7 +113,7 @@ def test_scores_that_differ_end_with_7_and_are_named(copy: Path) -> None:
     run("reproduce", copy, "--tolerance", "0.01")
 
 
-def test_other_pictures_and_other_weights_are_named(
+def test_other_images_and_other_weights_are_named(
     people: Path, copy: Path, two_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(people, tmp_path / "fewer")
@@ -160,7 +160,7 @@ def test_the_page_comes_out_with_the_same_bytes(
     ]
     assert trees[0] == trees[1]
     text = pages[0].read_text()
-    assert "| one | tiny * | rn-tiny, 64x32 | random | people (8 people, 32 pictures) | 1 |" in text
+    assert "| one | tiny * | rn-tiny, 64x32 | random | people (8 people, 32 images) | 1 |" in text
     assert "Runs evaluated on the same queries" in text
     assert str(two_runs[0].parent) not in text
 
@@ -190,7 +190,7 @@ def test_runs_near_a_baseline_make_one_table_that_collected_records_make_again(
     outcome = as_json(
         run("report", changed, two_runs[1], "--baseline", two_runs[0], "--collect", "--json")
     )
-    assert outcome["ingredients"] == ["two", "flat"]
+    assert outcome["ablation"] == ["two", "flat"]
     page = Path("docs/results.md")
     text = page.read_text()
     assert "| flat | `finetuning.flip_probability`: 0.5 -> 0.0 |" in text

@@ -59,9 +59,9 @@ INGREDIENTS = tuple(
     part
     for setting in (
         "encoder.pooling=gem",
-        "finetuning.weight_averaging=0.9",
+        "finetuning.ema_decay=0.9",
         "finetuning.sampling=cameras",
-        "finetuning.patching_probability=0.5",
+        "finetuning.random_patch_probability=0.5",
     )
     for part in ("--set", setting)
 )
@@ -81,6 +81,6 @@ def test_a_run_with_all_that_random_weights_want_is_resumed_and_evaluated_as_it_
     as_trained = json.loads((whole / "evaluation.json").read_text())["report"]
     evaluated = as_json(run("evaluate", "--run", whole, "--data", people, "--json"))["report"]
     assert evaluated == as_trained
-    decisive = json.loads((whole / "run.json").read_text())["decisive"]
-    assert decisive["encoder.pooling"] == "gem"
-    assert decisive["finetuning.weight_averaging"] == 0.9
+    fingerprint = json.loads((whole / "run.json").read_text())["fingerprint"]
+    assert fingerprint["encoder.pooling"] == "gem"
+    assert fingerprint["finetuning.ema_decay"] == 0.9

@@ -21,14 +21,14 @@ from reid.domain.values.galleries import AuditAction
 from tests.e2e.program import as_json, run
 from tests.e2e.serving import ENCODER, Service, build_gallery, serving
 from tests.galleries import entry
-from tests.pictures import png_chunk
+from tests.images import png_chunk
 
 TOKEN = "a-token-of-thirty-two-characters"
 WITH_TOKEN = {"Authorization": f"Bearer {TOKEN}"}
 LIMITS = {
     "service.body_mib": 1,
     "service.held_mib": 8,
-    "service.pictures": 4,
+    "service.images": 4,
     "service.pixels": 1_000_000,
     "service.header_seconds": 2,
     "service.body_seconds": 3,
@@ -69,8 +69,8 @@ def _still_alive(request: pytest.FixtureRequest) -> Iterator[None]:
         assert service.call("GET", "/health").json() == {"live": True, "ready": True}
 
 
-def send(service: Service, *pictures: bytes, path: str = "/identify", **fields: str) -> Any:
-    files = [("picture", (f"{n}.jpg", content)) for n, content in enumerate(pictures)]
+def send(service: Service, *images: bytes, path: str = "/identify", **fields: str) -> Any:
+    files = [("image", (f"{n}.jpg", content)) for n, content in enumerate(images)]
     return service.call("POST", path, files=files, data=fields, headers=WITH_TOKEN)
 
 
@@ -133,8 +133,8 @@ def test_it_answers_as_the_command_does(
         assert found["label"] == expected[path.name]["label"]
         assert found["similarity"] == pytest.approx(expected[path.name]["similarity"], abs=1e-5)
         assert found["image"] == "0.jpg"
-        assert [one["key"] for one in found["pictures"]] == [
-            one["key"] for one in expected[path.name]["pictures"]
+        assert [one["key"] for one in found["images"]] == [
+            one["key"] for one in expected[path.name]["images"]
         ]
 
 
@@ -149,19 +149,17 @@ def test_a_request_says_which_of_the_gallery_is_looked_at(
     asked = "/identify?seen_by=2&seen_by=3&added_from=2026-01-01"
     for path in queries:
         (found,) = send(service, path.read_bytes(), path=asked).json()["answers"]
-        cameras = {picture["camera"] for picture in found["pictures"]}
+        cameras = {image["camera"] for image in found["images"]}
         assert cameras <= {"2", "3"}
-        assert [one["key"] for one in found["pictures"]] == [
-            one["key"] for one in expected[path.name]["pictures"]
+        assert [one["key"] for one in found["images"]] == [
+            one["key"] for one in expected[path.name]["images"]
         ]
     nobody = send(service, queries[0].read_bytes(), path="/identify?added_until=2026-01-01")
     assert nobody.status_code == 409
-    assert "holds no answer for 0.jpg: look at more than pictures added before" in nobody.text
+    assert "holds no answer for 0.jpg: look at more than images added before" in nobody.text
 
 
-def test_several_pictures_are_several_questions_or_one(
-    service: Service, queries: list[Path]
-) -> None:
+def test_several_images_are_several_questions_or_one(service: Service, queries: list[Path]) -> None:
     contents = [path.read_bytes() for path in queries[:3]]
     each = send(service, *contents).json()["answers"]
     together = send(service, *contents, path="/identify?one_person=true").json()["answers"]
@@ -169,7 +167,7 @@ def test_several_pictures_are_several_questions_or_one(
     assert [answer["images"] for answer in together] == [["0.jpg", "1.jpg", "2.jpg"]]
 
 
-def test_a_picture_can_be_the_whole_body(service: Service, queries: list[Path]) -> None:
+def test_a_image_can_be_the_whole_body(service: Service, queries: list[Path]) -> None:
     answer = service.call(
         "POST",
         "/identify",
@@ -177,7 +175,7 @@ def test_a_picture_can_be_the_whole_body(service: Service, queries: list[Path]) 
         headers=WITH_TOKEN | {"Content-Type": "image/jpeg"},
     )
     assert answer.json()["answers"] == [
-        send(service, queries[0].read_bytes()).json()["answers"][0] | {"image": "picture"}
+        send(service, queries[0].read_bytes()).json()["answers"][0] | {"image": "image"}
     ]
 
 
@@ -185,19 +183,19 @@ def test_a_person_is_added_named_removed_and_forgotten(
     service: Service, queries: list[Path]
 ) -> None:
     first, second = (path.read_bytes() for path in queries[:2])
-    added = send(service, first, second, path="/pictures", label="a/b", camera="1")
+    added = send(service, first, second, path="/images", label="a/b", camera="1")
     assert added.status_code == 201
-    kept = added.json()["pictures"]
+    kept = added.json()["images"]
     assert [one["label"] for one in kept] == ["a/b", "a/b"]
-    again = send(service, first, path="/pictures", label="a/b", camera="1").json()
+    again = send(service, first, path="/images", label="a/b", camera="1").json()
     assert again["changes"]["num_embedded"] == 0
     (found,) = send(service, first).json()["answers"]
     assert (found["label"], found["similarity"]) == ("a/b", pytest.approx(1.0, abs=1e-5))
     key = kept[0]["key"]
-    assert service.call("DELETE", f"/pictures/{key}", headers=WITH_TOKEN).status_code == 200
-    assert service.call("DELETE", f"/pictures/{key}", headers=WITH_TOKEN).status_code == 404
+    assert service.call("DELETE", f"/images/{key}", headers=WITH_TOKEN).status_code == 200
+    assert service.call("DELETE", f"/images/{key}", headers=WITH_TOKEN).status_code == 404
     forgotten = service.call("DELETE", "/labels/a/b", headers=WITH_TOKEN)
-    assert forgotten.json()["num_pictures"] == 1
+    assert forgotten.json()["num_images"] == 1
     assert service.call("DELETE", "/labels/a/b", headers=WITH_TOKEN).status_code == 404
 
 
@@ -237,7 +235,7 @@ def test_the_token_is_never_told(service: Service, tmp_path: Path) -> None:
     ("content", "status"),
     [
         (b"", 400),
-        (b"no picture", 400),
+        (b"no image", 400),
         (b"GIF89a" + bytes(100), 400),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 400),
         (png_claiming(30_000, 30_000), 400),
@@ -245,13 +243,13 @@ def test_the_token_is_never_told(service: Service, tmp_path: Path) -> None:
         (b"\xff\xd8\xff\xe0" + b"\xff" * 5000, 400),
     ],
 )
-def test_what_is_no_picture_is_refused(service: Service, content: bytes, status: int) -> None:
+def test_what_is_no_image_is_refused(service: Service, content: bytes, status: int) -> None:
     answer = send(service, content)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
 
 
-def test_truncated_pictures_are_refused_and_spoil_nobody_elses_answer(
+def test_truncated_images_are_refused_and_spoil_nobody_elses_answer(
     service: Service, queries: list[Path]
 ) -> None:
     whole = queries[0].read_bytes()
@@ -284,8 +282,8 @@ def test_bodies_of_other_kinds_are_refused(service: Service, queries: list[Path]
     assert post(b"--b--\r\n", f"{form}; boundary=b") == 422
     assert post(b"--b\r\n" * 1000, f"{form}; boundary=b") in (400, 413)
     assert send(service, *[queries[0].read_bytes()] * 5).status_code == 413
-    assert send(service, queries[0].read_bytes(), path="/pictures").status_code == 422
-    assert service.call("DELETE", "/pictures/x", headers=WITH_TOKEN).status_code == 422
+    assert send(service, queries[0].read_bytes(), path="/images").status_code == 422
+    assert service.call("DELETE", "/images/x", headers=WITH_TOKEN).status_code == 422
     unknown = send(service, queries[0].read_bytes(), seen_by="2")
     assert unknown.status_code == 422
     assert "the form has no field 'seen_by', but label and camera" in unknown.text
@@ -302,24 +300,24 @@ def test_bodies_of_other_kinds_are_refused(service: Service, queries: list[Path]
 def test_what_can_be_read_in_two_ways_is_refused(service: Service, queries: list[Path]) -> None:
     def refused(path: str, *fields: tuple[str, bytes], status: int = 422) -> str:
         parts = [(name, (None, value)) for name, value in fields]
-        picture = ("picture", ("a.jpg", queries[0].read_bytes()))
-        answer = service.call("POST", path, files=[picture, *parts], headers=WITH_TOKEN)
+        image = ("image", ("a.jpg", queries[0].read_bytes()))
+        answer = service.call("POST", path, files=[image, *parts], headers=WITH_TOKEN)
         assert answer.status_code == status, answer.text
         return str(answer.json()["error"])
 
-    twice = refused("/pictures", ("label", b"anna"), ("label", b"bert"))
+    twice = refused("/images", ("label", b"anna"), ("label", b"bert"))
     assert twice == "label is said more than once in the form: say it once"
-    both = refused("/pictures?label=anna", ("label", b"bert"))
+    both = refused("/images?label=anna", ("label", b"bert"))
     assert both == "label is said more than once in the form and in the address: say it once"
     assert "added_from is said more than once in the address" in refused(
         "/identify?added_from=2026-01-01&added_from=2027-01-01"
     )
     assert "camera is said more than once" in refused("/identify?camera=1&camera=2")
     # Letters put in for unknown bytes would make one person of M\xfcller and M\xf6ller.
-    latin = refused("/pictures", ("label", "M\xfcller".encode("latin-1")), status=400)
+    latin = refused("/images", ("label", "M\xfcller".encode("latin-1")), status=400)
     assert latin == "the form's label cannot be read: send text as UTF-8"
-    assert "the address cannot be read" in refused("/pictures?label=M%FCller", status=400)
-    assert "no label was sent" in refused("/pictures?label=%20")
+    assert "the address cannot be read" in refused("/images?label=M%FCller", status=400)
+    assert "no label was sent" in refused("/images?label=%20")
     nothing_to_say = service.call("GET", "/health?x=1").json()["error"]
     assert nothing_to_say == "there is no parameter 'x' here, nor any other; see /docs"
 
@@ -386,7 +384,7 @@ def test_many_clients_at_once_are_all_answered_in_bounded_memory(
     assert all(status in allowed[kind] for kind, status in found)
     assert sum(found.count(("good", status)) for status in (200, 503)) == 60
     assert found.count(("good", 200)) > 30
-    # What bodies may hold, their copies while forms are split, and a picture being decoded.
+    # What bodies may hold, their copies while forms are split, and an image being decoded.
     assert service.memory() - before < 64 * MEBIBYTE
 
 
@@ -397,22 +395,22 @@ def test_figures_tell_what_happened(service: Service, queries: list[Path]) -> No
     good = 'reid_requests_total{method="POST",route="/identify",status="200"}'
     assert float(lines[good]) >= 1
     assert float(lines['reid_request_seconds_count{method="POST",route="/identify"}']) >= 1
-    assert float(lines["reid_queue_pictures"]) == 0
+    assert float(lines["reid_queue_images"]) == 0
     assert float(lines["reid_held_bytes"]) == 0
-    assert float(lines["reid_gallery_pictures"]) > 0
+    assert float(lines["reid_gallery_images"]) > 0
     assert not any("a/b" in line for line in lines)
 
 
-def test_figures_tell_of_pictures_that_another_program_took_out(
+def test_figures_tell_of_images_that_another_program_took_out(
     service: Service, gallery: Path, queries: list[Path]
 ) -> None:
     with closing(open_filesystem_gallery(gallery, create=False, create_index=ExactIndex)) as kept:
-        last = kept.pictures()[-1]
+        last = kept.images()[-1]
         kept.remove([last.key], entry=entry(AuditAction.REMOVE))
-        num_left = kept.describe().num_pictures
+        num_left = kept.describe().num_images
     send(service, queries[0].read_bytes())
     text = service.call("GET", "/metrics", headers=WITH_TOKEN).text
-    assert f"reid_gallery_pictures {num_left}" in text.replace(".0\n", "\n")
+    assert f"reid_gallery_images {num_left}" in text.replace(".0\n", "\n")
 
 
 def test_the_page_of_the_routes_asks_nobody_else(service: Service) -> None:
@@ -424,7 +422,7 @@ def test_the_page_of_the_routes_asks_nobody_else(service: Service) -> None:
     for path, methods in schema["paths"].items():
         assert path in page.text
         assert methods
-    assert set(schema["paths"]) >= {"/identify", "/pictures", "/pictures/{key}", "/labels/{label}"}
+    assert set(schema["paths"]) >= {"/identify", "/images", "/images/{key}", "/labels/{label}"}
 
 
 def test_a_signal_ends_it_once_running_requests_are_answered(
@@ -508,7 +506,7 @@ def test_a_question_of_another_kind_than_was_calibrated_is_refused(
     people: Path, tmp_path: Path
 ) -> None:
     gallery = build_gallery(tmp_path / "known", people / "bounding_box_test")
-    files = [("picture", p.read_bytes()) for p in sorted((people / "query").glob("*.jpg"))[:2]]
+    files = [("image", p.read_bytes()) for p in sorted((people / "query").glob("*.jpg"))[:2]]
 
     def calibrate(*options: str) -> None:
         rate = ("--false-accept-rate", "0.25")

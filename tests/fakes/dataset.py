@@ -1,4 +1,4 @@
-"""Datasets and picture lists that live in memory: every picture is a plain colour."""
+"""Datasets and image lists that live in memory: every image is a plain colour."""
 
 import hashlib
 import zlib
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import (
     ImageSize,
-    Picture,
+    ListedImage,
     Resampling,
     Sample,
     Split,
@@ -25,7 +25,7 @@ STORED = ImageSize(16, 8)
 
 
 class FakeImages:
-    """Pictures by name: (3, H, W) uint8, or the reason why they cannot be read."""
+    """Images by name: (3, H, W) uint8, or the reason why they cannot be read."""
 
     def __init__(self, images: Mapping[str, Tensor], *, damaged: Mapping[str, str]) -> None:
         self.images = dict(images)
@@ -33,11 +33,11 @@ class FakeImages:
         self.resamplings: set[Resampling] = set()
         """Filters that were asked for."""
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        if not images:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        if not names:
             return torch.empty((0, 3, size.height, size.width), dtype=torch.uint8)
         self.resamplings.add(resampling)
-        stored = torch.stack([self._find(image) for image in images])
+        stored = torch.stack([self._find(name) for name in names])
         return F.interpolate(
             stored,
             size=(size.height, size.width),
@@ -46,44 +46,44 @@ class FakeImages:
             align_corners=False,
         )
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
         return tuple(
-            UnreadableImage(image, reason)
-            for image in images
-            if (reason := self._reason(image)) is not None
+            UnreadableImage(name, reason)
+            for name in names
+            if (reason := self._reason(name)) is not None
         )
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         return tuple(
-            None if self._reason(image) else encode_jpeg(self.images[image], height=height)
-            for image in images
+            None if self._reason(name) else encode_jpeg(self.images[name], height=height)
+            for name in names
         )
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(
             ""
-            if self._reason(image)
-            else hashlib.sha256(self.images[image].numpy().tobytes()).hexdigest()
-            for image in images
+            if self._reason(name)
+            else hashlib.sha256(self.images[name].numpy().tobytes()).hexdigest()
+            for name in names
         )
 
-    def _find(self, image: str) -> Tensor:
-        reason = self._reason(image)
+    def _find(self, name: str) -> Tensor:
+        reason = self._reason(name)
         if reason is not None:
-            raise DatasetError(f"{image} cannot be read: {reason}")
-        return self.images[image]
+            raise DatasetError(f"{name} cannot be read: {reason}")
+        return self.images[name]
 
-    def _reason(self, image: str) -> str | None:
-        if image in self.damaged:
-            return self.damaged[image]
-        return None if image in self.images else "no such picture"
+    def _reason(self, name: str) -> str | None:
+        if name in self.damaged:
+            return self.damaged[name]
+        return None if name in self.images else "no such image"
 
 
 class FakeDataset(FakeImages):
-    """People in one colour each, with a camera's tint and a little noise of the picture's own.
+    """People in one colour each, with a camera's tint and a little noise of the image's own.
 
     Train pids are 2, 5, 8, ..., test pids 1, 4, 7, ...; each person passes each camera. A query is
-    the first picture of each test person in each camera. Junk is not listed.
+    the first image of each test person in each camera. Junk is not listed.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class FakeDataset(FakeImages):
         stored: ImageSize = STORED,
     ) -> None:
         self._splits = splits or {
-            Split.TRAIN: _passages(
+            Split.TRAIN: _annotations(
                 "train", [3 * n + 2 for n in range(identities)], cameras, range(images_per_camera)
             ),
-            Split.QUERY: _passages(
+            Split.QUERY: _annotations(
                 "query", [3 * n + 1 for n in range(test_identities)], cameras, range(1)
             ),
             Split.GALLERY: [
-                *_passages("gallery", [0], 1, range(distractors)),
-                *_passages(
+                *_annotations("gallery", [0], 1, range(distractors)),
+                *_annotations(
                     "gallery",
                     [3 * n + 1 for n in range(test_identities)],
                     cameras,
@@ -120,7 +120,7 @@ class FakeDataset(FakeImages):
         listed = [sample for samples in self._splits.values() for sample in samples]
         super().__init__(
             {
-                sample.image: paint(sample.image, pid=sample.pid, camid=sample.camid, size=stored)
+                sample.name: paint(sample.name, pid=sample.pid, camid=sample.camid, size=stored)
                 for sample in listed
             },
             damaged=damaged or {},
@@ -137,29 +137,29 @@ class FakeDataset(FakeImages):
     def samples(self, split: Split) -> tuple[Sample, ...]:
         samples = self._splits.get(split, ())
         if not samples:
-            raise DatasetError(f"the fake dataset has no {split} pictures")
-        return tuple(sorted(samples, key=lambda sample: sample.image))
+            raise DatasetError(f"the fake dataset has no {split} images")
+        return tuple(sorted(samples, key=lambda sample: sample.name))
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
         return tuple(self._unparsed.get(split, ()))
 
 
-class FakePictures(FakeImages):
-    """A list of pictures for `identify`; each is painted in its label's colour."""
+class FakeImageSource(FakeImages):
+    """A list of images for `identify`; each is painted in its label's colour."""
 
     def __init__(
-        self, pictures: Sequence[Picture], *, damaged: Mapping[str, str] | None = None
+        self, images: Sequence[ListedImage], *, damaged: Mapping[str, str] | None = None
     ) -> None:
-        self._pictures = tuple(sorted(pictures, key=lambda picture: picture.image))
+        self._images = tuple(sorted(images, key=lambda image: image.name))
         super().__init__(
             {
-                picture.image: paint(
-                    picture.image,
-                    pid=zlib.crc32((picture.label or picture.image).encode()),
+                image.name: paint(
+                    image.name,
+                    pid=zlib.crc32((image.label or image.name).encode()),
                     camid=0,
                     size=STORED,
                 )
-                for picture in self._pictures
+                for image in self._images
             },
             damaged=damaged or {},
         )
@@ -172,10 +172,10 @@ class FakePictures(FakeImages):
     def reader(self) -> ImageReader:
         return self
 
-    def pictures(self) -> tuple[Picture, ...]:
-        if not self._pictures:
-            raise DatasetError("the fake source holds no picture")
-        return self._pictures
+    def images(self) -> tuple[ListedImage, ...]:
+        if not self._images:
+            raise DatasetError("the fake source holds no image")
+        return self._images
 
 
 def encode_jpeg(pixels: Tensor, *, height: int) -> bytes:
@@ -186,10 +186,10 @@ def encode_jpeg(pixels: Tensor, *, height: int) -> bytes:
     return content.getvalue()
 
 
-def paint(image: str, *, pid: int, camid: int, size: ImageSize) -> Tensor:
+def paint(name: str, *, pid: int, camid: int, size: ImageSize) -> Tensor:
     """Paint (3, H, W) uint8: the person's colour, 5 brighter per camera, noise up to 10."""
     colour = torch.randint(40, 200, (3, 1, 1), generator=_generator(f"person {pid}"))
-    noise = torch.randint(0, 11, (3, size.height, size.width), generator=_generator(image))
+    noise = torch.randint(0, 11, (3, size.height, size.width), generator=_generator(name))
     return (colour + 5 * camid + noise).clamp(0, 255).to(torch.uint8)
 
 
@@ -197,9 +197,9 @@ def _generator(purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(purpose.encode()))
 
 
-def _passages(folder: str, pids: Sequence[int], cameras: int, shots: range) -> list[Sample]:
+def _annotations(folder: str, pids: Sequence[int], cameras: int, shots: range) -> list[Sample]:
     return [
-        Sample(image=f"{folder}/{pid:04d}_c{camid + 1}_{shot:02d}", pid=pid, camid=camid)
+        Sample(name=f"{folder}/{pid:04d}_c{camid + 1}_{shot:02d}", pid=pid, camid=camid)
         for pid in pids
         for camid in range(cameras)
         for shot in shots

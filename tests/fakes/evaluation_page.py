@@ -1,12 +1,12 @@
 """A page that only remembers what it was to show."""
 
-from reid.domain.values.sheets import EvaluationSheet
+from reid.domain.values.page_data import EvaluationPageData
 
 
 class FakeEvaluationPage:
     def __init__(self) -> None:
-        self.sheets: list[EvaluationSheet] = []
+        self.page_data: list[EvaluationPageData] = []
 
-    def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
-        self.sheets.append(sheet)
+    def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
+        self.page_data.append(page_data)
         return ("page",)

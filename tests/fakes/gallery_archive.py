@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
+from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
 from reid.domain.values.gallery_archives import ArchivedGallery
 from tests.galleries import CALIBRATION
 
 
 def archived(
-    stamp: EncoderStamp,
-    pictures: Sequence[NewPicture],
+    fingerprint: EncoderFingerprint,
+    images: Sequence[NewImage],
     vectors: Tensor,
     *,
     calibrations: tuple[Calibration, ...] = (),
@@ -22,21 +22,21 @@ def archived(
 ) -> ArchivedGallery:
     """Tell a gallery that is in memory in parts."""
     return ArchivedGallery(
-        stamp=stamp,
-        num_pictures=len(pictures),
-        pictures=lambda: iter(pictures),
+        fingerprint=fingerprint,
+        num_images=len(images),
+        images=lambda: iter(images),
         vectors=lambda: iter(torch.split(vectors, part_size)),
         calibrations=calibrations,
     )
 
 
-def two_pictures(
-    *, image: str = "anna/1.jpg", calibrations: tuple[Calibration, ...] = (CALIBRATION,)
+def two_images(
+    *, name: str = "anna/1.jpg", calibrations: tuple[Calibration, ...] = (CALIBRATION,)
 ) -> ArchivedGallery:
-    """A small gallery with all that can be said of a picture."""
+    """A small gallery with all that can be said of an image."""
     vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
     return archived(
-        EncoderStamp(
+        EncoderFingerprint(
             name="rn-tiny",
             weights="random (seed 0)",
             digest="aa",
@@ -44,9 +44,9 @@ def two_pictures(
             options={"image_size": [64, 32]},
         ),
         (
-            NewPicture(image=image, source="here", content="c1", label="anna", camera="1"),
-            NewPicture(
-                image="2.jpg",
+            NewImage(name=name, source="here", content="c1", label="anna", camera="1"),
+            NewImage(
+                name="2.jpg",
                 source="there",
                 content="c2",
                 label="b\u00e9rt",
@@ -71,8 +71,8 @@ class FakeArchive:
         if self.content is not None:
             raise GalleryError("the fake archive exists")
         self.content = archived(
-            content.stamp,
-            tuple(content.pictures()),
+            content.fingerprint,
+            tuple(content.images()),
             torch.cat(list(content.vectors())),
             calibrations=content.calibrations,
             part_size=self.part_size,

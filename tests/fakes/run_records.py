@@ -28,7 +28,9 @@ class FakeRunRecords:
         return cls(
             name,
             reports={key: report for key, report in store.records.items() if key != "run"},
-            manifest=None if store.decisive is None else {**run, "decisive": store.decisive},
+            manifest=None
+            if store.fingerprint is None
+            else {**run, "fingerprint": store.fingerprint},
         )
 
     @property

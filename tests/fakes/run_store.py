@@ -9,7 +9,7 @@ from reid.ports.runs import RunMode
 
 class FakeRunStore:
     def __init__(self) -> None:
-        self.decisive: dict[str, JsonValue] | None = None
+        self.fingerprint: dict[str, JsonValue] | None = None
         self.checkpoints: dict[str, Checkpoint] = {}
         self.records: dict[str, Mapping[str, JsonValue]] = {}
         self.saved: list[str] = []
@@ -23,26 +23,28 @@ class FakeRunStore:
 
     def begin(
         self,
-        decisive: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
+        fingerprint: Mapping[str, JsonValue],
+        environment: Mapping[str, JsonValue],
         *,
         mode: RunMode,
     ) -> None:
         if mode is RunMode.GO_ON:
-            if self.decisive is None:
+            if self.fingerprint is None:
                 raise CheckpointError("no run to go on with; begin one there first")
-            for key in self.decisive.keys() & decisive.keys():
-                if self.decisive[key] != decisive[key]:
-                    raise CheckpointError(f"{key}: {self.decisive[key]} then, {decisive[key]} now")
+            for key in self.fingerprint.keys() & fingerprint.keys():
+                if self.fingerprint[key] != fingerprint[key]:
+                    raise CheckpointError(
+                        f"{key}: {self.fingerprint[key]} then, {fingerprint[key]} now"
+                    )
         elif mode is RunMode.REPLACE:
             self.checkpoints.clear()
             self.previous.clear()
             self.records.clear()
-            self.decisive = None
+            self.fingerprint = None
         elif self.checkpoints or self.records:
             raise CheckpointError("a run is here already: resume it or overwrite it")
-        self.decisive = (self.decisive or {}) | dict(decisive)
-        self.records["run"] = {"circumstances": dict(circumstances)}
+        self.fingerprint = (self.fingerprint or {}) | dict(fingerprint)
+        self.records["run"] = {"environment": dict(environment)}
 
     def release(self) -> None:
         pass

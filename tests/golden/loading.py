@@ -30,7 +30,7 @@ KINDS = {"rn_tiny": "rn-tiny", "vit_tiny": "vit-tiny", "rn50": "rn50", "vit_b16"
 
 @dataclass(frozen=True)
 class GoldenCase:
-    """One golden file: the official code's values for a batch of eight pictures."""
+    """One golden file: the official code's values for a batch of eight images."""
 
     name: str
     arrays: dict[str, Array]
@@ -101,7 +101,7 @@ def build_golden_encoder(case: GoldenCase, folder: Path) -> ClipEncoder:
     """Build the case's encoder through a weights file, which is removed again.
 
     Args:
-        case: Whose weights, picture size, stride and cameras to take.
+        case: Whose weights, image size, stride and cameras to take.
         folder: Where to put the file; the big ones take 600 MB.
     """
     path = folder / f"{case.arch}.safetensors"

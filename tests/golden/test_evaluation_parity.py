@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.metrics import score_rankings, summarise
-from reid.domain.ordering import distances, rank
-from reid.domain.reranking import rerank
+from reid.domain.ranking.distances import distances, rank
+from reid.domain.ranking.metrics import score_rankings, summarise
+from reid.domain.ranking.reranking import rerank
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport

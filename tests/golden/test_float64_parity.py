@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import ClipEncoder
-from reid.domain.heads import ReidHeads
-from reid.domain.objectives import fine_tuning_objective
 from reid.domain.services.freezing import freeze_text
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.objectives import fine_tuning_objective
 from tests.golden.loading import GoldenCase, build_golden_encoder, load_golden
 from tests.golden.plain_resnet import Parameters
 from tests.golden.rounding import (
@@ -75,8 +75,8 @@ def norms_in_float64(encoder: ClipEncoder, heads: ReidHeads, case: GoldenCase) -
     encoder.set_training(enabled=True)
     heads.train()
     # Encoders promise float32 features, whatever type they compute in.
-    with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(Tensor, "float", lambda values: values)
+    with pytest.MonkeyPatch.context() as random_patches:
+        random_patches.setattr(Tensor, "float", lambda values: values)
         features = encoder.encode_images(case.images().double())
     objective = fine_tuning_objective(
         features,

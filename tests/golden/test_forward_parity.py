@@ -35,12 +35,12 @@ TOKEN_X = 343
 SHUFFLED_LABELS = [7, 1, 1, 4]
 RELATIVE = 1e-4
 FEW = 2
-"""Pictures that are also described without their cameras."""
+"""Images that are also described without their cameras."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A golden case and what our encoder says of its pictures, computed once."""
+    """A golden case and what our encoder says of its images, computed once."""
 
     case: GoldenCase
     encoder: ClipEncoder
@@ -73,7 +73,7 @@ def test_generated_weights_are_those_of_the_golden_file(built: Built) -> None:
     assert goldgen.sha(golden_clip_state(built.case.arch)) == built.case.meta["weights_sha256"]
 
 
-def test_generated_pictures_are_those_of_the_golden_file(built: Built) -> None:
+def test_generated_images_are_those_of_the_golden_file(built: Built) -> None:
     digest = hashlib.sha256(built.case.images().numpy().tobytes()).hexdigest()
     assert digest == str(built.case.arrays["images_sha256"])
 

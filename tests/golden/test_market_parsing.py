@@ -41,12 +41,12 @@ def test_queries_and_gallery_are_read_as_by_the_official_code(
 ) -> None:
     samples = market.samples(split)
     assert [
-        (Path(sample.image).name, sample.pid, sample.camid) for sample in samples
+        (Path(sample.name).name, sample.pid, sample.camid) for sample in samples
     ] == golden_rows(split)
 
 
-def test_training_pictures_have_the_official_order_and_cameras(market: Market1501) -> None:
-    assert [(Path(sample.image).name, sample.camid) for sample in market.samples(Split.TRAIN)] == [
+def test_training_images_have_the_official_order_and_cameras(market: Market1501) -> None:
+    assert [(Path(sample.name).name, sample.camid) for sample in market.samples(Split.TRAIN)] == [
         (name, camid) for name, _, camid in golden_rows(Split.TRAIN)
     ]
 

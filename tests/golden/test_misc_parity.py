@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from reid.domain.augmentation import augment, normalise
-from reid.domain.losses import (
+from reid.domain.seeding import generator_for
+from reid.domain.training.augmentation import augment, normalise
+from reid.domain.training.losses import (
     batch_hard_triplet_loss,
     hardest_distances,
     identity_loss,
     supervised_contrastive_loss,
 )
-from reid.domain.sampling import pk_batches
-from reid.domain.schedules import fine_tuning_rate, prompt_learning_rate
-from reid.domain.seeding import generator_for
+from reid.domain.training.sampling import pk_batches
+from reid.domain.training.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
 Golden = Mapping[str, NDArray[np.generic]]
@@ -136,8 +136,8 @@ def test_pk_batches_equal_the_references_over_two_epochs(
 
 
 def resized(golden: Golden, resampling: Image.Resampling) -> Tensor:
-    picture = Image.fromarray(golden["tf_img"]).resize((WIDTH, HEIGHT), resampling)
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None]
+    image = Image.fromarray(golden["tf_img"]).resize((WIDTH, HEIGHT), resampling)
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
 
 
 def test_normalised_pixels_equal_the_references_validation_transform(golden: Golden) -> None:
@@ -151,7 +151,7 @@ def padded_and_normalised(images: Tensor) -> Tensor:
     return normalise(padded, mean=IMAGENET_MEAN, std=IMAGENET_STD)[0]
 
 
-def erased_by_the_best_guess(picture: Tensor, original: Tensor) -> Tensor:
+def erased_by_the_best_guess(image: Tensor, original: Tensor) -> Tensor:
     """Try every mirroring and crop; return which pixels the best one does not explain: (H, W)."""
     guesses = [
         pixels[:, top : top + HEIGHT, left : left + WIDTH]
@@ -159,11 +159,11 @@ def erased_by_the_best_guess(picture: Tensor, original: Tensor) -> Tensor:
         for top in range(2 * PADDING + 1)
         for left in range(2 * PADDING + 1)
     ]
-    coarse = picture[:, ::8, ::8]
+    coarse = image[:, ::8, ::8]
     counts = [int((coarse != guess[:, ::8, ::8]).any(dim=0).sum()) for guess in guesses]
     best, second = sorted(counts)[:2]
     assert best < 0.75 * second, "one guess must stand out"  # up to a third is erased anyway
-    return (picture != guesses[counts.index(best)]).any(dim=0)
+    return (image != guesses[counts.index(best)]).any(dim=0)
 
 
 def require_an_erased_box_within_range(is_erased: Tensor) -> None:
@@ -178,14 +178,14 @@ def require_an_erased_box_within_range(is_erased: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["tf_train_seed0", "tf_train_seed1"])
-def test_the_references_training_pictures_are_flip_crop_and_box_of_ours(
+def test_the_references_training_images_are_flip_crop_and_box_of_ours(
     golden: Golden, name: str
 ) -> None:
     original = resized(golden, Image.Resampling.BICUBIC)
     require_an_erased_box_within_range(erased_by_the_best_guess(tensor(golden, name), original))
 
 
-def test_our_training_pictures_pass_the_same_examination(golden: Golden) -> None:
+def test_our_training_images_pass_the_same_examination(golden: Golden) -> None:
     original = resized(golden, Image.Resampling.BICUBIC)
     pixels = augment(
         original.expand(4, -1, -1, -1),
@@ -194,7 +194,7 @@ def test_our_training_pictures_pass_the_same_examination(golden: Golden) -> None
         std=IMAGENET_STD,
         generator=generator_for(0),
     )
-    masks = [erased_by_the_best_guess(picture, original) for picture in pixels]
+    masks = [erased_by_the_best_guess(image, original) for image in pixels]
     for mask in masks:
         require_an_erased_box_within_range(mask)
     assert any(mask.any() for mask in masks)

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.domain.metrics import QueryScores, score_rankings, summarise
-from reid.domain.ordering import rank
-from reid.domain.reranking import reranked_distances
+from reid.domain.ranking.distances import rank
+from reid.domain.ranking.metrics import QueryScores, score_rankings, summarise
+from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport

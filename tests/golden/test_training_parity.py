@@ -1,7 +1,7 @@
 """Both training stages against the official code's values, on its own weights and inputs.
 
-The golden file's stage-1 batch is the eight pictures with their labels, all in one batch, two Adam
-steps at the first epoch's learning rate; stage 2 is one step on the same pictures.
+The golden file's stage-1 batch is the eight images with their labels, all in one batch, two Adam
+steps at the first epoch's learning rate; stage 2 is one step on the same images.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import ClipEncoder
-from reid.domain.heads import IdentityScores, ReidHeads
-from reid.domain.losses import batch_hard_triplet_loss, identity_loss, image_to_text_loss
-from reid.domain.objectives import fine_tuning_objective, prompt_objective
-from reid.domain.optimizers import fine_tuning_optimizer, prompt_optimizer
-from reid.domain.prompts import PromptLearner
-from reid.domain.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.seeding import generator_for
 from reid.domain.services.freezing import freeze_text
+from reid.domain.training.heads import IdentityScores, ReidHeads
+from reid.domain.training.losses import batch_hard_triplet_loss, identity_loss, image_to_text_loss
+from reid.domain.training.objectives import fine_tuning_objective, prompt_objective
+from reid.domain.training.optimizers import fine_tuning_optimizer, prompt_optimizer
+from reid.domain.training.prompts import PromptLearner
+from reid.domain.training.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.golden.loading import BIG, TINY, GoldenCase, build_golden_encoder, load_golden

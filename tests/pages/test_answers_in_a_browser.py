@@ -9,9 +9,9 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from reid.adapters.pages.answers import HtmlAnswersPage
-from reid.domain.values.sheets import AnswerSheet
+from reid.domain.values.page_data import AnswersPageData
+from tests.page_data import answer, many, page_data
 from tests.pages.browser import log_of, needs_browser, opened, requests_of
-from tests.sheets import answer, many, sheet
 
 pytestmark = needs_browser
 
@@ -33,7 +33,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         yield driver
 
 
-def show(browser: Chrome, folder: Path, content: AnswerSheet) -> str:
+def show(browser: Chrome, folder: Path, content: AnswersPageData) -> str:
     address = Path(HtmlAnswersPage(folder / "answers.html").write(content)).as_uri()
     browser.get("about:blank")
     for kind in ("browser", "performance"):
@@ -62,7 +62,7 @@ def current(browser: Chrome) -> Any:
     )
 
 
-def test_pictures_in_view_are_shown_and_the_others_when_they_come_near(
+def test_images_in_view_are_shown_and_the_others_when_they_come_near(
     browser: Chrome, tmp_path: Path
 ) -> None:
     show(browser, tmp_path, many(500))
@@ -87,7 +87,7 @@ def test_nothing_is_asked_of_anyone_and_nothing_goes_wrong(browser: Chrome, tmp_
 
 
 def test_answers_are_filtered_by_words_and_by_verdict(browser: Chrome, tmp_path: Path) -> None:
-    show(browser, tmp_path, sheet())
+    show(browser, tmp_path, page_data())
     assert len(names(browser)) == 4
     search = browser.find_element(By.ID, "search")
     search.send_keys("BERT carl")
@@ -121,7 +121,7 @@ def test_answers_are_put_in_order(browser: Chrome, tmp_path: Path) -> None:
 
 
 def test_keys_walk_through_the_answers_that_are_shown(browser: Chrome, tmp_path: Path) -> None:
-    show(browser, tmp_path, sheet())
+    show(browser, tmp_path, page_data())
     assert current(browser) is None
     press(browser, "j", "j")
     assert current(browser) == "q/2.jpg"
@@ -142,7 +142,7 @@ def test_keys_walk_through_the_answers_that_are_shown(browser: Chrome, tmp_path:
 
 def test_hostile_names_and_labels_run_nothing(browser: Chrome, tmp_path: Path) -> None:
     hostile = "</script><script>hacked=1</script><img src=x onerror=hacked=1>"
-    address = show(browser, tmp_path, sheet(answer(hostile, hostile), title=hostile))
+    address = show(browser, tmp_path, page_data(answer(hostile, hostile), title=hostile))
     assert browser.title == hostile
     assert browser.find_element(By.TAG_NAME, "h1").text == hostile
     assert browser.execute_script("return typeof hacked") == "undefined"
@@ -151,7 +151,7 @@ def test_hostile_names_and_labels_run_nothing(browser: Chrome, tmp_path: Path) -
 
 
 def test_a_script_that_is_not_ours_would_be_refused(browser: Chrome, tmp_path: Path) -> None:
-    show(browser, tmp_path, sheet())
+    show(browser, tmp_path, page_data())
     browser.execute_script(
         "const one = document.createElement('script'); one.textContent = 'hacked = 1';"
         "document.body.append(one);"

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from reid.service.bodies import HeldBytes, Sent, read_sent
+from reid.service.http_errors import HttpError
 from reid.service.limits import Limits
-from reid.service.refusals import Refusal
 
 LIMITS = Limits(
     body_bytes=10_000,
     held_bytes=20_000,
-    pictures=6,
+    images=6,
     pixels=1,
     waiting=1,
     connections=1,
@@ -26,7 +26,7 @@ LIMITS = Limits(
     seconds=1.0,
 )
 NAMED = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'
-PICTURE = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n1\r\n'
+IMAGE = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n1\r\n'
 
 
 def read(kind: str, chunks: Sequence[bytes], *, held: HeldBytes | None = None) -> Sent:
@@ -59,24 +59,24 @@ def test_every_part_comes_out_as_a_client_put_it_in(
     request = httpx.Request(
         "POST",
         "http://x",
-        files=[("picture", (f"{n}\u00fc.jpg", content)) for n, content in enumerate(contents)],
+        files=[("image", (f"{n}\u00fc.jpg", content)) for n, content in enumerate(contents)],
         data={"label": field},
     )
     body = request.read()
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     sent = read(request.headers["Content-Type"], chunks)
     assert sent.fields == {"label": field.strip()}
-    assert sent.pictures == tuple((f"{n}\u00fc.jpg", one) for n, one in enumerate(contents))
+    assert sent.images == tuple((f"{n}\u00fc.jpg", one) for n, one in enumerate(contents))
 
 
 def test_what_stands_after_the_last_boundary_does_not_count() -> None:
-    sent = read("multipart/form-data; boundary=b", [PICTURE + b"--b--\r\nepilogue"])
+    sent = read("multipart/form-data; boundary=b", [IMAGE + b"--b--\r\nepilogue"])
     assert sent == Sent((("a", b"1"),), {})
 
 
 def test_a_charset_of_the_form_s_own_changes_nothing() -> None:
     text = '--b\r\nContent-Disposition: form-data; name="label"\r\n\r\nM\u00fcller\r\n'
-    body = PICTURE + text.encode() + b"--b--"
+    body = IMAGE + text.encode() + b"--b--"
     for kind in ("boundary=b; charset=utf-16", "charset=ascii; boundary=b"):
         assert read(f"multipart/form-data; {kind}", [body]).fields == {"label": "M\u00fcller"}
 
@@ -93,15 +93,15 @@ def test_a_charset_of_the_form_s_own_changes_nothing() -> None:
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\n1\r\n--b--", 400),
         ("multipart/form-data; boundary=b", b"--b\r\n" + b"X" * 5000 + b"\r\n\r\n1\r\n--b--", 400),
         ("multipart/form-data; boundary=b", b"--b\r\nX: y\r\n\r\n1", 400),
-        ("multipart/form-data; boundary=b", PICTURE, 400),
+        ("multipart/form-data; boundary=b", IMAGE, 400),
         ("multipart/form-data; boundary=b", NAMED * 15 + b"--b--", 413),
-        ("multipart/form-data; boundary=b", PICTURE * 7 + b"--b--", 413),
+        ("multipart/form-data; boundary=b", IMAGE * 7 + b"--b--", 413),
         ("multipart/form-data; boundary=b", NAMED + b"--b--", 422),
         ("image/png", bytes(10_001), 413),
     ],
 )
 def test_what_is_no_form_is_refused(kind: str, body: bytes, status: int) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(HttpError) as refused:
         read(kind, [body])
     assert refused.value.status == status
 
@@ -110,7 +110,7 @@ def test_bodies_together_hold_no_more_than_is_said() -> None:
     held = HeldBytes(LIMITS)
     with held.share() as take:
         take(15_000)
-        with pytest.raises(Refusal, match="under way") as refused:
+        with pytest.raises(HttpError, match="under way") as refused:
             read("image/png", [bytes(3000), bytes(3000)], held=held)
         assert refused.value.status == 503
         assert held.num_bytes == 15_000

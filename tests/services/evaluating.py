@@ -35,7 +35,7 @@ class Bench:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.runs.decisive is None:
+        if self.runs.fingerprint is None:
             digest = digest_of_samples(self.dataset.samples(Split.TRAIN))
             self.runs.begin({"dataset.digest": digest}, {}, mode=RunMode.NEW)
             self.runs.save("encoder", Checkpoint(tensors=self.encoder.state()))
@@ -55,7 +55,7 @@ class Bench:
             dataset=self.dataset,
             runs=self.runs,
             settings=self.settings,
-            circumstances={"device": "cpu"},
+            environment={"device": "cpu"},
             clock=lambda: float(next(ticks)),
         )
 

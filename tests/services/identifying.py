@@ -5,11 +5,12 @@ from itertools import count
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.application.identify import Identify
 from reid.domain.events import ImagesEmbedded
-from reid.domain.services.answering import Answering
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.gallery_filling import GalleryFilling
+from reid.domain.services.enrolment import Enrolment
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.values.checkpoints import digest_of
-from reid.domain.values.galleries import EncoderStamp
+from reid.domain.values.galleries import EncoderFingerprint
 from reid.domain.values.samples import Split
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
@@ -38,11 +39,13 @@ class Workbench:
             batch_size=batch_size,
             uses_cameras=uses_cameras,
         )
-        self.filling = GalleryFilling(embedder=self.embedder, stamp=self.stamp, now=self.now)
+        self.enrolment = Enrolment(
+            embedder=self.embedder, fingerprint=self.fingerprint, now=self.now
+        )
 
-    def stamp(self) -> EncoderStamp:
+    def fingerprint(self) -> EncoderFingerprint:
         description = self.encoder.description
-        return EncoderStamp(
+        return EncoderFingerprint(
             name=description.name,
             weights=description.weights,
             digest=digest_of(self.encoder.state()),
@@ -53,19 +56,19 @@ class Workbench:
     def now(self) -> str:
         return f"2026-01-01T00:{next(self._seconds) // 60:02d}:00Z"
 
-    def gallery(self, place: str = "memory") -> open_memory_gallery:
+    def gallery(self, place: str = "memory") -> Gallery:
         return open_memory_gallery(create_index=lambda: self.index, place=place)
 
-    def identify(self, *, top_k: int = 2, answering: Answering | None = None) -> Identify:
+    def identify(self, *, top_k: int = 2, options: IdentificationOptions | None = None) -> Identify:
         return Identify(
             encoder=self.encoder,
             embedder=self.embedder,
-            filling=self.filling,
-            answering=answering or Answering(top_k=top_k),
+            enrolment=self.enrolment,
+            options=options or IdentificationOptions(top_k=top_k),
         )
 
     def num_embedded(self, subset: str = Split.GALLERY) -> int:
-        """How many pictures went through the encoder so far."""
+        """How many images went through the encoder so far."""
         events = [event for event in self.listener.events if isinstance(event, ImagesEmbedded)]
         ends = [event for event in events if event.subset == subset and event.done == event.total]
         return sum(event.total for event in ends)

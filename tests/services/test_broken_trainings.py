@@ -17,7 +17,7 @@ from tests.services.training import Laboratory, PowerCut, PowerFailureError
 
 
 class BreakingEncoder(FakeEncoder):
-    """Does something else instead of encoding the pictures of one training step."""
+    """Does something else instead of encoding the images of one training step."""
 
     def __init__(self, *, breaks_at: int, how: Callable[[ImageFeatures], ImageFeatures]) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ def test_memory_that_runs_out_names_the_setting_to_lower(
     laboratory = Laboratory(encoder=BreakingEncoder(breaks_at=1, how=raising(error)))
     with pytest.raises(ConfigurationError) as caught:
         laboratory.encoder_tuning().run(prompts)
-    assert "memory ran out in the encoder stage, epoch 1, step 1, 4 pictures" in str(caught.value)
+    assert "memory ran out in the encoder stage, epoch 1, step 1, 4 images" in str(caught.value)
     assert "lower finetuning.identities_per_batch or finetuning.images_per" in str(caught.value)
 
 

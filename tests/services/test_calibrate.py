@@ -11,20 +11,20 @@ from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.calibrate import Calibrate, CalibrationOutcome
 from reid.domain.errors import ConfigurationError, EvaluationError, GalleryError
-from reid.domain.open_set import confidence_of
+from reid.domain.ranking.open_set import confidence_of
 from reid.domain.services.decisions import decide
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.people import People
-from reid.domain.services.questions import Question
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp, NewPicture
-from reid.domain.values.people import Fusion, FusionRecipe
-from reid.domain.values.samples import Picture, UnreadableImage
-from reid.ports.dataset import PictureSource
-from tests.fakes.dataset import FakePictures
+from reid.domain.services.identifier import Identifier
+from reid.domain.services.queries import Query
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
+from reid.domain.values.open_set import Fusion, FusionRecipe
+from reid.domain.values.samples import ListedImage, UnreadableImage
+from reid.ports.dataset import ImageSource
+from tests.fakes.dataset import FakeImageSource
 
 WIDTH = 16
 NOW = "2026-01-02T00:00:00Z"
-STAMP = EncoderStamp(name="rn-tiny", weights="random", digest="aa", width=WIDTH)
+STAMP = EncoderFingerprint(name="rn-tiny", weights="random", digest="aa", width=WIDTH)
 BEST = FusionRecipe(fusion=Fusion.BEST)
 
 
@@ -34,47 +34,47 @@ def looks(name: str) -> Tensor:
     return F.normalize(torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed)), dim=0)
 
 
-def vector_of(picture: Picture) -> Tensor:
-    person = picture.label or picture.image
-    return F.normalize(looks(f"who{person}") + 0.75 * looks(picture.image), dim=0)
+def vector_of(image: ListedImage) -> Tensor:
+    person = image.label or image.name
+    return F.normalize(looks(f"who{person}") + 0.75 * looks(image.name), dim=0)
 
 
-def embed(source: PictureSource, gallery: Gallery) -> Tensor:
+def embed(source: ImageSource, gallery: Gallery) -> Tensor:
     """Stand in for an encoder that tells people apart fairly well."""
-    assert gallery.describe().stamp == STAMP
-    return torch.stack([vector_of(picture) for picture in source.pictures()])
+    assert gallery.describe().fingerprint == STAMP
+    return torch.stack([vector_of(image) for image in source.images()])
 
 
-def pictures_of(side: str, people: range, *, shots: int = 2, camera: str = "") -> list[Picture]:
+def images_of(side: str, people: range, *, shots: int = 2, camera: str = "") -> list[ListedImage]:
     return [
-        Picture(f"{side}{person:03d}s{shot}", f"{person:03d}", camera or str(shot + 1))
+        ListedImage(f"{side}{person:03d}s{shot}", f"{person:03d}", camera or str(shot + 1))
         for person in people
         for shot in range(shots)
     ]
 
 
-def gallery_of(pictures: list[Picture]) -> open_memory_gallery:
+def gallery_of(images: list[ListedImage]) -> Gallery:
     gallery = open_memory_gallery(create_index=ExactIndex)
     gallery.add(
         [
-            NewPicture(
-                image=p.image, source="here", content=p.image, label=p.label or "", camera=p.camera
+            NewImage(
+                name=p.name, source="here", content=p.name, label=p.label or "", camera=p.camera
             )
-            for p in pictures
+            for p in images
         ],
-        torch.stack([vector_of(picture) for picture in pictures]),
-        stamp=STAMP,
-        entry=AuditEntry(at=NOW, action=AuditAction.ADD, subject="here", num_pictures=1),
+        torch.stack([vector_of(image) for image in images]),
+        fingerprint=STAMP,
+        entry=AuditEntry(at=NOW, action=AuditAction.ADD, subject="here", num_images=1),
     )
     return gallery
 
 
 def calibrate(
-    queries: list[Picture],
-    gallery: open_memory_gallery,
+    queries: list[ListedImage],
+    gallery: Gallery,
     *,
     rate: float = 0.1,
-    strangers: list[Picture] | None = None,
+    non_mated: list[ListedImage] | None = None,
     seed: int = 1,
     recipe: FusionRecipe = BEST,
     are_tracklets: bool = False,
@@ -84,83 +84,83 @@ def calibrate(
         embed=embed, now=lambda: NOW, recipe=recipe, seed=seed, are_tracklets=are_tracklets
     )
     return use_case.run(
-        FakePictures(queries, damaged=damaged),
+        FakeImageSource(queries, damaged=damaged),
         gallery,
         false_accept_rate=rate,
-        strangers=None if strangers is None else FakePictures(strangers),
+        non_mated=None if non_mated is None else FakeImageSource(non_mated),
     )
 
 
 def test_half_of_the_people_stand_in_for_strangers() -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
-    outcome = calibrate(pictures_of("q", range(40)), gallery)
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
+    outcome = calibrate(images_of("q", range(40)), gallery)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (40, 40)
     assert outcome.calibration.measured_false_accept_rate == 0.1
     assert gallery.describe().calibrations == (outcome.calibration,)
-    assert gallery.describe().num_pictures == 80
+    assert gallery.describe().num_images == 80
 
 
 def test_the_seed_decides_who_is_a_stranger() -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
-    queries = pictures_of("q", range(40))
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
+    queries = images_of("q", range(40))
     first, again, other = (calibrate(queries, gallery, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first.calibration != other.calibration
 
 
 def test_strangers_of_their_own_are_as_often_accepted_as_was_asked_for() -> None:
-    gallery = gallery_of(pictures_of("g", range(100), camera="9"))
-    calibration = calibrate(pictures_of("q", range(100)), gallery).calibration
+    gallery = gallery_of(images_of("g", range(100), camera="9"))
+    calibration = calibrate(images_of("q", range(100)), gallery).calibration
     decision = decide([calibration], unknown="auto", fusion="best", place="here")
-    fresh = pictures_of("n", range(500, 800), shots=1)
-    answers = People(gallery, recipe=BEST, top_k=1, decision=decision).identify(
-        [Question(pictures=(picture,)) for picture in fresh],
-        torch.stack([vector_of(picture) for picture in fresh]),
+    fresh = images_of("n", range(500, 800), shots=1)
+    answers = Identifier(gallery, recipe=BEST, top_k=1, decision=decision).identify(
+        [Query(images=(image,)) for image in fresh],
+        torch.stack([vector_of(image) for image in fresh]),
     )
     accepted = sum(not answer.is_unknown for answer in answers) / len(answers)
     assert accepted == pytest.approx(0.1, abs=0.06)
 
 
 def test_with_strangers_given_everybody_else_is_known() -> None:
-    gallery = gallery_of(pictures_of("g", range(30), camera="9"))
-    strangers = [Picture(f"x{number}") for number in range(20)]
-    outcome = calibrate(pictures_of("q", range(30)), gallery, strangers=strangers)
+    gallery = gallery_of(images_of("g", range(30), camera="9"))
+    non_mated = [ListedImage(f"x{number}") for number in range(20)]
+    outcome = calibrate(images_of("q", range(30)), gallery, non_mated=non_mated)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (60, 20)
 
 
 def test_people_whom_the_gallery_does_not_know_are_strangers() -> None:
-    gallery = gallery_of(pictures_of("g", range(20), camera="9"))
-    outcome = calibrate(pictures_of("q", range(30)), gallery)
+    gallery = gallery_of(images_of("g", range(20), camera="9"))
+    outcome = calibrate(images_of("q", range(30)), gallery)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (20, 20 + 20)
 
 
 def test_a_known_person_among_the_strangers_is_refused() -> None:
-    gallery = gallery_of(pictures_of("g", range(20)))
-    with pytest.raises(EvaluationError, match="003 is among the strangers"):
-        calibrate(pictures_of("q", range(20)), gallery, strangers=[Picture("x", "003")])
+    gallery = gallery_of(images_of("g", range(20)))
+    with pytest.raises(EvaluationError, match="003 is among the unknown people"):
+        calibrate(images_of("q", range(20)), gallery, non_mated=[ListedImage("x", "003")])
 
 
-def test_a_gallery_can_be_calibrated_on_its_own_pictures() -> None:
-    pictures = pictures_of("g", range(30), shots=3, camera="")
-    outcome = calibrate(pictures, gallery_of(pictures))
-    assert outcome.report.rank_1 < 1  # nobody finds the very same picture
-    unlabelled_cameras = [Picture(p.image, p.label) for p in pictures]
+def test_a_gallery_can_be_calibrated_on_its_own_images() -> None:
+    images = images_of("g", range(30), shots=3, camera="")
+    outcome = calibrate(images, gallery_of(images))
+    assert outcome.report.rank_1 < 1  # nobody finds the very same image
+    unlabelled_cameras = [ListedImage(p.name, p.label) for p in images]
     same = calibrate(unlabelled_cameras, gallery_of(unlabelled_cameras))
     assert same.report == outcome.report
 
 
 def test_people_seen_by_the_question_s_camera_alone_are_left_out() -> None:
     gallery = gallery_of(
-        [*pictures_of("g", range(20), camera="9"), *pictures_of("h", range(20, 40), camera="1")]
+        [*images_of("g", range(20), camera="9"), *images_of("h", range(20, 40), camera="1")]
     )
-    outcome = calibrate(pictures_of("q", range(40), camera="1"), gallery)
+    outcome = calibrate(images_of("q", range(40), camera="1"), gallery)
     assert outcome.num_unmatched > 0
     assert outcome.report.num_known + outcome.report.num_unknown == 80 - outcome.num_unmatched
 
 
-def test_unlabelled_and_damaged_pictures_are_left_out_and_counted() -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
-    queries = [*pictures_of("q", range(40)), Picture("nobody")]
+def test_unlabelled_and_damaged_images_are_left_out_and_counted() -> None:
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
+    queries = [*images_of("q", range(40)), ListedImage("nobody")]
     outcome = calibrate(queries, gallery, damaged={"q003s1": "truncated"})
     assert outcome.num_unlabelled == 1
     assert outcome.unreadable == (UnreadableImage("q003s1", "truncated"),)
@@ -168,8 +168,8 @@ def test_unlabelled_and_damaged_pictures_are_left_out_and_counted() -> None:
 
 
 def test_a_tracklet_is_one_question_and_its_calibration_says_so() -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
-    queries = pictures_of("q", range(40), shots=4, camera="1")
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
+    queries = images_of("q", range(40), shots=4, camera="1")
     single, tracklets = (calibrate(queries, gallery, are_tracklets=f) for f in (False, True))
     assert tracklets.report.num_known + tracklets.report.num_unknown == 40
     assert tracklets.report.rank_1 > single.report.rank_1
@@ -178,16 +178,16 @@ def test_a_tracklet_is_one_question_and_its_calibration_says_so() -> None:
 
 @pytest.mark.parametrize("fusion", list(Fusion))
 def test_the_calibration_remembers_its_fusion(fusion: Fusion) -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
     recipe = FusionRecipe(fusion=fusion)
-    outcome = calibrate(pictures_of("q", range(40)), gallery, recipe=recipe)
+    outcome = calibrate(images_of("q", range(40)), gallery, recipe=recipe)
     assert outcome.calibration.fusion == recipe.words(are_tracklets=False)
     assert outcome.report.rank_1 > 0.5
 
 
 def test_more_similar_answers_are_surer() -> None:
-    gallery = gallery_of(pictures_of("g", range(40), camera="9"))
-    found = calibrate(pictures_of("q", range(40)), gallery).calibration
+    gallery = gallery_of(images_of("g", range(40), camera="9"))
+    found = calibrate(images_of("q", range(40)), gallery).calibration
     sure = confidence_of(
         torch.tensor([0.2, 0.9]), slope=found.slope, intercept=found.intercept
     ).tolist()
@@ -195,67 +195,75 @@ def test_more_similar_answers_are_surer() -> None:
 
 
 def test_it_is_written_into_the_audit_log() -> None:
-    gallery = gallery_of(pictures_of("g", range(20)))
-    calibrate(pictures_of("q", range(20), camera="8"), gallery)
+    gallery = gallery_of(images_of("g", range(20)))
+    calibrate(images_of("q", range(20), camera="8"), gallery)
     assert gallery.audit()[-1] == AuditEntry(
         at=NOW,
         action=AuditAction.CALIBRATE,
         subject="best, false-accept rate 0.1",
-        num_pictures=40,
+        num_images=40,
     )
 
 
 @pytest.mark.parametrize(
     ("rate", "people", "problem"),
     [
-        (0.01, 20, r"20 questions of strangers cannot show a false-accept rate of 0.01: .* 0.05"),
+        (
+            0.01,
+            20,
+            r"20 queries of unknown people cannot show a false-accept rate of 0.01: .* 0.05",
+        ),
         (0.1, 1, "too few to calibrate by"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_and_nothing_kept(
     rate: float, people: int, problem: str
 ) -> None:
-    gallery = gallery_of(pictures_of("g", range(20), camera="9"))
+    gallery = gallery_of(images_of("g", range(20), camera="9"))
     with pytest.raises(EvaluationError, match=problem):
-        calibrate(pictures_of("q", range(people)), gallery, rate=rate)
+        calibrate(images_of("q", range(people)), gallery, rate=rate)
     assert not gallery.describe().calibrations
 
 
 @pytest.mark.parametrize(
-    ("known", "strangers", "problem"),
+    ("known", "unknown people", "problem"),
     [
         (0, None, "memory is empty"),
-        (20, [Picture("x", "003")], "003 is among the strangers"),
-        (20, [Picture("x")], "1 question of strangers cannot show a false-accept rate of 0.1"),
+        (20, [ListedImage("x", "003")], "003 is among the unknown people"),
+        (
+            20,
+            [ListedImage("x")],
+            "1 query of unknown people cannot show a false-accept rate of 0.1",
+        ),
         (1, None, "too few to calibrate by"),
     ],
 )
 def test_whatever_can_be_refused_is_before_anything_is_embedded(
-    known: int, strangers: list[Picture] | None, problem: str
+    known: int, non_mated: list[ListedImage] | None, problem: str
 ) -> None:
-    def embed_nothing(source: PictureSource, gallery: Gallery) -> Tensor:
+    def embed_nothing(source: ImageSource, gallery: Gallery) -> Tensor:
         raise AssertionError((source, gallery))
 
     calibrating = Calibrate(embed=embed_nothing, now=lambda: NOW, recipe=BEST, seed=1)
     gallery = open_memory_gallery(create_index=ExactIndex)
     if known:
-        gallery = gallery_of(pictures_of("g", range(known), camera="9"))
+        gallery = gallery_of(images_of("g", range(known), camera="9"))
     with pytest.raises((EvaluationError, GalleryError), match=problem):
         calibrating.run(
-            FakePictures(pictures_of("q", range(known or 20))),
+            FakeImageSource(images_of("q", range(known or 20))),
             gallery,
             false_accept_rate=0.1,
-            strangers=None if strangers is None else FakePictures(strangers),
+            non_mated=None if non_mated is None else FakeImageSource(non_mated),
         )
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_a_rate_that_is_none_is_a_mistake_in_the_settings(rate: float) -> None:
-    gallery = gallery_of(pictures_of("g", range(20), camera="9"))
+    gallery = gallery_of(images_of("g", range(20), camera="9"))
     with pytest.raises(ConfigurationError, match=r"between 0 and 1, got .*: give another"):
-        calibrate(pictures_of("q", range(20)), gallery, rate=rate)
+        calibrate(images_of("q", range(20)), gallery, rate=rate)
 
 
-def test_pictures_without_any_label_are_refused() -> None:
+def test_images_without_any_label_are_refused() -> None:
     with pytest.raises(EvaluationError, match="no query has a label"):
-        calibrate([Picture("nobody")], gallery_of(pictures_of("g", range(3))))
+        calibrate([ListedImage("nobody")], gallery_of(images_of("g", range(3))))

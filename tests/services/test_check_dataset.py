@@ -33,10 +33,10 @@ def test_a_sound_dataset_is_clean_and_counted() -> None:
     )
 
 
-def test_damaged_pictures_are_listed_with_their_reason() -> None:
+def test_damaged_images_are_listed_with_their_reason() -> None:
     report = CheckDataset(FakeDataset(damaged={"query/0001_c1_00": "truncated"}))()
     assert report.unreadable == (UnreadableImage("query/0001_c1_00", "truncated"),)
-    assert report.problems == ("pictures that cannot be decoded: 1 (query/0001_c1_00)",)
+    assert report.problems == ("images that cannot be decoded: 1 (query/0001_c1_00)",)
 
 
 def test_names_that_tell_nobody_are_listed() -> None:
@@ -68,7 +68,7 @@ def test_a_query_of_somebody_absent_and_one_without_another_camera_are_told_apar
     assert report.unmatched_queries == ("query/1",)
 
 
-def test_training_identities_with_one_picture_are_reported() -> None:
+def test_training_identities_with_one_image_are_reported() -> None:
     report = CheckDataset(
         dataset_of(train=[(9, 0), (1, 0), (1, 1), (3, 0)], query=[(2, 0)], gallery=[(2, 1)])
     )()
@@ -91,42 +91,42 @@ def test_a_finding_names_the_first_three_only() -> None:
     report = CheckDataset(
         dataset_of(train=[(pid, 0) for pid in range(10, 15)], query=[(2, 0)], gallery=[(2, 1)])
     )()
-    assert report.problems == ("training identities with a single picture: 5 (10, 11, 12, ...)",)
+    assert report.problems == ("training identities with a single image: 5 (10, 11, 12, ...)",)
 
 
 def test_a_missing_split_is_an_error_rather_than_a_finding() -> None:
-    with pytest.raises(DatasetError, match="no query pictures"):
+    with pytest.raises(DatasetError, match="no query images"):
         CheckDataset(dataset_of(train=[(1, 0)], query=[], gallery=[(1, 0)]))()
 
 
 class Copies(FakeDataset):
-    """A dataset whose pictures have contents of their own choosing."""
+    """A dataset whose images have contents of their own choosing."""
 
     contents: Mapping[str, str]
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.contents.get(image, image) for image in images)
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.contents.get(name, name) for name in names)
 
 
 def test_copies_are_reported_and_those_of_somebody_else_once_more() -> None:
     dataset = Copies()
     train, gallery = dataset.samples(Split.TRAIN), dataset.samples(Split.GALLERY)
-    original, twin, other = train[0].image, train[1].image, train[-1].image
+    original, twin, other = train[0].name, train[1].name, train[-1].name
     assert train[0].pid == train[1].pid != train[-1].pid
-    dataset.contents = dict.fromkeys((original, twin, other, gallery[-1].image), "same")
+    dataset.contents = dict.fromkeys((original, twin, other, gallery[-1].name), "same")
     report = CheckDataset(dataset)()
-    assert report.repeated_pictures == (twin, other, gallery[-1].image)
-    assert report.contradictory_pictures == (other, gallery[-1].image)
+    assert report.repeated_images == (twin, other, gallery[-1].name)
+    assert report.contradictory_images == (other, gallery[-1].name)
     assert report.problems == (
-        f"pictures that are copies of another one: 3 ({twin}, {other}, {gallery[-1].image})",
-        f"copies that are of another person than the original: 2 ({other}, {gallery[-1].image})",
+        f"images that are copies of another one: 3 ({twin}, {other}, {gallery[-1].name})",
+        f"copies that are of another person than the original: 2 ({other}, {gallery[-1].name})",
     )
 
 
-def test_unreadable_pictures_are_no_copies_of_each_other() -> None:
+def test_unreadable_images_are_no_copies_of_each_other() -> None:
     dataset = Copies()
-    dataset.contents = {sample.image: "" for sample in dataset.samples(Split.TRAIN)}
-    assert CheckDataset(dataset)().repeated_pictures == ()
+    dataset.contents = {sample.name: "" for sample in dataset.samples(Split.TRAIN)}
+    assert CheckDataset(dataset)().repeated_images == ()
 
 
 def test_one_camera_alone_is_reported_with_the_way_out() -> None:
@@ -138,7 +138,7 @@ def test_one_camera_alone_is_reported_with_the_way_out() -> None:
     assert "cameras in query and gallery (evaluation.same_camera_rule=false" in report.problems[-1]
 
 
-def test_lists_alone_tell_all_but_what_pictures_hold() -> None:
+def test_lists_alone_tell_all_but_what_images_hold() -> None:
     dataset = dataset_of(
         train=[(1, 0), (2, 0), (2, 1)], query=[(2, 0), (3, 0)], gallery=[(2, 1), (4, 0)]
     )

@@ -69,7 +69,7 @@ def test_many_differing_queries_are_shown_by_a_few() -> None:
 
 
 def test_a_run_that_was_not_evaluated_is_refused() -> None:
-    begun = FakeRunRecords("none", manifest={"decisive": {}, "circumstances": {}})
+    begun = FakeRunRecords("none", manifest={"fingerprint": {}, "environment": {}})
     with pytest.raises(CheckpointError, match="memory/none holds no evaluation"):
         compare(recorded_run("one"), begun)
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_not_evaluated_is_refused() -> None:
 @pytest.mark.parametrize("name", ["evaluation.queries", "run"])
 def test_another_file_of_a_run_is_no_evaluation_and_those_there_are_named(name: str) -> None:
     one = recorded_run("one")
-    one.reports["run"] = {"version": 1, "decisive": {}}
+    one.reports["run"] = {"version": 1, "fingerprint": {}}
     source = RecordedEvaluation(one, name)
     said = f"memory/one holds no evaluation called '{name}' \\(there is: evaluation\\)"
     with pytest.raises(CheckpointError, match=said):

@@ -6,7 +6,6 @@ from itertools import count
 import pytest
 from torch import Tensor
 
-from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.surroundings import concealment
 from reid.application import diagnose as use_case
@@ -18,7 +17,6 @@ from reid.application.self_tests import (
     try_gallery,
     try_index,
 )
-from reid.domain.counting import score_embeddings
 from reid.domain.errors import (
     EncoderError,
     EvaluationError,
@@ -26,14 +24,16 @@ from reid.domain.errors import (
     ReidError,
     VectorIndexError,
 )
-from reid.domain.metrics import summarise
+from reid.domain.ranking.exact_scores import score_embeddings
+from reid.domain.ranking.metrics import summarise
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
-from reid.domain.values.galleries import AuditEntry, EncoderStamp, NewPicture
+from reid.domain.values.galleries import AuditEntry, EncoderFingerprint, NewImage
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.reports import EvaluationReport
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.vector_index import FakeIndex
+from tests.galleries import MemoryGallery
 
 
 def passing() -> str:
@@ -111,7 +111,7 @@ def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
         ("/home/anna/work/x", "<work>/x"),
         ("cannot open '/srv/secret/lib.so'", "cannot open '<path>'"),
         ("/home/annabel/x", "<path>"),
-        ("by anna on desk.example", "by <user> on <host>"),
+        ("by anna on service.example", "by <user> on <host>"),
         ("annabel and hanna", "annabel and hanna"),
         ("https://example.org/a/b and 3 m/s", "https://example.org/a/b and 3 m/s"),
     ],
@@ -119,7 +119,7 @@ def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
 def test_private_places_and_names_are_concealed_and_nothing_else(text: str, shown: str) -> None:
     conceal = concealment(
         places={"/home/anna": "<home>", "/home/anna/work": "<work>", "/": "<root>"},
-        names={"anna": "<user>", "desk.example": "<host>", "": "<nobody>"},
+        names={"anna": "<user>", "service.example": "<host>", "": "<nobody>"},
     )
     assert conceal(text) == shown
 
@@ -130,7 +130,7 @@ def test_a_sound_encoder_passes() -> None:
 
 def test_an_encoder_that_answers_another_way_the_second_time_is_found() -> None:
     seeds = count()
-    with pytest.raises(EncoderError, match="two answers for the same pictures"):
+    with pytest.raises(EncoderError, match="two answers for the same images"):
         try_encoder(lambda: FakeEncoder(seed=next(seeds)))
 
 
@@ -242,7 +242,7 @@ def test_an_evaluator_that_scores_otherwise_is_found(
         try_evaluator(broken)
 
 
-class OneGallery(open_memory_gallery):
+class OneGallery(MemoryGallery):
     """A gallery in memory that outlives being closed."""
 
     def close(self) -> None:
@@ -269,16 +269,16 @@ class Misplacing(OneGallery):
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
-        return super().add(pictures, vectors.flip(0), stamp=stamp, entry=entry)
+        return super().add(images, vectors.flip(0), fingerprint=fingerprint, entry=entry)
 
 
-def opened(kind: type[open_memory_gallery]) -> open_memory_gallery:
+def opened(kind: type[MemoryGallery]) -> MemoryGallery:
     return kind(create_index=ExactIndex)
 
 
@@ -292,12 +292,10 @@ def test_a_sound_gallery_passes() -> None:
     [
         (Unforgetting, "an erased person is still answered"),
         (Faulty, "row 3 is damaged"),
-        (Misplacing, "asked for pictures"),
+        (Misplacing, "asked for images"),
     ],
 )
-def test_a_gallery_that_breaks_its_word_is_found(
-    kind: type[open_memory_gallery], message: str
-) -> None:
+def test_a_gallery_that_breaks_its_word_is_found(kind: type[MemoryGallery], message: str) -> None:
     gallery = opened(kind)
     with pytest.raises(GalleryError, match=message):
         try_gallery(lambda *, create: gallery)  # noqa: ARG005
@@ -305,4 +303,4 @@ def test_a_gallery_that_breaks_its_word_is_found(
 
 def test_a_gallery_that_forgets_what_it_kept_is_found() -> None:
     with pytest.raises(ReidError):
-        try_gallery(lambda *, create: opened(open_memory_gallery))  # noqa: ARG005
+        try_gallery(lambda *, create: opened(MemoryGallery))  # noqa: ARG005

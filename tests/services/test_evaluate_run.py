@@ -31,11 +31,11 @@ def test_the_record_says_what_the_scores_are_of() -> None:
     assert bench.evaluate() == "evaluation"
     record = read_evaluation(FakeRunRecords.of(bench.runs))
     assert record.data["query"].num_images == 6
-    assert record.digest_of("train") == bench.runs.decisive["dataset.digest"]  # type: ignore[index]
+    assert record.digest_of("train") == bench.runs.fingerprint["dataset.digest"]  # type: ignore[index]
     assert record.weights_digest == digest_of(bench.encoder.state())
     assert record.settings == {"evaluation": {"rerank": False}}
     assert record.seconds == 1.0
-    assert record.circumstances == {"device": "cpu"}
+    assert record.environment == {"device": "cpu"}
     json.dumps(bench.runs.records["evaluation"])
 
 
@@ -44,7 +44,7 @@ def test_the_scores_of_the_queries_average_to_the_report() -> None:
     bench.evaluate()
     source = RecordedEvaluation(FakeRunRecords.of(bench.runs), "evaluation")
     record, queries = read_with_queries(source)
-    assert tuple(queries.query) == tuple(s.image for s in bench.dataset.samples(Split.QUERY))
+    assert tuple(queries.query) == tuple(s.name for s in bench.dataset.samples(Split.QUERY))
     scores = scores_of(queries)
     assert scores.average_precision.mean().item() == record.report.mean_average_precision
     hits = (scores.first_match_rank == 1).double().mean().item()
@@ -77,7 +77,7 @@ def test_every_kind_of_evaluation_has_a_name_of_its_own() -> None:
     assert evaluation_names(FakeRunRecords.of(bench.runs)) == tuple(sorted(names))
 
 
-def test_another_size_of_pictures_replaces_nothing() -> None:
+def test_another_size_of_images_replaces_nothing() -> None:
     bench = Bench()
     bench.evaluate()
     larger = FakeEncoder(image_size=ImageSize(24, 8))
@@ -92,7 +92,7 @@ def test_a_plain_evaluation_does_not_replace_the_one_of_a_run_that_ended_otherwi
     assert replace(bench, reranking=None).evaluate() == "evaluation-plain"
 
 
-def test_a_dataset_without_training_pictures_is_evaluated_and_recorded() -> None:
+def test_a_dataset_without_training_images_is_evaluated_and_recorded() -> None:
     bench = Bench()
     whole = bench.dataset
     tested = {split: whole.samples(split) for split in (Split.QUERY, Split.GALLERY)}
@@ -145,6 +145,6 @@ def test_cameras_left_out_are_a_peculiarity_only_of_an_encoder_that_knows_some()
     bench.evaluate()
     content = bench.runs.records["evaluation"]
     record = EvaluationRecord.parse("evaluation", content)
-    assert record.peculiarities == ()
+    assert record.variant == ()
     knowing = replace(record, encoder={"options": {"num_cameras": 2}})
-    assert knowing.peculiarities == ("no-cameras",)
+    assert knowing.variant == ("no-cameras",)

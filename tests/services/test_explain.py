@@ -9,18 +9,18 @@ from reid.application.explain import Explain, ExplanationOutcome
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.services.explaining import SHOWN_HEIGHT, PairExplainer
 from reid.domain.values.explanations import DeletionCheck, ExplanationMethod
-from reid.domain.values.samples import ImageSize, Picture
-from tests.fakes.dataset import FakePictures
+from reid.domain.values.samples import ImageSize, ListedImage
+from tests.fakes.dataset import FakeImageSource
 from tests.fakes.explanation import FakeExplainableEncoder, FakeExplanationPage
 
-QUERY = Picture("q/a", "anna", "1")
-GALLERY = Picture("g/a", "anna", "3")
+QUERY = ListedImage("q/a", "anna", "1")
+GALLERY = ListedImage("g/a", "anna", "3")
 SIZE = ImageSize(32, 16)
 
 
 def explain(
-    query: Picture = QUERY,
-    gallery: Picture = GALLERY,
+    query: ListedImage = QUERY,
+    gallery: ListedImage = GALLERY,
     *,
     page: FakeExplanationPage | None = None,
     num_cameras: int = 0,
@@ -32,7 +32,7 @@ def explain(
         method=method,
         uses_cameras=uses_cameras,
     )
-    sources = FakePictures([query]), FakePictures([gallery])
+    sources = FakeImageSource([query]), FakeImageSource([gallery])
     return Explain(explainer=explainer).run(*sources, page=page or FakeExplanationPage())
 
 
@@ -43,12 +43,12 @@ def test_the_similarity_is_the_cosine_of_the_embeddings() -> None:
     assert outcome.page == "memory"
     (shown,) = page.written
     assert shown.similarity == outcome.similarity
-    assert (shown.query.picture, shown.gallery.picture) == (QUERY, GALLERY)
+    assert (shown.query.image, shown.gallery.image) == (QUERY, GALLERY)
 
 
 def test_weights_lie_on_the_encoders_pixels_and_reach_from_zero_to_one() -> None:
     page = FakeExplanationPage()
-    explain(Picture("q/a", "anna"), Picture("g/b", "bert"), page=page)
+    explain(ListedImage("q/a", "anna"), ListedImage("g/b", "bert"), page=page)
     for part in (page.written[0].query, page.written[0].gallery):
         assert part.weights.shape == (SIZE.height, SIZE.width)
         assert part.weights.dtype == torch.float32
@@ -56,7 +56,7 @@ def test_weights_lie_on_the_encoders_pixels_and_reach_from_zero_to_one() -> None
         assert part.weights.max() in (0, 1)
 
 
-def test_pictures_are_shown_at_a_multiple_of_the_encoders_size() -> None:
+def test_images_are_shown_at_a_multiple_of_the_encoders_size() -> None:
     page = FakeExplanationPage()
     explain(page=page)
     scale = SHOWN_HEIGHT // SIZE.height
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_check() -> None:
     ],
 )
 def test_cameras_are_used_where_the_encoder_knows_both(
-    query: Picture, gallery: Picture, *, uses_cameras: bool, are_used: bool
+    query: ListedImage, gallery: ListedImage, *, uses_cameras: bool, are_used: bool
 ) -> None:
     outcome = explain(query, gallery, num_cameras=3, uses_cameras=uses_cameras)
     assert outcome.are_cameras_used == are_used
@@ -89,18 +89,18 @@ def test_a_method_that_needs_attention_is_refused_without(method: ExplanationMet
         explain(method=method)
 
 
-def test_several_pictures_on_one_side_are_refused() -> None:
+def test_several_images_on_one_side_are_refused() -> None:
     use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
-    several = FakePictures([QUERY, GALLERY])
-    with pytest.raises(DatasetError, match="one gallery picture, but 2 were given, from g/a on"):
-        use_case.run(FakePictures([QUERY]), several, page=FakeExplanationPage())
+    several = FakeImageSource([QUERY, GALLERY])
+    with pytest.raises(DatasetError, match="one gallery image, but 2 were given, from g/a on"):
+        use_case.run(FakeImageSource([QUERY]), several, page=FakeExplanationPage())
 
 
-def test_a_damaged_picture_is_named() -> None:
+def test_a_damaged_image_is_named() -> None:
     use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
-    damaged = FakePictures([QUERY], damaged={"q/a": "truncated"})
+    damaged = FakeImageSource([QUERY], damaged={"q/a": "truncated"})
     with pytest.raises(DatasetError, match="q/a: truncated"):
-        use_case.run(damaged, FakePictures([GALLERY]), page=FakeExplanationPage())
+        use_case.run(damaged, FakeImageSource([GALLERY]), page=FakeExplanationPage())
 
 
 def test_a_check_is_passed_where_the_marks_matter_most() -> None:

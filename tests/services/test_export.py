@@ -27,7 +27,7 @@ def test_an_equal_encoder_is_kept_with_what_was_compared() -> None:
     assert tuple(outcome.deviations) == BATCH_SIZES
     assert place.kept is not None
     assert place.kept[1]["seed"] == 3
-    assert place.kept[1]["max_deviation"] == MAX_DEVIATION["fp32"]
+    assert place.kept[1]["max_error"] == MAX_DEVIATION["fp32"]
 
 
 def test_rounding_is_admitted_in_bfloat16_but_not_in_float32() -> None:
@@ -45,9 +45,9 @@ def test_rounding_is_admitted_in_bfloat16_but_not_in_float32() -> None:
 def test_the_users_own_limit_is_the_limit() -> None:
     export = Export(encoder=FakeEncoder(), seed=3)
     with pytest.raises(EncoderError, match=r"more than 1\.0e-09"):
-        export.run(FakeExportPlace(precision="bf16", skew=rounded), max_deviation=1e-9)
+        export.run(FakeExportPlace(precision="bf16", skew=rounded), max_error=1e-9)
     place = FakeExportPlace(skew=turned)
-    export.run(place, max_deviation=2.0)
+    export.run(place, max_error=2.0)
     assert place.kept is not None
 
 
@@ -64,7 +64,7 @@ def test_a_deviating_encoder_is_refused_and_discarded(skew: Callable[[Tensor], T
     assert place.aside is None
 
 
-def test_an_error_in_single_pictures_only_is_found() -> None:
+def test_an_error_in_single_images_only_is_found() -> None:
     def wrong_alone(features: Tensor) -> Tensor:
         return turned(features) if len(features) == 1 else features
 

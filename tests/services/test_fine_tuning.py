@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Event, Stage, StageFinished, StageStarted, StepFinished
-from reid.domain.schedules import fine_tuning_rate
+from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.samples import ImageSize, Resampling, Split
 from tests.fakes.dataset import FakeDataset
@@ -124,7 +124,7 @@ def test_every_epoch_has_its_scheduled_rate(prompts: Checkpoint) -> None:
     assert rates == [fine_tuning_rate(epoch, FINE_TUNING) for epoch in (1, 2, 3, 4)]
 
 
-def test_training_pictures_are_resized_bicubically(prompts: Checkpoint) -> None:
+def test_training_images_are_resized_bicubically(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     laboratory.encoder_tuning().run(prompts)
     assert laboratory.dataset.resamplings == {Resampling.BICUBIC}
@@ -212,7 +212,7 @@ def test_a_diverged_training_stops_and_keeps_no_encoder(prompts: Checkpoint) -> 
     assert laboratory.runs.load("encoder") is None
 
 
-AVERAGING = replace(FINE_TUNING, weight_averaging=0.8)
+AVERAGING = replace(FINE_TUNING, ema_decay=0.8)
 
 
 class Watch(RecordingListener):
@@ -291,14 +291,14 @@ class Readings(FakeDataset):
         super().__init__()
         self.batches: list[list[str]] = []
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        self.batches.append(list(images))
-        return super().read(images, size=size, resampling=resampling)
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+        self.batches.append(list(names))
+        return super().read(names, size=size, resampling=resampling)
 
 
 def cameras_of_pairs(batches: list[list[str]]) -> set[int]:
-    """How many cameras stand in the two pictures of an identity."""
-    camera = {sample.image: sample.camid for sample in FakeDataset().samples(Split.TRAIN)}
+    """How many cameras stand in the two images of an identity."""
+    camera = {sample.name: sample.camid for sample in FakeDataset().samples(Split.TRAIN)}
     return {
         len({camera[image] for image in batch[at : at + 2]})
         for batch in batches
@@ -326,7 +326,7 @@ def test_an_interrupted_stage_across_cameras_ends_where_an_uninterrupted_one_doe
 
 
 def test_patches_change_what_is_learned_and_an_interruption_does_not(prompts: Checkpoint) -> None:
-    recipe = replace(FINE_TUNING, patching_probability=0.5)
+    recipe = replace(FINE_TUNING, random_patch_probability=0.5)
     runs = FakeRunStore()
     with pytest.raises(PowerFailureError):
         Laboratory(runs=runs, listener=PowerCut(epoch=3), fine_tuning=recipe).encoder_tuning().run(

@@ -9,24 +9,24 @@ from typing import Generic, TypeVar
 import pytest
 import torch
 
-from reid.adapters.galleries.memory import open_memory_gallery
-from reid.application.galleries import FillGallery, KeepGallery
+from reid.application.galleries import EnrollGallery, MaintainGallery
 from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import DatasetError, GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, NewPicture
+from reid.domain.services.gallery import Gallery
+from reid.domain.values.galleries import AuditAction, AuditEntry, NewImage
 from reid.domain.values.gallery_archives import ArchivedGallery
-from reid.domain.values.samples import Picture
-from tests.fakes.dataset import FakePictures
+from reid.domain.values.samples import ListedImage
+from tests.fakes.dataset import FakeImageSource
 from tests.fakes.gallery_archive import FakeArchive, archived
-from tests.galleries import CALIBRATION
+from tests.galleries import CALIBRATION, MemoryGallery
 from tests.services.identifying import Workbench
 
 T = TypeVar("T")
 
 PEOPLE = [
-    Picture("1", "anna", camera="2"),
-    Picture("2", "anna", camera="1"),
-    Picture("3", "bert"),
+    ListedImage("1", "anna", camera="2"),
+    ListedImage("2", "anna", camera="1"),
+    ListedImage("3", "bert"),
 ]
 
 
@@ -40,44 +40,42 @@ class Clock:
         return f"2026-01-{self.day:02d}T00:00:00Z"
 
 
-def filled(bench: Workbench, pictures: Sequence[Picture] = PEOPLE) -> open_memory_gallery:
+def filled(bench: Workbench, images: Sequence[ListedImage] = PEOPLE) -> Gallery:
     gallery = bench.gallery()
-    bench.filling.fill(gallery, FakePictures(pictures), mirrors=True)
+    bench.enrolment.enroll(gallery, FakeImageSource(images), mirrors=True)
     return gallery
 
 
-def fill(
-    gallery: open_memory_gallery, bench: Workbench, clock: Clock, expire_after: str | None
-) -> None:
-    FillGallery(filling=bench.filling, now=clock, expire_after=expire_after).run(
-        FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=False
+def enroll(gallery: Gallery, bench: Workbench, clock: Clock, expire_after: str | None) -> None:
+    EnrollGallery(enrolment=bench.enrolment, now=clock, expire_after=expire_after).run(
+        FakeImageSource(PEOPLE), open_gallery=lambda: gallery, mirrors=False
     )
 
 
 def test_filling_tells_what_is_there_and_what_it_took() -> None:
     bench = Workbench()
-    use_case = FillGallery(filling=bench.filling, now=Clock(), expire_after=None)
+    use_case = EnrollGallery(enrolment=bench.enrolment, now=Clock(), expire_after=None)
     gallery = bench.gallery()
-    outcome = use_case.run(FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
-    assert (outcome.content.num_pictures, outcome.num_labels) == (3, 2)
+    outcome = use_case.run(FakeImageSource(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
+    assert (outcome.content.num_images, outcome.num_labels) == (3, 2)
     assert outcome.changes.num_embedded == 3
     assert outcome.is_new
-    again = use_case.run(FakePictures(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
+    again = use_case.run(FakeImageSource(PEOPLE), open_gallery=lambda: gallery, mirrors=True)
     assert not again.is_new
 
 
 def test_no_gallery_is_opened_for_a_list_that_is_empty() -> None:
-    def never() -> open_memory_gallery:
+    def never() -> Gallery:
         raise ValueError("opened")
 
-    use_case = FillGallery(filling=Workbench().filling, now=Clock(), expire_after=None)
+    use_case = EnrollGallery(enrolment=Workbench().enrolment, now=Clock(), expire_after=None)
     with pytest.raises(DatasetError):
-        use_case.run(FakePictures([]), open_gallery=never, mirrors=True)
+        use_case.run(FakeImageSource([]), open_gallery=never, mirrors=True)
 
 
 def test_a_list_of_content_counts_people_and_names_their_cameras() -> None:
-    content = KeepGallery(now=Clock()).list(filled(Workbench()))
-    assert [(one.label, one.num_pictures, one.cameras) for one in content.labels] == [
+    content = MaintainGallery(now=Clock()).list(filled(Workbench()))
+    assert [(one.label, one.num_images, one.cameras) for one in content.labels] == [
         ("anna", 2, ("1", "2")),
         ("bert", 1, ()),
     ]
@@ -85,83 +83,83 @@ def test_a_list_of_content_counts_people_and_names_their_cameras() -> None:
     assert [entry.action for entry in content.audit] == [AuditAction.BUILD]
 
 
-def test_pictures_are_removed_by_name_path_or_label() -> None:
+def test_images_are_removed_by_name_path_or_label() -> None:
     gallery = filled(Workbench())
-    keep = KeepGallery(now=Clock())
-    assert keep.remove(gallery, images=["1", "fake folder/2"]).num_pictures == 2
+    keep = MaintainGallery(now=Clock())
+    assert keep.remove(gallery, names=["1", "fake folder/2"]).num_images == 2
     assert keep.remove(gallery, labels=["bert"]).num_left == 0
     assert gallery.audit()[-1] == AuditEntry(
         at="2026-01-01T00:00:00Z",
         action=AuditAction.REMOVE,
         subject="0 names, 1 label",
-        num_pictures=1,
+        num_images=1,
     )
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "problem"),
     [
-        (["1", "9"], [], "has no picture '9', so nothing was changed; give its name as reid iden"),
+        (["1", "9"], [], "has no image '9', so nothing was changed; give its name as reid iden"),
         ([], ["anna", "zoe"], "has no label 'zoe', .*; reid gallery list tells the labels"),
         (["1"], ["zoe"], "has no label 'zoe'"),
     ],
 )
 def test_an_unknown_name_or_label_removes_nothing_and_the_error_says_who_tells_them(
-    images: list[str], labels: list[str], problem: str
+    names: list[str], labels: list[str], problem: str
 ) -> None:
     gallery = filled(Workbench())
     with pytest.raises(GalleryError, match=problem):
-        KeepGallery(now=Clock()).remove(gallery, images=images, labels=labels)
-    assert gallery.describe().num_pictures == 3
+        MaintainGallery(now=Clock()).remove(gallery, names=names, labels=labels)
+    assert gallery.describe().num_images == 3
 
 
 def test_a_person_is_forgotten_with_a_digest_in_the_audit_log() -> None:
     gallery = filled(Workbench())
-    outcome = KeepGallery(now=Clock()).forget(gallery, "anna")
-    assert (outcome.num_pictures, outcome.num_left) == (2, 1)
+    outcome = MaintainGallery(now=Clock()).forget(gallery, "anna")
+    assert (outcome.num_images, outcome.num_left) == (2, 1)
     entry = gallery.audit()[-1]
-    assert (entry.action, entry.num_pictures) == (AuditAction.FORGET, 2)
+    assert (entry.action, entry.num_images) == (AuditAction.FORGET, 2)
     assert entry.subject == f"sha256:{sha256(b'anna').hexdigest()}"
     with pytest.raises(GalleryError, match="'anna'"):
-        KeepGallery(now=Clock()).forget(gallery, "anna")
+        MaintainGallery(now=Clock()).forget(gallery, "anna")
 
 
 def test_an_erasure_that_does_not_verify_is_no_success() -> None:
-    class Leaky(open_memory_gallery):
+    class Leaky(MemoryGallery):
         def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
             return super().erase(list(keys)[1:], entry=entry) + 1
 
     bench = Workbench()
     gallery = Leaky(create_index=lambda: bench.index)
-    bench.filling.fill(gallery, FakePictures(PEOPLE), mirrors=True)
+    bench.enrolment.enroll(gallery, FakeImageSource(PEOPLE), mirrors=True)
     with pytest.raises(GalleryError, match="run it again"):
-        KeepGallery(now=Clock()).forget(gallery, "anna")
+        MaintainGallery(now=Clock()).forget(gallery, "anna")
 
 
 def test_a_check_erases_what_has_expired_and_nothing_else() -> None:
     bench, clock = Workbench(), Clock()
     gallery = bench.gallery()
-    fill(gallery, bench, clock, "3d")
-    keep = KeepGallery(now=clock)
+    enroll(gallery, bench, clock, "3d")
+    keep = MaintainGallery(now=clock)
     for day, num_expired in ((3, 0), (4, 3), (5, 0)):
         clock.day = day
         outcome = keep.check(gallery)
         assert (outcome.num_expired, outcome.faults) == (num_expired, ())
-    assert gallery.describe().num_pictures == 0
+    assert gallery.describe().num_images == 0
     assert [entry.action for entry in gallery.audit()] == [AuditAction.ADD, AuditAction.EXPIRE]
 
 
-def test_pictures_without_an_expiry_stay() -> None:
+def test_images_without_an_expiry_stay() -> None:
     bench, clock = Workbench(), Clock()
     gallery = bench.gallery()
-    fill(gallery, bench, clock, None)
+    enroll(gallery, bench, clock, None)
     clock.day = 28
-    assert KeepGallery(now=clock).check(gallery).num_pictures == 3
+    assert MaintainGallery(now=clock).check(gallery).num_images == 3
 
 
 def test_compacting_is_written_down() -> None:
     gallery = filled(Workbench())
-    assert KeepGallery(now=Clock()).compact(gallery).num_pictures == 3
+    assert MaintainGallery(now=Clock()).compact(gallery).num_images == 3
     assert gallery.audit()[-1].action is AuditAction.COMPACT
 
 
@@ -169,28 +167,28 @@ def test_a_gallery_is_taken_elsewhere_with_its_calibration() -> None:
     bench, archive, transfer = Workbench(), FakeArchive(), TransferGallery(now=Clock())
     gallery, other = filled(bench), bench.gallery()
     entry = AuditEntry(
-        at="2026-01-01T00:00:00Z", action=AuditAction.CALIBRATE, subject="", num_pictures=0
+        at="2026-01-01T00:00:00Z", action=AuditAction.CALIBRATE, subject="", num_images=0
     )
     gallery.calibrate([CALIBRATION], entry=entry)
     transfer.export(gallery, archive)
     content = transfer.import_from(archive, open_gallery=lambda: other)
     assert content.calibrations == (CALIBRATION,)
-    assert content.stamp == gallery.describe().stamp
-    kept, came = gallery.pictures(), other.pictures()
-    assert [(one.image, one.content, one.label, one.camera) for one in kept] == [
-        (one.image, one.content, one.label, one.camera) for one in came
+    assert content.fingerprint == gallery.describe().fingerprint
+    kept, came = gallery.images(), other.images()
+    assert [(one.name, one.content, one.label, one.camera) for one in kept] == [
+        (one.name, one.content, one.label, one.camera) for one in came
     ]
     assert {one.source for one in came} == {"imported: fake folder"}
-    vectors = [one.vectors([p.key for p in one.pictures()]) for one in (gallery, other)]
+    vectors = [one.vectors([p.key for p in one.images()]) for one in (gallery, other)]
     assert torch.equal(*vectors)
 
 
 def test_an_import_into_a_gallery_that_has_its_own_calibration_leaves_that_alone() -> None:
     bench, archive, transfer = Workbench(), FakeArchive(), TransferGallery(now=Clock())
     transfer.export(filled(bench), archive)
-    other = filled(bench, [Picture("9", "zoe")])
+    other = filled(bench, [ListedImage("9", "zoe")])
     content = transfer.import_from(archive, open_gallery=lambda: other)
-    assert (content.num_pictures, content.calibrations) == (4, ())
+    assert (content.num_images, content.calibrations) == (4, ())
 
 
 def test_an_export_that_the_audit_log_cannot_tell_of_is_said_to_be_there(
@@ -204,7 +202,7 @@ def test_an_export_that_the_audit_log_cannot_tell_of_is_said_to_be_there(
     monkeypatch.setattr(gallery, "note", refuse)
     with pytest.raises(GalleryError, match=r"written as a whole, but the audit log.*cannot be"):
         TransferGallery(now=Clock()).export(gallery, archive)
-    assert archive.read().num_pictures == len(PEOPLE)
+    assert archive.read().num_images == len(PEOPLE)
 
 
 def test_an_empty_gallery_is_not_exported() -> None:
@@ -213,7 +211,7 @@ def test_an_empty_gallery_is_not_exported() -> None:
         TransferGallery(now=Clock()).export(bench.gallery(), FakeArchive())
 
 
-def other_of(archive: FakeArchive, bench: Workbench) -> open_memory_gallery:
+def other_of(archive: FakeArchive, bench: Workbench) -> Gallery:
     other = bench.gallery("other")
     TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
     return other
@@ -223,24 +221,24 @@ def test_only_what_differs_takes_the_place_of_what_was_imported_before() -> None
     bench, archive = Workbench(), FakeArchive()
     TransferGallery(now=Clock()).export(filled(bench), archive)
     other = other_of(archive, bench)
-    before = {picture.image: picture.key for picture in other.pictures()}
+    before = {image.name: image.key for image in other.images()}
     known = archive.read()
-    changed = [replace(picture, label=picture.label.upper()) for picture in known.pictures()][:1]
-    pictures = [*changed, *islice(known.pictures(), 1, None)]
+    changed = [replace(image, label=image.label.upper()) for image in known.images()][:1]
+    images = [*changed, *islice(known.images(), 1, None)]
     vectors = torch.cat([*known.vectors()])
     vectors[1] = vectors[1].roll(1)
-    archive.content = archived(known.stamp, pictures, vectors, part_size=3)
+    archive.content = archived(known.fingerprint, images, vectors, part_size=3)
     TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
-    after = {picture.image: picture.key for picture in other.pictures()}
+    after = {image.name: image.key for image in other.images()}
     assert [image for image in before if before[image] == after[image]] == ["3"]
-    assert [picture.label for picture in other.pictures(images=["1"])] == ["ANNA"]
+    assert [image.label for image in other.images(names=["1"])] == ["ANNA"]
     assert torch.equal(other.vectors([after[name] for name in "123"]), vectors)
 
 
 def test_a_calibration_made_since_an_import_survives_the_same_import() -> None:
     bench, archive = Workbench(), FakeArchive()
     gallery = filled(bench)
-    entry = AuditEntry(at="", action=AuditAction.CALIBRATE, subject="", num_pictures=0)
+    entry = AuditEntry(at="", action=AuditAction.CALIBRATE, subject="", num_images=0)
     gallery.calibrate([CALIBRATION], entry=entry)
     TransferGallery(now=Clock()).export(gallery, archive)
     other = other_of(archive, bench)
@@ -263,19 +261,19 @@ class Told(Generic[T]):
         yield from found
 
 
-@pytest.mark.parametrize("when", ["pictures", "vectors"])
+@pytest.mark.parametrize("when", ["images", "vectors"])
 def test_a_gallery_that_changes_while_it_is_exported_is_not(when: str) -> None:
     bench = Workbench()
     gallery = filled(bench)
 
     def remove() -> None:
-        keys = [picture.key for picture in gallery.pictures(images=["3"])]
+        keys = [image.key for image in gallery.images(names=["3"])]
         gallery.remove(keys, entry=gallery.audit()[0])
 
     class Slow(FakeArchive):
         def write(self, content: ArchivedGallery) -> None:
-            if when == "pictures":
-                content = replace(content, pictures=Told(content.pictures, remove))
+            if when == "images":
+                content = replace(content, images=Told(content.images, remove))
             else:
                 content = replace(content, vectors=Told(content.vectors, remove))
             super().write(content)
@@ -288,23 +286,21 @@ def test_a_gallery_that_changes_while_it_is_exported_is_not(when: str) -> None:
 
 
 @pytest.mark.parametrize("sources", [("x", "x"), ("x", "imported: x")])
-def test_a_file_whose_pictures_would_take_each_other_s_place_is_refused(
+def test_a_file_whose_images_would_take_each_other_s_place_is_refused(
     sources: tuple[str, str],
 ) -> None:
     bench, archive = Workbench(), FakeArchive()
-    pictures = [
-        NewPicture(image="1.jpg", source=source, content="", label="") for source in sources
-    ]
-    archive.content = archived(bench.stamp(), pictures, torch.eye(2, bench.stamp().width))
+    images = [NewImage(name="1.jpg", source=source, content="", label="") for source in sources]
+    archive.content = archived(bench.fingerprint(), images, torch.eye(2, bench.fingerprint().width))
 
-    def refuse() -> open_memory_gallery:
+    def refuse() -> Gallery:
         raise AssertionError("no gallery is opened for it")
 
     with pytest.raises(GalleryError, match=r"1\.jpg of imported: x twice"):
         TransferGallery(now=Clock()).import_from(archive, open_gallery=refuse)
 
 
-def test_pictures_of_another_encoder_are_refused_before_any_is_added() -> None:
+def test_images_of_another_encoder_are_refused_before_any_is_added() -> None:
     archive = FakeArchive(part_size=1)
     TransferGallery(now=Clock()).export(filled(Workbench(seed=1)), archive)
     other = filled(Workbench())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reid.domain.events import Stage, StageFinished, StageStarted, StepFinished
-from reid.domain.schedules import prompt_learning_rate
+from reid.domain.training.schedules import prompt_learning_rate
 from reid.domain.values.samples import Resampling
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.run_store import FakeRunStore
@@ -63,13 +63,13 @@ def test_both_encoders_stay_as_they_were() -> None:
         assert parameter.grad is None
 
 
-def test_the_cached_pictures_are_resized_bilinearly() -> None:
+def test_the_cached_images_are_resized_bilinearly() -> None:
     laboratory = Laboratory()
     laboratory.prompt_learning().run()
     assert laboratory.dataset.resamplings == {Resampling.BILINEAR}
 
 
-def test_every_epoch_uses_every_picture_once_at_the_scheduled_rate() -> None:
+def test_every_epoch_uses_every_image_once_at_the_scheduled_rate() -> None:
     laboratory = Laboratory()
     laboratory.prompt_learning().run()
     for number, epoch in enumerate(laboratory.epochs(), start=1):

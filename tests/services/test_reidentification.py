@@ -43,15 +43,15 @@ RANKED = EmbeddingSet(
 
 def test_embeddings_are_unit_vectors_whatever_the_batch() -> None:
     dataset = FakeDataset()
-    images = [sample.image for sample in dataset.samples(Split.GALLERY)]
+    names = [sample.name for sample in dataset.samples(Split.GALLERY)]
     vectors = [
         Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=size).embed(
-            dataset, images, camids=None, subset="gallery"
+            dataset, names, camids=None, subset="gallery"
         )
         for size in (1, 3, 64)
     ]
-    torch.testing.assert_close(vectors[0].norm(dim=1), torch.ones(len(images)))
-    assert vectors[0].shape == (len(images), FakeEncoder().geometry.embedding_width)
+    torch.testing.assert_close(vectors[0].norm(dim=1), torch.ones(len(names)))
+    assert vectors[0].shape == (len(names), FakeEncoder().geometry.embedding_width)
     torch.testing.assert_close(vectors[0], vectors[1])
     torch.testing.assert_close(vectors[0], vectors[2])
 
@@ -65,10 +65,10 @@ def test_embedding_tells_how_far_it_is() -> None:
 
 def test_cameras_reach_an_encoder_that_knows_them() -> None:
     dataset = FakeDataset()
-    images = [sample.image for sample in dataset.samples(Split.QUERY)]
+    names = [sample.name for sample in dataset.samples(Split.QUERY)]
     embedder = Embedder(encoder=FakeEncoder(num_cameras=2), listener=RecordingListener())
     first, second = (
-        embedder.embed(dataset, images, camids=torch.full((6,), camid), subset="query")
+        embedder.embed(dataset, names, camids=torch.full((6,), camid), subset="query")
         for camid in (0, 1)
     )
     assert not torch.allclose(first, second)
@@ -95,7 +95,7 @@ def test_scores_follow_the_protocol() -> None:
     assert report.is_same_camera_removed
 
 
-def test_without_the_same_camera_rule_every_picture_counts() -> None:
+def test_without_the_same_camera_rule_every_image_counts() -> None:
     report = build().score(QUERIES, RANKED, remove_same_camera=False)
     assert report.rank(1) == 1.0
     assert not report.is_same_camera_removed
@@ -158,7 +158,7 @@ def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
     assert many.mean_average_precision == pytest.approx(one.mean_average_precision)
 
 
-def test_a_dataset_is_evaluated_from_its_pictures() -> None:
+def test_a_dataset_is_evaluated_from_its_images() -> None:
     dataset = FakeDataset(test_identities=3, cameras=2)
     report = evaluate(dataset)
     assert dataset.resamplings == {Resampling.BILINEAR}

@@ -29,8 +29,8 @@ def run(
     *,
     reports: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Sequence[Mapping[str, Any]] = (),
-    decisive: Mapping[str, Any] | None = None,
-    circumstances: Mapping[str, Any] | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> FakeRunRecords:
     known = {"seed": 7, "encoder.kind": "rn50", "encoder.weights": "random"}
@@ -39,15 +39,15 @@ def run(
         name,
         reports=recorded_run(name, **changes).reports if reports is None else reports,
         manifest={
-            "decisive": {**known, "dataset.digest": "train", **(decisive or {})},
-            "circumstances": {"settings": settings, "device": "cpu", **(circumstances or {})},
+            "fingerprint": {**known, "dataset.digest": "train", **(fingerprint or {})},
+            "environment": {"settings": settings, "device": "cpu", **(environment or {})},
         },
         progress=progress,
     )
 
 
-def depart(recipe: str, decisive: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"{recipe} with seed {decisive['seed']}",)
+def depart(recipe: str, fingerprint: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{recipe} with seed {fingerprint['seed']}",)
 
 
 def report(*runs: FakeRunRecords, baseline: str | None = None) -> Results:
@@ -64,10 +64,10 @@ def summary(one: FakeRunRecords) -> RunSummary:
 
 def test_a_run_is_summed_up() -> None:
     progress = [started("prompts"), epoch("prompts", 1), started("encoder"), epoch("encoder", 1)]
-    found = summary(run(progress=progress, circumstances={"threads": 2}))
+    found = summary(run(progress=progress, environment={"threads": 2}))
     assert (found.name, found.recipe, found.seed) == ("one", "tiny", 7)
     assert found.departures == ("tiny with seed 7",)
-    assert found.trained_on == "people (2 people, 3 pictures)"
+    assert found.trained_on == "people (2 people, 3 images)"
     assert found.device == "cpu, 2 threads"
     assert found.training_seconds == 120.0
     assert (found.num_epochs("prompts"), found.num_epochs("encoder")) == (1, 1)
@@ -84,23 +84,23 @@ def test_a_run_is_summed_up() -> None:
     ],
 )
 def test_the_initialisation_is_said_plainly(weights: str | None, words: str) -> None:
-    assert summary(run(decisive={"encoder.weights": weights})).initialisation == words
+    assert summary(run(fingerprint={"encoder.weights": weights})).initialisation == words
 
 
 def test_a_pretrained_checkpoint_is_called_a_checkpoint() -> None:
-    one = run(decisive={"encoder.weights": "models\\RN50_120.pth"})
+    one = run(fingerprint={"encoder.weights": "models\\RN50_120.pth"})
     one.reports["evaluation"]["encoder"]["is_pretrained"] = True
     assert summary(one).initialisation == "checkpoint RN50_120.pth"
 
 
-def test_training_pictures_of_another_list_than_the_evaluated_are_not_counted() -> None:
-    assert summary(run(decisive={"dataset.digest": "other"})).trained_on == "Market"
+def test_training_images_of_another_list_than_the_evaluated_are_not_counted() -> None:
+    assert summary(run(fingerprint={"dataset.digest": "other"})).trained_on == "Market"
 
 
 def test_the_name_of_an_accelerator_is_said() -> None:
     known = {"device": "cuda", "device_name": "H100", "threads": 8}
-    assert summary(run(circumstances=known)).device == "H100"
-    mixed = summary(run(circumstances={**known, "training_precision": "bf16"}))
+    assert summary(run(environment=known)).device == "H100"
+    mixed = summary(run(environment={**known, "training_precision": "bf16"}))
     assert mixed.device == "H100, trained in bf16"
 
 
@@ -184,9 +184,9 @@ def test_runs_are_told_apart_by_name() -> None:
         report(FakeRunRecords("empty"))
 
 
-def variant(name: str, precision: float = 0.5, **decisive: Any) -> FakeRunRecords:
-    named = {key.replace("__", "."): value for key, value in decisive.items()}
-    return run(name, average_precision=[precision] * 3, decisive=named)
+def variant(name: str, precision: float = 0.5, **fingerprint: Any) -> FakeRunRecords:
+    named = {key.replace("__", "."): value for key, value in fingerprint.items()}
+    return run(name, average_precision=[precision] * 3, fingerprint=named)
 
 
 def test_runs_near_the_baseline_are_told_by_their_distance_alone() -> None:
@@ -194,8 +194,8 @@ def test_runs_near_the_baseline_are_told_by_their_distance_alone() -> None:
     found = report(variant("base"), near, run("far", query_digest="other"), baseline="base")
     assert [one.name for one in found.runs] == ["base", "far"]
     assert found.pairs == ()
-    assert found.ingredients is not None
-    (one,) = found.ingredients.runs
+    assert found.ablation is not None
+    (one,) = found.ablation.runs
     assert [(change.key, change.before, change.after) for change in one.changes] == [
         ("finetuning.triplet_weight", "1.0", "0.0")
     ]
@@ -206,9 +206,9 @@ def test_runs_near_the_baseline_are_told_by_their_distance_alone() -> None:
 def test_other_seeds_of_the_baseline_come_first_and_tell_the_noise() -> None:
     near = variant("near", finetuning__flip_probability=0.0)
     found = report(variant("base", 0.5), near, variant("again", 0.6, seed=8), baseline="base")
-    assert found.ingredients is not None
-    assert [one.run for one in found.ingredients.runs] == ["again", "near"]
-    assert found.ingredients.scores_of_seeds("mAP") == pytest.approx((0.5, 0.6))
+    assert found.ablation is not None
+    assert [one.run for one in found.ablation.runs] == ["again", "near"]
+    assert found.ablation.scores_of_seeds("mAP") == pytest.approx((0.5, 0.6))
 
 
 def test_more_changes_than_one_idea_takes_make_a_run_of_its_own() -> None:
@@ -219,9 +219,9 @@ def test_more_changes_than_one_idea_takes_make_a_run_of_its_own() -> None:
     assert [one.name for one in found.runs] == ["base", "five"]
 
 
-def test_runs_on_other_pictures_or_without_scores_of_queries_are_told_in_full() -> None:
-    other = run("other", decisive={"seed": 8, "dataset.digest": "more"})
-    bare = run("bare", reports={}, decisive={"seed": 8})
+def test_runs_on_other_images_or_without_scores_of_queries_are_told_in_full() -> None:
+    other = run("other", fingerprint={"seed": 8, "dataset.digest": "more"})
+    bare = run("bare", reports={}, fingerprint={"seed": 8})
     short = variant("short", seed=8)
     del short.reports["evaluation.queries"]
     near = variant("near", seed=9)
@@ -231,23 +231,23 @@ def test_runs_on_other_pictures_or_without_scores_of_queries_are_told_in_full() 
 
 def test_a_setting_that_came_later_has_the_recipes_value_in_older_runs() -> None:
     found = report(
-        variant("base"), variant("near", finetuning__padding=10), variant("same", seed=8,
-        finetuning__padding=5), baseline="base",
+        variant("base"), variant("near", finetuning__random_crop_padding=10), variant("same", seed=8,
+        finetuning__random_crop_padding=5), baseline="base",
     )  # fmt: skip
-    assert found.ingredients is not None
+    assert found.ablation is not None
     assert [
         (one.run, [(change.before, change.after) for change in one.changes])
-        for one in found.ingredients.runs
+        for one in found.ablation.runs
     ] == [("same", [("7", "8")]), ("near", [("5", "10")])]
 
 
 def test_where_a_weights_file_lies_is_no_ingredient() -> None:
     here, there = "/home/me/ViT-B-16.pt", "C:\\models\\ViT-B-16.pt"
-    runs = [run(name, decisive={"encoder.weights": weights, "seed": seed})
+    runs = [run(name, fingerprint={"encoder.weights": weights, "seed": seed})
             for name, weights, seed in (("base", here, 1), ("near", there, 2))]  # fmt: skip
     found = report(*runs, baseline="base")
-    assert found.ingredients is not None
-    assert [change.key for change in found.ingredients.runs[0].changes] == ["seed"]
+    assert found.ablation is not None
+    assert [change.key for change in found.ablation.runs[0].changes] == ["seed"]
 
 
 def test_a_baseline_that_no_run_is_near_is_refused() -> None:

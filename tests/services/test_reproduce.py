@@ -31,7 +31,7 @@ def reproduce(bench: Bench, *, tolerance: float = 0.0, **changes: Any) -> Reprod
 def test_the_same_evaluation_is_reproduced(bench: Bench) -> None:
     outcome = reproduce(bench)
     assert outcome.is_reproduced
-    assert outcome.causes == outcome.circumstances == ()
+    assert outcome.causes == outcome.environment == ()
     assert [pair.measure for pair in outcome.scores] == [
         "mAP", "mINP", "Rank-1", "Rank-5", "Rank-10",
     ]  # fmt: skip
@@ -60,9 +60,9 @@ def test_settings_of_what_was_not_used_do_not_count(bench: Bench) -> None:
         assert part in reproduce(bench, settings=changed).differing
 
 
-def test_other_training_pictures_change_no_evaluation(bench: Bench) -> None:
+def test_other_training_images_change_no_evaluation(bench: Bench) -> None:
     outcome = reproduce(bench, dataset=FakeDataset(identities=9))
-    assert [change.part for change in outcome.circumstances] == ["data.train"]
+    assert [change.part for change in outcome.environment] == ["data.train"]
     assert outcome.is_reproduced
 
 
@@ -74,7 +74,7 @@ def test_other_weights_and_what_they_change_are_named(bench: Bench) -> None:
     assert not outcome.is_reproduced
 
 
-def test_on_other_pictures_no_more_queries_changed_than_there_were(bench: Bench) -> None:
+def test_on_other_images_no_more_queries_changed_than_there_were(bench: Bench) -> None:
     outcome = reproduce(bench, dataset=FakeDataset(test_identities=9))
     assert "data.query" in outcome.differing
     assert outcome.num_changed_queries <= outcome.num_queries
@@ -98,7 +98,7 @@ def test_a_tiny_difference_on_another_machine_may_be_rounding(bench: Bench) -> N
     bench.runs.record("evaluation", changed)
     assert reproduce(bench).differing == ("mAP",)
     assert not reproduce(bench).is_rounding
-    bench.runs.record("evaluation", changed | {"circumstances": {"device": "cuda"}})
+    bench.runs.record("evaluation", changed | {"environment": {"device": "cuda"}})
     assert reproduce(bench).is_rounding
     assert reproduce(bench, tolerance=1e-3).is_reproduced
 
@@ -112,7 +112,7 @@ def test_the_record_stays_as_it_is(bench: Bench) -> None:
 def test_what_a_run_was_trained_with_is_read_from_its_manifest(bench: Bench) -> None:
     records = FakeRunRecords.of(bench.runs)
     reports = records.reports
-    manifest = {"decisive": {}, "circumstances": {"settings": {"seed": 4}}}
+    manifest = {"fingerprint": {}, "environment": {"settings": {"seed": 4}}}
     source = RecordedEvaluation(FakeRunRecords(reports=reports, manifest=manifest), "evaluation")
     record, settings = recorded_settings(source)
     assert record.name == "evaluation"

@@ -1,4 +1,4 @@
-"""Bad pictures of a dataset, on fakes."""
+"""Bad images of a dataset, on fakes."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ BAD = {"train/0002_c1_00": "truncated", "query/0001_c1_00": "no such file"}
 SIZE = ImageSize(8, 4)
 
 
-def read_one(dataset: ScreenedDataset, image: str) -> None:
-    dataset.reader.read([image], size=SIZE, resampling=Resampling.BILINEAR)
+def read_one(dataset: ScreenedDataset, name: str) -> None:
+    dataset.reader.read([name], size=SIZE, resampling=Resampling.BILINEAR)
 
 
 def test_a_sound_dataset_is_what_it_was() -> None:
@@ -26,7 +26,7 @@ def test_a_sound_dataset_is_what_it_was() -> None:
         assert screened.left_out() == ()
 
 
-def test_all_bad_pictures_are_named_before_long_work_and_when_the_first_is_met() -> None:
+def test_all_bad_images_are_named_before_long_work_and_when_the_first_is_met() -> None:
     screened = ScreenedDataset(FakeDataset(damaged=BAD), skips_bad=False)
     looks: list[Callable[[], None]] = [
         lambda: screened.require_readable(tuple(Split)),
@@ -36,7 +36,7 @@ def test_all_bad_pictures_are_named_before_long_work_and_when_the_first_is_met()
         with pytest.raises(DatasetError) as caught:
             look()
         assert str(caught.value) == (
-            "2 pictures of fake cannot be read:\n"
+            "2 images of fake cannot be read:\n"
             "  train/0002_c1_00: truncated\n"
             "  query/0001_c1_00: no such file\n"
             "replace or remove them, or leave them out by dataset.skip_bad"
@@ -48,24 +48,24 @@ def test_lists_that_are_not_needed_may_be_bad() -> None:
     screened.require_readable((Split.GALLERY,))
 
 
-def test_many_bad_pictures_are_counted_and_the_first_are_named() -> None:
+def test_many_bad_images_are_counted_and_the_first_are_named() -> None:
     samples = [Sample(f"train/{n:03d}", pid=1, camid=0) for n in range(50)]
-    damaged = {sample.image: "cut" for sample in samples}
+    damaged = {sample.name: "cut" for sample in samples}
     dataset = FakeDataset(splits={Split.TRAIN: samples}, damaged=damaged)
     with pytest.raises(DatasetError) as caught:
         ScreenedDataset(dataset, skips_bad=False).require_readable((Split.TRAIN,))
     first, *named, rest, _ = str(caught.value).splitlines()
-    assert first == "50 pictures of fake cannot be read:"
+    assert first == "50 images of fake cannot be read:"
     assert len(named) == NUM_NAMED
     assert rest == f"  and {50 - NUM_NAMED} more (the dataset check lists all)"
 
 
-def test_bad_pictures_are_left_out_and_named_where_that_is_wanted() -> None:
+def test_bad_images_are_left_out_and_named_where_that_is_wanted() -> None:
     plain = FakeDataset(damaged=BAD)
     screened = ScreenedDataset(plain, skips_bad=True)
     screened.require_readable(tuple(Split))
     for split in Split:
-        kept = tuple(sample for sample in plain.samples(split) if sample.image not in BAD)
+        kept = tuple(sample for sample in plain.samples(split) if sample.name not in BAD)
         assert screened.samples(split) == kept
     assert screened.left_out() == tuple(UnreadableImage(*bad) for bad in BAD.items())
     assert screened.left_out((Split.QUERY,)) == (
@@ -73,14 +73,14 @@ def test_bad_pictures_are_left_out_and_named_where_that_is_wanted() -> None:
     )
 
 
-def test_a_list_of_bad_pictures_alone_is_an_error_even_so() -> None:
-    damaged = {sample.image: "cut" for sample in FakeDataset().samples(Split.QUERY)}
+def test_a_list_of_bad_images_alone_is_an_error_even_so() -> None:
+    damaged = {sample.name: "cut" for sample in FakeDataset().samples(Split.QUERY)}
     screened = ScreenedDataset(FakeDataset(damaged=damaged), skips_bad=True)
-    with pytest.raises(DatasetError, match="not one of the query pictures of fake can be read"):
+    with pytest.raises(DatasetError, match="not one of the query images of fake can be read"):
         screened.samples(Split.QUERY)
 
 
-def test_a_picture_of_no_list_fails_as_it_did() -> None:
+def test_a_image_of_no_list_fails_as_it_did() -> None:
     screened = ScreenedDataset(FakeDataset(), skips_bad=False)
-    with pytest.raises(DatasetError, match=r"^stranger cannot be read: no such picture$"):
-        read_one(screened, "stranger")
+    with pytest.raises(DatasetError, match=r"^unknown person cannot be read: no such image$"):
+        read_one(screened, "unknown person")

@@ -53,7 +53,7 @@ def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> No
     assert analysis.camera_pairs.query_cameras == (0, 1, 2)
     assert sum(analysis.histogram.same) == 4 * 3 * 2
     assert len(analysis.points) == 4 * 3 + 4 * 3
-    assert analysis.map_method == "two columns, perplexity 30; 24 pictures of 4 people"
+    assert analysis.map_method == "two columns, perplexity 30; 24 images of 4 people"
 
 
 def test_a_reranked_evaluation_is_looked_at_by_its_cosines() -> None:
@@ -71,7 +71,7 @@ def test_a_run_hands_its_analysis_on_and_does_not_record_it() -> None:
 
 
 @pytest.mark.parametrize("is_reranked", [True, False])
-def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reranked: bool) -> None:
+def test_every_page_is_written_with_the_images_of_the_hard_queries(*, is_reranked: bool) -> None:
     evaluation, _, analysis = evaluated()
     assert analysis is not None
     reranking = RerankingRecipe() if is_reranked else None
@@ -84,23 +84,23 @@ def test_every_page_is_written_with_the_pictures_of_the_hard_queries(*, is_reran
         notes=["so"],
     )
     assert places == ("page", "page")
-    (sheet,) = pages[0].sheets
-    assert pages[1].sheets == [sheet]
-    assert set(sheet.query_thumbnails) == {one.image for one in analysis.hardest}
+    (page_data,) = pages[0].page_data
+    assert pages[1].page_data == [page_data]
+    assert set(page_data.query_thumbnails) == {one.name for one in analysis.hardest}
     for one in analysis.hardest:
-        assert {picture.image for picture in (*one.above, one.match)} <= set(
-            sheet.gallery_thumbnails
+        assert {image.name for image in (*one.above, one.match)} <= set(
+            page_data.gallery_thumbnails
         )
-    assert sheet.notes[0] == "so"
-    assert len(sheet.notes) == 1 + is_reranked
+    assert page_data.notes[0] == "so"
+    assert len(page_data.notes) == 1 + is_reranked
 
 
-def test_of_very_few_pictures_there_is_no_map() -> None:
-    small = replace(RECIPE, map_pictures=4)
+def test_of_very_few_images_there_is_no_map() -> None:
+    small = replace(RECIPE, map_images=4)
     analysis = evaluated(recipe=small)[2]
     assert analysis is not None
     assert analysis.points == ()
-    assert analysis.map_method == "fewer than 8 pictures"
+    assert analysis.map_method == "fewer than 8 images"
 
 
 def test_where_nothing_can_make_a_map_the_analysis_says_why() -> None:

@@ -27,7 +27,7 @@ class Workshop:
 
     laboratory: Laboratory = field(default_factory=Laboratory)
     earlier: FakeRunStore | None = None
-    decisive: dict[str, int] = field(default_factory=lambda: {"seed": 7})
+    fingerprint: dict[str, int] = field(default_factory=lambda: {"seed": 7})
 
     def use_case(self) -> Train:
         laboratory = self.laboratory
@@ -46,11 +46,11 @@ class Workshop:
                 dataset=laboratory.dataset,
                 runs=laboratory.runs,
                 settings={},
-                circumstances={},
+                environment={},
             ),
             runs=laboratory.runs,
-            decisive=self.decisive,
-            circumstances={"torch": torch.__version__},
+            fingerprint=self.fingerprint,
+            environment={"torch": torch.__version__},
             earlier=self.earlier,
         )
 
@@ -80,7 +80,7 @@ def test_a_whole_run_keeps_prompts_encoder_and_scores() -> None:
     report = runs.records["evaluation"]["report"]
     assert isinstance(report, dict)
     assert report["num_queries"] == 6
-    assert runs.records["run"]["circumstances"] == {"torch": torch.__version__}
+    assert runs.records["run"]["environment"] == {"torch": torch.__version__}
 
 
 def test_two_stages_one_by_one_come_to_the_same_as_both_at_once() -> None:
@@ -117,7 +117,7 @@ def test_a_second_run_in_the_same_place_needs_resume() -> None:
     Workshop(Laboratory(runs=runs)).run(resume=True)
 
 
-def test_a_run_is_not_resumed_on_other_pictures() -> None:
+def test_a_run_is_not_resumed_on_other_images() -> None:
     runs = Workshop().run(TrainingScope.PROMPTS)
     laboratory = Laboratory(runs=runs, dataset=FakeDataset(identities=5))
     with pytest.raises(CheckpointError, match=r"dataset\.digest"):
@@ -187,7 +187,7 @@ def test_a_trained_encoder_outlives_a_retraining_that_other_settings_forbid() ->
     runs = Workshop().run()
     kept = dict(runs.checkpoints)
     with pytest.raises(CheckpointError, match="seed: 7 then, 8 now"):
-        Workshop(Laboratory(runs=runs), decisive={"seed": 8}).run(
+        Workshop(Laboratory(runs=runs), fingerprint={"seed": 8}).run(
             TrainingScope.ENCODER, overwrite=True
         )
     assert runs.checkpoints == kept
@@ -205,11 +205,11 @@ def test_a_run_is_not_resumed_on_other_prompts() -> None:
 
 def test_prompts_do_not_bind_the_settings_of_the_second_stage() -> None:
     runs = FakeRunStore()
-    first = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 9})
+    first = Workshop(Laboratory(runs=runs), fingerprint={"seed": 7, "finetuning.epochs": 9})
     first.run(TrainingScope.PROMPTS)
-    second = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 4})
+    second = Workshop(Laboratory(runs=runs), fingerprint={"seed": 7, "finetuning.epochs": 4})
     second.run(TrainingScope.ENCODER)
-    third = Workshop(Laboratory(runs=runs), decisive={"seed": 7, "finetuning.epochs": 5})
+    third = Workshop(Laboratory(runs=runs), fingerprint={"seed": 7, "finetuning.epochs": 5})
     with pytest.raises(CheckpointError, match=r"finetuning\.epochs"):
         third.run(TrainingScope.ENCODER, resume=True)
 

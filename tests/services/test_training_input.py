@@ -1,9 +1,9 @@
-"""Where training pictures come from changes how long training takes and nothing else."""
+"""Where training images come from changes how long training takes and nothing else."""
 
 import pytest
 
 from reid.adapters.images.cache import CachedReader
-from reid.domain.events import PictureCacheFilled
+from reid.domain.events import ImageCacheFilled
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.lists import with_reader
 from reid.domain.values.checkpoints import Checkpoint
@@ -24,5 +24,5 @@ def test_training_from_memory_gives_the_same_bits(prompts: Checkpoint, num_bytes
         seed=laboratory.seed,
     ).run(prompts)
     assert_same(result, expected)
-    num_said = sum(isinstance(event, PictureCacheFilled) for event in laboratory.listener.events)
+    num_said = sum(isinstance(event, ImageCacheFilled) for event in laboratory.listener.events)
     assert num_said == (num_bytes < 2**20)

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from reid.domain.events import EpochFinished, Event
-from reid.domain.losses import Loss
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.fakes.dataset import FakeDataset
@@ -25,7 +25,7 @@ FINE_TUNING = FineTuningRecipe(
     learning_rate=0.01,
     warmup_epochs=1,
     milestones=(3,),
-    padding=2,
+    random_crop_padding=2,
 )
 
 

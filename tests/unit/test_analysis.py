@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from reid.domain import analysis
-from reid.domain.analysis import camera_pairs, choose_people, hardest_queries, similarity_histogram
-from reid.domain.counting import score_embeddings
+from reid.domain.ranking import analysis
+from reid.domain.ranking.analysis import (
+    camera_pairs,
+    choose_people,
+    hardest_queries,
+    similarity_histogram,
+)
+from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.values.features import EmbeddingSet
 
 
@@ -135,16 +140,16 @@ def test_a_query_without_a_match_is_no_hard_one() -> None:
 
 def test_a_sample_has_whole_people_from_all_of_the_list() -> None:
     queries, gallery = torch.tensor([1, 2, 3, 4, 5, 9]), torch.tensor([0, 5, 5, 5, 4, 3, 2, 1, 1])
-    asked, known = choose_people(queries, gallery, num_identities=2, num_pictures=6)
+    asked, known = choose_people(queries, gallery, num_identities=2, num_images=6)
     assert queries[asked].tolist() == [1, 3]
     assert gallery[known].tolist() == [3, 1, 1]
-    asked, known = choose_people(queries, gallery, num_identities=9, num_pictures=10)
+    asked, known = choose_people(queries, gallery, num_identities=9, num_images=10)
     assert queries[asked].tolist() == [1, 2, 3, 4, 5]
     assert gallery[known].tolist() == [5, 4, 3, 2, 1]
 
 
 def test_of_lists_without_a_common_person_there_is_no_sample() -> None:
     asked, known = choose_people(
-        torch.tensor([1]), torch.tensor([2]), num_identities=3, num_pictures=9
+        torch.tensor([1]), torch.tensor([2]), num_identities=3, num_images=9
     )
     assert (len(asked), len(known)) == (0, 0)

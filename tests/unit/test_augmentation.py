@@ -1,4 +1,4 @@
-"""Pictures whose pixels say where they come from let a test read off what was done to them."""
+"""Images whose pixels say where they come from let a test read off what was done to them."""
 
 import math
 import random
@@ -14,25 +14,25 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, ks_2samp
 from torch import Tensor
 
-from reid.domain.augmentation import augment, normalise
 from reid.domain.seeding import generator_for
+from reid.domain.training.augmentation import augment, normalise
 from reid.domain.values.recipes import FineTuningRecipe
 
 HEIGHT, WIDTH, PADDING = 64, 32, 4
 ZERO, UNIT = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
 """Pixel statistics with which normalised pixels are the bytes again."""
 
-PLAIN = FineTuningRecipe(flip_probability=0.0, padding=0, erasing_probability=0.0)
+PLAIN = FineTuningRecipe(flip_probability=0.0, random_crop_padding=0, erasing_probability=0.0)
 MARK = 250
 
 
 def coordinates(num_images: int) -> Tensor:
-    """Pictures that hold 1 + row, 1 + column and a mark in their channels."""
-    picture = torch.empty(3, HEIGHT, WIDTH, dtype=torch.uint8)
-    picture[0] = torch.arange(1, HEIGHT + 1)[:, None]
-    picture[1] = torch.arange(1, WIDTH + 1)[None, :]
-    picture[2] = MARK
-    return picture.expand(num_images, -1, -1, -1).contiguous()
+    """Images that hold 1 + row, 1 + column and a mark in their channels."""
+    image = torch.empty(3, HEIGHT, WIDTH, dtype=torch.uint8)
+    image[0] = torch.arange(1, HEIGHT + 1)[:, None]
+    image[1] = torch.arange(1, WIDTH + 1)[None, :]
+    image[2] = MARK
+    return image.expand(num_images, -1, -1, -1).contiguous()
 
 
 Box: TypeAlias = tuple[int, int, int, int]
@@ -41,7 +41,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Reading:
-    """What was done to one picture."""
+    """What was done to one image."""
 
     is_flipped: bool
     offset: tuple[int, int]
@@ -49,14 +49,14 @@ class Reading:
 
 
 def read(pixels: Tensor) -> Reading:
-    """Read off one augmented picture; every pixel that was not erased must be in its place."""
+    """Read off one augmented image; every pixel that was not erased must be in its place."""
     values = pixels.double().numpy()
     whole = np.abs(values - values.round()).max(axis=0) < 1e-3
-    is_picture = whole & (values[2].round() == MARK)
+    is_image = whole & (values[2].round() == MARK)
     is_padding = whole & (np.abs(values).max(axis=0) < 1e-3)
-    is_erased = ~(is_picture | is_padding)
-    y, x = np.nonzero(is_picture)
-    rows, columns = (values[channel].round().astype(int)[is_picture] - 1 for channel in (0, 1))
+    is_erased = ~(is_image | is_padding)
+    y, x = np.nonzero(is_image)
+    rows, columns = (values[channel].round().astype(int)[is_image] - 1 for channel in (0, 1))
     is_flipped = bool(np.polyfit(x, columns, 1)[0] < 0)
     (top,) = set((rows - y).tolist())
     (left,) = set((((WIDTH - 1 - columns) if is_flipped else columns) - x).tolist())
@@ -84,12 +84,12 @@ def _box(is_erased: np.ndarray) -> Box | None:
 
 @pytest.fixture(scope="module")
 def readings() -> list[Reading]:
-    recipe = FineTuningRecipe(padding=PADDING)
+    recipe = FineTuningRecipe(random_crop_padding=PADDING)
     pixels = augment(coordinates(3000), recipe, mean=ZERO, std=UNIT, generator=generator_for(7))
-    return [read(picture) for picture in pixels]
+    return [read(image) for image in pixels]
 
 
-def test_half_of_the_pictures_are_mirrored(readings: list[Reading]) -> None:
+def test_half_of_the_images_are_mirrored(readings: list[Reading]) -> None:
     share = sum(reading.is_flipped for reading in readings) / len(readings)
     assert share == pytest.approx(0.5, abs=0.03)
 
@@ -103,7 +103,7 @@ def test_every_crop_position_is_equally_likely(readings: list[Reading]) -> None:
 
 
 def boxes_by_loops(num_images: int) -> list[Box]:
-    """Zhong et al. 2017, algorithm 1, one picture at a time."""
+    """Zhong et al. 2017, algorithm 1, one image at a time."""
     source, boxes = random.Random(3), []
     for _ in range(num_images):
         if source.random() > 0.5:
@@ -163,7 +163,7 @@ def test_erased_pixels_are_standard_normal_in_each_channel() -> None:
     images = torch.full((200, 3, HEIGHT, WIDTH), 255, dtype=torch.uint8)
     pixels = augment(
         images, recipe, mean=ZERO, std=(1e-4, 1e-4, 1e-4), generator=generator_for(2)
-    )  # what is left of the picture is 10,000
+    )  # what is left of the image is 10,000
     is_erased = pixels < 5000
     assert torch.equal(is_erased.any(dim=1), is_erased.all(dim=1))
     for channel in range(3):
@@ -199,7 +199,7 @@ def test_without_any_chance_augmenting_is_normalising() -> None:
     assert torch.equal(pixels, normalise(images, mean=MEAN, std=STD))
 
 
-def test_certain_flips_mirror_every_picture() -> None:
+def test_certain_flips_mirror_every_image() -> None:
     images = draw_images(1)
     recipe = replace(PLAIN, flip_probability=1.0)
     pixels = augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(0))
@@ -208,7 +208,7 @@ def test_certain_flips_mirror_every_picture() -> None:
 
 def test_padding_is_black_before_normalisation() -> None:
     images = torch.full((64, 3, 12, 6), 255, dtype=torch.uint8)
-    recipe = replace(PLAIN, padding=2)
+    recipe = replace(PLAIN, random_crop_padding=2)
     pixels = augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(0))
     for channel in range(3):
         black, white = (((value - MEAN[channel]) / STD[channel]) for value in (0.0, 1.0))
@@ -223,7 +223,11 @@ def test_the_generator_alone_decides_and_the_input_stays(seed: int) -> None:
     before = images.clone()
     one, same = (
         augment(
-            images, FineTuningRecipe(padding=2), mean=MEAN, std=STD, generator=generator_for(seed)
+            images,
+            FineTuningRecipe(random_crop_padding=2),
+            mean=MEAN,
+            std=STD,
+            generator=generator_for(seed),
         )
         for _ in range(2)
     )
@@ -231,15 +235,19 @@ def test_the_generator_alone_decides_and_the_input_stays(seed: int) -> None:
     assert torch.equal(images, before)
 
 
-def test_pictures_of_a_batch_have_chances_of_their_own() -> None:
+def test_images_of_a_batch_have_chances_of_their_own() -> None:
     images = draw_images(1, num_images=1).expand(8, -1, -1, -1)
     pixels = augment(
-        images, FineTuningRecipe(padding=2), mean=MEAN, std=STD, generator=generator_for(1)
+        images,
+        FineTuningRecipe(random_crop_padding=2),
+        mean=MEAN,
+        std=STD,
+        generator=generator_for(1),
     )
-    assert len({tuple(picture.flatten().tolist()) for picture in pixels}) == 8
+    assert len({tuple(image.flatten().tolist()) for image in pixels}) == 8
 
 
-def test_a_picture_too_small_for_any_box_is_left_whole() -> None:
+def test_a_image_too_small_for_any_box_is_left_whole() -> None:
     images = torch.zeros(16, 3, 1, 1, dtype=torch.uint8)
     recipe = replace(PLAIN, erasing_probability=1.0)
     pixels = augment(images, recipe, mean=ZERO, std=UNIT, generator=generator_for(0))
@@ -254,32 +262,32 @@ def test_a_picture_too_small_for_any_box_is_left_whole() -> None:
         torch.zeros(3, 4, 4, dtype=torch.uint8),
         torch.zeros(2, 1, 4, 4).byte(),
     ],
-    ids=["float", "single picture", "grey"],
+    ids=["float", "single image", "grey"],
 )
-def test_what_is_no_batch_of_pictures_is_refused(images: Tensor) -> None:
+def test_what_is_no_batch_of_images_is_refused(images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\) uint8"):
         normalise(images, mean=MEAN, std=STD)
     with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\) uint8"):
         augment(images, PLAIN, mean=MEAN, std=STD, generator=generator_for(0))
 
 
-def recoloured(picture: Tensor, recipe: FineTuningRecipe, *, seed: int) -> Tensor:
-    """Augment 400 copies of a picture: (400, 3, H, W) bytes as numbers."""
-    copies = picture.expand(400, -1, -1, -1)
+def jittered(image: Tensor, recipe: FineTuningRecipe, *, seed: int) -> Tensor:
+    """Augment 400 copies of an image: (400, 3, H, W) bytes as numbers."""
+    copies = image.expand(400, -1, -1, -1)
     return augment(copies, recipe, mean=ZERO, std=UNIT, generator=generator_for(seed))
 
 
 def test_recolouring_happens_as_often_as_asked() -> None:
-    picture = torch.full((3, 8, 4), 100, dtype=torch.uint8)
-    recipe = replace(PLAIN, recolouring_probability=0.25, recolouring_strength=0.5)
-    changed = (recoloured(picture, recipe, seed=1) - 100).abs().amax(dim=(1, 2, 3)) > 0.5
+    image = torch.full((3, 8, 4), 100, dtype=torch.uint8)
+    recipe = replace(PLAIN, color_jitter_probability=0.25, color_jitter_strength=0.5)
+    changed = (jittered(image, recipe, seed=1) - 100).abs().amax(dim=(1, 2, 3)) > 0.5
     assert 0.18 < changed.double().mean() < 0.32
 
 
-def test_brightness_scales_a_grey_picture_evenly_within_its_bounds() -> None:
-    picture = torch.full((3, 8, 4), 100, dtype=torch.uint8)
-    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=0.2)
-    pixels = recoloured(picture, recipe, seed=2)
+def test_brightness_scales_a_grey_image_evenly_within_its_bounds() -> None:
+    image = torch.full((3, 8, 4), 100, dtype=torch.uint8)
+    recipe = replace(PLAIN, color_jitter_probability=1.0, color_jitter_strength=0.2)
+    pixels = jittered(image, recipe, seed=2)
     values = pixels[:, 0, 0, 0]
     assert torch.allclose(pixels, values.view(-1, 1, 1, 1).expand_as(pixels), atol=1e-3)
     assert 79.5 <= values.min() < 85
@@ -287,10 +295,10 @@ def test_brightness_scales_a_grey_picture_evenly_within_its_bounds() -> None:
 
 
 def test_contrast_and_saturation_change_differences_between_pixels_and_channels() -> None:
-    picture = torch.tensor([[90, 150], [110, 130], [120, 120]], dtype=torch.uint8)  # (3, 2)
-    picture = picture[:, None, :].expand(3, 4, 2)
-    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=0.4)
-    pixels = recoloured(picture, recipe, seed=3)
+    image = torch.tensor([[90, 150], [110, 130], [120, 120]], dtype=torch.uint8)  # (3, 2)
+    image = image[:, None, :].expand(3, 4, 2)
+    recipe = replace(PLAIN, color_jitter_probability=1.0, color_jitter_strength=0.4)
+    pixels = jittered(image, recipe, seed=3)
     across_pixels = (pixels[:, 0, 0, 1] - pixels[:, 0, 0, 0]) / 60
     across_channels = (pixels[:, 0, 0, 1] - pixels[:, 2, 0, 1]) / 30
     for ratio in (across_pixels, across_channels):
@@ -301,34 +309,34 @@ def test_contrast_and_saturation_change_differences_between_pixels_and_channels(
 
 
 def test_recolouring_stays_within_bytes() -> None:
-    picture = torch.tensor([[0, 255]], dtype=torch.uint8).expand(3, 4, 2)
-    recipe = replace(PLAIN, recolouring_probability=1.0, recolouring_strength=1.0)
-    pixels = recoloured(picture, recipe, seed=4)
+    image = torch.tensor([[0, 255]], dtype=torch.uint8).expand(3, 4, 2)
+    recipe = replace(PLAIN, color_jitter_probability=1.0, color_jitter_strength=1.0)
+    pixels = jittered(image, recipe, seed=4)
     assert pixels.min() >= -1e-3
     assert pixels.max() <= 255 + 1e-3
 
 
 def test_recipes_without_recolouring_draw_what_they_drew_before_it_was_known() -> None:
-    pictures = coordinates(16)
-    recipe = FineTuningRecipe(padding=PADDING)
-    plain = augment(pictures, recipe, mean=ZERO, std=UNIT, generator=generator_for(5))
-    unused = replace(recipe, recolouring_strength=0.9)
-    again = augment(pictures, unused, mean=ZERO, std=UNIT, generator=generator_for(5))
+    images = coordinates(16)
+    recipe = FineTuningRecipe(random_crop_padding=PADDING)
+    plain = augment(images, recipe, mean=ZERO, std=UNIT, generator=generator_for(5))
+    unused = replace(recipe, color_jitter_strength=0.9)
+    again = augment(images, unused, mean=ZERO, std=UNIT, generator=generator_for(5))
     assert torch.equal(plain, again)
 
 
 def numbered(num_images: int) -> Tensor:
-    """Pictures that hold their number in the batch, 1 + row and 1 + column in their channels."""
-    pictures = coordinates(num_images)
-    pictures[:, 2] = pictures[:, 1]
-    pictures[:, 1] = pictures[:, 0]
-    pictures[:, 0] = torch.arange(num_images)[:, None, None]
-    return pictures
+    """Images that hold their number in the batch, 1 + row and 1 + column in their channels."""
+    images = coordinates(num_images)
+    images[:, 2] = images[:, 1]
+    images[:, 1] = images[:, 0]
+    images[:, 0] = torch.arange(num_images)[:, None, None]
+    return images
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What covers a part of a picture."""
+    """What covers a part of an image."""
 
     box: Box
     giver: int
@@ -337,7 +345,7 @@ class Patch:
 
 
 def patch_on(pixels: Tensor, *, own: int) -> Patch | None:
-    """Read off one patched picture; all else must be as it was."""
+    """Read off one patched image; all else must be as it was."""
     values = pixels.double().round().int().numpy()
     y, x = np.indices((HEIGHT, WIDTH))
     is_patched = values[0] != own
@@ -354,12 +362,12 @@ def patch_on(pixels: Tensor, *, own: int) -> Patch | None:
 
 @pytest.fixture(scope="module")
 def patches() -> list[tuple[int, Patch | None]]:
-    """Of 25 batches of 100 pictures each: the picture's number and its patch."""
-    recipe = replace(PLAIN, patching_probability=0.4)
+    """Of 25 batches of 100 images each: the image's number and its patch."""
+    recipe = replace(PLAIN, random_patch_probability=0.4)
     return [
-        (own, patch_on(picture, own=own))
+        (own, patch_on(image, own=own))
         for batch in range(25)
-        for own, picture in enumerate(
+        for own, image in enumerate(
             augment(numbered(100), recipe, mean=ZERO, std=UNIT, generator=generator_for(1, batch))
         )
     ]
@@ -370,7 +378,7 @@ def test_patches_come_as_often_as_asked(patches: list[tuple[int, Patch | None]])
     assert share == pytest.approx(0.4, abs=0.03)
 
 
-def test_a_patch_is_a_box_of_any_other_picture(patches: list[tuple[int, Patch | None]]) -> None:
+def test_a_patch_is_a_box_of_any_other_image(patches: list[tuple[int, Patch | None]]) -> None:
     steps = np.array([(patch.giver - own) % 100 for own, patch in patches if patch is not None])
     counts = np.bincount(steps, minlength=100)
     assert counts[0] == 0
@@ -394,9 +402,9 @@ def test_patches_are_boxes_as_random_erasing_draws_them_from_any_place(
     assert abs(np.corrcoef(np.array(moves).T)[0, 1]) < 0.15
 
 
-def test_a_picture_alone_has_nobody_to_give_a_patch() -> None:
+def test_a_image_alone_has_nobody_to_give_a_patch() -> None:
     images = draw_images(1, num_images=1)
-    recipe = replace(PLAIN, patching_probability=1.0)
+    recipe = replace(PLAIN, random_patch_probability=1.0)
     pixels = augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(0))
     assert torch.equal(pixels, normalise(images, mean=MEAN, std=STD))
 
@@ -406,7 +414,7 @@ def test_a_picture_alone_has_nobody_to_give_a_patch() -> None:
 def test_patching_leaves_its_input_and_repeats_itself(seed: int) -> None:
     images = draw_images(seed)
     before = images.clone()
-    recipe = replace(PLAIN, patching_probability=0.7)
+    recipe = replace(PLAIN, random_patch_probability=0.7)
     one, same = (
         augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(seed)) for _ in range(2)
     )

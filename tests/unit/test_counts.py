@@ -5,11 +5,9 @@ import pytest
 from reid.domain.values.counts import counted
 
 
-@pytest.mark.parametrize(
-    ("number", "written"), [(0, "0 pictures"), (1, "1 picture"), (2, "2 pictures")]
-)
+@pytest.mark.parametrize(("number", "written"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
 def test_one_thing_is_not_written_as_several(number: int, written: str) -> None:
-    assert counted(number, "picture") == written
+    assert counted(number, "image") == written
 
 
 def test_a_plural_may_be_irregular() -> None:

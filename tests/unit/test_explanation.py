@@ -42,14 +42,14 @@ def head_means(block: Tensor) -> list[list[float]]:
 def test_roll_out_multiplies_half_attention_and_half_identity() -> None:
     attention = attention_of()
     found = roll_out(attention)
-    for picture in range(2):
+    for image in range(2):
         size = range(5)
         reached = [[float(i == j) for j in size] for i in size]
         for block in attention:
-            means = head_means(block[picture])
+            means = head_means(block[image])
             step = [[0.5 * means[i][j] + 0.5 * (i == j) for j in size] for i in size]
             reached = product_of(step, reached)
-        assert found[picture].tolist() == pytest.approx(reached[0][1:])
+        assert found[image].tolist() == pytest.approx(reached[0][1:])
 
 
 def test_roll_out_hands_the_class_token_a_share_of_one() -> None:
@@ -62,14 +62,14 @@ def test_gradients_count_where_attention_adds_to_the_score() -> None:
     attention = attention_of()
     gradients = [noise(*block.shape, seed=9 + n) for n, block in enumerate(attention)]
     found = roll_out_gradients(attention, gradients)
-    for picture in range(2):
+    for image in range(2):
         size = range(5)
         relevance = [[float(i == j) for j in size] for i in size]
         for block, gradient in zip(attention, gradients, strict=True):
-            adding = head_means((block[picture] * gradient[picture]).relu())
+            adding = head_means((block[image] * gradient[image]).relu())
             gained = product_of(adding, relevance)
             relevance = [[relevance[i][j] + gained[i][j] for j in size] for i in size]
-        assert found[picture].tolist() == pytest.approx(relevance[0][1:])
+        assert found[image].tolist() == pytest.approx(relevance[0][1:])
 
 
 def test_attention_that_only_takes_from_the_score_marks_nothing() -> None:
@@ -98,7 +98,7 @@ def test_a_pair_is_scored_by_its_cosine_and_the_cosines_gradient() -> None:
     )
 
 
-def test_equal_pictures_still_have_a_gradient_to_explain_with() -> None:
+def test_equal_images_still_have_a_gradient_to_explain_with() -> None:
     pair = noise(1, 6).repeat(2, 1).requires_grad_()
     score = score_pair(pair)
     assert score.item() == pytest.approx(1.0)
@@ -135,7 +135,7 @@ def test_the_pixels_of_the_largest_weights_become_the_mean_colour() -> None:
     images = torch.ones(2, 3, 2, 5)
     weights = torch.arange(20.0).view(2, 2, 5)
     masked = mask_pixels(images, weights, share=0.3)
-    assert [int((picture == 0).sum()) for picture in masked] == [9, 9]
+    assert [int((image == 0).sum()) for image in masked] == [9, 9]
     assert (masked[:, :, 1, 2:] == 0).all()
     assert (images == 1).all()
 

@@ -8,7 +8,7 @@ from reid.extras import EXTRAS, Extra, describe_extra, installed_version, needed
 
 
 def test_an_installed_package_is_named_with_its_version() -> None:
-    extra = Extra("pillow", "pictures", "decodes", otherwise="nobody does")
+    extra = Extra("pillow", "images", "decodes", otherwise="nobody does")
     assert describe_extra(extra) == f"pillow {version('pillow')} decodes"
 
 

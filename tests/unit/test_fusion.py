@@ -1,4 +1,4 @@
-"""Several pictures of a person as one."""
+"""Several images of a person as one."""
 
 import math
 from collections import defaultdict
@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reid.domain.fusion import (
-    RankedPeople,
+from reid.domain.ranking.fusion import (
+    RankedIdentities,
     mean_directions,
     rank_by_best,
     rank_by_mean,
     rank_by_vote,
 )
-from reid.domain.values.people import Fusion, FusionRecipe
+from reid.domain.values.open_set import Fusion, FusionRecipe
 from tests.vectors import unit_vectors
 
 
@@ -25,12 +25,12 @@ def answers_of(similarities: list[float]) -> Tensor:
     return torch.tensor(similarities, dtype=torch.float32)
 
 
-def as_pairs(ranked: RankedPeople) -> list[tuple[int, float]]:
+def as_pairs(ranked: RankedIdentities) -> list[tuple[int, float]]:
     return list(zip(ranked.people.tolist(), ranked.similarities.tolist(), strict=True))
 
 
 nearest = st.lists(st.tuples(st.integers(0, 5), st.integers(-10, 10)), min_size=1, max_size=30)
-"""Pictures of people at similarities in tenths, so that ties occur."""
+"""Images of people at similarities in tenths, so that ties occur."""
 
 
 def test_a_group_points_where_its_vectors_point_on_average() -> None:
@@ -63,10 +63,10 @@ def test_a_group_without_a_vector_is_refused(groups: list[int], num_groups: int)
 
 
 @given(nearest)
-def test_the_best_picture_speaks_for_its_person(pictures: list[tuple[int, int]]) -> None:
-    people, tenths = zip(*pictures, strict=True)
+def test_the_best_image_speaks_for_its_person(images: list[tuple[int, int]]) -> None:
+    people, tenths = zip(*images, strict=True)
     best: dict[int, float] = {}
-    for person, tenth in pictures:
+    for person, tenth in images:
         best[person] = max(best.get(person, -math.inf), tenth / 10)
     ranked = as_pairs(rank_by_best(answers_of([t / 10 for t in tenths]), torch.tensor(people)))
     assert dict(ranked) == pytest.approx(best)
@@ -93,31 +93,31 @@ def test_people_are_ranked_by_the_cosine_to_their_mean() -> None:
 
 @given(nearest, st.integers(1, 12), st.sampled_from([0.02, 0.07, 1.0]))
 def test_votes_are_those_of_a_plain_count(
-    pictures: list[tuple[int, int]], votes: int, temperature: float
+    images: list[tuple[int, int]], votes: int, temperature: float
 ) -> None:
-    pictures = sorted(pictures, key=lambda picture: -picture[1])
+    images = sorted(images, key=lambda image: -image[1])
     totals: defaultdict[int, float] = defaultdict(float)
     best: dict[int, float] = {}
-    top = pictures[0][1] / 10
-    for rank, (person, tenth) in enumerate(pictures):
+    top = images[0][1] / 10
+    for rank, (person, tenth) in enumerate(images):
         totals[person] += math.exp((tenth / 10 - top) / temperature) if rank < votes else 0.0
         best.setdefault(person, tenth / 10)
-    people = torch.tensor([person for person, _ in pictures])
-    similarities = answers_of([tenth / 10 for _, tenth in pictures])
+    people = torch.tensor([person for person, _ in images])
+    similarities = answers_of([tenth / 10 for _, tenth in images])
     ranked = rank_by_vote(similarities, people, votes=votes, temperature=temperature)
     assert dict(as_pairs(ranked)) == pytest.approx(best)
     found = [totals[person] for person in ranked.people.tolist()]
     assert found == pytest.approx(sorted(totals.values(), reverse=True), rel=1e-4)
 
 
-def test_two_near_pictures_outvote_a_nearer_one() -> None:
+def test_two_near_images_outvote_a_nearer_one() -> None:
     similarities, people = answers_of([0.80, 0.79, 0.78, 0.1]), torch.tensor([4, 9, 9, 2])
     ranked = rank_by_vote(similarities, people, votes=3, temperature=0.07)
     assert ranked.people.tolist() == [9, 4, 2]
     assert ranked.similarities.tolist() == pytest.approx([0.79, 0.80, 0.1])
 
 
-def test_one_vote_is_the_best_picture() -> None:
+def test_one_vote_is_the_best_image() -> None:
     similarities, people = answers_of([0.80, 0.79, 0.78]), torch.tensor([4, 9, 9])
     ranked = rank_by_vote(similarities, people, votes=1, temperature=0.07)
     assert as_pairs(ranked) == as_pairs(rank_by_best(similarities, people))

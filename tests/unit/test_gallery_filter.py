@@ -1,9 +1,9 @@
-"""Which pictures of a gallery a search looks at."""
+"""Which images of a gallery a search looks at."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptPicture
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 
 names = st.sampled_from("abc")
 times = st.sampled_from([f"2026-01-0{day}T00:00:00Z" for day in (1, 2, 3, 4)])
@@ -15,10 +15,10 @@ filters = st.builds(
     added_from=st.none() | times,
     added_until=st.none() | times,
 )
-pictures = st.builds(
-    KeptPicture,
+images = st.builds(
+    KeptImage,
     key=st.just(1),
-    image=st.just("1.jpg"),
+    name=st.just("1.jpg"),
     source=st.just("here"),
     content=st.just(""),
     label=names,
@@ -28,12 +28,12 @@ pictures = st.builds(
 )
 
 
-@given(filters, filters, pictures)
+@given(filters, filters, images)
 def test_a_narrowed_filter_admits_what_both_admit(
-    one: GalleryFilter, other: GalleryFilter, picture: KeptPicture
+    one: GalleryFilter, other: GalleryFilter, image: KeptImage
 ) -> None:
     both = one.narrowed(other)
-    assert both.admits(picture) == (one.admits(picture) and other.admits(picture))
+    assert both.admits(image) == (one.admits(image) and other.admits(image))
     assert both == other.narrowed(one)
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.domain.heads import ReidHeads
 from reid.domain.seeding import generator_for
+from reid.domain.training.heads import ReidHeads
 from reid.domain.values.features import ImageFeatures
 
 
@@ -37,7 +37,7 @@ def test_scores_are_products_with_standardised_features() -> None:
     torch.testing.assert_close(scores.projected.double(), projected, rtol=1e-4, atol=1e-7)
 
 
-def test_evaluation_uses_running_statistics_of_single_pictures_too() -> None:
+def test_evaluation_uses_running_statistics_of_single_images_too() -> None:
     heads, features = build().eval(), draw_features(1)
     scores = heads(features)
     scale = (1 + 1e-5) ** -0.5  # fresh running statistics: mean 0, variance 1

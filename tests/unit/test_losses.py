@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reid.domain.losses import (
+from reid.domain.training.losses import (
     batch_hard_triplet_loss,
     hardest_distances,
     identity_loss,
@@ -180,7 +180,7 @@ def test_the_contrastive_loss_stands_large_similarities() -> None:
     assert features.grad.isfinite().all()
 
 
-def test_pictures_drawn_twice_keep_the_triplet_gradient_finite() -> None:
+def test_images_drawn_twice_keep_the_triplet_gradient_finite() -> None:
     once = 24.0 * draw(1, 2, 64).float()
     features = once.repeat_interleave(4, dim=0).requires_grad_()
     labels = torch.tensor([0] * 4 + [1] * 4)
@@ -192,7 +192,7 @@ def test_pictures_drawn_twice_keep_the_triplet_gradient_finite() -> None:
     assert features.grad.abs().max() < 10.0
 
 
-def test_a_whole_batch_of_equal_pictures_costs_the_margin() -> None:
+def test_a_whole_batch_of_equal_images_costs_the_margin() -> None:
     features = torch.ones(4, 8, requires_grad=True)
     value = batch_hard_triplet_loss(features, torch.tensor([0, 0, 1, 1]), margin=0.3)
     value.backward()  # type: ignore[no-untyped-call]
@@ -207,7 +207,7 @@ def test_well_separated_identities_cost_nothing() -> None:
 
 
 def test_a_batch_of_one_identity_is_refused_with_its_size() -> None:
-    with pytest.raises(ValueError, match="all 3 pictures"):
+    with pytest.raises(ValueError, match="all 3 images"):
         batch_hard_triplet_loss(torch.randn(3, 4), torch.tensor([2, 2, 2]))
 
 

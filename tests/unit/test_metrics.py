@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reid.domain.errors import EvaluationError
-from reid.domain.metrics import QueryScores, score_rankings, summarise
-from reid.domain.ordering import rank
+from reid.domain.ranking.distances import rank
+from reid.domain.ranking.metrics import QueryScores, score_rankings, summarise
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
@@ -281,7 +281,7 @@ def test_no_match_at_all_is_not_blamed_on_the_rule() -> None:
 
 
 def test_no_query_at_all_is_said() -> None:
-    with pytest.raises(EvaluationError, match="no query picture"):
+    with pytest.raises(EvaluationError, match="no query image"):
         report_of(scores_of([], []), num_gallery=1)
 
 

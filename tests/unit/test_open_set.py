@@ -1,4 +1,4 @@
-"""Strangers named, and known people named rightly."""
+"""Unknown people named, and known people named rightly."""
 
 import math
 from itertools import pairwise
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid.domain.open_set import (
+from reid.domain.ranking.open_set import (
     OpenSetTrials,
     confidence_of,
     fit_confidence,
@@ -20,11 +20,11 @@ Trial = tuple[float, bool, bool]
 
 similarity = st.integers(-10, 10).map(lambda tenth: tenth / 10)
 known = st.tuples(similarity, st.sampled_from([True]), st.booleans())
-stranger = st.tuples(similarity, *[st.sampled_from([False])] * 2)
+non_mated = st.tuples(similarity, *[st.sampled_from([False])] * 2)
 both = st.tuples(
-    st.lists(known, min_size=1, max_size=20), st.lists(stranger, min_size=1, max_size=10)
+    st.lists(known, min_size=1, max_size=20), st.lists(non_mated, min_size=1, max_size=10)
 ).map(lambda parts: parts[0] + parts[1])
-"""With ties, within and between the two kinds; too few strangers for the curve to be thinned."""
+"""With ties, within and between the two kinds; too few unknown people for the curve to be thinned."""
 
 
 def trials_of(trials: list[Trial]) -> OpenSetTrials:
@@ -38,10 +38,10 @@ def trials_of(trials: list[Trial]) -> OpenSetTrials:
 
 def rates_at(trials: list[Trial], threshold: float) -> tuple[float, float]:
     """Count both rates one trial at a time."""
-    strangers = [s for s, is_known, _ in trials if not is_known]
+    non_mated = [s for s, is_known, _ in trials if not is_known]
     right = [s for s, _, is_right in trials if is_right]
-    num_known = len(trials) - len(strangers)
-    false = sum(s >= threshold for s in strangers) / len(strangers)
+    num_known = len(trials) - len(non_mated)
+    false = sum(s >= threshold for s in non_mated) / len(non_mated)
     return false, sum(s >= threshold for s in right) / num_known
 
 
@@ -50,11 +50,11 @@ def thresholds_of(trials: list[Trial]) -> list[float]:
     return [*sorted({s for s, _, _ in trials}), 2.0]
 
 
-def people(num_known: int, num_strangers: int) -> list[Trial]:
-    """Known people from 0.5 up, strangers from 0.45 up, half a thousandth apart."""
+def people(num_known: int, num_non_mated: int) -> list[Trial]:
+    """Known people from 0.5 up, unknown people from 0.45 up, half a thousandth apart."""
     return [
         *((0.5 + row / 1000, True, row % 10 > 0) for row in range(num_known)),
-        *((0.45 + row / 1000 + 1 / 2000, False, False) for row in range(num_strangers)),
+        *((0.45 + row / 1000 + 1 / 2000, False, False) for row in range(num_non_mated)),
     ]
 
 
@@ -144,7 +144,7 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends() -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_one_kind_of_query_alone_is_refused(kept: bool) -> None:  # noqa: FBT001
     trials = [trial for trial in people(3, 3) if trial[1] is kept]
-    with pytest.raises(ValueError, match="known queries and strangers"):
+    with pytest.raises(ValueError, match="known queries and unknown people"):
         summarise_trials(trials_of(trials), [0.1])
 
 
@@ -156,7 +156,7 @@ def test_a_rate_out_of_range_is_refused(rate: float) -> None:
 
 @pytest.mark.parametrize(
     ("trial", "problem"),
-    [((math.nan, True, True), "finite"), ((0.5, False, True), "stranger")],
+    [((math.nan, True, True), "finite"), ((0.5, False, True), "unknown person")],
 )
 def test_trials_that_cannot_be_are_refused(trial: Trial, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):

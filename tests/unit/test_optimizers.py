@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from reid.domain.errors import CheckpointError
-from reid.domain.optimizers import (
+from reid.domain.seeding import generator_for
+from reid.domain.training.optimizers import (
     NamedAdam,
     ParameterGroup,
     fine_tuning_optimizer,
     prompt_optimizer,
 )
-from reid.domain.prompts import PromptLearner
-from reid.domain.seeding import generator_for
+from reid.domain.training.prompts import PromptLearner
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
@@ -228,7 +228,7 @@ def test_gradients_longer_than_the_limit_are_cut_to_it() -> None:
             [ParameterGroup({"weight": parameter}, factor=1.0)],
             learning_rate=0.1,
             weight_decay=0.0,
-            largest_gradient=limit,
+            max_grad_norm=limit,
         )
         parameter.grad = torch.tensor([3.0, 4.0])
         adam.step()

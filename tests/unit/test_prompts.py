@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.domain.prompts import PromptLearner
 from reid.domain.seeding import generator_for
+from reid.domain.training.prompts import PromptLearner
 from reid.domain.values.prompts import PromptEmbedding
 
 EMBEDDING = PromptEmbedding(

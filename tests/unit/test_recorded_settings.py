@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reid.container.evaluation import decisive_settings
+from reid.container.evaluation import fingerprint_settings
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.settings.loading import load_settings
 from reid.settings.recipes import RECIPES
@@ -14,18 +14,18 @@ from reid.settings.recorded import departures_from_recipe, root_of_record, setti
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
-def decisive(**options: Any) -> dict[str, Any]:
+def fingerprint(**options: Any) -> dict[str, Any]:
     named = {key.replace("__", "."): value for key, value in options.items()}
-    return decisive_settings(load_settings(options=named).settings)
+    return fingerprint_settings(load_settings(options=named).settings)
 
 
 def test_a_recipe_as_it_stands_departs_from_nothing() -> None:
     for name in RECIPES:
-        assert departures_from_recipe(name, decisive(recipe=name)) == ()
+        assert departures_from_recipe(name, fingerprint(recipe=name)) == ()
 
 
 def test_changed_settings_are_named_and_places_are_not() -> None:
-    changed = decisive(
+    changed = fingerprint(
         recipe="tiny",
         seed=7,
         encoder__weights="/home/me/w.pth",
@@ -39,13 +39,13 @@ def test_changed_settings_are_named_and_places_are_not() -> None:
 
 
 def test_settings_and_recipes_that_this_version_lacks_are_left_out() -> None:
-    known = decisive(recipe="tiny")
+    known = fingerprint(recipe="tiny")
     del known["prompts.epochs"]
     assert departures_from_recipe("tiny", known | {"finetuning.magic": 3}) == ()
     assert departures_from_recipe("secret", {"encoder.kind": "rn50"}) == ()
 
 
-def test_the_run_says_where_its_own_pictures_lie(tmp_path: Path) -> None:
+def test_the_run_says_where_its_own_images_lie(tmp_path: Path) -> None:
     trained_with = {"dataset": {"root": "people"}}
     found = root_of_record(None, evaluation="evaluation-reranked", trained_with=trained_with)
     assert found == Path("people")

@@ -1,4 +1,4 @@
-"""Re-ranking against the method spelt out densely, one picture at a time, in float64."""
+"""Re-ranking against the method spelt out densely, one image at a time, in float64."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain import reranking
-from reid.domain.reranking import rerank, reranked_distances
+from reid.domain.ranking import reranking
+from reid.domain.ranking.reranking import rerank, reranked_distances
 from reid.domain.values.recipes import RerankingRecipe
 
 
@@ -44,8 +44,8 @@ def encode_naively(values: np.ndarray, order: np.ndarray, k1: int) -> np.ndarray
 
 def rerank_naively(queries: Tensor, gallery: Tensor, recipe: RerankingRecipe) -> np.ndarray:
     """Re-rank with full float64 matrices, straight from the description of the method."""
-    pictures = torch.cat([queries, gallery]).double().numpy()
-    squared = ((pictures[:, None] - pictures[None]) ** 2).sum(axis=2)
+    images = torch.cat([queries, gallery]).double().numpy()
+    squared = ((images[:, None] - images[None]) ** 2).sum(axis=2)
     np.fill_diagonal(squared, 0)
     values = (squared / squared.max(axis=0)).T
     order = np.argsort(values - 2 * np.eye(len(values)), axis=1, kind="stable")
@@ -89,7 +89,7 @@ def test_distances_equal_the_method_spelt_out(recipe: RerankingRecipe) -> None:
     share=st.floats(0, 1),
 )
 @settings(deadline=None, max_examples=40, derandomize=True)  # no near ties that rounding decides
-def test_neighbourhoods_larger_than_the_pictures_at_hand_are_cut(
+def test_neighbourhoods_larger_than_the_images_at_hand_are_cut(
     seed: int, num_queries: int, num_gallery: int, k1: int, share: float
 ) -> None:
     recipe = RerankingRecipe(k1=k1, k2=1 + k1 // 3, original_weight=share)
@@ -124,20 +124,20 @@ def test_lambda_of_one_leaves_the_order_as_it_was() -> None:
     assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)
 
 
-def test_a_shared_neighbourhood_brings_pictures_nearer_than_a_mere_distance() -> None:
-    # A chain of views leads from the query's angle to a picture of the same person, while a
-    # stranger in a crowd of his own stands a little nearer to the query.
+def test_a_shared_neighbourhood_brings_images_nearer_than_a_mere_distance() -> None:
+    # A chain of views leads from the query's angle to an image of the same person, while a
+    # unknown person in a crowd of his own stands a little nearer to the query.
     degrees = torch.tensor([0.0, 5, 10, 15, 20, 25, -22, -24, -26, -28, -30, -32])
     angles = torch.deg2rad(degrees)
     rows = torch.stack([angles.cos(), angles.sin()], dim=1)
     original = 1 - rows[:1] @ rows[1:].T
-    same, stranger = 4, 5  # gallery rows at 25 and -22 degrees
-    assert original[0, stranger] < original[0, same]
+    same, non_mated = 4, 5  # gallery rows at 25 and -22 degrees
+    assert original[0, non_mated] < original[0, same]
     found = rerank(rows[:1], rows[1:], RerankingRecipe(k1=5, k2=2))
-    assert found[0, same] < found[0, stranger]
+    assert found[0, same] < found[0, non_mated]
 
 
-def test_more_copies_of_a_picture_than_neighbours_divide_nothing_by_zero() -> None:
+def test_more_copies_of_a_image_than_neighbours_divide_nothing_by_zero() -> None:
     rows = F.normalize(torch.ones(1, 8), dim=1).repeat(40, 1)
     found = rerank(rows[:3], rows[3:], RerankingRecipe(k1=5, k2=1))
     assert found.isfinite().all()

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.domain.sampling import Draws, GeneratorDraws, pk_batches, shuffled_batches
 from reid.domain.seeding import generator_for
+from reid.domain.training.sampling import Draws, GeneratorDraws, pk_batches, shuffled_batches
 
 SEEDS = st.integers(0, 10_000)
 LABELS = st.lists(st.integers(0, 8), min_size=1, max_size=60)
@@ -44,7 +44,7 @@ def test_batches_follow_the_documented_procedure_where_chance_is_removed() -> No
 
 @settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 5), size=st.integers(1, 4), seed=SEEDS)
-def test_every_batch_has_p_identities_with_k_pictures_each(
+def test_every_batch_has_p_identities_with_k_images_each(
     labels: list[int], num_identities: int, size: int, seed: int
 ) -> None:
     if len(set(labels)) < num_identities:
@@ -63,7 +63,7 @@ def test_every_batch_has_p_identities_with_k_pictures_each(
 
 @settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 3), size=st.integers(1, 4), seed=SEEDS)
-def test_only_identities_with_too_few_pictures_repeat_any(
+def test_only_identities_with_too_few_images_repeat_any(
     labels: list[int], num_identities: int, size: int, seed: int
 ) -> None:
     if len(set(labels)) < num_identities:
@@ -80,7 +80,7 @@ def test_only_identities_with_too_few_pictures_repeat_any(
 
 @settings(deadline=None)
 @given(labels=LABELS, num_identities=st.integers(1, 4), size=st.integers(1, 4), seed=SEEDS)
-def test_an_epoch_ends_only_when_fewer_than_p_identities_have_pictures_left(
+def test_an_epoch_ends_only_when_fewer_than_p_identities_have_images_left(
     labels: list[int], num_identities: int, size: int, seed: int
 ) -> None:
     if len(set(labels)) < num_identities:
@@ -117,7 +117,7 @@ def test_the_same_generator_gives_the_same_epoch_and_another_seed_another() -> N
     assert one != other
 
 
-def test_every_picture_has_its_chance() -> None:
+def test_every_image_has_its_chance() -> None:
     labels = [0] * 5 + [1] * 3 + [2]
     source = draws(3)
     seen = {
@@ -142,9 +142,9 @@ def test_empty_batches_are_refused(num_identities: int, size: int) -> None:
 
 @st.composite
 def seen(draw: st.DrawFn) -> tuple[list[int], list[int]]:
-    """Labels and cameras of the same pictures."""
-    pictures = draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1))
-    return [label for label, _ in pictures], [camid for _, camid in pictures]
+    """Labels and cameras of the same images."""
+    images = draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1))
+    return [label for label, _ in images], [camid for _, camid in images]
 
 
 def groups_of(
@@ -169,25 +169,25 @@ def test_cameras_are_spread_as_documented_where_chance_is_removed() -> None:
 
 
 @settings(deadline=None)
-@given(pictures=seen(), size=st.integers(1, 6), seed=SEEDS)
+@given(images=seen(), size=st.integers(1, 6), seed=SEEDS)
 def test_as_many_cameras_as_possible_meet_in_the_groups(
-    pictures: tuple[list[int], list[int]], size: int, seed: int
+    images: tuple[list[int], list[int]], size: int, seed: int
 ) -> None:
-    labels, camids = pictures
+    labels, camids = images
     for label, groups in groups_of(labels, camids, size=size, draws=draws(seed)).items():
         owned = Counter(c for own, c in zip(labels, camids, strict=True) if own == label)
-        # A camera counts once in a group, and stands in no more groups than it has pictures.
+        # A camera counts once in a group, and stands in no more groups than it has images.
         bound = sum(min(count, len(groups)) for count in owned.values())
         covered = sum(len({camids[row] for row in group}) for group in groups)
         assert covered == min(bound, len(groups) * size)
 
 
 @settings(deadline=None)
-@given(pictures=seen(), num_identities=st.integers(1, 3), size=st.integers(1, 6), seed=SEEDS)
+@given(images=seen(), num_identities=st.integers(1, 3), size=st.integers(1, 6), seed=SEEDS)
 def test_batches_across_cameras_are_pk_batches_of_as_many_groups(
-    pictures: tuple[list[int], list[int]], num_identities: int, size: int, seed: int
+    images: tuple[list[int], list[int]], num_identities: int, size: int, seed: int
 ) -> None:
-    labels, camids = pictures
+    labels, camids = images
     if len(set(labels)) < num_identities:
         return
     plain, spread = (
@@ -211,7 +211,7 @@ def test_batches_across_cameras_are_pk_batches_of_as_many_groups(
         assert len(spread) == len(plain)
 
 
-def test_every_picture_has_its_chance_across_cameras_too() -> None:
+def test_every_image_has_its_chance_across_cameras_too() -> None:
     labels, camids = [0] * 7, [0, 0, 0, 0, 0, 1, 2]
     source, counts = draws(3), Counter[int]()
     for _ in range(600):
@@ -263,7 +263,7 @@ def test_a_sample_never_repeats_an_item(count: int, seed: int) -> None:
 
 @settings(deadline=None)
 @given(num_samples=st.integers(1, 300), batch_size=st.integers(1, 70), seed=SEEDS)
-def test_every_picture_stands_in_one_batch_and_no_batch_is_empty(
+def test_every_image_stands_in_one_batch_and_no_batch_is_empty(
     num_samples: int, batch_size: int, seed: int
 ) -> None:
     batches = shuffled_batches(num_samples, batch_size, generator_for(seed))

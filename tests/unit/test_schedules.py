@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.domain.schedules import fine_tuning_rate, prompt_learning_rate
+from reid.domain.training.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
 PROMPTS = PromptLearningRecipe(epochs=60)

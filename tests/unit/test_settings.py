@@ -115,7 +115,7 @@ def test_the_strongest_layer_that_names_a_key_decides_it(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("index.kind", "annoy"), ("encoder.kind", "rn50"), ("dataset.root", "pictures")],
+    [("index.kind", "annoy"), ("encoder.kind", "rn50"), ("dataset.root", "images")],
 )
 @pytest.mark.parametrize("layer", ["file", "environment", "assignment", "option"])
 def test_an_adapter_is_chosen_in_any_layer(
@@ -287,12 +287,12 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         ("encoder.pooling=max", "encoder.pooling: should be 'average' or 'gem', got 'max'"),
         ("finetuning.sampling=x", "finetuning.sampling: should be 'identities' or 'cameras'"),
         (
-            "finetuning.weight_averaging=1.0",
-            "finetuning.weight_averaging: must be within [0, 1), got 1.0 (option)",
+            "finetuning.ema_decay=1.0",
+            "finetuning.ema_decay: must be within [0, 1), got 1.0 (option)",
         ),
         (
-            "finetuning.patching_probability=1.5",
-            "finetuning.patching_probability: must be within [0, 1], got 1.5 (option)",
+            "finetuning.random_patch_probability=1.5",
+            "finetuning.random_patch_probability: must be within [0, 1], got 1.5 (option)",
         ),
         ("finetuning.learning_rate=inf", "finetuning.learning_rate: should be a finite number"),
         ("seed", "seed: should be written section.key=value (option)"),

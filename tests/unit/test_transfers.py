@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.domain.augmentation import augment
-from reid.domain.averaging import WeightAverage
-from reid.domain.heads import IdentityScores
-from reid.domain.objectives import fine_tuning_objective, prompt_objective
-from reid.domain.prompts import PromptLearner
-from reid.domain.transfers import sent_to
+from reid.domain.training.augmentation import augment
+from reid.domain.training.ema import ExponentialMovingAverage
+from reid.domain.training.heads import IdentityScores
+from reid.domain.training.objectives import fine_tuning_objective, prompt_objective
+from reid.domain.training.prompts import PromptLearner
+from reid.domain.transfers import to_device
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe
@@ -37,14 +37,14 @@ def test_reading_a_number_from_the_device_would_be_noticed() -> None:
 
 def test_a_tensor_that_lies_there_already_is_not_copied() -> None:
     tensor = torch.arange(3)
-    assert sent_to(tensor.device, tensor) is tensor
-    assert sent_to(ELSEWHERE, tensor).device == ELSEWHERE
+    assert to_device(tensor.device, tensor) is tensor
+    assert to_device(ELSEWHERE, tensor).device == ELSEWHERE
 
 
-def test_pictures_vary_where_they_lie() -> None:
+def test_images_vary_where_they_lie() -> None:
     pixels = augment(
         there(4, 3, 48, 32, dtype=torch.uint8),
-        FineTuningRecipe(erasing_probability=1.0, patching_probability=1.0),
+        FineTuningRecipe(erasing_probability=1.0, random_patch_probability=1.0),
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         generator=torch.Generator().manual_seed(1),
@@ -54,7 +54,7 @@ def test_pictures_vary_where_they_lie() -> None:
 
 def test_weights_are_averaged_where_they_lie() -> None:
     weights = {"weight": there(3, 2), "num_batches_tracked": there(dtype=torch.int64)}
-    average = WeightAverage(weights, decay=0.9)
+    average = ExponentialMovingAverage(weights, decay=0.9)
     average.update(weights)
     assert average.averages()["weight"].device == ELSEWHERE
 

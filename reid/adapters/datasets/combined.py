@@ -29,7 +29,7 @@ class CombinedDataset(ListedDataset):
     """A dataset whose training list is joined by those of others.
 
     Queries and gallery are the first dataset's alone. Its own pids and cameras stay; the others'
-    move out of the way, so that identities and cameras of different sets never merge. A picture's
+    move out of the way, so that identities and cameras of different sets never merge. An image's
     name begins with its set's: `market/bounding_box_train/0002_c1s1_000451_03.jpg`.
 
     Listing raises DatasetError where a list that is needed cannot be read or is empty: of the first
@@ -59,17 +59,17 @@ class CombinedDataset(ListedDataset):
                     self._move(sample, number=number, name=name)
                     for sample in dataset.samples(split)
                 ]
-        moved.sort(key=lambda sample: sample.image)
+        moved.sort(key=lambda sample: sample.name)
         return SampleList(tuple(moved), tuple(sorted(unparsed)), place=self.name)
 
     def _move(self, sample: Sample, *, number: int, name: str) -> Sample:
         if sample.pid >= PIDS_PER_SET:
             raise DatasetError(
-                f"{name}/{sample.image}: the pid {sample.pid} is too large for sets that are "
+                f"{name}/{sample.name}: the pid {sample.pid} is too large for sets that are "
                 f"combined; number people below {PIDS_PER_SET}"
             )
         return Sample(
-            image=f"{name}/{sample.image}",
+            name=f"{name}/{sample.name}",
             pid=number * PIDS_PER_SET + sample.pid,
             camid=self._first_cameras[number] + sample.camid,
         )
@@ -85,59 +85,57 @@ class CombinedDataset(ListedDataset):
 
 
 class _ReaderBySet:
-    """Has each picture read by the reader of its set, whose name the picture's begins with."""
+    """Has each image read by the reader of its set, whose name the image's begins with."""
 
     def __init__(self, readers: Mapping[str, ImageReader]) -> None:
         self._readers = readers
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         batch = torch.empty(
-            (len(images), 3, size.height, size.width),
+            (len(names), 3, size.height, size.width),
             dtype=torch.uint8,
             memory_format=torch.channels_last,
         )
-        for name, rows, own in _by_set(images):
+        for name, rows, own in _by_set(names):
             if name not in self._readers:
-                raise DatasetError(
-                    f"{images[rows[0]]} cannot be read: {self._reason_unknown(name)}"
-                )
+                raise DatasetError(f"{names[rows[0]]} cannot be read: {self._reason_unknown(name)}")
             batch[rows] = self._readers[name].read(own, size=size, resampling=resampling)
         return batch
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        reasons = self._of_each(images, _reasons_unreadable, otherwise=self._reason_unknown)
+    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
+        reasons = self._of_each(names, _reasons_unreadable, otherwise=self._reason_unknown)
         return tuple(
-            UnreadableImage(image, reason)
-            for image, reason in zip(images, reasons, strict=True)
+            UnreadableImage(name, reason)
+            for name, reason in zip(names, reasons, strict=True)
             if reason is not None
         )
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         return self._of_each(
-            images,
+            names,
             lambda reader, own: reader.thumbnails(own, height=height),
             otherwise=lambda _: None,
         )
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
         return self._of_each(
-            images, lambda reader, own: reader.content_digests(own), otherwise=lambda _: ""
+            names, lambda reader, own: reader.content_digests(own), otherwise=lambda _: ""
         )
 
     def _of_each(
         self,
-        images: Sequence[str],
+        names: Sequence[str],
         make: Callable[[ImageReader, list[str]], Sequence[_Made]],
         *,
         otherwise: Callable[[str], _Made],
     ) -> tuple[_Made, ...]:
-        """Make something of each picture, or of the name of a set that is not there."""
+        """Make something of each image, or of the name of a set that is not there."""
         made: dict[int, _Made] = {}
-        for name, rows, own in _by_set(images):
+        for name, rows, own in _by_set(names):
             reader = self._readers.get(name)
             of_set = make(reader, own) if reader else [otherwise(name)] * len(rows)
             made.update(zip(rows, of_set, strict=True))
-        return tuple(made[row] for row in range(len(images)))
+        return tuple(made[row] for row in range(len(names)))
 
     def _reason_unknown(self, name: str) -> str:
         return f"none of the combined sets is called {name!r} ({', '.join(self._readers)})"
@@ -156,19 +154,19 @@ def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
     return named
 
 
-def _by_set(images: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]:
-    """Divide pictures by set: its name, their places among all, and what it calls them itself."""
+def _by_set(names: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]:
+    """Divide images by set: its name, their places among all, and what it calls them itself."""
     rows_of: dict[str, list[int]] = {}
-    for row, image in enumerate(images):
+    for row, image in enumerate(names):
         rows_of.setdefault(image.partition("/")[0], []).append(row)
     for name, rows in rows_of.items():
-        yield name, rows, [images[row].removeprefix(f"{name}/") for row in rows]
+        yield name, rows, [names[row].removeprefix(f"{name}/") for row in rows]
 
 
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:
     return 1 + max(sample.camid for split in splits for sample in dataset.samples(split))
 
 
-def _reasons_unreadable(reader: ImageReader, images: Sequence[str]) -> list[str | None]:
-    bad = {one.image: one.reason for one in reader.find_unreadable(images)}
-    return [bad.get(image) for image in images]
+def _reasons_unreadable(reader: ImageReader, names: Sequence[str]) -> list[str | None]:
+    bad = {one.name: one.reason for one in reader.find_unreadable(names)}
+    return [bad.get(name) for name in names]

@@ -7,13 +7,13 @@ from pathlib import Path
 from reid.adapters.datasets.files import FilesDataset
 from reid.adapters.images.tables import Row, read_table, refuse_repeats
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import JUNK_PID, Passage, SampleList, Split
+from reid.domain.values.samples import JUNK_PID, Annotation, SampleList, Split
 
 COLUMNS = ("path", "pid", "camid", "split")
 """Columns that the CSV must have; others are passed over."""
 
 MOST_PID, MOST_CAMID = 10**9 - 1, 9_999
-"""Larger numbers are mistakes: a telephone number, a time stamp."""
+"""Larger numbers are mistakes: a telephone number, a time fingerprint."""
 
 
 class CsvDataset(FilesDataset):
@@ -37,13 +37,13 @@ class CsvDataset(FilesDataset):
     def _rows(self) -> list[Row]:
         table = self.root / self._given.name
         rows = read_table(table, columns=COLUMNS, header=",".join(COLUMNS))
-        refuse_repeats(rows, lambda row: (_split(row), row.image))
+        refuse_repeats(rows, lambda row: (_split(row), row.name))
         return rows
 
     def _list(self, split: Split) -> SampleList:
         rows = [row for row in self._rows if _split(row) is split]
         return SampleList.sorted_out(
-            ((row.image, _passage(row)) for row in rows),
+            ((row.name, _annotation(row)) for row in rows),
             place=str(self._given),
             expected=f"of the split {split}",
         )
@@ -58,8 +58,8 @@ def _split(row: Row) -> Split:
         ) from error
 
 
-def _passage(row: Row) -> Passage:
-    return Passage(
+def _annotation(row: Row) -> Annotation:
+    return Annotation(
         pid=_number(row, "pid", least=JUNK_PID, most=MOST_PID),
         camid=_number(row, "camid", least=0, most=MOST_CAMID),
     )

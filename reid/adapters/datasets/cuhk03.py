@@ -1,4 +1,4 @@
-"""CUHK03 (Li et al. 2014) by the new protocol (Zhong et al. 2017), as folders of pictures."""
+"""CUHK03 (Li et al. 2014) by the new protocol (Zhong et al. 2017), as folders of images."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Literal, TypeAlias
 
 from reid.adapters.datasets.files import FolderPerSplit
 from reid.adapters.images.market_names import holds_market1501, parse_market_name
-from reid.domain.values.samples import Passage
+from reid.domain.values.samples import Annotation
 
 Boxes: TypeAlias = Literal["detected", "labeled"]
 
 _PAIR_PATTERN = re.compile(r"([1-9])_(\d{3})_([12])_\d+", re.ASCII)
-"""Pair of cameras, person within the pair, view, picture."""
+"""Pair of cameras, person within the pair, view, image."""
 
 
 class Cuhk03(FolderPerSplit):
@@ -19,11 +19,11 @@ class Cuhk03(FolderPerSplit):
 
     In a folder `detected` or `labeled` lie the folders of Market-1501's layout. Names are
     `0001_c1_1.png` (person 1, first view) or, where they come from the original data,
-    `1_001_1_01.png` (camera pair 1, person 1 of it, first view, picture 1). Either way the camera
+    `1_001_1_01.png` (camera pair 1, person 1 of it, first view, image 1). Either way the camera
     is the view: the new protocol counts two.
 
     Published (CUHK03-NP, Zhong et al. 2017, arXiv:1701.08398): 767 identities to train on, 700
-    tested with 1,400 queries. Detected: 7,365 training and 5,332 gallery pictures; labeled: 7,368
+    tested with 1,400 queries. Detected: 7,365 training and 5,332 gallery images; labeled: 7,368
     and 5,328.
     """
 
@@ -52,11 +52,11 @@ class Cuhk03(FolderPerSplit):
     def _holds(self, folder: Path) -> bool:
         return holds_market1501(folder / self._boxes)
 
-    def _parse(self, name: str) -> Passage | None:
+    def _parse(self, name: str) -> Annotation | None:
         return parse_cuhk03_name(name)
 
 
-def parse_cuhk03_name(name: str) -> Passage | None:
+def parse_cuhk03_name(name: str) -> Annotation | None:
     """Read a file name in either form; None where it follows neither.
 
     Person 1 of camera pair 2 gets the pid 2001: no pair has a thousand people.
@@ -65,4 +65,4 @@ def parse_cuhk03_name(name: str) -> Passage | None:
     if match is None:
         return parse_market_name(name)
     pair, person, view = (int(part) for part in match.groups())
-    return Passage(pid=1000 * pair + person, camid=view - 1)
+    return Annotation(pid=1000 * pair + person, camid=view - 1)

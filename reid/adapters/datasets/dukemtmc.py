@@ -9,8 +9,8 @@ class DukeMtmc(FolderPerSplit):
     Names such as `0001_c2_f0046182.jpg`: person 1 in the second camera, frame 46182. The gallery
     holds people whom nobody asks for (408 identities); they have pids of their own and not 0.
 
-    Published (Zheng et al. 2017, arXiv:1701.07717): 702 identities in 16,522 training pictures;
-    702 in 2,228 queries; 17,661 gallery pictures; 8 cameras.
+    Published (Zheng et al. 2017, arXiv:1701.07717): 702 identities in 16,522 training images;
+    702 in 2,228 queries; 17,661 gallery images; 8 cameras.
     """
 
     title = "DukeMTMC-reID"

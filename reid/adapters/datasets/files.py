@@ -1,16 +1,16 @@
-"""Datasets of picture files under one folder: a layout finds the folder and lists the splits."""
+"""Datasets of image files under one folder: a layout finds the folder and lists the splits."""
 
 import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from reid.adapters.images.contents import PictureFiles
-from reid.adapters.images.files import is_picture_name, readable_name
+from reid.adapters.images.contents import ImageFiles
+from reid.adapters.images.files import is_image_name, readable_name
 from reid.adapters.images.market_names import FOLDERS, holds_market1501, parse_market_name
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import ListedDataset
-from reid.domain.values.samples import Passage, SampleList, Split
+from reid.domain.values.samples import Annotation, SampleList, Split
 
 
 class FilesDataset(ListedDataset):
@@ -23,7 +23,7 @@ class FilesDataset(ListedDataset):
     """Sub-folders that it is usually unpacked to, in the order of the search."""
 
     expected: str
-    """Which pictures a split consists of, for messages."""
+    """Which images a split consists of, for messages."""
 
     needs: str
     """What its folder holds, for messages."""
@@ -42,13 +42,13 @@ class FilesDataset(ListedDataset):
         own = Path(os.path.realpath(root)).name
         super().__init__(
             f"{own} ({variant})" if variant else own,
-            reader=PictureFiles(lambda: self.root),
+            reader=ImageFiles(lambda: self.root),
             list_split=self._list,
         )
 
     @cached_property
     def root(self) -> Path:
-        """The folder that pictures' names start from.
+        """The folder that images' names start from.
 
         Raises:
             DatasetError: There is no dataset of this layout.
@@ -86,15 +86,15 @@ class FilesDataset(ListedDataset):
             f"{', '.join(self.known_roots)}"
         )
 
-    def _picture_names(self, folder: Path) -> list[str]:
-        """List the pictures that lie directly in a folder, in no order.
+    def _image_names(self, folder: Path) -> list[str]:
+        """List the images that lie directly in a folder, in no order.
 
         Raises:
             DatasetError: It cannot be listed.
         """
         try:
             with os.scandir(folder) as entries:
-                return [readable_name(one.name) for one in entries if is_picture_name(one.name)]
+                return [readable_name(one.name) for one in entries if is_image_name(one.name)]
         except OSError as error:
             raise DatasetError(
                 f"{folder} cannot be listed: {error.strerror}; {self.title} needs {self.needs} in "
@@ -102,7 +102,7 @@ class FilesDataset(ListedDataset):
             ) from error
 
     def _sorted_out(
-        self, found: Iterable[tuple[str, Passage | None]], *, place: Path
+        self, found: Iterable[tuple[str, Annotation | None]], *, place: Path
     ) -> SampleList:
         return SampleList.sorted_out(found, place=str(place), expected=self.expected)
 
@@ -118,11 +118,11 @@ class FolderPerSplit(FilesDataset):
     def _holds(self, folder: Path) -> bool:
         return holds_market1501(folder)
 
-    def _parse(self, name: str) -> Passage | None:
+    def _parse(self, name: str) -> Annotation | None:
         return parse_market_name(name)
 
     def _list(self, split: Split) -> SampleList:
         folder = self.root / FOLDERS[split]
-        names = self._picture_names(folder)
+        names = self._image_names(folder)
         found = ((f"{folder.name}/{name}", self._parse(name)) for name in names)
         return self._sorted_out(found, place=folder)

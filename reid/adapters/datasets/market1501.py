@@ -7,10 +7,10 @@ class Market1501(FolderPerSplit):
     """The three lists of a folder in Market-1501's layout.
 
     pid 0 marks distractors in the gallery. In the training and query lists the data set has none;
-    where another one does, its pictures are kept as those of one person, as CLIP-ReID keeps them,
+    where another one does, its images are kept as those of one person, as CLIP-ReID keeps them,
     and the dataset check reports them.
 
-    Published (Zheng et al. 2015): 751 identities in 12,936 training pictures; 750 in 3,368 queries;
+    Published (Zheng et al. 2015): 751 identities in 12,936 training images; 750 in 3,368 queries;
     19,732 gallery files, of which 15,913 remain without junk, distractors included; 6 cameras.
     """
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from reid.adapters.datasets.files import FilesDataset
 from reid.domain.errors import DatasetError
-from reid.domain.values.samples import Passage, SampleList, Split
+from reid.domain.values.samples import Annotation, SampleList, Split
 
-PICTURE_FOLDERS = {
+IMAGE_FOLDERS = {
     Split.TRAIN: ("train", "mask_train_v2", "mask_train_V2"),
     Split.QUERY: ("test", "mask_test_v2", "mask_test_V2"),
     Split.GALLERY: ("test", "mask_test_v2", "mask_test_V2"),
 }
-"""Where a split's pictures lie: in the first version's folders, or in the second's, whose faces are
+"""Where a split's images lie: in the first version's folders, or in the second's, whose faces are
 masked."""
 
 LISTS = {
@@ -34,13 +34,13 @@ _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
 class Msmt17(FilesDataset):
     """The three lists of MSMT17, in either version.
 
-    Pictures are called `0000_000_01_0303morning_0015_0.jpg`: person, picture, camera (1 to 15),
+    Images are called `0000_000_01_0303morning_0015_0.jpg`: person, image, camera (1 to 15),
     time. The person is taken from the lists. As in the paper and in CLIP-ReID, the validation list
     is trained on too, unless that is switched off: scores are not comparable across this choice,
     nor between the versions (the second masks faces).
 
-    Published (Wei et al. 2018, arXiv:1711.08565): 1,041 identities in 32,621 training pictures,
-    validation included; 3,060 in 11,659 queries; 82,161 gallery pictures; 15 cameras.
+    Published (Wei et al. 2018, arXiv:1711.08565): 1,041 identities in 32,621 training images,
+    validation included; 3,060 in 11,659 queries; 82,161 gallery images; 15 cameras.
     """
 
     title = "MSMT17"
@@ -70,14 +70,14 @@ class Msmt17(FilesDataset):
 
     def _holds(self, folder: Path) -> bool:
         has_list = any((folder / name).is_file() for name in LISTS.values())
-        names = {name for folders in PICTURE_FOLDERS.values() for name in folders}
+        names = {name for folders in IMAGE_FOLDERS.values() for name in folders}
         return has_list and any((folder / name).is_dir() for name in names)
 
     def _list(self, split: Split) -> SampleList:
         lists = [self.root / LISTS[split]]
         if split is Split.TRAIN and self._train_on_val:
             lists.append(self.root / VALIDATION_LIST)
-        folder = _picture_folder(self.root, split)
+        folder = _image_folder(self.root, split)
         first_pid = 1 if split is Split.TRAIN else TEST_PIDS_FROM
         named = (
             _parse_line(line, folder=folder, first_pid=first_pid)
@@ -87,13 +87,13 @@ class Msmt17(FilesDataset):
         return self._sorted_out(named, place=lists[0])
 
 
-def _picture_folder(root: Path, split: Split) -> str:
-    for name in PICTURE_FOLDERS[split]:
+def _image_folder(root: Path, split: Split) -> str:
+    for name in IMAGE_FOLDERS[split]:
         if (root / name).is_dir():
             return name
     raise DatasetError(
-        f"{root} has none of the folders {', '.join(PICTURE_FOLDERS[split])}; unpack MSMT17's "
-        f"{split} pictures there"
+        f"{root} has none of the folders {', '.join(IMAGE_FOLDERS[split])}; unpack MSMT17's "
+        f"{split} images there"
     )
 
 
@@ -114,9 +114,9 @@ def _lines(path: Path) -> Iterator[str]:
     return (line for line in map(str.strip, text.splitlines()) if line)
 
 
-def _parse_line(line: str, *, folder: str, first_pid: int) -> tuple[str, Passage | None]:
-    """Give a picture's name under the root and who is on it; the line itself where it is odd."""
+def _parse_line(line: str, *, folder: str, first_pid: int) -> tuple[str, Annotation | None]:
+    """Give an image's name under the root and who is on it; the line itself where it is odd."""
     match = _LINE.fullmatch(line)
     if match is None or int(match[2]) == 0 or int(match[3]) >= TEST_PIDS_FROM - 1:
         return f"{folder}/{line}", None
-    return f"{folder}/{match[1]}", Passage(first_pid + int(match[3]), int(match[2]) - 1)
+    return f"{folder}/{match[1]}", Annotation(first_pid + int(match[3]), int(match[2]) - 1)

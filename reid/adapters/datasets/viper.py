@@ -1,4 +1,4 @@
-"""VIPeR (Gray and Tao 2008): two cameras, one picture of each person in either."""
+"""VIPeR (Gray and Tao 2008): two cameras, one image of each person in either."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from reid.adapters.datasets.files import FilesDataset
-from reid.domain.values.samples import Passage, SampleList, Split
+from reid.domain.values.samples import Annotation, SampleList, Split
 
 CAMERAS = ("cam_a", "cam_b")
 
@@ -17,11 +17,11 @@ _CAMERAS_OF = {Split.TRAIN: CAMERAS, Split.QUERY: CAMERAS[:1], Split.GALLERY: CA
 class Viper(FilesDataset):
     """One of VIPeR's random halves to train on, the other one to test with.
 
-    The pictures lie in `cam_a` and `cam_b` and are called `000_45.bmp`: person 0, seen at 45
+    The images lie in `cam_a` and `cam_b` and are called `000_45.bmp`: person 0, seen at 45
     degrees. Numbers begin at 0 and have gaps; pids are one more, since 0 means a distractor here.
-    Queries are the first camera's pictures of the test half, the gallery is the second's.
+    Queries are the first camera's images of the test half, the gallery is the second's.
 
-    Published (Gray and Tao 2008): 632 people, 2 cameras, 1,264 pictures, so 316 people in each
+    Published (Gray and Tao 2008): 632 people, 2 cameras, 1,264 images, so 316 people in each
     half. Scores are usually the mean of ten halves: evaluate with ten seeds.
     """
 
@@ -45,27 +45,27 @@ class Viper(FilesDataset):
         return all((folder / camera).is_dir() for camera in CAMERAS)
 
     def _list(self, split: Split) -> SampleList:
-        passages = {camera: dict(self._passages(camera)) for camera in CAMERAS}
-        people = {told.pid for named in passages.values() for told in named.values() if told}
+        annotations = {camera: dict(self._annotations(camera)) for camera in CAMERAS}
+        people = {told.pid for named in annotations.values() for told in named.values() if told}
         wanted = training_half(people, seed=self._split_seed)
         if split is not Split.TRAIN:
             wanted = people - wanted
         return self._sorted_out(
             (
-                (image, passage)
+                (name, annotation)
                 for camera in _CAMERAS_OF[split]
-                for image, passage in passages[camera].items()
+                for name, annotation in annotations[camera].items()
                 # What tells nobody belongs to its camera's list, and to no training half.
-                if (split is not Split.TRAIN if passage is None else passage.pid in wanted)
+                if (split is not Split.TRAIN if annotation is None else annotation.pid in wanted)
             ),
             place=self.root / _CAMERAS_OF[split][0],
         )
 
-    def _passages(self, camera: str) -> Iterator[tuple[str, Passage | None]]:
-        for name in self._picture_names(self.root / camera):
+    def _annotations(self, camera: str) -> Iterator[tuple[str, Annotation | None]]:
+        for name in self._image_names(self.root / camera):
             match = _PATTERN.match(name)
-            passage = match and Passage(pid=int(match[1]) + 1, camid=CAMERAS.index(camera))
-            yield f"{camera}/{name}", passage
+            annotation = match and Annotation(pid=int(match[1]) + 1, camid=CAMERAS.index(camera))
+            yield f"{camera}/{name}", annotation
 
 
 def training_half(people: Iterable[int], *, seed: int) -> set[int]:

@@ -23,7 +23,7 @@ from reid.adapters.encoders.weights import (
     read_weights_file,
 )
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.transfers import sent_to
+from reid.domain.transfers import to_device
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
@@ -103,7 +103,7 @@ class ClipEncoder:
     def _checked(self, images: Tensor, camids: Tensor | None) -> Tensor | None:
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
-        return None if camids is None else sent_to(images.device, camids)
+        return None if camids is None else to_device(images.device, camids)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Walk the image tower's parameters; see the port."""
@@ -220,7 +220,7 @@ def _build_towers(
             image.cv_embed = nn.Parameter(nn.init.trunc_normal_(cameras, std=_CAMERA_STD))
     _fit_positions(image, plan)
     if weights is not None:
-        _fill(image, _image_state(plan, weights, image), origin=weights.origin)
+        _enroll(image, _image_state(plan, weights, image), origin=weights.origin)
         text = None if text is None else _fill_text(text, weights)
     return image, text
 
@@ -267,11 +267,13 @@ def _fill_text(text: TextTower, weights: WeightsFile) -> TextTower | None:
         return None
     if f"{TEXT_PREFIX}token_embedding.weight" not in weights.text:
         text.token_embedding = None
-    _fill(text, weights.text, prefix=TEXT_PREFIX, origin=weights.origin)
+    _enroll(text, weights.text, prefix=TEXT_PREFIX, origin=weights.origin)
     return text
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor], *, origin: str, prefix: str = "") -> None:
+def _enroll(
+    module: nn.Module, state: Mapping[str, Tensor], *, origin: str, prefix: str = ""
+) -> None:
     """Hand the tensors themselves to a module that was built without storage."""
     _check_state(module.state_dict(prefix=prefix), state, origin=origin)
     own = {name.removeprefix(prefix): value for name, value in state.items()}

@@ -32,7 +32,7 @@ from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 HEADER_FILE = "encoder.json"
 FORMAT = "reid-exported-encoder"
 NO_CAMERA = -1
-"""What the graph's `camids` input takes for a picture whose camera is to be left out."""
+"""What the graph's `camids` input takes for an image whose camera is to be left out."""
 
 OUTPUTS = ("embedding", "penultimate")
 """What a graph's outputs are called in its file, in the order of `Graph.run`."""
@@ -122,7 +122,7 @@ def read_export_header(folder: Path) -> ExportHeader:
 
 
 class ExportedEncoder:
-    """Describes pictures by a graph that cannot learn; behind the image encoder's port."""
+    """Describes images by a graph that cannot learn; behind the image encoder's port."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class ExportedEncoder:
         return torch.device("cpu")
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
-        """Describe pictures, without gradient; see the port."""
+        """Describe images, without gradient; see the port."""
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
         embedding, penultimate = self._graph.run(

@@ -174,14 +174,14 @@ class _Traceable(nn.Module):
 
 
 def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
-    """Record what a tower does with pictures, for batches of any size.
+    """Record what a tower does with images, for batches of any size.
 
-    Cameras become an input where the tower has any. A graph has no branches, so a picture without
+    Cameras become an input where the tower has any. A graph has no branches, so an image without
     a camera gets an embedding too, of zeros: the table's last row, index -1.
 
     Args:
         tower: In evaluation mode, float32, on the CPU.
-        geometry: Size of the pictures and number of cameras.
+        geometry: Size of the images and number of cameras.
     """
     copied = copy.deepcopy(tower).requires_grad_(requires_grad=False)
     size = geometry.image_size

@@ -11,7 +11,7 @@ from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 
 
 def check_images(images: Tensor, *, geometry: EncoderGeometry) -> None:
-    """Check the pictures' shape.
+    """Check the images' shape.
 
     Raises:
         ValueError: Not (B, 3, H, W) of the encoder's size.
@@ -32,7 +32,7 @@ def check_cameras(
 
     Raises:
         EncoderError: A camera beyond those the encoder knows.
-        ValueError: Not one per picture.
+        ValueError: Not one per image.
     """
     if camids is None or geometry.num_cameras == 0:
         return

@@ -72,7 +72,7 @@ class OpenVinoGraph:
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "PERFORMANCE_HINT": "LATENCY",
-                # Pictures are decoded on the same cores: threads tied to one would wait for it.
+                # Images are decoded on the same cores: threads tied to one would wait for it.
                 "ENABLE_CPU_PINNING": False,
             },
         )

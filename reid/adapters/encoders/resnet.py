@@ -104,15 +104,12 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(out_width)
         self.downsample: nn.Sequential | None = None
         if stride > 1 or in_width != out_width:
-            self.downsample = nn.Sequential(
-                OrderedDict(
-                    [
-                        ("-1", _average_pool(stride)),
-                        ("0", nn.Conv2d(in_width, out_width, 1, bias=False)),
-                        ("1", nn.BatchNorm2d(out_width)),
-                    ]
-                )
-            )
+            parts = {
+                "-1": _average_pool(stride),
+                "0": nn.Conv2d(in_width, out_width, 1, bias=False),
+                "1": nn.BatchNorm2d(out_width),
+            }
+            self.downsample = nn.Sequential(OrderedDict(parts))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Run the block on (B, C, h, w)."""
@@ -173,7 +170,6 @@ class ModifiedResNet(nn.Module):
         self.bn2 = nn.BatchNorm2d(width // 2)
         self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
-        self.avgpool = nn.AvgPool2d(2)
         first, second, third, fourth = architecture.layers
         self.layer1 = _stage(width, width, first, stride=1)
         self.layer2 = _stage(width * 4, width * 2, second, stride=2)

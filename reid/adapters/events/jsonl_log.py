@@ -15,8 +15,8 @@ from reid.domain.events import (
     CheckpointSaved,
     EpochFinished,
     Event,
+    ImageCacheFilled,
     ImagesEmbedded,
-    PictureCacheFilled,
     StageFinished,
     StageStarted,
     StepFinished,
@@ -46,7 +46,7 @@ class JsonlLog:
                 seconds, self._epoch_began = now - self._epoch_began, now
                 rate = round(event.num_images / seconds, 1) if seconds > 0 else None
                 further = {"seconds": round(seconds, 3), "images_per_second": rate}
-            case StageFinished() | CheckpointSaved() | CheckpointDamaged() | PictureCacheFilled():
+            case StageFinished() | CheckpointSaved() | CheckpointDamaged() | ImageCacheFilled():
                 pass
             case _:
                 assert_never(event)

@@ -20,8 +20,8 @@ from reid.domain.events import (
     CheckpointSaved,
     EpochFinished,
     Event,
+    ImageCacheFilled,
     ImagesEmbedded,
-    PictureCacheFilled,
     Stage,
     StageFinished,
     StageStarted,
@@ -90,7 +90,7 @@ class RichProgress:
                 self._embed(event)
             case StageFinished():
                 self._drop_task()
-            case PictureCacheFilled() | CheckpointDamaged():
+            case ImageCacheFilled() | CheckpointDamaged():
                 self._line(_notice(event))
             case CheckpointSaved():
                 pass
@@ -155,14 +155,14 @@ class RichProgress:
         self._console.print(text, markup=False, soft_wrap=True)
 
 
-def _notice(event: PictureCacheFilled | CheckpointDamaged) -> str:
+def _notice(event: ImageCacheFilled | CheckpointDamaged) -> str:
     if isinstance(event, CheckpointDamaged):
         return (
             f"{event.name} is damaged: going on from the one saved before it, of epoch "
             f"{event.epoch}"
         )
     return (
-        f"{event.num_kept} decoded pictures fill {event.num_bytes // 2**20} MiB: the others are "
+        f"{event.num_kept} decoded images fill {event.num_bytes // 2**20} MiB: the others are "
         "decoded in every epoch; dataset.cache_mib gives them more"
     )
 

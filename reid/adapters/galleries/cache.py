@@ -1,4 +1,4 @@
-"""The galleries that wait in a folder for the next question about the same pictures.
+"""The galleries that wait in a folder for the next query about the same images.
 
 Nothing leaves it by itself: who names a plain folder or list once has its vectors until they are
 cleared.
@@ -73,7 +73,7 @@ class GalleryCache:
 
     def _described(self, place: Path) -> CachedGallery | None:
         """Say what is kept in a folder; None where somebody has cleared it meanwhile."""
-        sources, num_pictures = self._contents(place)
+        sources, num_images = self._contents(place)
         facts = list(_facts_of_files(place))
         if not facts:
             return None
@@ -81,7 +81,7 @@ class GalleryCache:
         return CachedGallery(
             place=str(place),
             sources=sources,
-            num_pictures=num_pictures,
+            num_images=num_images,
             num_bytes=sum(fact.st_size for fact in facts),
             changed_at=time_text(datetime.fromtimestamp(changed, UTC)),
         )
@@ -91,10 +91,10 @@ class GalleryCache:
             with closing(
                 open_filesystem_gallery(place, create=False, create_index=self._create_index)
             ) as gallery:
-                pictures = gallery.pictures()
+                images = gallery.images()
         except GalleryError:
             return (), None
-        return tuple(sorted({picture.source for picture in pictures})), len(pictures)
+        return tuple(sorted({image.source for image in images})), len(images)
 
     def _unusable(self, error: OSError) -> GalleryError:
         return GalleryError(

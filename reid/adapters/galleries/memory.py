@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.rows import RowsView
-from reid.adapters.galleries.sqlite.database import MemoryDatabase
+from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import KeptPicture
+from reid.domain.values.galleries import KeptImage
 from reid.ports.vector_index import VectorIndex
 
 
@@ -58,9 +58,9 @@ class MemoryVectors:
         """See what there is."""
         return self._view
 
-    def add(self, state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Append rows."""
-        keys = np.array([picture.key for picture in pictures], dtype=np.int64)
+        keys = np.array([image.key for image in images], dtype=np.int64)
         own = self._view.keys < keys.min(initial=np.iinfo(np.int64).max)
         rows = self._view.rows[torch.from_numpy(own)]
         added = vectors.detach().cpu().float()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
-from reid.domain.ordering import distances, rank
+from reid.domain.ranking.distances import distances, rank
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
@@ -82,7 +82,7 @@ class RowsView:
         is_there[is_there] = self.keys[rows[is_there]] == wanted[is_there]
         if not is_there.all():
             raise GalleryError(
-                f"the gallery is damaged: picture {wanted[~is_there][0]} has no vector; remove it"
+                f"the gallery is damaged: image {wanted[~is_there][0]} has no vector; remove it"
             )
         return torch.from_numpy(rows)
 

@@ -14,14 +14,14 @@ def unknown_gallery(place: str, *, name: str) -> GalleryError:
         name: As the command line takes it.
     """
     return GalleryError(
-        f"{place} does not exist: build it by `reid gallery build {name} PICTURES`, or correct "
+        f"{place} does not exist: build it by `reid gallery build {name} IMAGES`, or correct "
         "its name, gallery.tenant or the address"
     )
 
 
 @contextmanager
 def after_removal() -> Iterator[None]:
-    """Do what follows the removal of pictures; where it fails, say that they are removed.
+    """Do what follows the removal of images; where it fails, say that they are removed.
 
     Raises:
         GalleryError: In place of another.
@@ -30,6 +30,6 @@ def after_removal() -> Iterator[None]:
         yield
     except GalleryError as error:
         raise GalleryError(
-            f"{error}; the pictures are removed, but traces of them stay: run "
+            f"{error}; the images are removed, but traces of them stay: run "
             "`reid gallery compact` afterwards"
         ) from error

@@ -1,11 +1,11 @@
-"""Decoded pictures kept in memory, for training, which reads them again and again."""
+"""Decoded images kept in memory, for training, which reads them again and again."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from reid.domain.events import PictureCacheFilled
+from reid.domain.events import ImageCacheFilled
 from reid.domain.services.lists import ReaderAround
 from reid.domain.values.samples import ImageSize, Resampling
 from reid.ports.dataset import ImageReader
@@ -13,10 +13,10 @@ from reid.ports.events import EventListener
 
 
 class CachedReader(ReaderAround):
-    """A reader that decodes a picture once while memory lasts.
+    """A reader that decodes an image once while memory lasts.
 
     What is kept is what was read, uint8 of the size that was asked for (at 256 x 128, 10,922
-    pictures per GiB), so nothing but time depends on it. Pictures beyond the budget are decoded
+    images per GiB), so nothing but time depends on it. Images beyond the budget are decoded
     every time; none is ever dropped for another, since an epoch asks for each about once.
     """
 
@@ -35,26 +35,26 @@ class CachedReader(ReaderAround):
         self._listener = listener
         self._kept: dict[tuple[ImageSize, Resampling], dict[str, Tensor]] = {}
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Read what is not kept yet; see the port.
 
         Raises:
-            DatasetError: A picture cannot be read.
+            DatasetError: An image cannot be read.
         """
         kept = self._kept.setdefault((size, resampling), {})
-        missing = [image for image in dict.fromkeys(images) if image not in kept]
+        missing = [name for name in dict.fromkeys(names) if name not in kept]
         fresh: Mapping[str, Tensor] = {}
-        if missing or not images:
+        if missing or not names:
             pixels = super().read(missing, size=size, resampling=resampling)
             fresh = dict(zip(missing, pixels, strict=True))
             self._keep(kept, fresh)
         batch = torch.empty(
-            (len(images), 3, size.height, size.width),
+            (len(names), 3, size.height, size.width),
             dtype=torch.uint8,
             memory_format=torch.channels_last,
         )
-        for row, image in zip(batch, images, strict=True):
-            row.copy_(kept[image] if image in kept else fresh[image])
+        for row, name in zip(batch, names, strict=True):
+            row.copy_(kept[name] if name in kept else fresh[name])
         return batch
 
     def _keep(self, kept: dict[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
@@ -62,12 +62,12 @@ class CachedReader(ReaderAround):
             if self._is_filled or pixels.nbytes > self._room:
                 self._report_filled()
                 return
-            # A copy: a view would hold the whole batch in memory, pictures without room included.
+            # A copy: a view would hold the whole batch in memory, images without room included.
             kept[image] = pixels.clone()
             self._room -= pixels.nbytes
 
     def _report_filled(self) -> None:
         if not self._is_filled:
-            num_kept = sum(len(pictures) for pictures in self._kept.values())
-            self._listener(PictureCacheFilled(num_kept=num_kept, num_bytes=self._num_bytes))
+            num_kept = sum(len(images) for images in self._kept.values())
+            self._listener(ImageCacheFilled(num_kept=num_kept, num_bytes=self._num_bytes))
         self._is_filled = True

@@ -1,4 +1,4 @@
-"""Picture files to pixels: the only place where they are decoded.
+"""Image files to pixels: the only place where they are decoded.
 
 Letters: H W pixels.
 """
@@ -24,7 +24,7 @@ from reid.adapters.images.wholeness import (
     require_whole_png,
 )
 
-PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """What is decoded, whatever a file's ending says. Pillow knows many more, some of which start other
 programs."""
 
@@ -46,17 +46,17 @@ DECODER_ERRORS = (
 """Pillow's decoders raise all of these on damaged files."""
 
 Content: TypeAlias = bytes | NDArray[np.uint8]
-"""A picture's file, or its (H, W, 3) RGB pixels."""
+"""An image's file, or its (H, W, 3) RGB pixels."""
 
 
 def decode(content: Content) -> NDArray[np.uint8]:
-    """Decode a picture, upright and in full.
+    """Decode an image, upright and in full.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        DECODER_ERRORS: It is damaged, truncated, suspiciously large, or not a picture.
+        DECODER_ERRORS: It is damaged, truncated, suspiciously large, or not an image.
     """
     if not isinstance(content, bytes):
         return content
@@ -65,7 +65,7 @@ def decode(content: Content) -> NDArray[np.uint8]:
 
 
 def digest_of_content(content: Content) -> str:
-    """Digest a picture's bytes."""
+    """Digest an image's bytes."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     shape = f"pixels {content.shape}\n".encode()
@@ -75,7 +75,7 @@ def digest_of_content(content: Content) -> str:
 def describe_decoder_error(error: BaseException) -> str:
     """Summarise what a decoder complained of."""
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture that Pillow knows"
+        return "not an image that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).rstrip(".") or type(error).__name__
@@ -103,7 +103,7 @@ def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
 
 
 def _decode_anything(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(BytesIO(data), formats=PICTURE_FORMATS) as image:
+    with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
         _refuse_bomb(image)
         # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
         # Market-1501 carries no EXIF, so its pixels are the same.

@@ -1,28 +1,28 @@
-"""Picture files: which files are pictures, and what they contain."""
+"""Image files: which files are images, and what they contain."""
 
 import os
 import re
 from pathlib import Path
 
-PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"})
-"""File endings that count as pictures, in any case."""
+IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"})
+"""File endings that count as images, in any case."""
 
 MOST_BYTES = 512 * 2**20
-"""Of a picture's file; Pillow's most pixels fit into it as they are."""
+"""Of an image's file; Pillow's most pixels fit into it as they are."""
 
 _UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")
 """What `readable_name` writes for bytes that are no UTF-8."""
 
 
-def is_picture_name(name: str) -> bool:
-    """Distinguish pictures from other files by their ending; dot files are never pictures."""
-    return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_ENDINGS
+def is_image_name(name: str) -> bool:
+    """Distinguish images from other files by their ending; dot files are never images."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
 
 
 def readable_name(name: str) -> str:
     r"""Write bytes of a file's name that are no UTF-8 as `\xff`, for lists and messages.
 
-    A picture of such a name cannot be read by what this returns, which is meant: a name that
+    An image of such a name cannot be read by what this returns, which is meant: a name that
     cannot be written down is in no list, table or gallery.
     """
     return os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -39,7 +39,7 @@ def read_file(path: Path) -> bytes:
         raise OSError(_reason_absent(path))
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise OSError(f"{size // 2**20} MiB, more than any picture's {MOST_BYTES // 2**20}")
+        raise OSError(f"{size // 2**20} MiB, more than any image's {MOST_BYTES // 2**20}")
     return path.read_bytes()
 
 

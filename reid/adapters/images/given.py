@@ -1,4 +1,4 @@
-"""Pictures handed over by a program: paths, contents of files, or pixels.
+"""Images handed over by a program: paths, contents of files, or pixels.
 
 Letters: B batch, H W pixels.
 """
@@ -13,28 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid.adapters.images.contents import PictureContents
+from reid.adapters.images.contents import ImageContents
 from reid.adapters.images.decoding import (
     DECODER_ERRORS,
-    PICTURE_FORMATS,
+    IMAGE_FORMATS,
     Content,
     describe_decoder_error,
     digest_of_content,
 )
 from reid.adapters.images.files import read_file
 from reid.domain.errors import DatasetError
-from reid.domain.services.lists import ListedPictures
-from reid.domain.values.samples import ImageSize, Picture, Resampling
+from reid.domain.services.lists import ListedImages
+from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 
-PictureLike: TypeAlias = str | Path | bytes | NDArray[np.uint8]
-"""A path, the content of a picture file, or (H, W, 3) uint8 RGB pixels."""
+ImageLike: TypeAlias = str | Path | bytes | NDArray[np.uint8]
+"""A path, the content of an image file, or (H, W, 3) uint8 RGB pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GivenPicture:
-    """A picture and what is known of it."""
+class GivenImage:
+    """An image and what is known of it."""
 
-    picture: Picture
+    image: ListedImage
     content: Path | Content
     digest: str | None = None
     """Of the content as it came; None: to be computed."""
@@ -43,83 +43,83 @@ class GivenPicture:
     """A small JPEG; None: to be made."""
 
 
-class GivenPictures(ListedPictures):
-    """A picture source over what a program handed over, each under a name of its own."""
+class GivenImages(ListedImages):
+    """An image source over what a program handed over, each under a name of its own."""
 
-    def __init__(self, given: Sequence[GivenPicture], *, place: str) -> None:
-        """Keep the pictures.
+    def __init__(self, given: Sequence[GivenImage], *, place: str) -> None:
+        """Keep the images.
 
         Args:
             given: In the order in which they are listed.
             place: Their sender.
         """
         self._given = given
-        super().__init__(place, reader=_GivenReader(given), list_pictures=self._list)
+        super().__init__(place, reader=_GivenReader(given), list_images=self._list)
 
-    def _list(self) -> list[Picture]:
+    def _list(self) -> list[ListedImage]:
         if not self._given:
-            raise DatasetError("no picture was given: give one at least")
-        return [one.picture for one in self._given]
+            raise DatasetError("no image was given: give one at least")
+        return [one.image for one in self._given]
 
 
-class _GivenReader(PictureContents):
+class _GivenReader(ImageContents):
     """Reads what was given, and hands out the digests and thumbnails that came along."""
 
-    def __init__(self, given: Sequence[GivenPicture]) -> None:
-        self._given = {one.picture.image: one for one in given}
+    def __init__(self, given: Sequence[GivenImage]) -> None:
+        self._given = {one.image.name: one for one in given}
         super().__init__(self._given_content)
 
-    def _given_content(self, image: str) -> Content:
-        content = self._given[image].content
+    def _given_content(self, name: str) -> Content:
+        content = self._given[name].content
         return read_file(content) if isinstance(content, Path) else content
 
-    def _thumbnail(self, image: str, *, height: int) -> bytes | None:
-        return self._given[image].thumbnail or super()._thumbnail(image, height=height)
+    def _thumbnail(self, name: str, *, height: int) -> bytes | None:
+        return self._given[name].thumbnail or super()._thumbnail(name, height=height)
 
-    def _digest(self, image: str) -> str:
-        return self._given[image].digest or super()._digest(image)
+    def _digest(self, name: str) -> str:
+        return self._given[name].digest or super()._digest(name)
 
 
-def give_pictures(pictures: Sequence[PictureLike], *, place: str) -> GivenPictures:
+def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
     """Make a source of what a program has in its hands.
 
     Paths are named as they are given; contents and pixels by their digest, so that the same
-    picture given again is the same picture.
+    image given again is the same image.
 
     Args:
-        pictures: Each path and content once.
+        images: Each path and content once.
         place: Their sender, or the folder that the paths start from.
 
     Raises:
-        DatasetError: Pixels are not (H, W, 3) uint8, or a picture is given twice.
+        DatasetError: Pixels are not (H, W, 3) uint8, or an image is given twice.
     """
-    given = [_given(one) for one in pictures]
-    names = {one.picture.image for one in given}
+    given = [_given(one) for one in images]
+    names = {one.image.name for one in given}
     if len(names) < len(given):
-        raise DatasetError("a picture is given twice at once: give it once")
-    return GivenPictures(given, place=place)
+        raise DatasetError("an image is given twice at once: give it once")
+    return GivenImages(given, place=place)
 
 
-def _given(one: PictureLike) -> GivenPicture:
+def _given(one: ImageLike) -> GivenImage:
     if isinstance(one, str | Path):
-        return GivenPicture(Picture(image=str(one)), Path(one))
+        return GivenImage(ListedImage(name=str(one)), Path(one))
     if not isinstance(one, bytes) and not _are_pixels(one):
         raise DatasetError(
             f"pixels must be (H, W, 3) uint8 in RGB order, got {one.shape} {one.dtype}: convert "
             "them, or give the file's content"
         )
     digest = digest_of_content(one)
-    return GivenPicture(Picture(image=digest), one, digest)
+    return GivenImage(ListedImage(name=digest), one, digest)
 
 
 def _are_pixels(one: NDArray[np.uint8]) -> bool:
     return one.dtype == np.uint8 and one.shape[2:] == (3,) and one.size > 0
 
 
-class PictureIntake:
-    """Takes pictures from clients: checked, decoded at once, and brought to the wanted size.
+class ImageIntake:
+    """Takes images from clients: checked, decoded at once, and brought to the wanted size.
 
-    A picture waits for its turn in a few kilobytes, however large it came.
+    An image waits for its turn in a few kilobytes, however large it came.
     """
 
     def __init__(
@@ -129,32 +129,32 @@ class PictureIntake:
 
         Args:
             size: What the encoder takes.
-            max_pixels: Most pixels of a picture; counted before any is decoded.
+            max_pixels: Most pixels of an image; counted before any is decoded.
             thumbnail_height: Make thumbnails of so many pixels; None: make none.
         """
         self._size = size
         self._max_pixels = max_pixels
         self._thumbnail_height = thumbnail_height
 
-    def take(self, content: bytes, picture: Picture) -> GivenPicture:
-        """Take one picture.
+    def take(self, content: bytes, image: ListedImage) -> GivenImage:
+        """Take one image.
 
         Args:
             content: Of a file, of any kind and size.
-            picture: Its name, and what is known of it.
+            image: Its name, and what is known of it.
 
         Raises:
-            DatasetError: It is no picture, damaged, truncated, or has too many pixels.
+            DatasetError: It is no image, damaged, truncated, or has too many pixels.
         """
-        require_modest(content, max_pixels=self._max_pixels, called=picture.image)
-        contents = PictureContents(lambda _: content)
-        names = [picture.image]
+        require_modest(content, max_pixels=self._max_pixels, called=image.name)
+        contents = ImageContents(lambda _: content)
+        names = [image.name]
         pixels = contents.read(names, size=self._size, resampling=Resampling.BILINEAR)
         thumbnail = None
         if self._thumbnail_height is not None:
             (thumbnail,) = contents.thumbnails(names, height=self._thumbnail_height)
-        return GivenPicture(
-            picture,
+        return GivenImage(
+            image,
             np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy()),  # (H, W, 3)
             digest=digest_of_content(content),
             thumbnail=thumbnail,
@@ -162,21 +162,21 @@ class PictureIntake:
 
 
 def require_modest(content: bytes, *, max_pixels: int, called: str) -> None:
-    """Look at a picture's header, and refuse it where decoding it would cost too much.
+    """Look at an image's header, and refuse it where decoding it would cost too much.
 
     Raises:
         DatasetError: It is of no known format, or has too many pixels.
     """
     try:
-        with Image.open(BytesIO(content), formats=PICTURE_FORMATS) as image:
+        with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as image:
             width, height = image.size
     except DECODER_ERRORS as error:
         raise DatasetError(
-            f"{called} cannot be read: {describe_decoder_error(error)}; send a picture "
-            f"({', '.join(PICTURE_FORMATS)})"
+            f"{called} cannot be read: {describe_decoder_error(error)}; send an image "
+            f"({', '.join(IMAGE_FORMATS)})"
         ) from error
     if width * height > max_pixels:
         raise DatasetError(
             f"{called} has {width} x {height} pixels, more than the {max_pixels:,} allowed: send "
-            "the person cut out, or a smaller picture"
+            "the person cut out, or a smaller image"
         )

@@ -38,7 +38,7 @@ def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
         limit = Image.MAX_IMAGE_PIXELS
         if colour_space != "YCbCr" or (limit is not None and height * width > limit):
             return None
-        # Strict: a warning is an error. Truncated pictures are then left for Pillow to refuse.
+        # Strict: a warning is an error. Truncated images are then left for Pillow to refuse.
         pixels: NDArray[np.uint8] = decode_jpeg(data, colorspace="RGB", strict=True)
     except ValueError:
         return None

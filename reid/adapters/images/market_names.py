@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from reid.domain.values.samples import JUNK_PID, Passage, Split
+from reid.domain.values.samples import JUNK_PID, Annotation, Split
 
 FOLDERS = {
     Split.TRAIN: "bounding_box_train",
@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"([-\d]+)_c(\d+)", re.ASCII)
 anything; here a name that begins otherwise is reported instead of guessed at."""
 
 
-def parse_market_name(name: str) -> Passage | None:
+def parse_market_name(name: str) -> Annotation | None:
     """Read a file name; None where it does not follow Market-1501.
 
     Persons below -1 and a camera `c0` do not exist in the data set, so such names count as
@@ -30,7 +30,7 @@ def parse_market_name(name: str) -> Passage | None:
         pid, camid = int(match[1]), int(match[2]) - 1
     except ValueError:  # "1-2", "--1"
         return None
-    return Passage(pid, camid) if pid >= JUNK_PID and camid >= 0 else None
+    return Annotation(pid, camid) if pid >= JUNK_PID and camid >= 0 else None
 
 
 def holds_market1501(folder: Path) -> bool:

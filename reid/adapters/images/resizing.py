@@ -1,6 +1,6 @@
-"""Pictures to one size, pixel by pixel as Pillow's resize makes them, and to thumbnails.
+"""Images to one size, pixel by pixel as Pillow's resize makes them, and to thumbnails.
 
-Letters: B pictures, H W pixels.
+Letters: B images, H W pixels.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ THUMBNAIL_QUALITY = 80
 """About 2.5 kB for a person of 128 x 64 pixels."""
 
 WIDEST_THUMBNAIL = 3
-"""Wide pictures are at most so many times as wide as the height asked for."""
+"""Wide images are at most so many times as wide as the height asked for."""
 
 _FILTERS = {
     Resampling.BILINEAR: Image.Resampling.BILINEAR,
@@ -30,30 +30,30 @@ _FILTERS = {
 
 
 def resize(
-    pictures: Sequence[NDArray[np.uint8]], *, size: ImageSize, resampling: Resampling
+    images: Sequence[NDArray[np.uint8]], *, size: ImageSize, resampling: Resampling
 ) -> NDArray[np.uint8]:
-    """Resize pictures to one size, antialiased, their aspect ratio given up.
+    """Resize images to one size, antialiased, their aspect ratio given up.
 
     Args:
-        pictures: B of (h, w, 3) uint8, each of a size of its own.
+        images: B of (h, w, 3) uint8, each of a size of its own.
         size: H and W.
         resampling: Filter.
 
     Returns:
         (B, H, W, 3) uint8, equal to Pillow's.
     """
-    shapes = {picture.shape[:2] for picture in pictures}
+    shapes = {pixels.shape[:2] for pixels in images}
     if len(shapes) == 1 and _is_equal_batched(*shapes.pop(), size=size, resampling=resampling):
-        return _resize_batch(np.stack(pictures), size)
-    return np.stack([_resize_one(picture, size, _FILTERS[resampling]) for picture in pictures])
+        return _resize_batch(np.stack(images), size)
+    return np.stack([_resize_one(pixels, size, _FILTERS[resampling]) for pixels in images])
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8], *, height: int) -> bytes:
-    """Shrink a picture and write it as a JPEG without any metadata; the aspect ratio stays.
+    """Shrink a pixels and write it as a JPEG without any metadata; the aspect ratio stays.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        height: At most so many pixels; smaller pictures keep their size.
+        height: At most so many pixels; smaller images keep their size.
     """
     image = Image.fromarray(pixels)
     image.thumbnail((WIDEST_THUMBNAIL * height, height), Image.Resampling.LANCZOS)
@@ -76,8 +76,8 @@ def _is_equal_batched(height: int, width: int, *, size: ImageSize, resampling: R
     )
 
 
-def _resize_batch(pictures: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
-    stored = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (B, 3, h, w)
+def _resize_batch(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
+    stored = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, 3, h, w)
     resized = F.interpolate(
         stored, (size.height, size.width), mode="bilinear", antialias=True, align_corners=False
     )
@@ -85,7 +85,7 @@ def _resize_batch(pictures: NDArray[np.uint8], size: ImageSize) -> NDArray[np.ui
 
 
 def _resize_one(
-    picture: NDArray[np.uint8], size: ImageSize, resampling: Image.Resampling
+    pixels: NDArray[np.uint8], size: ImageSize, resampling: Image.Resampling
 ) -> NDArray[np.uint8]:
-    image = Image.fromarray(picture).resize((size.width, size.height), resampling)
+    image = Image.fromarray(pixels).resize((size.width, size.height), resampling)
     return np.asarray(image, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""CSV files that list pictures."""
+"""CSV files that list images."""
 
 import csv
 import posixpath
@@ -16,8 +16,8 @@ PATH = "path"
 class Row:
     """A line of a table."""
 
-    image: str
-    """The picture's path from the table's folder."""
+    name: str
+    """The image's path from the table's folder."""
 
     cells: Mapping[str, str]
     line: int
@@ -46,7 +46,7 @@ def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
 
     Raises:
         DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
-            picture by an absolute path, outside the folder, or not there; tells the line.
+            image by an absolute path, outside the folder, or not there; tells the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -58,7 +58,7 @@ def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
     if not rows:
-        raise DatasetError(f"{path} lists no picture: a header alone, or nothing at all")
+        raise DatasetError(f"{path} lists no image: a header alone, or nothing at all")
     return rows
 
 
@@ -72,7 +72,7 @@ def refuse_repeats(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> None:
     for row in rows:
         earlier = seen.setdefault(key(row), row)
         if earlier is not row:
-            raise DatasetError(f"{row.place}: {row.image} stands on line {earlier.line} already")
+            raise DatasetError(f"{row.place}: {row.name} stands on line {earlier.line} already")
 
 
 def _require(columns: Sequence[str], fieldnames: Sequence[str], *, path: Path, header: str) -> None:
@@ -89,21 +89,21 @@ def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[Row]:
         place = f"{path}, line {reader.line_num}"
         if None in cells or None in cells.values():
             raise DatasetError(f"{place}: not as many cells as the header has columns")
-        image = _inside(path.parent, cells[PATH].strip(), place=place)
-        yield Row(image=image, cells=cells, line=reader.line_num, table=path)
+        name = _inside(path.parent, cells[PATH].strip(), place=place)
+        yield Row(name=name, cells=cells, line=reader.line_num, table=path)
 
 
 def _inside(folder: Path, written: str, *, place: str) -> str:
     """Bring a path to one spelling; links that the folder's owner made are followed."""
     if not written:
         raise DatasetError(f"{place}: the path is empty")
-    image = posixpath.normpath(written.replace("\\", "/"))
-    if Path(written).is_absolute() or image.startswith("/"):
+    name = posixpath.normpath(written.replace("\\", "/"))
+    if Path(written).is_absolute() or name.startswith("/"):
         raise DatasetError(
             f"{place}: {written} is an absolute path; write it from the CSV's folder {folder}"
         )
-    if image.split("/")[0] == "..":
+    if name.split("/")[0] == "..":
         raise DatasetError(f"{place}: {written} does not lie under the CSV's folder {folder}")
-    if not (folder / image).is_file():
-        raise DatasetError(f"{place}: there is no picture {folder / image}")
-    return image
+    if not (folder / name).is_file():
+        raise DatasetError(f"{place}: there is no image {folder / name}")
+    return name

@@ -1,7 +1,7 @@
-"""Whether a picture's file is all there, as far as its format can tell.
+"""Whether an image's file is all there, as far as its format can tell.
 
 Pillow decodes some damaged files without a word: a JPEG whose end is missing but for the end mark,
-and a PNG whose bytes were changed so that they still unpack. Neither may pass for a picture.
+and a PNG whose bytes were changed so that they still unpack. Neither may pass for an image.
 """
 
 import zlib
@@ -53,7 +53,7 @@ def require_whole_jpeg(
 
     libjpeg makes up what a scan lacks, and Pillow does not pass its complaint on. A whole scan
     ignores what stands between it and the next marker, one that is cut short decodes it: so the
-    picture is decoded once more with such bytes put in, and must come out the same.
+    image is decoded once more with such bytes put in, and must come out the same.
 
     Args:
         content: The file.
@@ -65,11 +65,11 @@ def require_whole_jpeg(
         IndexError: A segment is cut short.
     """
     _require_all_scans(content)
-    if not np.array_equal(decode(_with_filling(content)), pixels):
-        raise ValueError("the picture's data end too early")
+    if not np.array_equal(decode(_with_enrolment(content)), pixels):
+        raise ValueError("the image's data end too early")
 
 
-def _with_filling(content: bytes) -> bytes:
+def _with_enrolment(content: bytes) -> bytes:
     """Put bytes to decode behind all data.
 
     A scan that is cut between two restarts takes no more than the next restart, so that comes too.
@@ -102,7 +102,7 @@ def _require_all_scans(content: bytes) -> None:
                 named = segment[1 : 1 + 2 * segment[0] : 2]
                 missing -= {(one, row) for one in named for row in range(first, last + 1)}
     if missing:
-        raise ValueError("the picture's data end too early")
+        raise ValueError("the image's data end too early")
 
 
 def _markers(content: bytes) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,7 @@ from reid.adapters.indexes.index_files import (
 )
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
 from reid.domain.errors import VectorIndexError
-from reid.domain.ordering import find_nearest, is_as_near
+from reid.domain.ranking.distances import find_nearest, is_as_near
 from reid.domain.values.ranking import Neighbours
 
 MAXIMUM_PROBES = 1000

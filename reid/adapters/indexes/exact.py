@@ -27,7 +27,7 @@ from reid.adapters.indexes.index_files import (
 from reid.adapters.indexes.mapped_files import map_file
 from reid.adapters.indexes.rescoring import rescore
 from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
-from reid.domain.ordering import find_nearest
+from reid.domain.ranking.distances import find_nearest
 from reid.domain.values.ranking import Neighbours
 
 _SCREENED_ENTRIES = 2**22

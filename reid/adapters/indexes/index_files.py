@@ -30,7 +30,7 @@ LARGEST_EFFORT = 2**31 - 1
 
 _FINGERPRINTED_ROWS = 8
 """Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole, and
-galleries with other pictures differ in nearly every row."""
+galleries with other images differ in nearly every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ def check_gallery(gallery: Tensor) -> None:
     if gallery.ndim != 2:
         raise VectorIndexError(f"a gallery must be (G, D), got {tuple(gallery.shape)}")
     if len(gallery) == 0:
-        raise VectorIndexError("the gallery is empty: give it at least one picture")
+        raise VectorIndexError("the gallery is empty: give it at least one image")
     _check_unit_norm(gallery, name="gallery")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from reid.adapters.pages.documents import render
 from reid.adapters.pages.files import write_page
 from reid.domain.values.counts import counted
+from reid.domain.values.page_data import AnswersPageData, Verdict, id_of
 from reid.domain.values.reports import Identification
-from reid.domain.values.sheets import AnswerSheet, Verdict, id_of
 
 _WORDS = {
     Verdict.RIGHT: "right",
@@ -16,8 +16,8 @@ _WORDS = {
     Verdict.UNKNOWN: "unknown",
     Verdict.UNJUDGED: "not judged",
 }
-_MORE_PICTURES = 8
-"""Further pictures shown of a query that has several."""
+_MORE_IMAGES = 8
+"""Further images shown of a query that has several."""
 
 
 class HtmlAnswersPage:
@@ -27,31 +27,31 @@ class HtmlAnswersPage:
         """Keep the page's name; nothing is touched yet."""
         self._path = path
 
-    def write(self, sheet: AnswerSheet) -> str:
+    def write(self, page_data: AnswersPageData) -> str:
         """Replace the page."""
-        write_page(self._path, render_answers_page(sheet))
+        write_page(self._path, render_answers_page(page_data))
         return str(self._path)
 
 
-def render_answers_page(sheet: AnswerSheet) -> str:
+def render_answers_page(page_data: AnswersPageData) -> str:
     """Write the page's HTML."""
-    notes = list(sheet.notes)
-    if sheet.num_queries > len(sheet.answers):
+    notes = list(page_data.notes)
+    if page_data.num_queries > len(page_data.answers):
         notes.append(
-            f"This page shows the first {len(sheet.answers)} of {sheet.num_queries} queries; "
+            f"This page shows the first {len(page_data.answers)} of {page_data.num_queries} queries; "
             "JSON and CSV hold them all"
         )
-    counts = Counter(Verdict.of(answer) for answer in sheet.answers)
-    verdicts = [("", "all", len(sheet.answers))]
+    counts = Counter(Verdict.of(answer) for answer in page_data.answers)
+    verdicts = [("", "all", len(page_data.answers))]
     verdicts += [(one, _WORDS[one], counts[one]) for one in Verdict if counts[one]]
     return render(
         "answers.html",
-        title=sheet.title,
-        assets=["page.css", "strip.css", "answers.css", "pictures.js", "answers.js"],
-        sheet=sheet,
+        title=page_data.title,
+        assets=["page.css", "strip.css", "answers.css", "images.js", "answers.js"],
+        page_data=page_data,
         notes=notes,
         verdicts=verdicts,
-        rows=map(_row, sheet.answers),
+        rows=map(_row, page_data.answers),
         id_of=id_of,
     )
 
@@ -59,7 +59,7 @@ def render_answers_page(sheet: AnswerSheet) -> str:
 def _row(answer: Identification) -> dict[str, object]:
     """Gather what a template cannot word."""
     verdict = Verdict.of(answer)
-    names = (answer.image, *answer.images, answer.label, answer.true_label, answer.runner_up_label)
+    names = (answer.name, *answer.names, answer.label, answer.true_label, answer.runner_up_label)
     camera = None if answer.camera is None else f"camera {answer.camera}"
     return {
         "answer": answer,
@@ -68,18 +68,18 @@ def _row(answer: Identification) -> dict[str, object]:
         "text": " ".join(filter(None, (*names, camera))),
         "facts": list(_facts(answer, camera)),
         "lines": list(_lines(answer)),
-        "more": answer.images[1 : 1 + _MORE_PICTURES],
+        "more": answer.names[1 : 1 + _MORE_IMAGES],
     }
 
 
 def _facts(answer: Identification, camera: str | None) -> Iterator[str]:
-    yield answer.image
+    yield answer.name
     if camera is not None:
         yield camera
     if answer.true_label is not None:
         yield f"is {answer.true_label}"
-    if len(answer.images) > 1:
-        yield counted(len(answer.images), "picture")
+    if len(answer.names) > 1:
+        yield counted(len(answer.names), "image")
 
 
 def _lines(answer: Identification) -> Iterator[str]:

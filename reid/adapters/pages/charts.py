@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from reid.adapters.pages.svg import COLOURS, Axis, Plane, chart, element, standalone, text, ticks
 from reid.domain.values.analyses import CameraPairs, MapPoint, SimilarityHistogram
-from reid.domain.values.people import OpenSetReport
+from reid.domain.values.open_set import OpenSetReport
 from reid.domain.values.results import StageCurves
 
 _STAGES = {"prompts": "Stage 1: prompts", "encoder": "Stage 2: encoder"}
@@ -43,7 +43,7 @@ def draw_cmc(cmc: Sequence[float]) -> Markup:
 
 
 def draw_histogram(histogram: SimilarityHistogram) -> Markup:
-    """Draw how similar pictures of one person and of different people are, as shares of each."""
+    """Draw how similar images of one person and of different people are, as shares of each."""
     kinds = (
         ("same person", _SAME, histogram.same),
         ("different people", _DIFFERENT, histogram.different),
@@ -105,7 +105,7 @@ def draw_camera_pairs(pairs: CameraPairs) -> Markup:
 
 
 def draw_map(points: Sequence[MapPoint]) -> Markup:
-    """Draw pictures in the plane, a colour and shape per person, queries ringed; no axes."""
+    """Draw images in the plane, a colour and shape per person, queries ringed; no axes."""
     numbers = {label: n for n, label in enumerate(dict.fromkeys(p.label for p in points))}
     reach = max((abs(value) for p in points for value in (p.x, p.y)), default=0.0) or 1.0
     middle, scale = _MAP_SIZE / 2, (_MAP_SIZE / 2 - 14) / reach
@@ -171,7 +171,7 @@ def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
     panel = _panel(
         "Identification rate",
         across=Axis(
-            name="false-accept rate (share of strangers named)",
+            name="false-accept rate (share of unknown people named)",
             low=min(lowest, 0.1),
             high=1.0,
             marks=decades,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reid.domain.values.counts import counted
-from reid.domain.values.sheets import Verdict
+from reid.domain.values.page_data import Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -20,8 +20,8 @@ _SIGNS = {Verdict.RIGHT: "\u2713 ", Verdict.WRONG: "\u2717 ", Verdict.UNKNOWN: "
 """What tells verdicts apart without colours."""
 
 
-class PictureStore:
-    """The small pictures of a document; one that is shown many times is held once."""
+class ImageStore:
+    """The small images of a document; one that is shown many times is held once."""
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -39,7 +39,7 @@ class PictureStore:
 def render(template: str, *, title: str, assets: Iterable[str], **values: object) -> str:
     """Write a document.
 
-    Its policy admits our style and script, by their digests, and pictures from within it; nothing
+    Its policy admits our style and script, by their digests, and images from within it; nothing
     else, so that what a name or a label holds can neither run nor fetch anything.
 
     Args:
@@ -66,7 +66,7 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
             style=style,
             script=script,
             policy=Markup(policy),
-            pictures=PictureStore(),
+            images=ImageStore(),
             **values,
         )
     )

@@ -9,7 +9,7 @@ from reid.adapters.pages.charts import draw_camera_pairs, draw_cmc, draw_histogr
 from reid.adapters.pages.documents import render
 from reid.adapters.pages.files import PNG, Rasterise, write_chart, write_page
 from reid.adapters.pages.svg import standalone
-from reid.domain.values.sheets import EvaluationSheet
+from reid.domain.values.page_data import EvaluationPageData
 
 _SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 _TITLES = {
@@ -27,9 +27,9 @@ class HtmlEvaluationPage:
         """Keep the page's name; nothing is touched yet."""
         self._path = path
 
-    def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
+    def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
         """Replace the page."""
-        write_page(self._path, render_evaluation_page(sheet))
+        write_page(self._path, render_evaluation_page(page_data))
         return (str(self._path),)
 
 
@@ -41,11 +41,11 @@ class ChartFiles:
         self._folder = folder
         self._rasterise = rasterise
 
-    def write(self, sheet: EvaluationSheet) -> tuple[str, ...]:
+    def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
         """Replace the charts."""
         endings = (".svg",) if self._rasterise is None else (".svg", PNG)
         places = []
-        for name, chart, _ in _charts(sheet):
+        for name, chart, _ in _charts(page_data):
             svg = standalone(chart)
             for ending in endings:
                 path = self._folder / f"{name}{ending}"
@@ -54,41 +54,41 @@ class ChartFiles:
         return tuple(places)
 
 
-def render_evaluation_page(sheet: EvaluationSheet) -> str:
+def render_evaluation_page(page_data: EvaluationPageData) -> str:
     """Write the page's HTML."""
-    report = sheet.report
-    charts = [(_TITLES[name], chart, words) for name, chart, words in _charts(sheet)]
-    if not sheet.analysis.points:
-        charts.append((_TITLES["map"], Markup(), f"There is none: {sheet.analysis.map_method}"))
+    report = page_data.report
+    charts = [(_TITLES[name], chart, words) for name, chart, words in _charts(page_data)]
+    if not page_data.analysis.points:
+        charts.append((_TITLES["map"], Markup(), f"There is none: {page_data.analysis.map_method}"))
     return render(
         "evaluation.html",
-        title=sheet.title,
-        assets=["page.css", "strip.css", "evaluation.css", "pictures.js"],
-        sheet=sheet,
+        title=page_data.title,
+        assets=["page.css", "strip.css", "evaluation.css", "images.js"],
+        page_data=page_data,
         charts=charts,
         numbers=[(name, report.measures[name]) for name in _SHOWN],
     )
 
 
-def _charts(sheet: EvaluationSheet) -> Iterator[tuple[str, Markup, str]]:
+def _charts(page_data: EvaluationPageData) -> Iterator[tuple[str, Markup, str]]:
     """Give each chart with its file's name and a sentence about it."""
-    analysis = sheet.analysis
+    analysis = page_data.analysis
     yield (
         "cmc",
-        draw_cmc(sheet.report.cmc),
+        draw_cmc(page_data.report.cmc),
         "Share of queries whose first true match stands at this rank or better.",
     )
-    counts = "does not count" if sheet.report.is_same_camera_removed else "counts"
+    counts = "does not count" if page_data.report.is_same_camera_removed else "counts"
     yield (
         "camera-pairs",
         draw_camera_pairs(analysis.camera_pairs),
-        "Queries of one camera against the gallery pictures of one camera alone, in percent; n is "
+        "Queries of one camera against the gallery images of one camera alone, in percent; n is "
         f"how many queries have a match there. A query's own camera {counts}.",
     )
     yield (
         "similarities",
         draw_histogram(analysis.histogram),
-        "Share of the pairs of a query and a gallery picture, each kind by itself: the less the "
+        "Share of the pairs of a query and a gallery image, each kind by itself: the less the "
         "two overlap, the better people are told apart.",
     )
     if analysis.points:

@@ -1,4 +1,4 @@
-"""Explanations as a picture or as a page, drawn with Pillow.
+"""Explanations as an image or as a page, drawn with Pillow.
 
 Letters: H W pixels.
 """
@@ -16,11 +16,11 @@ from reid.adapters.atomic_files import replace_file
 from reid.adapters.pages.documents import render
 from reid.adapters.pages.files import write_page
 from reid.domain.errors import ConfigurationError
-from reid.domain.values.explanations import DeletionCheck, ExplainedPicture, Explanation
+from reid.domain.values.explanations import DeletionCheck, ExplainedImage, Explanation
 from reid.ports.explanation import ExplanationPage
 
 PAGE_ENDINGS = (".html", ".htm")
-PICTURE_ENDING = ".png"
+IMAGE_ENDING = ".png"
 
 _MARGIN = 16
 _LINE = 20
@@ -41,15 +41,15 @@ _METHODS = {
 }
 
 
-class HeatmapPicture:
-    """A PNG: both pictures beside themselves under their marks, and the numbers below."""
+class HeatmapImage:
+    """A PNG: both images beside themselves under their marks, and the numbers below."""
 
     def __init__(self, path: Path) -> None:
         """Keep the file's name; nothing is touched yet."""
         self._path = path
 
     def write(self, explanation: Explanation) -> str:
-        """Replace the picture; see the port.
+        """Replace the image; see the port.
 
         Raises:
             CheckpointError: The place cannot be written.
@@ -87,16 +87,16 @@ def open_explanation_page(path: Path) -> ExplanationPage:
         )
     if path.suffix.lower() in PAGE_ENDINGS:
         return HeatmapPage(path)
-    if path.suffix.lower() == PICTURE_ENDING:
-        return HeatmapPicture(path)
+    if path.suffix.lower() == IMAGE_ENDING:
+        return HeatmapImage(path)
     raise ConfigurationError(
-        f"{path} is neither a picture ({PICTURE_ENDING}) nor a page "
+        f"{path} is neither an image ({IMAGE_ENDING}) nor a page "
         f"({', '.join(PAGE_ENDINGS)}); end its name in one of these"
     )
 
 
-def overlay(explained: ExplainedPicture) -> Image.Image:
-    """Lay the weights over a picture: dim where nothing adds, coloured where much does."""
+def overlay(explained: ExplainedImage) -> Image.Image:
+    """Lay the weights over an image: dim where nothing adds, coloured where much does."""
     pixels = _image(explained)
     stretched = Image.fromarray(explained.weights.numpy()).resize(
         pixels.size, Image.Resampling.BILINEAR
@@ -109,7 +109,7 @@ def overlay(explained: ExplainedPicture) -> Image.Image:
 
 
 def draw_explanation(explanation: Explanation) -> Image.Image:
-    """Draw query, marked query, gallery picture and marked gallery picture, and the numbers."""
+    """Draw query, marked query, gallery image and marked gallery image, and the numbers."""
     panels = [
         panel
         for explained in (explanation.query, explanation.gallery)
@@ -142,7 +142,7 @@ def render_explanation(explanation: Explanation) -> str:
         assets=["page.css", "explanation.css"],
         heading=heading,
         lines=lines,
-        pictures_of_pair=[
+        images_of_pair=[
             (role, _named(one), _as_url(_image(one)), _as_url(overlay(one))) for role, one in pair
         ],
     )
@@ -160,11 +160,11 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"{encoder.name}, weights: {encoder.weights}{trust}; cameras {cameras}"
 
 
-def _named(explained: ExplainedPicture) -> str:
-    picture = explained.picture
-    label = "" if picture.label is None else f", label {picture.label}"
-    camera = "" if picture.camera is None else f", camera {picture.camera}"
-    return f"{picture.image}{label}{camera}"
+def _named(explained: ExplainedImage) -> str:
+    image = explained.image
+    label = "" if image.label is None else f", label {image.label}"
+    camera = "" if image.camera is None else f", camera {image.camera}"
+    return f"{image.name}{label}{camera}"
 
 
 def _checked(check: DeletionCheck) -> str:
@@ -175,7 +175,7 @@ def _checked(check: DeletionCheck) -> str:
     )
 
 
-def _image(explained: ExplainedPicture) -> Image.Image:
+def _image(explained: ExplainedImage) -> Image.Image:
     return Image.fromarray(explained.pixels.permute(1, 2, 0).contiguous().numpy())
 
 

@@ -9,7 +9,7 @@ from reid.adapters.pages.documents import render_text
 from reid.adapters.pages.files import write_page
 from reid.domain.values.comparisons import NUM_RESAMPLES, SIGNIFICANCE, ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
-from reid.domain.values.results import Ingredients, Results, RunSummary
+from reid.domain.values.results import Ablation, Results, RunSummary
 
 CURVES = "curves.svg"
 TOLD_MEASURES = ("mAP", "Rank-1")
@@ -56,14 +56,14 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
     written = render_text(
         "results.md",
         results=results,
-        command=_command(results.ingredients, place=place),
+        command=_command(results.ablation, place=place),
         table=_table,
         cell=_cell,
         run_rows=map(_run_cells, results.runs),
         departures=[run for run in results.runs if run.departures],
         score_rows=list(_score_rows(results.runs)),
-        ablation=results.ingredients,
-        **(_effects(results.ingredients) if results.ingredients else {}),
+        ablation=results.ablation,
+        **(_effects(results.ablation) if results.ablation else {}),
         pair_rows=list(_pair_rows(results)),
         yardstick_rows=[
             (
@@ -73,7 +73,7 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
                 f"{one.rank_1:.1f}",
                 one.source,
             )
-            for one in results.yardsticks
+            for one in results.published_baselines
         ],
         measures=TOLD_MEASURES,
         num_resamples=NUM_RESAMPLES,
@@ -85,12 +85,12 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
     return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
 
 
-def _command(ingredients: Ingredients | None, *, place: str) -> str:
+def _command(ablation: Ablation | None, *, place: str) -> str:
     """Name the command that finds all records beside the page, where there is a baseline."""
-    if ingredients is None:
+    if ablation is None:
         return "`reid report`"
     folder = place.removesuffix(".md")
-    return f"`reid report {folder}/* --baseline {folder}/{ingredients.baseline} --page {place}`"
+    return f"`reid report {folder}/* --baseline {folder}/{ablation.baseline} --page {place}`"
 
 
 def _run_cells(run: RunSummary) -> tuple[str, ...]:
@@ -134,19 +134,19 @@ def _protocol(record: EvaluationRecord) -> str:
             f"lambda={reranking.original_weight:g})"
         )
     if not record.report.is_exact:
-        kind = next(iter(set(record.peculiarities) - words.keys()), "approximate")
+        kind = next(iter(set(record.variant) - words.keys()), "approximate")
         words[kind] = f"approximate search, recall {record.report.index_recall:.1%}"
-    return ", ".join(words.get(one, one) for one in record.peculiarities) or "standard"
+    return ", ".join(words.get(one, one) for one in record.variant) or "standard"
 
 
-def _effects(ingredients: Ingredients) -> dict[str, object]:
-    seeds = {measure: ingredients.scores_of_seeds(measure) for measure in TOLD_MEASURES}
+def _effects(ablation: Ablation) -> dict[str, object]:
+    seeds = {measure: ablation.scores_of_seeds(measure) for measure in TOLD_MEASURES}
     spreads = {measure: max(scores) - min(scores) for measure, scores in seeds.items()}
-    own = [ingredients.baseline, "nothing"]
+    own = [ablation.baseline, "nothing"]
     for scores in seeds.values():
         own += [_percent(scores[0]), "-", "-", "-"]
     rows = [own]
-    for one in ingredients.runs:
+    for one in ablation.runs:
         changes = (f"`{each.key}`: {each.before} -> {each.after}" for each in one.changes)
         row = [one.run, ", ".join(changes)]
         for measure, spread in spreads.items():

@@ -66,8 +66,8 @@ class FilesystemRunStore:
 
     def begin(
         self,
-        decisive: Mapping[str, JsonValue],
-        circumstances: Mapping[str, JsonValue],
+        fingerprint: Mapping[str, JsonValue],
+        environment: Mapping[str, JsonValue],
         *,
         mode: RunMode,
     ) -> None:
@@ -76,17 +76,17 @@ class FilesystemRunStore:
         goes_on = mode is RunMode.GO_ON
         if goes_on:
             # Before anything is made: where no run is, no folder is left behind.
-            self._read_decisive()
+            self._read_fingerprint()
         self._claim()
         try:
-            recorded = self._compared(decisive) if goes_on else {}
+            recorded = self._compared(fingerprint) if goes_on else {}
             if not goes_on:
                 self._clear(may_delete=mode is RunMode.REPLACE)
             self._clear_half_written()
             manifest: dict[str, JsonValue] = {
                 "version": MANIFEST_VERSION,
-                "decisive": recorded | dict(decisive),
-                "circumstances": dict(circumstances),
+                "fingerprint": recorded | dict(fingerprint),
+                "environment": dict(environment),
             }
             self.record(Path(MANIFEST).stem, manifest)
         except CheckpointError:
@@ -170,10 +170,10 @@ class FilesystemRunStore:
     def _checkpoint(self, name: str) -> Path:
         return self._directory / f"{name}.safetensors"
 
-    def _compared(self, decisive: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        recorded = self._read_decisive()
+    def _compared(self, fingerprint: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        recorded = self._read_fingerprint()
         # Through JSON, so that tuples and lists compare equal.
-        present = json.loads(json.dumps(dict(decisive)))
+        present = json.loads(json.dumps(dict(fingerprint)))
         differing = sorted(
             key for key in recorded.keys() & present.keys() if recorded[key] != present[key]
         )
@@ -189,13 +189,13 @@ class FilesystemRunStore:
             )
         return recorded
 
-    def _read_decisive(self) -> dict[str, JsonValue]:
+    def _read_fingerprint(self) -> dict[str, JsonValue]:
         content = FilesystemRunRecords(self._directory).manifest()
         if content is None:
             raise CheckpointError(
                 f"{self._directory} holds no run to go on with; begin one there first"
             )
-        return dict(content["decisive"])
+        return dict(content["fingerprint"])
 
 
 def _previous(name: str) -> str:

@@ -50,7 +50,7 @@ class FilesystemRunRecords:
         content = self._read(path)
         if content is None:
             return None
-        parts = (content.get(part) for part in ("decisive", "circumstances"))
+        parts = (content.get(part) for part in ("fingerprint", "environment"))
         if not all(isinstance(part, dict) for part in parts):
             raise CheckpointError(f"{path} cannot be read: it is not the manifest of a run")
         require_known_version(content.get("version"), known=MANIFEST_VERSION, place=str(path))

@@ -27,7 +27,7 @@ _SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """What changes from picture to picture, apart from light and scene."""
+    """What changes from image to image, apart from light and scene."""
 
     yaw: float
     """Radians: 0 faces the camera, pi turns the back."""
@@ -36,20 +36,20 @@ class Pose:
     """Radians between a leg and the vertical, signed: which foot is ahead."""
 
     centre: float
-    """Of the body, as a share of the picture's width."""
+    """Of the body, as a share of the image's width."""
 
     top: float
-    """Of the head, as a share of the picture's height."""
+    """Of the head, as a share of the image's height."""
 
     scale: float
-    """Height of an average body as a share of the picture's height."""
+    """Height of an average body as a share of the image's height."""
 
 
 class FigureCanvas:
-    """A transparent picture on which people are drawn one over another."""
+    """A transparent image on which people are drawn one over another."""
 
     def __init__(self, *, height: int, width: int) -> None:
-        """Start empty, in pixels of the finished picture."""
+        """Start empty, in pixels of the finished image."""
         self._size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
         self._image = Image.new("RGBA", self._size, (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self._image)

@@ -31,12 +31,12 @@ _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
 _SIDES = range(8, 2048 + 1)
-"""Of a picture, in pixels."""
+"""Of an image, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationReport:
-    """How many pictures were drawn."""
+    """How many images were drawn."""
 
     num_train: int
     num_query: int
@@ -51,7 +51,7 @@ class GenerationReport:
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """One picture to take; a new passer-by where the person is None."""
+    """One image to take; a new passer-by where the person is None."""
 
     split: Split
     pid: int
@@ -75,21 +75,21 @@ def generate_market1501(
 ) -> GenerationReport:
     """Draw people and file them as Market-1501 does; the same arguments give the same bytes.
 
-    Every person passes every camera. A query is one picture of each test person in each camera,
+    Every person passes every camera. A query is one image of each test person in each camera,
     so with two cameras or more it has matches from another one.
 
     Args:
         root: Folder to make; it appears only once everything is drawn.
         identities: People to train on.
-        images_per_camera: Pictures of a person in a camera, in the training set and the gallery.
+        images_per_camera: Images of a person in a camera, in the training set and the gallery.
         test_identities: People in queries and gallery, none of them trained on.
         cameras: At least 2.
-        distractors: Pictures in the gallery of passers-by and empty scenes (pid 0).
-        junk: Badly cut pictures in the gallery's folder (pid -1).
-        size: Of the pictures.
+        distractors: Images in the gallery of passers-by and empty scenes (pid 0).
+        junk: Badly cut images in the gallery's folder (pid -1).
+        size: Of the images.
         seed: Of everything random.
         overwrite: Replace a folder that was drawn earlier, and only such a one.
-        progress: Receives the number of pictures drawn and of all pictures, after each.
+        progress: Receives the number of images drawn and of all images, after each.
 
     Raises:
         ConfigurationError: A count is out of range.
@@ -105,7 +105,7 @@ def generate_market1501(
     )
     if size.height not in _SIDES or size.width not in _SIDES:
         raise ConfigurationError(
-            f"pictures of {size} cannot be drawn: each side must be within "
+            f"images of {size} cannot be drawn: each side must be within "
             f"{_SIDES[0]}..{_SIDES[-1]} pixels"
         )
     _check_target(root, overwrite=overwrite)
@@ -191,7 +191,7 @@ def _publish(
         for folder in FOLDERS.values():
             (drawn / folder).mkdir(parents=True)
         (drawn / MARKER).write_text(
-            "Drawn by reid: the people on these pictures do not exist.\n", encoding="ascii"
+            "Drawn by reid: the people on these images do not exist.\n", encoding="ascii"
         )
         for done, shot in enumerate(shots, start=1):
             name, image = studio.take(shot)
@@ -204,11 +204,11 @@ def _publish(
 
 
 class _Studio:
-    """Cameras that take pictures and number them."""
+    """Cameras that take images and number them."""
 
     def __init__(self, *, cameras: int, size: ImageSize, seed: int) -> None:
         self._size = size
-        self._random = Random(f"pictures {seed}")
+        self._random = Random(f"images {seed}")
         self._cameras = [
             invent_camera(Random(f"camera {seed} {number}"), number=number, size=size)
             for number in range(cameras)
@@ -216,7 +216,7 @@ class _Studio:
         self._frames = [0] * cameras
 
     def take(self, shot: _Shot) -> tuple[str, Image.Image]:
-        """Take a picture; returns the file's name and the picture."""
+        """Take an image; returns the file's name and the image."""
         random, camera = self._random, self._cameras[shot.camid]
         pose = _pose(random, camera, is_junk=shot.pid == JUNK_PID)
         canvas = FigureCanvas(height=self._size.height, width=self._size.width)

@@ -1,4 +1,4 @@
-"""Who the drawn people are: what stays the same on every picture of a person."""
+"""Who the drawn people are: what stays the same on every image of a person."""
 
 from dataclasses import dataclass
 from random import Random

@@ -26,19 +26,19 @@ WALLS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 _PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25
-"""Size of a camera's view, in pictures."""
+"""Size of a camera's view, in images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """What is the same on all pictures of one camera."""
+    """What is the same on all images of one camera."""
 
     gains: Pixels
     """(3,) factors of red, green and blue: exposure and colour cast."""
 
     contrast: float
     blur: float
-    """Standard deviation in pixels of a picture 128 high."""
+    """Standard deviation in pixels of an image 128 high."""
 
     noise: float
     """Largest error of a pixel value."""
@@ -69,15 +69,15 @@ def invent_camera(random: Random, *, number: int, size: ImageSize) -> Camera:
 
 
 def photograph(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
-    """Put figures before a piece of the camera's place and take the picture.
+    """Put figures before a piece of the camera's place and take the image.
 
     Args:
-        figures: RGBA of the picture's size.
+        figures: RGBA of the image's size.
         camera: Whose place and faults to use.
         random: Decides the piece, the light's wavering and the noise.
 
     Returns:
-        RGB of the picture's size.
+        RGB of the image's size.
     """
     width, height = figures.size
     left = random.randint(0, camera.panorama.width - width)
@@ -90,14 +90,14 @@ def photograph(figures: Image.Image, camera: Camera, *, random: Random) -> Image
     lit = layers[..., :3] * (1 + side + folds[..., None])
     seen = np.asarray(scene, dtype=np.float32) * (1 - alpha) + lit * alpha
     toned = (seen - 118) * np.float32(camera.contrast) + 118
-    exposed = _picture(toned * camera.gains * np.float32(random.uniform(0.92, 1.08)))
+    exposed = _image(toned * camera.gains * np.float32(random.uniform(0.92, 1.08)))
     blurred = exposed.filter(ImageFilter.GaussianBlur(camera.blur * height / 128))
     errors = np.frombuffer(random.randbytes(height * width * 3), dtype=np.uint8)
     error = (errors.reshape(height, width, 3).astype(np.float32) / 128 - 1) * camera.noise
-    return _picture(np.asarray(blurred, dtype=np.float32) + error)
+    return _image(np.asarray(blurred, dtype=np.float32) + error)
 
 
-def _picture(pixels: Pixels) -> Image.Image:
+def _image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -122,7 +122,7 @@ def _paint_panorama(random: Random, *, number: int, size: ImageSize) -> Image.Im
     for cell, strength in ((24, 26), (6, 14), (2, 10)):  # from patches of light to pebbles
         uneven = _waves(random, height=height, width=width, cell=cell)
         pixels = pixels + uneven[..., None] * np.float32(strength)
-    return _picture(pixels)
+    return _image(pixels)
 
 
 def _waves(random: Random, *, height: int, width: int, cell: int) -> Pixels:

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 import torch
 
-from reid.domain.analysis import (
+from reid.domain.ranking.analysis import (
     RankedRows,
     camera_pairs,
     choose_people,
     hardest_queries,
     similarity_histogram,
 )
-from reid.domain.metrics import QueryScores
+from reid.domain.ranking.metrics import QueryScores
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis, HardQuery, MapPoint
 from reid.domain.values.features import EmbeddingSet
-from reid.domain.values.reports import RankedPicture
+from reid.domain.values.reports import RankedImage
 from reid.domain.values.samples import Sample
 from reid.ports.maps import MapMaker
 
-MIN_PICTURES = 8
+MIN_IMAGES = 8
 """Fewer make no map."""
 
 
@@ -68,17 +68,17 @@ def _hard(
 ) -> HardQuery:
     sample = lists[0][rows.query]
 
-    def ranked(row: int, similarity: float) -> RankedPicture:
+    def ranked(row: int, similarity: float) -> RankedImage:
         known = lists[1][row]
-        return RankedPicture(
-            image=known.image,
+        return RankedImage(
+            name=known.name,
             label=str(known.pid),
             similarity=similarity,
             camera=_camera_of(known),
         )
 
     return HardQuery(
-        image=sample.image,
+        name=sample.name,
         label=str(sample.pid),
         camera=_camera_of(sample),
         average_precision=float(scores.average_precision[rows.query]),
@@ -101,10 +101,10 @@ def _map(
         queries.pids.cpu(),
         gallery.pids.cpu(),
         num_identities=recipe.map_identities,
-        num_pictures=recipe.map_pictures,
+        num_images=recipe.map_images,
     )
-    if len(asked) + len(known) < MIN_PICTURES:
-        return (), f"fewer than {MIN_PICTURES} pictures"
+    if len(asked) + len(known) < MIN_IMAGES:
+        return (), f"fewer than {MIN_IMAGES} images"
     vectors = torch.cat([queries.vectors.cpu()[asked], gallery.vectors.cpu()[known]])
     layout = map_maker(vectors, perplexity=recipe.perplexity)
     if not layout.places:
@@ -115,7 +115,7 @@ def _map(
         for number, ((x, y), one) in enumerate(zip(layout.places, samples, strict=True))
     )
     people = len({point.label for point in points})
-    return points, f"{layout.method}; {len(points)} pictures of {people} people"
+    return points, f"{layout.method}; {len(points)} images of {people} people"
 
 
 def _camera_of(sample: Sample) -> str:

@@ -7,11 +7,11 @@ from typing import Literal, TypeAlias
 import torch
 
 from reid.domain.errors import GalleryError
-from reid.domain.open_set import confidence_of
+from reid.domain.ranking.open_set import confidence_of
 from reid.domain.values.galleries import Calibration
 
 Unknown: TypeAlias = float | Literal["auto", "off"]
-"""Who is a stranger: below a cosine, below the gallery's calibrated one, or nobody."""
+"""Who is an unknown person: below a cosine, below the gallery's calibrated one, or nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def decide(
     """Choose threshold and confidence.
 
     Re-ranking answers by a person who is at most as similar as the most similar one, so that the
-    threshold lets no more strangers pass; how often answers are right is another matter, so there
+    threshold lets no more unknown people pass; how often answers are right is another matter, so there
     is no confidence then.
 
     Args:

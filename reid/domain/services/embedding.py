@@ -1,6 +1,6 @@
-"""Pictures to vectors.
+"""Images to vectors.
 
-Letters: N pictures, D embedding width, E width of the shared space.
+Letters: N images, D embedding width, E width of the shared space.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.augmentation import normalise
 from reid.domain.events import ImagesEmbedded
-from reid.domain.memory import naming_batch_size
-from reid.domain.services.reading_ahead import read_ahead
-from reid.domain.transfers import sent_to
+from reid.domain.memory import explain_out_of_memory
+from reid.domain.services.prefetch import prefetch
+from reid.domain.training.augmentation import normalise
+from reid.domain.transfers import to_device
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
@@ -23,7 +23,7 @@ from reid.ports.image_encoder import ImageEncoder
 
 
 class Embedder:
-    """Runs an image encoder over lists of pictures."""
+    """Runs an image encoder over lists of images."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class Embedder:
         """Keep the encoder.
 
         Args:
-            encoder: Describes the pictures.
+            encoder: Describes the images.
             listener: Hears how far the work is.
-            batch_size: Pictures that go through the encoder at once.
+            batch_size: Images that go through the encoder at once.
             uses_cameras: False leaves cameras out, whatever the encoder knows of them.
         """
         self._encoder = encoder
@@ -52,47 +52,45 @@ class Embedder:
         return self._encoder.geometry.num_cameras if self._uses_cameras else 0
 
     def embed(
-        self, reader: ImageReader, images: Sequence[str], *, camids: Tensor | None, subset: str
+        self, reader: ImageReader, names: Sequence[str], *, camids: Tensor | None, subset: str
     ) -> Tensor:
-        """Turn pictures into what an index holds.
+        """Turn images into what an index holds.
 
         Args:
-            reader: Knows the pictures by name.
-            images: N names.
+            reader: Knows the images by name.
+            names: N names.
             camids: (N,) int64 for an encoder with camera embeddings, else ignored; None leaves
                 cameras out.
-            subset: What to call the pictures in progress events.
+            subset: What to call the images in progress events.
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.
 
         Raises:
             ConfigurationError: Memory ran out.
-            DatasetError: A picture cannot be read.
+            DatasetError: An image cannot be read.
             EncoderError: A camera beyond those the encoder knows.
         """
-        whole = self.embed_parts(
-            reader, images, camids=camids, subset=subset, part_size=len(images)
-        )
+        whole = self.embed_parts(reader, names, camids=camids, subset=subset, part_size=len(names))
         return torch.cat(list(whole))
 
     def embed_parts(
         self,
         reader: ImageReader,
-        images: Sequence[str],
+        names: Sequence[str],
         *,
         camids: Tensor | None,
         subset: str,
         part_size: int,
     ) -> Iterator[Tensor]:
-        """Turn pictures into vectors part by part, so that they can be kept before all are done.
+        """Turn images into vectors part by part, so that they can be kept before all are done.
 
         Args:
-            reader: Knows the pictures by name.
-            images: N names.
+            reader: Knows the images by name.
+            names: N names.
             camids: See `embed`.
-            subset: What to call the pictures in progress events.
-            part_size: Pictures of a part, rounded up to whole batches; the last may have fewer.
+            subset: What to call the images in progress events.
+            part_size: Images of a part, rounded up to whole batches; the last may have fewer.
 
         Yields:
             Parts of what `embed` returns, in order.
@@ -101,7 +99,7 @@ class Embedder:
             ReidError: As `embed`.
         """
         batches = self._batches(
-            reader, images, camids=camids, subset=subset, select=ImageFeatures.embedding
+            reader, names, camids=camids, subset=subset, select=ImageFeatures.embedding
         )
         num_batches = -(-part_size // self._batch_size)
         while part := list(islice(batches, num_batches)):
@@ -110,21 +108,21 @@ class Embedder:
     def embed_samples(
         self, reader: ImageReader, samples: Sequence[Sample], *, subset: str
     ) -> EmbeddingSet:
-        """Turn the pictures of a split into an embedding set on the CPU.
+        """Turn the images of a split into an embedding set on the CPU.
 
         Raises:
             ReidError: As `embed`.
         """
         camids = torch.tensor([sample.camid for sample in samples])
-        images = [sample.image for sample in samples]
+        names = [sample.name for sample in samples]
         return EmbeddingSet(
-            vectors=self.embed(reader, images, camids=camids, subset=subset),
+            vectors=self.embed(reader, names, camids=camids, subset=subset),
             pids=torch.tensor([sample.pid for sample in samples]),
             camids=camids,
         )
 
-    def project(self, reader: ImageReader, images: Sequence[str], *, subset: str) -> Tensor:
-        """Turn pictures into projected features, cameras left out: what stage 1 learns from.
+    def project(self, reader: ImageReader, names: Sequence[str], *, subset: str) -> Tensor:
+        """Turn images into projected features, cameras left out: what stage 1 learns from.
 
         Returns:
             (N, E) float32 on the encoder's device, not normalised.
@@ -133,43 +131,45 @@ class Embedder:
             ReidError: As `embed`.
         """
         projected = self._batches(
-            reader, images, camids=None, subset=subset, select=lambda features: features.projected
+            reader, names, camids=None, subset=subset, select=lambda features: features.projected
         )
         return torch.cat(list(projected)).to(self._encoder.device)
 
     def _batches(
         self,
         reader: ImageReader,
-        images: Sequence[str],
+        names: Sequence[str],
         *,
         camids: Tensor | None,
         subset: str,
         select: Callable[[ImageFeatures], Tensor],
     ) -> Iterator[Tensor]:
-        self._listener(ImagesEmbedded(subset=subset, done=0, total=len(images)))
+        self._listener(ImagesEmbedded(subset=subset, done=0, total=len(names)))
         known = camids if self._uses_cameras else None
-        starts = range(0, len(images), self._batch_size)
+        starts = range(0, len(names), self._batch_size)
         batches = [slice(start, start + self._batch_size) for start in starts]
         # The reader decodes the next batch while the encoder is busy with this one; where there is
-        # no next one, a thread for it costs more than to read one picture.
-        reading = read_ahead if len(batches) > 1 else map
-        read = reading(lambda rows: self._read(reader, images[rows]), batches)
+        # no next one, a thread for it costs more than to read one image.
+        reading = prefetch if len(batches) > 1 else map
+        read = reading(lambda rows: self._read(reader, names[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):
             cameras = None if known is None else known[rows]
-            size = f"while describing {len(pixels)} pictures at once"
-            with naming_batch_size("evaluation.batch_size", during=size), torch.no_grad():
+            size = f"while describing {len(pixels)} images at once"
+            with explain_out_of_memory("evaluation.batch_size", during=size), torch.no_grad():
                 features = self._encoder.encode_images(self._normalise(pixels), cameras)
                 selected = select(features).cpu()
-            done = min(rows.stop, len(images))
-            self._listener(ImagesEmbedded(subset=subset, done=done, total=len(images)))
+            done = min(rows.stop, len(names))
+            self._listener(ImagesEmbedded(subset=subset, done=done, total=len(names)))
             yield selected
 
-    def _read(self, reader: ImageReader, images: Sequence[str]) -> Tensor:
+    def _read(self, reader: ImageReader, names: Sequence[str]) -> Tensor:
         size = self._encoder.geometry.image_size
-        return reader.read(images, size=size, resampling=Resampling.BILINEAR)
+        return reader.read(names, size=size, resampling=Resampling.BILINEAR)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         geometry = self._encoder.geometry
         return normalise(
-            sent_to(self._encoder.device, pixels), mean=geometry.pixel_mean, std=geometry.pixel_std
+            to_device(self._encoder.device, pixels),
+            mean=geometry.pixel_mean,
+            std=geometry.pixel_std,
         )

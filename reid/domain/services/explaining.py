@@ -1,4 +1,4 @@
-"""Find and test what made two pictures alike.
+"""Find and test what made two images alike.
 
 Letters: B batch, D width, h w grid, P = h * w cells, H W pixels.
 """
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.augmentation import normalise
 from reid.domain.errors import ConfigurationError
 from reid.domain.explanation import (
     mask_pixels,
@@ -21,18 +20,19 @@ from reid.domain.explanation import (
     weigh_map,
 )
 from reid.domain.seeding import generator_for
-from reid.domain.transfers import sent_to
+from reid.domain.training.augmentation import normalise
+from reid.domain.transfers import to_device
 from reid.domain.values.explanations import (
     AttentionTrace,
     Cells,
     DeletionCheck,
-    ExplainedPicture,
+    ExplainedImage,
     Explanation,
     ExplanationMethod,
     ImageTrace,
     MapTrace,
 )
-from reid.domain.values.samples import ImageSize, Picture, Resampling
+from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 from reid.ports.dataset import ImageReader
 from reid.ports.explanation import ExplainableEncoder
 
@@ -40,7 +40,7 @@ NUM_DRAWS = 8
 """Random masks in a deletion check."""
 
 SHOWN_HEIGHT = 384
-"""Pixels at least, of the pictures to be shown."""
+"""Pixels at least, of the images to be shown."""
 
 _METHODS_OF: Mapping[type[ImageTrace], tuple[ExplanationMethod, ...]] = {
     AttentionTrace: (ExplanationMethod.GRADIENT_ROLLOUT, ExplanationMethod.ROLLOUT),
@@ -70,7 +70,7 @@ class PairExplainer:
             encoder: In evaluation mode.
             method: None: what suits the encoder, see `choose_method`.
             uses_cameras: False leaves cameras out, whatever the encoder knows of them.
-            masked_share: Of a picture's pixels that its check blots out.
+            masked_share: Of an image's pixels that its check blots out.
             seed: Of the check's random masks.
         """
         self._encoder = encoder
@@ -80,20 +80,20 @@ class PairExplainer:
         self._seed = seed
 
     def explain(
-        self, readers: tuple[ImageReader, ImageReader], pictures: tuple[Picture, Picture]
+        self, readers: tuple[ImageReader, ImageReader], images: tuple[ListedImage, ListedImage]
     ) -> Explanation:
-        """Explain what makes a gallery picture similar to a query.
+        """Explain what makes a gallery image similar to a query.
 
         Args:
-            readers: Of the query and of the gallery picture.
-            pictures: Query and gallery picture.
+            readers: Of the query and of the gallery image.
+            images: Query and gallery image.
 
         Raises:
             ConfigurationError: The method does not suit the encoder.
-            DatasetError: A picture cannot be read.
+            DatasetError: An image cannot be read.
         """
-        images = self._read(readers, pictures)
-        camids = self._camids_of(pictures)
+        images = self._read(readers, images)
+        camids = self._camids_of(images)
         trace = self._encoder.trace_images(images, camids)
         method = choose_method(trace, self._method)
         score = score_pair(trace.features.embedding())
@@ -102,13 +102,13 @@ class PairExplainer:
         fields = fields / fields.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
         checks = self._check(images, camids, fields=fields, cells=trace.cells)
         query, gallery = (
-            ExplainedPicture(
-                picture=picture,
-                pixels=self._read_to_show(reader, picture.image),
+            ExplainedImage(
+                image=image,
+                pixels=self._read_to_show(reader, image.name),
                 weights=field.float().cpu(),
                 check=check,
             )
-            for reader, picture, field, check in zip(readers, pictures, fields, checks, strict=True)
+            for reader, image, field, check in zip(readers, images, fields, checks, strict=True)
         )
         return Explanation(
             query=query,
@@ -119,33 +119,33 @@ class PairExplainer:
             are_cameras_used=camids is not None,
         )
 
-    def _read(self, readers: Sequence[ImageReader], pictures: Sequence[Picture]) -> Tensor:
+    def _read(self, readers: Sequence[ImageReader], images: Sequence[ListedImage]) -> Tensor:
         """Read the pair as the encoder takes it: (2, 3, H, W)."""
         geometry = self._encoder.geometry
         pixels = torch.cat(
             [
-                reader.read(
-                    [picture.image], size=geometry.image_size, resampling=Resampling.BILINEAR
-                )
-                for reader, picture in zip(readers, pictures, strict=True)
+                reader.read([image.name], size=geometry.image_size, resampling=Resampling.BILINEAR)
+                for reader, image in zip(readers, images, strict=True)
             ]
         )
         return normalise(
-            sent_to(self._encoder.device, pixels), mean=geometry.pixel_mean, std=geometry.pixel_std
+            to_device(self._encoder.device, pixels),
+            mean=geometry.pixel_mean,
+            std=geometry.pixel_std,
         )
 
-    def _read_to_show(self, reader: ImageReader, image: str) -> Tensor:
+    def _read_to_show(self, reader: ImageReader, name: str) -> Tensor:
         size = self._encoder.geometry.image_size
         scale = math.ceil(SHOWN_HEIGHT / size.height)
         shown = ImageSize(scale * size.height, scale * size.width)
-        return reader.read([image], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
+        return reader.read([name], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
 
-    def _camids_of(self, pictures: Sequence[Picture]) -> Tensor | None:
-        """Number the cameras from zero; None unless the encoder knows those of both pictures."""
+    def _camids_of(self, images: Sequence[ListedImage]) -> Tensor | None:
+        """Number the cameras from zero; None unless the encoder knows those of both images."""
         num_cameras = self._encoder.geometry.num_cameras if self._uses_cameras else 0
         known = {str(camid + 1): camid for camid in range(num_cameras)}
-        camids = [known[picture.camera] for picture in pictures if picture.camera in known]
-        return torch.tensor(camids) if len(camids) == len(pictures) else None
+        camids = [known[image.camera] for image in images if image.camera in known]
+        return torch.tensor(camids) if len(camids) == len(images) else None
 
     def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
         size = self._encoder.geometry.image_size
@@ -155,7 +155,7 @@ class PairExplainer:
     def _check(
         self, images: Tensor, camids: Tensor | None, *, fields: Tensor, cells: Cells
     ) -> list[DeletionCheck]:
-        """Blot out parts of one picture at a time, and compare with the other one whole."""
+        """Blot out parts of one image at a time, and compare with the other one whole."""
         generator = generator_for(self._seed, "explanation")
         drawn = torch.rand(NUM_DRAWS, cells.rows * cells.columns, generator=generator)
         chance = self._spread(drawn, cells=cells).to(fields)  # (N, H, W)
@@ -184,10 +184,10 @@ class PairExplainer:
 def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> ExplanationMethod:
     """Take the method wanted, or else the best one of those that suit the encoder.
 
-    Of a ViT's two methods the gradient's is the better one by far: with a fifth of one picture
+    Of a ViT's two methods the gradient's is the better one by far: with a fifth of one image
     blotted out where it is marked, the similarity of pairs of one drawn person fell further than
-    at random for 92 % of the pictures, and for 61 % after plain roll-out (a shortly trained
-    vit-tiny, 64 pictures).
+    at random for 92 % of the images, and for 61 % after plain roll-out (a shortly trained
+    vit-tiny, 64 images).
 
     Raises:
         ConfigurationError: The method does not suit the encoder.
@@ -204,12 +204,12 @@ def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> Explan
 
 
 def weigh_cells(trace: ImageTrace, *, method: ExplanationMethod, score: Tensor) -> Tensor:
-    """Weigh the cells of traced pictures.
+    """Weigh the cells of traced images.
 
     Args:
-        trace: Of B pictures.
+        trace: Of B images.
         method: One that suits the trace.
-        score: () that the features of all B pictures led to.
+        score: () that the features of all B images led to.
 
     Returns:
         (B, P) float, not negative, without gradient.

@@ -2,32 +2,26 @@
 
 CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.3.
 
-Letters: N pictures, C identities, E width of the shared space, B batch, P identities x K images.
+Letters: N images, C identities, E width of the shared space, B batch, P identities x K images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reid.domain.augmentation import augment
-from reid.domain.averaging import WeightAverage, without_averages
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
-from reid.domain.heads import ReidHeads
-from reid.domain.losses import Loss
-from reid.domain.objectives import Objective, fine_tuning_objective, with_losses
-from reid.domain.optimizers import fine_tuning_optimizer
-from reid.domain.sampling import GeneratorDraws, pk_batches
-from reid.domain.schedules import fine_tuning_rate
 from reid.domain.seeding import generator_for
+from reid.domain.services.encoder_stage import EncoderStage
 from reid.domain.services.freezing import freeze_text
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.services.stage_states import WAY_OUT
-from reid.domain.transfers import sent_to
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.losses import Loss
+from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
     ENCODER_FORMAT,
@@ -37,7 +31,7 @@ from reid.domain.values.checkpoints import (
 )
 from reid.domain.values.counts import counted
 from reid.domain.values.recipes import FineTuningRecipe
-from reid.domain.values.samples import Resampling, Sample, Split, labels_by_pid
+from reid.domain.values.samples import Split, labels_by_pid
 from reid.ports.dataset import Dataset
 from reid.ports.events import EventListener
 from reid.ports.image_encoder import TrainableEncoder
@@ -97,7 +91,7 @@ class FineTuning:
             released checkpoints.
 
         Raises:
-            DatasetError: The training pictures cannot be read.
+            DatasetError: The training images cannot be read.
             ConfigurationError: A batch wants more identities than there are.
             CheckpointError: The prompts are of other identities or of another encoder, or the run
                 store cannot be read or written.
@@ -202,7 +196,7 @@ class FineTuning:
         for name in (ENCODER, self._loop.state_name):
             self._runs.discard(name)
 
-    def _stage(self, text_features: Tensor | None) -> "_EncoderStage":
+    def _stage(self, text_features: Tensor | None) -> EncoderStage:
         geometry = self._encoder.geometry
         freeze_text(self._encoder)
         heads = ReidHeads(
@@ -211,7 +205,7 @@ class FineTuning:
             num_identities=len(self._pids()),
             generator=generator_for(self._seed, "encoder", "heads"),
         ).to(self._encoder.device)
-        return _EncoderStage(
+        return EncoderStage(
             encoder=self._encoder,
             heads=heads,
             dataset=self._dataset,
@@ -221,7 +215,7 @@ class FineTuning:
             seed=self._seed,
         )
 
-    def _checkpoint(self, stage: "_EncoderStage", *, losses: Mapping[str, float]) -> Checkpoint:
+    def _checkpoint(self, stage: EncoderStage, *, losses: Mapping[str, float]) -> Checkpoint:
         description = self._encoder.description
         return Checkpoint(
             tensors=stage.weights(),
@@ -237,115 +231,6 @@ class FineTuning:
                 "num_identities": len(self._pids()),
                 "losses": dict(losses),
             },
-        )
-
-
-class _EncoderStage:
-    """An image tower with heads that learn from PK batches."""
-
-    def __init__(
-        self,
-        *,
-        encoder: TrainableEncoder,
-        heads: ReidHeads,
-        dataset: Dataset,
-        text_features: Tensor | None,
-        recipe: FineTuningRecipe,
-        losses: Mapping[str, Loss],
-        seed: int,
-    ) -> None:
-        samples: Sequence[Sample] = dataset.samples(Split.TRAIN)
-        label_of = labels_by_pid(samples)
-        self._encoder = encoder
-        self._heads = heads
-        self._dataset = dataset
-        self._images = [sample.image for sample in samples]
-        self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
-        self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
-        self._text_features = text_features  # (C, E)
-        self._recipe = recipe
-        self._losses = losses
-        self._seed = seed
-        self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
-        decay = recipe.weight_averaging
-        self._average = WeightAverage(self.weights(), decay=decay) if decay > 0 else None
-
-    def set_training(self, *, enabled: bool) -> None:
-        """Switch tower and heads between batch statistics and running ones."""
-        self._encoder.set_training(enabled=enabled)
-        self._heads.train(enabled)
-
-    def batches(self, epoch: int) -> Sequence[Tensor]:
-        batches = pk_batches(
-            self._labels.tolist(),
-            num_identities=self._recipe.identities_per_batch,
-            images_per_identity=self._recipe.images_per_identity,
-            draws=GeneratorDraws(generator_for(self._seed, "encoder", "batches", epoch)),
-            camids=self._camids.tolist() if self._recipe.sampling == "cameras" else None,
-        )
-        return [torch.tensor(batch) for batch in batches]
-
-    def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
-        features = self._encoder.encode_images(
-            self._read(rows, epoch=epoch, step=step), self._camids[rows]
-        )
-        labels = sent_to(self._encoder.device, self._labels[rows])
-        objective = fine_tuning_objective(
-            features,
-            self._heads(features),
-            labels=labels,
-            text_features=self._text_features,
-            recipe=self._recipe,
-        )
-        return with_losses(
-            objective, features, labels=labels, losses=self._losses, weights=self._recipe.losses
-        )
-
-    def after_step(self) -> None:
-        if self._average is not None:
-            self._average.update(self.weights())
-
-    def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers of tower and heads, as they are now."""
-        return dict(self._encoder.state()) | dict(self._heads.state_dict())
-
-    def settle(self) -> None:
-        """End with the averaged weights, if weights are averaged."""
-        if self._average is not None:
-            self._load_weights(self.weights() | self._average.averages())
-
-    def state(self) -> dict[str, Tensor]:
-        return self.weights() | ({} if self._average is None else self._average.state())
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if self._average is not None:
-            self._average.load_state(state)
-            state = without_averages(state)
-        self._load_weights(state)
-
-    def _load_weights(self, state: Mapping[str, Tensor]) -> None:
-        own = self._heads.state_dict()
-        self._heads.load_state_dict({name: state[name] for name in own})
-        self._encoder.load_state(
-            {name: tensor for name, tensor in state.items() if name not in own}
-        )
-
-    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [*self._heads.named_parameters(), *self._encoder.named_parameters()]
-
-    def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
-        geometry = self._encoder.geometry
-        pixels = self._dataset.reader.read(
-            [self._images[row] for row in rows.tolist()],
-            size=geometry.image_size,
-            resampling=Resampling.BICUBIC,
-        )
-        return augment(
-            sent_to(self._encoder.device, pixels),
-            self._recipe,
-            mean=geometry.pixel_mean,
-            std=geometry.pixel_std,
-            generator=generator_for(self._seed, "encoder", "augment", epoch, step),
         )
 
 

@@ -31,12 +31,12 @@ from reid.domain.values.galleries import (
     EVERYTHING,
     AuditEntry,
     Calibration,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryDescription,
     GalleryFilter,
-    KeptPicture,
-    NewPicture,
-    PictureLookup,
+    ImageLookup,
+    KeptImage,
+    NewImage,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
@@ -82,7 +82,7 @@ class Gallery:
             return now.view.recall
 
     @property
-    def beyond_erasing(self) -> str | None:
+    def residual_traces(self) -> str | None:
         """Where bytes of erased images may still lie, and what clears them; None: nowhere.
 
         It follows "Traces may stay ". Backups and copies of any kind are left unsaid.
@@ -91,34 +91,24 @@ class Gallery:
         return "; ".join(traces for traces in known if traces) or None
 
     def describe(self) -> GalleryDescription:
-        """Summarise what is kept, at a cost that does not grow with it.
-
-        Raises:
-            GalleryError: It is damaged or cannot be reached.
-        """
+        """Summarise what is kept, at a cost that does not grow with it."""
         with self._records.reading() as now:
             return now.state().description
 
-    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
+    def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
         """List images by ascending key: all of them, or those that every condition given admits.
 
         Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
         source, a gallery reads those and not everything it keeps.
         """
         with self._records.reading() as now:
-            return now.pictures(**wanted)
+            return now.images(**wanted)
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next images by ascending key, so that large galleries are read in parts.
+    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
+        """List the next images by ascending key, to read large galleries in parts.
 
         Pages are of the state at their own time: compare `describe().version` where that matters.
-
-        Args:
-            after: Keys begin above it; 0 for the first page.
-            limit: Most images, at least 1.
-
-        Returns:
-            As many as there are, up to the limit; none at the end.
+        The first begins after key 0, the last is empty.
         """
         with self._records.reading() as now:
             return now.page(after=after, limit=limit)
@@ -148,10 +138,10 @@ class Gallery:
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
         """Keep images in one transaction.
@@ -159,9 +149,9 @@ class Gallery:
         An image of the same source and name takes the place of the one before it.
 
         Args:
-            pictures: N.
+            images: N.
             vectors: (N, D) float32, rows of unit L2 norm.
-            stamp: Which encoder made them; the first one decides.
+            fingerprint: Which encoder made them; the first one decides.
             entry: Line of the audit log; its time is the time of adding.
 
         Returns:
@@ -175,13 +165,19 @@ class Gallery:
         with self._records.writing() as change:
             state = change.state()
             check_additions(
-                pictures, vectors, stamp=stamp, kept=state.description.stamp, place=self.place
+                images,
+                vectors,
+                fingerprint=fingerprint,
+                kept=state.description.fingerprint,
+                place=self.place,
             )
-            kept = change.add(pictures, checksums=checksums_of(vectors), stamp=stamp, at=entry.at)
+            kept = change.add(
+                images, checksums=checksums_of(vectors), fingerprint=fingerprint, at=entry.at
+            )
             change.keep_vectors_state(self._vectors.add(state.vectors, kept, vectors))
             change.note(entry)
         self._upkeep.follow_up()
-        return tuple(picture.key for picture in kept)
+        return tuple(image.key for image in kept)
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
         """Stop keeping images in one transaction; unknown keys are passed over.
@@ -208,7 +204,7 @@ class Gallery:
 
         A gallery in files keeps more: no byte of them is in any of its files. A gallery that a
         server keeps cannot reach the server's logs, nor decide when it gives room back; what may
-        stay there, `beyond_erasing` says.
+        stay there, `residual_traces` says.
 
         Returns:
             How many were kept.
@@ -221,7 +217,7 @@ class Gallery:
             self._upkeep.leave_no_trace()
         except GalleryError as error:
             raise GalleryError(
-                f"{error}; the pictures are removed, but traces of them stay: compact the "
+                f"{error}; the images are removed, but traces of them stay: compact the "
                 "gallery afterwards"
             ) from error
         return num_erased
@@ -245,11 +241,11 @@ class Gallery:
         asked = queries.detach().cpu().float()
         with self._snapshots.searchable() as now:
             known = now.state.description
-            check_question(asked, k=k, stamp=known.stamp, num_pictures=known.num_pictures)
+            check_question(asked, k=k, fingerprint=known.fingerprint, num_images=known.num_images)
             return search_view(
                 now.view,
                 asked,
-                min(k, known.num_pictures),
+                min(k, known.num_images),
                 records=now.records,
                 state=now.state,
                 within=within,
@@ -294,7 +290,7 @@ class Gallery:
         self._upkeep.leave_no_trace(is_thorough=True)
         with self._records.reading() as now:
             state = now.state()
-        if state.description.num_pictures:
+        if state.description.num_images:
             self._snapshots.prepare(state)
 
     def finish_changes(self) -> None:

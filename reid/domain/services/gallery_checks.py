@@ -9,9 +9,9 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
-    EncoderStamp,
-    KeptPicture,
-    NewPicture,
+    EncoderFingerprint,
+    KeptImage,
+    NewImage,
     is_keepable,
     require_same_encoder,
 )
@@ -21,11 +21,11 @@ NORM_TOLERANCE = 1e-3
 
 
 def check_additions(
-    pictures: Sequence[NewPicture],
+    images: Sequence[NewImage],
     vectors: Tensor,
     *,
-    stamp: EncoderStamp,
-    kept: EncoderStamp | None,
+    fingerprint: EncoderFingerprint,
+    kept: EncoderFingerprint | None,
     place: str,
 ) -> None:
     """Refuse additions that make no sense, or do not go with what is kept.
@@ -34,43 +34,43 @@ def check_additions(
         GalleryError: Another encoder made what is kept, lengths differ, an image is named twice, a
             text holds NUL, or a row is not of unit norm.
     """
-    require_same_encoder(stamp, kept=kept, place=place, what="the new pictures")
-    if vectors.shape != (len(pictures), stamp.width):
+    require_same_encoder(fingerprint, kept=kept, place=place, what="the new images")
+    if vectors.shape != (len(images), fingerprint.width):
         raise GalleryError(
-            f"{len(pictures)} pictures of width {stamp.width} cannot have vectors "
+            f"{len(images)} images of width {fingerprint.width} cannot have vectors "
             f"{tuple(vectors.shape)}"
         )
-    names = [(picture.source, picture.image) for picture in pictures]
+    names = [(image.source, image.name) for image in images]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise GalleryError(f"{twice[1]} of {twice[0]} is added twice at once: list it once")
-    for picture in pictures:
-        texts = (picture.image, picture.source, picture.content, picture.label, picture.camera)
+    for image in images:
+        texts = (image.name, image.source, image.content, image.label, image.camera)
         stray = next((text for text in texts if text is not None and not is_keepable(text)), None)
         if stray is not None:
             raise GalleryError(
-                f"{place} cannot keep {stray!r} of {picture.image!r}: leave NUL characters out"
+                f"{place} cannot keep {stray!r} of {image.name!r}: leave NUL characters out"
             )
     if not are_unit(vectors):
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
 
 def check_question(
-    queries: Tensor, *, k: int, stamp: EncoderStamp | None, num_pictures: int
+    queries: Tensor, *, k: int, fingerprint: EncoderFingerprint | None, num_images: int
 ) -> None:
     """Refuse searches that no gallery can answer.
 
     Raises:
         GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit norm.
     """
-    if stamp is None or num_pictures == 0:
-        raise GalleryError("the gallery is empty: add pictures first")
+    if fingerprint is None or num_images == 0:
+        raise GalleryError("the gallery is empty: add images first")
     if k < 1:
         raise GalleryError(f"k must be at least 1, got {k}")
-    if queries.ndim != 2 or queries.shape[1] != stamp.width:
+    if queries.ndim != 2 or queries.shape[1] != fingerprint.width:
         raise GalleryError(
-            f"queries {tuple(queries.shape)} do not fit a gallery of width {stamp.width} made by "
-            f"{stamp}"
+            f"queries {tuple(queries.shape)} do not fit a gallery of width {fingerprint.width} made by "
+            f"{fingerprint}"
         )
     if not are_unit(queries):
         raise GalleryError("queries must be of unit L2 norm: normalise embeddings first")
@@ -84,7 +84,7 @@ def require_kept(keys: Iterable[int], kept: Container[int], *, place: str) -> No
     """
     missing = next((key for key in keys if key not in kept), None)
     if missing is not None:
-        raise GalleryError(f"{place} keeps no picture with the key {missing}")
+        raise GalleryError(f"{place} keeps no image with the key {missing}")
 
 
 def are_unit(vectors: Tensor) -> bool:
@@ -109,7 +109,7 @@ def as_array(vectors: Tensor) -> np.ndarray:
 
 
 def faults_of_vectors(
-    pictures: Sequence[KeptPicture], vectors: Tensor, *, checksums: Mapping[int, int]
+    images: Sequence[KeptImage], vectors: Tensor, *, checksums: Mapping[int, int]
 ) -> Iterator[str]:
     """Compare (N, D) vectors of N images with their checksums by key, and their norms with 1.
 
@@ -117,11 +117,9 @@ def faults_of_vectors(
         A sentence per fault.
     """
     norms = torch.linalg.vector_norm(vectors, dim=1).tolist()
-    for picture, checksum, norm in zip(pictures, checksums_of(vectors), norms, strict=True):
-        named = f"{picture.image} of {picture.source} (key {picture.key})"
-        if checksum != checksums.get(picture.key):
-            yield (
-                f"the vector of {named} is damaged: remove the picture, then compact the gallery"
-            )
+    for image, checksum, norm in zip(images, checksums_of(vectors), norms, strict=True):
+        named = f"{image.name} of {image.source} (key {image.key})"
+        if checksum != checksums.get(image.key):
+            yield (f"the vector of {named} is damaged: remove the image, then compact the gallery")
         elif not abs(norm - 1) <= NORM_TOLERANCE:
             yield f"the vector of {named} has L2 norm {norm:.4g}, not 1"

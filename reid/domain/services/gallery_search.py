@@ -77,9 +77,9 @@ def _tries(
     """Choose how many to ask for, first and then."""
     if is_whole:
         return [num_answers, _SECOND_TRY * num_answers + _SPARE_ANSWERS]
-    num_pictures = state.description.num_pictures
-    num_vectors = num_pictures + state.num_removed
-    first = int(num_answers * _SPARE_SHARE * num_vectors / num_pictures) + _SPARE_ANSWERS
+    num_images = state.description.num_images
+    num_vectors = num_images + state.num_removed
+    first = int(num_answers * _SPARE_SHARE * num_vectors / num_images) + _SPARE_ANSWERS
     largest = num_vectors if is_filtering else num_vectors // _INDEXED_SHARE
     return [asked for asked in (first, first * _SECOND_TRY) if asked <= largest]
 

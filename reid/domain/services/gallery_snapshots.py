@@ -28,7 +28,7 @@ class Snapshot:
         """Compare all vectors with their checksums."""
         after = 0
         while page := self.records.page(after=after, limit=_CHECKED_AT_ONCE):
-            keys = [picture.key for picture in page]
+            keys = [image.key for image in page]
             after = keys[-1]
             checksums = self.records.checksums(keys)
             yield from faults_of_vectors(page, self.view.of(keys), checksums=checksums)

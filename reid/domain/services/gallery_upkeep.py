@@ -46,7 +46,7 @@ class GalleryUpkeep:
     def _is_worth_dropping(self, state: RecordsState) -> bool:
         if not self._vectors.rewrites:
             return state.num_removed > 0
-        return state.num_removed > max(_MOST_REMOVED, state.description.num_pictures)
+        return state.num_removed > max(_MOST_REMOVED, state.description.num_images)
 
     def _drop_removed(self, *, waits: bool = True) -> None:
         """Drop the vectors of removed images, then what they and interrupted changes left."""

@@ -1,4 +1,4 @@
-"""Lists of pictures: read when they are first asked for, and kept."""
+"""Lists of images: read when they are first asked for, and kept."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import (
     ImageSize,
-    Picture,
+    ListedImage,
     Resampling,
     Sample,
     SampleList,
@@ -27,7 +27,7 @@ class ListedDataset:
 
         Args:
             name: What to call the dataset in reports.
-            reader: Reads the pictures listed.
+            reader: Reads the images listed.
             list_split: Lists a split; called once for each split that is asked for. Raises
                 DatasetError where the list cannot be read.
         """
@@ -48,7 +48,7 @@ class ListedDataset:
         return listed.samples
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the pictures that tell no person or camera.
+        """List the images that tell no person or camera.
 
         Raises:
             DatasetError: The list cannot be read.
@@ -62,7 +62,7 @@ class ListedDataset:
 
 
 def with_reader(dataset: Dataset, reader: ImageReader) -> Dataset:
-    """Have a dataset's pictures read by another reader."""
+    """Have a dataset's images read by another reader."""
     return ListedDataset(
         dataset.name,
         reader=reader,
@@ -72,36 +72,36 @@ def with_reader(dataset: Dataset, reader: ImageReader) -> Dataset:
     )
 
 
-class ListedPictures:
-    """A picture source of one list and a reader."""
+class ListedImages:
+    """An image source of one list and a reader."""
 
     def __init__(
         self,
         place: str,
         *,
         reader: ImageReader,
-        list_pictures: Callable[[], Sequence[Picture]],
+        list_images: Callable[[], Sequence[ListedImage]],
     ) -> None:
         """Keep the parts; the list is not read yet.
 
         Args:
-            place: The folder that the names start from, or the sender of the pictures.
-            reader: Reads the pictures listed.
-            list_pictures: Called once. Raises DatasetError where there is no picture.
+            place: The folder that the names start from, or the sender of the images.
+            reader: Reads the images listed.
+            list_images: Called once. Raises DatasetError where there is no image.
         """
         self.place = place
         self.reader = reader
-        self._list_pictures = list_pictures
-        self._listed: tuple[Picture, ...] | None = None
+        self._list_images = list_images
+        self._listed: tuple[ListedImage, ...] | None = None
 
-    def pictures(self) -> tuple[Picture, ...]:
-        """List the pictures.
+    def images(self) -> tuple[ListedImage, ...]:
+        """List the images.
 
         Raises:
-            DatasetError: The list cannot be read, or there is no picture.
+            DatasetError: The list cannot be read, or there is no image.
         """
         if self._listed is None:
-            self._listed = tuple(self._list_pictures())
+            self._listed = tuple(self._list_images())
         return self._listed
 
 
@@ -112,18 +112,18 @@ class ReaderAround:
         """Keep the reader that works."""
         self._reader = reader
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Decode and resize."""
-        return self._reader.read(images, size=size, resampling=resampling)
+        return self._reader.read(names, size=size, resampling=resampling)
 
-    def find_unreadable(self, images: Sequence[str]) -> tuple[UnreadableImage, ...]:
+    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """List what cannot be decoded."""
-        return self._reader.find_unreadable(images)
+        return self._reader.find_unreadable(names)
 
-    def thumbnails(self, images: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
+    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs."""
-        return self._reader.thumbnails(images, height=height)
+        return self._reader.thumbnails(names, height=height)
 
-    def content_digests(self, images: Sequence[str]) -> tuple[str, ...]:
-        """Identify pictures by their bytes."""
-        return self._reader.content_digests(images)
+    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Identify images by their bytes."""
+        return self._reader.content_digests(names)

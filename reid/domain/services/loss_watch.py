@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from reid.domain.objectives import Objective
+from reid.domain.training.objectives import Objective
 
 TOTAL = "total"
 """Name of the weighted sum beside its terms."""

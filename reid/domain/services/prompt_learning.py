@@ -1,9 +1,9 @@
 """Stage 1: learn what to call each training identity.
 
 CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.2. Both encoders are frozen, so the
-pictures are encoded once, and only the prompts' learned tokens receive gradients.
+images are encoded once, and only the prompts' learned tokens receive gradients.
 
-Letters: N pictures, C identities, E width of the shared space, B batch.
+Letters: N images, C identities, E width of the shared space, B batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ from torch.nn import functional as F
 
 from reid.domain.errors import EncoderError
 from reid.domain.events import Stage
-from reid.domain.objectives import Objective, prompt_objective
-from reid.domain.optimizers import prompt_optimizer
-from reid.domain.prompts import PromptLearner
-from reid.domain.sampling import shuffled_batches
-from reid.domain.schedules import prompt_learning_rate
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.freezing import freeze_text
 from reid.domain.services.stage_loop import StageLoop
-from reid.domain.transfers import sent_to
+from reid.domain.training.objectives import Objective, prompt_objective
+from reid.domain.training.optimizers import prompt_optimizer
+from reid.domain.training.prompts import PromptLearner
+from reid.domain.training.sampling import shuffled_batches
+from reid.domain.training.schedules import prompt_learning_rate
+from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, PROMPTS_FORMAT, Checkpoint, digest_of
 from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
@@ -85,7 +85,7 @@ class PromptLearning:
             `text_features` (C, E), identities by ascending pid; the header lists the pids.
 
         Raises:
-            DatasetError: The training pictures cannot be read.
+            DatasetError: The training images cannot be read.
             EncoderError: As `check`.
             CheckpointError: The run store cannot be read or written.
         """
@@ -133,7 +133,7 @@ class PromptLearning:
             text=self._text(),
             learner=learner,
             features=self._embedder.project(
-                self._dataset.reader, [sample.image for sample in samples], subset=Split.TRAIN
+                self._dataset.reader, [sample.name for sample in samples], subset=Split.TRAIN
             ),
             labels=torch.tensor([label_of[sample.pid] for sample in samples]),
             recipe=self._recipe,
@@ -189,11 +189,11 @@ class _PromptStage:
 
     def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:  # noqa: ARG002 nothing random in a step
         labels = self._labels[rows]  # (B,)
-        # One text pass per distinct identity, then one row per picture: differs from CLIP-ReID,
+        # One text pass per distinct identity, then one row per image: differs from CLIP-ReID,
         # which encodes a prompt as often as its identity occurs, to the same result.
         distinct, row_of = torch.unique(labels, return_inverse=True)
         # F.embedding, because the gradient of plain indexing is summed in any order.
-        send = partial(sent_to, self._features.device)
+        send = partial(to_device, self._features.device)
         texts = F.embedding(send(row_of), self._describe(send(distinct)))  # (B, E)
         return prompt_objective(self._features[send(rows)], texts, labels=send(labels))
 

@@ -1,46 +1,50 @@
-"""Query pictures as vectors that compare with a gallery's.
+"""Query images as vectors that compare with a gallery's.
 
-Letters: N pictures, D width.
+Letters: N images, D width.
 """
 
 from torch import Tensor
 
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_filling import GalleryFilling
-from reid.domain.services.picture_lists import camids_of
-from reid.domain.values.galleries import EncoderStamp
+from reid.domain.services.image_lists import camids_of
+from reid.domain.values.galleries import EncoderFingerprint
 from reid.domain.values.samples import Split
-from reid.ports.dataset import PictureSource
+from reid.ports.dataset import ImageSource
 
 
 class QueryEmbedding:
-    """Describes query pictures as the pictures of a gallery were described, or refuses."""
+    """Describes query images as the images of a gallery were described, or refuses."""
 
-    def __init__(self, *, embedder: Embedder, filling: GalleryFilling) -> None:
+    def __init__(self, *, embedder: Embedder, enrolment: Enrolment) -> None:
         """Keep the parts."""
         self._embedder = embedder
-        self._filling = filling
+        self._enrolment = enrolment
 
-    def __call__(self, queries: PictureSource, gallery: Gallery) -> Tensor:
-        """Embed every picture of a list.
+    def __call__(self, queries: ImageSource, gallery: Gallery) -> Tensor:
+        """Embed every image of a list.
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.
 
         Raises:
-            DatasetError: A picture cannot be read.
+            DatasetError: An image cannot be read.
             GalleryError: The gallery is empty, or another encoder made it.
         """
-        stamp = self._filling.stamp_matching(gallery, queries.pictures(), what="the queries")
-        return embed_queries(self._embedder, queries, stamp=stamp)
+        fingerprint = self._enrolment.fingerprint_matching(
+            gallery, queries.images(), what="the queries"
+        )
+        return embed_queries(self._embedder, queries, fingerprint=fingerprint)
 
 
-def embed_queries(embedder: Embedder, queries: PictureSource, *, stamp: EncoderStamp) -> Tensor:
-    """Embed pictures, told their cameras where the stamp says so: (N, D)."""
-    pictures = queries.pictures()
+def embed_queries(
+    embedder: Embedder, queries: ImageSource, *, fingerprint: EncoderFingerprint
+) -> Tensor:
+    """Embed images, told their cameras where the fingerprint says so: (N, D)."""
+    images = queries.images()
     camids = None
-    if stamp.uses_cameras:
-        camids = camids_of(pictures, num_cameras=embedder.num_cameras)
-    images = [picture.image for picture in pictures]
-    return embedder.embed(queries.reader, images, camids=camids, subset=Split.QUERY)
+    if fingerprint.uses_cameras:
+        camids = camids_of(images, num_cameras=embedder.num_cameras)
+    names = [image.name for image in images]
+    return embedder.embed(queries.reader, names, camids=camids, subset=Split.QUERY)

@@ -3,9 +3,9 @@
 Letters: Q queries, G gallery, K answers.
 """
 
-from reid.domain.counting import score_distances, score_embeddings
-from reid.domain.metrics import QueryScores, score_rankings, summarise
-from reid.domain.reranking import reranked_distances
+from reid.domain.ranking.exact_scores import score_distances, score_embeddings
+from reid.domain.ranking.metrics import QueryScores, score_rankings, summarise
+from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
@@ -33,7 +33,7 @@ class Reidentification:
         """Embed a dataset's queries and gallery.
 
         Raises:
-            DatasetError: A list or picture cannot be read.
+            DatasetError: A list or image cannot be read.
         """
         queries, gallery = (
             self._embedder.embed_samples(dataset.reader, dataset.samples(split), subset=split)
@@ -49,7 +49,7 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> EvaluationReport:
-        """Score the ranking of embedded pictures; see `score_queries`."""
+        """Score the ranking of embedded images; see `score_queries`."""
         report, _ = self.score_queries(
             queries, gallery, reranking=reranking, remove_same_camera=remove_same_camera
         )
@@ -63,7 +63,7 @@ class Reidentification:
         reranking: RerankingRecipe | None = None,
         remove_same_camera: bool = True,
     ) -> tuple[EvaluationReport, QueryScores]:
-        """Score the ranking of embedded pictures, as averages and query by query in list order.
+        """Score the ranking of embedded images, as averages and query by query in list order.
 
         An exact index ranks by distance and, where distances are equal, by gallery row: that order
         is known without it, so the ranks of the true matches are counted rather than the gallery
@@ -73,7 +73,7 @@ class Reidentification:
             queries: Rows of unit L2 norm.
             gallery: On the same device, rows of unit L2 norm.
             reranking: Re-rank with these parameters, exactly and without the index; None: do not.
-            remove_same_camera: Leave out gallery pictures of the query's own person and camera, as
+            remove_same_camera: Leave out gallery images of the query's own person and camera, as
                 the Market-1501 protocol does.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Bad pictures of a dataset: found before long work, all of them named, or left out."""
+"""Bad images of a dataset: found before long work, all of them named, or left out."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,18 +11,18 @@ from reid.domain.values.samples import ImageSize, Resampling, SampleList, Split,
 from reid.ports.dataset import Dataset, ImageReader
 
 NUM_NAMED = 20
-"""Bad pictures that an error names; it counts all."""
+"""Bad images that an error names; it counts all."""
 
 
 class ScreenedDataset(ListedDataset):
-    """A dataset whose bad pictures are all named as soon as one is met, or are in no list."""
+    """A dataset whose bad images are all named as soon as one is met, or are in no list."""
 
     def __init__(self, dataset: Dataset, *, skips_bad: bool) -> None:
         """Take the dataset; nothing is read yet.
 
         Args:
             dataset: Lists and reads.
-            skips_bad: Decode a list's pictures in full when it is first asked for, and leave out
+            skips_bad: Decode a list's images in full when it is first asked for, and leave out
                 those that cannot be read; else list all, and name every bad one as soon as the
                 first is met.
         """
@@ -36,14 +36,14 @@ class ScreenedDataset(ListedDataset):
         )
 
     def left_out(self, splits: Sequence[Split] = tuple(Split)) -> tuple[UnreadableImage, ...]:
-        """Name the pictures that were left out of lists that were asked for, each once."""
+        """Name the images that were left out of lists that were asked for, each once."""
         if not self._skips_bad:
             return ()
         found = (bad for split in splits for bad in self._bad.get(split, ()))
-        return tuple({bad.image: bad for bad in found}.values())
+        return tuple({bad.name: bad for bad in found}.values())
 
     def require_readable(self, splits: Sequence[Split]) -> None:
-        """Decode every picture in full, so that none fails in the midst of long work.
+        """Decode every image in full, so that none fails in the midst of long work.
 
         Raises:
             DatasetError: Some cannot be read and are not to be left out; names them.
@@ -56,17 +56,17 @@ class ScreenedDataset(ListedDataset):
     def _list(self, split: Split) -> SampleList:
         samples = self._dataset.samples(split)
         if self._skips_bad:
-            bad = {picture.image for picture in self._screen(split)}
-            samples = tuple(sample for sample in samples if sample.image not in bad)
+            bad = {image.name for image in self._screen(split)}
+            samples = tuple(sample for sample in samples if sample.name not in bad)
             if not samples:
                 raise DatasetError(
-                    f"not one of the {split} pictures of {self.name} can be read: "
+                    f"not one of the {split} images of {self.name} can be read: "
                     + self._listed_bad()
                 )
         return SampleList(samples, self._dataset.unparsed_names(split))
 
     def _name_all(self) -> DatasetError | None:
-        """Look at every picture anew; None where the lists fail, or no listed picture is bad."""
+        """Look at every image anew; None where the lists fail, or no listed image is bad."""
         self._bad.clear()
         try:
             for split in Split:
@@ -77,8 +77,8 @@ class ScreenedDataset(ListedDataset):
 
     def _screen(self, split: Split) -> tuple[UnreadableImage, ...]:
         if split not in self._bad:
-            images = [sample.image for sample in self._dataset.samples(split)]
-            self._bad[split] = self._dataset.reader.find_unreadable(images)
+            names = [sample.name for sample in self._dataset.samples(split)]
+            self._bad[split] = self._dataset.reader.find_unreadable(names)
         return self._bad[split]
 
     def _refusal(self) -> DatasetError:
@@ -87,24 +87,24 @@ class ScreenedDataset(ListedDataset):
         )
 
     def _listed_bad(self) -> str:
-        found = {bad.image: bad for pictures in self._bad.values() for bad in pictures}
-        lines = [f"  {bad.image}: {bad.reason}" for bad in list(found.values())[:NUM_NAMED]]
+        found = {bad.name: bad for images in self._bad.values() for bad in images}
+        lines = [f"  {bad.name}: {bad.reason}" for bad in list(found.values())[:NUM_NAMED]]
         if len(found) > NUM_NAMED:
             lines.append(f"  and {len(found) - NUM_NAMED} more (the dataset check lists all)")
-        count = counted(len(found), "picture")
+        count = counted(len(found), "image")
         return "\n".join([f"{count} of {self.name} cannot be read:", *lines])
 
 
 class _NamingReader(ReaderAround):
-    """Names all bad pictures where it meets one."""
+    """Names all bad images where it meets one."""
 
     def __init__(self, reader: ImageReader, *, name_all: Callable[[], DatasetError | None]) -> None:
         super().__init__(reader)
         self._name_all = name_all
 
-    def read(self, images: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
+    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         try:
-            return super().read(images, size=size, resampling=resampling)
+            return super().read(names, size=size, resampling=resampling)
         except DatasetError as error:
             refusal = self._name_all()
             if refusal is None:

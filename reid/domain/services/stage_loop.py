@@ -20,11 +20,11 @@ from reid.domain.events import (
     StageStarted,
     StepFinished,
 )
-from reid.domain.memory import naming_batch_size
-from reid.domain.objectives import Objective
-from reid.domain.optimizers import STATE_PREFIX, NamedAdam
+from reid.domain.memory import explain_out_of_memory
 from reid.domain.services.loss_watch import LossWatch, named_losses
 from reid.domain.services.stage_states import epoch_of_state
+from reid.domain.training.objectives import Objective
+from reid.domain.training.optimizers import STATE_PREFIX, NamedAdam
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
@@ -179,8 +179,8 @@ class StageLoop:
     def _step(
         self, stage: TrainingStage, rows: Tensor, *, epoch: int, step: int
     ) -> dict[str, Tensor]:
-        place = f"in the {self._name} stage, epoch {epoch}, step {step}, {len(rows)} pictures"
-        with naming_batch_size(self._batch_settings, during=place):
+        place = f"in the {self._name} stage, epoch {epoch}, step {step}, {len(rows)} images"
+        with explain_out_of_memory(self._batch_settings, during=place):
             objective = stage.objective(rows, epoch=epoch, step=step)
             stage.optimizer.zero_grad()
             objective.total.backward()  # type: ignore[no-untyped-call]  # torch has no stub for it

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reid.domain.values.reports import RankedPicture
+from reid.domain.values.reports import RankedImage
 
 Shares: TypeAlias = tuple[tuple[float | None, ...], ...]
 
@@ -19,19 +19,19 @@ class AnalysisRecipe:
     """Queries shown with what was ranked above the match."""
 
     num_ranked: int = 8
-    """Pictures shown of each of them at most, beside the match."""
+    """Images shown of each of them at most, beside the match."""
 
     map_identities: int = 30
-    map_pictures: int = 600
+    map_images: int = 600
     """Of the sample that is laid out in two dimensions."""
 
     perplexity: float = 30.0
-    """Of the map: about how many neighbours each picture minds."""
+    """Of the map: about how many neighbours each image minds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimilarityHistogram:
-    """How similar query and gallery pictures are: cosines in bins of one width."""
+    """How similar query and gallery images are: cosines in bins of one width."""
 
     edges: tuple[float, ...]
     """One more than bins, ascending."""
@@ -45,7 +45,7 @@ class SimilarityHistogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraPairs:
-    """mAP of one camera's queries against one camera's gallery pictures."""
+    """mAP of one camera's queries against one camera's gallery images."""
 
     query_cameras: tuple[int, ...]
     gallery_cameras: tuple[int, ...]
@@ -62,16 +62,16 @@ class CameraPairs:
 class HardQuery:
     """A query that fared badly."""
 
-    image: str
+    name: str
     label: str
     camera: str
     average_precision: float
     first_match_rank: int
     num_matches: int
-    above: tuple[RankedPicture, ...]
+    above: tuple[RankedImage, ...]
     """What was ranked above the first match, nearest first; not all where there are many."""
 
-    match: RankedPicture
+    match: RankedImage
     """The first match."""
 
 
@@ -88,7 +88,7 @@ class MapLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapPoint:
-    """A picture in two dimensions."""
+    """An image in two dimensions."""
 
     x: float
     y: float

@@ -2,7 +2,7 @@
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Write `1 picture`, but `0 pictures` and `2 pictures`.
+    """Write `1 image`, but `0 images` and `2 images`.
 
     Args:
         number: How many.

@@ -22,7 +22,7 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
-    """One list of pictures that an evaluation knew."""
+    """One list of images that an evaluation knew."""
 
     digest: str
     num_identities: int
@@ -35,7 +35,7 @@ class QueryRecord:
     """How each query fared, in the order of the dataset's list."""
 
     query: Sequence[str]
-    """Names of the pictures."""
+    """Names of the images."""
 
     average_precision: Sequence[float]
     inverse_negative_penalty: Sequence[float]
@@ -72,14 +72,14 @@ class EvaluationRecord:
     encoder: Mapping[str, Any]
     report: EvaluationReport
     data: Mapping[str, SplitRecord]
-    """By split; training pictures are missing where the dataset has none."""
+    """By split; training images are missing where the dataset has none."""
 
     weights_digest: str
     settings: Mapping[str, Any]
     """What the evaluation depends on beside data and weights, as nested settings."""
 
     seconds: float
-    circumstances: Mapping[str, Any]
+    environment: Mapping[str, Any]
     left_out: tuple[UnreadableImage, ...] = ()
     queries: QueryRecord | None = None
     """Kept in a file of its own; None where the record was read from a file."""
@@ -98,7 +98,7 @@ class EvaluationRecord:
         return tuple(word for word in words if word)
 
     @property
-    def peculiarities(self) -> tuple[str, ...]:
+    def variant(self) -> tuple[str, ...]:
         """Names of what differs from the usual protocol, as parts of a file's name."""
         settings = self.settings
         ignores_cameras = not settings.get("evaluation", {}).get("use_cameras", True)
@@ -116,7 +116,7 @@ class EvaluationRecord:
     @property
     def words(self) -> str:
         """The dataset, and what differs from the usual protocol."""
-        return ", ".join((self.dataset, *self.peculiarities))
+        return ", ".join((self.dataset, *self.variant))
 
     @property
     def content(self) -> dict[str, Any]:
@@ -147,6 +147,6 @@ class EvaluationRecord:
             weights_digest=content["weights_digest"],
             settings=dict(content["settings"]),
             seconds=content["seconds"],
-            circumstances=dict(content["circumstances"]),
+            environment=dict(content["environment"]),
             left_out=tuple(UnreadableImage(**bad) for bad in content.get("left_out", ())),
         )

@@ -1,4 +1,4 @@
-"""What an encoder shows of its work, and what that says of a pair of pictures.
+"""What an encoder shows of its work, and what that says of a pair of images.
 
 Letters: B batch, H W pixels, h w grid, P = h * w cells, L = 1 + P tokens, A heads, C channels.
 """
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.features import ImageFeatures
-from reid.domain.values.samples import Picture
+from reid.domain.values.samples import ListedImage
 
 
 class ExplanationMethod(StrEnum):
     """How regions get their weights."""
 
     ROLLOUT = "rollout"
-    """Attention followed through the blocks; the same whatever a picture is compared with."""
+    """Attention followed through the blocks; the same whatever an image is compared with."""
 
     GRADIENT_ROLLOUT = "gradient-rollout"
     """Likewise, but each attention counts by what it adds to the pair's similarity."""
@@ -29,7 +29,7 @@ class ExplanationMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """Where the cells of a grid lie on a picture: squares, numbered row by row."""
+    """Where the cells of a grid lie on an image: squares, numbered row by row."""
 
     rows: int
     columns: int
@@ -73,7 +73,7 @@ ImageTrace: TypeAlias = AttentionTrace | MapTrace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionCheck:
-    """The pair's similarity after a share of one picture's pixels was blotted out."""
+    """The pair's similarity after a share of one image's pixels was blotted out."""
 
     share: float
     """Share of the pixels, in 0..1."""
@@ -92,10 +92,10 @@ class DeletionCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainedPicture:
-    """One picture of the pair."""
+class ExplainedImage:
+    """One image of the pair."""
 
-    picture: Picture
+    image: ListedImage
     pixels: Tensor
     """(3, n * H, n * W) uint8 RGB to be shown, n times the encoder's size."""
 
@@ -107,10 +107,10 @@ class ExplainedPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What made two pictures alike."""
+    """What made two images alike."""
 
-    query: ExplainedPicture
-    gallery: ExplainedPicture
+    query: ExplainedImage
+    gallery: ExplainedImage
     similarity: float
     """Cosine, in -1..1."""
 

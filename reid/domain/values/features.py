@@ -1,6 +1,6 @@
-"""Vectors that describe pictures.
+"""Vectors that describe images.
 
-Letters: B batch, N pictures, D width.
+Letters: B batch, N images, D width.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ImageFeatures:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """Embedded pictures with who is on them and which camera took them."""
+    """Embedded images with who is on them and which camera took them."""
 
     vectors: Tensor
     """(N, D) float32, rows of unit L2 norm."""
@@ -54,10 +54,10 @@ class EmbeddingSet:
             )
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self.vectors)
 
     def part(self, start: int, stop: int) -> "EmbeddingSet":
-        """Take the pictures from `start` up to `stop`; the vectors are not copied."""
+        """Take the images from `start` up to `stop`; the vectors are not copied."""
         rows = slice(start, stop)
         return EmbeddingSet(self.vectors[rows], self.pids[rows], self.camids[rows])

@@ -1,4 +1,4 @@
-"""What a gallery keeps of its pictures, beside their vectors.
+"""What a gallery keeps of its images, beside their vectors.
 
 Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`: they sort as text.
 """
@@ -14,7 +14,7 @@ from reid.domain.values.samples import UnreadableImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderStamp:
+class EncoderFingerprint:
     """Which encoder made vectors; those of two encoders do not compare."""
 
     name: str
@@ -30,12 +30,12 @@ class EncoderStamp:
     """D."""
 
     uses_cameras: bool = False
-    """Whether it was told which camera took a picture."""
+    """Whether it was told which camera took an image."""
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """What decides its architecture."""
 
-    def agrees_with(self, other: "EncoderStamp") -> bool:
+    def agrees_with(self, other: "EncoderFingerprint") -> bool:
         """Whether vectors of the two compare; the words for the weights do not matter."""
         return (self.digest, self.width, self.uses_cameras, dict(self.options)) == (
             other.digest,
@@ -51,33 +51,33 @@ class EncoderStamp:
 
 
 def require_same_encoder(
-    stamp: EncoderStamp, *, kept: EncoderStamp | None, place: str, what: str
+    fingerprint: EncoderFingerprint, *, kept: EncoderFingerprint | None, place: str, what: str
 ) -> None:
     """Refuse vectors that do not compare with those kept.
 
     Raises:
         GalleryError: Another encoder made what is kept.
     """
-    if kept is None or kept.agrees_with(stamp):
+    if kept is None or kept.agrees_with(fingerprint):
         return
     raise GalleryError(
-        f"{place} was made by {kept}, {what} by {stamp}: use that encoder, or build another "
+        f"{place} was made by {kept}, {what} by {fingerprint}: use that encoder, or build another "
         "gallery by this one"
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewPicture:
-    """A picture about to be kept."""
+class NewImage:
+    """An image about to be kept."""
 
-    image: str
+    name: str
     """Name under its source."""
 
     source: str
-    """Where the picture was found: a folder, or who sent it."""
+    """Where the image was found: a folder, or who sent it."""
 
     content: str
-    """Digest of the picture's file: equal content is not embedded again."""
+    """Digest of the image's file: equal content is not embedded again."""
 
     label: str
     camera: str | None = None
@@ -89,13 +89,13 @@ class NewPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPicture:
-    """A picture that a gallery keeps."""
+class KeptImage:
+    """An image that a gallery keeps."""
 
     key: int
     """Never given twice by one gallery."""
 
-    image: str
+    name: str
     source: str
     content: str
     label: str
@@ -104,38 +104,38 @@ class KeptPicture:
     expires_at: str | None
 
     @classmethod
-    def of(cls, picture: NewPicture, *, key: int, added_at: str) -> "KeptPicture":
-        """Record a new picture."""
+    def of(cls, image: NewImage, *, key: int, added_at: str) -> "KeptImage":
+        """Record a new image."""
         return cls(
             key=key,
-            image=picture.image,
-            source=picture.source,
-            content=picture.content,
-            label=picture.label,
-            camera=picture.camera,
+            name=image.name,
+            source=image.source,
+            content=image.content,
+            label=image.label,
+            camera=image.camera,
             added_at=added_at,
-            expires_at=picture.expires_at,
+            expires_at=image.expires_at,
         )
 
-    def says_the_same_as(self, picture: NewPicture) -> bool:
-        """Whether a new picture of this source and name brings no other facts than are kept."""
+    def says_the_same_as(self, image: NewImage) -> bool:
+        """Whether a new image of this source and name brings no other facts than are kept."""
         return (self.content, self.label, self.camera, self.expires_at) == (
-            picture.content,
-            picture.label,
-            picture.camera,
-            picture.expires_at,
+            image.content,
+            image.label,
+            image.camera,
+            image.expires_at,
         )
 
 
-class PictureLookup(TypedDict, total=False):
-    """Conditions on the pictures that are listed; what is left out or None admits everything."""
+class ImageLookup(TypedDict, total=False):
+    """Conditions on the images that are listed; what is left out or None admits everything."""
 
     keys: Sequence[int] | None
     labels: Sequence[str] | None
     source: str | None
     """Where they were found."""
 
-    images: Sequence[str] | None
+    names: Sequence[str] | None
     """Names under their sources."""
 
     contents: Sequence[str] | None
@@ -154,8 +154,8 @@ def is_keepable(text: str) -> bool:
     return "\0" not in text
 
 
-def admitted_values(wanted: PictureLookup) -> dict[str, Sequence[int] | Sequence[str]]:
-    """Say which values a picture's facts may have, by the names of `KeptPicture`.
+def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[str]]:
+    """Say which values an image's facts may have, by the names of `KeptImage`.
 
     When it expires is not among them, for that is no list of values. Texts that no gallery keeps
     are left out.
@@ -175,18 +175,18 @@ def admitted_values(wanted: PictureLookup) -> dict[str, Sequence[int] | Sequence
     return among
 
 
-def has_expired(picture: KeptPicture, *, at: str) -> bool:
-    """Whether a picture was to be kept until some time at the most."""
-    return picture.expires_at is not None and picture.expires_at <= at
+def has_expired(image: KeptImage, *, at: str) -> bool:
+    """Whether an image was to be kept until some time at the most."""
+    return image.expires_at is not None and image.expires_at <= at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:
-    """Which pictures a search looks at; what is None leaves everything in."""
+    """Which images a search looks at; what is None leaves everything in."""
 
     cameras: frozenset[str] | None = None
     without_cameras: frozenset[str] = frozenset()
-    """Pictures without a camera stay in."""
+    """Images without a camera stay in."""
 
     labels: frozenset[str] | None = None
     added_from: str | None = None
@@ -195,14 +195,14 @@ class GalleryFilter:
     added_until: str | None = None
     """Exclusive."""
 
-    def admits(self, picture: KeptPicture) -> bool:
-        """Whether a search looks at a picture."""
+    def admits(self, image: KeptImage) -> bool:
+        """Whether a search looks at an image."""
         return (
-            (self.cameras is None or picture.camera in self.cameras)
-            and picture.camera not in self.without_cameras
-            and (self.labels is None or picture.label in self.labels)
-            and (self.added_from is None or picture.added_at >= self.added_from)
-            and (self.added_until is None or picture.added_at < self.added_until)
+            (self.cameras is None or image.camera in self.cameras)
+            and image.camera not in self.without_cameras
+            and (self.labels is None or image.label in self.labels)
+            and (self.added_from is None or image.added_at >= self.added_from)
+            and (self.added_until is None or image.added_at < self.added_until)
         )
 
     def narrowed(self, by: "GalleryFilter") -> "GalleryFilter":
@@ -219,7 +219,7 @@ class GalleryFilter:
         )
 
     def words(self) -> str:
-        """Say which pictures are looked at; nothing where all are."""
+        """Say which images are looked at; nothing where all are."""
         parts = []
         if self.cameras is not None:
             # Two filters that have none in common leave none.
@@ -252,13 +252,13 @@ EVERYTHING = GalleryFilter()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """From similarities to decisions, as found on labelled pictures by one encoder."""
+    """From similarities to decisions, as found on labelled images by one encoder."""
 
     threshold: float
     """Cosine below which nobody in the gallery is meant."""
 
     false_accept_rate: float
-    """Share of strangers for whom the threshold names somebody, as asked for."""
+    """Share of unknown people for whom the threshold names somebody, as asked for."""
 
     measured_false_accept_rate: float
     """Likewise, as measured."""
@@ -275,7 +275,7 @@ class Calibration:
     """Queries by whom it was found."""
 
     fusion: str = "best"
-    """How the pictures of a person were fused into one similarity."""
+    """How the images of a person were fused into one similarity."""
 
 
 def with_calibrations(
@@ -309,22 +309,22 @@ class AuditEntry:
     subject: str
     """What it was about; of a forgotten person only a digest of the label."""
 
-    num_pictures: int
+    num_images: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryDescription:
     """What is in a gallery."""
 
-    stamp: EncoderStamp | None
-    """None until the first pictures are added."""
+    fingerprint: EncoderFingerprint | None
+    """None until the first images are added."""
 
-    num_pictures: int
+    num_images: int
     calibrations: tuple[Calibration, ...] = ()
     """At most one for each fusion."""
 
     version: int = 0
-    """Grows with every change of pictures."""
+    """Grows with every change of images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,34 +336,34 @@ class RecordsState:
     """The highest ever given; 0 at first."""
 
     num_removed: int
-    """Removed pictures whose vectors are not known to have gone."""
+    """Removed images whose vectors are not known to have gone."""
 
     is_erasing: bool
-    """Whether an erasure is pending: traces of removed pictures must go."""
+    """Whether an erasure is pending: traces of removed images must go."""
 
     vectors: str
     """How the vectors are found, in their adapter's words; empty at first."""
 
 
-def require_pictures(content: GalleryDescription, *, place: str) -> None:
+def require_images(content: GalleryDescription, *, place: str) -> None:
     """Refuse to ask a gallery that has no answer, before queries are embedded, which takes long.
 
     Raises:
         GalleryError: Nothing is kept.
     """
-    if content.num_pictures == 0:
-        raise GalleryError(f"{place} is empty: add pictures first")
+    if content.num_images == 0:
+        raise GalleryError(f"{place} is empty: add images first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedGallery:
-    """A gallery that was made of a plain folder or list, and waits for the next question."""
+    """A gallery that was made of a plain folder or list, and waits for the next query."""
 
     place: str
     sources: tuple[str, ...]
-    """Where the pictures were found; empty if nothing is kept or it cannot be read."""
+    """Where the images were found; empty if nothing is kept or it cannot be read."""
 
-    num_pictures: int | None
+    num_images: int | None
     """None: it cannot be read."""
 
     num_bytes: int
@@ -385,19 +385,19 @@ class CacheContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryChanges:
-    """What filling a gallery from a list of pictures did."""
+    """What enrolment a gallery from a list of images did."""
 
     num_listed: int
     num_embedded: int
-    """Pictures that went through the encoder."""
+    """Images that went through the encoder."""
 
     num_updated: int
-    """Pictures whose content was known: name, label, camera or expiry is another now, or there is
+    """Images whose content was known: name, label, camera or expiry is another now, or there is
     to be a thumbnail and was none."""
 
     num_unchanged: int
     num_removed: int
-    """Pictures that are in the list no more."""
+    """Images that are in the list no more."""
 
     unreadable: tuple[UnreadableImage, ...] = ()
-    """Pictures that were left out."""
+    """Images that were left out."""

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from reid.domain.values.galleries import Calibration, EncoderStamp, NewPicture
+from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedGallery:
-    """Vectors and what is known of their pictures; neither thumbnails nor the audit log.
+    """Vectors and what is known of their images; neither thumbnails nor the audit log.
 
-    Pictures and vectors are told one after another, so that no more than a part of a large gallery
+    Images and vectors are told one after another, so that no more than a part of a large gallery
     is in memory; each call begins anew.
     """
 
-    stamp: EncoderStamp
-    num_pictures: int
-    pictures: Callable[[], Iterator[NewPicture]]
+    fingerprint: EncoderFingerprint
+    num_images: int
+    images: Callable[[], Iterator[NewImage]]
     vectors: Callable[[], Iterator[Tensor]]
-    """Parts, each (N, D) float32, in the order of the pictures."""
+    """Parts, each (N, D) float32, in the order of the images."""
 
     calibrations: tuple[Calibration, ...]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The gallery pictures nearest to each query, nearest first."""
+    """The gallery images nearest to each query, nearest first."""
 
     indices: Tensor
     """(Q, K) int64 gallery rows, or keys where a gallery answers; -1 where none was found."""

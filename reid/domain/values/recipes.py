@@ -12,7 +12,7 @@ Schedule: TypeAlias = Literal["steps", "cosine"]
 """How stage 2's learning rate falls."""
 
 Sampling: TypeAlias = Literal["identities", "cameras"]
-"""What decides which of an identity's pictures stand together in a PK batch."""
+"""What decides which of an identity's images stand together in a PK batch."""
 
 
 class _Range(NamedTuple):
@@ -93,7 +93,7 @@ class FineTuningRecipe:
     """K of the PK batch."""
 
     sampling: Sampling = "identities"
-    """`identities` draws an identity's K pictures by chance alone; `cameras` spreads its cameras
+    """`identities` draws an identity's K images by chance alone; `cameras` spreads its cameras
     over them first."""
 
     learning_rate: float = 5e-6
@@ -114,10 +114,10 @@ class FineTuningRecipe:
     schedule: Schedule = "steps"
     """`steps` falls at the milestones; `cosine` falls smoothly to nearly 0 after the warm-up."""
 
-    largest_gradient: float = 0.0
+    max_grad_norm: float = 0.0
     """L2 norm of all gradients together to which larger ones are cut; 0: never."""
 
-    weight_averaging: float = 0.0
+    ema_decay: float = 0.0
     """Decay per step of a moving average of the weights, with which the stage ends; 0: none."""
 
     identity_weight: float = 0.25
@@ -132,15 +132,15 @@ class FineTuningRecipe:
     three feature levels as the triplet loss is; empty: the paper's objective."""
 
     flip_probability: float = 0.5
-    padding: int = 10
+    random_crop_padding: int = 10
     """Black pixels added to each side before the random crop."""
 
     erasing_probability: float = 0.5
-    patching_probability: float = 0.0
-    """Chance that a box of a picture shows a box of another picture of the batch."""
+    random_patch_probability: float = 0.0
+    """Chance that a box of an image shows a box of another image of the batch."""
 
-    recolouring_probability: float = 0.0
-    recolouring_strength: float = 0.3
+    color_jitter_probability: float = 0.0
+    color_jitter_strength: float = 0.3
     """Brightness, contrast and saturation each change by a factor within 1 +- this."""
 
     def __post_init__(self) -> None:
@@ -151,19 +151,21 @@ class FineTuningRecipe:
         _require_one_of("sampling", self.sampling, Sampling)
         _require_one_of("schedule", self.schedule, Schedule)
         _POSITIVE.require(self, "learning_rate", "bias_learning_rate_factor", "decay_factor")
-        _NOT_NEGATIVE.require(self, "weight_decay", "warmup_epochs", "largest_gradient", "padding")
+        _NOT_NEGATIVE.require(
+            self, "weight_decay", "warmup_epochs", "max_grad_norm", "random_crop_padding"
+        )
         _NOT_NEGATIVE.require(self, "identity_weight", "triplet_weight", "image_to_text_weight")
         _NOT_NEGATIVE.require(self, "triplet_margin")
         _Range("be within (0, 1]", lambda value: 0 < value <= 1).require(self, "warmup_factor")
-        _BELOW_1.require(self, "weight_averaging", "label_smoothing")
-        _SHARE.require(self, "flip_probability", "erasing_probability", "patching_probability")
-        _SHARE.require(self, "recolouring_probability", "recolouring_strength")
+        _BELOW_1.require(self, "ema_decay", "label_smoothing")
+        _SHARE.require(self, "flip_probability", "erasing_probability", "random_patch_probability")
+        _SHARE.require(self, "color_jitter_probability", "color_jitter_strength")
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError("milestones must ascend")
 
     @property
     def batch_size(self) -> int:
-        """Pictures in a PK batch."""
+        """Images in a PK batch."""
         return self.identities_per_batch * self.images_per_identity
 
 

@@ -22,11 +22,11 @@ class EvaluationReport:
 
     num_gallery: int
     is_same_camera_removed: bool
-    """Whether gallery pictures of the query's own person and camera were left out."""
+    """Whether gallery images of the query's own person and camera were left out."""
 
     is_exact: bool
     index_recall: float
-    """Share of gallery pictures whose nearest other one the index finds; 1 where exact."""
+    """Share of gallery images whose nearest other one the index finds; 1 where exact."""
 
     reranking: RerankingRecipe | None = None
 
@@ -45,42 +45,42 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankedPicture:
-    """One gallery picture in the answer for a query."""
+class RankedImage:
+    """One gallery image in the answer for a query."""
 
-    image: str
+    name: str
     label: str
     similarity: float
     """Cosine, in -1..1."""
 
     camera: str | None = None
     key: int | None = None
-    """By which a gallery knows the picture; None where it comes from no gallery."""
+    """By which a gallery knows the image; None where it comes from no gallery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """The answer for one query: a picture, or several pictures of one person."""
+    """The answer for one query: an image, or several images of one person."""
 
-    image: str
-    """The first one, where the query has several pictures."""
+    name: str
+    """The first one, where the query has several images."""
 
     label: str
     """The most similar person, also where `is_unknown`."""
 
     similarity: float
-    """Cosine, in -1..1, the pictures of the person fused as asked for."""
+    """Cosine, in -1..1, the images of the person fused as asked for."""
 
     runner_up_label: str | None
     """Best other label; None where the gallery knows a single one or none was among the answers."""
 
     runner_up_similarity: float | None
-    pictures: tuple[RankedPicture, ...]
+    images: tuple[RankedImage, ...]
     true_label: str | None = None
     """The query's own label where it has one, known to the gallery or not."""
 
-    images: tuple[str, ...] = ()
-    """All pictures of the query where there are several, else empty."""
+    names: tuple[str, ...] = ()
+    """All images of the query where there are several, else empty."""
 
     camera: str | None = None
     """The query's own, where known."""

@@ -71,7 +71,7 @@ class SettingChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredient:
+class AblationRow:
     """A run that differs from a baseline in a few settings, and how far it is from it."""
 
     run: str
@@ -90,14 +90,14 @@ class Ingredient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingredients:
+class Ablation:
     """All runs that are near one baseline; at least one."""
 
     baseline: str
     evaluation: str
     """Words for the dataset and the protocol."""
 
-    runs: tuple[Ingredient, ...]
+    runs: tuple[AblationRow, ...]
 
     def scores_of_seeds(self, measure: str) -> tuple[float, ...]:
         """List what the baseline came to with each seed, the baseline itself first."""
@@ -106,7 +106,7 @@ class Ingredients:
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class PublishedBaseline:
     """A published result on Market-1501, in percent, without re-ranking."""
 
     method: str
@@ -125,13 +125,13 @@ class Results:
     uncompared: tuple[str, ...]
     """Runs whose records do not say how each query fared."""
 
-    yardsticks: tuple[Yardstick, ...]
-    ingredients: Ingredients | None = None
+    published_baselines: tuple[PublishedBaseline, ...]
+    ablation: Ablation | None = None
     """Runs shown by their difference to a baseline only; they are not among `runs`."""
 
 
 YARDSTICKS = tuple(
-    Yardstick(*row)
+    PublishedBaseline(*row)
     for row in (
         ("OSNet, 350 epochs", "random", 81.0, 93.6, "Zhou et al. 2019, arXiv:1905.00953"),
         ("HACNN", "random", 75.7, 91.2, "Li et al. 2018, arXiv:1802.08122"),
@@ -140,7 +140,7 @@ YARDSTICKS = tuple(
         ("CLIP-ReID, ViT-B/16", "OpenAI CLIP", 89.6, 95.5, "Li et al. 2023, arXiv:2211.13977"),
         (
             "SOLIDER, Swin-B",
-            "person pictures (LUPerson, self-supervised)",
+            "person images (LUPerson, self-supervised)",
             93.9,
             96.9,
             "Chen et al. 2023, arXiv:2303.17602",

@@ -1,4 +1,4 @@
-"""Pictures of people and the lists they stand in.
+"""Images of people and the lists they stand in.
 
 pid: identity as the dataset numbers it. camid: zero-based camera. label: 0..C-1, training only.
 """
@@ -12,10 +12,10 @@ from typing import NamedTuple
 from reid.domain.values.counts import counted
 
 JUNK_PID = -1
-"""Market-1501's mark for a bad detection: such pictures are dropped everywhere."""
+"""Market-1501's mark for a bad detection: such images are dropped everywhere."""
 
 DISTRACTOR_PID = 0
-"""Market-1501's mark for a picture of nobody in the query list: kept in the gallery."""
+"""Market-1501's mark for an image of nobody in the query list: kept in the gallery."""
 
 
 class Split(StrEnum):
@@ -34,7 +34,7 @@ class ImageSize:
     width: int
 
     def __post_init__(self) -> None:
-        """Refuse sizes that hold no picture."""
+        """Refuse sizes that hold no image."""
         if self.height < 1 or self.width < 1:
             raise ValueError(f"image size must be positive, got {self.height}x{self.width}")
 
@@ -44,7 +44,7 @@ class ImageSize:
 
 
 class Resampling(Enum):
-    """How a picture is brought to another size."""
+    """How an image is brought to another size."""
 
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
@@ -52,17 +52,17 @@ class Resampling(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of one person seen by one camera."""
+    """One image of one person seen by one camera."""
 
-    image: str
+    name: str
     """Name by which the dataset that listed it reads it."""
 
     pid: int
     camid: int
 
 
-class Passage(NamedTuple):
-    """Person and camera of a picture."""
+class Annotation(NamedTuple):
+    """Person and camera of an image."""
 
     pid: int
     camid: int
@@ -77,29 +77,31 @@ class SampleList:
     """Sorted by name, each name once, without junk."""
 
     unparsed: tuple[str, ...] = ()
-    """Pictures left out because they tell no person or camera, sorted."""
+    """Images left out because they tell no person or camera, sorted."""
 
     place: str = "the dataset"
     """What lists the split, for messages."""
 
     expected: str = ""
-    """Which pictures the split consists of, for messages: `named like 0002_c1s1.jpg`."""
+    """Which images the split consists of, for messages: `named like 0002_c1s1.jpg`."""
 
     @classmethod
     def sorted_out(
-        cls, found: Iterable[tuple[str, Passage | None]], *, place: str, expected: str
+        cls, found: Iterable[tuple[str, Annotation | None]], *, place: str, expected: str
     ) -> "SampleList":
-        """Sort pictures by name, keep each name once, drop junk and set the unparsed apart.
+        """Sort images by name, keep each name once, drop junk and set the unparsed apart.
 
         Args:
             found: Names, each with pid and zero-based camera; None where it tells neither.
             place: See the field.
             expected: See the field.
         """
-        passages = sorted(dict(found).items())
+        annotations = sorted(dict(found).items())
         return cls(
-            tuple(Sample(name, *told) for name, told in passages if told and told[0] != JUNK_PID),
-            tuple(name for name, told in passages if told is None),
+            tuple(
+                Sample(name, *told) for name, told in annotations if told and told[0] != JUNK_PID
+            ),
+            tuple(name for name, told in annotations if told is None),
             place=place,
             expected=expected,
         )
@@ -108,24 +110,24 @@ class SampleList:
         """Explain to the user that no sample was found."""
         expected = f" {self.expected}" if self.expected else ""
         count = len(self.unparsed)
-        odd = f" ({counted(count, 'picture')} named otherwise)" if count else ""
-        return f"{self.place} holds no picture{expected}{odd}; put the {split} pictures there"
+        odd = f" ({counted(count, 'image')} named otherwise)" if count else ""
+        return f"{self.place} holds no image{expected}{odd}; put the {split} images there"
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture whose person and camera may be unknown, as `identify` meets them."""
+class ListedImage:
+    """One image whose person and camera may be unknown, as `identify` meets them."""
 
-    image: str
+    name: str
     label: str | None = None
     camera: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableImage:
-    """A picture that cannot be decoded, and why."""
+    """An image that cannot be decoded, and why."""
 
-    image: str
+    name: str
     reason: str
 
 
@@ -152,7 +154,7 @@ class SplitStatistics:
 
 def digest_of_samples(samples: Iterable[Sample]) -> str:
     """Tell one list from another by names, identities, cameras and order, not by pixels."""
-    lines = (f"{sample.image}\t{sample.pid}\t{sample.camid}\n" for sample in samples)
+    lines = (f"{sample.name}\t{sample.pid}\t{sample.camid}\n" for sample in samples)
     return sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """Galleries as safetensors files: vectors, and records as JSON beside them.
 
-Letters: G pictures, N of a part, D width.
+Letters: G images, N of a part, D width.
 """
 
 import math
@@ -17,8 +17,6 @@ from torch import Tensor
 from reid.adapters.atomic_files import cannot_be_written, new_file
 from reid.adapters.galleries.archive.records import read_records, write_records
 from reid.adapters.galleries.calibrations import from_plain, to_plain
-from reid.adapters.atomic_files import new_file
-from reid.adapters.atomic_files import cannot_be_written
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,
@@ -37,7 +35,7 @@ from reid.adapters.safetensors_file import (
 from reid.domain.errors import CheckpointError, GalleryError
 from reid.domain.services.gallery_checks import are_unit, as_array
 from reid.domain.values.checkpoints import JsonValue, TensorBlocks, digest_of_blocks
-from reid.domain.values.galleries import EncoderStamp
+from reid.domain.values.galleries import EncoderFingerprint
 from reid.domain.values.gallery_archives import ArchivedGallery
 
 FORMAT = "reid-gallery"
@@ -45,7 +43,7 @@ VERSION = 1
 _FLOAT_BYTES = 4
 
 _ROWS_AT_ONCE = 4000
-"""Vectors of a part that is read; a gallery in Milvus replaces no more pictures in one change."""
+"""Vectors of a part that is read; a gallery in Milvus replaces no more images in one change."""
 
 _NO_DIGEST = "0" * 32
 """Keeps a digest's room in a header until it is known."""
@@ -122,19 +120,20 @@ class FileArchive:
         identity = _identity_of(file)
         layout = read_layout(file)
         header = self._known_header(layout)
-        stamp = _stamp_of(header["stamp"])
-        tensors = _tensors_of(layout, width=stamp.width)
+        fingerprint = _fingerprint_of(header["fingerprint"])
+        tensors = _tensors_of(layout, width=fingerprint.width)
         _verify(file, header, tensors)
-        num_pictures = sum(1 for _ in read_records(_blocks_of(file, tensors.records)))
-        if num_pictures != tensors.vectors.shape[0]:
+        num_images = sum(1 for _ in read_records(_blocks_of(file, tensors.records)))
+        if num_images != tensors.vectors.shape[0]:
             raise ValueError("records and vectors do not go together")
         found = _Verified(tensors, identity)
         return ArchivedGallery(
-            stamp=stamp,
-            num_pictures=num_pictures,
-            pictures=lambda: read_records(self._again(found, tensors.records)),
+            fingerprint=fingerprint,
+            num_images=num_images,
+            images=lambda: read_records(self._again(found, tensors.records)),
             vectors=lambda: (
-                _rows_of(block, width=stamp.width) for block in self._again(found, tensors.vectors)
+                _rows_of(block, width=fingerprint.width)
+                for block in self._again(found, tensors.vectors)
             ),
             calibrations=from_plain(header["calibration"]),
         )
@@ -174,14 +173,14 @@ class FileArchive:
 
 def _write(file: BinaryIO, content: ArchivedGallery, *, aside: BinaryIO) -> None:
     """Write a file from its beginning to its end, but its header last: it holds the digest."""
-    num_pictures = write_records(aside, content.pictures())
-    _require_count(num_pictures, content, what="pictures")
-    vectors = StoredTensor("F32", (num_pictures, content.stamp.width), 0)
+    num_images = write_records(aside, content.images())
+    _require_count(num_images, content, what="images")
+    vectors = StoredTensor("F32", (num_images, content.fingerprint.width), 0)
     records = StoredTensor("U8", (aside.tell(),), vectors.num_bytes)
     about: dict[str, JsonValue] = {
         "format": FORMAT,
         "version": VERSION,
-        "stamp": asdict(content.stamp),
+        "fingerprint": asdict(content.fingerprint),
         "calibration": [*to_plain(content.calibrations)],
     }
     file.seek(len(_header_of(about, vectors=vectors, records=records, digest=_NO_DIGEST)))
@@ -211,8 +210,8 @@ def _written(file: BinaryIO, content: ArchivedGallery) -> Iterator[memoryview]:
     count = 0
     for part in content.vectors():
         rows = as_array(part)  # (N, D)
-        if rows.shape[1:] != (content.stamp.width,):
-            raise ValueError(f"vectors {rows.shape} are not of width {content.stamp.width}")
+        if rows.shape[1:] != (content.fingerprint.width,):
+            raise ValueError(f"vectors {rows.shape} are not of width {content.fingerprint.width}")
         count += len(rows)
         file.write(rows.data)
         yield rows.data
@@ -220,8 +219,8 @@ def _written(file: BinaryIO, content: ArchivedGallery) -> Iterator[memoryview]:
 
 
 def _require_count(count: int, content: ArchivedGallery, *, what: str) -> None:
-    if count != content.num_pictures:
-        raise ValueError(f"{count} {what} are given of a gallery of {content.num_pictures}")
+    if count != content.num_images:
+        raise ValueError(f"{count} {what} are given of a gallery of {content.num_images}")
 
 
 def _tensors_of(layout: Layout, *, width: int) -> _Tensors:
@@ -286,15 +285,17 @@ def _rows_of(block: bytes, *, width: int) -> Tensor:
     return torch.frombuffer(bytearray(block), dtype=torch.float32).view(-1, width)
 
 
-def _stamp_of(found: Mapping[str, Any]) -> EncoderStamp:
-    stamp = EncoderStamp(**found)
-    texts = (stamp.name, stamp.weights, stamp.digest)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(stamp.options, dict):
+def _fingerprint_of(found: Mapping[str, Any]) -> EncoderFingerprint:
+    fingerprint = EncoderFingerprint(**found)
+    texts = (fingerprint.name, fingerprint.weights, fingerprint.digest)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(
+        fingerprint.options, dict
+    ):
         raise ValueError("its encoder is not described as it should be")
-    is_width = type(stamp.width) is int and stamp.width > 0
-    if not is_width or not isinstance(stamp.uses_cameras, bool):
+    is_width = type(fingerprint.width) is int and fingerprint.width > 0
+    if not is_width or not isinstance(fingerprint.uses_cameras, bool):
         raise ValueError("its encoder is not described as it should be")
-    return stamp
+    return fingerprint
 
 
 def _identity_of(file: BinaryIO) -> tuple[int, ...]:

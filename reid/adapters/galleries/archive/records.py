@@ -1,4 +1,4 @@
-"""Records of an exported gallery: one JSON array of pictures, written and read one by one."""
+"""Records of an exported gallery: one JSON array of images, written and read one by one."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from reid.domain.values.galleries import NewPicture, is_keepable
+from reid.domain.values.galleries import NewImage, is_keepable
 from reid.small_files import FileBoundsError
 
 _TEXTS = ("image", "source", "content", "label")
@@ -20,24 +20,24 @@ _MOST_RECORD_CHARACTERS = 4 * 2**20
 """A few names and a digest take some hundred."""
 
 
-def write_records(file: BinaryIO, pictures: Iterable[NewPicture]) -> int:
-    """Write pictures; thumbnails are left out.
+def write_records(file: BinaryIO, images: Iterable[NewImage]) -> int:
+    """Write images; thumbnails are left out.
 
     Returns:
         How many there were.
     """
     count = 0
     file.write(b"[")
-    for count, picture in enumerate(pictures, 1):
-        row = [getattr(picture, name) for name in _NAMES]
+    for count, image in enumerate(images, 1):
+        row = [getattr(image, name) for name in _NAMES]
         text = json.dumps(row, ensure_ascii=False)
         file.write((text if count == 1 else f", {text}").encode())
     file.write(b"]")
     return count
 
 
-def read_records(blocks: Iterable[bytes]) -> Iterator[NewPicture]:
-    """Read pictures from text that comes in blocks; no more than a block and a record is kept.
+def read_records(blocks: Iterable[bytes]) -> Iterator[NewImage]:
+    """Read images from text that comes in blocks; no more than a block and a record is kept.
 
     Raises:
         ValueError: They are no such records, or a name would lead out of its folder.
@@ -49,7 +49,7 @@ def read_records(blocks: Iterable[bytes]) -> Iterator[NewPicture]:
     else:
         is_last = False
         while not is_last:
-            yield _picture(rows.row())
+            yield _image(rows.row())
             is_last = rows.take(",]") == "]"
     if rows.peek():
         raise ValueError("something follows its records")
@@ -79,14 +79,14 @@ class _Rows:
         """Step over the next character that is no space."""
         found = self.peek()
         if not found or found not in admitted:
-            raise ValueError("its records are no list of pictures")
+            raise ValueError("its records are no list of images")
         self._at += 1
         return found
 
     def row(self) -> list[object]:
         """Step over an array."""
         if self.peek() != "[":
-            raise ValueError("the record of a picture is no list")
+            raise ValueError("the record of an image is no list")
         while True:
             try:
                 row, self._at = self._parse(self._text, self._at)
@@ -95,7 +95,7 @@ class _Rows:
             except json.JSONDecodeError:
                 # Perhaps only cut by the end of a block.
                 if len(self._text) - self._at > _MOST_RECORD_CHARACTERS:
-                    raise FileBoundsError("the record of a picture is too long") from None
+                    raise FileBoundsError("the record of an image is too long") from None
                 if not self._read_on():
                     raise
             else:
@@ -109,14 +109,14 @@ class _Rows:
         return block is not None
 
 
-def _picture(row: list[object]) -> NewPicture:
+def _image(row: list[object]) -> NewImage:
     cells = dict(zip(_NAMES, row, strict=True))
     _require(cells, _TEXTS, _is_text)
     _require(cells, _PERHAPS_TEXTS, lambda cell: cell is None or _is_text(cell))
-    picture = NewPicture(**cells)  # type: ignore[arg-type]  # their types were just looked at
-    if _leads_away(picture.image):
-        raise ValueError(f"the name {picture.image!r} leads out of its folder")
-    return picture
+    image = NewImage(**cells)  # type: ignore[arg-type]  # their types were just looked at
+    if _leads_away(image.name):
+        raise ValueError(f"the name {image.name!r} leads out of its folder")
+    return image
 
 
 def _require(
@@ -124,7 +124,7 @@ def _require(
 ) -> None:
     wrong = [name for name in names if not is_right(cells[name])]
     if wrong:
-        raise ValueError(f"a picture's {wrong[0]} is no text")
+        raise ValueError(f"an image's {wrong[0]} is no text")
 
 
 def _is_text(cell: object) -> bool:

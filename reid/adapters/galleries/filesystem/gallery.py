@@ -6,7 +6,8 @@ from pathlib import Path
 from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS
 from reid.adapters.galleries.filesystem.vectors import FileVectors
-from reid.adapters.galleries.sqlite.database import Database, in_words, no_gallery
+from reid.adapters.galleries.sqlite.database import Database
+from reid.adapters.galleries.sqlite.failures import in_words, no_gallery
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery

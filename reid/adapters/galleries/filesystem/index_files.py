@@ -104,7 +104,7 @@ class IndexFiles:
                 except VectorIndexError as error:
                     raise GalleryError(
                         f"the vectors in {self._folder} cannot be searched ({error}); "
-                        "checking the gallery tells which are damaged; those of removed pictures "
+                        "checking the gallery tells which are damaged; those of removed images "
                         "go when it is compacted"
                     ) from error
                 known = CoveredRows(index, vectors.file, state.generation, state.num_rows)
@@ -150,9 +150,11 @@ class IndexFiles:
     def files(self, generation: int) -> Iterator[_IndexFile]:
         """List the files of a generation of vectors, those that cover most first."""
         found = []
-        for path in self._folder.iterdir():
-            name = _NAME.fullmatch(path.name)
-            if name and int(name["generation"]) == generation and not path.is_symlink():
+        with os.scandir(self._folder) as entries:
+            names = [entry.name for entry in entries]
+        for name in filter(None, map(_NAME.fullmatch, names)):
+            path = self._folder / name[0]
+            if int(name["generation"]) == generation and not path.is_symlink():
                 rows = int(name["num_rows"])
                 found.append(_IndexFile(path, generation, rows, name["kind"], name["checksum"]))
         return iter(sorted(found, key=lambda one: -one.num_rows))

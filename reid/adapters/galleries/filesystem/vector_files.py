@@ -1,7 +1,7 @@
 """Files of vectors: raw float32 rows, appended to, mapped into memory to be read; keys beside them.
 
 Rows that count never change. Both files are replaced together by those of the next generation, in
-which rows of removed pictures are left out.
+which rows of removed images are left out.
 
 Letters: R rows, N rows added, D width.
 """

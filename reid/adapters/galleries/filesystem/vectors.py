@@ -1,5 +1,6 @@
 """Vectors of a gallery in files of a folder, behind their port."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, Index
 from reid.adapters.galleries.filesystem.vector_files import RowsState, VectorFiles
 from reid.adapters.galleries.rows import RowsView
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import KeptPicture
+from reid.domain.values.galleries import KeptImage
 from reid.ports.gallery_vectors import VectorsGoneError
 from reid.ports.vector_index import VectorIndex
 
@@ -74,9 +75,9 @@ class FileVectors:
             return RowsView(mapped.keys, mapped.rows, None, 0)
         return RowsView(mapped.keys, mapped.rows, covered.index, covered.num_rows)
 
-    def add(self, state: str, pictures: Sequence[KeptPicture], vectors: Tensor) -> str:
+    def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Append rows; see the port."""
-        keys = np.array([picture.key for picture in pictures], dtype=np.int64)
+        keys = np.array([image.key for image in images], dtype=np.int64)
         return str(self._files.append(RowsState.parsed(state), keys, vectors))
 
     def drop(self, state: str, keys: Sequence[int]) -> str:
@@ -125,10 +126,12 @@ class FileVectors:
         # What an index writes on its way to a file of the present generation is left over, too:
         # whoever is still writing it keeps others from deleting it.
         needed = {now.vectors_name, now.keys_name}
-        needed |= {one.path.name for one in self._index.files(now.generation)}
-        return [path for path in all_files_of_ours(self._folder) if path.name not in needed]
+        left = [path for path in all_files_of_ours(self._folder) if path.name not in needed]
+        indexes = {one.path for one in self._index.files(now.generation)} if left else ()
+        return [path for path in left if path not in indexes]
 
 
 def all_files_of_ours(folder: Path) -> list[Path]:
     """List files of vectors, keys and indexes, needed or not."""
-    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+    with os.scandir(folder) as entries:
+        return [folder / entry.name for entry in entries if _OURS.fullmatch(entry.name)]

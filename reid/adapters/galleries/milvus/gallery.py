@@ -1,9 +1,9 @@
-"""A gallery in Milvus: for more pictures than one machine holds.
+"""A gallery in Milvus: for more images than one machine holds.
 
 Milvus has no transactions. What the port promises is kept by the order of writes:
 
 * A change becomes visible by one row of the log collection, written last: it holds the version, the
-  line of the audit log, and the keys that go. Rows of pictures name the version that adds them;
+  line of the audit log, and the keys that go. Rows of images name the version that adds them;
   readers look at rows of versions up to the one they read, without the keys that go. A crash before
   that row leaves the earlier state; what it had written is deleted by the next writer.
 * After a bulk write the collection is flushed before the change becomes visible, and every read
@@ -16,14 +16,14 @@ What is not kept, or by others:
 
 * Rows that went are deleted by the next change (at once by `erase`), so that a reader in the midst
   of a search may miss them before it sees the version without them.
-* More than 4,000 pictures are removed or erased in several changes, the audit line in the last.
-* An addition that replaces more than 4,000 pictures is refused, as are more than 16,384 answers to
+* More than 4,000 images are removed or erased in several changes, the audit line in the last.
+* An addition that replaces more than 4,000 images is refused, as are more than 16,384 answers to
   a search.
 * Erased rows leave the disk when Milvus compacts and its garbage is collected, which `erase` asks
   for and a cluster does in its own time; its message log and object storage are the cluster's.
-* `describe`, `check` and a listing of all pictures read all rows, which takes its time at 10**8.
+* `describe`, `check` and a listing of all images read all rows, which takes its time at 10**8.
 
-Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
+Letters: G images kept, N images added, Q queries, D width, K answers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,8 +46,8 @@ from reid.adapters.galleries.checks import (
 from reid.adapters.galleries.milvus.log import LEASE_SECONDS, WAIT_SECONDS, ChangeLog, Lease, State
 from reid.adapters.galleries.milvus.tables import (
     CONSISTENCY,
+    IMAGE_FIELDS,
     KEYS_AT_ONCE,
-    PICTURE_FIELDS,
     Collections,
     among_in_parts,
     condition_of,
@@ -61,12 +61,12 @@ from reid.domain.values.galleries import (
     EVERYTHING,
     AuditEntry,
     Calibration,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryDescription,
     GalleryFilter,
-    KeptPicture,
-    NewPicture,
-    PictureLookup,
+    ImageLookup,
+    KeptImage,
+    NewImage,
     admitted_values,
     with_calibrations,
 )
@@ -88,7 +88,7 @@ _SAME_DISTANCE = 1e-6
 
 
 class MilvusGallery:
-    """Keeps pictures of one tenant in two collections."""
+    """Keeps images of one tenant in two collections."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class MilvusGallery:
             address: Of the cluster, `http://host:19530`, or the path of a file for Milvus Lite.
             name: Of the gallery: its collections begin with it.
             create: Make an empty gallery where there is none.
-            tenant: Whose pictures; each has collections of its own.
+            tenant: Whose images; each has collections of its own.
             token: User and password, or key, where the cluster asks for one.
             index: Of Milvus, by inner product: `HNSW`, or `FLAT`, which is exact.
             lease_seconds: After which another writer that shows no life is taken for dead; the
@@ -139,19 +139,19 @@ class MilvusGallery:
 
     @property
     def recall(self) -> float:
-        """Against a search of 32 times the usual effort, of up to 100 pictures; 1 for FLAT.
+        """Against a search of 32 times the usual effort, of up to 100 images; 1 for FLAT.
 
         An exact search over a cluster's rows would take too long to measure by.
         """
         state = self._log.newest()
-        if self.is_exact or state.num_pictures < 2:
+        if self.is_exact or state.num_images < 2:
             return 1.0
         if self._measured is None or self._measured[0] != state.version:
             self._measured = (state.version, self._measure(state))
         return self._measured[1]
 
     @property
-    def beyond_erasing(self) -> str:
+    def residual_traces(self) -> str:
         """Segments and logs of Milvus; see the module."""
         return (
             "in Milvus's segments until it has compacted them (reid gallery compact asks for it) "
@@ -163,14 +163,14 @@ class MilvusGallery:
         """Read the newest row of the log."""
         state = self._log.newest()
         return GalleryDescription(
-            stamp=state.encoder,
-            num_pictures=state.num_pictures,
+            fingerprint=state.encoder,
+            num_images=state.num_images,
             calibrations=from_plain(state.calibration),
             version=state.version,
         )
 
-    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
-        """List pictures; see the port."""
+    def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
+        """List images; see the port."""
         state = self._log.newest()
         among = admitted_values(wanted)
         rest = ""
@@ -183,13 +183,13 @@ class MilvusGallery:
         )
         return _kept(rows)
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next pictures; see the port."""
+    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
+        """List the next images; see the port."""
         state = self._log.newest()
-        found: list[KeptPicture] = []
+        found: list[KeptImage] = []
         for start in range(after + 1, state.next_key, _ROWS_AT_ONCE):
             within = f"key >= {start} and key < {start + _ROWS_AT_ONCE}"
-            found += _kept(self._query(f"{within} and {state.is_visible}", PICTURE_FIELDS))
+            found += _kept(self._query(f"{within} and {state.is_visible}", IMAGE_FIELDS))
             if len(found) >= limit:
                 break
         return tuple(found[:limit])
@@ -220,42 +220,44 @@ class MilvusGallery:
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
-        """Keep pictures; see the port and the module."""
+        """Keep images; see the port and the module."""
         with self._log.writing() as lease:
             state = self._begin(lease)
-            check_additions(pictures, vectors, stamp=stamp, kept=state.encoder, place=self.place)
-            replaced = self._named(state, pictures)
+            check_additions(
+                images, vectors, fingerprint=fingerprint, kept=state.encoder, place=self.place
+            )
+            replaced = self._named(state, images)
             if len(replaced) > KEYS_AT_ONCE:
                 raise GalleryError(
-                    f"{self.place} replaces at most {KEYS_AT_ONCE} pictures at once, not "
+                    f"{self.place} replaces at most {KEYS_AT_ONCE} images at once, not "
                     f"{len(replaced)}: add them in parts"
                 )
-            self._collections.create_pictures(stamp.width)
-            keys = self._insert(state, pictures, vectors, at=entry.at, lease=lease)
+            self._collections.create_images(fingerprint.width)
+            keys = self._insert(state, images, vectors, at=entry.at, lease=lease)
             added = replace(
                 state,
                 version=state.version + 1,
                 next_key=state.next_key + len(keys),
-                num_pictures=state.num_pictures + len(keys) - len(replaced),
-                stamp=asdict(state.encoder or stamp),
+                num_images=state.num_images + len(keys) - len(replaced),
+                fingerprint=asdict(state.encoder or fingerprint),
                 gone=tuple(replaced),
             )
             self._log.commit(added, entry, lease=lease)
         return keys
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Stop keeping pictures; see the port and the module."""
+        """Stop keeping images; see the port and the module."""
         with self._log.writing() as lease:
             return self._remove(keys, entry=entry, lease=lease)
 
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Remove pictures, delete their rows and ask for their room; see the module."""
+        """Remove images, delete their rows and ask for their room; see the module."""
         with self._log.writing() as lease:
             removed = self._remove(keys, entry=entry, lease=lease)
             with after_removal():
@@ -265,10 +267,10 @@ class MilvusGallery:
         return removed
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
-        """Rank pictures; see the port and the module."""
+        """Rank images; see the port and the module."""
         state = self._log.newest()
-        check_question(queries, k=k, stamp=state.encoder, num_pictures=state.num_pictures)
-        num_answers = min(k, state.num_pictures)
+        check_question(queries, k=k, fingerprint=state.encoder, num_images=state.num_images)
+        num_answers = min(k, state.num_images)
         if num_answers > _MOST_ANSWERS:
             raise GalleryError(
                 f"{self.place} gives at most {_MOST_ANSWERS:,} answers, not {num_answers:,}: ask "
@@ -301,11 +303,11 @@ class MilvusGallery:
             count += 1
             vector = np.array(row["vector"], dtype=np.float32)
             if checksum_of(vector) != row["checksum"]:
-                faults.append(f"the vector of picture {row['key']} is not what was added")
+                faults.append(f"the vector of image {row['key']} is not what was added")
             if not abs(float(np.linalg.norm(vector)) - 1) <= NORM_TOLERANCE:
-                faults.append(f"the vector of picture {row['key']} is not of unit norm")
-        if count != state.num_pictures:
-            faults.append(f"{count} pictures are kept, not {state.num_pictures}")
+                faults.append(f"the vector of image {row['key']} is not of unit norm")
+        if count != state.num_images:
+            faults.append(f"{count} images are kept, not {state.num_images}")
         return tuple(f"{self.place}: {fault}" for fault in faults)
 
     def compact(self) -> None:
@@ -321,33 +323,33 @@ class MilvusGallery:
     def _begin(self, lease: Lease) -> State:
         """Delete rows that count no more and those of a change that never became visible."""
         state = self._log.newest()
-        pictures = self._collections.pictures
+        images = self._collections.images
         with self._collections.client() as client:
-            if client.has_collection(pictures):
+            if client.has_collection(images):
                 if state.gone:
-                    client.delete(pictures, ids=list(state.gone))
-                client.delete(pictures, filter=f"added_in > {state.version}")
+                    client.delete(images, ids=list(state.gone))
+                client.delete(images, filter=f"added_in > {state.version}")
         self._log.hold(lease)
         return state
 
     def _insert(
         self,
         state: State,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
         at: str,
         lease: Lease,
     ) -> tuple[int, ...]:
         """Write rows of the version that comes next, down to the disk."""
-        keys = tuple(range(state.next_key, state.next_key + len(pictures)))
-        collection = self._collections.pictures
+        keys = tuple(range(state.next_key, state.next_key + len(images)))
+        collection = self._collections.images
         for start in range(0, len(keys), _INSERTED_AT_ONCE):
             part = slice(start, start + _INSERTED_AT_ONCE)
             values = vectors[part].detach().cpu().float().numpy()
             rows = [
-                row_of(picture, key=key, vector=vector, at=at, version=state.version + 1)
-                for key, picture, vector in zip(keys[part], pictures[part], values, strict=True)
+                row_of(image, key=key, vector=vector, at=at, version=state.version + 1)
+                for key, image, vector in zip(keys[part], images[part], values, strict=True)
             ]
             with self._collections.client() as client:
                 client.insert(collection, rows)
@@ -367,7 +369,7 @@ class MilvusGallery:
             removed = replace(
                 state,
                 version=state.version + 1,
-                num_pictures=state.num_pictures - len(part),
+                num_images=state.num_images - len(part),
                 gone=part,
             )
             is_last = number == len(parts)
@@ -378,9 +380,9 @@ class MilvusGallery:
 
     def _reclaim(self) -> None:
         with self._collections.client() as client:
-            if client.has_collection(self._collections.pictures):
-                client.flush(self._collections.pictures)
-                client.compact(self._collections.pictures)
+            if client.has_collection(self._collections.images):
+                client.flush(self._collections.images)
+                client.compact(self._collections.images)
 
     def _all_rows(
         self, state: State, fields: Sequence[str], *, condition: str = ""
@@ -399,25 +401,25 @@ class MilvusGallery:
     def _matching(
         self, state: State, condition: str, *, is_few: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Read pictures that count under a condition: at once where those are few."""
+        """Read images that count under a condition: at once where those are few."""
         visible = f"{state.is_visible}{condition}"
         if condition and not is_few:
             (counted,) = self._query(visible, ("count(*)",)) or ({"count(*)": 0},)
             is_few = counted["count(*)"] <= _ROWS_AT_ONCE
         if is_few:
-            yield from self._query(visible, PICTURE_FIELDS)
+            yield from self._query(visible, IMAGE_FIELDS)
         else:
-            yield from self._all_rows(state, PICTURE_FIELDS, condition=condition)
+            yield from self._all_rows(state, IMAGE_FIELDS, condition=condition)
 
     def _query(self, condition: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-        return self._collections.query(self._collections.pictures, condition, fields)
+        return self._collections.query(self._collections.images, condition, fields)
 
-    def _named(self, state: State, pictures: Sequence[NewPicture]) -> list[int]:
-        """Find the keys of pictures of the same sources and names."""
-        names = {(picture.source, picture.image) for picture in pictures}
+    def _named(self, state: State, images: Sequence[NewImage]) -> list[int]:
+        """Find the keys of images of the same sources and names."""
+        names = {(image.source, image.name) for image in images}
         rows = (
             row
-            for condition in among_in_parts("image", {image for _, image in names})
+            for condition in among_in_parts("image", {name for _, name in names})
             for row in self._query(f"{state.is_visible}{condition}", ("key", "source", "image"))
         )
         return [row["key"] for row in rows if (row["source"], row["image"]) in names]
@@ -432,14 +434,14 @@ class MilvusGallery:
         expansion: int = _EXPANSION,
     ) -> Neighbours:
         """Search; more than is wanted, so that equally near ones are ordered by key."""
-        limit = min(_MOST_ANSWERS, state.num_pictures, 2 * num_answers + 16)
+        limit = min(_MOST_ANSWERS, state.num_images, 2 * num_answers + 16)
         indices = torch.full((len(queries), num_answers), -1)  # (Q, K)
         found = torch.full((len(queries), num_answers), torch.inf)  # (Q, K)
         effort = {} if self.is_exact else {"ef": max(expansion, limit)}
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             with self._collections.client() as client:
                 answers = client.search(
-                    self._collections.pictures,
+                    self._collections.images,
                     data=queries[start : start + _QUERIES_AT_ONCE].tolist(),
                     limit=limit,
                     filter=f"{state.is_visible}{condition}",
@@ -466,9 +468,9 @@ class MilvusGallery:
         return float((found.distances <= best.distances + _SAME_DISTANCE)[:, 1].double().mean())
 
 
-def _kept(rows: Iterable[Mapping[str, Any]]) -> tuple[KeptPicture, ...]:
-    found = (KeptPicture(**{name: row[name] for name in PICTURE_FIELDS}) for row in rows)
-    return tuple(sorted(found, key=lambda picture: picture.key))
+def _kept(rows: Iterable[Mapping[str, Any]]) -> tuple[KeptImage, ...]:
+    found = (KeptImage(**{name: row[name] for name in IMAGE_FIELDS}) for row in rows)
+    return tuple(sorted(found, key=lambda image: image.key))
 
 
 def _ranked(hits: Iterable[Mapping[str, Any]]) -> list[tuple[float, int]]:

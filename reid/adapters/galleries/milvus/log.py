@@ -24,7 +24,7 @@ from typing import Any
 
 from reid.adapters.galleries.milvus.tables import Collections
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderStamp
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint
 
 LEASE_SECONDS = 40.0
 WAIT_SECONDS = 60.0
@@ -51,16 +51,16 @@ class State:
 
     version: int = 0
     next_key: int = 1
-    num_pictures: int = 0
-    stamp: Mapping[str, Any] | None = None
+    num_images: int = 0
+    fingerprint: Mapping[str, Any] | None = None
     calibration: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     gone: tuple[int, ...] = ()
     """Keys of rows that may be there still but count no more."""
 
     @property
-    def encoder(self) -> EncoderStamp | None:
+    def encoder(self) -> EncoderFingerprint | None:
         """Which encoder made what is kept."""
-        return None if self.stamp is None else EncoderStamp(**self.stamp)
+        return None if self.fingerprint is None else EncoderFingerprint(**self.fingerprint)
 
     @property
     def is_visible(self) -> str:
@@ -153,7 +153,7 @@ class ChangeLog:
             raise GalleryError(
                 f"{self._collections.place} took more than {age:.0f} s for one step, after which "
                 "another writer may go on, so that this change was not made: try again, with "
-                "fewer pictures at once"
+                "fewer images at once"
             )
         now = time.monotonic()
         lease.renewed, lease.since = lease.renewed + 1, now

@@ -1,6 +1,6 @@
 """The collections of a gallery in Milvus: their schemas, and the conditions over them.
 
-Each tenant of a gallery has two: pictures with their vectors, and the log of changes. Every read
+Each tenant of a gallery has two: images with their vectors, and the log of changes. Every read
 asks for the consistency level "Strong": what a call has written, every later call of any client
 finds.
 
@@ -24,14 +24,14 @@ from pymilvus.milvus_client import IndexParams
 from reid.adapters.galleries.checks import checksum_of
 from reid.adapters.galleries.words import unknown_gallery
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter, KeptPicture, NewPicture
+from reid.domain.values.galleries import GalleryFilter, KeptImage, NewImage
 
 CONSISTENCY = "Strong"
 KEYS_AT_ONCE = 4000
 """Keys or names in one condition, and in one row of the log, whose JSON may take 64 KiB."""
 
-PICTURE_FIELDS = tuple(KeptPicture.__slots__)
-"""Of a kept picture."""
+IMAGE_FIELDS = tuple(KeptImage.__slots__)
+"""Of a kept image."""
 
 _LONGEST_TEXT = 8192
 _LONGEST_THUMBNAIL = 65535
@@ -63,7 +63,7 @@ class Collections:
             address: Of the cluster, or the path of a file for Milvus Lite.
             name: Of the gallery.
             create: Make an empty gallery where there is none.
-            tenant: Whose pictures.
+            tenant: Whose images.
             token: User and password, or key, where the cluster asks for one.
             index: `HNSW` or `FLAT`.
 
@@ -79,7 +79,7 @@ class Collections:
         if index not in ("HNSW", "FLAT"):
             raise GalleryError(f"gallery.milvus.index: {index!r} should be HNSW or FLAT")
         owner = hashlib.blake2b(tenant.encode(), digest_size=6).hexdigest()
-        self.pictures, self.log = f"reid_{name}_{owner}_pictures", f"reid_{name}_{owner}_log"
+        self.images, self.log = f"reid_{name}_{owner}_images", f"reid_{name}_{owner}_log"
         self.place = f"the gallery {name}" + (f" of {tenant}" if tenant else "") + " in Milvus"
         self.index = index
         self.is_local = "://" not in address
@@ -95,7 +95,7 @@ class Collections:
                 self.close()
                 raise unknown_gallery(self.place, name=name)
             # Milvus Lite releases what it had loaded when its process ends, a cluster when told so.
-            for collection in (self.log, self.pictures):
+            for collection in (self.log, self.images):
                 if client.has_collection(collection):
                     client.load_collection(collection)
 
@@ -116,7 +116,7 @@ class Collections:
     ) -> list[dict[str, Any]]:
         """Read rows, in no order; none where the collection was not made yet."""
         with self.client() as client:
-            if collection == self.pictures and not client.has_collection(collection):
+            if collection == self.images and not client.has_collection(collection):
                 return []
             return list(
                 client.query(
@@ -128,12 +128,12 @@ class Collections:
                 )
             )
 
-    def create_pictures(self, width: int) -> None:
-        """Make the collection of pictures, where there is none."""
+    def create_images(self, width: int) -> None:
+        """Make the collection of images, where there is none."""
         with self.client() as client:
-            if not client.has_collection(self.pictures):
-                self._create_pictures(client, width)
-                client.load_collection(self.pictures)
+            if not client.has_collection(self.images):
+                self._create_images(client, width)
+                client.load_collection(self.images)
 
     def close(self) -> None:
         """Let the client go; safe to call twice."""
@@ -167,11 +167,11 @@ class Collections:
         index.add_index("unused", index_type="FLAT", metric_type="IP")
         _create(client, self.log, schema=schema, index=index)
 
-    def _create_pictures(self, client: MilvusClient, width: int) -> None:
+    def _create_images(self, client: MilvusClient, width: int) -> None:
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("key", DataType.INT64, is_primary=True)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=width)
-        for name in PICTURE_FIELDS[1:]:
+        for name in IMAGE_FIELDS[1:]:
             schema.add_field(
                 name, DataType.VARCHAR, max_length=_LONGEST_TEXT, nullable=name in _NULLABLE
             )
@@ -188,7 +188,7 @@ class Collections:
             metric_type="IP",
             params={} if self.index == "FLAT" else walk,
         )
-        _create(client, self.pictures, schema=schema, index=index)
+        _create(client, self.images, schema=schema, index=index)
 
 
 def _create(
@@ -214,26 +214,26 @@ def _without_its_log() -> Iterator[None]:
 
 
 def row_of(
-    picture: NewPicture, *, key: int, vector: np.ndarray, at: str, version: int
+    image: NewImage, *, key: int, vector: np.ndarray, at: str, version: int
 ) -> dict[str, Any]:
-    """Write a picture as a row.
+    """Write an image as a row.
 
     Raises:
         GalleryError: Its thumbnail is too large.
     """
-    thumbnail = None if picture.thumbnail is None else base64.b64encode(picture.thumbnail).decode()
+    thumbnail = None if image.thumbnail is None else base64.b64encode(image.thumbnail).decode()
     if thumbnail is not None and len(thumbnail) > _LONGEST_THUMBNAIL:
-        raise GalleryError(f"the thumbnail of {picture.image} is too large for Milvus: keep none")
+        raise GalleryError(f"the thumbnail of {image.name} is too large for Milvus: keep none")
     return {
         "key": key,
         "vector": vector.tolist(),
-        "image": picture.image,
-        "source": picture.source,
-        "content": picture.content,
-        "label": picture.label,
-        "camera": picture.camera,
+        "image": image.name,
+        "source": image.source,
+        "content": image.content,
+        "label": image.label,
+        "camera": image.camera,
         "added_at": at,
-        "expires_at": picture.expires_at,
+        "expires_at": image.expires_at,
         "thumbnail": thumbnail,
         "added_in": version,
         "checksum": checksum_of(vector),

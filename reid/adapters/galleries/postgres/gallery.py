@@ -7,7 +7,7 @@ takes them out of table and indexes, unless another connection still reads a sta
 Bytes of them can stay in the free room of pages until it is used again or `compact` rewrites the
 table, in the server's write-ahead log until it is recycled, and in backups: those are the server's.
 
-Letters: G pictures kept, N pictures added, Q queries, D width, K answers.
+Letters: G images kept, N images added, Q queries, D width, K answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from reid.adapters.galleries.checks import (
 )
 from reid.adapters.galleries.postgres.search import RowSearch, as_array, each_vector
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
-from reid.adapters.galleries.postgres.tables import PICTURE_COLUMNS, Tables, selected
+from reid.adapters.galleries.postgres.tables import IMAGE_COLUMNS, Tables, selected
 from reid.adapters.galleries.words import after_removal, unknown_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
@@ -40,23 +40,23 @@ from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
     Calibration,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryDescription,
     GalleryFilter,
-    KeptPicture,
-    NewPicture,
-    PictureLookup,
+    ImageLookup,
+    KeptImage,
+    NewImage,
     admitted_values,
     with_calibrations,
 )
 from reid.domain.values.ranking import Neighbours
 
 EXACT_UP_TO = 10_000
-"""Pictures compared exactly: beyond, reading their vectors takes longer than walking a graph."""
+"""Images compared exactly: beyond, reading their vectors takes longer than walking a graph."""
 
 
 class PostgresGallery:
-    """Keeps pictures of one tenant in the tables of one gallery."""
+    """Keeps images of one tenant in the tables of one gallery."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class PostgresGallery:
             address: Of the database, as libpq takes it: `postgresql://user@host/database`.
             name: Of the gallery: its tables begin with it.
             create: Make an empty gallery where there is none.
-            tenant: Whose pictures; others in the same tables are never seen.
+            tenant: Whose images; others in the same tables are never seen.
             recall: Wanted share of nearest neighbours found where a graph is searched.
-            exact_up_to: Pictures of the tenant up to which no graph is used.
+            exact_up_to: Images of the tenant up to which no graph is used.
             lock_seconds: How long to wait for another writer.
 
         Raises:
@@ -118,7 +118,7 @@ class PostgresGallery:
         return 1.0 if measured is None else measured
 
     @property
-    def beyond_erasing(self) -> str:
+    def residual_traces(self) -> str:
         """Pages and logs of the server; see the module."""
         return (
             "in free room of the table's pages until reid gallery compact rewrites them, and in "
@@ -130,14 +130,14 @@ class PostgresGallery:
         """Read the tenant's row."""
         state = self._sessions.state()
         return GalleryDescription(
-            stamp=state.encoder,
-            num_pictures=state.num_pictures,
+            fingerprint=state.encoder,
+            num_images=state.num_images,
             calibrations=from_plain(state.calibration),
             version=state.version,
         )
 
-    def pictures(self, **wanted: Unpack[PictureLookup]) -> tuple[KeptPicture, ...]:
-        """List pictures; see the port."""
+    def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
+        """List images; see the port."""
         asked: dict[str, object] = {
             f"{name} = any(%s)": list(values) for name, values in admitted_values(wanted).items()
         }
@@ -145,14 +145,14 @@ class PostgresGallery:
             asked["expires_at <= %s"] = expired_at
         return self._listed("".join(f"and {part} " for part in asked), [*asked.values()])
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptPicture, ...]:
-        """List the next pictures; see the port."""
+    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
+        """List the next images; see the port."""
         return self._listed("and key > %s ", [after], limit=limit)
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
         statement = self._tables.statement(
-            "select key, vector from {pictures} where {own} and key = any(%s)"
+            "select key, vector from {images} where {own} and key = any(%s)"
         )
         with self._sessions.reading() as connection:
             state = self._sessions.read_state(connection)
@@ -166,7 +166,7 @@ class PostgresGallery:
     def thumbnail(self, key: int) -> bytes | None:
         """Look up a thumbnail."""
         statement = self._tables.statement(
-            "select thumbnail from {pictures} where {own} and key = %s"
+            "select thumbnail from {images} where {own} and key = %s"
         )
         with self._sessions.reading() as connection:
             row = connection.execute(statement, [key]).fetchone()
@@ -175,66 +175,68 @@ class PostgresGallery:
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
         """Say which have none."""
         statement = self._tables.statement(
-            "select key from {pictures} where {own} and thumbnail is null and key = any(%s)"
+            "select key from {images} where {own} and thumbnail is null and key = any(%s)"
         )
         with self._sessions.reading() as connection:
             return frozenset(key for (key,) in connection.execute(statement, [list(keys)]))
 
     def add(
         self,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
-        stamp: EncoderStamp,
+        fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
-        """Keep pictures in one transaction; see the port."""
+        """Keep images in one transaction; see the port."""
         with self._sessions.writing() as connection:
             state = self._sessions.read_state(connection)
-            check_additions(pictures, vectors, stamp=stamp, kept=state.encoder, place=self.place)
+            check_additions(
+                images, vectors, fingerprint=fingerprint, kept=state.encoder, place=self.place
+            )
             replaced = connection.execute(
                 self._tables.statement(
-                    "delete from {pictures} where {own} and (source, image) in "
+                    "delete from {images} where {own} and (source, image) in "
                     "(select * from unnest(%s::text[], %s::text[]))"
                 ),
-                [[p.source for p in pictures], [p.image for p in pictures]],
+                [[p.source for p in images], [p.name for p in images]],
             ).rowcount
-            keys = self._insert(connection, pictures, vectors.detach().cpu().float(), at=entry.at)
+            keys = self._insert(connection, images, vectors.detach().cpu().float(), at=entry.at)
             connection.execute(
-                self._tables.statement("update {state} set stamp = %s where {own}"),
-                [Jsonb(asdict(state.encoder or stamp))],
+                self._tables.statement("update {state} set fingerprint = %s where {own}"),
+                [Jsonb(asdict(state.encoder or fingerprint))],
             )
             self._count(connection, len(keys) - replaced, entry=entry)
-        # The pictures are kept already; the next addition looks after the graph again.
+        # The images are kept already; the next addition looks after the graph again.
         with suppress(GalleryError):
             self._search.tend_graph()
         return keys
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Stop keeping pictures; see the port."""
+        """Stop keeping images; see the port."""
         with self._sessions.writing() as connection:
             removed = connection.execute(
-                self._tables.statement("delete from {pictures} where {own} and key = any(%s)"),
+                self._tables.statement("delete from {images} where {own} and key = any(%s)"),
                 [list(keys)],
             ).rowcount
             self._count(connection, -removed, entry=entry)
         return removed
 
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Remove pictures, then have the server clear their rows; see the module."""
+        """Remove images, then have the server clear their rows; see the module."""
         removed = self.remove(keys, entry=entry)
         with after_removal(), self._sessions.connected() as connection:
             connection.execute(
-                self._tables.statement("vacuum (index_cleanup on, truncate on) {pictures}")
+                self._tables.statement("vacuum (index_cleanup on, truncate on) {images}")
             )
         return removed
 
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
-        """Rank pictures; see the port."""
+        """Rank images; see the port."""
         with self._sessions.reading() as connection:
             state = self._sessions.read_state(connection)
-            check_question(queries, k=k, stamp=state.encoder, num_pictures=state.num_pictures)
-            num_answers = min(k, state.num_pictures)
+            check_question(queries, k=k, fingerprint=state.encoder, num_images=state.num_images)
+            num_answers = min(k, state.num_images)
             return self._search.rank(connection, state, queries, num_answers, within=within)
 
     def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
@@ -255,11 +257,11 @@ class PostgresGallery:
     def audit(self) -> tuple[AuditEntry, ...]:
         """Read the audit log."""
         statement = self._tables.statement(
-            "select at, action, subject, num_pictures from {audit} where {own} order by number"
+            "select at, action, subject, num_images from {audit} where {own} order by number"
         )
         with self._sessions.reading() as connection:
             return tuple(
-                AuditEntry(at=at, action=AuditAction(action), subject=subject, num_pictures=count)
+                AuditEntry(at=at, action=AuditAction(action), subject=subject, num_images=count)
                 for at, action, subject, count in connection.execute(statement)
             )
 
@@ -273,14 +275,14 @@ class PostgresGallery:
                 for fault in _faults_of(key, vector, checksum, encoder=state.encoder)
             ]
             counted = connection.execute(
-                self._tables.statement("select count(*) from {pictures} where {own}")
+                self._tables.statement("select count(*) from {images} where {own}")
             ).fetchone()
             graph = connection.execute(
                 "select indisvalid from pg_index where indexrelid = to_regclass(%s)",
                 [self._tables.graph_name],
             ).fetchone()
-        if counted != (state.num_pictures,):
-            faults.append(f"{(counted or (0,))[0]} pictures are kept, not {state.num_pictures}")
+        if counted != (state.num_images,):
+            faults.append(f"{(counted or (0,))[0]} images are kept, not {state.num_images}")
         if state.expansion is not None and graph != (True,):
             faults.append(f"the index {self._tables.graph_name} is missing or invalid: compact")
         return tuple(f"{self.place}: {fault}" for fault in faults)
@@ -288,7 +290,7 @@ class PostgresGallery:
     def compact(self) -> None:
         """Rewrite the table and its indexes, which locks it, and measure recall again."""
         with self._sessions.connected() as connection:
-            connection.execute(self._tables.statement("vacuum (full, analyze) {pictures}"))
+            connection.execute(self._tables.statement("vacuum (full, analyze) {images}"))
         self._search.tend_graph(is_forced=True)
 
     def close(self) -> None:
@@ -297,15 +299,15 @@ class PostgresGallery:
 
     def _listed(
         self, condition: str, values: Sequence[object], *, limit: int | None = None
-    ) -> tuple[KeptPicture, ...]:
-        """List pictures under a condition on columns, by ascending key."""
+    ) -> tuple[KeptImage, ...]:
+        """List images under a condition on columns, by ascending key."""
         statement = self._tables.statement(
-            "select {columns} from {pictures} where {own} " + condition + "order by key limit %s",
-            columns=selected(PICTURE_COLUMNS),
+            "select {columns} from {images} where {own} " + condition + "order by key limit %s",
+            columns=selected(IMAGE_COLUMNS),
         )
         with (
             self._sessions.reading() as connection,
-            connection.cursor(row_factory=class_row(KeptPicture)) as rows,
+            connection.cursor(row_factory=class_row(KeptImage)) as rows,
         ):
             return tuple(rows.execute(statement, [*values, limit]))
 
@@ -328,7 +330,7 @@ class PostgresGallery:
     def _insert(
         self,
         connection: Connection,
-        pictures: Sequence[NewPicture],
+        images: Sequence[NewImage],
         vectors: Tensor,
         *,
         at: str,
@@ -337,12 +339,12 @@ class PostgresGallery:
             key
             for (key,) in connection.execute(
                 "select nextval(pg_get_serial_sequence(%s, 'key')) from generate_series(1, %s)",
-                [self._tables.pictures.as_string(connection), len(pictures)],
+                [self._tables.images.as_string(connection), len(images)],
             )
         ]
-        columns = (*PICTURE_COLUMNS, "tenant", "thumbnail", "vector", "checksum")
+        columns = (*IMAGE_COLUMNS, "tenant", "thumbnail", "vector", "checksum")
         statement = self._tables.statement(
-            "insert into {pictures} ({columns}) values ({values})",
+            "insert into {images} ({columns}) values ({values})",
             columns=selected(columns),
             values=SQL(", ").join(
                 [SQL("%b") if column == "vector" else SQL("%s") for column in columns]
@@ -354,7 +356,7 @@ class PostgresGallery:
                 (
                     (
                         key,
-                        p.image,
+                        p.name,
                         p.source,
                         p.content,
                         p.label,
@@ -366,7 +368,7 @@ class PostgresGallery:
                         vector,
                         checksum_of(vector),
                     )
-                    for key, p, vector in zip(keys, pictures, vectors.numpy(), strict=True)
+                    for key, p, vector in zip(keys, images, vectors.numpy(), strict=True)
                 ),
             )
         return tuple(keys)
@@ -374,8 +376,7 @@ class PostgresGallery:
     def _count(self, connection: Connection, change: int, *, entry: AuditEntry) -> None:
         connection.execute(
             self._tables.statement(
-                "update {state} set version = version + 1, num_pictures = num_pictures + %s "
-                "where {own}"
+                "update {state} set version = version + 1, num_images = num_images + %s where {own}"
             ),
             [change],
         )
@@ -384,19 +385,19 @@ class PostgresGallery:
     def _write(self, connection: Connection, entry: AuditEntry) -> None:
         connection.execute(
             self._tables.statement(
-                "insert into {audit} (tenant, at, action, subject, num_pictures) "
+                "insert into {audit} (tenant, at, action, subject, num_images) "
                 "values ({tenant}, %s, %s, %s, %s)"
             ),
-            [entry.at, entry.action.value, entry.subject, entry.num_pictures],
+            [entry.at, entry.action.value, entry.subject, entry.num_images],
         )
 
 
 def _faults_of(
-    key: int, vector: np.ndarray, checksum: int, *, encoder: EncoderStamp | None
+    key: int, vector: np.ndarray, checksum: int, *, encoder: EncoderFingerprint | None
 ) -> Iterator[str]:
     if checksum_of(vector) != checksum:
-        yield f"the vector of picture {key} is not what was added"
+        yield f"the vector of image {key} is not what was added"
     if encoder is None or len(vector) != encoder.width:
-        yield f"the vector of picture {key} has width {len(vector)}"
+        yield f"the vector of image {key} has width {len(vector)}"
     if not abs(float(np.linalg.norm(vector)) - 1) <= NORM_TOLERANCE:
-        yield f"the vector of picture {key} is not of unit norm"
+        yield f"the vector of image {key} is not of unit norm"

@@ -1,6 +1,6 @@
 """Ranking in PostgreSQL: exactly, or by the graph of a tenant that has outgrown that.
 
-Up to a stated number of pictures of a tenant, and where a filter admits no more than that, vectors
+Up to a stated number of images of a tenant, and where a filter admits no more than that, vectors
 are compared exactly; beyond, an HNSW graph over float16 finds candidates, which are compared
 exactly. Its effort is chosen for the wanted recall, which is measured when the graph is built, when
 the gallery has doubled, and when it is compacted.
@@ -47,7 +47,7 @@ class RowSearch:
             sessions: With the server.
             tables: Of the gallery, and whose rows of them.
             recall: Wanted share of nearest neighbours found where a graph is searched.
-            exact_up_to: Pictures of the tenant up to which no graph is used.
+            exact_up_to: Images of the tenant up to which no graph is used.
         """
         self._sessions = sessions
         self._tables = tables
@@ -63,7 +63,7 @@ class RowSearch:
         *,
         within: GalleryFilter,
     ) -> Neighbours:
-        """Rank what a transaction sees; (Q, D) queries, k at most the pictures kept."""
+        """Rank what a transaction sees; (Q, D) queries, k at most the images kept."""
         admitted, values = condition_of(within)
         is_exact = (
             state.expansion is None
@@ -84,10 +84,10 @@ class RowSearch:
         encoder = state.encoder
         if encoder is None or encoder.width > LARGEST_INDEXED_WIDTH:
             return
-        if state.expansion is None and state.num_pictures <= self._exact_up_to:
+        if state.expansion is None and state.num_images <= self._exact_up_to:
             return
         measured_at = state.measured_at or 0
-        if not is_forced and state.num_pictures < _MEASURED_AGAIN_AT * measured_at:
+        if not is_forced and state.num_images < _MEASURED_AGAIN_AT * measured_at:
             return
         with self._sessions.writing() as connection:
             connection.execute(self._tables.create_graph(encoder.width))
@@ -96,7 +96,7 @@ class RowSearch:
         with self._sessions.writing() as connection:
             connection.execute(
                 self._tables.statement(
-                    "update {state} set expansion = %s, recall = %s, measured_at = num_pictures "
+                    "update {state} set expansion = %s, recall = %s, measured_at = num_images "
                     "where {own}"
                 ),
                 [expansion, recall],
@@ -108,7 +108,7 @@ class RowSearch:
             return False
         admitted, values = condition_of(within)
         statement = self._tables.statement(
-            "select count(*) from (select from {pictures} where {own} and {admitted} "
+            "select count(*) from (select from {images} where {own} and {admitted} "
             "limit %(most)s) as looked_at",
             admitted=admitted,
         )
@@ -116,9 +116,9 @@ class RowSearch:
         return row is None or row[0] <= self._exact_up_to
 
     def _measure(self, connection: Connection, width: int) -> tuple[int, float]:
-        """Choose the least effort that finds enough of the probes' nearest other pictures.
+        """Choose the least effort that finds enough of the probes' nearest other images.
 
-        Of no pictures nothing is missed.
+        Of no images nothing is missed.
         """
         drawn = self._draw_probes(connection)
         if drawn is None:
@@ -142,15 +142,15 @@ class RowSearch:
         return expansion, recall
 
     def _draw_probes(self, connection: Connection) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Take pictures, evenly spread, and find how near the nearest other one is.
+        """Take images, evenly spread, and find how near the nearest other one is.
 
         Returns:
-            (P,) keys, (P, D) vectors, (P,) distances; None where there are no pictures.
+            (P,) keys, (P, D) vectors, (P,) distances; None where there are no images.
         """
         drawn = connection.execute(
             self._tables.statement(
                 "select key, vector from (select key, vector, row_number() over (order by key) "
-                "as place, count(*) over () as total from {pictures} where {own}) as numbered "
+                "as place, count(*) over () as total from {images} where {own}) as numbered "
                 "where place %% greatest(total / %s, 1) = 0 limit %s"
             ),
             [_NUM_PROBES, _NUM_PROBES],
@@ -174,7 +174,7 @@ def each_vector(connection: Connection, tables: Tables) -> Iterator[tuple[int, n
     """Read keys, (D,) vectors and their checksums, a few thousand at a time."""
     with connection.cursor("vectors", binary=True) as rows:
         rows.itersize = _ROWS_AT_ONCE
-        rows.execute(tables.statement("select key, vector, checksum from {pictures} where {own}"))
+        rows.execute(tables.statement("select key, vector, checksum from {images} where {own}"))
         for key, vector, checksum in rows:
             yield key, as_array(vector), checksum
 

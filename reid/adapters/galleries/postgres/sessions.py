@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Literal
 
 from reid.adapters.galleries.postgres.tables import Tables, selected
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import EncoderStamp
+from reid.domain.values.galleries import EncoderFingerprint
 
 Connection = psycopg.Connection[Any]
 
@@ -35,21 +35,21 @@ was switched off, or cut off from the network."""
 class State:
     """The row of a tenant."""
 
-    stamp: dict[str, Any] | None
+    fingerprint: dict[str, Any] | None
     calibration: list[dict[str, Any]] | dict[str, Any] | None
     version: int
-    num_pictures: int
+    num_images: int
     expansion: int | None
     """Of a search in the graph; None: there is no graph."""
 
     recall: float | None
     measured_at: int | None
-    """Pictures there were when recall was measured."""
+    """Images there were when recall was measured."""
 
     @property
-    def encoder(self) -> EncoderStamp | None:
+    def encoder(self) -> EncoderFingerprint | None:
         """Which encoder made what is kept."""
-        return None if self.stamp is None else EncoderStamp(**self.stamp)
+        return None if self.fingerprint is None else EncoderFingerprint(**self.fingerprint)
 
 
 class Sessions:

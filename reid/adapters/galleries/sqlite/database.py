@@ -1,22 +1,22 @@
-"""Connections to the SQLite file of a gallery, and what goes wrong with it in a user's words."""
+"""Connections to the SQLite file of a gallery."""
 
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock
 from time import monotonic, sleep
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+from reid.adapters.atomic_files import new_file
+from reid.adapters.galleries.sqlite.failures import in_words, no_gallery
 from reid.adapters.galleries.sqlite.schema import (
     APPLICATION_ID,
     SCHEMA_VERSION,
-    DamagedRecordError,
     has_tables,
     make_tables,
 )
-from reid.adapters.atomic_files import new_file
 from reid.domain.errors import GalleryError
 
 _PAUSE_SECONDS = 0.02
@@ -29,73 +29,6 @@ class _Connection(sqlite3.Connection):
     """Knows of which file it is."""
 
     file: _Identity = None
-
-
-class Connections(Protocol):
-    """Lends connections to one database within transactions."""
-
-    place: str
-    """What to call the gallery in messages."""
-
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend a connection that sees one state."""
-        ...
-
-    def writing(self, *, waits: bool = True) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend a connection as the one writer."""
-        ...
-
-    def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to go on where another database lies there by now."""
-        ...
-
-    def scrub(self) -> None:
-        """Leave no trace of what was deleted."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections that nobody uses."""
-        ...
-
-
-class MemoryDatabase:
-    """A database that lives as long as this object; one thread at a time uses it."""
-
-    def __init__(self, *, place: str) -> None:
-        """Make the tables."""
-        self.place = place
-        self._connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
-        self._lock = RLock()
-        make_tables(self._connection)
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection."""
-        with self._lock, in_words(self.place):
-            yield self._connection
-
-    @contextmanager
-    def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:  # noqa: ARG002
-        """Lend the connection; what is changed is kept whole, or not at all."""
-        with self._lock, in_words(self.place):
-            self._connection.execute("BEGIN")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-    def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Do nothing: nobody else knows of it."""
-
-    def scrub(self) -> None:
-        """Do nothing: nothing is on the disk."""
-
-    def close(self) -> None:
-        """Do nothing: it goes with this object."""
 
 
 class Database:
@@ -338,53 +271,8 @@ class Database:
             )
 
 
-def no_gallery(place: str) -> GalleryError:
-    """Say that a folder holds no gallery."""
-    return GalleryError(f"{place} holds no gallery: build one first")
-
-
-@contextmanager
-def in_words(place: str) -> Iterator[None]:
-    """Turn failures of SQLite and of the file system into the user's.
-
-    Raises:
-        GalleryError: In place of `sqlite3.Error` and `OSError`.
-    """
-    try:
-        yield
-    except (sqlite3.Error, DamagedRecordError) as error:
-        raise GalleryError(_explained(error, place)) from error
-    except UnicodeEncodeError as error:
-        raise GalleryError(
-            f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
-        ) from error
-    except OSError as error:
-        raise GalleryError(
-            f"{place} cannot be read or written: {error.strerror or error}"
-            + (f" ({Path(error.filename).name})" if error.filename else "")
-            + "; the state before is kept: make room or see its permissions"
-        ) from error
-
-
-def _explained(error: Exception, place: str) -> str:
-    text = str(error)
-    if isinstance(error, DamagedRecordError):
-        return _damaged(text, place)
-    if "locked" in text or "busy" in text:
-        return f"{place} is being changed by another process: wait for it to end, then try again"
-    if "unable to open" in text:
-        return f"{place} cannot be opened: {text}; see its permissions"
-    if "full" in text or "I/O" in text or "readonly" in text:
-        return f"{place} cannot be written: {text}; make room or see its permissions"
-    return _damaged(text, place)
-
-
-def _damaged(text: str, place: str) -> str:
-    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"
-
-
 def _content_of_new() -> bytes:
-    """Write the file of a gallery without pictures, in memory.
+    """Write the file of a gallery without images, in memory.
 
     SQLite would make it step by step where all can see it, and leave what it has where the disk is
     full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not

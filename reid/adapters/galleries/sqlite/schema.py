@@ -12,7 +12,7 @@ from typing import Any
 
 from reid.domain.values.galleries import (
     Calibration,
-    EncoderStamp,
+    EncoderFingerprint,
     GalleryDescription,
     RecordsState,
 )
@@ -26,16 +26,16 @@ _SCHEMA = """
 CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     version INTEGER NOT NULL,
-    num_pictures INTEGER NOT NULL,
+    num_images INTEGER NOT NULL,
     last_key INTEGER NOT NULL,
     num_removed INTEGER NOT NULL,
     is_erasing INTEGER NOT NULL,
     vectors TEXT NOT NULL,
-    stamp TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
     calibrations TEXT NOT NULL,
     checksum INTEGER NOT NULL
 );
-CREATE TABLE pictures (
+CREATE TABLE images (
     key INTEGER PRIMARY KEY,
     image TEXT NOT NULL,
     source TEXT NOT NULL,
@@ -48,10 +48,10 @@ CREATE TABLE pictures (
     record_checksum INTEGER NOT NULL,
     UNIQUE (source, image)
 );
-CREATE INDEX pictures_by_label ON pictures (label);
-CREATE INDEX pictures_by_content ON pictures (content);
+CREATE INDEX images_by_label ON images (label);
+CREATE INDEX images_by_content ON images (content);
 CREATE TABLE thumbnails (key INTEGER PRIMARY KEY, jpeg BLOB NOT NULL);
-CREATE TRIGGER picture_removed AFTER DELETE ON pictures BEGIN
+CREATE TRIGGER image_removed AFTER DELETE ON images BEGIN
     DELETE FROM thumbnails WHERE key = old.key;
     INSERT INTO removed VALUES (old.key);
 END;
@@ -61,7 +61,7 @@ CREATE TABLE audit (
     at TEXT NOT NULL,
     action TEXT NOT NULL,
     subject TEXT NOT NULL,
-    num_pictures INTEGER NOT NULL,
+    num_images INTEGER NOT NULL,
     checksum INTEGER NOT NULL
 );
 """
@@ -83,7 +83,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
     write_state(
         connection,
         RecordsState(
-            description=GalleryDescription(stamp=None, num_pictures=0),
+            description=GalleryDescription(fingerprint=None, num_images=0),
             last_key=0,
             num_removed=0,
             is_erasing=False,
@@ -97,15 +97,15 @@ def make_tables(connection: sqlite3.Connection) -> None:
 def write_state(connection: sqlite3.Connection, state: RecordsState) -> None:
     """Put a state in the place of the one before it."""
     known = state.description
-    stamp = known.stamp
+    fingerprint = known.fingerprint
     fields = (
         known.version,
-        known.num_pictures,
+        known.num_images,
         state.last_key,
         state.num_removed,
         int(state.is_erasing),
         state.vectors,
-        json.dumps(stamp and {**asdict(stamp), "options": dict(stamp.options)}),
+        json.dumps(fingerprint and {**asdict(fingerprint), "options": dict(fingerprint.options)}),
         json.dumps([asdict(calibration) for calibration in known.calibrations]),
     )
     connection.execute(
@@ -123,16 +123,16 @@ def read_state(connection: sqlite3.Connection) -> RecordsState:
     found = connection.execute("SELECT * FROM state WHERE id = 1").fetchone()
     if found is None or checksum_of_record(found[1:-1]) != found[-1]:
         raise DamagedRecordError("the line of its state is not what was written")
-    _, version, num_pictures, last_key, num_removed, is_erasing, vectors, *texts, _ = found
-    counts = (version, num_pictures, last_key, num_removed, is_erasing)
+    _, version, num_images, last_key, num_removed, is_erasing, vectors, *texts, _ = found
+    counts = (version, num_images, last_key, num_removed, is_erasing)
     if not all(isinstance(count, int) and count >= 0 for count in counts):
         raise DamagedRecordError("a count in its state is none")
     try:
-        stamp, calibrations = map(json.loads, texts)
+        fingerprint, calibrations = map(json.loads, texts)
         return RecordsState(
             description=GalleryDescription(
-                stamp=stamp and EncoderStamp(**stamp),
-                num_pictures=num_pictures,
+                fingerprint=fingerprint and EncoderFingerprint(**fingerprint),
+                num_images=num_images,
                 calibrations=tuple(Calibration(**calibration) for calibration in calibrations),
                 version=version,
             ),

@@ -1,0 +1,54 @@
+"""What goes wrong with a gallery's SQLite file and folder, for users."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reid.adapters.galleries.sqlite.schema import DamagedRecordError
+from reid.domain.errors import GalleryError
+
+
+def no_gallery(place: str) -> GalleryError:
+    """Say that a folder holds no gallery."""
+    return GalleryError(f"{place} holds no gallery: build one first")
+
+
+@contextmanager
+def in_words(place: str) -> Iterator[None]:
+    """Turn failures of SQLite and of the file system into the user's.
+
+    Raises:
+        GalleryError: In place of `sqlite3.Error` and `OSError`.
+    """
+    try:
+        yield
+    except (sqlite3.Error, DamagedRecordError) as error:
+        raise GalleryError(_explained(error, place)) from error
+    except UnicodeEncodeError as error:
+        raise GalleryError(
+            f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
+        ) from error
+    except OSError as error:
+        raise GalleryError(
+            f"{place} cannot be read or written: {error.strerror or error}"
+            + (f" ({Path(error.filename).name})" if error.filename else "")
+            + "; the state before is kept: make room or see its permissions"
+        ) from error
+
+
+def _explained(error: Exception, place: str) -> str:
+    text = str(error)
+    if isinstance(error, DamagedRecordError):
+        return _damaged(text, place)
+    if "locked" in text or "busy" in text:
+        return f"{place} is being changed by another process: wait for it to end, then try again"
+    if "unable to open" in text:
+        return f"{place} cannot be opened: {text}; see its permissions"
+    if "full" in text or "I/O" in text or "readonly" in text:
+        return f"{place} cannot be written: {text}; make room or see its permissions"
+    return _damaged(text, place)
+
+
+def _damaged(text: str, place: str) -> str:
+    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"

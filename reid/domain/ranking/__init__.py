@@ -1,0 +1,1 @@
+"""Mathematics of ranking: distances, scores, re-ranking, fusion, significance."""

@@ -1,0 +1,148 @@
+"""What stage 2 trains: an image tower with heads, on PK batches of augmented images.
+
+Letters: N images, C identities, E width of the shared space, B batch.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from reid.domain.seeding import generator_for
+from reid.domain.training.augmentation import augment
+from reid.domain.training.ema import ExponentialMovingAverage, without_averages
+from reid.domain.training.heads import ReidHeads
+from reid.domain.training.losses import Loss
+from reid.domain.training.objectives import Objective, fine_tuning_objective, with_losses
+from reid.domain.training.optimizers import fine_tuning_optimizer
+from reid.domain.training.sampling import GeneratorDraws, pk_batches
+from reid.domain.transfers import to_device
+from reid.domain.values.recipes import FineTuningRecipe
+from reid.domain.values.samples import Resampling, Split, labels_by_pid
+from reid.ports.dataset import Dataset
+from reid.ports.image_encoder import TrainableEncoder
+
+
+class EncoderStage:
+    """An image tower with heads that learn from PK batches."""
+
+    def __init__(
+        self,
+        *,
+        encoder: TrainableEncoder,
+        heads: ReidHeads,
+        dataset: Dataset,
+        text_features: Tensor | None,
+        recipe: FineTuningRecipe,
+        losses: Mapping[str, Loss],
+        seed: int,
+    ) -> None:
+        """Keep the parts, on one device.
+
+        Args:
+            encoder: Its image tower learns.
+            heads: Learn too.
+            dataset: Trained on.
+            text_features: (C, E) of the identities' prompts; None trains without them.
+            recipe: Stage 2's constants.
+            losses: One for each weight of `recipe.losses`.
+            seed: Of batches and augmentation.
+        """
+        samples = dataset.samples(Split.TRAIN)
+        label_of = labels_by_pid(samples)
+        self._encoder = encoder
+        self._heads = heads
+        self._dataset = dataset
+        self._images = [sample.name for sample in samples]
+        self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
+        self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
+        self._text_features = text_features  # (C, E)
+        self._recipe = recipe
+        self._losses = losses
+        self._seed = seed
+        self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
+        decay = recipe.ema_decay
+        self._average = ExponentialMovingAverage(self.weights(), decay=decay) if decay > 0 else None
+
+    def set_training(self, *, enabled: bool) -> None:
+        """Switch tower and heads between batch statistics and running ones."""
+        self._encoder.set_training(enabled=enabled)
+        self._heads.train(enabled)
+
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """List the epoch's PK batches; see `TrainingStage`."""
+        batches = pk_batches(
+            self._labels.tolist(),
+            num_identities=self._recipe.identities_per_batch,
+            images_per_identity=self._recipe.images_per_identity,
+            draws=GeneratorDraws(generator_for(self._seed, "encoder", "batches", epoch)),
+            camids=self._camids.tolist() if self._recipe.sampling == "cameras" else None,
+        )
+        return [torch.tensor(batch) for batch in batches]
+
+    def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
+        """Run the forward pass of one batch; see `TrainingStage`."""
+        features = self._encoder.encode_images(
+            self._read(rows, epoch=epoch, step=step), self._camids[rows]
+        )
+        labels = to_device(self._encoder.device, self._labels[rows])
+        objective = fine_tuning_objective(
+            features,
+            self._heads(features),
+            labels=labels,
+            text_features=self._text_features,
+            recipe=self._recipe,
+        )
+        return with_losses(
+            objective, features, labels=labels, losses=self._losses, weights=self._recipe.losses
+        )
+
+    def after_step(self) -> None:
+        """Move the average, if weights are averaged."""
+        if self._average is not None:
+            self._average.update(self.weights())
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of tower and heads, as they are now."""
+        return dict(self._encoder.state()) | dict(self._heads.state_dict())
+
+    def settle(self) -> None:
+        """End with the averaged weights, if weights are averaged."""
+        if self._average is not None:
+            self._load_weights(self.weights() | self._average.averages())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes; see `TrainingStage`."""
+        return self.weights() | ({} if self._average is None else self._average.state())
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state that `state` gave."""
+        if self._average is not None:
+            self._average.load_state(state)
+            state = without_averages(state)
+        self._load_weights(state)
+
+    def _load_weights(self, state: Mapping[str, Tensor]) -> None:
+        own = self._heads.state_dict()
+        self._heads.load_state_dict({name: state[name] for name in own})
+        self._encoder.load_state(
+            {name: tensor for name, tensor in state.items() if name not in own}
+        )
+
+    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [*self._heads.named_parameters(), *self._encoder.named_parameters()]
+
+    def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
+        geometry = self._encoder.geometry
+        pixels = self._dataset.reader.read(
+            [self._images[row] for row in rows.tolist()],
+            size=geometry.image_size,
+            resampling=Resampling.BICUBIC,
+        )
+        return augment(
+            to_device(self._encoder.device, pixels),
+            self._recipe,
+            mean=geometry.pixel_mean,
+            std=geometry.pixel_std,
+            generator=generator_for(self._seed, "encoder", "augment", epoch, step),
+        )

@@ -1,0 +1,64 @@
+"""Mean directions of a gallery's people, computed once for all queries that meet them.
+
+Letters: D width.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from reid.domain.ranking.fusion import mean_directions
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.queries import OwnImages, Query
+from reid.domain.values.galleries import GalleryFilter, KeptImage
+
+
+class PersonMeans:
+    """Means of the images that a filter admits, by label."""
+
+    def __init__(self, gallery: Gallery, *, within: GalleryFilter) -> None:
+        """Know nobody yet."""
+        self._gallery = gallery
+        self._within = within
+        self._means: dict[str, Tensor] = {}
+
+    def __contains__(self, label: str) -> bool:
+        """Whether a person's mean is known: it is not of people who were removed meanwhile."""
+        return label in self._means
+
+    def add(self, labels: Iterable[str]) -> None:
+        """Compute the means of people that are not known yet."""
+        images = self._admitted(set(labels) - self._means.keys())
+        if not images:
+            return
+        numbers: dict[str, int] = {}
+        groups = [numbers.setdefault(image.label, len(numbers)) for image in images]
+        vectors = self._gallery.vectors([image.key for image in images])
+        means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
+        self._means.update(zip(numbers, means, strict=True))
+
+    def for_question(self, query: Query, vector: Tensor, label: str) -> Tensor:
+        """Give a person's (D,) mean, without the images that a query hides.
+
+        Args:
+            query: What is asked.
+            vector: (D,) of the query.
+            label: Of a person who is known.
+        """
+        if query.own is OwnImages.ALL or label != query.label:
+            return self._means[label]
+        images = self._admitted({label})
+        vectors = self._gallery.vectors([image.key for image in images])
+        rows = [
+            row
+            for row, (image, cosine) in enumerate(
+                zip(images, (vectors @ vector).tolist(), strict=True)
+            )
+            if not query.hides(image, similarity=cosine)
+        ]
+        return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]
+
+    def _admitted(self, labels: set[str]) -> list[KeptImage]:
+        found = self._gallery.images(labels=sorted(labels))
+        return [image for image in found if self._within.admits(image)]

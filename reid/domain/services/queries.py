@@ -1,0 +1,95 @@
+"""What is asked of a gallery: who is on these images of one person.
+
+Letters: Q queries, N images, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import torch
+from torch import Tensor
+
+from reid.domain.ranking.fusion import mean_directions
+from reid.domain.values.galleries import KeptImage
+from reid.domain.values.samples import ListedImage
+
+SAME_IMAGE = 1 - 1e-5
+"""Cosine from which on two vectors count as those of the very same image."""
+
+
+class OwnImages(Enum):
+    """Which gallery images of the asked person answer a query."""
+
+    ALL = auto()
+    OTHER_CAMERAS = auto()
+    """Neither those by the query's own camera, as in evaluation, nor the very same image."""
+
+    NONE = auto()
+    """As if the person were an unknown person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Images of one person who is to be named."""
+
+    images: tuple[ListedImage, ...]
+    """At least one."""
+
+    own: OwnImages = OwnImages.ALL
+
+    @property
+    def label(self) -> str | None:
+        """The person's own label, where known."""
+        return self.images[0].label
+
+    def hides(self, image: KeptImage, *, similarity: float) -> bool:
+        """Whether a gallery image at a cosine is no answer to this query."""
+        if self.own is OwnImages.ALL or image.label != self.label:
+            return False
+        if self.own is OwnImages.NONE or similarity >= SAME_IMAGE:
+            return True
+        return image.camera is not None and image.camera in {p.camera for p in self.images}
+
+
+def single_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
+    """Make every image a query of its own."""
+    return tuple(Query(images=(image,)) for image in images)
+
+
+def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
+    """Make the images of a person one query, in the order of their first images.
+
+    Images in one sub-folder are of one person. Of others, those of one label by one camera are; a
+    image without a label stands alone, and the cameras of a person, whose images may show
+    different sides, stay apart.
+    """
+    groups: dict[tuple[str | None, ...], list[ListedImage]] = {}
+    for image in images:
+        folder = image.name.rpartition("/")[0]
+        key = (folder,) if folder else ("", image.label, image.camera)
+        alone = ("", None, None, image.name)
+        groups.setdefault(alone if key[:2] == ("", None) else key, []).append(image)
+    return tuple(Query(images=tuple(group)) for group in groups.values())
+
+
+def vectors_of_questions(
+    queries: Sequence[Query], images: Sequence[ListedImage], vectors: Tensor
+) -> Tensor:
+    """Fuse the vectors of each query's images; see `mean_directions`.
+
+    Args:
+        queries: Q, which hold each of the images once.
+        images: N.
+        vectors: (N, D) float32, rows of unit L2 norm.
+
+    Returns:
+        (Q, D) float32, rows of unit L2 norm; those of single images as they were.
+    """
+    rows = {image.name: row for row, image in enumerate(images)}
+    if all(len(query.images) == 1 for query in queries):
+        return vectors[[rows[query.images[0].name] for query in queries]]
+    groups = torch.empty(len(images), dtype=torch.int64)
+    for number, query in enumerate(queries):
+        groups[[rows[image.name] for image in query.images]] = number
+    return mean_directions(vectors, groups, num_groups=len(queries))

@@ -1,0 +1,1 @@
+"""Mathematics of both training stages: losses, optimisers, batches, augmentation."""

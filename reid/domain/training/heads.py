@@ -1,0 +1,90 @@
+"""What turns image features into identity scores while training.
+
+Letters: B batch, C identities, D1 final width, D2 projected width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from reid.domain.values.features import ImageFeatures
+
+_CLASSIFIER_STD = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityScores:
+    """Logits of the two classifiers."""
+
+    final: Tensor
+    """(B, C) float32, from the final feature."""
+
+    projected: Tensor
+    """(B, C) float32, from the projected feature."""
+
+
+class ReidHeads(nn.Module):
+    """A BNNeck and a bias-free classifier each for final and projected features.
+
+    Luo et al. 2019, arXiv:1903.07071, section 3.5. Submodules are named as in CLIP-ReID's released
+    checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        final_width: int,
+        projected_width: int,
+        num_identities: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Draw classifiers from N(0, 0.001^2); BNNecks start as the identity, their bias stays 0.
+
+        Args:
+            final_width: D1.
+            projected_width: D2.
+            num_identities: C.
+            generator: On the CPU, of the classifiers' weights.
+
+        Raises:
+            ValueError: Fewer than two identities: nothing to tell apart.
+        """
+        super().__init__()
+        if num_identities < 2:
+            raise ValueError(f"a classifier needs at least 2 identities, got {num_identities}")
+        self.classifier = _classifier(final_width, num_identities, generator=generator)
+        self.classifier_proj = _classifier(projected_width, num_identities, generator=generator)
+        self.bottleneck = _bnneck(final_width)
+        self.bottleneck_proj = _bnneck(projected_width)
+
+    def forward(self, features: ImageFeatures) -> IdentityScores:
+        """Score a batch; in training mode with the batch's own statistics, which needs B >= 2.
+
+        Args:
+            features: Of B images; the penultimate feature has no classifier.
+
+        Returns:
+            Logits, differentiable in the features.
+        """
+        return IdentityScores(
+            final=self.classifier(self.bottleneck(features.final)),
+            projected=self.classifier_proj(self.bottleneck_proj(features.projected)),
+        )
+
+
+class _Classifier(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Leave the weights to whoever builds it: Linear would draw from global randomness."""
+
+
+def _classifier(width: int, num_identities: int, *, generator: torch.Generator) -> nn.Linear:
+    layer = _Classifier(width, num_identities, bias=False)
+    nn.init.normal_(layer.weight, std=_CLASSIFIER_STD, generator=generator)
+    return layer
+
+
+def _bnneck(width: int) -> nn.BatchNorm1d:
+    layer = nn.BatchNorm1d(width)
+    layer.bias.requires_grad = False
+    return layer

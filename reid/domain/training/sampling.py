@@ -1,0 +1,180 @@
+"""Which images stand together in a batch.
+
+Letters: P identities per batch, K images per identity, N images, G groups of an identity.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain, cycle, islice, zip_longest
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Draws(Protocol):
+    """The three random operations that a PK sampler needs."""
+
+    def choose(self, items: Sequence[int], count: int) -> list[int]:
+        """Draw `count` items with replacement."""
+        ...
+
+    def shuffle(self, items: list[int]) -> None:
+        """Bring the items into random order, in place."""
+        ...
+
+    def sample(self, items: Sequence[int], count: int) -> list[int]:
+        """Draw `count` different items, in random order."""
+        ...
+
+
+class GeneratorDraws:
+    """Draws from a torch generator: one call and one transfer per operation."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        """Draw from `generator` and from nothing else."""
+        self._generator = generator
+
+    def choose(self, items: Sequence[int], count: int) -> list[int]:
+        """Draw `count` items with replacement."""
+        rows: list[int] = torch.randint(
+            len(items), (count,), generator=self._generator, device=self._generator.device
+        ).tolist()
+        return [items[row] for row in rows]
+
+    def shuffle(self, items: list[int]) -> None:
+        """Bring the items into random order, in place."""
+        items[:] = self.sample(items, len(items))
+
+    def sample(self, items: Sequence[int], count: int) -> list[int]:
+        """Draw `count` different items, in random order."""
+        rows: list[int] = torch.randperm(
+            len(items), generator=self._generator, device=self._generator.device
+        )[:count].tolist()
+        return [items[row] for row in rows]
+
+
+def pk_batches(
+    labels: Sequence[int],
+    *,
+    num_identities: int,
+    images_per_identity: int,
+    draws: Draws,
+    camids: Sequence[int] | None = None,
+) -> list[list[int]]:
+    """Arrange one epoch of batches of P identities with K images each.
+
+    Hermans et al. 2017, arXiv:1703.07737, section 2, as CLIP-ReID does it: each identity's
+    images are shuffled and cut into groups of K (an identity with fewer than K repeats some, a
+    remainder is left out); a batch takes one group of each of P identities that still have any;
+    the epoch ends when fewer than P do.
+
+    Args:
+        labels: Of the N images.
+        num_identities: P.
+        images_per_identity: K.
+        draws: Where chance comes from.
+        camids: Of the N images, to spread each identity's cameras over its groups so that as many
+            as possible meet in each; None cuts groups by chance alone, as CLIP-ReID does.
+
+    Returns:
+        Batches of P * K rows of `labels`, the K rows of an identity side by side. Their number
+        varies from epoch to epoch.
+
+    Raises:
+        ValueError: P or K below 1, or fewer than P identities.
+    """
+    if num_identities < 1 or images_per_identity < 1:
+        raise ValueError(
+            f"a PK batch needs P >= 1 and K >= 1, got P={num_identities}, K={images_per_identity}"
+        )
+    groups = _groups_by_label(labels, images_per_identity, draws=draws, camids=camids)
+    if len(groups) < num_identities:
+        raise ValueError(
+            f"a PK batch of {num_identities} identities cannot be filled from {len(groups)}; "
+            "lower identities_per_batch or add identities"
+        )
+    available = list(groups)
+    batches = []
+    while len(available) >= num_identities:
+        chosen = draws.sample(available, num_identities)
+        batches.append([row for label in chosen for row in groups[label].pop(0)])
+        available = [label for label in available if groups[label]]
+    return batches
+
+
+def _groups_by_label(
+    labels: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int] | None
+) -> dict[int, list[list[int]]]:
+    rows_by_label: defaultdict[int, list[int]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        rows_by_label[label].append(row)
+    return {
+        label: _groups(rows, size, draws=draws)
+        if camids is None
+        else _groups_across_cameras(rows, size, draws=draws, camids=camids)
+        for label, rows in rows_by_label.items()
+    }
+
+
+def _groups(rows: list[int], size: int, *, draws: Draws) -> list[list[int]]:
+    shuffled = draws.choose(rows, size) if len(rows) < size else list(rows)
+    draws.shuffle(shuffled)
+    return [shuffled[start : start + size] for start in range(0, len(shuffled) - size + 1, size)]
+
+
+def _groups_across_cameras(
+    rows: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int]
+) -> list[list[int]]:
+    """Form G groups so that the number of cameras in each, added up, is as large as can be.
+
+    A round robin over the cameras, in random order, decides what stays: the remainder that is left
+    out is then of cameras with more images than others, and an identity with fewer than K repeats
+    each image once before any twice. What stays is dealt camera by camera to the groups in turn,
+    so that a camera with n images stands in min(n, G) of them. Cutting the round robin itself
+    would leave its end, where one camera is left, to few groups.
+    """
+    cameras = _shuffled_by_camera(rows, draws=draws, camids=camids)
+    turns = chain.from_iterable(zip_longest(*cameras))
+    order = [row for row in turns if row is not None]
+    num_groups = max(len(order) // size, 1)
+    kept = islice(cycle(order), num_groups * size)
+    rank = {camids[own[0]]: place for place, own in enumerate(cameras)}
+    dealt = sorted(kept, key=lambda row: rank[camids[row]])
+    return [dealt[start::num_groups] for start in range(num_groups)]
+
+
+def _shuffled_by_camera(
+    rows: Sequence[int], *, draws: Draws, camids: Sequence[int]
+) -> list[list[int]]:
+    rows_by_camera: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows:
+        rows_by_camera[camids[row]].append(row)
+    for own in rows_by_camera.values():
+        draws.shuffle(own)
+    order = list(rows_by_camera)
+    draws.shuffle(order)
+    return [rows_by_camera[camid] for camid in order]
+
+
+def shuffled_batches(num_samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Arrange one epoch of batches in which every image stands once.
+
+    Differs from CLIP-ReID, which ends with an empty batch, and a crash, where `batch_size` divides
+    `num_samples`.
+
+    Args:
+        num_samples: N.
+        batch_size: Of all batches but the last, which takes the remainder.
+        generator: Where chance comes from.
+
+    Returns:
+        Row numbers, int64 on the generator's device, none of the tensors empty.
+
+    Raises:
+        ValueError: Nothing to arrange, or a batch size below 1.
+    """
+    if num_samples < 1 or batch_size < 1:
+        raise ValueError(f"cannot arrange {num_samples} samples in batches of {batch_size}")
+    order = torch.randperm(num_samples, generator=generator, device=generator.device)
+    return list(torch.split(order, batch_size))

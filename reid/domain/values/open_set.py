@@ -1,0 +1,90 @@
+"""How the images of a person become one similarity, and how well unknown people are told apart.
+
+A query is known if its person is in the gallery, else an unknown person. Rates are shares in 0..1.
+Imports no torch.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fusion(StrEnum):
+    """How a query's similarities to the images of a person become one."""
+
+    BEST = "best"
+    """That of the most similar image."""
+
+    MEAN = "mean"
+    """The one to the normalised mean of the person's vectors."""
+
+    VOTE = "vote"
+    """The nearest images vote for their person; the similarity is the person's best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionRecipe:
+    """A fusion with its constants."""
+
+    fusion: Fusion = Fusion.BEST
+    votes: int = 5
+    """Nearest images that vote."""
+
+    temperature: float = 0.07
+    """A vote weighs exp(similarity / temperature) (Wu et al. 2018, arXiv:1805.01978)."""
+
+    def __post_init__(self) -> None:
+        """Refuse constants without a meaning."""
+        if self.votes < 1:
+            raise ValueError(f"votes must be at least 1, got {self.votes}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+    def words(self, *, are_tracklets: bool) -> str:
+        """Name it: calibrations of two names do not go for each other."""
+        name = str(self.fusion)
+        if self.fusion is Fusion.VOTE:
+            name = f"{name} of {self.votes} at {self.temperature:g}"
+        return f"{name}, tracklets" if are_tracklets else name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """What a threshold chosen for a false-accept rate comes to."""
+
+    false_accept_rate: float
+    """As asked for: the threshold lets at most this share of the unknown people pass."""
+
+    threshold: float
+    """Similarity from which on an answer counts."""
+
+    measured_false_accept_rate: float
+    """FPIR of ISO/IEC 19795-1: share of unknown people for whom somebody is named."""
+
+    identification_rate: float | None
+    """TPIR at rank 1 (DIR): share of known queries that are named, and rightly.
+
+    None where the rate asked for is below what so few unknown people resolve: with none of U unknown people
+    let through, any rate below 1 / U would be met alike.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSetReport:
+    """How well known people are named and unknown people are not."""
+
+    num_known: int
+    num_unknown: int
+    rank_1: float
+    """Share of known queries answered rightly where every answer counts."""
+
+    points: tuple[OperatingPoint, ...]
+    """By ascending false-accept rate."""
+
+    curve: tuple[tuple[float, float], ...]
+    """(false-accept rate, identification rate), both ascending, thinned for plots."""
+
+    @property
+    def resolution(self) -> float:
+        """Smallest false-accept rate above 0 that so many unknown people can show."""
+        return 1 / self.num_unknown

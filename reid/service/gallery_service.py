@@ -1,0 +1,204 @@
+"""The use cases behind the service, over one gallery that stays open."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reid.adapters.images.given import GivenImage, GivenImages
+from reid.application.galleries import (
+    EnrollGallery,
+    FillingOutcome,
+    MaintainGallery,
+    RemovalOutcome,
+)
+from reid.application.identify import Identify
+from reid.domain.errors import GalleryError, NoAnswerError
+from reid.domain.services.enrolment import Enrolment
+from reid.domain.services.gallery import Gallery
+from reid.domain.values.galleries import (
+    EVERYTHING,
+    GalleryFilter,
+    KeptImage,
+    require_same_encoder,
+)
+from reid.domain.values.reports import Identification
+from reid.service.http_errors import HttpError
+
+SOURCE = "service"
+"""Where images come from that clients send."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceQuery:
+    """Query images of a request."""
+
+    images: tuple[GivenImage, ...]
+    is_one_person: bool = False
+    """Whether they are one query."""
+
+    within: GalleryFilter = EVERYTHING
+    """Which images of the gallery are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Images that a request brought into the gallery."""
+
+    images: tuple[KeptImage, ...]
+    outcome: FillingOutcome
+
+
+class GalleryService:
+    """What clients can ask for; serves the thread that made it."""
+
+    def __init__(
+        self,
+        *,
+        identify_each: Identify,
+        identify_together: Identify,
+        fill: EnrollGallery,
+        keep: MaintainGallery,
+        open_gallery: Callable[[], Gallery],
+    ) -> None:
+        """Open the gallery.
+
+        Args:
+            identify_each: Answers for every image.
+            identify_together: Answers for the images of a folder together.
+            fill: Adds images.
+            keep: Takes them out.
+            open_gallery: Opens the gallery; called again for every addition.
+
+        Raises:
+            GalleryError: It is missing or damaged.
+        """
+        self._identify = {False: identify_each, True: identify_together}
+        self._fill = fill
+        self._keep = keep
+        self._open_gallery = open_gallery
+        self._gallery = open_gallery()
+        self._num_images = self._gallery.describe().num_images
+
+    @property
+    def num_images(self) -> int:
+        """Images in the gallery, when this service last looked; may be asked from any thread."""
+        return self._num_images
+
+    def require_encoder(self, enrolment: Enrolment) -> None:
+        """Refuse an encoder that did not make the gallery, before any client asks.
+
+        Raises:
+            GalleryError: Another one made it.
+        """
+        kept = self._gallery.describe().fingerprint
+        if kept is None:
+            return
+        fingerprint = replace(enrolment.fingerprint_for(), uses_cameras=kept.uses_cameras)
+        require_same_encoder(fingerprint, kept=kept, place=self._gallery.place, what="queries")
+
+    def require_decision(self) -> None:
+        """Refuse a gallery by whose calibration no query could be answered.
+
+        One of the two manners is enough: each has a calibration of its own.
+
+        Raises:
+            GalleryError: It fits neither images on their own nor those of one person.
+        """
+        try:
+            self._identify[True].require_decision(self._gallery)
+        except GalleryError:
+            self._identify[False].require_decision(self._gallery)
+
+    def identify(self, queries: Sequence[ServiceQuery]) -> tuple[tuple[Identification, ...], ...]:
+        """Answer several requests, those asked in one manner by one run through the encoder.
+
+        Returns:
+            The answers of each request: one per image, or one for all of them.
+
+        Raises:
+            GalleryError: The gallery is empty, or another encoder made it.
+        """
+        alike: dict[tuple[bool, GalleryFilter], dict[int, ServiceQuery]] = {}
+        for number, asked in enumerate(queries):
+            alike.setdefault((asked.is_one_person, asked.within), {})[number] = asked
+        answers = dict[int, tuple[Identification, ...]]()
+        for (is_one_person, within), chosen in alike.items():
+            answers |= self._identified(chosen, is_one_person=is_one_person, within=within)
+        return tuple(answers[number] for number in range(len(queries)))
+
+    def _identified(
+        self, queries: Mapping[int, ServiceQuery], *, is_one_person: bool, within: GalleryFilter
+    ) -> dict[int, tuple[Identification, ...]]:
+        # Names of requests clash: each gets a folder of its own.
+        sent = {
+            f"{number}/{row}": one
+            for number, asked in queries.items()
+            for row, one in enumerate(asked.images)
+        }
+        given = [replace(one, image=replace(one.image, name=name)) for name, one in sent.items()]
+        source = GivenImages(given, place=SOURCE)
+        try:
+            outcome = self._identify[is_one_person].run(source, self._gallery, within=within)
+        except NoAnswerError as error:
+            image = sent[error.name].image.name
+            raise NoAnswerError(place=error.place, image=image, advice=error.advice) from error
+        # Other programs may have changed the gallery since.
+        self._num_images = outcome.num_gallery
+        answers: dict[int, list[Identification]] = {number: [] for number in queries}
+        for found in outcome.identifications:
+            answers[int(found.name.partition("/")[0])].append(
+                replace(
+                    found,
+                    name=sent[found.name].image.name,
+                    names=tuple(sent[name].image.name for name in found.names),
+                )
+            )
+        return {number: tuple(found) for number, found in answers.items()}
+
+    def add(self, images: Sequence[GivenImage]) -> Added:
+        """Keep images.
+
+        Raises:
+            DatasetError: One has no label.
+            GalleryError: Another encoder made the gallery, or it cannot be written.
+        """
+        source = GivenImages(images, place=SOURCE)
+        outcome = self._fill.run(source, open_gallery=self._open_gallery, mirrors=False)
+        self._count()
+        names = {one.image.name for one in images}
+        labels = {one.image.label for one in images if one.image.label is not None}
+        kept = self._gallery.images(labels=sorted(labels))
+        return Added(
+            tuple(one for one in kept if one.source == SOURCE and one.name in names), outcome
+        )
+
+    def remove(self, key: int) -> RemovalOutcome:
+        """Take an image out.
+
+        Raises:
+            HttpError: There is none of that key.
+        """
+        if not self._gallery.images(keys=[key]):
+            raise HttpError(404, f"no image {key} in the gallery: answers tell the keys")
+        outcome = self._keep.remove_keys(self._gallery, [key])
+        self._count()
+        return outcome
+
+    def forget(self, label: str) -> RemovalOutcome:
+        """Erase a person with every trace.
+
+        Raises:
+            HttpError: Nobody is called so.
+            GalleryError: Something of the person is left.
+        """
+        if not self._gallery.images(labels=[label]):
+            raise HttpError(404, "nobody of that label in the gallery: nothing to forget")
+        outcome = self._keep.forget(self._gallery, label)
+        self._count()
+        return outcome
+
+    def close(self) -> None:
+        """Close the gallery."""
+        self._gallery.close()
+
+    def _count(self) -> None:
+        self._num_images = self._gallery.describe().num_images

@@ -1,0 +1,152 @@
+"""Middleware: authenticates requests, and counts answers."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reid.service.http_errors import HttpError, as_response
+from reid.service.metrics import Metrics
+
+OPEN_PATHS = frozenset({"/health", "/health/live"})
+"""What needs no token: it tells nothing but whether the service is there."""
+
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 64 * 2**20
+
+
+class Middleware:
+    """Wraps an application: refuses requests without the right token, and counts answers."""
+
+    def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics) -> None:
+        """Keep the parts.
+
+        Args:
+            app: The application.
+            token: What clients must bring; None: they must be on this machine.
+            metrics: Counts.
+        """
+        self._app = app
+        self._token = None if token is None else token.encode()
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(scope, receive, send)
+        started = time.perf_counter()
+        try:
+            refusal = self._refusal(scope)
+            if refusal is None:
+                await self._app(scope, visit.receive, visit.send)
+            else:
+                await as_response(refusal)(scope, visit.receive, visit.send)
+        finally:
+            self._metrics.count(
+                scope["method"] if scope["method"] in KNOWN_METHODS else "other",
+                getattr(scope.get("route"), "path", "other"),
+                status=visit.status,
+                seconds=time.perf_counter() - started,
+            )
+
+    def _refusal(self, scope: Scope) -> HttpError | None:
+        headers = Headers(scope=scope)
+        if self._token is None:
+            return _refusal_of_stranger(headers)
+        if scope["path"] in OPEN_PATHS:
+            return None
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        # Compared in constant time, so that it cannot be guessed letter by letter.
+        is_right = hmac.compare_digest(given.strip().encode(), self._token)
+        is_bearer = scheme.lower() == "bearer"
+        if is_bearer and is_right:
+            return None
+        problem = "this token is not right" if is_bearer else "a token is needed"
+        return HttpError(
+            401,
+            f"{problem}: send the header `Authorization: Bearer TOKEN`",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+def _refusal_of_stranger(headers: Mapping[str, str]) -> HttpError | None:
+    """Without a token, keep out pages of other sites that a browser on this machine shows.
+
+    They can send forms to this machine (cross-site request forgery), and can give themselves
+    its address (DNS rebinding); the headers Origin and Host tell.
+    """
+    host = headers.get("host", "")
+    origin = headers.get("origin")
+    if _is_loopback(_hostname(host)) and origin in (None, f"http://{host}"):
+        return None
+    return HttpError(403, "without a token, only this machine is served: start with a token")
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class _Visit:
+    """One request: sees its body to the end, so that the client sees the answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        self._receive = receive
+        self._send = send
+        self._has_unread_body = (
+            headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        )
+        self.status = 500
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._has_unread_body = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self._has_unread_body:
+                message = {**message, "headers": _with_close(message.get("headers", ()))}
+            await self._send(message)
+        elif self._has_unread_body and not message.get("more_body", False):
+            # Closed at once, the kernel would throw the answer away with the bytes that still come.
+            await self._send({**message, "more_body": True})
+            await self._read_on()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._send(message)
+
+    async def _read_on(self) -> None:
+        num_bytes = 0
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while self._has_unread_body and num_bytes < _LINGER_BYTES:
+                    num_bytes += len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            return
+
+
+def _with_close(headers: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401  (of ASGI)
+    others = [(name, value) for name, value in headers if name.lower() != b"connection"]
+    return [*others, (b"connection", b"close")]

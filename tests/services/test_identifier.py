@@ -1,0 +1,356 @@
+"""Naming people by a gallery: fusion, unknown people, confidence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reid.adapters.galleries.memory import open_memory_gallery
+from reid.adapters.indexes.exact import ExactIndex
+from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.ranking.reranking import rerank
+from reid.domain.services.decisions import Decision, Unknown, decide
+from reid.domain.services.gallery import Gallery
+from reid.domain.services.identifier import Identifier
+from reid.domain.services.queries import (
+    OwnImages,
+    Query,
+    single_queries,
+    tracklet_queries,
+    vectors_of_questions,
+)
+from reid.domain.values.galleries import (
+    AuditAction,
+    AuditEntry,
+    Calibration,
+    EncoderFingerprint,
+    GalleryFilter,
+    KeptImage,
+    NewImage,
+)
+from reid.domain.values.open_set import Fusion, FusionRecipe
+from reid.domain.values.recipes import RerankingRecipe
+from reid.domain.values.reports import Identification
+from reid.domain.values.samples import ListedImage
+
+WIDTH = 8
+STAMP = EncoderFingerprint(name="rn-tiny", weights="random", digest="aa", width=WIDTH)
+ENTRY = AuditEntry(at="2026-01-01T00:00:00Z", action=AuditAction.ADD, subject="x", num_images=0)
+BEST = FusionRecipe(fusion=Fusion.BEST)
+MEAN = FusionRecipe(fusion=Fusion.MEAN)
+VOTE = FusionRecipe(fusion=Fusion.VOTE, votes=3)
+AGAIN = RerankingRecipe(k1=4, k2=2)
+CALIBRATION = Calibration(
+    threshold=0.5,
+    false_accept_rate=0.01,
+    measured_false_accept_rate=0.01,
+    identification_rate=0.9,
+    slope=10.0,
+    intercept=-5.0,
+    num_known=100,
+    num_unknown=100,
+)
+
+
+def at(*angles: float) -> Tensor:
+    """Unit vectors in a plane, at angles in degrees from the first axis."""
+    radians = torch.deg2rad(torch.tensor(angles, dtype=torch.float64))
+    plane = torch.stack([radians.cos(), radians.sin()], dim=1).float()
+    return F.pad(plane, (0, WIDTH - 2))
+
+
+def cosine(degrees: float) -> float:
+    return float(at(degrees)[0, 0])
+
+
+def gallery_of(labels: Sequence[str], vectors: Tensor, *, cameras: str = "") -> Gallery:
+    gallery = open_memory_gallery(create_index=ExactIndex)
+    images = [
+        NewImage(
+            name=f"{number}.jpg",
+            source="here",
+            content=str(number),
+            label=label,
+            camera=cameras[number] if cameras else None,
+        )
+        for number, label in enumerate(labels)
+    ]
+    gallery.add(images, vectors, fingerprint=STAMP, entry=ENTRY)
+    return gallery
+
+
+def ask(
+    gallery: Gallery,
+    vectors: Tensor,
+    *,
+    recipe: FusionRecipe = BEST,
+    decision: Decision | None = None,
+    reranking: RerankingRecipe | None = None,
+    top_k: int = 2,
+) -> tuple[Identification, ...]:
+    queries = single_queries([ListedImage(f"q{row}") for row in range(len(vectors))])
+    people = Identifier(gallery, recipe=recipe, top_k=top_k, decision=decision, reranking=reranking)
+    return people.identify(queries, vectors)
+
+
+def crowd(num_people: int = 30, num_images: int = 4) -> tuple[Gallery, list[str], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = [f"p{number:02d}" for number in range(num_people) for _ in range(num_images)]
+    centres = torch.randn(num_people, WIDTH, generator=generator).repeat_interleave(4, dim=0)
+    noise = torch.randn(len(labels), WIDTH, generator=generator)
+    vectors = F.normalize(centres + 0.6 * noise, dim=1)
+    return gallery_of(labels, vectors), labels, vectors
+
+
+def queries(num_queries: int = 40) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return F.normalize(torch.randn(num_queries, WIDTH, generator=generator), dim=1)
+
+
+def test_the_most_similar_image_names_the_person() -> None:
+    gallery, labels, vectors = crowd()
+    for vector, answer in zip(queries(), ask(gallery, queries()), strict=True):
+        cosines = (vectors.double() @ vector.double()).tolist()
+        order = sorted(range(len(labels)), key=lambda row: -cosines[row])
+        assert answer.label == labels[order[0]]
+        assert answer.similarity == pytest.approx(cosines[order[0]], abs=1e-6)
+        other = next(row for row in order if labels[row] != answer.label)
+        assert answer.runner_up_label == labels[other]
+        assert answer.runner_up_similarity == pytest.approx(cosines[other], abs=1e-6)
+        assert [image.name for image in answer.images] == [f"{r}.jpg" for r in order[:2]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reranking"),
+    [(BEST, None), (MEAN, None), (VOTE, None), (BEST, AGAIN), (VOTE, AGAIN)],
+    ids=["best", "mean", "vote", "best re-ranked", "vote re-ranked"],
+)
+def test_images_that_are_not_looked_at_are_as_if_not_there(
+    recipe: FusionRecipe, reranking: RerankingRecipe | None
+) -> None:
+    _, labels, vectors = crowd()
+    cameras = "1123" * (len(labels) // 4)
+    rows = [row for row, camera in enumerate(cameras) if camera in "13"]
+    alone = gallery_of([labels[row] for row in rows], vectors[rows])
+    wanted = ask(alone, queries(), recipe=recipe, reranking=reranking)
+    found = Identifier(
+        gallery_of(labels, vectors, cameras=cameras),
+        recipe=recipe,
+        top_k=2,
+        reranking=reranking,
+        within=GalleryFilter(cameras=frozenset("13")),
+    ).identify(single_queries([ListedImage(f"q{row}") for row in range(40)]), queries())
+    for answer, expected in zip(found, wanted, strict=True):
+        assert (answer.label, answer.runner_up_label) == (expected.label, expected.runner_up_label)
+        assert answer.similarity == pytest.approx(expected.similarity, abs=1e-6)
+        assert [p.label for p in answer.images] == [p.label for p in expected.images]
+        assert {p.camera for p in answer.images} <= {"1", "3"}
+
+
+@pytest.mark.parametrize("reranking", [None, AGAIN], ids=["as is", "re-ranked"])
+def test_where_nothing_is_looked_at_the_error_says_by_what(
+    reranking: RerankingRecipe | None,
+) -> None:
+    people = Identifier(
+        gallery_of(["anna", "bert"], at(0, 90), cameras="12"),
+        recipe=BEST,
+        top_k=2,
+        reranking=reranking,
+        within=GalleryFilter(cameras=frozenset("9"), added_from="2026-01-01T00:00:00Z"),
+    )
+    wanted = "no answer for q: look at more than images by camera 9, added from 2026-01-01T"
+    with pytest.raises(GalleryError, match=wanted):
+        people.identify(single_queries([ListedImage("q")]), at(1))
+
+
+def test_the_mean_of_a_person_s_images_names_the_person() -> None:
+    gallery, labels, vectors = crowd()
+    rows = {label: list(found) for label, found in groupby(range(len(labels)), labels.__getitem__)}
+    means = {
+        label: F.normalize(vectors[found].double().mean(dim=0), dim=0)
+        for label, found in rows.items()
+    }
+    for vector, answer in zip(queries(), ask(gallery, queries(), recipe=MEAN), strict=True):
+        cosines = {label: float(mean @ vector.double()) for label, mean in means.items()}
+        first, second = sorted(cosines, key=lambda label: -cosines[label])[:2]
+        assert (answer.label, answer.runner_up_label) == (first, second)
+        assert answer.similarity == pytest.approx(cosines[first], abs=1e-6)
+
+
+def test_the_nearest_images_vote_for_the_person() -> None:
+    gallery = gallery_of("abb", at(1, 2, 3))
+    (voted,), (best,) = ask(gallery, at(0), recipe=VOTE), ask(gallery, at(0))
+    assert (best.label, voted.label, voted.runner_up_label) == ("a", "b", "a")
+    assert voted.similarity == pytest.approx(cosine(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
+def test_a_second_person_is_found_behind_many_images_of_the_first(recipe: FusionRecipe) -> None:
+    gallery = gallery_of("a" * 150 + "b", at(*(number / 10 for number in range(150)), 90))
+    (answer,) = ask(gallery, at(0), recipe=recipe)
+    assert (answer.label, answer.runner_up_label) == ("a", "b")
+
+
+def test_a_single_person_has_no_runner_up() -> None:
+    (answer,) = ask(gallery_of("aa", at(0, 10)), at(5))
+    assert (answer.label, answer.runner_up_label, answer.runner_up_similarity) == ("a", None, None)
+
+
+def test_without_a_threshold_nobody_is_unknown() -> None:
+    (answer,) = ask(gallery_of("ab", at(80, 90)), at(0))
+    assert not answer.is_unknown
+    assert answer.confidence is None
+
+
+def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
+    gallery = gallery_of("ab", at(20, 90))
+    decision = Decision(threshold=cosine(30), calibration=CALIBRATION)
+    near, far = ask(gallery, at(0, -20), decision=decision)
+    assert (near.is_unknown, far.is_unknown) == (False, True)
+    assert far.label == "a"
+    sigmoid = torch.sigmoid(torch.tensor(10.0 * near.similarity - 5.0, dtype=torch.float64))
+    assert near.confidence == pytest.approx(float(sigmoid))
+
+
+def test_a_question_of_several_images_is_answered_once() -> None:
+    images = [ListedImage("z/1.jpg", "z"), ListedImage("z/2.jpg", "z"), ListedImage("y/1.jpg", "y")]
+    queries = tracklet_queries(images)
+    vectors = vectors_of_questions(queries, images, at(0, 20, 90))
+    assert torch.allclose(vectors, at(10, 90), atol=1e-6)
+    gallery = gallery_of("ab", at(10, 90))
+    first, second = Identifier(gallery, recipe=BEST, top_k=1).identify(queries, vectors)
+    assert (first.name, first.images, first.label) == ("z/1.jpg", ("z/1.jpg", "z/2.jpg"), "a")
+    assert (second.name, second.images, second.label) == ("y/1.jpg", (), "b")
+
+
+def test_images_are_grouped_by_folder_else_by_label_and_camera() -> None:
+    images = [
+        ListedImage("0002_c1_a.jpg", "0002", "1"),
+        ListedImage("0002_c1_b.jpg", "0002", "1"),
+        ListedImage("0002_c2_a.jpg", "0002", "2"),
+        ListedImage("0003_c1_a.jpg", "0003", "1"),
+        ListedImage("ann/0005_c1_a.jpg", "ann", "1"),
+        ListedImage("ann/0005_c2_a.jpg", "ann", "2"),
+        ListedImage("nameless.jpg"),
+        ListedImage("other.jpg"),
+    ]
+    sizes = [len(query.images) for query in tracklet_queries(images)]
+    assert sizes == [2, 1, 1, 2, 1, 1]
+
+
+def test_single_images_keep_their_vectors_to_the_bit() -> None:
+    images = [ListedImage("b"), ListedImage("a")]
+    assert torch.equal(vectors_of_questions(single_queries(images), images, at(3, 4)), at(3, 4))
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
+def test_hidden_images_of_the_asked_person_are_no_answer(recipe: FusionRecipe) -> None:
+    gallery = gallery_of("aaab", at(1, 0, 40, 45), cameras="1222")
+    asked = ListedImage("q", "a", "1")
+
+    def answer(own: OwnImages) -> Identification:
+        query = Query(images=(asked,), own=own)
+        return Identifier(gallery, recipe=recipe, top_k=1).identify([query], at(0))[0]
+
+    everything, protocol, non_mated = map(answer, OwnImages)
+    assert (everything.label, protocol.label, non_mated.label) == ("a", "a", "b")
+    assert everything.similarity > cosine(30)
+    assert protocol.similarity == pytest.approx(cosine(40), abs=1e-5)
+    assert non_mated.similarity == pytest.approx(cosine(45), abs=1e-5)
+
+
+def test_a_gallery_of_the_hidden_person_alone_has_no_answer() -> None:
+    query = Query(images=(ListedImage("q", "a"),), own=OwnImages.NONE)
+    with pytest.raises(GalleryError, match="no answer for q"):
+        Identifier(gallery_of("aa", at(0, 1)), recipe=BEST, top_k=1).identify([query], at(0))
+
+
+def test_reranked_answers_are_in_the_order_of_reranked_distances() -> None:
+    gallery, labels, vectors = crowd()
+    recipe = RerankingRecipe(k1=6, k2=3)
+    expected = rerank(queries(), vectors, recipe)
+    answers = ask(gallery, queries(), reranking=recipe, top_k=3)
+    for row, answer in enumerate(answers):
+        order = expected[row].argsort(stable=True).tolist()
+        assert [image.name for image in answer.images] == [f"{r}.jpg" for r in order[:3]]
+        assert answer.label == labels[order[0]]
+        of_person = [r for r in range(len(labels)) if labels[r] == answer.label]
+        best = float((vectors[of_person] @ queries()[row]).max())
+        assert answer.similarity == pytest.approx(best, abs=1e-5)
+    plain = ask(gallery, queries(), top_k=3)
+    assert [a.images for a in answers] != [a.images for a in plain]
+
+
+def test_means_are_not_reranked() -> None:
+    gallery, *_ = crowd()
+    with pytest.raises(ConfigurationError, match="re-rank"):
+        ask(gallery, queries(), recipe=MEAN, reranking=RerankingRecipe())
+
+
+@pytest.mark.parametrize("reranking", [None, RerankingRecipe()])
+def test_an_empty_gallery_is_refused(reranking: RerankingRecipe | None) -> None:
+    with pytest.raises(GalleryError, match="empty"):
+        ask(open_memory_gallery(create_index=ExactIndex), at(0), reranking=reranking)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "threshold"), [("auto", 0.5), ("off", None), (0.25, 0.25), (0, 0.0)]
+)
+def test_the_threshold_is_the_gallery_s_unless_another_is_asked_for(
+    unknown: Unknown, threshold: float | None
+) -> None:
+    decision = decide([CALIBRATION], unknown=unknown, fusion="best", place="here")
+    assert decision == Decision(threshold=threshold, calibration=CALIBRATION)
+
+
+def test_without_a_calibration_nobody_is_unknown_unless_asked_for() -> None:
+    for unknown, threshold in (("auto", None), ("off", None), (0.3, 0.3)):
+        found = decide([], unknown=unknown, fusion="best", place="here")  # type: ignore[arg-type]
+        assert found == Decision(threshold=threshold)
+
+
+def test_a_calibration_of_another_fusion_is_refused_and_both_are_named() -> None:
+    with pytest.raises(GalleryError, match="'best', not for 'mean, tracklets'"):
+        decide([CALIBRATION], unknown="auto", fusion=MEAN.words(are_tracklets=True), place="here")
+
+
+def test_of_several_calibrations_that_of_the_fusion_counts() -> None:
+    of_tracklets = replace(CALIBRATION, fusion="best, tracklets", threshold=0.7)
+    found = decide(
+        [CALIBRATION, of_tracklets], unknown="auto", fusion="best, tracklets", place="here"
+    )
+    assert found == Decision(threshold=0.7, calibration=of_tracklets)
+
+
+def test_another_fusion_has_no_confidence() -> None:
+    assert decide([CALIBRATION], unknown=0.3, fusion="mean", place="here") == Decision(
+        threshold=0.3
+    )
+
+
+def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
+    decision = decide([CALIBRATION], unknown="auto", fusion="best", place="here", is_reranked=True)
+    assert decision == Decision(threshold=0.5)
+
+
+@pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE])
+def test_a_person_who_is_removed_during_a_question_is_no_answer_or_an_old_one(
+    monkeypatch: pytest.MonkeyPatch, recipe: FusionRecipe
+) -> None:
+    gallery = gallery_of("aab", at(0, 5, 30))
+    list_images = gallery.images
+
+    def list_and_lose(**wanted: Any) -> tuple[KeptImage, ...]:
+        found = list_images(**wanted)
+        gallery.remove([1, 2], entry=ENTRY)
+        return found
+
+    monkeypatch.setattr(gallery, "images", list_and_lose)
+    (query,) = single_queries([ListedImage(name="q.jpg", label=None)])
+    (answer,) = Identifier(gallery, recipe=recipe, top_k=1).identify([query], at(1))
+    assert answer.label == ("b" if recipe is MEAN else "a")
