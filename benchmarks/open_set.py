@@ -70,10 +70,10 @@ def measure(queries: EmbeddingSet, gallery: EmbeddingSet) -> list[Figures]:
     whole, half = _gallery(gallery, without=set()), _gallery(gallery, without=non_mated)
     figures = []
     for fusion in Fusion:
-        for name, asked in vectors.items():
+        for name, features in vectors.items():
             recipe = FusionRecipe(fusion=fusion)
-            closed = _ask(asked, asked, whole, recipe=recipe, non_mated=set())
-            opened = _ask(asked, asked, half, recipe=recipe, non_mated=non_mated)
+            closed = _ask(asked, features, whole, recipe=recipe, non_mated=set())
+            opened = _ask(asked, features, half, recipe=recipe, non_mated=non_mated)
             figures.append(
                 Figures(
                     fusion=recipe.words(are_tracklets=False),
@@ -140,13 +140,13 @@ def _ask(
     recipe: FusionRecipe,
     non_mated: set[int],
 ) -> OpenSetTrials:
-    asked = [
+    single = [
         Query(images=(ListedImage(str(row), str(pid), str(camid)),), own=OwnImages.OTHER_CAMERAS)
         for row, (pid, camid) in enumerate(
             zip(asked.pids.tolist(), asked.camids.tolist(), strict=True)
         )
     ]
-    answers = Identifier(gallery, recipe=recipe, top_k=1).identify(asked, vectors)
+    answers = Identifier(gallery, recipe=recipe, top_k=1).identify(single, vectors)
     return OpenSetTrials(
         similarities=torch.tensor([a.similarity for a in answers], dtype=torch.float64),
         is_known=torch.tensor([pid not in non_mated for pid in asked.pids.tolist()]),
@@ -240,17 +240,17 @@ Best is the similarity of a person's best image, mean that to the mean of the pe
 In the vote, the 5 nearest images each weigh exp(similarity / 0.07).
 
 `identify` and `calibrate` take the best image unless told otherwise. The mean names more people
-rightly, most of all for tracklets; but on single images it tells unknown people no better, it has no
-re-ranked distance, and it looks only at the people of the nearest images.
+rightly, most of all for tracklets; but on single images it tells unknown people no better, it has
+no re-ranked distance, and it looks only at the people of the nearest images.
 
 ## Unknown people
 
 Half of the people are left out of the gallery: {num_unknown} asked are of unknown people,
-{num_known} of people whom the gallery knows. FAR is the share of unknown people for whom somebody is
-named (FPIR of ISO/IEC 19795-1), DIR the share of known people's asked that name the right
+{num_known} of people whom the gallery knows. FAR is the share of unknown people for whom somebody
+is named (FPIR of ISO/IEC 19795-1), DIR the share of known people's asked that name the right
 person at or above the threshold (TPIR at rank 1). Each cell gives the DIR and the similarity from
-which on an answer counts. So many unknown people show false-accept rates in steps of {resolution:.2g};
-the row's Rank-1 is the DIR where every answer counts.
+which on an answer counts. So many unknown people show false-accept rates in steps of
+{resolution:.2g}; the row's Rank-1 is the DIR where every answer counts.
 
 {opened}
 

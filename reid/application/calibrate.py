@@ -53,10 +53,10 @@ class CalibrationOutcome:
 class Calibrate:
     """Asks a gallery for people whom it knows and for unknown people, and keeps where they part.
 
-    Unknown people are half of the asked people whom the gallery knows, each asked for as if the gallery
-    had no image of that one person: it keeps the size with which it will be used, and the more
-    people it knows, the more often one of them resembles an unknown person. People whom it does not know
-    are unknown people anyway.
+    Unknown people are half of the asked people whom the gallery knows, each asked for as if the
+    gallery had no image of that one person: it keeps the size with which it will be used, and the
+    more people it knows, the more often one of them resembles an unknown person. People whom it
+    does not know are unknown people anyway.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Calibrate:
             queries: Labelled images.
             gallery: Of the same people, or some of them.
             false_accept_rate: Share of unknown people whom the threshold may let pass.
-            unknown people: Images of people who are not in the gallery, one person each where they
+            non_mated: Images of people who are not in the gallery, one person each where they
                 have no label; None: half of the people of the queries stand in for them.
 
         Raises:
@@ -238,9 +238,9 @@ def _require_enough(queries: Sequence[Query], rate: float) -> None:
     num_unknown = len(queries) - num_known
     if not (num_known and num_unknown):
         raise EvaluationError(
-            f"{counted(num_known, 'query')} of known people and {num_unknown} of unknown people are "
-            "too few to calibrate by: both are needed, of at least two people whom the gallery has "
-            "by other images, or give images of unknown people too"
+            f"{counted(num_known, 'query')} of known people and {num_unknown} of unknown people "
+            "are too few to calibrate by: both are needed, of at least two people whom the gallery "
+            "has by other images, or give images of unknown people too"
         )
     if not shows_rate(num_unknown, rate):
         raise EvaluationError(

@@ -225,11 +225,11 @@ def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> l
 
 def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage]:
     """List what a gallery keeps by the names of some images."""
-    images: dict[str, list[str]] = {}
+    names_by_source: dict[str, list[str]] = {}
     for image in images:
-        images.setdefault(image.source, []).append(image.name)
-    for source, named in images.items():
-        yield from gallery.images(source=source, images=named)
+        names_by_source.setdefault(image.source, []).append(image.name)
+    for source, names in names_by_source.items():
+        yield from gallery.images(source=source, names=names)
 
 
 def _subject(place: str, num_before: int, count: int, *, total: int) -> str:

@@ -41,8 +41,8 @@ def serve_gallery(
 
     if settings.identify.rerank:
         raise ConfigurationError(
-            "identify.rerank: re-ranking compares all queries with each other, and unknown people's "
-            "queries have nothing to do with each other: leave it out"
+            "identify.rerank: re-ranking compares all queries with each other, and those of "
+            "different clients have nothing to do with each other: leave it out"
         )
     service = settings.service
     serve(

@@ -83,8 +83,8 @@ class RecordsReader(Protocol):
     def require_in_place(self) -> None:
         """Refuse to go on where the records were moved, deleted or replaced meanwhile.
 
-        ServiceQuery after vectors were looked up by the state: they lie beside the records, and those of
-        another gallery may lie there by now. Does nothing where that cannot happen.
+        ServiceQuery after vectors were looked up by the state: they lie beside the records, and
+        those of another gallery may lie there by now. Does nothing where that cannot happen.
 
         Raises:
             GalleryError: They were.
@@ -105,8 +105,8 @@ class RecordsWriter(RecordsReader, Protocol):
     ) -> tuple[KeptImage, ...]:
         """Keep records under keys that ascend and were never given before.
 
-        Records of the same source and image name are removed as by `remove`. The fingerprint is kept
-        where there is none. The version grows.
+        Records of the same source and image name are removed as by `remove`. The fingerprint is
+        kept where there is none. The version grows.
 
         Args:
             images: N, of distinct names.

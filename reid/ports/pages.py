@@ -24,7 +24,8 @@ class ResultsPage(Protocol):
 class AnswersPage(Protocol):
     """A page that shows answers with their images, made anew as a whole and without a network.
 
-    The same page_data makes the same bytes. Names and labels are shown as they are, whatever they hold.
+    The same page_data makes the same bytes. Names and labels are shown as they are, whatever they
+    hold.
     """
 
     def write(self, page_data: AnswersPageData) -> str:

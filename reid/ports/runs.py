@@ -38,7 +38,8 @@ class RunStore(Protocol):
         """Claim the place for a new run, or take an earlier one up again.
 
         Args:
-            fingerprint: What decides the run's result: settings, seed, dataset digest. A run that is
+            fingerprint: What decides the run's result: settings, seed, dataset digest. A run that
+            is
                 taken up keeps what it recorded, and what it did not know yet is added.
             environment: What is worth knowing beside it: versions, machine, command.
             mode: Whether a run is wanted there, and what becomes of it.

@@ -139,8 +139,8 @@ class GalleryService:
         try:
             outcome = self._identify[is_one_person].run(source, self._gallery, within=within)
         except NoAnswerError as error:
-            image = sent[error.name].image.name
-            raise NoAnswerError(place=error.place, image=image, advice=error.advice) from error
+            name = sent[error.name].image.name
+            raise NoAnswerError(place=error.place, name=name, advice=error.advice) from error
         # Other programs may have changed the gallery since.
         self._num_images = outcome.num_gallery
         answers: dict[int, list[Identification]] = {number: [] for number in queries}

@@ -35,7 +35,7 @@ PARAMETERS: Final = ("seen_by", "added_from", "added_until")
 """Settings of the section `identify` that clients choose, by the same names."""
 
 
-class HttpError(Exception):  # noqa: N818  (not an error of ours)
+class HttpError(Exception):
     """A request is answered by an error."""
 
     def __init__(

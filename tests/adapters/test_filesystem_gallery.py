@@ -173,11 +173,11 @@ def kill_at_random_moments(parent: Path, *, num_kills: int, seed: int) -> int:
             for image in gallery.images():
                 assert torch.equal(gallery.vectors([image.key]), vector_of(image.name))
                 assert gallery.thumbnail(image.key) == image.name.encode()
-            for image in names[:3]:
-                assert nearest(gallery, image) == image
-            of_vectors = {name for name in files_of(folder) if name.startswith("vectors")}
+            for name in names[:3]:
+                assert nearest(gallery, name) == name
+            of_vectors = {file for file in files_of(folder) if file.startswith("vectors")}
             assert len(of_vectors) <= 1
-            assert not any(name.endswith(".tmp") for name in files_of(folder))
+            assert not any(file.endswith(".tmp") for file in files_of(folder))
     return num_interrupted
 
 

@@ -361,13 +361,13 @@ def test_a_folder_of_any_names_is_listed_and_each_is_read_or_refused(names: set[
             Path(folder, os.fsdecode(name + b".png")).write_bytes(encode(scene(), "PNG"))
         source = open_images(Path(folder))
         try:
-            images = [image.name for image in source.images()]
+            listed = [image.name for image in source.images()]
         except DatasetError:
             return  # all are dot files, or junk
-        for image in images:
-            assert image.encode("utf-8")
-        bad = {image.name for image in source.reader.find_unreadable(images)}
-        good = [image for image in images if image not in bad]
+        for found in listed:
+            assert found.encode("utf-8")
+        bad = {image.name for image in source.reader.find_unreadable(listed)}
+        good = [found for found in listed if found not in bad]
         size = ImageSize(4, 2)
         assert len(source.reader.read(good, size=size, resampling=Resampling.BILINEAR)) == len(good)
 

@@ -28,7 +28,7 @@ class FakeImages:
     """Images by name: (3, H, W) uint8, or the reason why they cannot be read."""
 
     def __init__(self, images: Mapping[str, Tensor], *, damaged: Mapping[str, str]) -> None:
-        self.images = dict(images)
+        self.pixels = dict(images)
         self.damaged = dict(damaged)
         self.resamplings: set[Resampling] = set()
         """Filters that were asked for."""
@@ -55,7 +55,7 @@ class FakeImages:
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         return tuple(
-            None if self._reason(name) else encode_jpeg(self.images[name], height=height)
+            None if self._reason(name) else encode_jpeg(self.pixels[name], height=height)
             for name in names
         )
 
@@ -63,7 +63,7 @@ class FakeImages:
         return tuple(
             ""
             if self._reason(name)
-            else hashlib.sha256(self.images[name].numpy().tobytes()).hexdigest()
+            else hashlib.sha256(self.pixels[name].numpy().tobytes()).hexdigest()
             for name in names
         )
 
@@ -71,12 +71,12 @@ class FakeImages:
         reason = self._reason(name)
         if reason is not None:
             raise DatasetError(f"{name} cannot be read: {reason}")
-        return self.images[name]
+        return self.pixels[name]
 
     def _reason(self, name: str) -> str | None:
         if name in self.damaged:
             return self.damaged[name]
-        return None if name in self.images else "no such image"
+        return None if name in self.pixels else "no such image"
 
 
 class FakeDataset(FakeImages):

@@ -43,7 +43,7 @@ def renamed(source: FakeImageSource, names: Mapping[str, str]) -> FakeImageSourc
     other = FakeImageSource(
         [ListedImage(new, labels[old].label, labels[old].camera) for old, new in names.items()]
     )
-    other.images = {new: source.images[old] for old, new in names.items()}
+    other.pixels = {new: source.pixels[old] for old, new in names.items()}
     return other
 
 
@@ -138,7 +138,7 @@ def test_another_label_or_camera_is_an_update_without_embedding() -> None:
     bench.enrolment.enroll(gallery, people, mirrors=True)
     before = gallery.vectors([gallery.images(labels=["bert"])[0].key])
     corrected = FakeImageSource([ANNA, ListedImage("b", "berta", camera="3")])
-    corrected.images = people.images
+    corrected.pixels = people.pixels
     assert counts(bench.enrolment.enroll(gallery, corrected, mirrors=True)) == (0, 1, 1, 0)
     (berta,) = gallery.images(labels=["berta"])
     assert berta.camera == "3"
@@ -162,7 +162,7 @@ def test_changed_content_is_embedded_anew() -> None:
     bench, people = Workbench(), FakeImageSource([ANNA, BERT])
     gallery = bench.gallery()
     bench.enrolment.enroll(gallery, people, mirrors=True)
-    people.images["a"] = 255 - people.images["a"]
+    people.pixels["a"] = 255 - people.pixels["a"]
     assert counts(bench.enrolment.enroll(gallery, people, mirrors=True)) == (1, 0, 1, 0)
     assert gallery.describe().num_images == 2
     keys = [image.key for image in gallery.images() if image.name == "a"]
@@ -323,13 +323,13 @@ def test_thumbnails_asked_for_later_are_filled_in_once_and_nothing_is_embedded()
         embedder=bench.embedder, fingerprint=bench.fingerprint, now=bench.now, keeps_thumbnails=True
     )
     more = FakeImageSource([ANNA, BERT, CARL])
-    assert counts(shown.fill(gallery, more, mirrors=False)) == (1, 2, 0, 0)
+    assert counts(shown.enroll(gallery, more, mirrors=False)) == (1, 2, 0, 0)
     kept = gallery.images()
     small = people.thumbnails(["a", "b"], height=enrolment.THUMBNAIL_HEIGHT)
     assert [gallery.thumbnail(image.key) for image in kept[:2]] == list(small)
     assert [image.expires_at for image in kept] == ["2026-03-01", "2026-03-01", None]
     assert torch.equal(gallery.vectors([image.key for image in kept[:2]]), before)
-    assert counts(shown.fill(gallery, more, mirrors=False)) == (0, 0, 3, 0)
+    assert counts(shown.enroll(gallery, more, mirrors=False)) == (0, 0, 3, 0)
     assert bench.num_embedded() == 3
 
 
@@ -359,7 +359,7 @@ def test_adding_to_a_large_gallery_asks_for_as_little_as_of_a_small_one(num_kept
     kept = FakeImageSource([ListedImage(f"{n}", "anna") for n in range(num_kept)])
     bench.enrolment.enroll(gallery, kept, mirrors=True)
     more = FakeImageSource([ListedImage("new", "bert"), ListedImage("again", "anna")])
-    more.images["again"] = kept.images["3"]
+    more.pixels["again"] = kept.pixels["3"]
     gallery.num_given = 0
     assert counts(bench.enrolment.enroll(gallery, more, mirrors=False)) == (1, 1, 0, 0)
     assert gallery.num_given == 2  # the record and the vector of the content that is known

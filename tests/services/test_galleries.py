@@ -230,7 +230,7 @@ def test_only_what_differs_takes_the_place_of_what_was_imported_before() -> None
     archive.content = archived(known.fingerprint, images, vectors, part_size=3)
     TransferGallery(now=Clock()).import_from(archive, open_gallery=lambda: other)
     after = {image.name: image.key for image in other.images()}
-    assert [image for image in before if before[image] == after[image]] == ["3"]
+    assert [name for name in before if before[name] == after[name]] == ["3"]
     assert [image.label for image in other.images(names=["1"])] == ["ANNA"]
     assert torch.equal(other.vectors([after[name] for name in "123"]), vectors)
 

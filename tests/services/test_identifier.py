@@ -224,8 +224,8 @@ def test_a_question_of_several_images_is_answered_once() -> None:
     assert torch.allclose(vectors, at(10, 90), atol=1e-6)
     gallery = gallery_of("ab", at(10, 90))
     first, second = Identifier(gallery, recipe=BEST, top_k=1).identify(queries, vectors)
-    assert (first.name, first.images, first.label) == ("z/1.jpg", ("z/1.jpg", "z/2.jpg"), "a")
-    assert (second.name, second.images, second.label) == ("y/1.jpg", (), "b")
+    assert (first.name, first.names, first.label) == ("z/1.jpg", ("z/1.jpg", "z/2.jpg"), "a")
+    assert (second.name, second.names, second.label) == ("y/1.jpg", (), "b")
 
 
 def test_images_are_grouped_by_folder_else_by_label_and_camera() -> None:

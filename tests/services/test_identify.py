@@ -168,7 +168,7 @@ def test_answers_tell_camera_and_key_of_the_gallery_s_images() -> None:
         assert ranked.key is not None
         record = kept[ranked.key]
         assert (ranked.name, ranked.label, ranked.camera) == (
-            record.image,
+            record.name,
             record.label,
             record.camera,
         )

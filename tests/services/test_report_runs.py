@@ -231,8 +231,8 @@ def test_runs_on_other_images_or_without_scores_of_queries_are_told_in_full() ->
 
 def test_a_setting_that_came_later_has_the_recipes_value_in_older_runs() -> None:
     found = report(
-        variant("base"), variant("near", finetuning__random_crop_padding=10), variant("same", seed=8,
-        finetuning__random_crop_padding=5), baseline="base",
+        variant("base"), variant("near", finetuning__random_crop_padding=10), variant("same",
+        seed=8, finetuning__random_crop_padding=5), baseline="base",
     )  # fmt: skip
     assert found.ablation is not None
     assert [

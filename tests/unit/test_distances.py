@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.ranking import distances
+from reid.domain.ranking import distances as ranking
 from reid.domain.ranking.distances import distances, order_keys, rank, split_keys
 
 
@@ -56,7 +56,7 @@ def test_ranks_do_not_depend_on_the_block_size(
 ) -> None:
     values = random_rows(7, seed=0, width=300)
     whole = rank(values, k=k)
-    monkeypatch.setattr(distances, "_ENTRIES_PER_BLOCK", 600)
+    monkeypatch.setattr(ranking, "_ENTRIES_PER_BLOCK", 600)
     assert torch.equal(rank(values, k=k), whole)
 
 

@@ -24,7 +24,7 @@ non_mated = st.tuples(similarity, *[st.sampled_from([False])] * 2)
 both = st.tuples(
     st.lists(known, min_size=1, max_size=20), st.lists(non_mated, min_size=1, max_size=10)
 ).map(lambda parts: parts[0] + parts[1])
-"""With ties, within and between the two kinds; too few unknown people for the curve to be thinned."""
+"""With ties, within and between the two kinds; too few unknown ones to thin the curve."""
 
 
 def trials_of(trials: list[Trial]) -> OpenSetTrials:

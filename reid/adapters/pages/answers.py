@@ -38,8 +38,8 @@ def render_answers_page(page_data: AnswersPageData) -> str:
     notes = list(page_data.notes)
     if page_data.num_queries > len(page_data.answers):
         notes.append(
-            f"This page shows the first {len(page_data.answers)} of {page_data.num_queries} queries; "
-            "JSON and CSV hold them all"
+            f"This page shows the first {len(page_data.answers)} of {page_data.num_queries} "
+            "queries; JSON and CSV hold them all"
         )
     counts = Counter(Verdict.of(answer) for answer in page_data.answers)
     verdicts = [("", "all", len(page_data.answers))]

@@ -1,10 +1,10 @@
 """Open-set identification: how many unknown people are named, and how many known people rightly.
 
-Terms are those of ISO/IEC 19795-1:2021: an unknown person's query is a non-mated search, FPIR the share of
-them that name somebody, TPIR = 1 - FNIR at rank 1 the share of known queries that name the right
-person at or above the threshold. The field also calls the two false-alarm or false-accept rate and
-detection-and-identification rate (Grother, Micheals & Phillips 2003, Face recognition vendor test
-2002 performance metrics; IJB-C: Maze et al. 2018, doi:10.1109/ICB2018.2018.00033).
+Terms are those of ISO/IEC 19795-1:2021: an unknown person's query is a non-mated search, FPIR the
+share of them that name somebody, TPIR = 1 - FNIR at rank 1 the share of known queries that name the
+right person at or above the threshold. The field also calls the two false-alarm or false-accept
+rate and detection-and-identification rate (Grother, Micheals & Phillips 2003, Face recognition
+vendor test 2002 performance metrics; IJB-C: Maze et al. 2018, doi:10.1109/ICB2018.2018.00033).
 
 Letters: T trials, U of them unknown people's, K known, S distinct similarities.
 """
@@ -81,8 +81,8 @@ def shows_rate(num_unknown: int, rate: float) -> bool:
 def operating_point(trials: OpenSetTrials, rate: float) -> OperatingPoint:
     """Choose the threshold that names most known people at a false-accept rate.
 
-    It lies half-way between the best unknown person who must not pass and the next trial above: every
-    place between the two accepts the same trials, and the middle is safest against rounding.
+    It lies half-way between the best unknown person who must not pass and the next trial above:
+    every place between the two accepts the same trials, and the middle is safest against rounding.
     Trials of equal similarity pass together or not at all.
 
     Raises:
@@ -103,7 +103,7 @@ class _Steps:
         self.num_known, self.num_unknown = int(is_known.sum()), len(self._non_mated)
         if not (self.num_known and self.num_unknown):
             raise ValueError(
-                f"need known queries and unknown people, got {self.num_known} and {self.num_unknown}"
+                f"need known queries and unknown ones, got {self.num_known} and {self.num_unknown}"
             )
 
     def num_right_at(self, threshold: float) -> int:

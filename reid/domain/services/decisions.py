@@ -51,8 +51,8 @@ def decide(
     """Choose threshold and confidence.
 
     Re-ranking answers by a person who is at most as similar as the most similar one, so that the
-    threshold lets no more unknown people pass; how often answers are right is another matter, so there
-    is no confidence then.
+    threshold lets no more unknown people pass; how often answers are right is another matter, so
+    there is no confidence then.
 
     Args:
         calibrations: The gallery's, at most one for each fusion.

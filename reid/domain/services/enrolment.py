@@ -144,7 +144,8 @@ class Enrolment:
             gallery: To be filled.
             source: Lists the images.
             mirrors: Remove what the gallery keeps of this source and the source does not list.
-            fingerprint: Encoder, as `fingerprint_for` or `fingerprint_matching` told; None: the one that matches.
+            fingerprint: Encoder, as `fingerprint_for` or `fingerprint_matching` told; None: the one
+            that matches.
             expires_at: When `check` is to remove the images; None: never.
 
         Raises:

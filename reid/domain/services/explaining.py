@@ -92,15 +92,15 @@ class PairExplainer:
             ConfigurationError: The method does not suit the encoder.
             DatasetError: An image cannot be read.
         """
-        images = self._read(readers, images)
+        pixels = self._read(readers, images)
         camids = self._camids_of(images)
-        trace = self._encoder.trace_images(images, camids)
+        trace = self._encoder.trace_images(pixels, camids)
         method = choose_method(trace, self._method)
         score = score_pair(trace.features.embedding())
         weights = weigh_cells(trace, method=method, score=score)
         fields = self._spread(weights, cells=trace.cells)  # (2, H, W)
         fields = fields / fields.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
-        checks = self._check(images, camids, fields=fields, cells=trace.cells)
+        checks = self._check(pixels, camids, fields=fields, cells=trace.cells)
         query, gallery = (
             ExplainedImage(
                 image=image,

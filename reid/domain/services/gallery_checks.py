@@ -69,8 +69,8 @@ def check_question(
         raise GalleryError(f"k must be at least 1, got {k}")
     if queries.ndim != 2 or queries.shape[1] != fingerprint.width:
         raise GalleryError(
-            f"queries {tuple(queries.shape)} do not fit a gallery of width {fingerprint.width} made by "
-            f"{fingerprint}"
+            f"queries {tuple(queries.shape)} do not fit a gallery of width {fingerprint.width} "
+            f"made by {fingerprint}"
         )
     if not are_unit(queries):
         raise GalleryError("queries must be of unit L2 norm: normalise embeddings first")

@@ -87,7 +87,7 @@ def augment(
     std: tuple[float, float, float],
     generator: torch.Generator,
 ) -> Tensor:
-    """Mirror, shift, patch, jitter the color of, normalise and partly erase images, by chances of their own.
+    """Flip, crop, patch, color-jitter, normalise and erase images, each by chances of its own.
 
     Luo et al. 2019, arXiv:1903.07071, section 2 (flip, padding, crop), and random erasing: Zhong et
     al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel. Changes

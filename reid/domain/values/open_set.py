@@ -64,8 +64,8 @@ class OperatingPoint:
     identification_rate: float | None
     """TPIR at rank 1 (DIR): share of known queries that are named, and rightly.
 
-    None where the rate asked for is below what so few unknown people resolve: with none of U unknown people
-    let through, any rate below 1 / U would be met alike.
+    None where the rate asked for is below what so few unknown people resolve: with none of U
+    unknown people let through, any rate below 1 / U would be met alike.
     """
 
 

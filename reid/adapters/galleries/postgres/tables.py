@@ -1,8 +1,8 @@
 """The tables of a gallery in PostgreSQL, and the statements over them.
 
-A gallery's tables hold several tenants: whose images, fingerprints, calibrations and audit logs know
-nothing of each other. Vectors are pgvector's `vector`, float32 to the bit; the graph of a tenant
-that has outgrown exact comparison indexes them rounded to `halfvec`, for that tenant alone.
+A gallery's tables hold several tenants: whose images, fingerprints, calibrations and audit logs
+know nothing of each other. Vectors are pgvector's `vector`, float32 to the bit; the graph of a
+tenant that has outgrown exact comparison indexes them rounded to `halfvec`, for that tenant alone.
 
 Letters: D width.
 """
