@@ -1,19 +1,24 @@
 """Both stages of training, and the demo that goes through the whole job."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
+from reid.container import registry
 from reid.container.datasets import cache_images
 from reid.container.evaluation import Evaluation, environment, fingerprint_settings
 from reid.container.foundation import Foundation
 from reid.container.identification import Identification
+from reid.container.registry import Group
+from reid.domain.errors import ConfigurationError
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
     from reid.application.demo import Demo
     from reid.application.train import Train
+    from reid.domain.training.losses import Loss
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
     from reid.ports.dataset import ImageSource
@@ -33,6 +38,36 @@ def open_earlier_run(directory: Path | None) -> "RunStore | None":
     from reid.adapters.runs.filesystem import FilesystemRunStore
 
     return None if directory is None else FilesystemRunStore(directory)
+
+
+def create_losses(weights: Mapping[str, float]) -> dict[str, "Loss"]:
+    """Make the losses that stage 2 adds to the paper's objective.
+
+    Args:
+        weights: By the names of the losses.
+
+    Raises:
+        ConfigurationError: No distribution offers a loss of that name, or it cannot be used.
+    """
+    made = {name: _create_loss(name) for name in weights}
+    if taken := sorted(made.keys() & {"identity", "triplet", "i2tce", "total"}):
+        raise ConfigurationError(
+            f"finetuning.losses: {', '.join(taken)} is a term of the objective already; rename "
+            "the plug-in's entry point"
+        )
+    return made
+
+
+def _create_loss(name: str) -> "Loss":
+    found, key = registry.find(Group.LOSSES, name), Group.LOSSES.setting
+    loss: Loss = registry.call(found, options={}, key=key)
+    parameters = getattr(loss, "parameters", None)
+    if parameters is not None and any(True for _ in parameters()):
+        raise ConfigurationError(
+            f"{key}: {name} has parameters of its own, which stage 2 does not train; name a loss "
+            "without"
+        )
+    return loss
 
 
 def draw_demo_people(root: Path, seed: int) -> None:
@@ -98,6 +133,7 @@ class Training(Evaluation, Identification):
         recipe=Foundation.settings.provided.finetuning,
         seed=Foundation.settings.provided.seed,
         checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
+        losses=providers.Callable(create_losses, Foundation.settings.provided.finetuning.losses),
     )
     train = providers.Singleton["Train"](
         Lazily("reid.application.train:Train"),

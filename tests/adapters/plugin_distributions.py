@@ -29,7 +29,7 @@ SCENERY = '''
 import numpy
 import torch
 
-from reid.adapters.galleries.memory import MemoryGallery
+from reid.adapters.galleries.memory import open_memory_gallery
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.ranking import Neighbours
 from reid.domain.services.lists import ListedDataset
@@ -88,7 +88,7 @@ def open_shelf(request):
     """Keeps galleries as long as the process lives, so many on a shelf."""
     width = int(request.options.get("width", 2))
     if request.create and len(SHELVES) < width:
-        SHELVES.setdefault(request.name, MemoryGallery(create_index=request.create_index))
+        SHELVES.setdefault(request.name, open_memory_gallery(create_index=request.create_index))
     return SHELVES[request.name]
 
 

@@ -12,6 +12,7 @@ from reid.container import registry
 from reid.container.datasets import create_dataset
 from reid.container.registry import BUILT_IN, Group, call, find, find_plugins, is_built_in, load
 from reid.container.root import Container
+from reid.container.training import create_losses
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
@@ -78,10 +79,27 @@ def test_a_plugged_in_index_gets_its_options_and_no_others(install: Install) -> 
 
 def test_a_plugged_in_loss_and_tracker_are_made_by_name(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
-    loss = call(find(Group.LOSSES, "spread"), options={"weight": 2.0}, key="loss.options")
-    assert loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])) == 2.0
+    loss = create_losses({"spread": 0.5})["spread"]
+    assert loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 1])) == 1.0
     tracker = call(find(Group.TRACKERS, "standing"), options={}, key="tracker.options")
     assert tracker.follow([1, 2]) == [1, 2]
+
+
+def test_a_loss_that_cannot_be_added_is_refused(install: Install) -> None:
+    source = "import torch\ndef learns():\n    return torch.nn.Linear(2, 2)"
+    install("reid_more", source, {"reid.losses": {"learns": "reid_more:learns"}})
+    for name, said in (
+        ("learns", r"^finetuning\.losses: learns has parameters of its own"),
+        ("contrast", r"^finetuning\.losses: nothing is called 'contrast'"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            create_losses({name: 1.0})
+
+
+def test_a_loss_may_not_be_called_as_a_term_of_the_objective(install: Install) -> None:
+    install("reid_scenery", SCENERY, {"reid.losses": {"triplet": "reid_scenery:Spread"}})
+    with pytest.raises(ConfigurationError, match=r"triplet is a term of the objective already"):
+        create_losses({"triplet": 1.0})
 
 
 def test_a_built_in_kind_imports_no_plug_in(install: Install) -> None:
@@ -103,7 +121,7 @@ def test_a_new_built_in_kind_is_one_file_and_one_line(
     install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     install("reid_scenery", SCENERY, {})
-    table = {**BUILT_IN[Group.DATASETS], "two-people": "reid_scenery:TwoPeople"}
+    table = {**BUILT_IN[Group.DATASETS], "two-people": "reid_scenery:two_people"}
     monkeypatch.setattr(registry, "BUILT_IN", {**BUILT_IN, Group.DATASETS: table})
     settings = load_settings(options={"dataset.kind": "two-people", "dataset.root": str(tmp_path)})
     assert len(create_dataset(settings.settings.dataset).samples(Split.QUERY)) == 4

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from reid.adapters.safetensors_file import read_header
 from tests.adapters.plugin_distributions import write_distribution
 from tests.e2e.program import as_json, run, train
 
 SOURCE = '''
-"""An encoder, a dataset and an index, as another package would offer them."""
+"""An encoder, a dataset, an index and a loss, as another package would offer them."""
 from reid.domain.values.samples import ImageSize
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -28,12 +29,17 @@ def dataset(root, identities=4):
 
 def index():
     return FakeIndex(is_exact=False, recall=0.875)
+
+
+def loss():
+    return lambda features, labels: features.square().mean()
 '''
 
 OFFERS = {
     "reid.encoders": {"small-encoder": "reid_annex:encoder", "misnamed": "reid_annex:encoder"},
     "reid.datasets": {"colours": "reid_annex:dataset"},
     "reid.indexes": {"forgetful": "reid_annex:index"},
+    "reid.losses": {"energy": "reid_annex:loss"},
 }
 
 
@@ -51,7 +57,11 @@ def test_a_run_is_trained_and_evaluated_with_them(tmp_path: Path) -> None:
     train(
         nowhere, directory, "--encoder", "small-encoder", *arguments,
         "--set", "encoder.options.image_size=[8, 8]", "--index", "forgetful",
+        "--set", "finetuning.losses.energy=0.5",
     )  # fmt: skip
+    trained = read_header(directory / "encoder.safetensors")["losses"]
+    assert isinstance(trained, dict)
+    assert trained.keys() == {"identity", "triplet", "i2tce", "energy", "total"}
     # The checkpoint says which encoder it is and how it was built, so nobody needs to repeat it.
     outcome = as_json(
         run("evaluate", "--run", directory, "--data", nowhere, *arguments, "--index", "forgetful",

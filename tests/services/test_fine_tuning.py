@@ -42,6 +42,26 @@ def test_the_total_is_the_weighted_sum_of_the_terms(prompts: Checkpoint) -> None
         assert losses["total"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_loss_of_ones_own_is_a_weighted_term(prompts: Checkpoint) -> None:
+    def spread(features: Tensor, labels: Tensor) -> Tensor:
+        assert features.shape[0] == len(labels) == FINE_TUNING.batch_size
+        return features.std(correction=0)
+
+    paper = Laboratory()
+    paper.encoder_tuning().run(prompts)
+    laboratory = Laboratory(
+        fine_tuning=replace(FINE_TUNING, losses={"spread": -0.5}), losses={"spread": spread}
+    )
+    laboratory.encoder_tuning().run(prompts)
+    for losses in (epoch.losses for epoch in laboratory.epochs()):
+        own = 0.25 * losses["identity"] + losses["triplet"] + losses["i2tce"]
+        assert losses["total"] == pytest.approx(own - 0.5 * losses["spread"], rel=1e-5)
+    assert [set(epoch.losses) for epoch in paper.epochs()] == [
+        {"identity", "triplet", "i2tce", "total"}
+    ] * FINE_TUNING.epochs
+    assert laboratory.epochs()[-1].losses["spread"] > laboratory.epochs()[0].losses["spread"]
+
+
 def test_the_encoder_is_left_in_evaluation_mode(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     laboratory.encoder_tuning().run(prompts)

@@ -9,6 +9,7 @@ from reid.domain.events import EpochFinished, Event
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.fakes.dataset import FakeDataset
@@ -55,6 +56,7 @@ class Laboratory:
     listener: RecordingListener = field(default_factory=RecordingListener)
     prompts: PromptLearningRecipe = PROMPTS
     fine_tuning: FineTuningRecipe = FINE_TUNING
+    losses: dict[str, Loss] = field(default_factory=dict)
     seed: int = 7
     checkpoint_every: int = 1
 
@@ -66,7 +68,7 @@ class Laboratory:
         )
 
     def encoder_tuning(self) -> FineTuning:
-        return FineTuning(recipe=self.fine_tuning, **self._shared())
+        return FineTuning(recipe=self.fine_tuning, losses=self.losses, **self._shared())
 
     def epochs(self) -> list[EpochFinished]:
         return [event for event in self.listener.events if isinstance(event, EpochFinished)]

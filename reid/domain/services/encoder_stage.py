@@ -12,7 +12,8 @@ from reid.domain.seeding import generator_for
 from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage, without_averages
 from reid.domain.training.heads import ReidHeads
-from reid.domain.training.objectives import Objective, fine_tuning_objective
+from reid.domain.training.losses import Loss
+from reid.domain.training.objectives import Objective, fine_tuning_objective, with_losses
 from reid.domain.training.optimizers import fine_tuning_optimizer
 from reid.domain.training.sampling import GeneratorDraws, pk_batches
 from reid.domain.transfers import to_device
@@ -33,6 +34,7 @@ class EncoderStage:
         dataset: Dataset,
         text_features: Tensor | None,
         recipe: FineTuningRecipe,
+        losses: Mapping[str, Loss],
         seed: int,
     ) -> None:
         """Keep the parts, on one device.
@@ -43,6 +45,7 @@ class EncoderStage:
             dataset: Trained on.
             text_features: (C, E) of the identities' prompts; None trains without them.
             recipe: Stage 2's constants.
+            losses: One for each weight of `recipe.losses`.
             seed: Of batches and augmentation.
         """
         samples = dataset.samples(Split.TRAIN)
@@ -55,6 +58,7 @@ class EncoderStage:
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
         self._text_features = text_features  # (C, E)
         self._recipe = recipe
+        self._losses = losses
         self._seed = seed
         self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
         decay = recipe.ema_decay
@@ -81,12 +85,16 @@ class EncoderStage:
         features = self._encoder.encode_images(
             self._read(rows, epoch=epoch, step=step), self._camids[rows]
         )
-        return fine_tuning_objective(
+        labels = to_device(self._encoder.device, self._labels[rows])
+        objective = fine_tuning_objective(
             features,
             self._heads(features),
-            labels=to_device(self._encoder.device, self._labels[rows]),
+            labels=labels,
             text_features=self._text_features,
             recipe=self._recipe,
+        )
+        return with_losses(
+            objective, features, labels=labels, losses=self._losses, weights=self._recipe.losses
         )
 
     def after_step(self) -> None:

@@ -7,6 +7,7 @@ Letters: N images, C identities, E width of the shared space, B batch, P identit
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import StageLoop
 from reid.domain.services.stage_states import WAY_OUT
 from reid.domain.training.heads import ReidHeads
+from reid.domain.training.losses import Loss
 from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
@@ -52,11 +54,13 @@ class FineTuning:
         recipe: FineTuningRecipe,
         seed: int,
         checkpoint_every: int = 1,
+        losses: Mapping[str, Loss] = MappingProxyType({}),
     ) -> None:
-        """Keep the parts; nothing is read or computed yet."""
+        """Keep the parts, a loss for each weight of `recipe.losses`; nothing is computed yet."""
         self._encoder = encoder
         self._dataset = dataset
         self._runs = runs
+        self._losses = losses
         self._recipe = recipe
         self._seed = seed
         self._loop = StageLoop(
@@ -207,6 +211,7 @@ class FineTuning:
             dataset=self._dataset,
             text_features=text_features,
             recipe=self._recipe,
+            losses=self._losses,
             seed=self._seed,
         )
 

@@ -3,9 +3,16 @@
 Letters: B batch, C identities, D width.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Maps features, (B, D) float, not normalised, and labels, (B,) int64, to a () float,
+differentiable in the features: what a factory of the group `reid.losses` returns."""
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12
 """Keeps the gradient of the square root finite where two images coincide."""

@@ -3,12 +3,14 @@
 Letters: B batch, C identities, E width of the shared space.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from reid.domain.training.heads import IdentityScores
 from reid.domain.training.losses import (
+    Loss,
     batch_hard_triplet_loss,
     identity_loss,
     image_to_text_loss,
@@ -78,6 +80,31 @@ def fine_tuning_objective(
             features.projected, text_features, labels, smoothing=smoothing
         )
         total = total + recipe.image_to_text_weight * terms["i2tce"]
+    return Objective(total=total, terms=terms)
+
+
+def with_losses(
+    objective: Objective,
+    features: ImageFeatures,
+    *,
+    labels: Tensor,
+    losses: Mapping[str, Loss],
+    weights: Mapping[str, float],
+) -> Objective:
+    """Add losses of one's own to an objective, each summed over the three feature levels.
+
+    Args:
+        objective: Returned unchanged where there are no losses.
+        features: Of the same batch.
+        labels: (B,) int64.
+        losses: By name, none that of a term of the objective.
+        weights: By the same names.
+    """
+    total, terms = objective.total, dict(objective.terms)
+    for name, loss in losses.items():
+        levels = (features.penultimate, features.final, features.projected)
+        terms[name] = loss(levels[0], labels) + loss(levels[1], labels) + loss(levels[2], labels)
+        total = total + weights[name] * terms[name]
     return Objective(total=total, terms=terms)
 
 

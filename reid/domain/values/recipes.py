@@ -5,7 +5,7 @@ section 4.1, and the authors' configuration files).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 Schedule: TypeAlias = Literal["steps", "cosine"]
@@ -127,6 +127,10 @@ class FineTuningRecipe:
     """Euclidean distance between hardest positive and hardest negative."""
 
     label_smoothing: float = 0.1
+    losses: dict[str, float] = field(default_factory=dict)
+    """Weights of further losses by their names in the group `reid.losses`, each summed over the
+    three feature levels as the triplet loss is; empty: the paper's objective."""
+
     flip_probability: float = 0.5
     random_crop_padding: int = 10
     """Black pixels added to each side before the random crop."""
