@@ -18,9 +18,9 @@ from reid.importing import Lazily
 if TYPE_CHECKING:
     from reid.application.demo import Demo
     from reid.application.train import Train
-    from reid.domain.training.losses import Loss
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
+    from reid.domain.training.losses import Loss
     from reid.ports.dataset import ImageSource
     from reid.ports.runs import RunStore
     from reid.settings.schema import Settings
