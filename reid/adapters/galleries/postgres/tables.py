@@ -22,8 +22,9 @@ _RECORDS = (
     "create table if not exists {state} (tenant text primary key, "
     "version bigint not null default 0, num_images bigint not null default 0, "
     "last_key bigint not null default 0, is_erasing boolean not null default false, "
-    "vectors text not null default '', fingerprint jsonb, calibrations jsonb not null default
-    '[]')", "create table if not exists {images} (tenant text not null, key bigint not null, "
+    "vectors text not null default '', fingerprint jsonb, "
+    "calibrations jsonb not null default '[]')",
+    "create table if not exists {images} (tenant text not null, key bigint not null, "
     "image text not null, source text not null, content text not null, label text not null, "
     'camera text, added_at text collate "C" not null, expires_at text collate "C", '
     "thumbnail bytea, vector_checksum bigint not null, "
