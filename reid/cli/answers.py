@@ -1,4 +1,4 @@
-"""What `identify` and `demo` answer, as a table, CSV or JSON."""
+"""Answers of `identify` and `demo`, as a table, CSV or JSON."""
 
 import csv
 from collections.abc import Iterator
@@ -16,29 +16,18 @@ if TYPE_CHECKING:
     from reid.settings.schema import Settings
 
 _HEADINGS: tuple[str, ...] = (
-    "query",
-    "label",
-    "similarity",
-    "confidence",
-    "runner-up",
-    "similarity",
-    "nearest images",
+    *("query", "label", "similarity", "confidence"),
+    *("runner-up", "similarity", "nearest images"),
 )
 _CONFIDENCE = _HEADINGS.index("confidence")
-_CSV_COLUMNS = (
-    "query",
-    "label",
-    "similarity",
-    "runner_up_label",
-    "runner_up_similarity",
-    "true_label",
-    "is_unknown",
-    "confidence",
+_CSV_FIELDS = (
+    *("name", "label", "similarity", "runner_up_label", "runner_up_similarity"),
+    *("true_label", "is_unknown", "confidence"),
 )
 
 
 def render_answers(outcome: "IdentificationOutcome") -> str:
-    """Tabulate one line per query, then say how the answers came about."""
+    """Tabulate one line per query, then describe how the answers were made."""
     rows = [_HEADINGS, *(_row(answer) for answer in outcome.identifications)]
     if all(answer.confidence is None for answer in outcome.identifications):
         rows = [(*row[:_CONFIDENCE], *row[_CONFIDENCE + 1 :]) for row in rows]
@@ -46,36 +35,25 @@ def render_answers(outcome: "IdentificationOutcome") -> str:
 
 
 def answers_as_csv(outcome: "IdentificationOutcome") -> str:
-    """Write one record per query, the top-k images in columns of their own."""
+    """Write one record per query, with two columns for each of the top-k images."""
     depth = max(len(answer.images) for answer in outcome.identifications)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ranked = [(f"image_{k}", f"similarity_{k}") for k in range(1, depth + 1)]
-    writer.writerow([*_CSV_COLUMNS, *(name for pair in ranked for name in pair)])
+    writer.writerow(["query", *_CSV_FIELDS[1:], *(name for pair in ranked for name in pair)])
     for answer in outcome.identifications:
-        writer.writerow(
-            [
-                answer.name,
-                answer.label,
-                answer.similarity,
-                answer.runner_up_label,
-                answer.runner_up_similarity,
-                answer.true_label,
-                answer.is_unknown,
-                answer.confidence,
-                *(value for p in answer.images for value in (p.name, p.similarity)),
-            ]
-        )
+        found = (value for image in answer.images for value in (image.name, image.similarity))
+        writer.writerow([*(getattr(answer, field) for field in _CSV_FIELDS), *found])
     return text.getvalue().rstrip("\n")
 
 
 def answers_as_json(outcome: "IdentificationOutcome") -> str:
-    """Write everything, accuracy included."""
+    """Write the whole outcome and its accuracy."""
     return to_json(asdict(outcome) | {"accuracy": outcome.accuracy})
 
 
 def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
-    """Set the scores before and after training side by side, then show some answers."""
+    """Show the scores before and after training side by side, then the answers."""
     before, after = outcome.untrained.report.measures, outcome.trained.report.measures
     directory = settings.run.directory
     return "\n".join(
@@ -92,7 +70,7 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
             "",
             render_answers(outcome.identification),
             "",
-            f"Images: {settings.dataset.root}",
+            f"Images:   {settings.dataset.root}",
             f"Run:      {directory} (settings, metrics, scores and the trained encoder)",
             f"Again:    reid evaluate --run {directory} --data {settings.dataset.root}",
         ]
@@ -112,11 +90,9 @@ def _row(answer: "Identification") -> tuple[str, ...]:
 
 
 def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) -> Iterator[str]:
-    """Say how the answers came about, a sentence each.
+    """Describe how the answers were made, a sentence each.
 
-    Args:
-        outcome: The answers.
-        names_place: Whether to say where the gallery lies, which is nobody else's business.
+    A page that others may read leaves out the place of the gallery (`names_place=False`).
     """
     yield (
         f"{counted(len(outcome.identifications), 'query', 'queries')} against "
@@ -126,7 +102,7 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
         yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
-        yield "Cameras: left out, not every image names one that the encoder knows"
+        yield "Cameras: left out, since not every image has one that the encoder knows"
     yield from _manner_notes(outcome)
     if outcome.threshold is not None:
         num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
@@ -138,14 +114,13 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
     if outcome.accuracy is not None:
         yield (
             f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of "
-            f"{counted(outcome.num_judged, 'query', 'queries')} whose label is known and in "
-            "the gallery); the query's own camera counts, so "
-            "this is not the protocol's Rank-1"
+            f"{counted(outcome.num_judged, 'query', 'queries')} whose label is known and in the "
+            "gallery); the query's own camera counts, so this is not the protocol's Rank-1"
         )
 
 
 def _manner_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
-    """Say how images were compared where that is not the usual way."""
+    """Describe how images were compared where that differs from the default."""
     if not outcome.is_exact:
         yield (
             "Search: approximate, answers too; the index finds "

@@ -52,7 +52,7 @@ def reid(
             "--version",
             callback=_show_version,
             is_eager=True,
-            help="Show the versions of what is used.",
+            help="Show the versions of the program and its packages.",
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`reid calibrate`: below which similarity is nobody in a gallery meant."""
+"""`reid calibrate`: choose the similarity below which a person is unknown."""
 
 from contextlib import closing
 from pathlib import Path
@@ -29,14 +29,16 @@ UnknownPeopleOption = Annotated[
     typer.Option(
         "--unknown-people",
         metavar="DIR",
-        help="Images of people who are not in the gallery; without it half of the known people "
+        help="Images of people who are not in the gallery; without it, half of the known people "
         "stand in for them.",
     ),
 ]
 RateOption = Annotated[
     float,
     typer.Option(
-        "--false-accept-rate", metavar="SHARE", help="Share of unknown people who may be named."
+        "--false-accept-rate",
+        metavar="SHARE",
+        help="Largest share of unknown people who get a name.",
     ),
 ]
 _PNG = ".png"
@@ -47,7 +49,7 @@ PlotOption = Annotated[
         metavar="FILE",
         dir_okay=False,
         callback=ending_in(".svg", _PNG),
-        help="Draw the identification rate here: FILE.svg, or FILE.png.",
+        help="Plot the identification rate: FILE.svg or FILE.png.",
     ),
 ]
 
@@ -63,9 +65,9 @@ def calibrate(
     plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the similarity below which a query shows nobody known.
+    """Find the similarity below which a person is unknown.
 
-    The gallery keeps it, and identify and serve decide by it from then on.
+    The gallery stores this threshold; identify and serve use it from then on.
     """
     from reid.settings.trained import with_trained_encoder
 
@@ -94,7 +96,7 @@ def calibrate(
 
 
 def render_calibration(outcome: "CalibrationOutcome") -> str:
-    """Tabulate the open-set report, then say what was kept."""
+    """Tabulate the open-set report, then describe the stored threshold."""
     report, calibration = outcome.report, outcome.calibration
     rows = [
         *(_row(point) for point in report.points),
@@ -104,7 +106,7 @@ def render_calibration(outcome: "CalibrationOutcome") -> str:
         table(("false-accept rate", "measured", "identification rate", "similarity from"), rows),
         "",
         f"{counted(report.num_known, 'query')} of known people and {report.num_unknown} of "
-        f"unknown people, who show false-accept rates in steps of {report.resolution:.2g}",
+        f"unknown people, which resolve false-accept rates in steps of {report.resolution:.2g}",
     ]
     if outcome.num_unlabelled:
         lines.append(f"{counted(outcome.num_unlabelled, 'image')} without a label left out")

@@ -1,4 +1,4 @@
-"""`reid compare`: do two runs differ by more than chance."""
+"""`reid compare`: whether two runs differ by more than chance."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +33,7 @@ def compare(
 ) -> None:
     """Compare two recorded evaluations of the same queries.
 
-    The answer holds bootstrap intervals and a paired test.
+    Bootstrap intervals and a paired test show which differences are significant.
     """
     require_run(first, second)
     with wired(resolved.settings) as container:
@@ -43,7 +43,7 @@ def compare(
 
 
 def render_comparison(outcome: "ComparisonOutcome") -> str:
-    """Tabulate the measures, then say how to read the table."""
+    """Tabulate the measures, then explain the table."""
     return "\n".join(
         [
             f"A: {outcome.first.run} ({outcome.first.evaluation})",

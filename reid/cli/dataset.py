@@ -1,4 +1,4 @@
-"""`reid dataset`: look at a dataset, or draw one."""
+"""`reid dataset`: inspect a dataset, or draw one."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RootArgument = Annotated[
     Path, typer.Argument(metavar="ROOT", help="Folder (or CSV) of the dataset.")
 ]
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")]
 IdentitiesOption = Annotated[int, typer.Option(metavar="N", help="People to train on.")]
 TestIdentitiesOption = Annotated[
     int, typer.Option(metavar="N", help="Other people, in queries and gallery.")
@@ -29,7 +29,7 @@ TestIdentitiesOption = Annotated[
 ImagesOption = Annotated[int, typer.Option(metavar="N", help="Images of a person in each camera.")]
 CamerasOption = Annotated[int, typer.Option(metavar="N", help="Cameras, at least 2.")]
 DistractorsOption = Annotated[
-    int, typer.Option(metavar="N", help="Gallery images of nobody asked for.")
+    int, typer.Option(metavar="N", help="Gallery images of people without a query.")
 ]
 JunkOption = Annotated[int, typer.Option(metavar="N", help="Badly cut gallery images (pid -1).")]
 SizeOption = Annotated[
@@ -40,7 +40,7 @@ OverwriteOption = Annotated[
 ]
 
 dataset_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look at a dataset, or draw one."
+    no_args_is_help=True, rich_markup_mode=None, help="Inspect a dataset, or draw one."
 )
 
 
@@ -49,7 +49,7 @@ dataset_app = typer.Typer(
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Count a dataset's people, images and cameras.
 
-    Every image is decoded, and what is odd is named.
+    Every image is decoded, and everything unusual is listed.
     """
     require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
@@ -80,7 +80,7 @@ def generate(
 ) -> None:
     """Draw people in Market-1501's layout.
 
-    For trying things out without real images.
+    The drawings let you try the program without real images.
     """
     with wired(resolved.settings) as container:
         drawn = container.generate_dataset()(
@@ -104,5 +104,5 @@ def _parse_size(text: str) -> ImageSize:
         return ImageSize(*map(int, match.groups() if match else ()))
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(
-            f"{text!r} is no size; write height x width, for example 128x64", param_hint="--size"
+            f"{text!r} is not a size; write height x width, for example 128x64", param_hint="--size"
         ) from error

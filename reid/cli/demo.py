@@ -1,4 +1,4 @@
-"""`reid demo`: the whole job in minutes, on drawn people."""
+"""`reid demo`: train, evaluate and identify in minutes, on drawn people."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FolderArgument = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it is there."),
+    typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it exists."),
 ]
 
 

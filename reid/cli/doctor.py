@@ -1,4 +1,4 @@
-"""`reid doctor`: is this installation sound? What a bug report needs."""
+"""`reid doctor`: check the installation, and print what a bug report needs."""
 
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PathsOption = Annotated[
     bool,
-    typer.Option("--paths", help="Show paths, and names of user and machine, which are left out."),
+    typer.Option(
+        "--paths", help="Show paths and the names of user and machine, which are otherwise hidden."
+    ),
 ]
 
 
@@ -44,14 +46,15 @@ def doctor(
 
 
 def _lines(diagnosis: "Diagnosis") -> Iterator[str]:
-    """List the facts by subject, then what came of each check and what to do where it failed."""
+    """List the facts by subject, then the result of each check and what to do if it failed."""
     yield f"reid {version('clip-reid')}"
     for subject, found in diagnosis.facts.items():
         yield f"{subject}:"
+        entries = [_text(found)]
         if isinstance(found, dict):
             entries = [f"{name}: {_text(value)}" for name, value in found.items()]
-        else:
-            entries = [str(entry) for entry in found] if isinstance(found, list) else [_text(found)]
+        elif isinstance(found, list):
+            entries = [str(entry) for entry in found]
         yield from (f"  {entry}" for entry in entries or ["none"])
     width = max(len(outcome.name) for outcome in diagnosis.checks)
     yield "checks:"

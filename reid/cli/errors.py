@@ -1,4 +1,4 @@
-"""From errors to exit codes, the same ones in a shell and under a test's runner."""
+"""Exit codes of errors, the same in a shell and under a test's runner."""
 
 import errno
 import os
@@ -25,20 +25,20 @@ from reid.domain.errors import (
 
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
-"""Python's own, with a traceback: not the user's mistake."""
+"""Python's own code for a traceback: a fault of the program, not of the user."""
 
 EXIT_USAGE: Final = 2
-"""Typer's own, for an option that does not exist and the like."""
+"""Typer's own code for unknown options and the like."""
 
 EXIT_UNSOUND: Final = 9
 """`reid doctor` found something broken."""
 
 EXIT_UNWRITABLE: Final = 10
-"""The results cannot be written: standard output goes to a file on a full disk."""
+"""The results cannot be written: standard output is a file on a full disk."""
 
 EXIT_INTERRUPTED: Final = 130
 EXIT_TERMINATED: Final = 143
-"""What shells report of a process that SIGTERM ended."""
+"""The code that shells report for a process ended by SIGTERM."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM: Final = "free some space or send it elsewhere, and try again"
@@ -55,23 +55,23 @@ EXIT_CODES: Final[Mapping[type[ReidError], int]] = {
 
 
 def exit_code_of(error: ReidError) -> int:
-    """Look up the code of an error, or of the nearest class above it."""
+    """Return the code of an error's class, or of its nearest ancestor."""
     return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), EXIT_BUG)
 
 
 def describe(error: ReidError) -> str:
-    """Format an error for standard error: one block, its lines aligned below the first."""
+    """Format an error for standard error, with its lines aligned below the first."""
     return "Error: " + "\n       ".join(harmless(line) for line in str(error).split("\n"))
 
 
 class ReidGroup(TyperGroup):
-    """Runs commands and turns what they raise into a message and an exit code."""
+    """Runs commands, and turns their errors into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (Typer 0.29 keeps Click's types private)
-        """Run the command that was asked for."""
+        """Run the named command."""
         with _errors_as_exit_codes(), ending_on_sigterm():
             answer = super().invoke(ctx)
-            # None where the caller has closed it (`>&-`) and wants no results.
+            # None if the caller closed it (`>&-`).
             if sys.stdout is not None:
                 sys.stdout.flush()
             return answer
@@ -91,11 +91,11 @@ def _errors_as_exit_codes() -> Iterator[None]:
         typer.echo("Interrupted.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except BrokenPipeError as error:
-        # Whoever read our results has seen enough, `head` for example.
+        # The reader has seen enough: `head`, for example.
         _discard_standard_output()
         raise typer.Exit(EXIT_OK) from error
     except OSError as error:
-        # Our own files' errors are worded where they are written; what is left is the output's.
+        # Errors of our own files are worded where they are written; this one is the output's.
         if error.errno not in _FULL:
             raise
         _discard_standard_output()
@@ -105,6 +105,6 @@ def _errors_as_exit_codes() -> Iterator[None]:
 
 
 def _discard_standard_output() -> None:
-    """Keep Python from failing once more when it flushes at exit."""
+    """Keep Python from failing again when it flushes at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

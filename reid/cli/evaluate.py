@@ -1,4 +1,4 @@
-"""`reid evaluate`: how well does an encoder rank a dataset's gallery."""
+"""`reid evaluate`: score how an encoder ranks a dataset's gallery."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RecordOption = Annotated[
     bool,
     typer.Option(
-        "--record/--no-record", help="Keep the scores of a run's encoder in the run's folder."
+        "--record/--no-record", help="Store the scores of a run's encoder in the run's folder."
     ),
 ]
 
@@ -40,7 +40,7 @@ ReportOption = Annotated[
         metavar="FILE.html",
         dir_okay=False,
         callback=ending_in(".html", ".htm"),
-        help="Write an HTML page too: curve, pairs of cameras, hardest queries, similarities, map.",
+        help="Also write an HTML page: CMC, camera pairs, hardest queries, similarities, map.",
     ),
 ]
 PlotsOption = Annotated[
@@ -49,7 +49,7 @@ PlotsOption = Annotated[
         "--plots",
         metavar="DIR",
         file_okay=False,
-        help="Write the charts of that page as SVG; as PNG too with clip-reid[plots].",
+        help="Write the charts of that page as SVG, and as PNG with clip-reid[plots].",
     ),
 ]
 
@@ -69,7 +69,7 @@ def evaluate(
     settings = with_trained_encoder(resolved)
     require_dataset(settings.dataset, also=False)
     recipe = AnalysisRecipe() if report or plots else None
-    # A file says its own cameras; other weights get an embedding for each camera of the dataset.
+    # A file has its own cameras; other weights get an embedding for each camera of the dataset.
     cameras = {"num_cameras": 0} if settings.encoder.has_weights_file else {}
     with wired(settings, **cameras) as container:
         for finding in container.odd_about_scored():
@@ -89,7 +89,7 @@ def evaluate(
 def _evaluate_and_record(
     container: "Container", *, recipe: AnalysisRecipe | None, as_json: bool
 ) -> tuple["Evaluation", EvaluationAnalysis | None]:
-    """Print before anything is written, so that a full disk costs no scores."""
+    """Print before writing, so that a full disk loses no scores."""
     use_case, records = container.evaluate_run(), container.records()
     evaluation, record, analysis = use_case.run(recipe=recipe)
     _echo(evaluation, as_json=as_json)
@@ -107,7 +107,7 @@ def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
 
 
 def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
-    """Do without PNG files where nothing makes them, and say so: there is SVG."""
+    """Return None, with a note, if PNG files cannot be made: SVG files are written anyway."""
     try:
         return container.rasteriser()
     except ConfigurationError as missing:
@@ -123,7 +123,7 @@ def _show(
     report: Path | None,
     plots: Path | None,
 ) -> tuple[str, ...]:
-    """Write the page and the charts that are asked for; return their places."""
+    """Write the page and the charts; return their paths."""
     pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
     if plots:
         pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))

@@ -1,4 +1,4 @@
-"""`reid explain`: which regions made two images alike."""
+"""`reid explain`: which regions make two images similar."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,7 @@ OutputOption = Annotated[
         "-o",
         metavar="FILE",
         dir_okay=False,
-        help="What to write or replace: .png, .html or .htm.",
+        help="File to write or replace: .png, .html or .htm.",
     ),
 ]
 
@@ -39,9 +39,9 @@ def explain(
     output: OutputOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which regions of two images made them alike.
+    """Show which regions make two images similar.
 
-    The command also tests the marks, and says where they are not to be relied on.
+    The marked regions are also tested; the output says where not to rely on them.
     """
     from reid.settings.trained import with_trained_encoder
 

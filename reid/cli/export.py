@@ -1,4 +1,4 @@
-"""`reid export`: an encoder for another runtime."""
+"""`reid export`: write an encoder for another runtime."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,19 +17,19 @@ Runtime = Literal["openvino", "onnx"]
 Precision = Literal["fp32", "bf16"]
 
 FolderArgument = Annotated[
-    Path, typer.Argument(metavar="OUT", help="Folder to make; pass it as --weights afterwards.")
+    Path, typer.Argument(metavar="OUT", help="Folder to create; use it as --weights.")
 ]
-RuntimeOption = Annotated[Runtime, typer.Option("--format", help="Which runtime it is for.")]
+RuntimeOption = Annotated[Runtime, typer.Option("--format", help="Runtime to export for.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="What to compute in; bf16 with openvino only.")
+    Precision, typer.Option("--precision", help="Precision to compute in; bf16 needs openvino.")
 ]
-DeviationOption = Annotated[
+MaxErrorOption = Annotated[
     float | None,
     typer.Option(
         "--max-error",
         metavar="X",
         min=0.0,
-        help="Largest 1 - cos from the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
+        help="Largest 1 - cos to the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
@@ -42,13 +42,13 @@ def export(
     folder: FolderArgument,
     runtime: RuntimeOption = "openvino",
     precision: PrecisionOption = "fp32",
-    max_error: DeviationOption = None,
+    max_error: MaxErrorOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the image encoder for a faster runtime.
+    """Export the image encoder to a faster runtime.
 
-    It is compared with the original, and refused where it deviates.
+    The export is compared with the original, and rejected if it deviates.
     """
     from reid.settings.trained import with_trained_encoder
 
@@ -65,11 +65,11 @@ def _render(outcome: "ExportOutcome", *, folder: Path) -> str:
         [
             render_encoder(outcome.encoder),
             *(
-                f"NumericalError in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
+                f"Numerical error in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
                 f"{found.relative:.1e} of the largest entry"
                 for size, found in outcome.deviations.items()
             ),
-            f"Admitted: {outcome.max_error:.1e}",
+            f"Allowed: {outcome.max_error:.1e}",
             f"Use it: reid evaluate --weights {folder}",
         ]
     )

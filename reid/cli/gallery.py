@@ -1,4 +1,4 @@
-"""`reid gallery`: known people, kept as vectors."""
+"""`reid gallery`: known people, stored as vectors."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -42,23 +42,25 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported
 LabelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="LABEL", help="Who is to be forgotten; behind -- where it begins with a dash."
+        metavar="LABEL", help="Person to erase; write -- before a label that begins with a dash."
     ),
 ]
 ImagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[IMAGE]...", help="Names as reid identify tells them, or whole paths."),
+    typer.Argument(
+        metavar="[IMAGE]...", help="Names as printed by `reid identify`, or full paths."
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="LABEL", help="All images of a person; may be repeated."),
 ]
 ClearOption = Annotated[
-    bool, typer.Option("--clear", help="Delete them; run it while nobody identifies.")
+    bool, typer.Option("--clear", help="Delete the cache; not while `reid identify` runs.")
 ]
-AuditOption = Annotated[bool, typer.Option("--audit", help="Tell what was done to the gallery.")]
+AuditOption = Annotated[bool, typer.Option("--audit", help="Also print the audit log.")]
 
-_FILLING_OPTIONS = (*ENCODER_OPTIONS, "use_cameras", "expire_after", "thumbnails")
+_ENROLMENT_OPTIONS = (*ENCODER_OPTIONS, "use_cameras", "expire_after", "thumbnails")
 
 gallery_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Keep a gallery of known people."
@@ -66,7 +68,7 @@ gallery_app = typer.Typer(
 
 
 @gallery_app.command("build")
-@takes_settings(*_FILLING_OPTIONS)
+@takes_settings(*_ENROLMENT_OPTIONS)
 def build(
     resolved: "ResolvedSettings",
     *,
@@ -74,15 +76,15 @@ def build(
     images: SourceArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a gallery of a folder or list, or bring it up to date.
+    """Make a gallery from a folder or list, or bring it up to date.
 
-    Images that vanished from the folder or list are removed.
+    Images that are no longer in the folder or list are removed.
     """
     _enroll(resolved, gallery, images=images, mirrors=True, as_json=as_json)
 
 
 @gallery_app.command("add")
-@takes_settings(*_FILLING_OPTIONS)
+@takes_settings(*_ENROLMENT_OPTIONS)
 def add(
     resolved: "ResolvedSettings",
     *,
@@ -104,7 +106,7 @@ def remove(
     labels: LabelOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take images out; compact gives back their room."""
+    """Remove images; `reid gallery compact` then frees their space."""
     if not images and not labels:
         raise typer.BadParameter("name images, or people by --label")
     with _opened(resolved, gallery) as (container, kept):
@@ -121,7 +123,7 @@ def forget(
     label: LabelArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase a person for good.
+    """Erase a person permanently.
 
     The audit log keeps a digest of the label.
     """
@@ -139,7 +141,7 @@ def list_(
     audit: AuditOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say who is in a gallery, and which encoder made it."""
+    """List the people in a gallery, and the encoder that made it."""
     with _opened(resolved, gallery) as (container, kept):
         content = container.maintain_gallery().list(kept)
     typer.echo(to_json(content) if as_json else render_content(content, with_audit=audit))
@@ -150,7 +152,7 @@ def list_(
 def check(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
-    """Erase images whose time has come, then look for damage."""
+    """Erase expired images, then look for damage."""
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.maintain_gallery().check(kept)
     typer.echo(to_json(outcome) if as_json else render_check(outcome))
@@ -163,7 +165,7 @@ def check(
 def compact(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:
-    """Give back the room of removed images, and rebuild the index."""
+    """Free the space of removed images, and rebuild the index."""
     with _opened(resolved, gallery) as (container, kept):
         content = container.maintain_gallery().compact(kept)
     typer.echo(to_json(content) if as_json else render_total("Compacted", gallery, content))
@@ -196,10 +198,9 @@ def import_(
     file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Add what an exported file holds to a gallery.
+    """Add the images of an exported file to a gallery.
 
-    The gallery is new, or was made by the same encoder. Where an import is interrupted, the same
-    command goes on.
+    The gallery is new, or was made by the same encoder. Repeat an interrupted import to finish it.
     """
     with wired(resolved.settings) as container:
         content = container.transfer_gallery().import_from(
@@ -214,7 +215,7 @@ def import_(
 def cache(
     resolved: "ResolvedSettings", *, clear: ClearOption = False, as_json: JsonOption = False
 ) -> None:
-    """List what identify keeps of plain folders, or delete it."""
+    """List or delete the vectors that identify caches for plain folders."""
     with wired(resolved.settings) as container:
         kept = container.gallery_cache()
         content = kept.clear() if clear else kept.list()

@@ -1,4 +1,4 @@
-"""What `reid gallery` answers, for people."""
+"""Answers of `reid gallery` as text."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def render_enrolment(outcome: "FillingOutcome") -> str:
-    """Count what went in."""
+    """Count the images that were added, updated and removed."""
     changes = outcome.changes
     return "\n".join(
         [
@@ -32,35 +32,30 @@ def render_enrolment(outcome: "FillingOutcome") -> str:
 
 
 def render_removal(outcome: "RemovalOutcome", *, done: str) -> str:
-    """Count what went out, and say what a server may still hold of it."""
-    told = (
-        f"{done} {counted(outcome.num_images, 'image')}; {outcome.num_left} left in {outcome.place}"
-    )
-    if outcome.residual_traces is None:
-        return told
-    return f"{told}\n{_told_beyond(outcome.residual_traces)}"
+    """Count the removed images, and name the places where a server may still hold them."""
+    images = counted(outcome.num_images, "image")
+    lines = [f"{done} {images}; {outcome.num_left} left in {outcome.place}"]
+    return "\n".join(lines + _traces(outcome.residual_traces))
 
 
 def render_check(outcome: "CheckOutcome") -> str:
-    """List faults, or say that there are none."""
+    """List the faults."""
     lines = []
     if outcome.num_expired:
-        lines.append(f"Erased {counted(outcome.num_expired, 'image')} whose time had come")
-    if outcome.residual_traces is not None:
-        lines.append(_told_beyond(outcome.residual_traces))
-    lines.extend(outcome.faults)
+        lines.append(f"Erased {counted(outcome.num_expired, 'image')} that had expired")
+    lines += [*_traces(outcome.residual_traces), *outcome.faults]
     if not outcome.faults:
         lines.append(f"{outcome.place}: {counted(outcome.num_images, 'image')}, no fault was found")
     return "\n".join(lines)
 
 
 def render_total(done: str, gallery: str, content: "GalleryDescription") -> str:
-    """Say what a gallery holds after something was done to it."""
+    """Count a gallery's images after a change."""
     return f"{done} {gallery}, {counted(content.num_images, 'image')}"
 
 
 def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
-    """Tabulate people, and the audit log where wanted."""
+    """Tabulate the people and, on request, the audit log."""
     rows = [
         (found.label, str(found.num_images), " ".join(found.cameras) or "-")
         for found in content.labels
@@ -70,7 +65,7 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     lines += ["", f"{content.place}: {total} of {counted(len(content.labels), 'label')}"]
     lines.append(f"Encoder: {content.content.fingerprint or 'none yet'}")
     if content.num_expiring:
-        lines.append(f"To be erased in time: {counted(content.num_expiring, 'image')}")
+        lines.append(f"With an expiry date: {counted(content.num_expiring, 'image')}")
     lines += [
         f"Unknown below a similarity of {found.threshold:.3f} (fusion {found.fusion})"
         for found in content.content.calibrations
@@ -86,7 +81,7 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
 
 
 def render_cache(content: "CacheContent", *, is_cleared: bool) -> str:
-    """Tabulate cached galleries, or count those that were deleted."""
+    """List cached galleries, or count the deleted ones."""
     total = f"{counted(len(content.galleries), 'gallery', 'galleries')}, {_size(content.num_bytes)}"
     if is_cleared:
         return f"Deleted {total} from {content.place}"
@@ -103,5 +98,5 @@ def _size(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:.1f} MiB"
 
 
-def _told_beyond(places: str) -> str:
-    return f"Traces may stay {places}; and in backups"
+def _traces(places: str | None) -> list[str]:
+    return [] if places is None else [f"Traces may remain {places}; and in backups"]

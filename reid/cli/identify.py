@@ -1,4 +1,4 @@
-"""`reid identify`: who is on these images."""
+"""`reid identify`: name the people in images."""
 
 from contextlib import closing
 from functools import partial
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 QueriesArgument = Annotated[
-    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or image of people to name.")
+    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or image of the people to name.")
 ]
 GalleryOption = Annotated[
     str,
@@ -42,23 +42,15 @@ ReportOption = Annotated[
         metavar="FILE.html",
         dir_okay=False,
         callback=ending_in(".html", ".htm"),
-        help="Write an HTML page too that shows each query beside its answers.",
+        help="Also write an HTML page that shows each query beside its answers.",
     ),
 ]
 
 
 @takes_settings(
     *ENCODER_OPTIONS,
-    "top_k",
-    "use_cameras",
-    "use_cache",
-    "fusion",
-    "unknown",
-    "seen_by",
-    "added_from",
-    "added_until",
-    "tracklets",
-    "rerank_answers",
+    *("top_k", "use_cameras", "use_cache", "fusion", "unknown"),
+    *("seen_by", "added_from", "added_until", "tracklets", "rerank_answers"),
 )
 def identify(
     resolved: "ResolvedSettings",
@@ -69,7 +61,7 @@ def identify(
     as_csv: CsvOption = False,
     report: ReportOption = None,
 ) -> None:
-    """Name the person on each query image by a labelled gallery."""
+    """Name the person in each query image by a labelled gallery."""
     from reid.settings.trained import with_trained_encoder
 
     if as_json and as_csv:
@@ -101,9 +93,9 @@ def identify(
         "query image": outcome.unreadable_queries,
         "gallery image": outcome.unreadable_gallery,
     }
-    told = [render_unreadable(found, what=what) for what, found in unreadable.items() if found]
-    if told:
-        raise DatasetError("\n".join(told))
+    problems = [render_unreadable(found, what=what) for what, found in unreadable.items() if found]
+    if problems:
+        raise DatasetError("\n".join(problems))
 
 
 def _show(
@@ -115,7 +107,7 @@ def _show(
     path: Path | None,
     err: bool,
 ) -> None:
-    """Write the page of the answers where one is asked for, and say its place."""
+    """Write the page of the answers, if one is wanted, and print its path."""
     if path is None:
         return
     place = container.show_answers(page=container.answers_page(path)).run(

@@ -1,4 +1,4 @@
-"""`reid index`: compare the ways of searching."""
+"""`reid index`: compare search indexes."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ VectorsArgument = Annotated[
 QueriesOption = Annotated[
     str | None,
     typer.Option(
-        "--queries", metavar="GALLERY", help="Queries; unless given, images held out of GALLERY."
+        "--queries", metavar="GALLERY", help="Queries; by default, images held out of GALLERY."
     ),
 ]
 KindsOption = Annotated[
@@ -27,14 +27,12 @@ KindsOption = Annotated[
     typer.Option("--kind", metavar="KIND", help="Measure only this index; may be repeated."),
 ]
 
-index_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Compare the ways of searching."
-)
+index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare search indexes.")
 
 
 @index_app.callback()
 def index() -> None:
-    """Compare the ways of searching."""
+    """Compare search indexes."""
 
 
 @index_app.command("bench")
@@ -49,7 +47,7 @@ def bench(
 ) -> None:
     """Measure each index on your own gallery.
 
-    The table has recall, speed, building time and size.
+    The table shows recall, speed, build time and size.
     """
     for name in (gallery, queries):
         if name is not None:
@@ -67,7 +65,7 @@ _HEADINGS = ("index", "recall@1", "recall@10", "queries/s", "ms/query", "built i
 
 
 def render_index_bench(report: "IndexBenchReport") -> str:
-    """Tabulate what was measured, then say which one to take."""
+    """Tabulate the figures, then recommend an index."""
     return "\n".join(
         [
             f"{report.num_rows} vectors of width {report.width}, {report.num_queries} queries",

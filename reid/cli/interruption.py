@@ -1,4 +1,4 @@
-"""SIGTERM, which schedulers send before they take a machine away, ends work as Ctrl-C does."""
+"""SIGTERM, which schedulers send before they stop a machine, ends work as Ctrl-C does."""
 
 import signal
 import threading
@@ -21,7 +21,7 @@ class Terminated(KeyboardInterrupt):
 def ending_on_sigterm() -> Iterator[None]:
     """Raise `Terminated` in the block when SIGTERM comes.
 
-    Off the main thread, where no signal can be heard, nothing changes.
+    Outside the main thread, which alone receives signals, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ def ending_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def saying_how_to_resume(container: "Container") -> Iterator[None]:
-    """Where the block is interrupted, say what is saved and how to go on."""
+    """If the block is interrupted, print what is saved and how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -50,10 +50,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 def _advice(container: "Container") -> str:
     records = container.records()
     if records.manifest() is None:
-        return f"Nothing of the run in {records.place} was begun: start it again."
+        return f"The run in {records.place} had not begun: start it again."
     saved = [line for line in records.progress() if line["event"] == "checkpoint_saved"]
     last = f"{saved[-1]['name']} of epoch {saved[-1]['epoch']}" if saved else "no epoch yet"
     return (
-        f"Saved in {records.place}: {last}; what was trained since is lost. Go on by the same "
-        "command with --resume."
+        f"Saved in {records.place}: {last}; later training is lost. Resume by the same command "
+        "with --resume."
     )

@@ -1,4 +1,4 @@
-"""What messages of the core ask for, in the running command's options."""
+"""Rewrites the settings in messages of the core as options of the running command."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,19 +22,15 @@ HINTS: Final[Mapping[str, str]] = {
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
 }
-"""How to do what is no setting, by the core's phrase for it."""
+"""Options and commands for advice that concerns no setting, by the core's phrase for it."""
 
 _FLAGS: ContextVar[Mapping[str, str]] = ContextVar("flags", default=MappingProxyType({}))
-"""The running command's options, `--data` or `--rerank/--no-rerank`, by the setting of each."""
+"""The running command's options, `--data` or `--rerank/--no-rerank`, by setting."""
 
 
 @contextmanager
 def mentioning(flags: Mapping[str, str]) -> Iterator[None]:
-    """Show these options in place of the settings that messages of the block mention.
-
-    Args:
-        flags: As declared, `--data` or `--rerank/--no-rerank`, by the setting of each.
-    """
+    """Replace the settings in errors of the block by options, given as in `_FLAGS`."""
     token = _FLAGS.set(flags)
     try:
         yield
@@ -46,7 +42,7 @@ def mentioning(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 def in_options(message: str) -> str:
-    """Show options and commands in place of settings and of the phrases of `HINTS`."""
+    """Replace settings by options, and add options and commands to the phrases of `HINTS`."""
     from reid.settings.mentions import respell
 
     for phrase, how in HINTS.items():

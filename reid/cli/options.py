@@ -1,4 +1,4 @@
-"""Options that stand for settings, each declared once, and those that many commands share."""
+"""Options that set a setting, each declared once, and options that many commands share."""
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
@@ -29,11 +29,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
-    """Make a check of a file that is to be written: a slip must not replace one of another kind.
-
-    Args:
-        endings: Which names may have, in lower case.
-    """
+    """Check the ending of a file to write, so that a slip replaces no file of another kind."""
 
     def checked(path: Path | None) -> Path | None:
         if path is not None and path.suffix.lower() not in endings:
@@ -45,12 +41,10 @@ def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
 
 @dataclass(frozen=True, slots=True)
 class SettingOption:
-    """An option that stands for a setting."""
+    """An option that sets a setting."""
 
     setting: str
     kind: Any
-    """Of its value."""
-
     flags: str
     """`--data`, or `--rerank/--no-rerank`."""
 
@@ -73,33 +67,39 @@ def _switch(setting: str, name: str, text: str) -> SettingOption:
 
 
 SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
-    "recipe": _text("recipe", "--recipe", "NAME", "Set of constants to start from."),
-    "encoder": _text(
-        "encoder.kind", "--encoder", "KIND", "rn50, vit-b16, rn-tiny, vit-tiny or plug-in."
+    "recipe": _text(
+        "recipe",
+        "--recipe",
+        "NAME",
+        "Defaults to start from: vit-b16, vit-b16-sie-olp, rn50, tiny, scratch-cpu, scratch-rn50 "
+        "or scratch-vit-b16.",
     ),
-    "weights": _text("encoder.weights", "--weights", "FILE", "openai, random, or a file."),
+    "encoder": _text(
+        "encoder.kind", "--encoder", "KIND", "rn50, vit-b16, rn-tiny, vit-tiny or a plug-in."
+    ),
+    "weights": _text("encoder.weights", "--weights", "FILE", "openai, random or a file."),
     "dataset": _text(
         "dataset.kind",
         "--dataset",
         "KIND",
-        "market1501, msmt17, dukemtmc, cuhk03, viper, csv or plug-in.",
+        "market1501, msmt17, dukemtmc, cuhk03, viper, csv or a plug-in.",
     ),
     "data": _text("dataset.root", "--data", "ROOT", "Folder (or CSV) of the dataset.", kind=Path),
     "skip_bad": _switch(
         "dataset.skip_bad",
         "skip-bad",
-        "Leave out images that cannot be read, and say which; otherwise they are an error.",
+        "List and leave out images that cannot be read, instead of failing.",
     ),
-    "index": _text("index.kind", "--index", "KIND", "exact, annoy, hnsw or plug-in."),
-    "seed": _text("seed", "--seed", "N", "Decides everything random.", kind=int),
+    "index": _text("index.kind", "--index", "KIND", "exact, annoy, hnsw or a plug-in."),
+    "seed": _text("seed", "--seed", "N", "Seed of everything random.", kind=int),
     "device": _text("device", "--device", "NAME", "auto, cpu, cuda, cuda:N or mps."),
     "run": _text("run.directory", "--run", "DIR", "Folder of the training run.", kind=Path),
     "prompts": _text(
         "run.prompts", "--prompts", "DIR", "Run whose prompts stage 2 starts from.", kind=Path
     ),
     "top_k": _text("identify.top_k", "--top-k", "N", "Gallery images shown per answer.", kind=int),
-    "rerank": _switch("evaluation.rerank", "rerank", "k-reciprocal re-ranking."),
-    "rerank_answers": _switch("identify.rerank", "rerank", "k-reciprocal re-ranking."),
+    "rerank": _switch("evaluation.rerank", "rerank", "Re-rank by k-reciprocal neighbours."),
+    "rerank_answers": _switch("identify.rerank", "rerank", "Re-rank by k-reciprocal neighbours."),
     "same_camera_rule": _switch(
         "evaluation.same_camera_rule",
         "same-camera-rule",
@@ -108,37 +108,38 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
     "use_cameras": _switch(
         "evaluation.use_cameras",
         "cameras",
-        "Tell an encoder with camera embeddings which camera took an image.",
+        "Use the images' cameras where the encoder has camera embeddings.",
     ),
     "use_cache": _switch(
         "gallery.use_cache",
         "cache",
-        "Keep the vectors of a gallery given as a plain folder or list for the next time.",
+        "Cache the vectors of a gallery that is a plain folder or list.",
     ),
     "expire_after": _text(
         "gallery.expire_after",
         "--expire-after",
         "TIME",
-        "How long to keep the images: 12h, 30d, 8w; the next gallery check erases them.",
+        "How long to keep the images: 12h, 30d, 8w; `reid gallery check` then erases them.",
     ),
     "thumbnails": _switch("gallery.thumbnails", "thumbnails", "Keep a small JPEG of each image."),
     "fusion": _text(
         "identify.fusion",
         "--fusion",
         "NAME",
-        "A person's similarity: best image (best), their mean (mean), nearest ones (vote).",
+        "Similarity of a person: of the best image (best), the mean image (mean), or by a vote of "
+        "the nearest images (vote).",
     ),
     "unknown": _text(
         "identify.unknown",
         "--unknown",
         "SIMILARITY",
-        "Below this a query shows nobody known: a number, auto (as calibrated) or off.",
+        "Reject matches below this similarity: a number, auto (as calibrated) or off.",
     ),
     "seen_by": _text(
         "identify.seen_by",
         "--seen-by",
         "CAMERA",
-        "Search only gallery images by this camera; may be repeated.",
+        "Search only gallery images from this camera; may be repeated.",
         kind=list[str],
     ),
     "added_from": _text(
@@ -156,14 +157,14 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
     "tracklets": _switch(
         "identify.tracklets",
         "tracklets",
-        "Ask once about all images of a sub-folder, or else of a label by one camera.",
+        "Treat the images of a sub-folder, or of one label and camera, as one query.",
     ),
     "method": _text(
         "explain.method", "--method", "NAME", "auto, gradient-rollout, rollout (ViT) or grad-cam."
     ),
-    "host": _text("service.host", "--host", "NAME", "Address to listen at; 0.0.0.0 for all."),
+    "host": _text("service.host", "--host", "NAME", "Address to listen on; 0.0.0.0 for all."),
     "port": _text(
-        "service.port", "--port", "N", "Port to listen at; 0 for any free one.", kind=int
+        "service.port", "--port", "N", "Port to listen on; 0 for any free one.", kind=int
     ),
     "token_file": _text(
         "service.token_file",
@@ -173,13 +174,13 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
         kind=Path,
     ),
 }
-"""The options by the names of their parameters."""
+"""Options by parameter name."""
 
 ENCODER_OPTIONS = ("recipe", "encoder", "weights", "index", "seed", "device", "run")
-"""What a command takes that describes images of lists or galleries."""
+"""For commands that describe images of lists or galleries."""
 
 DATASET_OPTIONS = (*ENCODER_OPTIONS[:3], "dataset", "data", *ENCODER_OPTIONS[3:])
-"""What a command takes that describes a dataset."""
+"""For commands that describe a dataset."""
 
 
 def takes_settings(
@@ -187,15 +188,14 @@ def takes_settings(
     usual_recipe: str | None = None,
     **arguments: Any,  # noqa: ANN401  (annotations)
 ) -> Callable[[Callable[Concatenate["ResolvedSettings", _Own], None]], Callable[..., None]]:
-    """Give a command `--config`, `--set` and options for settings, and hand it the settings.
+    """Add `--config`, `--set` and setting options to a command, and pass it the settings.
 
     The command's first parameter receives the resolved settings; the rest are its own.
 
     Args:
-        names: Of `SETTING_OPTIONS`.
-        usual_recipe: What the command starts from where nobody names a recipe or an encoder.
-        arguments: Annotated types of positional arguments that stand for a setting, by the name of
-            its option.
+        names: Keys of `SETTING_OPTIONS`.
+        usual_recipe: Recipe to start from when neither a recipe nor an encoder is named.
+        arguments: Annotated types of positional arguments that set a setting, by option name.
     """
     settings = {name: SETTING_OPTIONS[name].setting for name in (*names, *arguments)}
     flags = {settings[name]: SETTING_OPTIONS[name].flags for name in names}
@@ -240,7 +240,7 @@ def _declare(
     shared: Mapping[str, Any],
     required: Set[str],
 ) -> None:
-    """Give a function a command's name, text and own parameters, and the shared ones behind."""
+    """Give a function a command's name, help and own parameters, followed by the shared ones."""
     parameters = [
         *(one.replace(kind=_KEYWORD) for one in list(signature(of).parameters.values())[1:]),
         *(

@@ -1,4 +1,4 @@
-"""Reports as text for people and as JSON for machines."""
+"""Reports as text and as JSON."""
 
 import json
 import shutil
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _RULE = "-" * 40
 _OBEYED = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of control characters, lone halves of characters, and ends of lines."""
+"""Unicode categories of control characters, lone surrogates and line ends."""
 
 
 def render_dataset_table(statistics: Sequence[SplitStatistics]) -> str:
-    """Tabulate splits, in the form that the field's programs print."""
+    """Tabulate splits in the customary form of the field."""
     rows = [
         (row.split, str(row.num_identities), str(row.num_images), str(row.num_cameras))
         for row in statistics
@@ -46,16 +46,10 @@ def table(
     numbers: Collection[str] = (),
     between: str = "  ",
 ) -> str:
-    """Lay out a table, every column as wide as its longest cell.
+    """Lay out a table, each column as wide as its longest cell and `numbers` aligned right.
 
-    Long cells are folded where a terminal is too narrow; what is piped is never cut. Lines are put
-    together here and not by rich, which takes 1.2 ms for each: 4 s for the queries of Market-1501.
-
-    Args:
-        headings: Of the columns.
-        rows: A cell per column; control characters are spelt out.
-        numbers: Headings of columns that are aligned to the right.
-        between: What stands between two columns.
+    Long cells are folded if the terminal is too narrow; piped output is never folded. Lines are
+    joined here because rich takes 1.2 ms for each: 4 s for the queries of Market-1501.
     """
     from rich.cells import cell_len
 
@@ -96,7 +90,7 @@ def _folded(shown: Sequence[Sequence[str]], *, numbers: Collection[str], room: i
 
 
 def harmless(text: str) -> str:
-    """Spell out control characters, which a terminal obeys and a file's name may hold."""
+    """Escape control characters, which file names may contain and terminals obey."""
     if text.isprintable():
         return text
     return "".join(
@@ -105,7 +99,7 @@ def harmless(text: str) -> str:
 
 
 def render_dataset_check(report: "DatasetCheckReport") -> str:
-    """Tabulate the splits, then list what is odd about the dataset."""
+    """Tabulate the splits, then list the dataset's problems."""
     lines = [render_dataset_table(report.statistics), *report.problems]
     lines.extend(_reasons(report.unreadable))
     if report.is_clean:
@@ -114,7 +108,7 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
 
 
 def render_generation(folder: Path, report: "GenerationReport") -> str:
-    """Describe what was drawn and where."""
+    """Count the drawn images and name their folder."""
     return (
         f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
         f"gallery images of {report.identities} + {report.test_identities} people "
@@ -128,7 +122,7 @@ def render_precision(*, training: str, evaluation: str) -> str:
 
 
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
-    """List the scores of the trained encoder, and its place."""
+    """List the scores of the trained encoder, and its folder."""
     lines = [] if outcome.evaluation is None else [render_evaluation(outcome.evaluation)]
     lines.extend(render_left_out(outcome.left_out, what="training image"))
     if outcome.evaluation is None:
@@ -138,7 +132,7 @@ def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
 
 
 def render_encoder(encoder: "EncoderDescription") -> str:
-    """Name an encoder and its sizes, and say aloud where its weights began at random."""
+    """Name an encoder, its sizes and its weights, with a note if they are not pretrained."""
     facts = []
     match encoder.options.get("image_size"):
         case [height, width]:
@@ -156,18 +150,17 @@ def render_encoder(encoder: "EncoderDescription") -> str:
 
 
 def warn_if_untrained(encoder: "EncoderDescription") -> None:
-    """Warn on standard error, ahead of answers or scores, that random weights made them."""
+    """Warn on standard error, before answers or scores, if the weights are random."""
     if not encoder.is_trained:
         typer.echo(
-            f"Warning: {encoder.name} has random weights that were never trained: what follows is "
-            "meaningless, however similar it calls two images. Name a trained run (--run) or "
-            "trained weights (--weights).",
+            f"Warning: {encoder.name} has random weights that were never trained, so what follows "
+            "is meaningless. Name a trained run (--run) or trained weights (--weights).",
             err=True,
         )
 
 
 def render_evaluation(outcome: "Evaluation") -> str:
-    """List the scores, then what they are the scores of."""
+    """List the scores, the dataset and the encoder."""
     return "\n".join(
         [
             render_scores(outcome.report),
@@ -179,73 +172,61 @@ def render_evaluation(outcome: "Evaluation") -> str:
 
 
 def render_left_out(images: Sequence[UnreadableImage], *, what: str) -> list[str]:
-    """List images that were left out because they cannot be read; nothing where there are none.
-
-    Args:
-        images: Which, and why.
-        what: What to call one of them.
-    """
+    """List images that were left out because they cannot be read; `what` names one of them."""
     if not images:
         return []
     return [f"Left out: {counted(len(images), what)} that cannot be read", *_reasons(images)]
 
 
 def render_unreadable(images: Sequence[UnreadableImage], *, what: str = "image") -> str:
-    """Word the error of a command that did without images which cannot be read.
-
-    Args:
-        images: Which, and why.
-        what: What to call one of them.
-    """
+    """Word the error of a command that left out unreadable images; `what` names one of them."""
     found = f"{counted(len(images), what)} cannot be read, so left out:"
     return "\n".join([found, *_reasons(images)])
 
 
 def render_scores(report: EvaluationReport) -> str:
-    """List the scores, then how they came about."""
-    lines = [
-        f"Test Results - Rank-1: {report.rank(1):.2%}",
-        f"Test Results - Rank-5: {report.rank(5):.2%}",
-        f"Test Results - mAP: {report.mean_average_precision:.2%}",
-        f"Rank-10: {report.rank(10):.2%}",
-        f"mINP: {report.mean_inverse_negative_penalty:.2%}",
-        *evaluation_notes(report),
-    ]
-    return "\n".join(lines)
+    """List the scores, then how they were computed."""
+    shares = {
+        "Test Results - Rank-1": report.rank(1),
+        "Test Results - Rank-5": report.rank(5),
+        "Test Results - mAP": report.mean_average_precision,
+        "Rank-10": report.rank(10),
+        "mINP": report.mean_inverse_negative_penalty,
+    }
+    scores = (f"{name}: {share:.2%}" for name, share in shares.items())
+    return "\n".join([*scores, *evaluation_notes(report)])
 
 
 def evaluation_notes(report: EvaluationReport) -> list[str]:
-    """Describe how scores came about, a line each."""
+    """Describe how the scores were computed, a line each."""
     lines = [
         f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
         f"among {counted(report.num_gallery, 'gallery image')}",
         f"Search: {_search(report)}",
     ]
+    same_camera = "kept; not comparable with the Market-1501 protocol"
     if report.is_same_camera_removed:
-        lines.append("Same camera: left out, as in the Market-1501 protocol")
-    else:
-        lines.append("Same camera: kept; not comparable with the Market-1501 protocol")
-    if report.reranking is not None:
-        recipe = report.reranking
-        lines.append(
-            f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={recipe.original_weight:g}"
-        )
+        same_camera = "left out, as in the Market-1501 protocol"
+    lines.append(f"Same camera: {same_camera}")
+    if (recipe := report.reranking) is not None:
+        weight = f"{recipe.original_weight:g}"
+        lines.append(f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={weight}")
     return lines
 
 
 def render_settings(rows: Sequence["SettingRow"]) -> str:
-    """List every setting with its value, written as in TOML, and who set it."""
+    """List every setting with its value as in TOML, and its source."""
     cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
     return table(("setting", "  value", "set by"), cells)
 
 
 def settings_as_json(rows: Sequence["SettingRow"]) -> str:
-    """Map every setting to its value and who set it."""
+    """Map every setting to its value and its source."""
     return to_json({row.key: {"value": row.value, "origin": str(row.origin)} for row in rows})
 
 
 def toml_value(value: object) -> str:
-    """Write a value as TOML does; `"none"` for one that is not set."""
+    """Write a value as in TOML; an unset one as `"none"`."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name} = {toml_value(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -254,7 +235,7 @@ def toml_value(value: object) -> str:
 
 
 def to_json(report: object) -> str:
-    """Write a report, its dataclasses as objects, its enumerations and paths as texts."""
+    """Write a report as JSON; dataclasses become objects, enumerations and paths strings."""
     plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
     return json.dumps(plain, indent=2, default=_plain)
 

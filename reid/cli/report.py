@@ -1,4 +1,4 @@
-"""`reid report`: the page that says what runs came to."""
+"""`reid report`: write a page with the results of runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 RunsArgument = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; weights may be missing.")
+    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; they need no weights.")
 ]
 PageOption = Annotated[
     Path,
@@ -30,14 +30,14 @@ BaselineOption = Annotated[
     typer.Option(
         "--baseline",
         metavar="RUN",
-        help="Show runs that differ from this one in a few settings in one table of differences.",
+        help="Tabulate the runs that differ from this one in a few settings as an ablation.",
     ),
 ]
 CollectOption = Annotated[
     bool,
     typer.Option(
         "--collect",
-        help="Copy the runs' records, without weights and absolute paths, beside the figures.",
+        help="Copy the runs' records, without weights and absolute paths, to the figures.",
     ),
 ]
 
@@ -54,7 +54,7 @@ def report(
 ) -> None:
     """Write a page with the scores and learning curves of runs.
 
-    Published results stand beside them.
+    Published results are listed for comparison.
     """
     require_run(*_with_baseline(runs, baseline))
     with wired(resolved.settings) as container:
@@ -70,7 +70,7 @@ def report(
 
 
 def _with_baseline(runs: list[Path], baseline: Path | None) -> list[Path]:
-    """Prepend the baseline where it is not among the runs."""
+    """Prepend the baseline, unless it is among the runs."""
     if baseline is None or baseline.resolve() in {run.resolve() for run in runs}:
         return runs
     return [baseline, *runs]

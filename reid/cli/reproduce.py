@@ -1,4 +1,4 @@
-"""`reid reproduce`: does a recorded evaluation come out again."""
+"""`reid reproduce`: repeat a recorded evaluation."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +28,7 @@ ToleranceOption = Annotated[
         "--tolerance",
         metavar="X",
         min=0.0,
-        help="Largest difference of a mean score (0 to 1) that counts as none.",
+        help="Largest difference of a mean score (0 to 1) that counts as reproduced.",
     ),
 ]
 
@@ -41,19 +41,20 @@ def reproduce(
     tolerance: ToleranceOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a run again by its record, and say what differs."""
+    """Repeat a recorded evaluation of a run, and list the differences."""
     require_run(run)
     with wired(resolved.settings) as container:
         source = container.open_evaluation()(run)
     settings = _settings_of(source, run=run, resolved=resolved)
     with wired(settings, num_cameras=0) as container:
         outcome = container.reproduce().run(source, tolerance=tolerance)
-    if as_json:
-        typer.echo(to_json(outcome))
-    else:
-        typer.echo("\n".join(_lines(outcome)))
+    typer.echo(to_json(outcome) if as_json else "\n".join(_lines(outcome)))
     if not outcome.is_reproduced:
-        hint = "; --tolerance 1e-3 admits another machine's rounding" if outcome.is_rounding else ""
+        hint = (
+            "; --tolerance 1e-3 allows for another machine's rounding"
+            if outcome.is_rounding
+            else ""
+        )
         raise EvaluationError(
             f"{outcome.evaluation} of {outcome.run} is not reproduced; what differs: "
             f"{', '.join(outcome.differing)}{hint}"

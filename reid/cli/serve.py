@@ -1,4 +1,4 @@
-"""`reid serve`: the same queries over HTTP."""
+"""`reid serve`: identify people over HTTP."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
@@ -14,25 +14,19 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 GalleryOption = Annotated[
-    str, typer.Option("--gallery", metavar="GALLERY", help="A gallery: see reid gallery build.")
+    str,
+    typer.Option("--gallery", metavar="GALLERY", help="A gallery, made by `reid gallery build`."),
 ]
 _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 
 @takes_settings(
     *ENCODER_OPTIONS,
-    "top_k",
-    "use_cameras",
-    "fusion",
-    "unknown",
-    "expire_after",
-    "thumbnails",
-    "host",
-    "port",
-    "token_file",
+    *("top_k", "use_cameras", "fusion", "unknown", "expire_after", "thumbnails"),
+    *("host", "port", "token_file"),
 )
 def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
-    """Identify, add and forget people over HTTP until it is stopped."""
+    """Identify, add and erase people over HTTP until stopped."""
     from reid.settings.trained import with_trained_encoder
 
     missing = [part for part in _PARTS if find_spec(part) is None]
@@ -44,6 +38,6 @@ def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
     require_gallery(settings.gallery, gallery, otherwise=None)
     from reid.container.service import serve_gallery
 
-    # Nobody watches the progress of requests: the container's own listener is silent.
+    # Requests show no progress: the container's own listener is silent.
     container = load_container()(settings=settings, num_cameras=0)
     serve_gallery(container, settings, gallery=gallery, announce=typer.echo)

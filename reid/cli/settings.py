@@ -1,4 +1,4 @@
-"""`reid settings`: what is set, and by whom."""
+"""`reid settings`: list all settings and their sources."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @takes_settings(*DATASET_OPTIONS)
 def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
-    """Show every setting, its value and where it comes from."""
+    """List every setting, its value and where it comes from."""
     from reid.container.registry import Group, find
 
     values = resolved.settings

@@ -1,4 +1,4 @@
-"""`reid train`: learn from a dataset."""
+"""`reid train`: train an encoder on a dataset."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,10 +18,11 @@ StageName = Literal["all", "prompts", "encoder", "1", "2"]
 _NAME_OF_NUMBER = {"1": "prompts", "2": "encoder"}
 
 StageOption = Annotated[
-    StageName, typer.Option("--stage", help="Both stages, or one: prompts (1), encoder (2).")
+    StageName,
+    typer.Option("--stage", help="Both stages, or one of them: prompts (1), encoder (2)."),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with an interrupted run in the same folder.")
+    bool, typer.Option("--resume", help="Resume an interrupted run in the same folder.")
 ]
 
 OverwriteOption = Annotated[
@@ -38,13 +39,13 @@ def train(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train both stages on a dataset, then evaluate."""
+    """Train an encoder on a dataset in two stages, then evaluate it."""
     require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container, saying_how_to_resume(container):
         from reid.application.train import TrainingRequest, TrainingScope
 
         scope = TrainingScope(_NAME_OF_NUMBER.get(stage, stage))
-        # Before the encoder is built: a wrong folder should not cost a download.
+        # Before the encoder is built, so that a wrong folder costs no download.
         statistics = container.statistics()
         if not as_json:
             typer.echo(render_dataset_table(statistics))

@@ -133,14 +133,14 @@ def test_forgetting_says_what_the_server_may_still_hold(
         assert gallery.images(labels=["a"]) == ()
     told = render_removal(outcome, done="Erased").splitlines()
     assert len(told) == 2
-    assert re.fullmatch(rf"Traces may stay in .*{words}", told[1])
+    assert re.fullmatch(rf"Traces may remain in .*{words}", told[1])
 
 
 def test_expiring_says_what_the_server_may_still_hold() -> None:
     outcome = CheckOutcome(
         place="here", num_images=3, num_expired=2, faults=(), residual_traces="in its log"
     )
-    assert "Traces may stay in its log; and in backups" in render_check(outcome).splitlines()
+    assert "Traces may remain in its log; and in backups" in render_check(outcome).splitlines()
 
 
 def test_forgetting_in_a_folder_has_nothing_to_add(tmp_path: Path) -> None:

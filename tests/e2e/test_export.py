@@ -43,7 +43,7 @@ def test_the_export_says_how_far_it_is_from_the_original(trained: Path, tmp_path
     require("openvino")
     arguments = ("export", "--run", trained, "--precision", "bf16")
     text = run(*arguments, tmp_path / "text").stdout
-    assert re.search(r"NumericalError in batches of 1: \S+ \(1 - cos, mean removed\)", text)
+    assert re.search(r"Numerical error in batches of 1: \S+ \(1 - cos, mean removed\)", text)
     assert f"reid evaluate --weights {tmp_path / 'text'}" in text
     outcome = as_json(run(*arguments, tmp_path / "json", "--json"))
     assert outcome["precision"] == "bf16"
