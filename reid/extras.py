@@ -1,4 +1,4 @@
-"""Packages: which ones matter, what each optional one gives, and how to get it."""
+"""Packages: recorded versions, and optional packages with what each adds."""
 
 import platform
 from collections.abc import Iterable, Iterator
@@ -9,15 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from reid.domain.errors import ConfigurationError
 
 RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
-"""Whose versions every run records, beside those of `EXTRAS`."""
+"""Packages whose versions every run records, besides those of `EXTRAS`."""
 
 PACKAGES = (*RECORDED_PACKAGES, "scipy", "safetensors", "pydantic", "huggingface_hub", "annoy")
-"""Whose versions a bug report tells."""
+"""Packages whose versions a bug report lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A package that gives something more and that nothing else needs."""
+    """An optional package."""
 
     package: str
     extra: str
@@ -47,11 +47,11 @@ UNRECORDED_EXTRAS = (
     ),
     Extra("pymilvus", "milvus", "keeps galleries in Milvus", otherwise="galleries are folders"),
 )
-"""Likewise; they change no result, so that no run records them."""
+"""Optional packages that change no result, so no run records them."""
 
 
 def installed_version(package: str) -> str | None:
-    """Tell a package's version; None where it is not installed."""
+    """Return a package's version; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -59,7 +59,7 @@ def installed_version(package: str) -> str | None:
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str | None]:
-    """Note Python's version and those of packages; None for those that are not installed."""
+    """Return the versions of Python and of packages; None for missing ones."""
     return {
         "python": platform.python_version(),
         **{name: installed_version(name) for name in packages},
@@ -67,7 +67,7 @@ def versions_of(packages: Iterable[str]) -> dict[str, str | None]:
 
 
 def describe_extra(extra: Extra) -> str:
-    """Say in a line whether an optional package is used."""
+    """Describe in a line whether an optional package is used."""
     found = installed_version(extra.package)
     if found is not None:
         return f"{extra.package} {found} {extra.gives}"
@@ -79,15 +79,14 @@ def describe_extra(extra: Extra) -> str:
 
 @contextmanager
 def needed_for(what: str, *, package: str) -> Iterator[None]:
-    """Turn a failing import of an optional package into what to do about it.
+    """Turn a failing import of an optional package in the block into advice.
 
     Args:
-        what: What cannot be had without it, for the message.
-        package: One of `EXTRAS` or `UNRECORDED_EXTRAS`.
+        what: The feature that needs it, for the message.
+        package: A package of `EXTRAS` or `UNRECORDED_EXTRAS`.
 
     Raises:
-        ConfigurationError: The import in the block fails; the message tells a package that is
-            missing from one that is installed and broken.
+        ConfigurationError: The package is missing, or installed and broken.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Imports of large libraries, made shorter or later."""
+"""Faster and later imports of large libraries."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Lazily:
-    """Calls a class or function that is imported when it is first called."""
+    """Calls a class or function, imported on the first call."""
 
     def __init__(self, place: str) -> None:
-        """Remember the place, `module:name`; nothing is imported yet."""
+        """Keep the place, `module:name`, without importing it."""
         self.place = place
 
     def load(self) -> Callable[..., Any]:
-        """Import it, if nobody has yet."""
+        """Import and return it."""
         with paused_collection():
             # A callable of unknown signature.
             return EntryPoint(self.place, self.place, "reid").load()  # type: ignore[no-any-return]
@@ -27,10 +27,10 @@ class Lazily:
 
 @contextmanager
 def paused_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage until the block ends.
+    """Pause garbage collection in the block.
 
-    torch and open_clip make hundreds of thousands of objects that all stay. The collector would
-    walk over them again and again while they are imported: a tenth of the time.
+    Importing torch and open_clip creates hundreds of thousands of permanent objects; repeated
+    collection takes a tenth of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The library: embed images, keep galleries and name people in a few lines of Python.
+"""The library: embed images, manage galleries and identify people in a few lines of Python.
 
 Letters: N images, D width.
 """
@@ -24,12 +24,11 @@ from reid.settings.mentions import respelled_errors
 from reid.settings.trained import with_trained_encoder
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
-"""The path of a folder, of a list (CSV) or of an image; the content of an image file; (H, W, 3)
-uint8 RGB pixels; or a list of paths of images, contents and pixels."""
+"""The path of a folder, a list (CSV) or an image; the content of an image file; (H, W, 3) uint8
+RGB pixels; or a list of image paths, contents and pixels."""
 
 A_PROGRAM = "a program"
-"""Where images come from that were handed over as bytes or pixels."""
-
+"""Source of images that are given as bytes or pixels."""
 
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
@@ -41,9 +40,9 @@ def _argument(setting: str, value: str | None) -> str | None:
 
 
 class Reid:
-    """An encoder, ready to describe images and to name the people on them.
+    """An encoder that describes images and identifies the people in them.
 
-    The encoder is built when it is first needed. An object serves one thread.
+    The encoder is built on first use. An object serves one thread.
 
     Example:
         reid = Reid(run="runs/people")
@@ -62,11 +61,11 @@ class Reid:
         config: str | Path | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        """Choose the encoder; without arguments, that of the run in `runs/default`.
+        """Choose the encoder; by default, that of the run in `runs/default`.
 
         Args:
-            run: Folder of a training run whose encoder is used.
-            weights: A file, `openai` or `random`, in place of a run's.
+            run: Folder of the training run that provides the encoder.
+            weights: A file, `openai` or `random`, instead of a run.
             config: TOML file with settings.
             settings: Any other setting by its dotted name: `{"encoder.kind": "vit-b16"}`.
 
@@ -80,44 +79,44 @@ class Reid:
         resolved = load_settings(
             config=None if config is None else Path(config), options={**texts, **(settings or {})}
         )
-        # Without a dataset, the weights file tells how many cameras there are.
+        # Without a dataset, the weights file determines the number of cameras.
         self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
 
     @respelled_errors(_argument)
     def embed(self, images: Images) -> Tensor:
-        """Describe images by vectors; cosines of two tell whether they show the same person.
+        """Embed images as vectors; the cosine of two vectors is the similarity of two people.
 
         Args:
-            images: N; those of a folder are sorted by name.
+            images: N images; those of a folder are sorted by name.
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.
 
         Raises:
-            DatasetError: An image cannot be read, or there is none.
-            EncoderError: Weights cannot be had or do not fit.
+            DatasetError: An image cannot be read, or there are no images.
+            EncoderError: The weights cannot be loaded or do not fit.
         """
         source = source_of(self._container, images)
         names = [image.name for image in source.images()]
         return self._container.embedder().embed(source.reader, names, camids=None, subset="images")
 
     def gallery(self, place: str | Path) -> "OpenGallery":
-        """Name a gallery that is kept on disk; `build` or `add` makes it where there is none."""
+        """Return a gallery on disk; `build` or `add` creates it if it does not exist."""
         return OpenGallery(self._container, str(place))
 
     @respelled_errors(_argument)
     def identify(
         self, queries: Images, gallery: "OpenGallery | str | Path"
     ) -> IdentificationOutcome:
-        """Name the person on each query image.
+        """Name the person in each query image.
 
         Args:
-            queries: Images; those that cannot be read are listed in the outcome.
-            gallery: A gallery, or by its path a gallery or a folder or list of labelled images,
-                which is embedded once and kept in a cache.
+            queries: Query images; the outcome lists those that cannot be read.
+            gallery: A gallery, or the path of a gallery or of a folder or list of labelled
+                images, whose vectors are cached.
 
         Raises:
-            DatasetError: No readable query.
+            DatasetError: No query can be read.
             GalleryError: The gallery is missing or empty, or another encoder made it.
         """
         asked = source_of(self._container, queries)
@@ -135,23 +134,23 @@ class Reid:
 
 
 class OpenGallery:
-    """Images of known people, kept on disk as vectors."""
+    """Images of known people, stored on disk as vectors."""
 
     def __init__(self, container: Container, place: str) -> None:
-        """Remember where; nothing is touched yet. `Reid.gallery` makes these."""
+        """Keep the place; call `Reid.gallery` instead."""
         self._container = container
         self._place = place
         self._opened: Gallery | None = None
 
     @respelled_errors(_argument)
     def build(self, images: str | Path) -> FillingOutcome:
-        """Make the gallery hold what a folder or list of labelled images holds.
+        """Make the gallery match a folder or list of labelled images.
 
-        Images that it knows by their content are not embedded again, and images that are gone
-        from the folder leave the gallery.
+        Images of known content are not embedded again; images that are no longer listed are
+        removed.
 
         Raises:
-            DatasetError: No readable image, or one without a label, or a single image's path.
+            DatasetError: No image can be read, one has no label, or the path is a single image.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         return self._enroll(self._container.followed_images()(Path(images)), mirrors=True)
@@ -163,44 +162,44 @@ class OpenGallery:
         """Add images.
 
         Args:
-            images: Those of a folder or list bring labels and cameras along.
-            label: Who is on all of them.
-            camera: Which camera took all of them.
+            images: Images; a folder or list provides labels and cameras.
+            label: Person in all images.
+            camera: Camera of all images.
 
         Raises:
-            DatasetError: No readable image, or one without a label.
+            DatasetError: No image can be read, or one has no label.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         source = source_of(self._container, images, label=label, camera=camera)
         return self._enroll(source, mirrors=False)
 
     def remove(self, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -> RemovalOutcome:
-        """Take images out by their names or labels; all or none.
+        """Remove images by name or label, all or none.
 
         Raises:
-            GalleryError: A name or a label is not there.
+            GalleryError: A name or label is unknown.
         """
         return self._container.maintain_gallery().remove(self.opened(), names=names, labels=labels)
 
     def forget(self, label: str) -> RemovalOutcome:
-        """Erase a person with every trace, make sure of it, and note it in the audit log.
+        """Erase a person and every trace, verify it, and record it in the audit log.
 
         Raises:
-            GalleryError: Nobody is called so, or something of the person is left.
+            GalleryError: The label is unknown, or traces of the person remain.
         """
         return self._container.maintain_gallery().forget(self.opened(), label)
 
     def check(self) -> CheckOutcome:
-        """Erase what has expired, then look for damage."""
+        """Erase expired images, then look for damage."""
         return self._container.maintain_gallery().check(self.opened())
 
     def contents(self) -> GalleryContent:
-        """List people, and what was done to the gallery."""
+        """List the people and the audit log."""
         return self._container.maintain_gallery().list(self.opened())
 
     @respelled_errors(_argument)
     def opened(self) -> Gallery:
-        """Open the gallery where it is not open, and leave it open.
+        """Return the open gallery, and open it if necessary.
 
         Raises:
             GalleryError: It is missing or damaged.
@@ -210,7 +209,7 @@ class OpenGallery:
         return self._opened
 
     def close(self) -> None:
-        """Let go of files; the next call opens them again."""
+        """Close files; the next call opens them again."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -238,10 +237,10 @@ def source_of(
     label: str | None = None,
     camera: str | None = None,
 ) -> ImageSource:
-    """Make an image source of whatever a program calls images.
+    """Convert images to an image source.
 
     Raises:
-        DatasetError: Label or camera is no name, or the images cannot be listed.
+        DatasetError: Label or camera is not a name, or the images cannot be listed.
     """
     label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, images)
@@ -255,11 +254,11 @@ def source_of(
 
 
 def _name(what: str, said: str | None) -> str | None:
-    """Refuse numbers, which are a slip that types do not catch in a notebook, and blanks."""
+    """Refuse blanks, and numbers, which types do not catch in a notebook."""
     if said is None:
         return None
     if not isinstance(said, str) or not said.strip():
-        raise DatasetError(f"the {what} {said!r} is no name: give a text, such as '0067'")
+        raise DatasetError(f"the {what} {said!r} is not a name: give a text, such as '0067'")
     return said.strip()
 
 
@@ -267,7 +266,7 @@ def _listed(container: Container, images: Images) -> ImageSource:
     if isinstance(images, str | Path):
         opened: ImageSource = container.images()(Path(images))
         return opened
-    # A list of its own: `Path.glob` gives what can be gone through once, and we go twice.
+    # A list, since an iterator such as that of `Path.glob` can be read only once.
     listed = [images] if isinstance(images, bytes | np.ndarray) else [*images]
     are_paths = all(isinstance(one, str | Path) for one in listed)
     place = str(Path.cwd()) if are_paths else A_PROGRAM

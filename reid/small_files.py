@@ -1,21 +1,21 @@
-"""Small text files from anywhere: read within bounds, and never from what would not end."""
+"""Bounded reading of small, untrusted files."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 MOST_SETTINGS_BYTES = 2**20
-"""Of a TOML file; one with every setting takes some kilobytes."""
+"""Most bytes of a TOML file; all settings take a few kilobytes."""
 
 MOST_RECORD_BYTES = 256 * 2**20
-"""Of a run's record or log; that of MSMT17's 11,659 queries takes 2 MB."""
+"""Most bytes of a run's record or log; MSMT17's 11,659 queries take 2 MB."""
 
 MOST_HEADER_BYTES = 2**20
-"""Of the description of an exported encoder or gallery."""
+"""Most bytes of the description of an exported encoder or gallery."""
 
 
 class FileBoundsError(ValueError):
-    """A file is larger, or nested more deeply, than any that is meant."""
+    """A file is too large, nested too deeply or not regular."""
 
 
 def read_bounded(path: Path, *, most_bytes: int) -> str:
@@ -51,7 +51,7 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401  (whatever JSON can ho
     """Read JSON.
 
     Raises:
-        ValueError: It is none, or nested more deeply than Python goes.
+        ValueError: It is invalid, or nested too deeply.
     """
     try:
         return json.loads(text)

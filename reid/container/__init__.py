@@ -1,1 +1,1 @@
-"""Composition: which adapter each setting names, and what every command is made of."""
+"""Composition: builds adapters from settings, and use cases from adapters."""

@@ -1,4 +1,4 @@
-"""What a command can refuse before torch is imported: places that are not there, unknown kinds."""
+"""Checks of paths and kinds that a command makes before it imports torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ FILESYSTEM = "filesystem"
 
 
 def require_images(*paths: Path) -> None:
-    """Refuse images that are not there.
+    """Refuse images that do not exist.
 
     Raises:
         DatasetError: A path does not exist.
@@ -27,11 +27,11 @@ def require_images(*paths: Path) -> None:
 
 
 def require_dataset(settings: "DatasetSettings", *, also: bool = True) -> None:
-    """Refuse a dataset of an unknown kind or at a place that is not there.
+    """Refuse a dataset of an unknown kind or whose root does not exist.
 
     Args:
-        settings: They name it.
-        also: Whether the other datasets are looked at too.
+        settings: The dataset's settings.
+        also: Whether to check the additional training datasets too.
 
     Raises:
         ConfigurationError: No distribution offers the kind, or its root is not set.
@@ -44,13 +44,13 @@ def require_dataset(settings: "DatasetSettings", *, also: bool = True) -> None:
         # Plug-ins need no files.
         if registry.is_built_in(found) and source.root and not source.root.exists():
             raise DatasetError(
-                f"the dataset folder {source.root} does not exist; {key}.root names the place of "
+                f"the dataset folder {source.root} does not exist: set {key}.root to the folder of "
                 f"{source.kind}"
             )
 
 
 def require_root(settings: "SourceSettings", *, key: str) -> None:
-    """Refuse a built-in dataset that has no place.
+    """Refuse a built-in dataset without a root.
 
     Raises:
         ConfigurationError: Its root is not set.
@@ -65,12 +65,12 @@ def require_gallery(
     *,
     otherwise: str | None = "a folder or .csv list of labelled images",
 ) -> None:
-    """Refuse a gallery of an unknown kind or in a folder that is not there.
+    """Refuse a gallery of an unknown kind or in a folder that does not exist.
 
     Args:
-        settings: They name the kind.
-        name: The gallery.
-        otherwise: What can stand in its place; None: nothing can.
+        settings: The gallery settings, which name the kind.
+        name: The gallery's folder or name.
+        otherwise: What the command accepts instead of a gallery; None: nothing.
 
     Raises:
         ConfigurationError: No distribution offers the kind.
@@ -87,10 +87,10 @@ def require_gallery(
 
 
 def require_run(*paths: Path) -> None:
-    """Refuse runs that are not there.
+    """Refuse runs that do not exist.
 
     Raises:
-        CheckpointError: A folder, or a record's file, does not exist.
+        CheckpointError: A folder or a record's file does not exist.
     """
     for path in paths:
         if not path.exists():

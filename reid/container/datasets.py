@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 
 def create_dataset(settings: "SourceSettings", *, key: str = "dataset") -> "Dataset":
-    """Open the dataset that is asked for.
-
-    Args:
-        settings: What to open.
-        key: Where the settings stand, for messages.
+    """Open the dataset that the settings under `key` name.
 
     Raises:
         ConfigurationError: No distribution offers this kind, a built-in one has no root, or it
@@ -42,7 +38,7 @@ def create_dataset(settings: "SourceSettings", *, key: str = "dataset") -> "Data
 
 
 def combine_datasets(dataset: "Dataset", also: Sequence["SourceSettings"]) -> "Dataset":
-    """Join the training lists of other datasets, if there are any, to a dataset's.
+    """Append the training lists of other datasets to a dataset's.
 
     Raises:
         ConfigurationError: One of them cannot be opened; see `create_dataset`.
@@ -61,7 +57,7 @@ def combine_datasets(dataset: "Dataset", also: Sequence["SourceSettings"]) -> "D
 def screen_combined(
     combined: "Dataset", *, single: "Dataset", screened: "ScreenedDataset", skips_bad: bool
 ) -> "ScreenedDataset":
-    """Screen what is trained on, unless it is what is screened already."""
+    """Screen the training lists, unless they are those screened already."""
     if combined is single:
         return screened
     from reid.domain.services.screening import ScreenedDataset
@@ -70,7 +66,7 @@ def screen_combined(
 
 
 def cache_images(dataset: "Dataset", cache_mib: int, *, listener: "EventListener") -> "Dataset":
-    """Keep a dataset's decoded images in memory, unless the memory is to be none."""
+    """Keep a dataset's decoded images in memory, unless the cache is 0 MiB."""
     if cache_mib == 0:
         return dataset
     from reid.adapters.images.cache import CachedReader
@@ -81,7 +77,7 @@ def cache_images(dataset: "Dataset", cache_mib: int, *, listener: "EventListener
 
 
 class Datasets(Foundation):
-    """Lists of samples, and images to read from folders or from a program."""
+    """Datasets, and images from folders or from a program."""
 
     listed = providers.Singleton(create_dataset, Foundation.settings.provided.dataset)
     all_listed = providers.Singleton(

@@ -1,6 +1,6 @@
-"""What `reid doctor` asks of an installation, made of the parts that the program itself uses.
+"""Checks and facts of `reid doctor`, made from the parts that the program itself uses.
 
-Nothing here imports torch or another library before it is asked, since each may be what is broken.
+Nothing here imports torch or another library in advance, since any of them may be broken.
 """
 
 import tempfile
@@ -47,12 +47,12 @@ REINSTALL = "install again in a new environment: pip install clip-reid; if it st
 
 
 def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths: bool) -> Diagnosis:
-    """Gather the facts and run the checks; only the libraries' where they cannot be imported.
+    """Gather the facts and run the checks; without importable libraries, report only that.
 
     Args:
-        settings: They name folders, device and index.
-        told: What is shown of the settings.
-        shows_paths: Whether paths and names of user and machine are shown too.
+        settings: Folders, device and index.
+        told: Settings to show.
+        shows_paths: Whether to show paths and the names of user and machine.
     """
     facts: Facts = {
         "versions": lambda: dict(versions_of(PACKAGES)),

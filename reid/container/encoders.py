@@ -1,4 +1,4 @@
-"""Encoders, from settings or from what a weights file says."""
+"""Encoders, from settings or from a weights file's description."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from reid.settings.schema import Settings
 
 _WITHOUT_KIND = "vit-b16"
-"""Its factory reads weights whose file says which encoder they are of."""
+"""Its factory reads weights files that name their encoder."""
 
 
 def create_image_encoder(request: EncoderRequest) -> Union["TrainableEncoder", "ExportedEncoder"]:
-    """Build the encoder that is asked for, or open it where the weights are an exported encoder.
+    """Build the requested encoder, or open it if the weights are an exported encoder.
 
     Raises:
-        ConfigurationError: No distribution offers this kind, or the request makes no sense.
-        EncoderError: The weights cannot be had or do not fit.
+        ConfigurationError: No distribution offers this kind, or the request is inconsistent.
+        EncoderError: The weights cannot be loaded or do not fit.
     """
     from reid.adapters.encoders.exported import is_exported, open_exported_encoder
 
@@ -48,11 +48,11 @@ def create_image_encoder(request: EncoderRequest) -> Union["TrainableEncoder", "
 
 
 def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
-    """Build the encoder that is asked for, built-in or plugged-in.
+    """Build the requested encoder, built-in or plugged-in.
 
     Raises:
-        ConfigurationError: No distribution offers this kind, or the request makes no sense.
-        EncoderError: The weights cannot be had or do not fit.
+        ConfigurationError: No distribution offers this kind, or the request is inconsistent.
+        EncoderError: The weights cannot be loaded or do not fit.
     """
     from reid.adapters.safetensors_file import read_header
 
@@ -90,7 +90,7 @@ def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "Trainabl
 def _restore_plugged_in(
     factory: registry.Factory, request: EncoderRequest, trained: Mapping[str, "JsonValue"]
 ) -> "TrainableEncoder":
-    """Build the architecture that a run's checkpoint describes, then fill its image tower."""
+    """Build the architecture that a run's checkpoint describes, then load its image tower."""
     from reid.adapters.safetensors_file import read_checkpoint
     from reid.domain.services.fine_tuning import image_tower_of
 
@@ -104,10 +104,10 @@ def _restore_plugged_in(
 
 
 def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> "TrainableEncoder":
-    """Hand on an encoder that can learn.
+    """Return the encoder if it can be trained.
 
     Raises:
-        EncoderError: It was exported.
+        EncoderError: It is an exported encoder.
     """
     from reid.adapters.encoders.exported import ExportedEncoder
 
@@ -120,10 +120,10 @@ def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> 
 
 
 def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
-    """Hand on an encoder that shows its work.
+    """Return the encoder if its features can be explained.
 
     Raises:
-        EncoderError: It was exported, or is a plug-in that does not.
+        EncoderError: It is an exported encoder, or a plug-in that does not support explanation.
     """
     from reid.adapters.encoders.exported import ExportedEncoder
     from reid.ports.explanation import ExplainableEncoder
@@ -142,14 +142,14 @@ def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
 
 
 def explanation_method(name: str) -> "ExplanationMethod | None":
-    """Read a setting; `auto` leaves it to the encoder."""
+    """Parse the setting; None (`auto`) leaves the method to the encoder."""
     from reid.domain.values.explanations import ExplanationMethod
 
     return None if name == "auto" else ExplanationMethod(name)
 
 
 def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
-    """Make of settings what an encoder's factory is given."""
+    """Build the request for an encoder's factory from settings."""
     from reid.adapters.devices import resolve_device
 
     encoder = settings.encoder
@@ -172,7 +172,7 @@ def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
 
 
 def reference_request(settings: "Settings") -> EncoderRequest:
-    """Ask for the encoder that an exported one is held to: in float32 on the CPU."""
+    """Request the encoder that exports are compared with: in float32 on the CPU."""
     return replace(
         encoder_request(settings, 0),
         precision="fp32",
@@ -183,7 +183,7 @@ def reference_request(settings: "Settings") -> EncoderRequest:
 
 
 def training_precision(settings: "Settings") -> str:
-    """Return what stage 2 runs the image encoder in on this machine: fp32 or bf16."""
+    """Return the image encoder's precision in stage 2 on this machine: fp32 or bf16."""
     from reid.adapters.devices import resolve_device, resolve_training_precision
 
     return resolve_training_precision(
@@ -194,7 +194,7 @@ def training_precision(settings: "Settings") -> str:
 
 
 def count_cameras(wanted: bool, dataset: Callable[[], "Dataset"]) -> int:  # noqa: FBT001
-    """Count the cameras that get an embedding, of all splits; opens the dataset only if wanted."""
+    """Count the cameras of all splits that get an embedding; 0 without opening the dataset."""
     if not wanted:
         return 0
     opened = dataset()
@@ -202,7 +202,7 @@ def count_cameras(wanted: bool, dataset: Callable[[], "Dataset"]) -> int:  # noq
 
 
 class Encoders(Datasets):
-    """The encoder, what it embeds, how it is exported and explained."""
+    """The encoder, and its embedding, export and explanation."""
 
     num_cameras = providers.Callable(
         count_cameras,

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from reid.settings.tasks import EvaluationSettings
 
 _NOT_SCORED = ("root", "also", "cache_mib")
-"""Settings of the dataset that name where images lie or serve training only."""
+"""Settings of the dataset that concern paths or training only."""
 
 
 def open_evaluation(path: Path) -> "RecordedEvaluation":
-    """Open a run's own evaluation by its folder, or any of its evaluations by its file."""
+    """Open a run's own evaluation by its folder, or any evaluation by its file."""
     from reid.adapters.runs.records import FilesystemRunRecords
     from reid.application.records import RecordedEvaluation
 
@@ -53,14 +53,13 @@ def open_evaluation(path: Path) -> "RecordedEvaluation":
 
 
 def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:
-    """List what an evaluation's scores depend on beside images and weights, as settings nest.
+    """List the settings that an evaluation's scores depend on, besides images and weights.
 
-    Where the images lie, what serves training only, and what the weights' file says itself is
-    left out.
+    Paths, settings of training, and what the weights file states itself are left out.
     """
     plain = plain_settings(settings)
     dataset, encoder = plain["dataset"], plain["encoder"]
-    # Left out where it is not used, so that records are what they were before there was a choice.
+    # Recorded only where used, so that older records stay equal.
     not_scored = _NOT_SCORED if settings.dataset.skip_bad else (*_NOT_SCORED, "skip_bad")
     return {
         "seed": settings.seed,
@@ -71,10 +70,10 @@ def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:
 
 
 def fingerprint_settings(settings: "Settings") -> dict[str, "JsonValue"]:
-    """List what decides a run's result, by dotted name: seed, encoder, dataset and both recipes.
+    """List the settings that decide a run's result, by dotted name.
 
-    Where the files lie and how the result is scored do not. Of the precision of training, what it
-    came to counts: `auto` on another machine may be something else.
+    Paths and scoring do not. The training precision is the resolved one: `auto` may differ on
+    another machine.
     """
     plain = plain_settings(settings)
     plain["encoder"]["training_precision"] = training_precision(settings)
@@ -91,7 +90,7 @@ def fingerprint_settings(settings: "Settings") -> dict[str, "JsonValue"]:
 
 
 def environment(settings: "Settings") -> dict[str, "JsonValue"]:
-    """Note what a run ran with: versions, machine, and every setting."""
+    """Record a run's versions, machine and settings."""
     return {
         **machine(settings),
         "precision": settings.encoder.precision,
@@ -101,7 +100,7 @@ def environment(settings: "Settings") -> dict[str, "JsonValue"]:
 
 
 def machine(settings: "Settings") -> dict[str, "JsonValue"]:
-    """Note versions and machine: they change rounding at most."""
+    """Record versions and machine, which change rounding at most."""
     import torch
 
     from reid.adapters.devices import name_of_device, resolve_device
@@ -125,12 +124,12 @@ def machine(settings: "Settings") -> dict[str, "JsonValue"]:
 def reranking_of(
     evaluation: "EvaluationSettings", recipe: "RerankingRecipe"
 ) -> "RerankingRecipe | None":
-    """Re-rank only where it is asked for."""
+    """Return the recipe if re-ranking is on."""
     return recipe if evaluation.rerank else None
 
 
 def rasteriser() -> "Rasterise":
-    """Return what makes PNG files of charts.
+    """Return the function that turns SVG charts into PNG.
 
     Raises:
         ConfigurationError: resvg cannot be imported.
@@ -141,10 +140,7 @@ def rasteriser() -> "Rasterise":
 
 
 def lay_out_map(vectors: "Tensor", *, perplexity: float, seed: int) -> "MapLayout":
-    """Lay out a map by scikit-learn.
-
-    Without it there is no map, and the reason stands in its place: a page holds much besides.
-    """
+    """Lay out a map with scikit-learn; without it, return an empty map that states the reason."""
     try:
         with needed_for("a map", package="scikit-learn"):
             from reid.adapters.maps import lay_out_by_tsne

@@ -1,4 +1,4 @@
-"""What all subjects share: settings, a listener, and the time."""
+"""Providers that all subjects share: settings, a listener and the time."""
 
 from datetime import UTC, datetime
 
@@ -10,12 +10,12 @@ from reid.settings.schema import Settings
 
 
 def utc_now() -> str:
-    """Return the time as galleries write it."""
+    """Return the time in the format of galleries."""
     return time_text(datetime.now(UTC))
 
 
 class Foundation(containers.DeclarativeContainer):
-    """What every subject needs."""
+    """Shared providers."""
 
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
     listener = providers.Singleton(Silent)

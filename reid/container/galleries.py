@@ -1,4 +1,4 @@
-"""Galleries, from settings, and which encoder fills them."""
+"""Galleries, from settings, and the fingerprint of the encoder that fills them."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from dependency_injector import providers
 
@@ -44,13 +44,7 @@ def open_gallery(
     *,
     create: bool,
 ) -> "Gallery":
-    """Open a gallery of the kind that settings name.
-
-    Args:
-        settings: They name the kind.
-        create_index: Makes the index that searches.
-        name: A folder, or what else the kind calls a gallery.
-        create: Make an empty gallery where there is none.
+    """Open a gallery of the kind in the settings; see `GalleryRequest`.
 
     Raises:
         ConfigurationError: No distribution offers this kind, or it takes other options.
@@ -79,15 +73,10 @@ def is_gallery(
     *,
     otherwise: str = "a folder or .csv list of labelled images",
 ) -> bool:
-    """Tell a gallery from what can stand in its place, by its name.
-
-    Args:
-        settings: They name the kind of gallery.
-        name: Of it.
-        otherwise: What can stand in its place.
+    """Whether `name` is a gallery, and not what `otherwise` describes.
 
     Raises:
-        GalleryError: There is neither.
+        GalleryError: It is neither.
     """
     require_gallery(settings, name, otherwise=otherwise)
     if settings.kind != FILESYSTEM:
@@ -100,19 +89,14 @@ def is_gallery(
 def read_gallery_vectors(
     is_gallery: Callable[..., bool], open_gallery: Callable[..., "Gallery"], name: str
 ) -> "Tensor":
-    """Read the vectors of a gallery, or of .npy files.
-
-    Args:
-        is_gallery: Tells a gallery by its name.
-        open_gallery: Opens it.
-        name: Of a gallery, of a folder of files, or of one.
+    """Read the vectors of a gallery, of a folder of .npy files, or of one such file.
 
     Returns:
         (G, D) float32, rows of unit L2 norm.
 
     Raises:
         GalleryError: The gallery cannot be read.
-        VectorIndexError: The files cannot.
+        VectorIndexError: The files cannot be read.
     """
     from reid.adapters.vectors_file import read_vectors
 
@@ -123,7 +107,7 @@ def read_gallery_vectors(
 
 
 def open_source(name: str) -> Union["ImageSource", None]:
-    """Open the images from which a gallery was filled; None where they are gone."""
+    """Open the images that a gallery was made from; None if they are gone."""
     from reid.adapters.images.folders import open_images
 
     return open_images(Path(name)) if Path(name).exists() else None
@@ -132,9 +116,9 @@ def open_source(name: str) -> Union["ImageSource", None]:
 def encoder_fingerprint(
     encoder: Union["TrainableEncoder", "ExportedEncoder"],
 ) -> EncoderFingerprint:
-    """Return which encoder makes vectors, cameras left out.
+    """Return the encoder's fingerprint, without cameras.
 
-    An exported one goes with the one that it was exported from: they were compared then.
+    An exported encoder has that of its original, with which it was compared.
     """
     from reid.adapters.encoders.exported import ExportedEncoder
     from reid.domain.values.checkpoints import digest_of
@@ -160,14 +144,9 @@ def open_cache(
     name: str,
     fingerprint: EncoderFingerprint,
 ) -> "Gallery":
-    """Open the gallery in which the vectors of a folder or list of images wait for the next run.
+    """Open the cached gallery of a folder or list of images, one per encoder.
 
-    Args:
-        settings: Whether and where.
-        open_memory: Opens one that is not kept.
-        create_index: Makes the index that searches.
-        name: The folder or list.
-        fingerprint: Encoder; another one has a gallery of its own.
+    Without a cache it is a gallery in memory.
 
     Raises:
         GalleryError: It cannot be written.
@@ -176,10 +155,12 @@ def open_cache(
         return open_memory()
     from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 
-    origin = json.dumps([str(Path(name).resolve()), _fingerprint(fingerprint)], sort_keys=True)
+    # Names decide no vector.
+    encoder = {k: v for k, v in asdict(fingerprint).items() if k not in ("name", "weights")}
+    origin = json.dumps([str(Path(name).resolve()), encoder], sort_keys=True)
     folder = cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
     try:
-        # Vectors of people's images are nobody else's business.
+        # Vectors of people's images are personal data.
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open_filesystem_gallery(folder, create=True, create_index=create_index)
     except (OSError, GalleryError) as error:
@@ -190,29 +171,22 @@ def open_cache(
         ) from error
 
 
-def _fingerprint(fingerprint: EncoderFingerprint) -> dict[str, Any]:
-    """Put a fingerprint as JSON, less what decides no vector."""
-    return {
-        key: value for key, value in asdict(fingerprint).items() if key not in ("name", "weights")
-    }
-
-
 def cache_folder(settings: "GallerySettings") -> Path:
-    """Return where vectors of plain folders are kept: as set, or the user's cache folder."""
+    """Return the folder for vectors of plain folders: as set, or the user's cache folder."""
     if settings.cache is not None:
         return settings.cache
     named = os.environ.get("XDG_CACHE_HOME", "")
-    # Paths in it must be absolute, says the XDG base directory specification.
+    # The XDG base directory specification ignores relative paths.
     return (Path(named) if Path(named).is_absolute() else Path.home() / ".cache") / "reid"
 
 
 class Galleries(Encoders, Indexes):
-    """Known people, kept as vectors."""
+    """Known people, stored as vectors."""
 
     enrolment = providers.Singleton["Enrolment"](
         Lazily("reid.domain.services.enrolment:Enrolment"),
         embedder=Encoders.embedder,
-        # Once: it reads all weights, and an encoder that describes galleries learns no more.
+        # Computed once: it reads all weights, which no longer change.
         fingerprint=providers.Singleton(encoder_fingerprint, Encoders.encoder).provider,
         now=Foundation.now,
         keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,

@@ -1,4 +1,4 @@
-"""Gallery engines that this distribution brings; a request is what the factory of each is given."""
+"""Built-in gallery engines, and the request that the factory of each receives."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryRequest:
-    """What the factory of a gallery engine is given."""
+    """Argument of a gallery engine's factory."""
 
     name: str
-    """A folder, or what else the kind calls a gallery."""
+    """Folder, or name in a database."""
 
     create: bool
-    """Make an empty gallery where there is none."""
+    """Whether to make an empty gallery if it does not exist."""
 
     tenant: str
-    """Whose images, in an engine that serves several; others' are never seen."""
+    """Owner of the images in a shared engine; other owners' images are never visible."""
 
     create_index: Callable[[], "VectorIndex"]
-    """Makes the index that settings name, for engines that do not search themselves."""
+    """Creates the configured index, for engines that do not search themselves."""
 
     records_address: str | None = None
-    """PostgreSQL server for the records of an engine that keeps vectors alone; None: SQLite."""
+    """PostgreSQL server for the records of an engine that stores only vectors; None: SQLite."""
 
     options: Mapping[str, Any]
-    """What the section of the kind's name holds, else `gallery.options`."""
+    """Settings of the kind's own section, else `gallery.options`."""
 
 
 def open_folder(request: GalleryRequest) -> "Gallery":
     """Open a gallery in a folder of its own.
 
     Raises:
-        GalleryError: It is missing or damaged, or the folder to be made holds other things.
+        GalleryError: It is missing or damaged, or the new folder holds other files.
     """
     from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 
@@ -57,7 +57,7 @@ def open_postgres(request: GalleryRequest) -> "Gallery":
 
     Raises:
         ConfigurationError: No address is set, or the client cannot be imported.
-        GalleryError: It cannot be reached, or there is none and none is to be made.
+        GalleryError: It cannot be reached, or does not exist and is not to be made.
     """
     secret = request.options["address"]
     address = _required("postgres", None if secret is None else secret.get_secret_value())
@@ -78,7 +78,7 @@ def open_milvus(request: GalleryRequest) -> "Gallery":
 
     Raises:
         ConfigurationError: No address is set, or the client cannot be imported.
-        GalleryError: It cannot be reached, or there is none and none is to be made.
+        GalleryError: It cannot be reached, or does not exist and is not to be made.
     """
     address = _required("milvus", request.options["address"])
     token = request.options["token"]
@@ -96,7 +96,7 @@ def open_milvus(request: GalleryRequest) -> "Gallery":
 
 
 def _open_records(request: GalleryRequest) -> "GalleryRecords":
-    """Open the records of a gallery whose engine keeps vectors alone."""
+    """Open the records of a gallery whose engine stores only vectors."""
     with needed_for("gallery.postgres.address", package="psycopg"):
         from reid.adapters.galleries.postgres.gallery import open_postgres_records
     return open_postgres_records(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def identification_options(
     settings: "IdentifySettings", reranking: "RerankingRecipe"
 ) -> "IdentificationOptions":
-    """Make of settings what `identify` and `calibrate` are given."""
+    """Build the options of `identify` and `calibrate` from settings."""
     from reid.domain.services.identification import IdentificationOptions
     from reid.domain.values.galleries import GalleryFilter
     from reid.domain.values.open_set import FusionRecipe
@@ -47,19 +47,26 @@ def identification_options(
 def as_tracklets(
     options: "IdentificationOptions", *, are_tracklets: bool
 ) -> "IdentificationOptions":
-    """Answer for every image, or for the images of a person together, as each client wants."""
+    """Answer for each image, or for the images of a person together, as a client wants."""
     return replace(options, are_tracklets=are_tracklets)
 
 
 def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
-    """Return how large thumbnails are that a gallery keeps; None where it keeps none."""
+    """Return the height of a gallery's thumbnails; None if it keeps none."""
     from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
 
     return THUMBNAIL_HEIGHT if wanted else None
 
 
+_ENCODING = {
+    "encoder": Galleries.encoder,
+    "embedder": Galleries.embedder,
+    "enrolment": Galleries.enrolment,
+}
+
+
 class Identification(Galleries):
-    """Names for the people on images, from the command line, a program or over HTTP."""
+    """Names of the people in images, for the command line, programs and the service."""
 
     options = providers.Singleton(
         identification_options,
@@ -68,23 +75,17 @@ class Identification(Galleries):
     )
     identify = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
-        encoder=Galleries.encoder,
-        embedder=Galleries.embedder,
-        enrolment=Galleries.enrolment,
+        **_ENCODING,
         options=options,
     )
     identify_each = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
-        encoder=Galleries.encoder,
-        embedder=Galleries.embedder,
-        enrolment=Galleries.enrolment,
+        **_ENCODING,
         options=providers.Callable(as_tracklets, options, are_tracklets=False),
     )
     identify_together = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
-        encoder=Galleries.encoder,
-        embedder=Galleries.embedder,
-        enrolment=Galleries.enrolment,
+        **_ENCODING,
         options=providers.Callable(as_tracklets, options, are_tracklets=True),
     )
     image_intake = providers.Factory["ImageIntake"](

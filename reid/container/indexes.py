@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def create_index(settings: "IndexSettings") -> "VectorIndex":
-    """Make the index that is asked for.
+    """Create the configured index.
 
     Raises:
         ConfigurationError: No distribution offers this kind, or it takes other options.
@@ -34,10 +34,10 @@ def create_index(settings: "IndexSettings") -> "VectorIndex":
 
 
 def create_index_bench(settings: "Settings", kinds: Sequence[str] | None = None) -> "BenchIndexes":
-    """Compare the built-in indexes, or those named, built-in or plugged-in.
+    """Prepare a comparison of the built-in indexes, or of the named ones.
 
     Raises:
-        ConfigurationError: No distribution offers a kind that is named.
+        ConfigurationError: No distribution offers one of the kinds.
     """
     from reid.adapters.indexes.exact import ExactIndex
     from reid.application.bench_indexes import BenchIndexes
@@ -58,7 +58,7 @@ def create_index_bench(settings: "Settings", kinds: Sequence[str] | None = None)
 
 
 def size_in_file(index: "VectorIndex") -> int | None:
-    """Count the bytes of an index in a file; None where it is kept in none."""
+    """Return the bytes of an index in a file; None if it is not stored in one."""
     from reid.adapters.galleries.filesystem.index_files import can_be_kept
 
     if not can_be_kept(index):
@@ -70,7 +70,7 @@ def size_in_file(index: "VectorIndex") -> int | None:
 
 
 class Indexes(Foundation):
-    """The index that searches."""
+    """Vector indexes."""
 
     index = providers.Singleton(create_index, Foundation.settings.provided.index)
     gallery_index = providers.Factory(create_index, Foundation.settings.provided.index)

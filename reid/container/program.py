@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
-    """Yield a container whose work shows its progress on standard error until the block ends.
-
-    Args:
-        settings: What adapters and services are made of.
-        providers: Replace the container's own by name.
+    """Yield a container that shows progress on standard error; `providers` replace its own.
 
     Raises:
-        ConfigurationError: No distribution offers the index, which is made last of all.
+        ConfigurationError: No distribution offers the index, which is created last.
     """
     from reid.adapters.events.rich_progress import RichProgress
 
@@ -44,20 +40,20 @@ def _warn_of_slow_precision(settings: "Settings") -> None:
     if resolve_device(settings.device) == "cpu" and lacks_bf16():
         sys.stderr.write(
             f"Warning: {' and '.join(asked)}: this processor has no instructions for bf16, which "
-            "takes longer than fp32 then: 8 to 10 times as long where there is AVX2 only\n"
+            "is therefore slower than fp32: 8 to 10 times with AVX2 only\n"
         )
 
 
 def load_container() -> "type[Container]":
     """Import the container without FastAPI, which takes half a second.
 
-    `dependency_injector.containers` imports `dependency_injector.wiring`, which imports FastAPI
-    where it is installed, for marks on endpoints; we wire by constructors only. The library and
-    tests import the container as usual: other parts of their process may want those marks.
+    `dependency_injector.wiring` imports FastAPI, if installed, to mark endpoints; this program
+    wires by constructors only. The library and the tests import the container as usual, since
+    other parts of their process may use those marks.
     """
     is_first = not {"fastapi", "dependency_injector.wiring"} & set(sys.modules)
     if is_first:
-        # Python takes None for a module that cannot be imported; FastAPI itself stays untouched.
+        # None marks a module that cannot be imported; FastAPI itself stays untouched.
         sys.modules["fastapi.params"] = None  # type: ignore[assignment]
     try:
         from reid.container.root import Container

@@ -1,8 +1,8 @@
 """Adapters by the names that settings use: one table per group, for built-in ones and plug-ins.
 
-A table leads from a kind to an entry point, `module:name` and, in brackets, the extra of this
-distribution that it needs. Those of this distribution stand below; another distribution adds its
-own in its metadata, in the group of that name. Both are called alike:
+A table maps a kind to an entry point: `module:name` and, in brackets, the extra of this
+distribution that it needs. The built-in ones are listed below; other distributions declare
+plug-ins in their metadata, in the group of that name. Both are called in the same way:
 
     reid.encoders   factory(request: EncoderRequest) -> Encoder
     reid.datasets   factory(root: Path | None, **options) -> Dataset
@@ -32,7 +32,7 @@ Factory: TypeAlias = Callable[..., Any]
 
 
 class Group(StrEnum):
-    """What can be chosen by name; the values are groups of entry points."""
+    """Groups of adapters that settings choose by name; the values are entry point groups."""
 
     ENCODERS = "reid.encoders"
     DATASETS = "reid.datasets"
@@ -78,16 +78,16 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.LOSSES: {},
     Group.TRACKERS: {},
 }
-"""Entry points by group and kind, as strings: nothing is imported before it is asked for."""
+"""Entry points by group and kind, as strings: nothing is imported before it is used."""
 
 
 def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
-    """Look up a kind; imports nothing.
+    """Look up a kind without importing it.
 
     Args:
-        group: What is wanted.
-        kind: Its name.
-        setting: Where the name stands, for messages; None: in the group's own setting.
+        group: The group to search.
+        kind: The adapter's name.
+        setting: The setting that holds the name, for messages; None: the group's own.
 
     Raises:
         ConfigurationError: No distribution offers this kind, two do, or a plug-in takes the name
@@ -111,7 +111,7 @@ def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
 
 
 def find_plugins(group: Group) -> dict[str, EntryPoint]:
-    """List what installed distributions offer, by kind; reads metadata once and imports nothing.
+    """List the plug-ins of installed distributions by kind, without importing them.
 
     Raises:
         ConfigurationError: Two distributions offer the same kind.
@@ -119,7 +119,7 @@ def find_plugins(group: Group) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry_point in sorted(_offered(group, tuple(sys.path)), key=lambda entry: entry.name):
         other = found.setdefault(entry_point.name, entry_point)
-        # One distribution can be listed twice, from an editable install and its build folder.
+        # An editable install and its build folder list the same distribution twice.
         if other.value != entry_point.value:
             raise ConfigurationError(
                 f"{group.setting}: both {_offer(other)} and {_offer(entry_point)} offer "
@@ -130,7 +130,7 @@ def find_plugins(group: Group) -> dict[str, EntryPoint]:
 
 @cache
 def _offered(group: Group, _: tuple[str, ...]) -> EntryPoints:
-    """Search what is installed on a path, which takes as long as an answer."""
+    """Cache the search of installed metadata on a path, which is slow."""
     return entry_points(group=group)
 
 
@@ -138,8 +138,8 @@ def load(found: EntryPoint) -> Factory:
     """Import a factory.
 
     Raises:
-        ConfigurationError: A package that it needs cannot be imported, or a plug-in cannot, for
-            whatever reason, or is not callable.
+        ConfigurationError: A required package or the plug-in cannot be imported, or the plug-in
+            is not callable.
     """
     with paused_collection():
         if is_built_in(found):
@@ -149,7 +149,7 @@ def load(found: EntryPoint) -> Factory:
         except Exception as error:
             raise ConfigurationError(
                 f"plug-in {_offer(found)} cannot be imported: {type(error).__name__}: {error}; "
-                f"mend or uninstall it"
+                "repair or uninstall it"
             ) from error
     if not callable(factory):
         raise ConfigurationError(f"plug-in {_offer(found)} is not callable: {factory!r}")
@@ -166,21 +166,15 @@ def _load_built_in(found: EntryPoint) -> Factory:
 
 
 def is_built_in(found: EntryPoint) -> bool:
-    """Tell an adapter of this distribution from a plug-in."""
+    """Whether it is an adapter of this distribution and not a plug-in."""
     return found.value == BUILT_IN[Group(found.group)].get(found.name)
 
 
 def call(found: EntryPoint, *arguments: object, options: Mapping[str, object], key: str) -> Any:  # noqa: ANN401
-    """Call a factory with options from settings.
-
-    Args:
-        found: The factory.
-        arguments: What every factory of the group is given.
-        options: What this one takes besides, by name.
-        key: Where the options stand, for messages.
+    """Call a factory with the arguments of its group and its own options from settings.
 
     Raises:
-        ConfigurationError: It cannot be imported, or takes other options.
+        ConfigurationError: It cannot be imported, or does not take the options under `key`.
     """
     factory = load(found)
     try:
@@ -193,16 +187,10 @@ def call(found: EntryPoint, *arguments: object, options: Mapping[str, object], k
 def options_of(
     section: Mapping[str, object] | None, free: Mapping[str, object], *, key: str, kind: str
 ) -> Mapping[str, object]:
-    """Choose between a kind's own section of settings and free options.
-
-    Args:
-        section: What the section of the kind's name holds; None: it has no section.
-        free: Options for kinds without a section, plug-ins for example.
-        key: Where the free options stand, for messages.
-        kind: The kind.
+    """Return a kind's own section of settings, or its free options if it has no section.
 
     Raises:
-        ConfigurationError: There are free options beside a section.
+        ConfigurationError: There are free options, under `key`, in addition to a section.
     """
     if section is None:
         return free

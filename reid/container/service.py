@@ -1,6 +1,7 @@
 """The service over HTTP, from settings and a container."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reid.domain.errors import ConfigurationError
@@ -8,7 +9,6 @@ from reid.small_files import FileBoundsError
 
 if TYPE_CHECKING:
     from reid.container.root import Container
-    from reid.domain.services.gallery import Gallery
     from reid.service.gallery_service import GalleryService
     from reid.service.limits import Limits
     from reid.settings.schema import Settings
@@ -25,24 +25,24 @@ def serve_gallery(
     gallery: str,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve a gallery until a signal says otherwise.
+    """Serve a gallery until a signal stops it.
 
     Args:
-        container: Holds the use cases.
-        settings: Those that the container was made of.
-        gallery: Its name.
-        announce: Told the address when all is ready.
+        container: Made from `settings`.
+        settings: All settings.
+        gallery: The gallery's folder or name.
+        announce: Receives the address once the service is ready.
 
     Raises:
-        ConfigurationError: Settings do not go with a service.
-        ReidError: Encoder or gallery cannot be opened, or do not go together.
+        ConfigurationError: A setting does not suit a service.
+        ReidError: Encoder or gallery cannot be opened, or do not match.
     """
     from reid.service.server import serve
 
     if settings.identify.rerank:
         raise ConfigurationError(
-            "identify.rerank: re-ranking compares all queries with each other, and those of "
-            "different clients have nothing to do with each other: leave it out"
+            "identify.rerank: re-ranking compares all queries with each other, but a service "
+            "answers unrelated clients: leave it out"
         )
     service = settings.service
     serve(
@@ -66,15 +66,12 @@ def open_gallery_service(container: "Container", name: str) -> "GalleryService":
     """
     from reid.service.gallery_service import GalleryService
 
-    def open_gallery() -> "Gallery":
-        return container.open_gallery(name, create=False)
-
     service = GalleryService(
         identify_each=container.identify_each(),
         identify_together=container.identify_together(),
         fill=container.enroll_gallery(),
         keep=container.maintain_gallery(),
-        open_gallery=open_gallery,
+        open_gallery=partial(container.open_gallery, name, create=False),
     )
     try:
         service.require_encoder(container.enrolment())
@@ -86,7 +83,7 @@ def open_gallery_service(container: "Container", name: str) -> "GalleryService":
 
 
 def token_of(settings: "ServiceSettings") -> str | None:
-    """Read the token, from its file where one is named.
+    """Return the token, read from its file if one is named.
 
     Raises:
         ConfigurationError: The file cannot be read, or there are two tokens.
@@ -99,7 +96,7 @@ def token_of(settings: "ServiceSettings") -> str | None:
             "service.token and service.token_file name two tokens: give one of them"
         )
     try:
-        # No regular file need it be: a shell's <(...) is a pipe.
+        # It need not be a regular file: a shell's <(...) is a pipe.
         with settings.token_file.open("rb") as file:
             content = file.read(_MOST_TOKEN_BYTES + 1)
         if len(content) > _MOST_TOKEN_BYTES:
@@ -114,22 +111,22 @@ def token_of(settings: "ServiceSettings") -> str | None:
 
 def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return "not a text"
+        return "not text"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def limits_of(settings: "ServiceSettings") -> "Limits":
-    """Put settings as the service wants them.
+    """Convert settings to the service's limits.
 
     Raises:
-        ConfigurationError: Less may be held at once than one body may have.
+        ConfigurationError: All bodies together may hold less than a single one.
     """
     from reid.service.limits import Limits
 
     if settings.held_mib < settings.body_mib:
         raise ConfigurationError(
             f"service.held_mib {settings.held_mib} is less than service.body_mib "
-            f"{settings.body_mib}: no body of that size could ever be taken"
+            f"{settings.body_mib}: no body of that size would ever be accepted"
         )
     return Limits(
         body_bytes=settings.body_mib * _MIB,

@@ -1,4 +1,4 @@
-"""Both stages of training, and the demo that goes through the whole job."""
+"""Both stages of training, and the demo."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,24 +27,21 @@ if TYPE_CHECKING:
 
 
 def metrics_path(settings: "Settings") -> Path:
-    """Name the file of a run's metrics."""
+    """Return the path of a run's metrics."""
     from reid.adapters.runs.records import METRICS
 
     return settings.run.directory / METRICS
 
 
 def open_earlier_run(directory: Path | None) -> "RunStore | None":
-    """Open the run that prompts are taken from, if one is named."""
+    """Open the run that provides the prompts, if one is named."""
     from reid.adapters.runs.filesystem import FilesystemRunStore
 
     return None if directory is None else FilesystemRunStore(directory)
 
 
 def create_losses(weights: Mapping[str, float]) -> dict[str, "Loss"]:
-    """Make the losses that stage 2 adds to the paper's objective.
-
-    Args:
-        weights: By the names of the losses.
+    """Create the losses that stage 2 adds to the paper's objective, named by `weights`.
 
     Raises:
         ConfigurationError: No distribution offers a loss of that name, or it cannot be used.
@@ -65,13 +62,13 @@ def _create_loss(name: str) -> "Loss":
     if parameters is not None and any(True for _ in parameters()):
         raise ConfigurationError(
             f"{key}: {name} has parameters of its own, which stage 2 does not train; name a loss "
-            "without"
+            "without parameters"
         )
     return loss
 
 
 def draw_demo_people(root: Path, seed: int) -> None:
-    """Draw what `reid demo` trains and tests on, replacing what an earlier demo drew."""
+    """Draw the people of `reid demo`, replacing those of an earlier demo."""
     from reid.adapters.synthetic.generator import generate_market1501
 
     generate_market1501(
@@ -88,7 +85,7 @@ def draw_demo_people(root: Path, seed: int) -> None:
 
 
 def open_splits(root: Path) -> "tuple[ImageSource, ImageSource]":
-    """Open the query and gallery folders of a dataset in Market-1501's layout as images."""
+    """Open the query and gallery folders of a dataset in Market-1501's layout."""
     from reid.adapters.images.folders import open_images
 
     return open_images(root / "query"), open_images(root / "bounding_box_test")

@@ -1,1 +1,1 @@
-"""The program over HTTP: a second way in beside the command line, to the same use cases."""
+"""The use cases of the command line over HTTP."""

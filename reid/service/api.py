@@ -1,4 +1,4 @@
-"""The routes, and what they answer."""
+"""Routes and their answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -58,8 +58,8 @@ class Api:
         self._intake = intake
         self._limits = limits
         self._held = held
-        # One thread decodes while the worker is in the encoder; one image at a time, so that
-        # large ones never lie side by side in memory.
+        # One thread decodes while the worker is in the encoder, one image at a time, so that
+        # memory never holds several large ones.
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="reid-decoder")
 
     async def identify(
@@ -72,7 +72,7 @@ class Api:
         added_from: AddedFromQuery = None,
         added_until: AddedUntilQuery = None,
     ) -> Answers:
-        """Name the person on each image, by the images of the gallery."""
+        """Name the person in each image, by the images of the gallery."""
         within = GalleryFilter(
             cameras=frozenset(seen_by) if seen_by else None,
             added_from=_moment("added_from", added_from),
@@ -85,9 +85,9 @@ class Api:
     async def add(
         self, request: Request, *, label: LabelQuery = None, camera: CameraQuery = None
     ) -> AddedImages:
-        """Add images of one person to the gallery; images it knows are not added again."""
+        """Add images of one person to the gallery, except those it already has."""
         images = await self._taken(request, label=label, camera=camera, is_query=False)
-        # Clients' names for their files clash, and are nobody's business.
+        # Clients' file names clash and may be private, so digests replace them.
         named = {
             digest: replace(one, image=replace(one.image, name=digest))
             for one in images
@@ -100,25 +100,25 @@ class Api:
         return AddedImages(added.images, added.outcome.changes)
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
-        """Take an image out of the gallery."""
+        """Remove an image from the gallery."""
         return await self._removed(lambda service: service.remove(key))
 
     async def forget(self, label: str) -> Removed:
-        """Erase a person from the gallery with every trace, and make sure of it."""
+        """Erase a person and every trace from the gallery, and verify it."""
         return await self._removed(lambda service: service.forget(label))
 
     async def health(self, response: Response) -> Health:
-        """Tell whether requests are taken; 503 where they are not."""
+        """Report whether requests are accepted; status 503 if not."""
         is_ready = self._worker.is_ready
         response.status_code = 200 if is_ready else 503
         return Health(live=True, ready=is_ready)
 
     async def live(self) -> Health:
-        """Tell that the process is there."""
+        """Report that the process is alive."""
         return Health(live=True, ready=self._worker.is_ready)
 
     def close(self) -> None:
-        """Let go of the decoder's thread."""
+        """Stop the decoder's thread."""
         self._decoder.shutdown()
 
     async def _taken(
@@ -134,7 +134,9 @@ class Api:
             label = _said_once("label", sent.fields.get("label"), label)
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
-                raise HttpError(422, "no label was sent: say who is on the images by label=NAME")
+                raise HttpError(
+                    422, "no label was sent: name the person in the images by label=NAME"
+                )
             return await asyncio.get_running_loop().run_in_executor(
                 self._decoder, lambda: self._take(sent, label=label, camera=camera)
             )
@@ -164,17 +166,11 @@ class Api:
 
 
 def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
-    """Put the routes together.
-
-    Args:
-        api: What they do.
-        metrics: What `/metrics` tells.
-        version: Of the program.
-    """
+    """Register the routes of `api`, the metrics and the documentation."""
     app = FastAPI(
         title="reid",
         version=version,
-        description="Who is on an image, by a gallery of known people.",
+        description="Names the people in images, by a gallery of known people.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -187,12 +183,12 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
     app.delete("/labels/{label:path}", responses=failures)(api.forget)
     for path, look in (("/health", api.health), ("/health/live", api.live)):
         app.get(path)(look)
-        # Balancers of load look by HEAD.
+        # Load balancers send HEAD.
         app.head(path, include_in_schema=False)(look)
 
     @app.get("/metrics", response_class=Response)
     async def show_metrics() -> Response:
-        """Tell figures in Prometheus' text form."""
+        """Return metrics in Prometheus' text format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/openapi.json", include_in_schema=False)
@@ -209,7 +205,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
 
 
 async def _refuse_misread_parameters(request: Request) -> None:
-    """Refuse what a route would pass over: a misspelt wish must not be taken for none."""
+    """Refuse parameters that a route would ignore, such as misspelt ones."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return

@@ -1,4 +1,4 @@
-"""Requests' bodies, read within limits: nothing that a client sends touches the disk."""
+"""Request bodies, read within limits; nothing that a client sends reaches the disk."""
 
 import asyncio
 import sys
@@ -14,43 +14,42 @@ from reid.service.http_errors import HttpError, busy
 from reid.service.limits import Limits
 
 FIELDS = ("label", "camera")
-"""What a form may say beside its images."""
+"""Text fields of a form."""
 
 _NUM_FIELDS = 8
-"""So many parts beside the images are read, to name one that there is not."""
+"""Parts that are read besides the images, so that an error can name an unknown one."""
 
 _CLOSE = {"Connection": "close"}
 _RAW = "latin-1"
-"""Starlette decodes what is not in a form's charset in this one: then all of it is, byte by byte,
-and `as_utf8` can tell what was meant."""
+"""Starlette's fallback charset; as a form's charset it preserves every byte for `as_utf8`."""
 
 FORM = "multipart/form-data"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a request brought."""
+    """Content of a request."""
 
     images: tuple[tuple[str, bytes], ...]
-    """Names, empty where there is none, and contents."""
+    """Names, possibly empty, and contents."""
 
     fields: dict[str, str]
 
 
 class HeldBytes:
-    """Counts how much of all bodies together is in memory."""
+    """Counts the bytes of all bodies in memory."""
 
     def __init__(self, limits: Limits) -> None:
-        """Start with nothing."""
+        """Start at zero."""
         self._limits = limits
         self.num_bytes = 0
         """Bytes held now."""
 
     @contextmanager
     def share(self) -> Iterator[Callable[[int], None]]:
-        """Give a request what counts its bytes in, and count them out at the end of the block.
+        """Yield a function that counts a request's bytes until the block ends.
 
-        What it gives raises a `HttpError` where there is no room.
+        The function raises an `HttpError` when the limit is reached.
         """
         share = 0
 
@@ -58,7 +57,7 @@ class HeldBytes:
             nonlocal share
             if self.num_bytes + count > self._limits.held_bytes:
                 raise busy(
-                    "too many bytes are under way already: come back in a moment",
+                    "too many bytes are being received already: try again in a moment",
                     retry_seconds=self._limits.retry_seconds,
                 )
             self.num_bytes += count
@@ -71,15 +70,15 @@ class HeldBytes:
 
 
 async def read_sent(request: Request, take: Callable[[int], None], *, limits: Limits) -> Sent:
-    """Read images and fields of a request: a form, or one image as the whole body.
+    """Read a request's images and fields: a form, or one image as the whole body.
 
     Args:
-        request: Not read yet.
-        take: Counts bytes in; see `HeldBytes.share`.
-        limits: What a client may send.
+        request: A request whose body is unread.
+        take: Counts bytes; see `HeldBytes.share`.
+        limits: Limits on the body.
 
     Raises:
-        HttpError: It is of another type, too large, too slow, or holds no image or too many.
+        HttpError: It has another type, is too large or too slow, or has no image or too many.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != FORM and not kind.startswith("image/"):
@@ -103,10 +102,10 @@ async def read_sent(request: Request, take: Callable[[int], None], *, limits: Li
 
 
 def as_utf8(content: bytes, *, what: str) -> str:
-    """Read text as it was meant: letters put in for unknown bytes would make two names one.
+    """Decode strictly: replacement characters would make different names equal.
 
     Raises:
-        HttpError: It is written otherwise.
+        HttpError: It is not UTF-8.
     """
     try:
         return content.decode()
@@ -115,8 +114,8 @@ def as_utf8(content: bytes, *, what: str) -> str:
 
 
 def said_twice(name: str, *, where: str) -> HttpError:
-    """Refuse what leaves open which of two wishes counts."""
-    return HttpError(422, f"{name} is said more than once {where}: say it once")
+    """Refuse a value that is given more than once."""
+    return HttpError(422, f"{name} is given more than once {where}: give it once")
 
 
 async def _bounded(
@@ -132,7 +131,7 @@ async def _bounded(
         raise too_large
     num_bytes = 0
     async for chunk in request.stream():
-        # Counted as they come: a chunked body declares no length.
+        # Counted on arrival: a chunked body declares no length.
         num_bytes += len(chunk)
         if num_bytes > limits.body_bytes:
             raise too_large
@@ -141,7 +140,7 @@ async def _bounded(
 
 
 class _FormParser(MultiPartParser):
-    """Refuses forms of too many parts, and those whose last boundary is missing."""
+    """Refuses forms with too many parts or without the last boundary."""
 
     spool_max_size = sys.maxsize
     max_parts: int
@@ -166,7 +165,7 @@ class _FormParser(MultiPartParser):
     async def _whole(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         async for chunk in body:
             yield chunk
-        # Starlette passes over parts without an end, and closes their files where reading fails.
+        # Starlette ignores parts without an end, and closes their files if reading fails.
         if not self._is_whole:
             raise HttpError(400, "the form is cut off: its last boundary is missing")
 
@@ -179,7 +178,7 @@ async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits
         form = await parser.parse()
     except MultiPartException as error:
         problem = error.message.rstrip(".")
-        raise HttpError(400, f"the form makes no sense ({problem}): send {FORM}") from None
+        raise HttpError(400, f"the form is malformed ({problem}): send {FORM}") from None
     try:
         return _checked(form, limits)
     finally:
@@ -208,7 +207,7 @@ def _checked(form: FormData, limits: Limits) -> Sent:
     if unknown := sorted(set(fields) - set(FIELDS)):
         raise HttpError(
             422,
-            f"the form has no field {unknown[0]!r}, but {' and '.join(FIELDS)}: anything else is "
-            "said in the address; see /docs",
+            f"the form has no field {unknown[0]!r}, but {' and '.join(FIELDS)}: anything else "
+            "belongs in the address; see /docs",
         )
     return Sent(tuple(images), fields)

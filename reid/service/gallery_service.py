@@ -1,4 +1,4 @@
-"""The use cases behind the service, over one gallery that stays open."""
+"""The service's use cases, on one gallery that stays open."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,31 +24,31 @@ from reid.domain.values.reports import Identification
 from reid.service.http_errors import HttpError
 
 SOURCE = "service"
-"""Where images come from that clients send."""
+"""Source of images that clients send."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceQuery:
-    """Query images of a request."""
+    """The query images of a request."""
 
     images: tuple[GivenImage, ...]
     is_one_person: bool = False
-    """Whether they are one query."""
+    """Whether all images show one person and are one query."""
 
     within: GalleryFilter = EVERYTHING
-    """Which images of the gallery are looked at."""
+    """The gallery images to search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Images that a request brought into the gallery."""
+    """Images that a request added to the gallery."""
 
     images: tuple[KeptImage, ...]
     outcome: FillingOutcome
 
 
 class GalleryService:
-    """What clients can ask for; serves the thread that made it."""
+    """Answers and changes that clients request; used only in the thread that created it."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class GalleryService:
         """Open the gallery.
 
         Args:
-            identify_each: Answers for every image.
-            identify_together: Answers for the images of a folder together.
+            identify_each: Answers each image.
+            identify_together: Answers the images of a folder together.
             fill: Adds images.
-            keep: Takes them out.
-            open_gallery: Opens the gallery; called again for every addition.
+            keep: Removes images.
+            open_gallery: Opens the gallery; called again for each addition.
 
         Raises:
             GalleryError: It is missing or damaged.
@@ -80,11 +80,11 @@ class GalleryService:
 
     @property
     def num_images(self) -> int:
-        """Images in the gallery, when this service last looked; may be asked from any thread."""
+        """Images in the gallery when last counted; safe to read in any thread."""
         return self._num_images
 
     def require_encoder(self, enrolment: Enrolment) -> None:
-        """Refuse an encoder that did not make the gallery, before any client asks.
+        """Refuse an encoder that did not make the gallery, before any request.
 
         Raises:
             GalleryError: Another one made it.
@@ -96,12 +96,10 @@ class GalleryService:
         require_same_encoder(fingerprint, kept=kept, place=self._gallery.place, what="queries")
 
     def require_decision(self) -> None:
-        """Refuse a gallery by whose calibration no query could be answered.
-
-        One of the two manners is enough: each has a calibration of its own.
+        """Refuse a gallery whose calibration fits neither kind of query.
 
         Raises:
-            GalleryError: It fits neither images on their own nor those of one person.
+            GalleryError: It fits neither single images nor several images of one person.
         """
         try:
             self._identify[True].require_decision(self._gallery)
@@ -109,10 +107,10 @@ class GalleryService:
             self._identify[False].require_decision(self._gallery)
 
     def identify(self, queries: Sequence[ServiceQuery]) -> tuple[tuple[Identification, ...], ...]:
-        """Answer several requests, those asked in one manner by one run through the encoder.
+        """Answer several requests; those with equal options share one pass through the encoder.
 
         Returns:
-            The answers of each request: one per image, or one for all of them.
+            The answers of each request: one per image, or one for all its images.
 
         Raises:
             GalleryError: The gallery is empty, or another encoder made it.
@@ -128,7 +126,7 @@ class GalleryService:
     def _identified(
         self, queries: Mapping[int, ServiceQuery], *, is_one_person: bool, within: GalleryFilter
     ) -> dict[int, tuple[Identification, ...]]:
-        # Names of requests clash: each gets a folder of its own.
+        # Names of different requests clash, so each request gets a folder.
         sent = {
             f"{number}/{row}": one
             for number, asked in queries.items()
@@ -141,7 +139,7 @@ class GalleryService:
         except NoAnswerError as error:
             name = sent[error.name].image.name
             raise NoAnswerError(place=error.place, name=name, advice=error.advice) from error
-        # Other programs may have changed the gallery since.
+        # Other programs may have changed the gallery.
         self._num_images = outcome.num_gallery
         answers: dict[int, list[Identification]] = {number: [] for number in queries}
         for found in outcome.identifications:
@@ -155,10 +153,10 @@ class GalleryService:
         return {number: tuple(found) for number, found in answers.items()}
 
     def add(self, images: Sequence[GivenImage]) -> Added:
-        """Keep images.
+        """Add images to the gallery.
 
         Raises:
-            DatasetError: One has no label.
+            DatasetError: An image has no label.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         source = GivenImages(images, place=SOURCE)
@@ -172,26 +170,26 @@ class GalleryService:
         )
 
     def remove(self, key: int) -> RemovalOutcome:
-        """Take an image out.
+        """Remove an image.
 
         Raises:
-            HttpError: There is none of that key.
+            HttpError: No image has this key.
         """
         if not self._gallery.images(keys=[key]):
-            raise HttpError(404, f"no image {key} in the gallery: answers tell the keys")
+            raise HttpError(404, f"no image {key} in the gallery: use a key from an answer")
         outcome = self._keep.remove_keys(self._gallery, [key])
         self._count()
         return outcome
 
     def forget(self, label: str) -> RemovalOutcome:
-        """Erase a person with every trace.
+        """Erase a person and every trace.
 
         Raises:
-            HttpError: Nobody is called so.
-            GalleryError: Something of the person is left.
+            HttpError: The label is unknown.
+            GalleryError: Traces of the person remain.
         """
         if not self._gallery.images(labels=[label]):
-            raise HttpError(404, "nobody of that label in the gallery: nothing to forget")
+            raise HttpError(404, "this label is not in the gallery: nothing to erase")
         outcome = self._keep.forget(self._gallery, label)
         self._count()
         return outcome

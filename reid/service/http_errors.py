@@ -1,4 +1,4 @@
-"""From errors to HTTP: the status, what happened, and what to do."""
+"""HTTP answers to errors: the status, what happened and what to do."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -29,25 +29,19 @@ STATUS_OF: Final[Mapping[type[ReidError], int]] = {
     EvaluationError: 422,
     GalleryError: 409,
 }
-"""An encoder complains of what it is given, such as a camera that it does not know."""
+"""An `EncoderError` concerns the request: a camera that the encoder does not know, for example."""
 
 PARAMETERS: Final = ("seen_by", "added_from", "added_until")
 """Settings of the section `identify` that clients choose, by the same names."""
 
 
 class HttpError(Exception):
-    """A request is answered by an error."""
+    """An error that answers a request."""
 
     def __init__(
         self, status: int, message: str, *, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Keep the answer.
-
-        Args:
-            status: Of HTTP.
-            message: What happened, and what to do.
-            headers: Further ones of the answer.
-        """
+        """Keep the HTTP status, the message (what happened, what to do) and further headers."""
         super().__init__(message)
         self.status = status
         self.message = message
@@ -55,12 +49,12 @@ class HttpError(Exception):
 
 
 def busy(message: str, *, retry_seconds: int) -> HttpError:
-    """Make the refusal of a client that should come back in a moment."""
+    """Build the error for a client that should retry later."""
     return HttpError(503, message, headers={"Retry-After": str(retry_seconds)})
 
 
 def http_error_of(error: ReidError) -> HttpError:
-    """Answer an error of the program: by the class's status, or the nearest class above it."""
+    """Convert an error by the status of its class, or of its nearest ancestor."""
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
     return HttpError(status, respell(str(error), _parameter))
 
@@ -73,12 +67,12 @@ def _parameter(setting: str, value: str | None) -> str | None:
 
 
 def as_response(refusal: HttpError) -> JSONResponse:
-    """Make the answer of a refusal."""
+    """Build the response of an error."""
     return JSONResponse({"error": refusal.message}, refusal.status, headers=refusal.headers)
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Answer whatever routes raise as JSON: `{"error": what happened, and what to do}`."""
+    """Answer every exception of the routes as JSON: `{"error": what happened, what to do}`."""
 
     async def refuse(_: Request, error: Exception) -> Response:
         return as_response(_refusal_for(error))
@@ -107,5 +101,5 @@ def _refusal_for(error: Exception) -> HttpError:
                 headers=error.headers,
             )
         case _:
-            # The traceback goes to the log, not to the client.
-            return HttpError(500, "a fault of the service: its log tells more")
+            # Only the log receives the traceback.
+            return HttpError(500, "internal error of the service: see its log")

@@ -1,17 +1,17 @@
-"""Limits on what a client may cost, as plain numbers."""
+"""Limits on the resources of clients."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds on what a client may cost."""
+    """Limits on the resources of clients."""
 
     body_bytes: int
-    """Most bytes of a request's body, counted while they come."""
+    """Most bytes of a request's body, counted on arrival."""
 
     held_bytes: int
-    """Most bytes of all bodies together that are in memory at once."""
+    """Most bytes of all bodies in memory."""
 
     images: int
     """Most images of a request."""
@@ -20,19 +20,19 @@ class Limits:
     """Most pixels of an image."""
 
     waiting: int
-    """Most images that wait for the encoder; more are sent away."""
+    """Most images that wait for the encoder; more are refused."""
 
     connections: int
     """Most open connections."""
 
     header_seconds: float
-    """How long a client may take to say what it wants, and to stay silent between requests."""
+    """Time for a request's header, and for silence between requests."""
 
     body_seconds: float
-    """How long a body may take to arrive."""
+    """Time for a body to arrive."""
 
     seconds: float
-    """How long a client waits for its answer once its body has arrived."""
+    """Time for the answer once the body has arrived."""
 
     retry_seconds: int = 1
-    """After how long a client that was sent away shall come back."""
+    """Time after which a refused client should retry."""

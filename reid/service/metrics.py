@@ -1,4 +1,4 @@
-"""Figures for Prometheus."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """Counts requests, and measures what waits and what is kept."""
+    """Counts requests, and measures the queue, the memory of bodies and the gallery."""
 
     def __init__(
         self,
@@ -20,13 +20,7 @@ class Metrics:
         num_held_bytes: Callable[[], int],
         num_images: Callable[[], int],
     ) -> None:
-        """Start at nothing.
-
-        Args:
-            num_waiting: Tells how many images are in the queue.
-            num_held_bytes: Tells how much of the bodies is in memory.
-            num_images: Tells how many images the gallery holds.
-        """
+        """Start at zero; the arguments return the current values of the gauges."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "reid_requests",
@@ -46,19 +40,12 @@ class Metrics:
         self._gauge("reid_gallery_images", "Images in the gallery.", num_images)
 
     def count(self, method: str, route: str, *, status: int, seconds: float) -> None:
-        """Count a request.
-
-        Args:
-            method: Of HTTP.
-            route: Its pattern, not its path: paths hold labels, and there is no end of them.
-            status: Of the answer.
-            seconds: How long it took.
-        """
+        """Count a request by its route's pattern, since paths contain labels without end."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def text(self) -> bytes:
-        """Return all figures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, text: str, value: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""Middleware: authenticates requests, and counts answers."""
+"""Middleware that authenticates requests and counts answers."""
 
 import asyncio
 import hmac
@@ -14,7 +14,7 @@ from reid.service.http_errors import HttpError, as_response
 from reid.service.metrics import Metrics
 
 OPEN_PATHS = frozenset({"/health", "/health/live"})
-"""What needs no token: it tells nothing but whether the service is there."""
+"""Paths without a token: they reveal only whether the service is alive."""
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 _LINGER_SECONDS = 2.0
@@ -22,16 +22,10 @@ _LINGER_BYTES = 64 * 2**20
 
 
 class Middleware:
-    """Wraps an application: refuses requests without the right token, and counts answers."""
+    """Refuses requests without the right token, and counts answers."""
 
     def __init__(self, app: ASGIApp, *, token: str | None, metrics: Metrics) -> None:
-        """Keep the parts.
-
-        Args:
-            app: The application.
-            token: What clients must bring; None: they must be on this machine.
-            metrics: Counts.
-        """
+        """Wrap an application; without a token, clients must be on this machine."""
         self._app = app
         self._token = None if token is None else token.encode()
         self._metrics = metrics
@@ -60,16 +54,16 @@ class Middleware:
     def _refusal(self, scope: Scope) -> HttpError | None:
         headers = Headers(scope=scope)
         if self._token is None:
-            return _refusal_of_stranger(headers)
+            return _refusal_of_foreign_page(headers)
         if scope["path"] in OPEN_PATHS:
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compared in constant time, so that it cannot be guessed letter by letter.
+        # Compared in constant time, so that it cannot be guessed character by character.
         is_right = hmac.compare_digest(given.strip().encode(), self._token)
         is_bearer = scheme.lower() == "bearer"
         if is_bearer and is_right:
             return None
-        problem = "this token is not right" if is_bearer else "a token is needed"
+        problem = "the token is wrong" if is_bearer else "a token is required"
         return HttpError(
             401,
             f"{problem}: send the header `Authorization: Bearer TOKEN`",
@@ -77,11 +71,11 @@ class Middleware:
         )
 
 
-def _refusal_of_stranger(headers: Mapping[str, str]) -> HttpError | None:
-    """Without a token, keep out pages of other sites that a browser on this machine shows.
+def _refusal_of_foreign_page(headers: Mapping[str, str]) -> HttpError | None:
+    """Without a token, refuse pages of other sites in a browser on this machine.
 
-    They can send forms to this machine (cross-site request forgery), and can give themselves
-    its address (DNS rebinding); the headers Origin and Host tell.
+    They can send forms to this machine (cross-site request forgery) and claim its address (DNS
+    rebinding); the headers Origin and Host reveal them.
     """
     host = headers.get("host", "")
     origin = headers.get("origin")
@@ -106,7 +100,7 @@ def _is_loopback(name: str) -> bool:
 
 
 class _Visit:
-    """One request: sees its body to the end, so that the client sees the answer."""
+    """One request; reads its body to the end, so that the client receives the answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -130,7 +124,7 @@ class _Visit:
                 message = {**message, "headers": _with_close(message.get("headers", ()))}
             await self._send(message)
         elif self._has_unread_body and not message.get("more_body", False):
-            # Closed at once, the kernel would throw the answer away with the bytes that still come.
+            # On an immediate close, the kernel would drop the answer with the bytes still arriving.
             await self._send({**message, "more_body": True})
             await self._read_on()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""A page that describes the routes: plain HTML that loads nothing from anywhere."""
+"""A page that describes the routes, in plain HTML that loads nothing."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -18,11 +18,7 @@ td { padding: 0.1rem 1rem 0.1rem 0; vertical-align: top; }
 
 
 def describe_api(schema: Mapping[str, Any]) -> str:
-    """Put an OpenAPI description as a page.
-
-    Args:
-        schema: OpenAPI 3.
-    """
+    """Render an OpenAPI 3 description as an HTML page."""
     info = schema["info"]
     title = f"{escape(info['title'])} {escape(info['version'])}"
     routes = "\n".join(_routes(schema))

@@ -1,4 +1,4 @@
-"""What routes take and answer, as their OpenAPI description tells it."""
+"""Parameters and answers of the routes, as in their OpenAPI description."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,14 +12,14 @@ from reid.service.bodies import FORM
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Who is on the images, in the order of the images."""
+    """The people in the images, in the order of the images."""
 
     answers: tuple[Identification, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AddedImages:
-    """What the gallery keeps now of the images that were sent."""
+    """The sent images that the gallery has stored."""
 
     images: tuple[KeptImage, ...]
     changes: GalleryChanges
@@ -27,7 +27,7 @@ class AddedImages:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was taken out of the gallery."""
+    """The images removed from the gallery."""
 
     num_images: int
     num_left: int
@@ -35,7 +35,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the service is there, and whether it takes work."""
+    """Whether the service is alive, and whether it accepts requests."""
 
     live: bool
     ready: bool
@@ -75,29 +75,29 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "An image or the form cannot be read.",
         401: "The token is missing or wrong.",
         408: "The body took too long.",
-        409: "The gallery is empty, of another encoder, or in use.",
+        409: "The gallery is empty, in use, or made by another encoder.",
         413: "Too many bytes or images.",
-        415: "Another type than a form or an image.",
-        422: "Something is missing.",
-        503: "Too many images wait; Retry-After says when to come back.",
+        415: "The body is neither a form nor an image.",
+        422: "A parameter is missing or invalid.",
+        503: "Too many images wait; Retry-After says when to try again.",
     }.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "Not kept."}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "Not in the gallery."}
+}
 
-CameraQuery = Annotated[
-    str | None, Query(description="Which camera took the images; a form's field of that name too")
-]
-LabelQuery = Annotated[
-    str | None, Query(description="Who is on the images; a form's field of that name too")
-]
+CameraQuery = Annotated[str | None, Query(description="Camera of the images; also a form field")]
+LabelQuery = Annotated[str | None, Query(description="Person in the images; also a form field")]
 OnePersonQuery = Annotated[
     bool, Query(description="All images show one person: one answer for all of them")
 ]
 SeenByQuery = Annotated[
-    tuple[str, ...], Query(description="Look at images by this camera alone; several times, each")
+    tuple[str, ...], Query(description="Search only images from this camera; may be repeated")
 ]
 AddedFromQuery = Annotated[
     str | None,
-    Query(description="Look at images added on this day (2026-01-31, in UTC) or later"),
+    Query(description="Search only images added on this day (2026-01-31, in UTC) or later"),
 ]
-AddedUntilQuery = Annotated[str | None, Query(description="Look at images added before it")]
+AddedUntilQuery = Annotated[
+    str | None, Query(description="Search only images added before this day")
+]

@@ -1,4 +1,4 @@
-"""A server for the application, with deadlines for clients that dawdle."""
+"""The HTTP server, with deadlines for slow clients."""
 
 import asyncio
 import ipaddress
@@ -34,10 +34,10 @@ _CROWDED = (
 
 
 def require_token(host: str, token: str | None) -> None:
-    """Refuse to serve others than this machine without a token.
+    """Refuse to serve other machines without a token.
 
     Raises:
-        ConfigurationError: There is no token, or a short one.
+        ConfigurationError: The token is missing, short or not ASCII.
     """
     if token is None and not is_loopback(host):
         raise ConfigurationError(
@@ -52,7 +52,7 @@ def require_token(host: str, token: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name means this machine only.
+    """Whether a host name resolves to this machine only.
 
     Raises:
         ConfigurationError: There is no such host.
@@ -61,7 +61,7 @@ def is_loopback(host: str) -> bool:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigurationError(
-            f"service.host: nothing is known of {host!r} ({error.strerror}): give an address of "
+            f"service.host: {host!r} cannot be resolved ({error.strerror}): give an address of "
             "this machine, such as 127.0.0.1 or 0.0.0.0"
         ) from error
     return all(
@@ -83,17 +83,17 @@ def serve(
     """Serve until SIGINT or SIGTERM, then finish the requests that are running.
 
     Args:
-        open_gallery_service: Opens encoder and gallery, in the thread that works with them.
-        create_intake: Called once the encoder is there.
-        host: Name or address to listen at.
-        port: 0 for any that is free.
-        token: What clients must bring; None: only this machine is served.
-        limits: Bounds on what a client may cost.
-        batch_size: Images that go through the encoder at once.
-        announce: Told the address when all is ready.
+        open_gallery_service: Opens encoder and gallery, in the thread that uses them.
+        create_intake: Called once the encoder is open.
+        host: Name or address to listen on.
+        port: Port to listen on; 0 for any free one.
+        token: Token of the clients; None: only this machine is served.
+        limits: Limits on the resources of clients.
+        batch_size: Images per batch of the encoder.
+        announce: Receives the address once the service is ready.
 
     Raises:
-        ConfigurationError: The token is missing or short, or the address cannot be had.
+        ConfigurationError: The token is missing or short, or the address is not available.
         ReidError: Encoder or gallery cannot be opened.
     """
     require_token(host, token)
@@ -104,7 +104,7 @@ def serve(
             batch_size=batch_size,
             retry_seconds=limits.retry_seconds,
         )
-        # A signal may come while the encoder loads; its thread must not outlive that.
+        # A signal may arrive while the encoder loads; its thread must not outlive that.
         with closing(worker):
             service = worker.start()
             held = HeldBytes(limits)
@@ -130,7 +130,7 @@ def _metrics_of(
 
 @contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """Take the address before anything slow is loaded; clients connect once all is ready."""
+    """Bind the address before anything slow is loaded; clients connect once all is ready."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,7 +138,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen at {host} port {port} ({error.strerror}): name others by "
+                f"cannot listen on {host} port {port} ({error.strerror}): name others by "
                 "`service.host` and `service.port`, 0 for any free port"
             ) from error
         yield listener
@@ -168,7 +168,7 @@ def _config(app: Middleware, *, limits: Limits) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Ends quietly after a signal: that is how it is meant to be stopped."""
+    """Ends quietly after a signal, which is the intended way to stop it."""
 
     announce: Callable[[], None]
 
@@ -188,7 +188,7 @@ class _Server(uvicorn.Server):
 
 
 class _ImpatientProtocol(H11Protocol):
-    """Hangs up on clients that take too long over a header, for which uvicorn has no deadline."""
+    """Closes connections whose header takes too long, for which uvicorn has no deadline."""
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)

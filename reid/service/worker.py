@@ -1,7 +1,7 @@
-"""One thread that does the work: everything that touches the encoder or the gallery.
+"""A single thread for all work on the encoder and the gallery.
 
-While a batch is in the encoder, requests gather; the next batch takes as many as fit. Nothing waits
-for others to come, so a lone request is answered at once and many share the encoder's batches.
+While a batch is in the encoder, requests queue up; the next batch takes as many as fit. No request
+waits for others, so a single one is answered at once and many share the encoder's batches.
 """
 
 from collections import deque
@@ -19,14 +19,14 @@ Answers: TypeAlias = tuple[Identification, ...]
 
 
 class AnswersQueries(Protocol):
-    """What the thread works with; made, used and closed in it."""
+    """The service of the thread, which opens, uses and closes it."""
 
     def identify(self, queries: Sequence[ServiceQuery]) -> Sequence[Answers]:
         """Answer several requests at once."""
         ...
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close files."""
         ...
 
 
@@ -36,18 +36,18 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[_Service]):
-    """A query, or anything else that is done alone, in its turn."""
+    """A query, or a change, which runs alone."""
 
     asked: ServiceQuery | None
     work: Callable[[_Service], Any]
-    """Does it; answers a query where it is answered alone."""
+    """Makes the change, or answers the query alone."""
 
     num_images: int
     future: "Future[Any]"
 
 
 class Worker(Generic[_Service]):
-    """Answers queries in batches and makes changes in between, in the order of their coming."""
+    """Answers queries in batches, with changes in between, in the order of arrival."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class Worker(Generic[_Service]):
         batch_size: int,
         retry_seconds: int = 1,
     ) -> None:
-        """Keep the parts; nothing runs yet.
+        """Prepare the thread.
 
         Args:
-            open_gallery_service: Called in the thread, since databases stay with theirs.
+            open_gallery_service: Called in the thread, since databases belong to one.
             max_waiting: Most images in the queue.
-            batch_size: Images that the encoder takes at once.
-            retry_seconds: When clients shall come back to a full queue.
+            batch_size: Images per batch of the encoder.
+            retry_seconds: When clients should retry on a full queue.
         """
-        self._open_desk = open_gallery_service
+        self._open_gallery_service = open_gallery_service
         self._max_waiting = max_waiting
         self._batch_size = batch_size
         self._retry_seconds = retry_seconds
@@ -83,14 +83,14 @@ class Worker(Generic[_Service]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes work."""
+        """Whether it accepts work."""
         return self._thread.is_alive() and not self._is_closing
 
     def start(self) -> _Service:
-        """Open the encoder and the gallery; return the service, which stays with the thread.
+        """Open the encoder and the gallery; return the service, which belongs to the thread.
 
         Raises:
-            ReidError: Whatever opening raises.
+            ReidError: Encoder or gallery cannot be opened.
         """
         self._thread.start()
         return self._opened.result()
@@ -104,7 +104,7 @@ class Worker(Generic[_Service]):
         return self._put(asked, lambda service: service.identify([asked])[0], len(asked.images))
 
     def change(self, work: Callable[[_Service], _Result], *, num_images: int) -> "Future[_Result]":
-        """Queue anything else.
+        """Queue a change.
 
         Raises:
             HttpError: The queue is full, or the worker stops.
@@ -112,7 +112,7 @@ class Worker(Generic[_Service]):
         return self._put(None, work, num_images)
 
     def close(self) -> None:
-        """Finish what is queued, take nothing new, close the gallery; safe to call twice."""
+        """Finish the queue, accept no more work, close the gallery; safe to call twice."""
         with self._wake:
             self._is_closing = True
             self._wake.notify()
@@ -126,10 +126,10 @@ class Worker(Generic[_Service]):
         with self._wake:
             if self._is_closing:
                 raise busy("the service is stopping: ask again later", retry_seconds=5)
-            # A request that alone is larger than the queue may still come first.
+            # A request larger than the whole queue may still be first.
             if self._jobs and self._num_waiting + num_images > self._max_waiting:
                 raise busy(
-                    f"{self._num_waiting} images wait already: come back in a moment",
+                    f"{self._num_waiting} images wait already: try again in a moment",
                     retry_seconds=self._retry_seconds,
                 )
             self._jobs.append(_Job(asked, work, num_images, future))
@@ -139,7 +139,7 @@ class Worker(Generic[_Service]):
 
     def _run(self) -> None:
         try:
-            service = self._open_desk()
+            service = self._open_gallery_service()
         except BaseException as error:  # noqa: BLE001  (raised again by `start`)
             self._opened.set_exception(error)
             return
@@ -173,14 +173,14 @@ class Worker(Generic[_Service]):
 
 
 def _work(service: _Service, batch: "Sequence[_Job[_Service]]") -> None:
-    # A job whose client gave up waiting is passed over.
+    # Jobs of clients that gave up are skipped.
     live = [job for job in batch if job.future.set_running_or_notify_cancel()]
     queries = [job.asked for job in live if job.asked is not None]
     if len(queries) > 1:
         try:
             answers = service.identify(queries)
         except Exception:  # noqa: BLE001  (raised again below)
-            # One bad query shall not spoil its neighbours' answers.
+            # One bad query must not spoil its neighbours' answers.
             pass
         else:
             for job, answer in zip(live, answers, strict=True):
@@ -189,7 +189,7 @@ def _work(service: _Service, batch: "Sequence[_Job[_Service]]") -> None:
     for job in live:
         try:
             result = job.work(service)
-        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+        except Exception as error:  # noqa: BLE001  (raised to the client)
             job.future.set_exception(error)
         else:
             job.future.set_result(result)

@@ -1,1 +1,1 @@
-"""What can be set, where it comes from, and recipes by name; imports no torch."""
+"""Settings, their sources, and recipes by name; imports no torch."""

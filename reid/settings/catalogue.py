@@ -1,4 +1,4 @@
-"""The names that the schema knows, and what kind of value each takes."""
+"""Names of all settings, and the kind of value of each."""
 
 import types
 from collections.abc import Mapping
@@ -15,30 +15,30 @@ from reid.settings.schema import Settings
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A setting as the schema has it."""
+    """A setting of the schema."""
 
     is_open: bool
-    """Whether it is a table of options that only a plug-in knows."""
+    """Whether it is a table of free options."""
 
     is_text: bool
-    """Whether it is a text or a path, so that `7` means the text and not the number."""
+    """Whether it is a text or a path, so that `7` is text and not a number."""
 
     is_secret: bool = False
-    """Whether its value is shown to nobody."""
+    """Whether its value is never shown."""
 
     is_path: bool = False
-    """Whether it names a place on somebody's machine."""
+    """Whether it is a path on the user's machine."""
 
 
 @cache
 def known_settings() -> Mapping[str, Leaf]:
-    """Map every setting's dotted name to what it takes, in the order of the schema."""
+    """Map every setting's dotted name to its kind of value, in the order of the schema."""
     return dict(_leaves(Settings, prefix=""))
 
 
 @cache
 def known_sections() -> frozenset[str]:
-    """Name every table, nested ones dotted."""
+    """Return the dotted names of all tables."""
     return frozenset(
         ".".join(parts[:depth])
         for parts in (name.split(".") for name in known_settings())
@@ -47,7 +47,7 @@ def known_sections() -> frozenset[str]:
 
 
 def open_setting_above(key: str) -> str | None:
-    """Name the table of free options that `key` lies in, if any."""
+    """Return the table of free options that contains `key`, if any."""
     for name, leaf in known_settings().items():
         if leaf.is_open and key.startswith(f"{name}."):
             return name
@@ -55,7 +55,7 @@ def open_setting_above(key: str) -> str | None:
 
 
 def nearest_known(key: str) -> str | None:
-    """Name the setting or section most likely meant."""
+    """Return the setting or section that `key` most likely misspells."""
     candidates = [*known_settings(), *known_sections()]
     close = get_close_matches(key, candidates, n=1, cutoff=0.6)
     if close:

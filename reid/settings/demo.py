@@ -1,4 +1,4 @@
-"""Where `reid demo` puts everything."""
+"""Settings of `reid demo`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from reid.settings.schema import Settings
 
 
 def demo_settings(settings: Settings, *, folder: Path) -> Settings:
-    """Keep images and run below one folder."""
+    """Place images and run in one folder."""
     return settings.model_copy(
         update={
             "dataset": settings.dataset.model_copy(update={"root": folder / "data"}),

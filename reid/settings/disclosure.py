@@ -1,4 +1,4 @@
-"""What others may read of somebody's settings."""
+"""Settings as other people may see them."""
 
 from pathlib import Path
 
@@ -10,17 +10,15 @@ from reid.settings.schema import WEIGHTS_BY_NAME
 NOT_SHOWN = "<not shown>"
 
 _NEVER_SHOWN = ("gallery.milvus.address",)
-"""May hold a password; the other settings that may are secrets by their type."""
+"""Settings that may hold a password but are not secrets by type."""
 
 _PRIVATE = ("dataset.also", "gallery.tenant", "service.host")
 
 
 def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str, str]:
-    """List the recipe and every setting that somebody chose, with the value and who set it.
+    """List the recipe and every chosen setting with its value and source.
 
-    Args:
-        resolved: The settings.
-        shows_paths: Whether paths and other private names are shown; passwords never are.
+    `shows_paths` shows paths and other private names too; passwords are never shown.
     """
     shown: dict[str, str] = {}
     for row in resolved.rows():
@@ -34,7 +32,7 @@ def _value(row: SettingRow, *, shows_paths: bool) -> str:
     leaf = known_settings().get(row.key)
     if row.key in _NEVER_SHOWN or (leaf is not None and leaf.is_secret):
         return NOT_SHOWN
-    # What nobody but a plug-in knows may be anything.
+    # Settings of plug-ins may hold anything.
     is_private = leaf is None or leaf.is_path or leaf.is_open or row.key in _PRIVATE
     if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
         is_private = True

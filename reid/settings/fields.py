@@ -1,4 +1,4 @@
-"""Types of settings, and the tables that hold them."""
+"""Types of settings and of their tables."""
 
 import re
 from typing import Annotated, Any, TypeVar
@@ -11,7 +11,7 @@ _Value = TypeVar("_Value")
 
 
 def _unset(value: object) -> object:
-    """Read `none` as no value: TOML and the environment have no other way to say it."""
+    """Read `none` as no value, which TOML and the environment cannot express otherwise."""
     return None if isinstance(value, str) and value.lower() == "none" else value
 
 
@@ -43,12 +43,12 @@ class Section(BaseModel):
 
 
 class ByKind(Section):
-    """An adapter by its name, and what it takes: in a section of its name, else in `options`."""
+    """An adapter by name; its settings are in a section of that name, else in `options`."""
 
     kind: Name
 
     @property
     def kind_options(self) -> dict[str, Any] | None:
-        """What the section of this kind's name holds; None where there is none."""
+        """Settings in the section of this kind; None if it has no section."""
         section = getattr(self, self.kind, None)
         return dict(section) if isinstance(section, Section) else None

@@ -1,4 +1,4 @@
-"""Where settings come from: recipe, file, environment, options; each a flat layer."""
+"""Sources of settings: recipe, file, environment and options, each a flat layer."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from reid.small_files import MOST_SETTINGS_BYTES, parse_json, read_bounded
 CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
 VERSION_KEY = "version"
 SETTINGS_VERSION = 1
-"""Of settings files; one that says nothing is of the first."""
+"""Version of settings files; a file without a version has the first."""
 
 NOT_SETTINGS = frozenset(
     {
@@ -32,11 +32,11 @@ NOT_SETTINGS = frozenset(
         "REID_PUBLIC_DATASETS",
     }
 )
-"""Variables with our prefix that are no settings: they point at files for us and for the tests."""
+"""Variables with the prefix that are not settings, but paths for the program and the tests."""
 
 
 class OriginKind(StrEnum):
-    """The layers, weakest first."""
+    """Kinds of layers, weakest first."""
 
     DEFAULT = "default"
     RECIPE = "recipe"
@@ -47,19 +47,19 @@ class OriginKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who set a value."""
+    """The source of a value."""
 
     kind: OriginKind = OriginKind.DEFAULT
     name: str = ""
-    """Recipe, path or variable; empty where the kind says all."""
+    """Recipe, path or variable; may be empty."""
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the user said so, in a file, the environment or an option."""
+        """Whether the user set it, in a file, the environment or an option."""
         return self.kind not in (OriginKind.DEFAULT, OriginKind.RECIPE)
 
     def __str__(self) -> str:
-        """Show as `environment REID_SEED`."""
+        """Format as `environment REID_SEED`."""
         return f"{self.kind} {self.name}".rstrip()
 
 
@@ -69,14 +69,14 @@ OPTION = Origin(OriginKind.OPTION)
 
 @dataclass(slots=True)
 class Layer:
-    """Values by dotted name, who set each, and what was wrong on the way."""
+    """Values by dotted name, the source of each, and problems."""
 
     values: dict[str, object] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, key: str, value: object, *, origin: Origin) -> None:
-        """Take a value, or a whole table of them, under a dotted name."""
+        """Add a value, or a table of values, under a dotted name."""
         if key in known_sections() or (_is_open(key) and isinstance(value, Mapping)):
             self._add_table(key, value, origin=origin)
         elif key in known_settings() or open_setting_above(key):
@@ -85,12 +85,12 @@ class Layer:
             self.problems.append(f"{key}: {_unknown(key)} ({origin})")
 
     def add_text(self, key: str, text: str, *, origin: Origin) -> None:
-        """Take a value written as text, as options and the environment give it."""
+        """Add a value that is given as text, as in options and the environment."""
         leaf = known_settings().get(key)
         self.add(key, text if leaf and leaf.is_text else parse_text(text), origin=origin)
 
     def update(self, stronger: "Layer") -> None:
-        """Let another layer's values replace ours, key by key."""
+        """Override values by those of a stronger layer, key by key."""
         for key, value in stronger.values.items():
             self._set(key, value, origin=stronger.origins[key])
         self.problems.extend(stronger.problems)
@@ -113,14 +113,10 @@ class Layer:
 
 
 def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
-    """Collect what a recipe sets.
-
-    Args:
-        name: One of `RECIPES`.
-        asked_by: Who named it, for the message if there is none of that name.
+    """Collect the values of a recipe, which `asked_by` named.
 
     Raises:
-        ConfigurationError: No recipe of that name.
+        ConfigurationError: There is no recipe of that name.
     """
     if name not in RECIPES:
         raise ConfigurationError(
@@ -134,18 +130,14 @@ def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
 
 
 def file_layer(path: Path, *, named_by: str = "") -> Layer:
-    """Collect what a TOML file sets.
-
-    Args:
-        path: The file.
-        named_by: The variable that names it, for the message if there is no such file.
+    """Collect the values of a TOML file; `named_by` is the variable that names it, if any.
 
     Raises:
         ConfigurationError: It is missing, a folder, unreadable, not TOML, or of a newer version.
     """
     cause = f" ({named_by} names it)" if named_by else ""
     if path.is_dir():
-        raise ConfigurationError(f"settings file {path} is a folder; a TOML file is wanted{cause}")
+        raise ConfigurationError(f"settings file {path} is a folder; name a TOML file{cause}")
     if not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist{cause}")
     try:
@@ -165,7 +157,7 @@ def file_layer(path: Path, *, named_by: str = "") -> Layer:
 
 def _check_version(found: object, path: Path) -> None:
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise ConfigurationError(f"settings file {path}: {VERSION_KEY} is no version: {found!r}")
+        raise ConfigurationError(f"settings file {path}: {VERSION_KEY} is not a version: {found!r}")
     if found > SETTINGS_VERSION:
         raise ConfigurationError(
             f"settings file {path} is of version {found}, and this program reads up to version "
@@ -174,7 +166,7 @@ def _check_version(found: object, path: Path) -> None:
 
 
 def environment_layer() -> Layer:
-    """Collect what variables of the form `REID_SECTION__KEY` set."""
+    """Collect the values of variables of the form `REID_SECTION__KEY`."""
     layer = Layer()
     for name, text in EnvSettingsSource(Settings, case_sensitive=True).env_vars.items():
         if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_SETTINGS or text is None:
@@ -186,11 +178,11 @@ def environment_layer() -> Layer:
 
 
 def option_layer(assignments: Sequence[str], options: Mapping[str, object]) -> Layer:
-    """Collect what the command line sets.
+    """Collect the values of the command line.
 
     Args:
-        assignments: `section.key=value` each, the value written as in TOML; quotes may be left out.
-        options: Values by dotted name; they win over assignments, and None counts as not given.
+        assignments: Texts `section.key=value`, with values as in TOML; quotes may be left out.
+        options: Values by dotted name, which override assignments; None counts as not given.
     """
     layer = Layer()
     for assignment in assignments:
@@ -206,7 +198,7 @@ def option_layer(assignments: Sequence[str], options: Mapping[str, object]) -> L
 
 
 def parse_text(text: str) -> object:
-    """Read a TOML value, else a JSON one, else take the text as it stands."""
+    """Parse a TOML value, else a JSON value, else return the text."""
     try:
         document = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -226,7 +218,7 @@ def _is_open(key: str) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether one name is the other or lies in it."""
+    """Whether the names are equal or one contains the other."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 

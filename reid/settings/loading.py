@@ -1,4 +1,4 @@
-"""Merge the layers, check the result once, and remember who set what."""
+"""Merge the layers of settings, validate the result, and keep the source of each value."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,24 +27,24 @@ from reid.settings.schema import WEIGHTS_BY_NAME, Settings
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One setting for the eye."""
+    """A setting to display."""
 
     key: str
     value: object
-    """As TOML and JSON would write it; None where unset."""
+    """As in TOML and JSON; None if unset."""
 
     origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """Settings, and for every one that is not a default who set it."""
+    """Settings, and the source of each value that is not a default."""
 
     settings: Settings
     origins: Mapping[str, Origin]
 
     def origin_of(self, key: str) -> Origin:
-        """Say who set a dotted name."""
+        """Return the source of a setting."""
         return self.origins.get(key, DEFAULT)
 
     def rows(self) -> tuple[SettingRow, ...]:
@@ -67,15 +67,14 @@ def load_settings(
     """Resolve defaults < recipe < TOML file < environment < options.
 
     Args:
-        config: TOML file; None: the one that REID_CONFIG_FILE names, if any.
-        assignments: `section.key=value` each.
+        config: TOML file; None: the file in REID_CONFIG_FILE, if any.
+        assignments: Texts `section.key=value`.
         options: Values by dotted name; None counts as not given.
-        usual_recipe: Start from this one where neither a recipe nor an encoder is named; None: from
-            the paper's.
+        usual_recipe: Recipe if neither a recipe nor an encoder is named; None: the paper's.
 
     Raises:
-        ConfigurationError: A line `section.key: problem` for everything unknown or out of range;
-            or the file is missing or not TOML.
+        ConfigurationError: The file is missing or not TOML, or settings are unknown or out of
+            range: a line `section.key: problem` for each.
     """
     given = Layer()
     if config is not None:
@@ -92,16 +91,16 @@ def load_settings(
 
 
 def settings_of_recipe(name: str) -> Settings:
-    """Return a recipe as it stands, nobody having changed anything.
+    """Return the unchanged settings of a recipe.
 
     Raises:
-        ConfigurationError: No recipe of that name.
+        ConfigurationError: There is no recipe of that name.
     """
     return _validated(recipe_layer(name))
 
 
 def _recipe_below(given: Layer, *, usual: str | None) -> Layer:
-    """Start from the recipe that was named, else from the one that goes with the encoder."""
+    """Return the layer of the named recipe, else that of the encoder."""
     named = _text_or_none(given.values.pop("recipe", None))
     origin = given.origins.pop("recipe", DEFAULT)
     kind = _text_or_none(given.values.get("encoder.kind"))
@@ -109,7 +108,7 @@ def _recipe_below(given: Layer, *, usual: str | None) -> Layer:
     layer = recipe_layer(named or going, asked_by=origin)
     weights = given.values.get("encoder.weights", WEIGHTS_BY_NAME[0])
     if named is None and usual is None and kind is None and weights not in WEIGHTS_BY_NAME:
-        # Nobody named an encoder: the weights file knows better than a default recipe.
+        # No encoder is named: the weights file determines it, not the default recipe.
         del layer.values["encoder.kind"], layer.origins["encoder.kind"]
     layer.values["recipe"] = named or going
     layer.origins["recipe"] = origin if named else DEFAULT
@@ -146,7 +145,7 @@ def _value_at(plain: Mapping[str, Any], key: str) -> object:
 
 
 def _entries(key: str, value: object) -> Iterator[tuple[str, object]]:
-    """Spread a table of options over one row per entry."""
+    """Yield a row for each entry of a table of options."""
     if isinstance(value, dict) and value:
         for name, entry in value.items():
             yield from _entries(f"{key}.{name}", entry)
@@ -155,5 +154,5 @@ def _entries(key: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def plain_settings(settings: Settings) -> dict[str, Any]:
-    """Turn settings into what JSON can hold, for a run's record."""
+    """Convert settings to JSON values, for a run's record."""
     return settings.model_dump(mode="json")

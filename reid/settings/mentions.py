@@ -1,4 +1,4 @@
-"""Settings that messages mention, for those who read them under other names.
+"""Replaces settings in messages by the names that a reader uses.
 
 The core writes run.directory, or index.kind = exact with a value, in backticks or not. The command
 line shows its options instead, the library its arguments, the service its parameters.
@@ -13,19 +13,19 @@ from reid.domain.errors import ReidError
 from reid.settings.catalogue import known_settings
 
 Spelling: TypeAlias = Callable[[str, str | None], str | None]
-"""Makes the replacement of a setting's dotted name and of the value mentioned with it, if any; None
-where the setting is known by its own name."""
+"""Returns the replacement of a setting's dotted name and of its value, if any; None to keep the
+name."""
 
 _NAME = r"[a-z][a-z0-9_]*"
 _QUOTED = re.compile(rf"`({_NAME}(?:\.{_NAME})*)(?: ?= ?([^`\n]+))?`")
-# Neither part of a longer name or path, nor what a line is about (`key: problem`), nor a guess.
+# Not part of a longer name or path, not the heading of a line (`key: problem`), not a guess.
 _BARE = re.compile(
     rf"(?<![\w./`-])(?<!mean )({_NAME}(?:\.{_NAME})+)(?: ?= ?([\w.+-]*\w))?(?![\w/`\[]|\.\w)"
 )
 
 
 def respell(message: str, spell: Spelling) -> str:
-    """Replace every setting that a message mentions, but for those that a line begins with."""
+    """Replace every setting in a message, except at the start of a line."""
 
     def spelled(found: re.Match[str]) -> str:
         key, value = found.groups()
@@ -36,14 +36,14 @@ def respell(message: str, spell: Spelling) -> str:
         spelling = spell(key, value)
         return found.group().strip("`") if spelling is None else spelling
 
-    # Spellings must not be spelled again.
+    # Replacements must not be replaced again.
     parts = re.split(r"(`[^`\n]*`)", message)
     return "".join((_QUOTED if part[:1] == "`" else _BARE).sub(spelled, part) for part in parts)
 
 
 @contextmanager
 def respelled_errors(spell: Spelling) -> Iterator[None]:
-    """Replace every setting that errors of the block mention."""
+    """Replace every setting in errors of the block."""
     try:
         yield
     except ReidError as error:

@@ -1,4 +1,4 @@
-"""What is wrong with values, a line each, and who set them."""
+"""Problems of invalid settings, a line each, with the source of the value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,11 +13,11 @@ _WORDS: Mapping[str, str] = {
     "missing": "should have more values",
     "too_long": "should have fewer values",
 }
-"""What pydantic says in Python's words, by the type of its error, in a settings file's."""
+"""Messages for settings files in place of pydantic's, by error type."""
 
 
 def problems_of(error: ValidationError, merged: Layer) -> Iterator[str]:
-    """Yield `section.key: what it should be, got what (from where)` for every refused value."""
+    """Yield `section.key: expectation, got value (source)` for every invalid value."""
     found: dict[tuple[str, str], list[str]] = {}
     for details in error.errors():
         key = _known_part(details["loc"])
@@ -25,15 +25,15 @@ def problems_of(error: ValidationError, merged: Layer) -> Iterator[str]:
         place = _place_within(details["loc"], key)
         message = _WORDS.get(details["type"], message)
         if key in known_sections():
-            # Recipes check themselves and begin their message with the name of the field.
+            # Recipes validate themselves; their messages begin with the name of the field.
             name, _, message = message.partition(" ")
             key = f"{key}.{name}"
         found.setdefault((key, place), []).append(message)
     for (key, place), messages in found.items():
         got = f", got {merged.values[key]!r}" if _is_shown(key, merged) else ""
-        # A value that may be of several kinds is refused once for each.
-        told = ", or ".join(dict.fromkeys(messages))
-        yield f"{key}{place}: {told}{got} ({_blame(key, merged)})"
+        # A value of several possible types is refused once for each.
+        problem = ", or ".join(dict.fromkeys(messages))
+        yield f"{key}{place}: {problem}{got} ({_blame(key, merged)})"
 
 
 def _is_shown(key: str, merged: Layer) -> bool:
@@ -42,7 +42,7 @@ def _is_shown(key: str, merged: Layer) -> bool:
 
 
 def _known_part(location: Sequence[int | str]) -> str:
-    """Cut what pydantic adds below a setting: places in a list, members of a union."""
+    """Cut what pydantic appends to a setting: indices of lists, members of unions."""
     parts = [str(part) for part in location]
     names = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
     known = (name for name in names if name in known_settings() or name in known_sections())
@@ -50,7 +50,7 @@ def _known_part(location: Sequence[int | str]) -> str:
 
 
 def _place_within(location: Sequence[int | str], key: str) -> str:
-    """Show where in a list of tables a value stands: `[0].root`; empty for plain lists."""
+    """Format the place in a list of tables, `[0].root`; empty for plain lists."""
     place = location[key.count(".") + 1 :]
     if len(place) < 2 or not isinstance(place[0], int):
         return ""
@@ -58,7 +58,7 @@ def _place_within(location: Sequence[int | str], key: str) -> str:
 
 
 def _blame(key: str, merged: Layer) -> str:
-    """Say who set a value, or, where nobody did, who set its neighbours that it fails beside."""
+    """Name the source of a value or, for a default, the sources of its neighbours."""
     origin = merged.origins.get(key, DEFAULT)
     if origin.is_chosen:
         return str(origin)

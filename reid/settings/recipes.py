@@ -1,4 +1,4 @@
-"""Sets of constants under a name, as nested overrides of the defaults.
+"""Named sets of constants, as nested overrides of the defaults.
 
 Li et al. 2023 (arXiv:2211.13977), section 4.1, and the authors' configuration files for person
 datasets.
@@ -55,10 +55,10 @@ RECIPES: Mapping[str, Overrides] = {
         "prompts": _VIT_PROMPTS,
         "finetuning": _VIT_FINETUNING,
     },
-    # Not from the paper and not tuned, for want of a GPU: CLIP's encoders from random weights. What
-    # has to be learned from one dataset needs long trainings, strong augmentation (erasing and
-    # label smoothing are the defaults') and rates far above those that spare pretrained weights:
-    # BoT's for a ResNet (Luo et al. 2019), doubled with the batch.
+    # Not from the paper and not tuned, for lack of a GPU: CLIP's encoders from random weights.
+    # Learning from one dataset alone needs long training, strong augmentation (the defaults have
+    # erasing and label smoothing) and rates far above those for pretrained weights: BoT's for a
+    # ResNet (Luo et al. 2019), doubled with the batch.
     "scratch-rn50": {
         "encoder": {"kind": "rn50", "weights": "random", "image_size": (256, 128)},
         "prompts": {"epochs": 60},
@@ -70,7 +70,7 @@ RECIPES: Mapping[str, Overrides] = {
             "warmup_factor": 0.01,
         },
     },
-    # A ViT diverges more easily at the start than a ResNet: longer warm-up, gradients cut.
+    # A ViT diverges more easily at the start than a ResNet: longer warm-up, clipped gradients.
     "scratch-vit-b16": {
         "encoder": {"kind": "vit-b16", "weights": "random", "image_size": (256, 128)},
         "prompts": {"epochs": 60},
@@ -85,7 +85,7 @@ RECIPES: Mapping[str, Overrides] = {
         },
     },
     # Not from the paper: minutes on a CPU, from random weights. Small images and a high rate for
-    # a small ResNet; no erasing, which costs a short training more than it gives.
+    # a small ResNet; no erasing, which harms short training.
     "tiny": {
         "encoder": {"kind": "rn-tiny", "weights": "random", "image_size": (64, 32)},
         "prompts": {"epochs": 5},
@@ -101,7 +101,7 @@ RECIPES: Mapping[str, Overrides] = {
         },
     },
     # Not from the paper: an hour on a CPU core for Market-1501, from random weights. Each choice
-    # against the paper's is in the table of ablation in docs/results.md.
+    # against the paper's is in the ablation table of docs/results.md.
     "scratch-cpu": {
         "encoder": {"kind": "rn-tiny", "weights": "random", "image_size": (128, 64)},
         "prompts": {"epochs": 20},
@@ -117,7 +117,7 @@ RECIPES: Mapping[str, Overrides] = {
         },
     },
 }
-"""Every known recipe."""
+"""Recipes by name."""
 
 DEFAULT_RECIPE = "vit-b16"
 _RECIPE_OF_ENCODER: Mapping[str, str] = {
@@ -129,5 +129,5 @@ _RECIPE_OF_ENCODER: Mapping[str, str] = {
 
 
 def recipe_for(encoder_kind: str | None) -> str:
-    """Name the recipe that goes with an encoder; a plugged-in one gets the ViT's."""
+    """Return the recipe of an encoder; plug-ins get the ViT's."""
     return _RECIPE_OF_ENCODER.get(encoder_kind or DEFAULT_RECIPE, DEFAULT_RECIPE)

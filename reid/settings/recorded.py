@@ -1,4 +1,4 @@
-"""What recorded settings mean: for doing an evaluation again, and beside their recipe."""
+"""Recorded settings: how to repeat an evaluation with them, and how they differ."""
 
 import json
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ from reid.settings.schema import Settings
 from reid.settings.trained import ENCODER_FILE
 
 _SAID_ELSEWHERE = ("encoder.weights", "encoder.options", "encoder.training_precision")
-"""Settings that may hold paths, and one that is recorded as what it came to on the device."""
+"""Settings that may hold paths, and one that is recorded as resolved on the device."""
 
 
 def settings_of_record(
     recorded: Mapping[str, Any], *, directory: Path, root: Path | None, device: str
 ) -> Settings:
-    """Complete an evaluation's recorded settings with what a record leaves open.
+    """Complete an evaluation's recorded settings by run, dataset root and device.
 
     Args:
-        recorded: As `evaluation_settings` of the assembly listed them.
+        recorded: As listed by `evaluation_settings` of the container.
         directory: The run whose encoder is evaluated.
-        root: Where the images lie.
-        device: What to compute on.
+        root: Folder of the images.
+        device: Device to compute on.
 
     Raises:
         CheckpointError: The run's folder holds no weights.
-        ConfigurationError: The record names settings that this version does not know.
+        ConfigurationError: This version does not know the recorded settings.
     """
     weights = directory / ENCODER_FILE
     if not weights.is_file():
@@ -50,7 +50,7 @@ def settings_of_record(
         names = sorted({".".join(map(str, found["loc"])) for found in error.errors()})
         raise ConfigurationError(
             f"the evaluation in {directory} was recorded with settings that this version does not "
-            f"take: {', '.join(names)}; evaluate the run anew"
+            f"take: {', '.join(names)}; evaluate the run again"
         ) from error
 
 
@@ -60,18 +60,18 @@ def root_of_record(
     """Find the images of a recorded evaluation.
 
     Args:
-        given: What the user said, which is right.
+        given: The user's choice, if any.
         evaluation: Name of the record.
-        trained_with: The run's own settings, whose dataset is right where the evaluation is of it.
+        trained_with: The run's own settings; their dataset serves the run's own evaluation.
 
     Raises:
-        ConfigurationError: Nobody says where the images lie.
+        ConfigurationError: The evaluation is of another dataset, whose root is not given.
     """
     if given is not None:
         return given
     if evaluation.startswith(ELSEWHERE_PREFIX):
         raise ConfigurationError(
-            f"{evaluation} is of another dataset than the run was trained on: name its folder by "
+            f"{evaluation} is of a dataset that the run was not trained on: name its folder by "
             "`dataset.root`"
         )
     root = trained_with.get("dataset", {}).get("root")
@@ -79,13 +79,14 @@ def root_of_record(
 
 
 def departures_from_recipe(name: str, fingerprint: Mapping[str, Any]) -> tuple[str, ...]:
-    """List what a run's settings changed of its recipe, as `key = value`.
+    """List a run's departures from its recipe, as `key = value`.
 
-    Where weights lie is no departure; settings that only one version knows are left out.
+    Paths of weights, and settings that only one version knows, are left out; an unknown recipe
+    has no departures.
 
     Args:
-        name: Of the recipe; one that this version does not know has no departures.
-        fingerprint: The run's settings by dotted name, of what it trained.
+        name: Name of the recipe.
+        fingerprint: The settings that decided the run's result, by dotted name.
     """
     unchanged = _recipe_settings(name)
     return tuple(
@@ -98,28 +99,28 @@ def departures_from_recipe(name: str, fingerprint: Mapping[str, Any]) -> tuple[s
 def changed_settings(
     recipe: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> tuple[SettingChange, ...]:
-    """List what is other in a run's settings than in a baseline's.
+    """List the settings of a run that differ from a baseline's.
 
-    A setting that one of the two versions did not know yet has the recipe's value there. Of files
-    the names are compared, not where they lie.
+    A setting that is missing in one of them has the recipe's value there. Files are compared by
+    name, not by path.
 
     Args:
-        recipe: Name of the baseline's.
+        recipe: Name of the baseline's recipe.
         before: The baseline's fingerprint settings by dotted name.
-        after: The run's.
+        after: The run's fingerprint settings.
     """
     known = _recipe_settings(recipe)
     return tuple(
         SettingChange(key=key, before=old, after=new)
         for key in sorted(before.keys() | after.keys())
         if all(key in settings or key in known for settings in (before, after))
-        for old, new in [[_in_words(key, {**known, **settings}) for settings in (before, after)]]
+        for old, new in [[_as_json(key, {**known, **settings}) for settings in (before, after)]]
         if old != new
     )
 
 
 def _recipe_settings(name: str) -> dict[str, Any]:
-    """List a recipe's settings by dotted name; none of a recipe that this version lacks."""
+    """List a recipe's settings by dotted name; empty for an unknown recipe."""
     if name not in RECIPES:
         return {}
     recipe = plain_settings(settings_of_recipe(name))
@@ -130,7 +131,7 @@ def _recipe_settings(name: str) -> dict[str, Any]:
     }
 
 
-def _in_words(key: str, settings: Mapping[str, Any]) -> str:
+def _as_json(key: str, settings: Mapping[str, Any]) -> str:
     value = settings[key]
     is_file = key == "encoder.weights" and isinstance(value, str)
     return json.dumps(PureWindowsPath(value).name if is_file else value)

@@ -1,6 +1,6 @@
-"""Every setting there is, with its type, range and default.
+"""All settings, with types, ranges and defaults.
 
-Commands turn these into recipes and plain values before anything inside is called.
+The container converts them to recipes and plain values for everything inside.
 """
 
 from pathlib import Path
@@ -36,25 +36,25 @@ class EncoderSettings(Section):
     """Which encoder to build and from which weights."""
 
     kind: Unsettable[Name] = None
-    """Given by the recipe; stays unset where a weights file is to say it itself."""
+    """Set by the recipe; unset where a weights file determines it."""
 
     weights: Name = "openai"
     """`openai`, `random`, or the path of a file."""
 
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
-    """Height and width; unset: what the weights file says, else the kind's own default."""
+    """Height and width; unset: those of the weights file, else the kind's default."""
 
     stride: Unsettable[PositiveInt] = None
-    """Pixels between patches of a ViT; unset: what the weights file says, else the patch size."""
+    """Pixels between patches of a ViT; unset: as in the weights file, else the patch size."""
 
     camera_embedding: bool = False
-    """Whether every camera gets an embedding of its own (SIE)."""
+    """Whether every camera gets an embedding (SIE)."""
 
     camera_scale: float = 1.0
     """Weight of the camera embedding in the sum (SIE's lambda)."""
 
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
-    """Of the transformers in both towers; a run's own file says it itself, other files cannot.
+    """Activation of the transformers in both towers; a run's file overrides it.
 
     `quick_gelu` is right for OpenAI's weights, CLIP-ReID's, and those that open_clip tags `openai`,
     `dfn2b`, `metaclip_*`, `yfcc15m` or `cc12m`; `gelu` for its tags `laion*`, `datacomp_*` and
@@ -63,21 +63,21 @@ class EncoderSettings(Section):
 
     pooling: Literal["average", "gem"] = "average"
     """How a ResNet's maps become its penultimate and final feature: by their mean, or by the
-    generalised mean with exponent 3 (GeM); a run's own file says it itself. A ViT has no maps."""
+    generalised mean with exponent 3 (GeM); a run's file overrides it. A ViT has no maps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What images and prompts are described in; bf16 is bfloat16 autocast."""
+    """Precision of image and prompt features; bf16 is bfloat16 autocast."""
 
     training_precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """What stage 2 runs the image encoder in; `auto`: bf16 where the accelerator multiplies in it,
-    else as `precision`. Losses, weights and Adam are in fp32 always."""
+    """Precision of the image encoder in stage 2; `auto`: bf16 if the accelerator multiplies in it,
+    else as `precision`. Losses, weights and Adam are always in fp32."""
 
     compile: bool = False
-    """Translate the image encoder into the device's own code (torch.compile) when it first runs:
-    minutes once per process, for faster batches after. Needs a C++ compiler on a CPU."""
+    """Compile the image encoder (torch.compile) on its first run: minutes once per process, faster
+    batches afterwards. Needs a C++ compiler on a CPU."""
 
     options: Options = Field(default_factory=dict)
-    """Whatever else a plugged-in encoder takes."""
+    """Options of a plugged-in encoder."""
 
     @property
     def has_weights_file(self) -> bool:
@@ -92,33 +92,33 @@ class EncoderSettings(Section):
 
 
 class Msmt17Settings(Section):
-    """What MSMT17 takes."""
+    """Settings of MSMT17."""
 
     train_on_val: bool = True
     """Train on the validation list too, as the paper does."""
 
 
 class Cuhk03Settings(Section):
-    """What CUHK03 takes."""
+    """Settings of CUHK03."""
 
     boxes: Literal["detected", "labeled"] = "detected"
-    """Images cut by a detector, or by hand."""
+    """Images cropped by a detector, or by hand."""
 
 
 class ViperSettings(Section):
-    """What VIPeR takes."""
+    """Settings of VIPeR."""
 
     split_seed: int = 0
-    """Decides which half of the people is trained on."""
+    """Seed that selects the half of the people for training."""
 
 
 class SourceSettings(ByKind):
-    """A dataset: its kind, its place, and what its kind takes in a section of the kind's name."""
+    """A dataset: its kind, its root, and the settings of its kind."""
 
     kind: Name = "market1501"
     root: Unsettable[Path] = None
     options: Options = Field(default_factory=dict)
-    """Whatever else a plugged-in dataset takes."""
+    """Options of a plugged-in dataset."""
 
     msmt17: Msmt17Settings = Msmt17Settings()
     cuhk03: Cuhk03Settings = Cuhk03Settings()
@@ -126,14 +126,14 @@ class SourceSettings(ByKind):
 
 
 class DatasetSettings(SourceSettings):
-    """Which images to train on and to rank."""
+    """The images to train on and to rank."""
 
     also: tuple[SourceSettings, ...] = ()
-    """Other datasets whose training lists are trained on too."""
+    """Other datasets whose training lists are added."""
 
     @field_serializer("also")
     def _without_other_kinds(self, also: tuple[SourceSettings, ...]) -> list[dict[str, JsonValue]]:
-        """Leave out of each what only other kinds take."""
+        """Leave out the settings of other kinds."""
         return [
             source.model_dump(mode="json", include={"kind", "root", source.kind})
             | ({"options": source.options} if source.options else {})
@@ -141,31 +141,31 @@ class DatasetSettings(SourceSettings):
         ]
 
     skip_bad: bool = False
-    """Leave images that cannot be read out of training and evaluation, and name them in the run's
-    record; else they are an error that lists them."""
+    """Leave unreadable images out of training and evaluation, and list them in the run's record;
+    otherwise they are an error."""
 
     cache_mib: NonNegativeInt = 2048
-    """Memory for decoded training images, so that each is decoded once; 0: every epoch anew."""
+    """Memory for decoded training images, each decoded once; 0: decoded in every epoch."""
 
 
 class AnnoySettings(Section):
-    """Annoy's own knobs."""
+    """Settings of Annoy."""
 
     recall: float = Field(default=0.95, gt=0, le=1)
-    """Share of nearest neighbours to find; decides what `trees` and `search_k` leave open."""
+    """Share of nearest neighbours to find; determines unset `trees` and `search_k`."""
 
     trees: Unsettable[PositiveInt] = None
     search_k: Unsettable[PositiveInt] = None
 
 
 class HnswSettings(Section):
-    """HNSW's own knobs."""
+    """Settings of HNSW."""
 
     recall: float = Field(default=0.95, gt=0, le=1)
-    """Share of nearest neighbours to find; decides what `expansion` leaves open."""
+    """Share of nearest neighbours to find; determines an unset `expansion`."""
 
     connectivity: int = Field(default=32, ge=2, le=512)
-    """Links per row; more find more where recall ends too low, and take longer to build."""
+    """Links per row; more raise a low recall and take longer to build."""
 
     expansion: Unsettable[PositiveInt] = None
 
@@ -177,21 +177,21 @@ class IndexSettings(ByKind):
     annoy: AnnoySettings = AnnoySettings()
     hnsw: HnswSettings = HnswSettings()
     options: Options = Field(default_factory=dict)
-    """What a plugged-in index takes."""
+    """Options of a plugged-in index."""
 
 
 class PostgresSettings(Section):
     """Where galleries in PostgreSQL are, and how they are searched."""
 
     address: Unsettable[SecretStr] = None
-    """`postgresql://user@host/database`; libpq's own variables and files give what it leaves out,
-    passwords best of all. Shown to nobody and in no record, since it may hold one all the same."""
+    """`postgresql://user@host/database`; libpq's variables and files complete it, preferably the
+    password. Never shown or recorded, since it may contain one."""
 
     recall: float = Field(default=0.95, gt=0, le=1)
-    """Share of nearest neighbours to find where a graph is searched."""
+    """Share of nearest neighbours to find by a graph."""
 
     exact_up_to: NonNegativeInt = 10_000
-    """Images that are compared exactly, without a graph."""
+    """Largest number of images that is searched exactly, without a graph."""
 
 
 class MilvusSettings(Section):
@@ -207,35 +207,35 @@ class MilvusSettings(Section):
 
 
 class GallerySettings(ByKind):
-    """How vectors of known people are kept."""
+    """How vectors of known people are stored."""
 
     kind: Name = "filesystem"
-    """`filesystem`, `postgres`, `milvus` or a plug-in; all but the first have names, no folders."""
+    """`filesystem`, `postgres`, `milvus` or a plug-in; only the first uses folders."""
 
     tenant: str = ""
-    """Whose images, in a database that serves several; others' are never seen."""
+    """Owner of the images in a shared database; other owners' images are never visible."""
 
     postgres: PostgresSettings = PostgresSettings()
     milvus: MilvusSettings = MilvusSettings()
     options: Options = Field(default_factory=dict)
-    """What a plugged-in engine takes."""
+    """Options of a plugged-in engine."""
 
     cache: Unsettable[Path] = None
-    """Where galleries made of plain folders and lists are kept between runs of `identify`; unset:
-    the user's cache folder."""
+    """Folder for the galleries that `identify` makes from plain folders and lists; unset: the
+    user's cache folder."""
 
     use_cache: bool = True
-    """Keep them at all."""
+    """Whether to keep these galleries."""
 
     thumbnails: bool = False
-    """Keep a small JPEG of each image, for reports where the images themselves are gone."""
+    """Keep a small JPEG of each image, for reports after the image is gone."""
 
     expire_after: Unsettable[Duration] = None
-    """How long images are kept that are added now: `12h`, `30d`, `8w`; unset: until removed."""
+    """How long to keep images added from now on: `12h`, `30d`, `8w`; unset: until removed."""
 
 
 class Settings(BaseSettings):
-    """All settings, merged and checked; built once by `load_settings`."""
+    """All settings, merged and validated by `load_settings`."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -247,7 +247,7 @@ class Settings(BaseSettings):
     )
 
     recipe: Unsettable[Name] = None
-    """Name of the recipe that the defaults come from; unset: the one that goes with the encoder."""
+    """Name of the recipe that sets the defaults; unset: the encoder's recipe."""
 
     seed: int = Field(default=1234, ge=0, lt=2**63)
     device: Device = "auto"
@@ -273,5 +273,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `load_settings` merged and nothing else: it alone knows each key's origin."""
+        """Use only the values of `load_settings`, which knows the origin of each."""
         return (init_settings,)

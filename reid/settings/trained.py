@@ -1,4 +1,4 @@
-"""Settings for commands that use a trained encoder instead of training one."""
+"""Settings of commands that use a trained encoder."""
 
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.settings.layers import OriginKind
@@ -9,10 +9,10 @@ ENCODER_FILE = "encoder.safetensors"
 
 
 def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
-    """Take the run's encoder unless weights were named; its file says what it is.
+    """Use the run's encoder, which its file describes, unless weights are named.
 
     Raises:
-        CheckpointError: No weights were named and the run has no trained encoder.
+        CheckpointError: No weights are named and the run has no trained encoder.
         ConfigurationError: The command line names both.
     """
     settings = resolved.settings
@@ -37,12 +37,12 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
 
 
 def uses_run(settings: Settings) -> bool:
-    """Whether the encoder is the one that the settings' run trained."""
+    """Whether the encoder is that of the run in the settings."""
     return settings.encoder.weights == str(settings.run.directory / ENCODER_FILE)
 
 
 def _names_run(resolved: ResolvedSettings) -> bool:
-    """Whether the run's encoder is meant: a run named on the command line beats other layers."""
+    """Whether to use the run's encoder; a run on the command line overrides other layers."""
     weights, run = (resolved.origin_of(key).kind for key in ("encoder.weights", "run.directory"))
     if weights is run is OriginKind.OPTION:
         raise ConfigurationError(

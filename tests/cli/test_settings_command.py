@@ -88,7 +88,7 @@ def test_a_missing_file_ends_with_3(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_a_settings_file_ends_with_3(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["settings", "--config", str(tmp_path)])
     assert result.exit_code == 3
-    assert f"{tmp_path} is a folder; a TOML file is wanted" in result.stderr
+    assert f"{tmp_path} is a folder; name a TOML file" in result.stderr
     assert "does not exist" not in result.stderr
 
 

@@ -218,7 +218,7 @@ def test_a_label_that_begins_with_a_dash_is_forgotten_behind_two(
     (people / "bounding_box_test" / "list.csv").write_text(f"path,label\n{one.name},-anna\n")
     build(place, people / "bounding_box_test" / "list.csv")
     assert "No such option" in run("gallery", "forget", place, "-anna", expect=2).stderr
-    assert "behind --" in run("gallery", "forget", "--help").stdout
+    assert "write --" in run("gallery", "forget", "--help").stdout
     assert "Erased 1 image; 0 left" in run("gallery", "forget", place, "--", "-anna").stdout
 
 

@@ -117,7 +117,7 @@ def test_mistakes_are_told(reid: Reid, people: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="label"):
         reid.gallery(tmp_path / "new").add(np.zeros((8, 4, 3), dtype=np.uint8))
     for label in (67, "  "):
-        with pytest.raises(DatasetError, match="is no name"):
+        with pytest.raises(DatasetError, match="is not a name"):
             reid.gallery(tmp_path / "new").add(people / "a.jpg", label=label)  # type: ignore[arg-type]
     with pytest.raises(GalleryError):
         reid.gallery(tmp_path / "none").check()

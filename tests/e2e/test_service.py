@@ -216,7 +216,7 @@ def test_a_token_opens_the_door(service: Service, headers: dict[str, str], statu
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
         if status == 401:
             is_wrong = headers == {"Authorization": "Bearer wrong"}
-            problem = "this token is not right" if is_wrong else "a token is needed"
+            problem = "the token is wrong" if is_wrong else "a token is required"
             assert answer.json()["error"].startswith(f"{problem}: send the header")
 
 
@@ -306,13 +306,13 @@ def test_what_can_be_read_in_two_ways_is_refused(service: Service, queries: list
         return str(answer.json()["error"])
 
     twice = refused("/images", ("label", b"anna"), ("label", b"bert"))
-    assert twice == "label is said more than once in the form: say it once"
+    assert twice == "label is given more than once in the form: give it once"
     both = refused("/images?label=anna", ("label", b"bert"))
-    assert both == "label is said more than once in the form and in the address: say it once"
-    assert "added_from is said more than once in the address" in refused(
+    assert both == "label is given more than once in the form and in the address: give it once"
+    assert "added_from is given more than once in the address" in refused(
         "/identify?added_from=2026-01-01&added_from=2027-01-01"
     )
-    assert "camera is said more than once" in refused("/identify?camera=1&camera=2")
+    assert "camera is given more than once" in refused("/identify?camera=1&camera=2")
     # Letters put in for unknown bytes would make one person of M\xfcller and M\xf6ller.
     latin = refused("/images", ("label", "M\xfcller".encode("latin-1")), status=400)
     assert latin == "the form's label cannot be read: send text as UTF-8"

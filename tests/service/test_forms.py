@@ -110,7 +110,7 @@ def test_bodies_together_hold_no_more_than_is_said() -> None:
     held = HeldBytes(LIMITS)
     with held.share() as take:
         take(15_000)
-        with pytest.raises(HttpError, match="under way") as refused:
+        with pytest.raises(HttpError, match="being received") as refused:
             read("image/png", [bytes(3000), bytes(3000)], held=held)
         assert refused.value.status == 503
         assert held.num_bytes == 15_000

@@ -32,7 +32,7 @@ def test_a_token_may_come_through_a_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"x" * 5000, "larger than 4096 bytes"), (b"\xff\xfe", "not a text")]
+    ("content", "reason"), [(b"x" * 5000, "larger than 4096 bytes"), (b"\xff\xfe", "not text")]
 )
 def test_what_is_no_token_is_refused_by_file_and_reason(
     tmp_path: Path, content: bytes, reason: str
