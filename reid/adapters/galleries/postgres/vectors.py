@@ -116,8 +116,8 @@ class PostgresVectors:
         connection = self._sessions.current
         widths = connection.execute(
             self._tables.statement(
-                "select key, vector_dims(vector) from {vectors} where {own} and vector_dims(vector) "
-                "<> (select (fingerprint->>'width')::int from {state} where {own})"
+                "select key, vector_dims(vector) from {vectors} where {own} and "
+                "vector_dims(vector) <> (select (fingerprint->>'width')::int from {state} where {own})"
             )
         ).fetchall()
         yield from self._graph.faults(connection)
