@@ -107,7 +107,7 @@ def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[s
     keys = wanted.get("keys")
     texts = {
         "label": wanted.get("labels"),
-        "image": wanted.get("names"),
+        "name": wanted.get("names"),
         "content": wanted.get("contents"),
         "source": None if source is None else [source],
     }

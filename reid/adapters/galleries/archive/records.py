@@ -10,7 +10,7 @@ from typing import BinaryIO
 from reid.domain.values.galleries import NewImage, is_keepable
 from reid.small_files import FileBoundsError
 
-_TEXTS = ("image", "source", "content", "label")
+_TEXTS = ("name", "source", "content", "label")
 _PERHAPS_TEXTS = ("camera", "expires_at")
 _NAMES = (*_TEXTS, *_PERHAPS_TEXTS)
 

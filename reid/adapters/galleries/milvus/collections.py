@@ -74,7 +74,7 @@ class Collections:
         with self.client() as client:
             # Milvus Lite releases what it had loaded when its process ends, a cluster when told so.
             if collection not in self._loaded and client.has_collection(collection):
-                client.load_collection(collection)
+                self._load(client, collection)
                 self._loaded.add(collection)
         return collection in self._loaded
 
@@ -90,18 +90,10 @@ class Collections:
                 schema.add_field(
                     name, DataType.VARCHAR, max_length=_LONGEST_TEXT, nullable=name == "camera"
                 )
-            walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
-            index = client.prepare_index_params()
-            index.add_index(
-                "vector",
-                index_type=self._index,
-                metric_type="IP",
-                params={} if self._index == "FLAT" else walk,
-            )
             # Step by step: all in one, the client sleeps between them, though there are no rows to
             # be indexed yet.
             client.create_collection(collection, schema=schema, consistency_level=_CONSISTENCY)
-            client.create_index(collection, index, sync=False)
+            self._index_vectors(client, collection)
         self.has(collection)
 
     def drop(self, collection: str) -> None:
@@ -154,6 +146,28 @@ class Collections:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _load(self, client: MilvusClient, collection: str) -> None:
+        """Load a collection; Milvus Lite leaves half an index where its process is killed."""
+        try:
+            client.load_collection(collection)
+        except MilvusException:
+            if not self._is_local:
+                raise
+            client.drop_index(collection, "vector")
+            self._index_vectors(client, collection)
+            client.load_collection(collection)
+
+    def _index_vectors(self, client: MilvusClient, collection: str) -> None:
+        walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
+        index = client.prepare_index_params()
+        index.add_index(
+            "vector",
+            index_type=self._index,
+            metric_type="IP",
+            params={} if self._index == "FLAT" else walk,
+        )
+        client.create_index(collection, index, sync=False)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

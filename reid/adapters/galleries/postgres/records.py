@@ -87,7 +87,7 @@ class PostgresWriter(PostgresReader):
         """Keep records; see the port."""
         state = self.state()
         num_replaced = self._delete(
-            "(source, image) in (select * from unnest(%s::text[], %s::text[]))",
+            "(source, name) in (select * from unnest(%s::text[], %s::text[]))",
             [image.source for image in images],
             [image.name for image in images],
         )

@@ -25,10 +25,10 @@ _RECORDS = (
     "vectors text not null default '', fingerprint jsonb, "
     "calibrations jsonb not null default '[]')",
     "create table if not exists {images} (tenant text not null, key bigint not null, "
-    "image text not null, source text not null, content text not null, label text not null, "
+    "name text not null, source text not null, content text not null, label text not null, "
     'camera text, added_at text collate "C" not null, expires_at text collate "C", '
     "thumbnail bytea, vector_checksum bigint not null, "
-    "primary key (tenant, key), unique (tenant, source, image))",
+    "primary key (tenant, key), unique (tenant, source, name))",
     "create index if not exists {labels} on {images} (tenant, label)",
     "create index if not exists {contents} on {images} (tenant, content)",
     "create table if not exists {removed} (tenant text not null, key bigint not null, "

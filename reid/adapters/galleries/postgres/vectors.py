@@ -117,7 +117,8 @@ class PostgresVectors:
         widths = connection.execute(
             self._tables.statement(
                 "select key, vector_dims(vector) from {vectors} where {own} and "
-                "vector_dims(vector) <> (select (fingerprint->>'width')::int from {state} where {own})"
+                "vector_dims(vector) <> "
+                "(select (fingerprint->>'width')::int from {state} where {own})"
             )
         ).fetchall()
         yield from self._graph.faults(connection)

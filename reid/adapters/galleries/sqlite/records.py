@@ -83,7 +83,7 @@ class SqliteWriter(SqliteReader):
         """Keep records; see the port."""
         state = self.state()
         num_replaced = self._connection.executemany(
-            "DELETE FROM images WHERE source = ? AND image = ?",
+            "DELETE FROM images WHERE source = ? AND name = ?",
             ((image.source, image.name) for image in images),
         ).rowcount
         kept = tuple(

@@ -37,7 +37,7 @@ CREATE TABLE state (
 );
 CREATE TABLE images (
     key INTEGER PRIMARY KEY,
-    image TEXT NOT NULL,
+    name TEXT NOT NULL,
     source TEXT NOT NULL,
     content TEXT NOT NULL,
     label TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE images (
     expires_at TEXT,
     vector_checksum INTEGER NOT NULL,
     record_checksum INTEGER NOT NULL,
-    UNIQUE (source, image)
+    UNIQUE (source, name)
 );
 CREATE INDEX images_by_label ON images (label);
 CREATE INDEX images_by_content ON images (content);
