@@ -44,6 +44,8 @@ class Built(Generic[S]):
 class ApproximateIndex(ABC, Generic[S]):
     """Searches a structure with the least effort that reaches a wanted recall."""
 
+    is_exact = False
+
     kind: ClassVar[str]
     name: ClassVar[str]
     """Name in messages."""
@@ -70,11 +72,6 @@ class ApproximateIndex(ABC, Generic[S]):
         self._effort = self._in_range(self.effort_name, effort)
         self._seed = seed
         self._built: Built[S] | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """False."""
-        return False
 
     @property
     def recall(self) -> float:

@@ -108,15 +108,12 @@ class _Screen:
 class ExactIndex:
     """Compare every query with every gallery row, on the gallery's device."""
 
+    is_exact = True
+
     def __init__(self) -> None:
         """Start empty."""
         self._gallery: Tensor | None = None
         self._screen: _Screen | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """True."""
-        return True
 
     @property
     def recall(self) -> float:

@@ -58,7 +58,7 @@ class IndexFacts:
     """Size of a forest."""
 
     checksum: int = 0
-    """Of a forest's links, which Annoy follows unchecked."""
+    """Checksum of a forest's links, which Annoy follows unchecked."""
 
     def encode(self) -> bytes:
         """Write as bytes."""

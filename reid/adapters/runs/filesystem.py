@@ -56,13 +56,9 @@ class FilesystemRunStore:
 
     def __init__(self, directory: Path) -> None:
         """Keep the folder's name; nothing is touched yet."""
+        self.place = str(directory)
         self._directory = directory
         self._lock = FolderLock(directory)
-
-    @property
-    def place(self) -> str:
-        """The folder's path."""
-        return str(self._directory)
 
     def begin(
         self,
@@ -95,7 +91,7 @@ class FilesystemRunStore:
             raise
 
     def release(self) -> None:
-        """Give up the lock on the folder."""
+        """Release the lock on the folder."""
         self._lock.release()
 
     def place_of(self, name: str) -> str:

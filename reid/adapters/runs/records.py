@@ -26,17 +26,13 @@ class FilesystemRunRecords:
 
     def __init__(self, directory: Path) -> None:
         """Keep the folder's name; nothing is read yet."""
+        self.place = str(directory)
         self._directory = directory
 
     @property
     def name(self) -> str:
         """The folder's own name."""
         return self._directory.resolve().name
-
-    @property
-    def place(self) -> str:
-        """The folder's path."""
-        return str(self._directory)
 
     def names(self) -> tuple[str, ...]:
         """List the JSON files, compressed or not, without endings and without the manifest."""
