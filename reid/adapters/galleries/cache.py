@@ -12,7 +12,7 @@ from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem
 from reid.adapters.galleries.filesystem.vectors import all_files_of_ours
 from reid.domain.errors import GalleryError
 from reid.domain.values.durations import time_text
-from reid.domain.values.galleries import CacheContent, CachedGallery
+from reid.domain.values.gallery_caches import CacheContent, CachedGallery
 from reid.ports.vector_index import VectorIndex
 
 NAME = re.compile(r"[0-9a-f]{32}")
