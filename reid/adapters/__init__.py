@@ -1,1 +1,1 @@
-"""What meets the ports: libraries, files and screens."""
+"""Implementations of the ports, with libraries, files and screens."""

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whatever happens in between."""
+"""Files that are written as a whole or not at all."""
 
 import errno
 import os
@@ -12,11 +12,11 @@ from reid.domain.errors import CheckpointError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _OPEN_FILES = Path("/proc/self/fd")
-"""Where Linux gives names to a process's open files."""
+"""Linux's names of a process's open files."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file on the disk that takes the place of `path` in one step.
+    """Replace `path` in one step, flushed to the disk.
 
     Raises:
         CheckpointError: The folder cannot be written or the disk is full.
@@ -30,14 +30,14 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replaced(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
-    """Give the name of a file to write, which takes the place of `path` once it is on the disk.
+    """Yield the name of a file to write, which replaces `path` once it is on the disk.
 
     Args:
-        path: The file's name in the end.
-        temporary: Its name until then, in the same folder; None: a hidden one that ends in `.tmp`.
+        path: The final name.
+        temporary: The name until then, in the same folder; None: a hidden one that ends in `.tmp`.
 
     Raises:
-        OSError: It cannot be written; `path` is as it was, and nothing else is left.
+        OSError: The file cannot be written; `path` is unchanged, and nothing else is left.
     """
     temporary = temporary or _beside(path)
     try:
@@ -52,14 +52,14 @@ def replaced(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes its name once it is whole and on the disk; nothing is overwritten.
+    """Yield a file that gets its name once it is complete and on the disk; nothing is overwritten.
 
-    Where the file system knows files without a name (those of Linux do), a process that is killed
-    leaves nothing; elsewhere it can leave a hidden one that ends in `.tmp`.
+    On file systems with unnamed files, such as Linux's, a killed process leaves nothing; on others
+    it can leave a hidden file that ends in `.tmp`.
 
     Raises:
         FileExistsError: The name is taken.
-        OSError: It cannot be written; nothing is left then.
+        OSError: The file cannot be written; nothing is left.
     """
     temporary = _beside(path)
     unnamed = _open_unnamed(path.parent)
@@ -80,21 +80,13 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file to the disk.
-
-    Raises:
-        OSError: It cannot be done.
-    """
+    """Flush a file to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk.
-
-    Raises:
-        OSError: It cannot be done.
-    """
+    """Flush a folder's list of names to the disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -103,7 +95,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def cannot_be_written(path: Path, error: OSError) -> CheckpointError:
-    """Word a failed write: what was there before is there still."""
+    """Return the error about a failed write, which leaves earlier files unchanged."""
     advice = "free some space" if error.errno in _FULL else "make its folder writable"
     return CheckpointError(
         f"{path} cannot be written: {error.strerror or error}; {advice} or name another one, and "
@@ -112,7 +104,7 @@ def cannot_be_written(path: Path, error: OSError) -> CheckpointError:
 
 
 def cannot_be_made(folder: Path, error: OSError) -> CheckpointError:
-    """Word a folder that could not be made."""
+    """Return the error about a folder that could not be made."""
     advice = "free some space" if error.errno in _FULL else "make the folder above it writable"
     return CheckpointError(
         f"{folder} cannot be made: {error.strerror or error}; {advice} or name another one"
@@ -124,7 +116,7 @@ def _beside(path: Path) -> Path:
 
 
 def _open_unnamed(folder: Path) -> BinaryIO | None:
-    """Open a file that goes with the process; None: not here, or not by this system."""
+    """Open a file that ends with the process; None where folder or system cannot do that."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not _OPEN_FILES.is_dir():
         return None
@@ -137,7 +129,7 @@ def _open_unnamed(folder: Path) -> BinaryIO | None:
 def _give_name(file: BinaryIO, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        # Only with a folder does Python ask for the file behind the link.
+        # Python follows the link only where a folder is given.
         os.link(_OPEN_FILES / str(file.fileno()), path, src_dir_fd=folder, follow_symlinks=True)
     finally:
         os.close(folder)
@@ -149,7 +141,7 @@ def _take_name(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except (OSError, NotImplementedError):
-        # No second names on this file system: another file can come in between.
+        # No second names on this file system: another file can take the name in between.
         if path.exists():
             raise FileExistsError(str(path)) from None
         temporary.replace(path)

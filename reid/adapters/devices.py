@@ -1,4 +1,4 @@
-"""What `auto` means on this machine, which device and precision, and what devices are called."""
+"""Devices: their names, and the device and precision that `auto` means on this machine."""
 
 import torch
 
@@ -16,13 +16,8 @@ def resolve_device(name: str) -> str:
 def resolve_training_precision(name: str, *, precision: str, device: str) -> str:
     """Turn `auto` into bf16 on an accelerator that multiplies in it; keep any other name.
 
-    A CPU keeps `precision`, though bfloat16 may be faster there too: what is reproducible to the
-    last bit by default stays so.
-
-    Args:
-        name: `auto`, `fp32` or `bf16`.
-        precision: Of everything that is no training.
-        device: Resolved name.
+    A CPU keeps `precision`, which is that of all other work, though bfloat16 may be faster there
+    too: results stay reproducible to the last bit by default.
     """
     if name != "auto":
         return name
@@ -37,14 +32,14 @@ def _multiplies_in_bf16(device: str) -> bool:
 
 
 def name_of_device(name: str) -> str | None:
-    """Tell the maker's name of an accelerator, None where torch knows none, as for a CPU."""
+    """Return the maker's name of an accelerator; None where torch has none, as for a CPU."""
     device = torch.device(name)
     tell = getattr(torch.get_device_module(device), "get_device_name", None)
     return None if tell is None else str(tell(device))
 
 
 def torch_facts() -> dict[str, JsonValue]:
-    """Tell what torch was built for and what it sees."""
+    """Describe torch's build and the devices that it finds."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     module = None if accelerator is None else torch.get_device_module(accelerator)
     tell = getattr(module, "get_device_name", None)

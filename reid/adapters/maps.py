@@ -1,6 +1,6 @@
-"""Maps by t-SNE, of scikit-learn.
+"""Maps by scikit-learn's t-SNE.
 
-Van der Maaten 2014, JMLR 15, 3221-3245 (Barnes-Hut). It begins with principal components, as Kobak
+Van der Maaten 2014, JMLR 15, 3221-3245 (Barnes-Hut), initialised by principal components, as Kobak
 & Berens 2019 (doi:10.1038/s41467-019-13056-x) advise.
 
 Letters: N vectors, D width.
@@ -13,28 +13,28 @@ from torch import Tensor
 from reid.domain.values.analyses import MapLayout
 
 _SEEDS = 2**32
-"""scikit-learn takes seeds below."""
+"""scikit-learn takes smaller seeds."""
 
 
 def lay_out_by_tsne(vectors: Tensor, *, perplexity: float, seed: int) -> MapLayout:
     """Lay vectors out by t-SNE, on one thread.
 
-    More threads may add up in another order, and for the hundreds of vectors of a sample they wait
-    for each other longer than they work: 600 took 6 s on one thread of two busy cores, 51 s on two.
+    More threads may sum in another order, and for a sample's few hundred vectors they are slower:
+    600 took 6 s on one thread of two busy cores, 51 s on two.
 
     Args:
         vectors: (N, D) float on the CPU.
-        perplexity: About how many neighbours each vector minds; at most a third of the others.
-        seed: Of what scikit-learn draws.
+        perplexity: Effective number of each vector's neighbours; at most a third of the others.
+        seed: Seed of scikit-learn.
 
     Returns:
-        N places; one and the same where all vectors are equal.
+        N places, all the same where the vectors are equal.
     """
-    minded = min(perplexity, (len(vectors) - 1) / 3)
-    method = f"t-SNE of scikit-learn, perplexity {minded:.3g}, from principal components"
-    if bool((vectors == vectors[0]).all()):  # their first component would be divided by 0
+    used = min(perplexity, (len(vectors) - 1) / 3)
+    method = f"t-SNE of scikit-learn, perplexity {used:.3g}, from principal components"
+    if bool((vectors == vectors[0]).all()):  # t-SNE would divide their first component by 0
         return MapLayout(places=((0.0, 0.0),) * len(vectors), method=method)
-    tsne = TSNE(perplexity=minded, init="pca", random_state=seed % _SEEDS)
+    tsne = TSNE(perplexity=used, init="pca", random_state=seed % _SEEDS)
     with threadpool_limits(limits=1):
         places = tsne.fit_transform(vectors.double().numpy())  # (N, 2)
     return MapLayout(places=tuple((x, y) for x, y in places.tolist()), method=method)

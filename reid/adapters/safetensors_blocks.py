@@ -1,4 +1,4 @@
-"""Safetensors files that are larger than memory: read block by block, laid out before written."""
+"""Safetensors files larger than memory: read and written block by block."""
 
 import json
 import math
@@ -23,31 +23,31 @@ class StoredTensor:
     """Where a file keeps a tensor."""
 
     dtype: str
-    """In safetensors' words; here `F32` or `U8`."""
+    """`F32` or `U8`."""
 
     shape: tuple[int, ...]
     start: int
-    """In bytes, of the file; of the data while a header is being written."""
+    """Byte offset in the file, or in the data while a header is being written."""
 
     @property
     def num_bytes(self) -> int:
-        """That it takes."""
+        """Size of the data."""
         return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file's header says."""
+    """Content of a file's header."""
 
     metadata: Mapping[str, str]
     tensors: Mapping[str, StoredTensor]
 
 
 def read_layout(file: BinaryIO) -> Layout:
-    """Read a file's header, and see that its tensors fill the rest of the file without a gap.
+    """Read a file's header, and check that its tensors fill the rest of the file without gaps.
 
     Raises:
-        ValueError: They do not, or it is no such file, or holds other types than float32 and bytes.
+        ValueError: It is no such file, or damaged, or has other types than float32 and bytes.
         OSError: It cannot be read.
     """
     length = int.from_bytes(_read(file, 0, _LENGTH_BYTES), "little")
@@ -73,10 +73,10 @@ def read_layout(file: BinaryIO) -> Layout:
 def read_blocks(
     file: BinaryIO, *, start: int, num_bytes: int, block_bytes: int = BLOCK_BYTES
 ) -> Iterator[bytes]:
-    """Read a part of a file in blocks, of which only the last may be smaller.
+    """Read a part of a file in blocks, only the last of which may be smaller.
 
     Raises:
-        ValueError: The file ends before.
+        ValueError: The file is too short.
         OSError: It cannot be read.
     """
     for done in range(0, num_bytes, block_bytes):
@@ -84,10 +84,7 @@ def read_blocks(
 
 
 def header_bytes(layout: Layout) -> bytes:
-    """Write the beginning of a file; tensors come in the order given.
-
-    Its length depends on the length of the metadata alone, not on what they say.
-    """
+    """Write the beginning of a file; its length depends on the metadata's length alone."""
     entries: dict[str, Any] = {_METADATA: dict(layout.metadata)}
     for name, tensor in layout.tensors.items():
         entries[name] = {
@@ -101,7 +98,7 @@ def header_bytes(layout: Layout) -> bytes:
 
 
 def _stored(entry: object, *, begin: int) -> StoredTensor:
-    """Read what the header says of a tensor; the data begin at a place of the file."""
+    """Read the header's entry of a tensor; the data start at `begin` in the file."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError("a tensor is not described as it should be")
     shape, offsets = entry["shape"], entry["data_offsets"]

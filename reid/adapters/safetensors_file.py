@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors files with a JSON header; written whole or not at all.
+"""Checkpoints as safetensors files with a JSON header, written as a whole or not at all.
 
 A file carries a digest of its header and tensors, so that damage is found when it is read.
 """
@@ -19,14 +19,14 @@ from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.small_files import parse_json
 
 HEADER_KEY = "reid"
-"""The only entry of a file's metadata: safetensors writes several in any order, and the same
-checkpoint must become the same bytes."""
+"""The only entry of a file's metadata: safetensors writes several in random order, and the same
+checkpoint must give the same bytes."""
 
 DIGEST_KEY = "content_digest"
-"""In the header as it is in the file; of the rest of the header and the tensors."""
+"""Entry of the header with the digest of its rest and the tensors."""
 
 _MOST_READINGS = 100
-"""Nobody replaces a file so often while it is read."""
+"""No file is replaced so often while it is read."""
 
 _Content = TypeVar("_Content")
 
@@ -35,20 +35,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a file that `write_checkpoint` wrote.
 
     Raises:
-        CheckpointError: No such file, not a safetensors file, one without our header, or one that
-            is not what was written.
+        CheckpointError: The file is missing, damaged, or without our header.
     """
     return read_unreplaced(path, _read)
 
 
 def read_unreplaced(path: Path, read: Callable[[Path], _Content]) -> _Content:
-    """Read a file again where another has taken its name meanwhile.
+    """Read a file again where it was replaced meanwhile.
 
-    safetensors opens a file by its name once for the header and once more for the tensors, so a
-    reader beside a training can meet the header of one state and the tensors of the next.
+    safetensors opens a file once for the header and again for the tensors, so a reader during a
+    training can get the header of one state and the tensors of the next.
 
     Raises:
-        ReidError: As `read`, of a file that kept its name to itself.
+        ReidError: As `read`, of a file that was not replaced.
     """
     for _ in range(_MOST_READINGS - 1):
         before = _identity_of(path)
@@ -84,27 +83,23 @@ def _read(path: Path) -> Checkpoint:
             header = verify_digest(metadata, tensors)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
-    # RuntimeError is torch's where the name has gone before it opens the file for the tensors.
+    # torch raises RuntimeError where the file is gone before it is opened for the tensors.
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {error}; it is damaged: bring it back from a "
-            "copy, or remove it and make it anew"
+            "copy, or remove it and make it again"
         ) from error
     return Checkpoint(tensors=tensors, header=header)
 
 
 def require_file(path: Path) -> None:
-    """Refuse folders, pipes and devices: reading a pipe would block.
-
-    Raises:
-        CheckpointError: It is a folder, a pipe or a device.
-    """
+    """Refuse folders, pipes and devices with a CheckpointError: reading a pipe would block."""
     if path.exists() and not path.is_file():
         raise CheckpointError(f"{path} is no regular file: remove it, or name another one")
 
 
 def read_header(path: Path) -> Mapping[str, JsonValue]:
-    """Read what a file says of itself; empty where it is none of ours, or no file at all."""
+    """Read a file's header; empty where it is not ours or missing."""
     try:
         require_file(path)
         with safe_open(path, framework="pt") as file:
@@ -117,27 +112,16 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
 def verify_digest(
     metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> dict[str, JsonValue]:
-    """Compare what was read with its digest.
-
-    Args:
-        metadata: Of a file that has our header.
-        tensors: All of the file's.
-
-    Returns:
-        The header without the digest.
+    """Compare header and tensors with the digest, and return the header without it.
 
     Raises:
-        ValueError: They differ, or the header is not one of ours.
+        ValueError: They differ, or the header is not ours.
     """
     return verified_header(parse_header(metadata), lambda: digest_of(tensors))
 
 
 def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Read our header, the digest in it still.
-
-    Raises:
-        ValueError: It is not one of ours.
-    """
+    """Read our header, digest included; ValueError where it is not ours."""
     header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
@@ -147,11 +131,7 @@ def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
 def verified_header(
     header: Mapping[str, JsonValue], digest_tensors: Callable[[], str]
 ) -> dict[str, JsonValue]:
-    """Compare a header and its tensors with the digest in it; see `verify_digest`.
-
-    Args:
-        header: As `parse_header` gives it.
-        digest_tensors: Computes the `digest_of` of all tensors.
+    """Compare a header from `parse_header` and the digest of its tensors; see `verify_digest`.
 
     Raises:
         ValueError: They differ.
@@ -172,13 +152,8 @@ def digest_with_header(header: Mapping[str, JsonValue], tensors: str) -> str:
 
 
 def sealed_header(header: Mapping[str, JsonValue], tensors: str) -> str:
-    """Write a header as JSON, with its digest.
-
-    Args:
-        header: Without one.
-        tensors: Their digest.
-    """
-    # Through JSON, so that the digest is of what a reader sees.
+    """Write a header as JSON, with a digest of it and of the tensors' digest."""
+    # Through JSON, so that the digest is of what a reader gets.
     plain = json.loads(json.dumps(dict(header)))
     plain[DIGEST_KEY] = digest_with_header(plain, tensors)
     return json.dumps(plain, sort_keys=True)

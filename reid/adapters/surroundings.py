@@ -1,4 +1,4 @@
-"""What is around the program: machine, folders, and the names that show whose machine it is."""
+"""The program's surroundings: machine, folders, and private names."""
 
 import getpass
 import os
@@ -18,24 +18,19 @@ _MIB = 2**20
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _PATH = re.compile(r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?")
-"""An absolute path: whatever stands behind a slash that follows no word."""
+"""An absolute path: what follows a slash that is not part of a word."""
 
 
 def processor_name(*, cpuinfo: Path = _CPUINFO) -> str:
-    """Return the processor's name, or its architecture where the system does not name it.
-
-    Args:
-        cpuinfo: Linux's description of the processors.
-    """
+    """Return the processor's name, or its architecture where the system does not name it."""
     name = _first_entry("model name", cpuinfo)
     return name or platform.processor() or platform.machine()
 
 
 def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
-    """Check whether this is an x86 processor without instructions that multiply in bfloat16.
+    """Check whether this is an x86 processor that cannot multiply in bfloat16.
 
-    Args:
-        cpuinfo: Linux's description of the processors; False where there is none.
+    False where Linux's description of the processors is missing.
     """
     flags = set(_first_entry("flags", cpuinfo).split())
     return bool(flags) and not flags & _BF16_FLAGS
@@ -53,8 +48,8 @@ def machine_facts(
     """Describe system, processors and memory; no name of machine or user.
 
     Args:
-        meminfo: Linux's figures of the memory; elsewhere only the whole is known.
-        limit: What a container may take at most.
+        meminfo: Linux's figures of the memory; other systems only know the total.
+        limit: File with the memory limit of a container.
     """
     usable = getattr(os, "sched_getaffinity", None)
     facts: dict[str, JsonValue] = {
@@ -74,10 +69,10 @@ def machine_facts(
 
 
 def try_writing(folder: Path) -> str:
-    """Write a file where a folder is or would be made, read it again, and remove it.
+    """Write, read and remove a file where a folder is or would be made.
 
     Returns:
-        What was found, without naming the folder.
+        The finding, without the folder's name.
 
     Raises:
         ConfigurationError: It cannot be written.
@@ -103,7 +98,7 @@ def temporary_folder() -> Path:
     """Return the folder for temporary files.
 
     Raises:
-        ConfigurationError: There is none that can be written.
+        ConfigurationError: None can be written.
     """
     try:
         return Path(tempfile.gettempdir())
@@ -112,9 +107,9 @@ def temporary_folder() -> Path:
 
 
 def private_places() -> dict[str, str]:
-    """List where the user's files and this program lie, each with what to write instead."""
+    """Map the places of the user's files and of this program to their replacements."""
     places = {sys.prefix: "<environment>"}
-    # Each can be missing: a folder that was deleted, a user without a home.
+    # Each can be missing: the folder can be deleted, a user can have no home.
     for tell, shown in (
         (Path.cwd, "<working folder>"),
         (Path.home, "<home>"),
@@ -127,24 +122,24 @@ def private_places() -> dict[str, str]:
 
 
 def private_names() -> dict[str, str]:
-    """List the names of user and machine, each with what to write instead."""
+    """Map the names of user and machine to their replacements."""
     names = dict.fromkeys((platform.node(), socket.gethostname()), "<host>")
-    # No name where the user's number is in no table, as in some containers.
+    # In some containers the user has no name.
     with suppress(KeyError, OSError, ImportError):
         names[getpass.getuser()] = "<user>"
     return names
 
 
 def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what takes private places, other absolute paths and private names out of a text.
+    """Return a function that replaces private places, absolute paths and private names in a text.
 
     Args:
-        places: Absolute paths, with what is written instead.
-        names: Words, with what is written instead; a word within a longer one is another word.
+        places: Absolute paths and their replacements.
+        names: Whole words and their replacements.
     """
     by_length = sorted(places.items(), key=lambda entry: len(entry[0]), reverse=True)
     patterns: list[tuple[str | re.Pattern[str], str]] = [
-        # The whole root folder would be every path.
+        # The root folder would match every path.
         *((rf"{re.escape(place)}(?![\w.-])", shown) for place, shown in by_length if place != "/"),
         (_PATH, "<path>"),
         *(

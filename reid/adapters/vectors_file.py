@@ -1,4 +1,4 @@
-"""Vectors from NumPy's files."""
+"""Vectors from NumPy files."""
 
 import tokenize
 from pathlib import Path
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 from reid.domain.errors import VectorIndexError
 
 _DAMAGE = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError)
-"""NumPy reads a file's header as Python's own notation."""
+"""Errors of NumPy, which parses a file's header as Python."""
 
 
 def read_vectors(path: Path) -> Tensor:
-    """Read an .npy file, or all those of a folder by name, one below the other.
+    """Read an .npy file, or concatenate those of a folder in the order of their names.
 
     Returns:
         (N, D) float32, rows normalised to unit L2 norm.
 
     Raises:
-        VectorIndexError: There are none, one cannot be read, or they do not fit together.
+        VectorIndexError: There are none, one cannot be read, or their widths differ.
     """
     files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
     if not files:

@@ -193,7 +193,7 @@ def test_a_link_to_a_row_that_has_not_its_layer_is_refused(saved: Saved) -> None
 def test_a_file_of_another_kind_of_faiss_is_refused(saved: Saved) -> None:
     content = saved.path.read_bytes()
     saved.path.write_bytes(b"IxFI" + content[4:])
-    with pytest.raises(VectorIndexError, match="none of a graph"):
+    with pytest.raises(VectorIndexError, match="not that of a graph"):
         HnswIndex().load(str(saved.path), gallery=unit_vectors(NUM_ROWS))
 
 

@@ -26,23 +26,22 @@ _Made = TypeVar("_Made")
 
 
 class CombinedDataset(ListedDataset):
-    """A dataset whose training list is joined by those of others.
+    """A dataset whose training list includes those of others.
 
-    Queries and gallery are the first dataset's alone. Its own pids and cameras stay; the others'
-    move out of the way, so that identities and cameras of different sets never merge. An image's
-    name begins with its set's: `market/bounding_box_train/0002_c1s1_000451_03.jpg`.
+    Queries and gallery are the first dataset's alone. It keeps its pids and cameras; the others'
+    are renumbered, so that identities and cameras of different sets never merge. An image's name
+    begins with its set's: `market/bounding_box_train/0002_c1s1_000451_03.jpg`.
 
-    Listing raises DatasetError where a list that is needed cannot be read or is empty: of the first
-    dataset every one, since its cameras are counted, of the others the training list.
+    Listing raises DatasetError where a needed list cannot be read or is empty: all lists of the
+    first dataset, since its cameras are counted, and the training lists of the others.
     """
 
     def __init__(self, first: Dataset, *, others: Sequence[Dataset]) -> None:
-        """Take the datasets; nothing is read yet.
+        """Keep the datasets; nothing is read yet.
 
         Args:
-            first: Trained on and tested with.
-            others: Trained on too. Their distractors, pid 0, are kept as one person each, as in a
-                training list of their own.
+            first: For training and testing.
+            others: For training. The distractors of each, pid 0, are kept as one person.
         """
         self._sets = _named((first, *others))
         readers = {name: dataset.reader for name, dataset in self._sets.items()}
@@ -54,7 +53,7 @@ class CombinedDataset(ListedDataset):
         moved, unparsed = list[Sample](), list[str]()
         for number, (name, dataset) in enumerate(self._sets.items()):
             if number == 0 or split is Split.TRAIN:
-                unparsed += [f"{name}/{image}" for image in dataset.unparsed_names(split)]
+                unparsed += [f"{name}/{own}" for own in dataset.unparsed_names(split)]
                 moved += [
                     self._move(sample, number=number, name=name)
                     for sample in dataset.samples(split)
@@ -76,7 +75,7 @@ class CombinedDataset(ListedDataset):
 
     @cached_property
     def _first_cameras(self) -> Sequence[int]:
-        """Give the place of each set's camera 0 among all cameras."""
+        """Return the number of each set's camera 0 among all cameras."""
         first, *others = self._sets.values()
         starts = [0, _count_cameras(first, tuple(Split))]
         for dataset in others[:-1]:
@@ -85,7 +84,7 @@ class CombinedDataset(ListedDataset):
 
 
 class _ReaderBySet:
-    """Has each image read by the reader of its set, whose name the image's begins with."""
+    """Reads each image with the reader of its set, which its name begins with."""
 
     def __init__(self, readers: Mapping[str, ImageReader]) -> None:
         self._readers = readers
@@ -129,7 +128,7 @@ class _ReaderBySet:
         *,
         otherwise: Callable[[str], _Made],
     ) -> tuple[_Made, ...]:
-        """Make something of each image, or of the name of a set that is not there."""
+        """Make a value of each image, or of the name of an unknown set."""
         made: dict[int, _Made] = {}
         for name, rows, own in _by_set(names):
             reader = self._readers.get(name)
@@ -142,7 +141,7 @@ class _ReaderBySet:
 
 
 def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
-    """Name each set, twins numbered, so that a name has no slash and belongs to one set."""
+    """Name each set without slashes; sets of the same name are numbered."""
     named: dict[str, Dataset] = {}
     for dataset in datasets:
         plain = name = dataset.name.replace("/", "_")
@@ -155,12 +154,12 @@ def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
 
 
 def _by_set(names: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]:
-    """Divide images by set: its name, their places among all, and what it calls them itself."""
+    """Divide names by set: the set's name, their rows, and their names within the set."""
     rows_of: dict[str, list[int]] = {}
-    for row, image in enumerate(names):
-        rows_of.setdefault(image.partition("/")[0], []).append(row)
-    for name, rows in rows_of.items():
-        yield name, rows, [names[row].removeprefix(f"{name}/") for row in rows]
+    for row, name in enumerate(names):
+        rows_of.setdefault(name.partition("/")[0], []).append(row)
+    for own, rows in rows_of.items():
+        yield own, rows, [names[row].removeprefix(f"{own}/") for row in rows]
 
 
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:

@@ -1,4 +1,4 @@
-"""A dataset of one's own, listed in a CSV."""
+"""A dataset that is listed in a CSV."""
 
 import re
 from functools import cached_property
@@ -10,19 +10,19 @@ from reid.domain.errors import DatasetError
 from reid.domain.values.samples import JUNK_PID, Annotation, SampleList, Split
 
 COLUMNS = ("path", "pid", "camid", "split")
-"""Columns that the CSV must have; others are passed over."""
+"""Columns that the CSV must have; others are ignored."""
 
 MOST_PID, MOST_CAMID = 10**9 - 1, 9_999
-"""Larger numbers are mistakes: a telephone number, a time fingerprint."""
+"""Larger numbers are mistakes, such as a telephone number or a timestamp."""
 
 
 class CsvDataset(FilesDataset):
     """The three lists of a CSV with the columns path, pid, camid and split.
 
-    Paths start from the CSV's folder and stay below it. pids are whole numbers, the same person the
-    same number in every split; 0 is a distractor (gallery only) and -1 junk, which is left out, as
-    in Market-1501. camids are whole numbers from 0. A split is train, query or gallery; one that
-    nothing asks for may be missing. A row that makes no sense is an error that names its line.
+    Paths start from the CSV's folder and stay below it. pids are whole numbers, and a person has
+    the same one in every split; as in Market-1501, 0 is a distractor (gallery only) and -1 junk,
+    which is left out. camids are whole numbers from 0. A split is train, query or gallery; unused
+    splits may be missing. An invalid row is an error that names its line.
     """
 
     def _find_root(self, given: Path) -> Path:

@@ -17,25 +17,25 @@ _PAIR_PATTERN = re.compile(r"([1-9])_(\d{3})_([12])_\d+", re.ASCII)
 class Cuhk03(FolderPerSplit):
     """The three lists of CUHK03's new protocol, for boxes cut by a detector or by hand.
 
-    In a folder `detected` or `labeled` lie the folders of Market-1501's layout. Names are
-    `0001_c1_1.png` (person 1, first view) or, where they come from the original data,
-    `1_001_1_01.png` (camera pair 1, person 1 of it, first view, image 1). Either way the camera
-    is the view: the new protocol counts two.
+    The folder `detected` or `labeled` holds the folders of Market-1501's layout. Names are
+    `0001_c1_1.png` (person 1, first view) or, as in the original data, `1_001_1_01.png` (camera
+    pair 1, its person 1, first view, image 1). In both, the camera is the view: the new protocol
+    has two.
 
     Published (CUHK03-NP, Zhong et al. 2017, arXiv:1701.08398): 767 identities to train on, 700
-    tested with 1,400 queries. Detected: 7,365 training and 5,332 gallery images; labeled: 7,368
-    and 5,328.
+    tested with 1,400 queries. Detected: 7,365 training and 5,332 gallery images; labeled: 7,368 and
+    5,328.
     """
 
     known_roots = ("CUHK03-NP", "cuhk03-np", "CUHK03", "cuhk03")
     expected = "named like 0001_c1_1.png"
 
     def __init__(self, root: Path, *, boxes: Boxes = "detected") -> None:
-        """Remember where to look; nothing is read yet.
+        """Keep the folder; nothing is read yet.
 
         Args:
-            root: The folder that holds `detected` and `labeled`, its parent where it has one of
-                the usual names, or the folder of the boxes itself.
+            root: The folder that holds `detected` and `labeled`, its parent where it has one of the
+                usual names, or the folder of the boxes itself.
             boxes: Which of the two to list.
         """
         super().__init__(root, variant=boxes)
@@ -44,7 +44,7 @@ class Cuhk03(FolderPerSplit):
         self.needs = f"the folder {boxes} with bounding_box_train, query and bounding_box_test"
 
     def _find_root(self, given: Path) -> Path:
-        """Find the folder of these boxes; one that is called otherwise may hold the other ones."""
+        """Find the folder of these boxes, which must have their name."""
         itself = given.resolve()
         is_boxes = itself.name == self._boxes and holds_market1501(itself)
         return super()._find_root(itself.parent if is_boxes else given) / self._boxes

@@ -14,13 +14,13 @@ from reid.domain.values.samples import Annotation, SampleList, Split
 
 
 class FilesDataset(ListedDataset):
-    """A dataset under a folder; a layout overrides `_holds` and `_list`, and fills in the words."""
+    """A dataset under a folder; a layout overrides `_holds`, `_list` and the texts."""
 
     title: str
-    """What to call the dataset in messages."""
+    """Name of the dataset in messages."""
 
     known_roots: tuple[str, ...] = ()
-    """Sub-folders that it is usually unpacked to, in the order of the search."""
+    """Usual names of its folder, in the order of the search."""
 
     expected: str
     """Which images a split consists of, for messages."""
@@ -29,11 +29,10 @@ class FilesDataset(ListedDataset):
     """What its folder holds, for messages."""
 
     def __init__(self, root: Path, *, variant: str = "") -> None:
-        """Remember where to look; nothing is read yet.
+        """Keep the folder; nothing is read yet.
 
         Args:
-            root: What the user gave: the dataset's folder, or its parent where the folder has one
-                of the usual names.
+            root: The dataset's folder, or its parent where the folder has one of the usual names.
             variant: Which of several datasets in one folder this is, for reports.
         """
         self._given = root
@@ -48,7 +47,7 @@ class FilesDataset(ListedDataset):
 
     @cached_property
     def root(self) -> Path:
-        """The folder that images' names start from.
+        """The folder that names of images start from.
 
         Raises:
             DatasetError: There is no dataset of this layout.
@@ -60,18 +59,14 @@ class FilesDataset(ListedDataset):
         raise NotImplementedError
 
     def _list(self, split: Split) -> SampleList:
-        """List a split.
-
-        Raises:
-            DatasetError: A folder or file is missing or cannot be read.
-        """
+        """List a split; DatasetError where a folder or file is missing or cannot be read."""
         raise NotImplementedError
 
     def _find_root(self, given: Path) -> Path:
         """Find the dataset's folder: the given one, or one under a usual name in it.
 
         Raises:
-            DatasetError: None of them is; tells what was looked for where.
+            DatasetError: None of them is; the message says what was searched where.
         """
         if not given.is_dir():
             problem = "is not a folder" if given.exists() else "does not exist"
@@ -108,9 +103,9 @@ class FilesDataset(ListedDataset):
 
 
 class FolderPerSplit(FilesDataset):
-    """Market-1501's layout: a folder per split, in which every name tells person and camera.
+    """Market-1501's layout: a folder per split, names with person and camera.
 
-    Other names are read by overriding `_parse`.
+    Override `_parse` for other names.
     """
 
     needs = f"the folders {', '.join(FOLDERS.values())}"

@@ -6,9 +6,9 @@ from reid.adapters.datasets.files import FolderPerSplit
 class Market1501(FolderPerSplit):
     """The three lists of a folder in Market-1501's layout.
 
-    pid 0 marks distractors in the gallery. In the training and query lists the data set has none;
-    where another one does, its images are kept as those of one person, as CLIP-ReID keeps them,
-    and the dataset check reports them.
+    pid 0 marks distractors in the gallery. The data set has none in the training and query lists;
+    those of another one are kept as one person, as in CLIP-ReID, and the dataset check reports
+    them.
 
     Published (Zheng et al. 2015): 751 identities in 12,936 training images; 750 in 3,368 queries;
     19,732 gallery files, of which 15,913 remain without junk, distractors included; 6 cameras.

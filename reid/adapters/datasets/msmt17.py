@@ -1,4 +1,4 @@
-"""MSMT17 (Wei et al. 2018): folders of people, and text files that say who is in which split."""
+"""MSMT17 (Wei et al. 2018): folders of people, and text files that list the splits."""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +13,7 @@ IMAGE_FOLDERS = {
     Split.QUERY: ("test", "mask_test_v2", "mask_test_V2"),
     Split.GALLERY: ("test", "mask_test_v2", "mask_test_V2"),
 }
-"""Where a split's images lie: in the first version's folders, or in the second's, whose faces are
-masked."""
+"""Folders of a split's images: of the first version, or of the second, whose faces are masked."""
 
 LISTS = {
     Split.TRAIN: "list_train.txt",
@@ -24,8 +23,8 @@ LISTS = {
 VALIDATION_LIST = "list_val.txt"
 
 TEST_PIDS_FROM = 10_001
-"""The lists number training and test people from 0 each. They become 1, 2, ... and 10001, ..., for
-pid 0 means a distractor here, and nobody is both trained on and tested with."""
+"""The lists number training and test people from 0 each. Here they are 1, 2, ... and 10001, ...,
+since pid 0 is a distractor and no person is in both."""
 
 _LINE = re.compile(r"((?:\d+/)?\d+_\d+_(\d+)_[^/\s]+)\s+(\d+)", re.ASCII)
 _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
@@ -34,10 +33,10 @@ _EXAMPLE = "0000/0000_000_01_0303morning_0015_0.jpg 0"
 class Msmt17(FilesDataset):
     """The three lists of MSMT17, in either version.
 
-    Images are called `0000_000_01_0303morning_0015_0.jpg`: person, image, camera (1 to 15),
-    time. The person is taken from the lists. As in the paper and in CLIP-ReID, the validation list
-    is trained on too, unless that is switched off: scores are not comparable across this choice,
-    nor between the versions (the second masks faces).
+    Images are named `0000_000_01_0303morning_0015_0.jpg`: person, image, camera (1 to 15), time.
+    The person is taken from the lists. As in the paper and in CLIP-ReID, training includes the
+    validation list by default. Scores with and without it are not comparable, nor are those of the
+    two versions (the second masks faces).
 
     Published (Wei et al. 2018, arXiv:1711.08565): 1,041 identities in 32,621 training images,
     validation included; 3,060 in 11,659 queries; 82,161 gallery images; 15 cameras.
@@ -49,7 +48,7 @@ class Msmt17(FilesDataset):
     needs = f"{', '.join(LISTS.values())} and the folders train and test (or mask_train_v2, ...)"
 
     def __init__(self, root: Path, *, train_on_val: bool = True) -> None:
-        """Remember where to look; nothing is read yet.
+        """Keep the folder; nothing is read yet.
 
         Args:
             root: The folder that holds the lists and the folders `train` and `test`, or its parent
@@ -115,7 +114,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _parse_line(line: str, *, folder: str, first_pid: int) -> tuple[str, Annotation | None]:
-    """Give an image's name under the root and who is on it; the line itself where it is odd."""
+    """Return an image's name under the root and its annotation, or None where the line is odd."""
     match = _LINE.fullmatch(line)
     if match is None or int(match[2]) == 0 or int(match[3]) >= TEST_PIDS_FROM - 1:
         return f"{folder}/{line}", None

@@ -17,12 +17,12 @@ _CAMERAS_OF = {Split.TRAIN: CAMERAS, Split.QUERY: CAMERAS[:1], Split.GALLERY: CA
 class Viper(FilesDataset):
     """One of VIPeR's random halves to train on, the other one to test with.
 
-    The images lie in `cam_a` and `cam_b` and are called `000_45.bmp`: person 0, seen at 45
-    degrees. Numbers begin at 0 and have gaps; pids are one more, since 0 means a distractor here.
-    Queries are the first camera's images of the test half, the gallery is the second's.
+    The images lie in `cam_a` and `cam_b` and are named `000_45.bmp`: person 0, seen at 45 degrees.
+    Numbers begin at 0 and have gaps; pids are one more, since 0 is a distractor here. Queries are
+    the first camera's images of the test half, the gallery is the second's.
 
-    Published (Gray and Tao 2008): 632 people, 2 cameras, 1,264 images, so 316 people in each
-    half. Scores are usually the mean of ten halves: evaluate with ten seeds.
+    Published (Gray and Tao 2008): 632 people, 2 cameras, 1,264 images, so 316 people in each half.
+    Scores are usually the mean of ten halves: evaluate with ten seeds.
     """
 
     title = "VIPeR"
@@ -31,12 +31,12 @@ class Viper(FilesDataset):
     needs = f"the folders {' and '.join(CAMERAS)}"
 
     def __init__(self, root: Path, *, split_seed: int = 0) -> None:
-        """Remember where to look; nothing is read yet.
+        """Keep the folder; nothing is read yet.
 
         Args:
             root: The folder that holds `cam_a` and `cam_b`, or its parent where the folder has one
                 of the usual names.
-            split_seed: Decides the halves, whatever the machine and the training seed.
+            split_seed: Determines the halves, on any machine and for any training seed.
         """
         super().__init__(root, variant=f"split {split_seed}")
         self._split_seed = split_seed
@@ -46,7 +46,7 @@ class Viper(FilesDataset):
 
     def _list(self, split: Split) -> SampleList:
         annotations = {camera: dict(self._annotations(camera)) for camera in CAMERAS}
-        people = {told.pid for named in annotations.values() for told in named.values() if told}
+        people = {known.pid for named in annotations.values() for known in named.values() if known}
         wanted = training_half(people, seed=self._split_seed)
         if split is not Split.TRAIN:
             wanted = people - wanted
@@ -55,7 +55,7 @@ class Viper(FilesDataset):
                 (name, annotation)
                 for camera in _CAMERAS_OF[split]
                 for name, annotation in annotations[camera].items()
-                # What tells nobody belongs to its camera's list, and to no training half.
+                # Names that cannot be parsed are in their camera's list, but in no training half.
                 if (split is not Split.TRAIN if annotation is None else annotation.pid in wanted)
             ),
             place=self.root / _CAMERAS_OF[split][0],
@@ -71,8 +71,8 @@ class Viper(FilesDataset):
 def training_half(people: Iterable[int], *, seed: int) -> set[int]:
     """Draw half of the people, rounded down.
 
-    By the order of hashes and not by a library's generator, so that a seed means the same half in
-    every version of every library.
+    They are ordered by hashes and not by a library's generator, so that a seed means the same half
+    in every version of every library.
     """
     shuffled = sorted(set(people), key=lambda pid: sha256(f"{seed} {pid}".encode()).digest())
     return set(shuffled[: len(shuffled) // 2])

@@ -47,71 +47,51 @@ class ClipEncoder:
         The image tower runs under bfloat16 autocast where `is_mixed_precision`, and in training
         mode where `trains_in_mixed_precision`.
         """
-        self._image = image
-        self._text = text
-        self._geometry = geometry
-        self._description = description
+        self.image_tower = image
+        self.text = text
+        self.geometry = geometry
+        self.description = description
         self._is_mixed = is_mixed_precision
         self._trains_mixed = trains_in_mixed_precision
 
     @property
-    def geometry(self) -> EncoderGeometry:
-        """Sizes and pixel statistics, fixed for the encoder's life."""
-        return self._geometry
-
-    @property
-    def description(self) -> EncoderDescription:
-        """Name and origin of the weights."""
-        return self._description
-
-    @property
     def device(self) -> torch.device:
         """Where inputs must lie and outputs appear."""
-        return next(self._image.parameters()).device
-
-    @property
-    def image_tower(self) -> ImageTower:
-        """The module, for an exporter to trace."""
-        return self._image
-
-    @property
-    def text(self) -> ClipTextEncoder | None:
-        """The text encoder that shares the space of projected features; None without one."""
-        return self._text
+        return next(self.image_tower.parameters()).device
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Encode images; see the port."""
         cameras = self._checked(images, camids)
-        is_mixed = self._trains_mixed if self._image.training else self._is_mixed
+        is_mixed = self._trains_mixed if self.image_tower.training else self._is_mixed
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed):
-            return _run(self._image, images, cameras)
+            return _run(self.image_tower, images, cameras)
 
     def trace_images(self, images: Tensor, camids: Tensor | None = None) -> ImageTrace:
         """Encode images and show how; see the port. Always in float32."""
-        return self._image.trace(images, self._checked(images, camids))
+        return self.image_tower.trace(images, self._checked(images, camids))
 
     def _checked(self, images: Tensor, camids: Tensor | None) -> Tensor | None:
-        check_images(images, geometry=self._geometry)
-        check_cameras(images, camids, geometry=self._geometry, description=self._description)
+        check_images(images, geometry=self.geometry)
+        check_cameras(images, camids, geometry=self.geometry, description=self.description)
         return None if camids is None else to_device(images.device, camids)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Walk the image tower's parameters; see the port."""
-        return self._image.named_parameters()
+        return self.image_tower.named_parameters()
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch the image tower between batch statistics and running ones."""
-        self._image.train(enabled)
+        self.image_tower.train(enabled)
 
     def state(self) -> Mapping[str, Tensor]:
         """All of the image tower's parameters and buffers; see the port."""
-        state: dict[str, Tensor] = self._image.state_dict()
+        state: dict[str, Tensor] = self.image_tower.state_dict()
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Replace the image tower's parameters and buffers; see the port."""
         check_state(self.state(), state, origin="the state given for the image tower")
-        self._image.load_state_dict(dict(state))
+        self.image_tower.load_state_dict(dict(state))
 
 
 def _run(image: ImageTower, images: Tensor, cameras: Tensor | None) -> ImageFeatures:

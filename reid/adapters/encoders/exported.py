@@ -133,25 +133,10 @@ class ExportedEncoder:
         weights_digest: str,
     ) -> None:
         """Keep the compiled graph and what it is."""
-        self._weights_digest = weights_digest
+        self.weights_digest = weights_digest
         self._graph = graph
-        self._geometry = geometry
-        self._description = description
-
-    @property
-    def geometry(self) -> EncoderGeometry:
-        """Sizes and pixel statistics, fixed for the encoder's life."""
-        return self._geometry
-
-    @property
-    def description(self) -> EncoderDescription:
-        """Name and origin of the weights."""
-        return self._description
-
-    @property
-    def weights_digest(self) -> str:
-        """Digest of the exported image tower, whose vectors are comparable."""
-        return self._weights_digest
+        self.geometry = geometry
+        self.description = description
 
     @property
     def device(self) -> torch.device:
@@ -160,17 +145,17 @@ class ExportedEncoder:
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Encode images, without gradient; see the port."""
-        check_images(images, geometry=self._geometry)
-        check_cameras(images, camids, geometry=self._geometry, description=self._description)
+        check_images(images, geometry=self.geometry)
+        check_cameras(images, camids, geometry=self.geometry, description=self.description)
         embedding, penultimate = self._graph.run(
             images.detach().numpy(), self._camera_input(camids, count=len(images))
         )
-        widths = [self._geometry.final_width, self._geometry.projected_width]
+        widths = [self.geometry.final_width, self.geometry.projected_width]
         final, projected = torch.split(torch.from_numpy(embedding), widths, dim=1)
         return ImageFeatures(torch.from_numpy(penultimate), final, projected)
 
     def _camera_input(self, camids: Tensor | None, *, count: int) -> NDArray[np.int64] | None:
-        if self._geometry.num_cameras == 0:
+        if self.geometry.num_cameras == 0:
             return None
         if camids is None:
             return np.full(count, NO_CAMERA, dtype=np.int64)
@@ -255,7 +240,7 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
         ("number of cameras", request.num_cameras or None, geometry.num_cameras),
         # fp32 is the default of a request, so it does not contradict an export in bf16.
         ("precision", None if request.precision == "fp32" else request.precision, header.precision),
-        # Likewise activation and pooling, which older weights do not name.
+        # As with activation and pooling, which older weights do not name.
         (
             "activation",
             request.activation if request.activation is Activation.GELU else None,

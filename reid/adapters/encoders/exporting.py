@@ -51,15 +51,10 @@ class ExportFolder:
         """
         self._folder = folder
         self._runtime = runtime
-        self._precision = precision
+        self.precision = precision
         self._overwrite = overwrite
         self._aside: Path | None = None
         self._header: ExportHeader | None = None
-
-    @property
-    def precision(self) -> str:
-        """What the runtime computes in."""
-        return self._precision
 
     def write(self, encoder: ImageEncoder) -> ExportedEncoder:
         """Write an encoder to a temporary folder and open it; see the port."""
@@ -75,7 +70,7 @@ class ExportFolder:
             raise self._unwritable(error) from error
         self._header = ExportHeader(
             runtime=self._runtime,
-            precision=self._precision,
+            precision=self.precision,
             description=encoder.description,
             geometry=encoder.geometry,
             tensors=digest_of(encoder.state()),
@@ -103,9 +98,9 @@ class ExportFolder:
             self._aside = None
 
     def _check_place(self) -> None:
-        if self._runtime == "onnx" and self._precision != "fp32":
+        if self._runtime == "onnx" and self.precision != "fp32":
             raise ConfigurationError(
-                f"ONNX Runtime computes in fp32 on a CPU, not in {self._precision}: leave the "
+                f"ONNX Runtime computes in fp32 on a CPU, not in {self.precision}: leave the "
                 "precision out, or export for openvino"
             )
         if not self._folder.exists():

@@ -100,30 +100,25 @@ class ClipTextEncoder:
 
         It runs under bfloat16 autocast where `is_mixed_precision`.
         """
-        self._tower = tower
+        self.tower = tower
         self._weights = weights
         self._is_mixed = is_mixed_precision
 
     @property
-    def tower(self) -> TextTower:
-        """The module."""
-        return self._tower
-
-    @property
     def token_width(self) -> int:
         """Width of token embeddings."""
-        return self._tower.positional_embedding.shape[1]
+        return self.tower.positional_embedding.shape[1]
 
     @property
     def context_length(self) -> int:
         """Tokens of the longest prompt."""
-        return self._tower.positional_embedding.shape[0]
+        return self.tower.positional_embedding.shape[0]
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template; see the port."""
         if template.count("{}") != 1:
             raise ValueError(f"template {template!r} must hold {{}} exactly once")
-        embedding = self._tower.token_embedding
+        embedding = self.tower.token_embedding
         if embedding is None:
             raise EncoderError(
                 f"encoder.weights: {self._weights} hold no token embeddings, so prompts cannot be "
@@ -153,14 +148,14 @@ class ClipTextEncoder:
         length = len(prefix) + prompts.shape[1]
         if length > self.context_length:
             raise EncoderError(f"prompts of {length} tokens: CLIP reads {self.context_length}")
-        device = self._tower.positional_embedding.device.type
+        device = self.tower.positional_embedding.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self._is_mixed):
-            features: Tensor = self._tower(prompts, prefix)
+            features: Tensor = self.tower(prompts, prefix)
         return features
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Walk the parameters; see the port."""
-        return self._tower.named_parameters(prefix=TEXT_PREFIX.removesuffix("."))
+        return self.tower.named_parameters(prefix=TEXT_PREFIX.removesuffix("."))
 
 
 def _advance(

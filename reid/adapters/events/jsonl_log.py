@@ -24,7 +24,7 @@ from reid.domain.events import (
 
 
 class JsonlLog:
-    """Appends to a file what later readers want: stages, epochs and checkpoints."""
+    """Appends stages, epochs and checkpoints to a file."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         """Keep the file's name; it is made at the first line."""
@@ -34,7 +34,7 @@ class JsonlLog:
         self._is_mended = False
 
     def __call__(self, event: Event, /) -> None:
-        """Write a line for what is worth one: its kind, the time and the event's own fields."""
+        """Write a line with the event's kind, time and fields; steps are not logged."""
         further: dict[str, object] = {}
         match event:
             case StepFinished() | ImagesEmbedded():
@@ -64,7 +64,7 @@ class JsonlLog:
 
 
 def _cut_unfinished_line(path: Path) -> None:
-    """Take away what a killed process or a full disk left of a last line."""
+    """Remove an incomplete last line that a killed process or a full disk left."""
     if path.exists():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1

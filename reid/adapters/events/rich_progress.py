@@ -36,15 +36,12 @@ STAGE_TITLES = {
 
 
 class RichProgress:
-    """Shows a bar for the work at hand and a line for every finished epoch.
-
-    The bar appears only where standard error is a terminal; the lines always do.
-    """
+    """Shows a bar for the current work, on a terminal only, and a line for every finished epoch."""
 
     def __init__(
         self, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Prepare the display; it starts with the first event and ends with the `with` block."""
+        """Prepare the display, which the `with` block starts and ends."""
         self._console = console or Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -74,7 +71,7 @@ class RichProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Take the bar away, whatever happened."""
+        """Remove the bar."""
         self._progress.stop()
 
     def __call__(self, event: Event, /) -> None:

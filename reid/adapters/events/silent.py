@@ -1,10 +1,10 @@
-"""A listener for those who do not want to hear."""
+"""A listener that ignores events."""
 
 from reid.domain.events import Event
 
 
 class Silent:
-    """Hears everything and tells nobody."""
+    """Ignores all events."""
 
     def __call__(self, event: Event, /) -> None:
         """Do nothing."""

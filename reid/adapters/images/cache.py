@@ -15,19 +15,13 @@ from reid.ports.events import EventListener
 class CachedReader(ReaderAround):
     """A reader that decodes an image once while memory lasts.
 
-    What is kept is what was read, uint8 of the size that was asked for (at 256 x 128, 10,922
-    images per GiB), so nothing but time depends on it. Images beyond the budget are decoded
-    every time; none is ever dropped for another, since an epoch asks for each about once.
+    It keeps uint8 pixels of the requested size (at 256 x 128, 10,922 images per GiB), so only speed
+    depends on it. Images beyond the budget are decoded every time. None replaces another, since an
+    epoch reads each about once.
     """
 
     def __init__(self, reader: ImageReader, *, num_bytes: int, listener: EventListener) -> None:
-        """Begin empty.
-
-        Args:
-            reader: Decodes.
-            num_bytes: Memory for pixels.
-            listener: Hears once that the memory is used up.
-        """
+        """Begin empty; `listener` is notified once when `num_bytes` of memory are used up."""
         super().__init__(reader)
         self._num_bytes = num_bytes
         self._room = num_bytes
@@ -58,12 +52,12 @@ class CachedReader(ReaderAround):
         return batch
 
     def _keep(self, kept: dict[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
-        for image, pixels in fresh.items():
+        for name, pixels in fresh.items():
             if self._is_filled or pixels.nbytes > self._room:
                 self._report_filled()
                 return
-            # A copy: a view would hold the whole batch in memory, images without room included.
-            kept[image] = pixels.clone()
+            # A copy: a view would keep the whole batch in memory.
+            kept[name] = pixels.clone()
             self._room -= pixels.nbytes
 
     def _report_filled(self) -> None:

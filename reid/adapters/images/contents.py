@@ -1,4 +1,4 @@
-"""The reader of images by name, wherever their contents come from.
+"""The reader of images by name, whatever their origin.
 
 Letters: B batch, H W pixels.
 """
@@ -31,7 +31,7 @@ from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, UnreadableImage
 
 NUM_THREADS = min(os.cpu_count() or 1, 8)
-"""Decoders and resizers let go of the interpreter's lock."""
+"""Decoding and resizing release the interpreter's lock."""
 
 _Result = TypeVar("_Result")
 
@@ -46,12 +46,12 @@ class ImageContents:
         called: Callable[[str], str] = str,
         num_kept_bytes: int = 0,
     ) -> None:
-        """Remember where contents come from; nothing is read yet.
+        """Keep the source of the contents; nothing is read yet.
 
         Args:
-            content_of: Gives an image's file, or its pixels; raises OSError where there is none.
-            called: What to call an image in errors.
-            num_kept_bytes: How much of what `find_unreadable` decodes to keep until it is read.
+            content_of: Returns an image's file or pixels; raises OSError where it is missing.
+            called: Returns what errors call an image.
+            num_kept_bytes: Memory for what `find_unreadable` decodes, until it is read.
         """
         self._content_of = content_of
         self._called = called
@@ -89,7 +89,7 @@ class ImageContents:
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs; None for images that cannot be read."""
-        return _of_each(lambda image: self._thumbnail(image, height=height), names)
+        return _of_each(lambda name: self._thumbnail(name, height=height), names)
 
     def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
         """Digest the bytes of every file; empty for one that cannot be read."""
@@ -144,12 +144,7 @@ class ImageFiles(ImageContents):
     """Reads image files under one folder, named by their path from there, `/` between parts."""
 
     def __init__(self, root: Path | Callable[[], Path], *, num_kept_bytes: int = 0) -> None:
-        """Remember the folder; nothing is touched yet.
-
-        Args:
-            root: The folder, or what finds it when the first image is read.
-            num_kept_bytes: See `ImageContents`.
-        """
+        """Keep the folder, or a function that finds it; nothing is read yet."""
 
         def path_of(name: str) -> Path:
             return (root if isinstance(root, Path) else root()) / name
@@ -167,13 +162,13 @@ def _of_each(work: Callable[[str], _Result], names: Sequence[str]) -> tuple[_Res
 
 
 def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
-    """Share rows 0..count-1 out among threads, in as many runs of neighbours."""
+    """Divide rows 0..count-1 among threads, in one run each."""
     if not count:
         return []
     share = math.ceil(count / NUM_THREADS)
     runs = [slice(start, min(start + share, count)) for start in range(0, count, share)]
     with strict_about_size():
-        if len(runs) == 1:  # to start a thread takes longer than to read an image
+        if len(runs) == 1:  # starting a thread takes longer than reading an image
             return [work(*runs)]
         with ThreadPoolExecutor(max_workers=len(runs)) as pool:
             return list(pool.map(work, runs))

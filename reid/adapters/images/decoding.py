@@ -25,8 +25,8 @@ from reid.adapters.images.wholeness import (
 )
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""What is decoded, whatever a file's ending says. Pillow knows many more, some of which start other
-programs."""
+"""Formats that are decoded, whatever the file's ending. Pillow knows more, some of which start
+other programs."""
 
 DECODER_ERRORS = (
     OSError,
@@ -73,7 +73,7 @@ def digest_of_content(content: Content) -> str:
 
 
 def describe_decoder_error(error: BaseException) -> str:
-    """Summarise what a decoder complained of."""
+    """Summarise a decoder's error."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
@@ -83,9 +83,9 @@ def describe_decoder_error(error: BaseException) -> str:
 
 @contextmanager
 def strict_about_size() -> Iterator[None]:
-    """Make Pillow's warning of a decompression bomb an error, and hush its other warnings.
+    """Turn Pillow's warning about decompression bombs into an error, and hide its other warnings.
 
-    The filters are the whole process's, so they are set once around the threads.
+    The filters apply to the whole process, so they are set once around the threads.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -106,13 +106,13 @@ def _decode_anything(data: bytes) -> NDArray[np.uint8]:
     with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
         _refuse_bomb(image)
         # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
-        # Market-1501 carries no EXIF, so its pixels are the same.
+        # Market-1501 has no EXIF, so its pixels are the same.
         upright: Image.Image = ImageOps.exif_transpose(image)
         return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
 
 
 def _refuse_bomb(image: Image.Image) -> None:
-    """Refuse what Pillow only warns of, whatever becomes of its warning in other threads."""
+    """Refuse what Pillow only warns about; other threads may lose its warning."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Image.DecompressionBombError(
@@ -122,7 +122,7 @@ def _refuse_bomb(image: Image.Image) -> None:
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Keep the upper half of 16 bits of grey; Pillow's conversion would make nearly all white."""
+    """Keep the upper half of 16-bit grey; Pillow's own conversion makes nearly all of it white."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))

@@ -8,10 +8,10 @@ IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".w
 """File endings that count as images, in any case."""
 
 MOST_BYTES = 512 * 2**20
-"""Of an image's file; Pillow's most pixels fit into it as they are."""
+"""Largest image file; the most pixels that Pillow accepts fit into it uncompressed."""
 
 _UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")
-"""What `readable_name` writes for bytes that are no UTF-8."""
+"""How `readable_name` writes bytes that are not UTF-8."""
 
 
 def is_image_name(name: str) -> bool:
@@ -20,10 +20,10 @@ def is_image_name(name: str) -> bool:
 
 
 def readable_name(name: str) -> str:
-    r"""Write bytes of a file's name that are no UTF-8 as `\xff`, for lists and messages.
+    r"""Write bytes of a file's name that are not UTF-8 as `\xff`, for lists and messages.
 
-    An image of such a name cannot be read by what this returns, which is meant: a name that
-    cannot be written down is in no list, table or gallery.
+    Intentionally, such an image cannot be read by the returned name, as no list, table or gallery
+    can hold its own.
     """
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 

@@ -18,17 +18,13 @@ REQUIRED_COLUMNS = ("path", "label")
 """Columns that a CSV must have; `camera` may follow, others are ignored."""
 
 KEPT_BYTES = 256 * 2**20
-"""How many decoded images wait in memory between being checked and being read."""
+"""Memory for decoded images between checking and reading them."""
 
 
 def open_images(path: Path) -> ImageSource:
-    """Find out which layout a path has: a CSV, one image, or a folder.
+    """Open a `.csv` file, an image, or a folder (see `list_folder`).
 
-    Args:
-        path: A file that ends in `.csv`; an image; or a folder, see `list_folder`.
-
-    Returns:
-        A source that lists and reads on demand, so a missing folder shows when it is listed.
+    The source lists and reads on demand, so a missing folder shows when it is listed.
     """
     if path.suffix.lower() == ".csv" and not path.is_dir():
         return _source(path.parent, lambda: list_table(path))
@@ -41,8 +37,8 @@ def open_followed(path: Path) -> ImageSource:
     """Open what a gallery can follow: a folder or a CSV; see `open_images`.
 
     Raises:
-        DatasetError: It is one image. Its neighbours are of the same source, and would leave the
-            gallery as if they had vanished.
+        DatasetError: It is one image. Its neighbours are of the same source, and would be removed
+            from the gallery.
     """
     if _is_one_image(path):
         raise DatasetError(
@@ -54,11 +50,10 @@ def open_followed(path: Path) -> ImageSource:
 def list_folder(root: Path) -> tuple[ListedImage, ...]:
     """List all images in a folder and its sub-folders, sorted by name.
 
-    An image in a sub-folder is of the person after whom the (outermost) sub-folder is called. One
-    that lies directly in the folder is of the person whom its Market-1501 name tells, written
-    `0002`; distractors are kept as `0000`, since they are people whom nobody asks for, and junk
-    (-1) is left out. Other names tell nobody: the label is None. Cameras come from Market-1501
-    names alone (`c1` is "1"). Dot files and dot folders are passed over.
+    The label of an image in a sub-folder is the name of the outermost sub-folder. Directly in the
+    folder it is the person in the image's Market-1501 name, written `0002`; distractors are kept as
+    `0000`, and junk (-1) is left out. The label of other names is None. Cameras come from
+    Market-1501 names alone (`c1` is "1"). Dot files and dot folders are ignored.
 
     Raises:
         DatasetError: The folder is missing, holds no image, or is a whole Market-1501.
@@ -83,12 +78,12 @@ def list_folder(root: Path) -> tuple[ListedImage, ...]:
 def list_table(path: Path) -> tuple[ListedImage, ...]:
     """List the images of a CSV with the columns path, label and, if wanted, camera.
 
-    Paths start from the CSV's folder, separated by `/`, and stay below it; an empty label or
-    camera is None, and blanks around cells are no part of them. The answer is sorted by path.
+    Paths start from the CSV's folder, separated by `/`, and stay below it; an empty label or camera
+    is None, and blanks around cells are stripped. The result is sorted by path.
 
     Raises:
-        DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
-            image by an absolute path, outside the folder, twice, or not there; tells the line.
+        DatasetError: The file cannot be read, its header is wrong, it has no rows, or a row's path
+            is absolute, outside the folder, repeated or missing; the message names the line.
     """
     rows = read_table(path, columns=REQUIRED_COLUMNS, header="path,label or path,label,camera")
     refuse_repeats(rows, lambda row: row.name)
@@ -103,9 +98,9 @@ def list_table(path: Path) -> tuple[ListedImage, ...]:
 
 def _source(root: Path, list_images: Callable[[], Sequence[ListedImage]]) -> ImageSource:
     return ListedImages(
-        # As the folder is called from everywhere. `Path.resolve` raises where links go in a circle.
+        # The folder's absolute path. `Path.resolve` raises where links go in a circle.
         readable_name(os.path.realpath(root)),
-        # `identify` looks for damaged images first, then reads the others.
+        # `identify` checks all images first, then reads the good ones.
         reader=ImageFiles(root, num_kept_bytes=KEPT_BYTES),
         list_images=list_images,
     )
@@ -121,13 +116,13 @@ def _walk(root: Path) -> Iterator[str]:
         below = Path(folder).relative_to(root)
         for name in filter(is_image_name, files):
             yield readable_name((below / name).as_posix())
-        # Listed, so that it is refused aloud: somebody takes it for an image.
+        # An empty folder named like an image: listed, so that an error reports it.
         if not files and not subfolders and is_image_name(below.name):
             yield readable_name(below.as_posix())
 
 
 def _refuse_unlisted(error: OSError) -> NoReturn:
-    """Differs from what os.walk does by itself: it passes such folders over without a word."""
+    """Raise an error, where os.walk would silently skip the folder."""
     raise DatasetError(
         f"{error.filename} cannot be listed: {error.strerror}; make it readable, or move it away"
     ) from error

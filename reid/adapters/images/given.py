@@ -1,4 +1,4 @@
-"""Images handed over by a program: paths, contents of files, or pixels.
+"""Images that a program passes in: paths, contents of files, or pixels.
 
 Letters: B batch, H W pixels.
 """
@@ -37,22 +37,17 @@ class GivenImage:
     image: ListedImage
     content: Path | Content
     digest: str | None = None
-    """Of the content as it came; None: to be computed."""
+    """Digest of the original content; None: to be computed."""
 
     thumbnail: bytes | None = None
     """A small JPEG; None: to be made."""
 
 
 class GivenImages(ListedImages):
-    """An image source over what a program handed over, each under a name of its own."""
+    """An image source over images that a program passed in, each with its own name."""
 
     def __init__(self, given: Sequence[GivenImage], *, place: str) -> None:
-        """Keep the images.
-
-        Args:
-            given: In the order in which they are listed.
-            place: Their sender.
-        """
+        """Keep the images in order; `place` is their sender."""
         self._given = given
         super().__init__(place, reader=_GivenReader(given), list_images=self._list)
 
@@ -63,7 +58,7 @@ class GivenImages(ListedImages):
 
 
 class _GivenReader(ImageContents):
-    """Reads what was given, and hands out the digests and thumbnails that came along."""
+    """Reads the images, and returns the digests and thumbnails that came with them."""
 
     def __init__(self, given: Sequence[GivenImage]) -> None:
         self._given = {one.image.name: one for one in given}
@@ -81,10 +76,10 @@ class _GivenReader(ImageContents):
 
 
 def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
-    """Make a source of what a program has in its hands.
+    """Make a source of images that a program passes in.
 
-    Paths are named as they are given; contents and pixels by their digest, so that the same
-    image given again is the same image.
+    Paths are their own names; contents and pixels are named by their digest, so that the same image
+    gets the same name again.
 
     Args:
         images: Each path and content once.
@@ -117,9 +112,9 @@ def _are_pixels(one: NDArray[np.uint8]) -> bool:
 
 
 class ImageIntake:
-    """Takes images from clients: checked, decoded at once, and brought to the wanted size.
+    """Checks, decodes and resizes images from clients at once.
 
-    An image waits for its turn in a few kilobytes, however large it came.
+    An image waits for its turn in a few kilobytes, however large its file.
     """
 
     def __init__(
@@ -128,20 +123,16 @@ class ImageIntake:
         """Keep the limits.
 
         Args:
-            size: What the encoder takes.
-            max_pixels: Most pixels of an image; counted before any is decoded.
-            thumbnail_height: Make thumbnails of so many pixels; None: make none.
+            size: Size of the encoder's images.
+            max_pixels: Most pixels of an image, checked before it is decoded.
+            thumbnail_height: Height of thumbnails in pixels; None: make none.
         """
         self._size = size
         self._max_pixels = max_pixels
         self._thumbnail_height = thumbnail_height
 
     def take(self, content: bytes, image: ListedImage) -> GivenImage:
-        """Take one image.
-
-        Args:
-            content: Of a file, of any kind and size.
-            image: Its name, and what is known of it.
+        """Take the content of one file, of any kind and size.
 
         Raises:
             DatasetError: It is no image, damaged, truncated, or has too many pixels.
@@ -162,7 +153,7 @@ class ImageIntake:
 
 
 def require_modest(content: bytes, *, max_pixels: int, called: str) -> None:
-    """Look at an image's header, and refuse it where decoding it would cost too much.
+    """Read an image's header, and refuse an image that is too large to decode.
 
     Raises:
         DatasetError: It is of no known format, or has too many pixels.

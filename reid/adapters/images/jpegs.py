@@ -19,17 +19,14 @@ _EXIF_OR_XMP = b"\xff\xe1"
 
 
 def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a baseline colour JPEG that says nothing of its orientation.
+    """Decode a baseline colour JPEG without an orientation.
 
-    Both simplejpeg and Pillow leave the work to libjpeg-turbo, with its accurate DCT and smooth
-    chroma upsampling, so the pixels are the same ones.
-
-    Args:
-        data: A file's content.
+    Both simplejpeg and Pillow use libjpeg-turbo, with its accurate DCT and smooth chroma
+    upsampling, so the pixels are the same.
 
     Returns:
-        (H, W, 3) uint8 RGB; None where Pillow shall look: anything else than such a JPEG, anything
-        of which libjpeg-turbo complains, and sizes that Pillow refuses.
+        (H, W, 3) uint8 RGB; None for everything that is left to Pillow: other files, those that
+        libjpeg-turbo complains about, and sizes that Pillow refuses.
     """
     if not IS_FAST or _BASELINE not in data or _EXIF_OR_XMP in data:
         return None

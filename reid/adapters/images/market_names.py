@@ -14,14 +14,13 @@ FOLDERS = {
 
 _PATTERN = re.compile(r"([-\d]+)_c(\d+)", re.ASCII)
 """Differs from CLIP-ReID: `c(\\d)` there reads camera 10 as camera 1, and the name may begin with
-anything; here a name that begins otherwise is reported instead of guessed at."""
+anything; here a name that begins otherwise is reported."""
 
 
 def parse_market_name(name: str) -> Annotation | None:
     """Read a file name; None where it does not follow Market-1501.
 
-    Persons below -1 and a camera `c0` do not exist in the data set, so such names count as
-    unparsed.
+    Persons below -1 and a camera `c0` do not exist in the data set, so their names are not parsed.
     """
     match = _PATTERN.match(name)
     if match is None:

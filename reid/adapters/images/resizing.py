@@ -1,4 +1,4 @@
-"""Images to one size, pixel by pixel as Pillow's resize makes them, and to thumbnails.
+"""Images resized to one size, with the same pixels as Pillow's, and to thumbnails.
 
 Letters: B images, H W pixels.
 """
@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from reid.domain.values.samples import ImageSize, Resampling
 
 LARGEST_BATCHED_FACTOR = 8
-"""Up to here a test compares every pair of bytes."""
+"""A test compares every pair of bytes up to this factor."""
 
 THUMBNAIL_QUALITY = 80
 """About 2.5 kB for a person of 128 x 64 pixels."""
 
 WIDEST_THUMBNAIL = 3
-"""Wide images are at most so many times as wide as the height asked for."""
+"""Largest ratio of a thumbnail's width to the requested height."""
 
 _FILTERS = {
     Resampling.BILINEAR: Image.Resampling.BILINEAR,
@@ -32,10 +32,10 @@ _FILTERS = {
 def resize(
     images: Sequence[NDArray[np.uint8]], *, size: ImageSize, resampling: Resampling
 ) -> NDArray[np.uint8]:
-    """Resize images to one size, antialiased, their aspect ratio given up.
+    """Resize images to one size, antialiased, without keeping their aspect ratio.
 
     Args:
-        images: B of (h, w, 3) uint8, each of a size of its own.
+        images: B of (h, w, 3) uint8, of any sizes.
         size: H and W.
         resampling: Filter.
 
@@ -49,11 +49,9 @@ def resize(
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8], *, height: int) -> bytes:
-    """Shrink a pixels and write it as a JPEG without any metadata; the aspect ratio stays.
+    """Shrink (H, W, 3) uint8 RGB to a JPEG without metadata, keeping the aspect ratio.
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        height: At most so many pixels; smaller images keep their size.
+    Images of at most `height` pixels keep their size.
     """
     image = Image.fromarray(pixels)
     image.thumbnail((WIDEST_THUMBNAIL * height, height), Image.Resampling.LANCZOS)
@@ -66,9 +64,10 @@ def _is_equal_batched(height: int, width: int, *, size: ImageSize, resampling: R
     """Whether torch's batched resize gives Pillow's bytes.
 
     Both resize rows, then columns, in integer arithmetic: sum_i w_i p_i, rounded to a byte. Pillow
-    keeps 22 bits of a weight w_i and torch at most 15, so sums can round differently. Enlarged n
-    times by the bilinear filter, a byte comes of two bytes at most, and for n up to 8 all pairs of
-    bytes come out equal (tested). Bicubic ones and other ratios do not: up to 2 levels apart.
+    keeps 22 bits of a weight w_i and torch at most 15, so sums can round differently. The bilinear
+    filter makes a byte from at most two bytes when it enlarges n times, and for n up to 8 the
+    results are equal for all pairs of bytes (tested). Bicubic results and other ratios differ by up
+    to 2.
     """
     factors = (size.height / height, size.width / width)
     return resampling is Resampling.BILINEAR and all(

@@ -24,7 +24,7 @@ class Row:
     table: Path
 
     def cell(self, column: str) -> str:
-        """Give a cell without the blanks around it; empty where there is no such column."""
+        """Return a cell without surrounding blanks; empty where the column is missing."""
         return self.cells.get(column, "").strip()
 
     @property
@@ -36,17 +36,16 @@ class Row:
 def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
     """Read a table in the order of its lines.
 
-    Paths start from the table's folder, separated by `/`, and stay below it. Blanks around cells
-    are no part of them.
+    Paths start from the table's folder, separated by `/`, and stay below it.
 
     Args:
         path: A CSV in UTF-8 whose first line names the columns.
-        columns: Those that it must have, the path among them; others are passed over.
-        header: The first line as it should be, for messages.
+        columns: Required columns, the path included; others are ignored.
+        header: The correct first line, for messages.
 
     Raises:
-        DatasetError: The file cannot be read, has no such header, no rows, or a row that names a
-            image by an absolute path, outside the folder, or not there; tells the line.
+        DatasetError: The file cannot be read, its header is wrong, it has no rows, or a row's path
+            is absolute, outside the folder or missing; the message names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -63,10 +62,10 @@ def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
 
 
 def refuse_repeats(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> None:
-    """Make sure that no two rows are the same.
+    """Refuse two rows of the same key.
 
     Raises:
-        DatasetError: Two rows have the same key; tells both lines.
+        DatasetError: There are such rows; the message names both lines.
     """
     seen: dict[Hashable, Row] = {}
     for row in rows:
@@ -94,7 +93,7 @@ def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[Row]:
 
 
 def _inside(folder: Path, written: str, *, place: str) -> str:
-    """Bring a path to one spelling; links that the folder's owner made are followed."""
+    """Normalise a path; links are followed."""
     if not written:
         raise DatasetError(f"{place}: the path is empty")
     name = posixpath.normpath(written.replace("\\", "/"))

@@ -1,7 +1,7 @@
-"""Whether an image's file is all there, as far as its format can tell.
+"""Whether an image's file is complete, as far as its format can tell.
 
-Pillow decodes some damaged files without a word: a JPEG whose end is missing but for the end mark,
-and a PNG whose bytes were changed so that they still unpack. Neither may pass for an image.
+Pillow silently decodes some damaged files: a JPEG that lacks data before its end mark, and a PNG
+whose changed bytes still unpack.
 """
 
 import zlib
@@ -22,11 +22,11 @@ _BARE = frozenset({0x01, *_RESTARTS, 0xD8, _END_OF_IMAGE})
 """Markers without a segment."""
 
 _FILLING = bytes((37 * place + 181) % 251 for place in range(96))
-"""Any bytes but 255, since what is lacking is made up of zeros: these begin otherwise."""
+"""Bytes other than 255 that differ from zeros, which libjpeg puts in for missing data."""
 
 
 def require_whole_png(content: bytes) -> None:
-    """Compare the checksum of every chunk; Pillow leaves out those of the pixels.
+    """Check every chunk's checksum; Pillow skips those of the pixels.
 
     Raises:
         ValueError: A chunk is damaged or cut short, or the end is missing.
@@ -49,11 +49,11 @@ def require_whole_png(content: bytes) -> None:
 def require_whole_jpeg(
     content: bytes, pixels: NDArray[np.uint8], *, decode: Callable[[bytes], NDArray[np.uint8]]
 ) -> None:
-    """Find out whether a JPEG's scans hold all that its pixels were made of.
+    """Check that a JPEG's scans hold all data of its pixels.
 
-    libjpeg makes up what a scan lacks, and Pillow does not pass its complaint on. A whole scan
-    ignores what stands between it and the next marker, one that is cut short decodes it: so the
-    image is decoded once more with such bytes put in, and must come out the same.
+    libjpeg fills in missing data, and Pillow drops its warning. A complete scan ignores bytes
+    between its end and the next marker, but a scan that is cut short decodes them. So the image is
+    decoded again with such bytes inserted, and must not change.
 
     Args:
         content: The file.
@@ -61,18 +61,18 @@ def require_whole_jpeg(
         decode: A decoder by libjpeg.
 
     Raises:
-        ValueError: The end is missing, or a scan, or a part of one.
+        ValueError: The end is missing, or a scan or part of one.
         IndexError: A segment is cut short.
     """
     _require_all_scans(content)
-    if not np.array_equal(decode(_with_enrolment(content)), pixels):
+    if not np.array_equal(decode(_with_filling(content)), pixels):
         raise ValueError("the image's data end too early")
 
 
-def _with_enrolment(content: bytes) -> bytes:
-    """Put bytes to decode behind all data.
+def _with_filling(content: bytes) -> bytes:
+    """Insert bytes behind the data of all scans.
 
-    A scan that is cut between two restarts takes no more than the next restart, so that comes too.
+    A scan that is cut between two restarts decodes no more than the next restart, so add that, too.
     """
     parts: list[bytes] = []
     start = num_restarts = 0
@@ -89,7 +89,7 @@ def _with_enrolment(content: bytes) -> bytes:
 
 
 def _require_all_scans(content: bytes) -> None:
-    """Look whether a progressive JPEG's scans bring every bit of every coefficient."""
+    """Check that a progressive JPEG's scans hold every bit of every coefficient."""
     missing: set[tuple[int, int]] = set()
     for place, marker in _markers(content):
         segment = content[place + 4 :]
@@ -106,7 +106,7 @@ def _require_all_scans(content: bytes) -> None:
 
 
 def _markers(content: bytes) -> Iterator[tuple[int, int]]:
-    """Walk from marker to marker, over segments and over data, and end with the end mark."""
+    """Iterate over markers, skipping segments and data, up to the end mark."""
     place = 0
     while True:
         place = content.find(b"\xff", place)

@@ -1,8 +1,8 @@
 """Approximate nearest-neighbour search by a forest of random projection trees (Annoy).
 
-Annoy ranks its candidates by their exact distance, so it errs only by not looking at enough of
-them: `build` looks for the number of candidates that reaches the wanted recall, and says what it
-measured. Its "angular" distance is sqrt(2 (1 - cos)) and is converted to 1 - cos.
+Annoy ranks its candidates by their exact distance, so it errs only by looking at too few of them.
+`build` finds the number of candidates that reaches the wanted recall. Annoy's "angular" distance is
+sqrt(2 (1 - cos)) and is converted to 1 - cos.
 
 Letters: G gallery, Q queries, D width, K answers.
 """
@@ -28,19 +28,19 @@ from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
 _TREES = (50, 100)
-"""Forest sizes tried, in order. Of 10, 25, 50, 100 and 200 trees, each given the candidates that a
-recall of .95 takes, 50 answered the most queries a second or within a sixth of the most: on 15,913
-real vectors of width 256, where a leaf of one tree suffices, and on generated ones of width 1280
-(both by `python -m benchmarks search`). Fewer trees look at more candidates to find as much, more
-trees at more roots, and they take longer to grow."""
+"""Forest sizes tried, in order. Of 10, 25, 50, 100 and 200 trees, each with the candidates that a
+recall of .95 takes, 50 answered the most queries per second, or within a sixth of the most: on
+15,913 real vectors of width 256, where a leaf of one tree suffices, and on generated ones of width
+1280 (both by `python -m benchmarks search`). Fewer trees need more candidates for the same recall;
+more trees have more roots to look at and take longer to grow."""
 
 _CANDIDATES_PER_TREE = 10_000
-"""Upper end of the candidates tried; galleries up to this size are then searched in full."""
+"""Most candidates tried; galleries up to this size are then searched in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Forest:
-    """A forest as Annoy knows it, which miscounts the trees of a small one that it has loaded."""
+    """A forest and its number of trees, which Annoy miscounts in small files."""
 
     forest: annoy.AnnoyIndex
     trees: int
@@ -49,8 +49,8 @@ class _Forest:
 class AnnoyIndex(ApproximateIndex[_Forest]):
     """Search a memory-mapped forest; approximate.
 
-    Trees are grown by all cores, each core from its own seed: answers repeat on a machine with as
-    many cores, whereas the bytes of the file differ from build to build.
+    Each core grows trees from its own seed, so answers repeat on machines with as many cores; the
+    bytes of the file differ from build to build.
     """
 
     kind = "annoy"
@@ -70,11 +70,11 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
 
         Args:
             recall: Wanted share of gallery rows whose nearest other row is found.
-            trees: Size of the forest; chosen for the recall if None.
-            search_k: Candidates looked at per query; chosen for the recall if None. Where both
-                are given they are used whatever the recall is.
-            directory: Where the file `gallery.annoy` is left; if None, it is in a temporary folder
-                and deleted once it is mapped, or with the index where the system cannot do that.
+            trees: Size of the forest; None: chosen for the recall.
+            search_k: Candidates looked at per query; None: chosen for the recall. Where both are
+                given, they are used whatever the recall is.
+            directory: Where the file `gallery.annoy` is kept; None: in a temporary folder, deleted
+                once it is mapped, or with the index where the system cannot do that.
             seed: Of the random projections and of the rows by which recall is measured.
 
         Raises:
@@ -119,8 +119,8 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
                     "another folder or make room"
                 ) from error
             if self._directory is None:
-                # It holds every vector, those included that are erased later: a process that is
-                # killed must not leave it behind.
+                # It holds every vector, including those that are erased later: a killed process
+                # must not leave it behind.
                 shutil.rmtree(folder, ignore_errors=True)
             yield _Forest(forest, trees)
 
@@ -133,10 +133,9 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
         return self._directory
 
     def _ask(self, structure: _Forest, queries: Tensor, *, k: int, effort: int) -> Neighbours:
-        """Ask for each vector's neighbours, on all cores: Annoy releases Python's lock.
+        """Find each vector's neighbours, on all cores: Annoy releases Python's lock.
 
-        Each core walks its own share of the queries: a task per query would take longer to hand
-        over than to answer.
+        Each core takes a share of the queries, because a task takes longer to start than to answer.
         """
         indices = np.full((len(queries), k), -1, dtype=np.int64)
         found = np.full((len(queries), k), np.inf, dtype=np.float32)
@@ -161,7 +160,7 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
 
     def _efforts(self, structure: _Forest, num_rows: int) -> tuple[int, int]:
         trees = structure.trees
-        # Below two a tree `_enough` would raise it: a probe has two answers.
+        # At least two per tree, as `_enough` would raise it: a probe has two answers.
         return 2 * trees, trees * min(num_rows, _CANDIDATES_PER_TREE)
 
     def _enough(self, structure: _Forest, effort: int, *, k: int) -> int:
@@ -186,7 +185,7 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
             plain.unlink(missing_ok=True)
 
     def _kept(self, built: Built[_Forest], path: str) -> Built[_Forest]:
-        """Map the file that was saved: the one that was mapped until then takes up room, too."""
+        """Map the saved file and release the one that was mapped before."""
         return Built(_mapped(path, built.facts), built.facts)
 
     def _read(self, path: str, facts: IndexFacts, gallery: Tensor) -> _Forest:  # noqa: ARG002

@@ -1,12 +1,11 @@
-"""Annoy's files, with what was measured inside.
+"""Annoy's files, with the facts of an index inside.
 
-Annoy maps a whole file and looks for its roots from the end: copies of them stand there, in nodes
-that say how many rows lie below, all of them. A file of one index has to hold its facts too, yet
-Annoy takes nothing behind the copies. So they stand before them, in nodes to which no other leads
-and below which lie no rows, which is where Annoy stops looking for roots.
+Annoy maps a whole file and looks for its roots from the end, where copies of them lie, in nodes
+that count all rows below them. Annoy allows nothing behind the copies, so the facts of an index lie
+before them, in nodes without rows and without links to them. There Annoy stops looking for roots.
 
-Annoy follows a node's links without a look. They, and not the vectors, are summed up when a file is
-written and when it is opened.
+Annoy follows a node's links without checking them. A checksum of the links, not of the vectors, is
+computed when a file is written and when it is opened.
 
 Letters: G gallery, D width, N nodes.
 """
@@ -21,7 +20,7 @@ import numpy as np
 from reid.adapters.indexes.index_files import IndexFacts, damaged
 
 _HEADER = struct.Struct("<iq")
-"""A node's: rows below it; two children, of which we use the room to count the facts' nodes."""
+"""Of a node: rows below it; two children, whose room holds the number of the facts' nodes."""
 
 _NUMBER_BYTES = 4
 _MAGIC = b"reid-annoy-1"
@@ -29,7 +28,7 @@ _MOST_NODES = 2**16
 
 
 def add_facts(source: Path, target: Path, *, facts: IndexFacts) -> IndexFacts:
-    """Copy a file of Annoy's with facts put in, those of the file added.
+    """Copy a file of Annoy's and insert facts, completed by those of the file.
 
     Raises:
         OSError: It cannot be read or written.
@@ -53,10 +52,10 @@ def add_facts(source: Path, target: Path, *, facts: IndexFacts) -> IndexFacts:
 
 
 def read_facts(path: str, *, width: int) -> IndexFacts:
-    """Find the facts that `add_facts` put into a file, and compare its links with them.
+    """Read the facts that `add_facts` wrote, and check the file's links.
 
     Raises:
-        VectorIndexError: There are none, or parts of the file are missing or damaged.
+        VectorIndexError: Facts or other parts of the file are missing or damaged.
     """
     try:
         nodes = _nodes_of(Path(path), width)
@@ -88,7 +87,7 @@ def _nodes_of(path: Path, width: int) -> np.ndarray:
 
 
 def _count_copies(nodes: np.ndarray) -> int:
-    """Count the copies of roots: they, and no node before them, have as many rows below."""
+    """Count the copies of roots, which have as many rows below them as the last node."""
     rows_below = nodes[:, :_NUMBER_BYTES]  # the bytes of an int32
     for number, below in enumerate(rows_below[::-1]):
         if not np.array_equal(below, rows_below[-1]):
@@ -99,7 +98,7 @@ def _count_copies(nodes: np.ndarray) -> int:
 
 
 def _checksum(forest: np.ndarray, copies: np.ndarray, *, num_rows: int) -> int:
-    """Sum up the heads of rows and the whole of other nodes, whose numbers may be links."""
+    """CRC-32 of the heads of rows and of all other nodes, whose numbers may be links."""
     heads = np.ascontiguousarray(forest[:num_rows, : _HEADER.size])
     found = zlib.crc32(heads.data)
     for part in (forest[num_rows:], copies):

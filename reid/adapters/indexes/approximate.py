@@ -1,4 +1,4 @@
-"""What indexes share that look at a part of the gallery only: as much as a wanted recall takes.
+"""The common part of approximate indexes, which search as much as a wanted recall takes.
 
 Letters: G gallery, Q queries, D width, K answers, P probes.
 """
@@ -28,14 +28,14 @@ MAXIMUM_PROBES = 1000
 """The standard error of a recall of .95 is then .007."""
 
 _STEP = 1.5
-"""Factor to the next effort tried, which bounds how much too much is looked at."""
+"""Factor to the next effort tried, which bounds the excess effort."""
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
 class Built(Generic[S]):
-    """A structure to search, and what is known of it."""
+    """A structure to search, and its facts."""
 
     structure: S
     facts: IndexFacts
@@ -44,19 +44,21 @@ class Built(Generic[S]):
 class ApproximateIndex(ABC, Generic[S]):
     """Searches a structure with the least effort that reaches a wanted recall."""
 
+    is_exact = False
+
     kind: ClassVar[str]
     name: ClassVar[str]
-    """As messages call it."""
+    """Name in messages."""
 
     effort_name: ClassVar[str]
-    """Of the setting."""
+    """Name of the setting."""
 
     def __init__(self, *, recall: float, effort: int | None, seed: int = 0) -> None:
         """Start empty.
 
         Args:
             recall: Wanted share of gallery rows whose nearest other row is found.
-            effort: How much is looked at per query; chosen for the recall if None.
+            effort: How much is looked at per query; None: chosen for the recall.
             seed: Of the rows by which recall is measured.
 
         Raises:
@@ -72,11 +74,6 @@ class ApproximateIndex(ABC, Generic[S]):
         self._built: Built[S] | None = None
 
     @property
-    def is_exact(self) -> bool:
-        """False."""
-        return False
-
-    @property
     def recall(self) -> float:
         """Recall that the last `build` measured; 1 for a gallery of a single row.
 
@@ -89,8 +86,8 @@ class ApproximateIndex(ABC, Generic[S]):
         """Replace the content; see the port.
 
         Raises:
-            VectorIndexError: No rows, a row that is not of unit norm, a recall that is not
-                reached, or a file that cannot be written.
+            VectorIndexError: There are no rows, a row is not of unit norm, the recall is not
+                reached, or a file cannot be written.
         """
         check_gallery(gallery)
         vectors = gallery.detach().cpu().float()  # (G, D)
@@ -125,21 +122,21 @@ class ApproximateIndex(ABC, Generic[S]):
         return self._ask(built.structure, vectors, k=num_answers, effort=effort)
 
     def save(self, path: str) -> None:
-        """Write the structure and what was measured; see the port."""
+        """Write the structure and its facts; see the port."""
         built = self._require_built()
         with replacing(path) as part:
             facts = self._write(built, part)
         self._built = self._kept(Built(built.structure, facts), path)
 
     def load(self, path: str, *, gallery: Tensor) -> None:
-        """Map a structure from its file; see the port. An effort given to the index holds."""
+        """Map a structure from its file; see the port. The index keeps an effort given to it."""
         facts = self._facts_in(path, gallery)
         require_fit(facts, kind=self.kind, gallery=gallery, path=path)
         self._built = Built(self._read(path, facts, gallery), facts)
 
     @abstractmethod
     def _structures(self, vectors: Tensor) -> Iterator[S]:
-        """Build structures over (G, D) float32, from the one searched soonest on."""
+        """Build structures over (G, D) float32, the one that is fastest to search first."""
 
     @abstractmethod
     def _ask(self, structure: S, queries: Tensor, *, k: int, effort: int) -> Neighbours:
@@ -147,11 +144,11 @@ class ApproximateIndex(ABC, Generic[S]):
 
     @abstractmethod
     def _efforts(self, structure: S, num_rows: int) -> tuple[int, int]:
-        """Say from where to where efforts are tried."""
+        """Return the least and the largest effort to try."""
 
     @abstractmethod
     def _write(self, built: Built[S], part: Path) -> IndexFacts:
-        """Write a structure and its facts to a file; the facts, those of the file added."""
+        """Write a structure and its facts to a file; return the facts, completed by the file's."""
 
     @abstractmethod
     def _facts_in(self, path: str, gallery: Tensor) -> IndexFacts:
@@ -159,14 +156,14 @@ class ApproximateIndex(ABC, Generic[S]):
 
     @abstractmethod
     def _read(self, path: str, facts: IndexFacts, gallery: Tensor) -> S:
-        """Map a structure from a file that goes with a gallery."""
+        """Map a gallery's structure from a file."""
 
     @abstractmethod
     def _told(self, structure: S, effort: int) -> str:
-        """Name what was tried last."""
+        """Describe the settings that were tried last."""
 
     def _enough(self, structure: S, effort: int, *, k: int) -> int:  # noqa: ARG002
-        """Raise an effort that was chosen where many answers are asked for."""
+        """Raise a chosen effort where many answers are wanted."""
         return effort
 
     def _is_given(self) -> bool:
@@ -191,7 +188,7 @@ class ApproximateIndex(ABC, Generic[S]):
         return value
 
     def _tune(self, structure: S, probes: "_Probes") -> tuple[int, float]:
-        """Look at ever more until enough probes find their nearest row: effort and recall."""
+        """Raise the effort until enough probes find their nearest row; return effort and recall."""
         missed = probes
         for effort in self._tried(structure, probes.num_rows):
             # More effort finds what less effort found.

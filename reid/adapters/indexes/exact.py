@@ -1,8 +1,8 @@
 """Exact nearest-neighbour search by one matrix product per block of queries.
 
-A single query costs what it takes to read the gallery from memory. It is therefore looked up in a
-copy of half the size first, rounded to float16, which leaves only the rows to compare exactly that
-rounding could have put in the wrong place.
+The cost of a single query is that of reading the gallery from memory. It is therefore first
+compared with a float16 copy of half the size, and then exactly with the few rows that rounding
+could have misplaced.
 
 Letters: G gallery, Q queries, D width, K answers.
 """
@@ -31,16 +31,16 @@ from reid.domain.ranking.distances import find_nearest
 from reid.domain.values.ranking import Neighbours
 
 _SCREENED_ENTRIES = 2**22
-"""Galleries of fewer numbers fit the processor's cache: rounding them gains nothing."""
+"""Smaller galleries fit the processor's cache, so that rounding gains nothing."""
 
 _SCREENED_SHARE = 16
-"""One answer in so many gallery rows at most: screening for more would hardly thin them out."""
+"""Screening needs this many gallery rows per answer: with fewer it would exclude hardly any."""
 
 _CHECKED_SHARE = 8
-"""One gallery row in so many is checked at most: for more, the product with all rows is faster."""
+"""At most one gallery row in so many is checked: beyond, the product with all rows is faster."""
 
 _PRODUCT_ERROR = 2.0**-10
-"""Of a cosine of rounded vectors: rounded to float16 (2**-11), summed in float32 (far less)."""
+"""Error of a rounded cosine: rounded to float16 (2**-11), summed in float32 (far less)."""
 
 _ERROR = struct.Struct("<d")
 _ROUNDED_BYTES = 2
@@ -49,7 +49,7 @@ _KIND = "exact"
 
 @dataclass(frozen=True, slots=True)
 class _Screen:
-    """The gallery rounded to float16, and by how much that moves a row at most."""
+    """The gallery rounded to float16, and the largest rounding error of a row."""
 
     rows: Tensor
     """(G, D) float16."""
@@ -71,7 +71,7 @@ class _Screen:
         num_bytes = shape.numel() * _ROUNDED_BYTES
         content = map_file(Path(path), num_bytes + _ERROR.size)
         (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
-        if not 0 <= error < 1:  # no number neither
+        if not 0 <= error < 1:  # or NaN
             raise ValueError(f"its rows were rounded by {error}")
         rows = content[:num_bytes].view("<f2").reshape(shape)
         return cls(rows=torch.from_numpy(rows), error=error)
@@ -86,10 +86,10 @@ class _Screen:
     def candidates(self, query: Tensor, k: int) -> Tensor:
         """Find all rows that may be among the k nearest.
 
-        By the inequality of Cauchy and Schwarz, rounding moves no cosine of unit vectors by more
-        than m = |q - q'| + |x - x'| + the error of the product. The k-th largest true cosine
-        is then at least c - m, where c is the k-th largest rounded one, and rows of such a true
-        cosine have a rounded one of at least c - 2 m.
+        By the Cauchy-Schwarz inequality, rounding changes a cosine of unit vectors by at most m =
+        |q - q'| + |x - x'| + the error of the product. If c is the k-th largest rounded cosine, the
+        k-th largest true cosine is at least c - m, and rows of such a true cosine have a rounded
+        one of at least c - 2 m.
 
         Args:
             query: (1, D) float32.
@@ -108,15 +108,12 @@ class _Screen:
 class ExactIndex:
     """Compare every query with every gallery row, on the gallery's device."""
 
+    is_exact = True
+
     def __init__(self) -> None:
         """Start empty."""
         self._gallery: Tensor | None = None
         self._screen: _Screen | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """True."""
-        return True
 
     @property
     def recall(self) -> float:
@@ -140,8 +137,8 @@ class ExactIndex:
     def search(self, queries: Tensor, k: int) -> Neighbours:
         """Rank gallery rows; see the port.
 
-        Distances that round to the same float32 are tied and go by row number, across the last
-        answer's boundary, too.
+        Distances that round to the same float32 are tied and ordered by row number, also across the
+        boundary of the last answer.
         """
         gallery = self._require_gallery()
         check_search(queries, k=k, width=gallery.shape[1])
@@ -149,13 +146,13 @@ class ExactIndex:
         if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
             query = queries.detach().to(gallery)
             rows = self._require_screen(gallery).candidates(query, num_answers)  # (C,)
-            # Too few are found where damage has made numbers of the copy none.
+            # Too few are found where damage has put NaN into the copy.
             if num_answers <= len(rows) <= len(gallery) // _CHECKED_SHARE:
                 return rescore(rows[None], queries=query, gallery=gallery, k=num_answers)
         return find_nearest(queries, gallery, k=k)
 
     def save(self, path: str) -> None:
-        """Write the rounded copy, which takes longer to make than to look a query up in.
+        """Write the rounded copy, which takes longer to compute than a query.
 
         Raises:
             VectorIndexError: Nothing was built yet, or the file cannot be written.
@@ -172,11 +169,7 @@ class ExactIndex:
             append_facts(part, facts)
 
     def load(self, path: str, *, gallery: Tensor) -> None:
-        """Map what `save` wrote; see the port. The gallery was checked when it was built.
-
-        Raises:
-            VectorIndexError: The file cannot be read, or does not go with the rows.
-        """
+        """Map what `save` wrote; see the port. The gallery was checked when it was built."""
         facts = read_facts(path)
         require_fit(facts, kind=_KIND, gallery=gallery, path=path)
         try:

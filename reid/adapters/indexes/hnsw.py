@@ -1,11 +1,11 @@
 """Approximate nearest-neighbour search by a navigable small-world graph (HNSW, of faiss).
 
 Malkov and Yashunin 2018, arXiv:1603.09320. The graph finds candidates by vectors rounded to
-float16, which halves the file; candidates are then compared by their float32 vectors, so that
-distances are true and rounding puts no row behind another.
+float16, which halves the file; candidates are then ranked by their float32 vectors and true
+distances.
 
-Why faiss and not usearch, both in float16, connectivity 32, expansion 100 while building and 64
-while searching, on two busy cores, the graph alone, opened by the package's own reader:
+Why faiss and not usearch? Both in float16, connectivity 32, expansion 100 for building and 64 for
+searching, on two busy cores, the graph alone, opened by the package's own reader:
 
     16,000 generated, 1280-d      built    file    opened   recall@1, @10   batch     one query
         faiss 1.15                24.7 s   45 MB   3.3 ms   .999, .994        914/s   1.3 ms
@@ -14,10 +14,10 @@ while searching, on two busy cores, the graph alone, opened by the package's own
         faiss 1.15                 2.7 s   12 MB   4.7 ms   1.00, .999     15,780/s   0.10 ms
         usearch 2.26               2.7 s   13 MB   2.0 ms   1.00, .999      7,670/s   0.19 ms
 
-faiss also builds the same graph on any number of cores. Stored in 8 bits, its file is half as
-large (25 MB), but recall@10 ends at .998 and .995 and wide vectors are searched no faster. With
-connectivity 16 the wide ones need twice the expansion for the same recall. In favour of usearch
-speaks that it is imported 70 ms sooner.
+faiss also builds the same graph on any number of cores. In 8 bits its file is half as large (25
+MB), but recall@10 stays below .998 and .995, and wide vectors are searched no faster. With
+connectivity 16, wide vectors need twice the expansion for the same recall. usearch is imported 70
+ms faster.
 
 Letters: G gallery, Q queries, D width, K answers, L links.
 """
@@ -41,23 +41,23 @@ from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
 _BUILD_EXPANSION = 100
-"""Nodes kept in view while a row is linked: the paper's usual hundred."""
+"""Nodes kept in view while a row is linked, as in the paper."""
 
 _LEAST_EXPANSION = 16
 _LARGEST_EXPANSION = 10_000
-"""Upper end of the expansions tried; a wider one would read most of any gallery it could help."""
+"""Largest expansion tried; a larger one would read most of the gallery."""
 
 _ROWS_PER_STRETCH = 2**16
-"""Rows handed over at once: no second copy of a gallery that is mapped from a file."""
+"""Rows added at once, so that a gallery mapped from a file is not copied as a whole."""
 
 _LARGEST_CONNECTIVITY = 512
 _FAISS_KIND = b"IHNs"
-"""How faiss's files of such graphs begin."""
+"""First bytes of faiss's files of such graphs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """A graph and the rows that it is of."""
+    """A graph and its rows."""
 
     graph: faiss.Index
     gallery: Tensor
@@ -86,8 +86,8 @@ class HnswIndex(ApproximateIndex[_Graph]):
         Args:
             recall: Wanted share of gallery rows whose nearest other row is found.
             connectivity: Links per row and layer (M of the paper), twice as many in the lowest.
-            expansion: Rows kept in view while searching (ef of the paper); chosen for the recall
-                if None, and used whatever the recall is if given.
+            expansion: Rows kept in view while searching (ef of the paper), whatever the recall;
+                None: chosen for the recall.
 
         Raises:
             VectorIndexError: A value is out of range.
@@ -126,8 +126,8 @@ class HnswIndex(ApproximateIndex[_Graph]):
             nothing = torch.empty((0, k))
             return Neighbours(indices=nothing.long(), distances=nothing)
         gallery = structure.gallery
-        # Twice as many and some: rounding to float16 may have put a row just outside, and of
-        # equal rows at the boundary those of the smallest numbers are wanted.
+        # More than twice as many, since rounding may move a row just outside, and since ties at the
+        # boundary are broken by row number.
         num_candidates = min(len(gallery), max(k, min(2 * k + 16, effort)))
         parameters = faiss.SearchParametersHNSW(efSearch=max(effort, num_candidates))
         _, rows = structure.graph.search(queries.numpy(), num_candidates, params=parameters)
@@ -150,8 +150,8 @@ class HnswIndex(ApproximateIndex[_Graph]):
         try:
             content = map_file(Path(path), facts.num_bytes)
             if not content[: len(_FAISS_KIND)].tobytes() == _FAISS_KIND:
-                raise damaged(path, "its beginning is none of a graph")
-            # Links and vectors stay where they lie in memory; links are looked at by the reader.
+                raise damaged(path, "its beginning is not that of a graph")
+            # Links and vectors are not copied; the reader checks links.
             reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), len(content))
             graph = faiss.read_index(reader)
             _require_searchable(graph, facts)
@@ -164,10 +164,10 @@ class HnswIndex(ApproximateIndex[_Graph]):
 
 
 def _require_searchable(graph: faiss.Index, facts: IndexFacts) -> None:
-    """Refuse what faiss's reader lets through and its search would read beyond the ends of.
+    """Refuse graphs that faiss reads, but whose search would leave their memory.
 
     Raises:
-        ValueError: It is no graph of these rows, or it would be searched beyond its ends.
+        ValueError: It is a graph of other rows, or damaged.
     """
     hnsw, storage = graph.hnsw, faiss.downcast_index(graph.storage)
     shape = (facts.num_rows, facts.width)
@@ -185,7 +185,7 @@ def _require_searchable(graph: faiss.Index, facts: IndexFacts) -> None:
         raise ValueError("a search would begin nowhere")
     links, links_up_to = _view(hnsw.neighbors), faiss.vector_to_array(hnsw.cum_nneighbor_per_level)
     for layer in range(1, hnsw.max_level + 1):
-        # Links of a layer to rows that do not have it: theirs would be read beyond their end.
+        # A link to a row without this layer would be followed beyond the row's links.
         is_there = np.append(levels > layer, True)  # (G + 1,); no link is -1, the last of them
         rows = np.flatnonzero(is_there[:-1])
         num_links = int(links_up_to[layer + 1] - links_up_to[layer])

@@ -1,8 +1,8 @@
-"""Files of indexes: what a library or we wrote, and behind it JSON that says what it is of.
+"""Files of indexes: the structure, followed by its facts as JSON.
 
-A gallery replaces an index by renaming one file, so the JSON is not a second one. A file that was
-cut short, is damaged, or goes with other rows is refused rather than searched: a wrong graph
-answers wrongly without a word, or is read beyond its end.
+A gallery replaces an index by renaming one file, so the JSON has no file of its own. A file that is
+cut short, damaged, or of other rows is refused: a wrong graph would silently give wrong answers, or
+be read beyond its end.
 
 Letters: G gallery, D width.
 """
@@ -29,13 +29,13 @@ LARGEST_EFFORT = 2**31 - 1
 """Libraries count in C integers."""
 
 _FINGERPRINTED_ROWS = 8
-"""Rows read to tell two galleries of one shape apart: a mapped file is not read as a whole, and
-galleries with other images differ in nearly every row."""
+"""Rows by which galleries of one shape are distinguished: galleries of other images differ in
+nearly every row, and a mapped file need not be read as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFacts:
-    """What `build` found out beside the structure itself."""
+    """What `build` found out about a structure."""
 
     kind: str
     num_rows: int
@@ -45,20 +45,20 @@ class IndexFacts:
     """D."""
 
     fingerprint: str
-    """Of some of the rows."""
+    """Digest of some rows."""
 
     recall: float = 1.0
     effort: int = 1
     """How much is looked at per search, as the kind counts it."""
 
     num_bytes: int = 0
-    """Of the structure in the file."""
+    """Size of the structure in the file."""
 
     trees: int = 0
-    """Of a forest."""
+    """Size of a forest."""
 
     checksum: int = 0
-    """Of a forest's links, which Annoy follows without a look."""
+    """Checksum of a forest's links, which Annoy follows unchecked."""
 
     def encode(self) -> bytes:
         """Write as bytes."""
@@ -66,11 +66,7 @@ class IndexFacts:
 
     @classmethod
     def decode(cls, text: bytes) -> "IndexFacts":
-        """Read what `encode` wrote.
-
-        Raises:
-            ValueError: It is something else.
-        """
+        """Read what `encode` wrote; ValueError where it is something else."""
         values = parse_json(text)
         if not isinstance(values, dict) or set(values) != set(cls.__slots__):
             raise ValueError("not the facts of an index")
@@ -96,13 +92,7 @@ def fingerprint_of(gallery: Tensor) -> str:
 
 
 def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> None:
-    """Refuse a file that was written for something else.
-
-    Args:
-        facts: Of the file.
-        kind: Of index wanted.
-        gallery: (G, D) float32 that it should be of.
-        path: Of the file.
+    """Refuse the facts of a file that was written for other rows than (G, D) float32 `gallery`.
 
     Raises:
         VectorIndexError: Another kind of index, or other rows.
@@ -119,15 +109,12 @@ def require_fit(facts: IndexFacts, *, kind: str, gallery: Tensor, path: str) -> 
 
 
 def damaged(path: str, problem: object) -> VectorIndexError:
-    """Word an error about a file that cannot be an index."""
+    """Return the error about a file that cannot be read as an index."""
     return VectorIndexError(f"{path} cannot be read as an index ({problem}): build it again")
 
 
 def append_facts(path: Path, facts: IndexFacts) -> IndexFacts:
-    """Write facts behind the structure in a file, and last of all what kind of file it is.
-
-    Returns:
-        What was written: the number of bytes is that of the file.
+    """Write facts behind the structure in a file, and return them with its size.
 
     Raises:
         OSError: It cannot be written.
@@ -140,10 +127,10 @@ def append_facts(path: Path, facts: IndexFacts) -> IndexFacts:
 
 
 def read_facts(path: str) -> IndexFacts:
-    """Find the facts that `append_facts` wrote.
+    """Read the facts that `append_facts` wrote.
 
     Raises:
-        VectorIndexError: There are none, or parts of the file are missing.
+        VectorIndexError: Facts or other parts of the file are missing.
     """
     try:
         with Path(path).open("rb") as file:
@@ -165,7 +152,7 @@ def read_facts(path: str) -> IndexFacts:
 
 @contextmanager
 def replacing(path: str) -> Iterator[Path]:
-    """Give a file to write that takes the place of `path` once it is whole and on the disk.
+    """Yield a file to write, which replaces `path` once it is complete and on the disk.
 
     Raises:
         VectorIndexError: It cannot be written.
@@ -173,7 +160,7 @@ def replacing(path: str) -> Iterator[Path]:
     try:
         with replaced(Path(path), temporary=Path(f"{path}.part")) as part:
             yield part
-            sync_file(part)  # what is not on the disk yet stays in memory as it is
+            sync_file(part)  # pages that are not on the disk yet would stay in memory
             read_anew(part)
     except OSError as error:
         raise VectorIndexError(

@@ -1,12 +1,10 @@
-"""Files of indexes in memory: mapped, in as large pages as the system has.
+"""Files of indexes, mapped into memory in large pages where the system has them.
 
-A search touches thousands of places of a file all over it. For each page that it meets first the
-system has work to do, and of Linux's ordinary pages of 4 KiB a large file has too many. Asked for
-large ones, Linux reads a file that it does not know yet in pieces of 2 MiB; what it remembers from
-the writing stays in small ones, so that a file is best read anew once it is written. With a million
-vectors of 1280-d, opening a graph and the first query are two to three times as fast by that.
-
-Elsewhere nothing is lost: the files are mapped in ordinary pages.
+A search touches thousands of places all over a file, and the first touch of each page has a cost. A
+large file has too many of Linux's ordinary pages of 4 KiB. On request, Linux reads a file in pages
+of 2 MiB, unless it is still cached in small pages since it was written; such a file is dropped from
+the cache and read again. With a million vectors of 1280-d, opening a graph and the first query are
+then two to three times as fast. Other systems map files in ordinary pages.
 """
 
 import mmap
@@ -21,8 +19,7 @@ _LARGE_PAGE = 2**21
 def map_file(path: Path, num_bytes: int) -> np.ndarray:
     """Map the first bytes of a file.
 
-    What is written to the array stays in memory: nobody should, but torch wants arrays that can be
-    written to.
+    The array is writable, as torch wants it, but changes stay in memory.
 
     Raises:
         OSError: It cannot be read.
@@ -36,7 +33,7 @@ def map_file(path: Path, num_bytes: int) -> np.ndarray:
 
 
 def read_anew(path: Path) -> None:
-    """Have the system forget what it remembers of a file on the disk, and read it in large pages.
+    """Drop a file on the disk from the system's cache, and read it in large pages.
 
     Raises:
         OSError: It cannot be read.
@@ -45,5 +42,5 @@ def read_anew(path: Path) -> None:
         return
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    # A byte of each piece brings the whole of it.
+    # Reading a byte loads the whole page.
     map_file(path, path.stat().st_size)[::_LARGE_PAGE].sum()

@@ -1,4 +1,4 @@
-"""Exact distances of rows that a search among rounded or sampled ones found.
+"""Exact distances of rows that an approximate search found.
 
 Letters: Q queries, G gallery, D width, C candidates, K answers.
 """
@@ -16,8 +16,8 @@ _NUMBERS_PER_BLOCK = 2**22
 def rescore(candidates: Tensor, *, queries: Tensor, gallery: Tensor, k: int) -> Neighbours:
     """Rank candidates by their cosine distance 1 - cos, nearest first, ties by row number.
 
-    Each cosine is summed by itself, so that equal rows are equally far: a matrix product promises
-    no such thing. Distances are clamped to 0..2 as those of `distances` are.
+    Each cosine is summed separately, so that equal rows have equal distances, which a matrix
+    product does not guarantee. Distances are clamped to 0..2, as in `distances`.
 
     Args:
         candidates: (Q, C) int64 distinct rows per query; -1 where too few were found.

@@ -1,4 +1,4 @@
-"""What every index asks of the vectors it is given."""
+"""Checks of an index's vectors."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from reid.domain.errors import VectorIndexError
 
 NORM_TOLERANCE = 1e-3
-"""How far from 1 a norm may be: rounding to float16 stays within."""
+"""Largest deviation of a norm from 1; rounding to float16 stays within."""
 
 
 def check_gallery(gallery: Tensor) -> None:
@@ -23,12 +23,7 @@ def check_gallery(gallery: Tensor) -> None:
 
 
 def check_search(queries: Tensor, *, k: int, width: int) -> None:
-    """Refuse searches that cannot be answered.
-
-    Args:
-        queries: Anything.
-        k: Number of answers wanted.
-        width: D of the indexed gallery.
+    """Refuse searches for k answers that a gallery of a width cannot give.
 
     Raises:
         VectorIndexError: k below 1, queries of another width, or one that is not of unit norm.
@@ -44,7 +39,7 @@ def check_search(queries: Tensor, *, k: int, width: int) -> None:
 
 
 def not_built() -> VectorIndexError:
-    """Say that an index was asked before it was built."""
+    """Return the error about an index that is used before it was built."""
     return VectorIndexError("nothing was indexed yet: build the index before using it")
 
 

@@ -1,4 +1,4 @@
-"""The page of an identification: each query beside its ranked answers."""
+"""The page of an identification: each query with its ranked answers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def render_answers_page(page_data: AnswersPageData) -> str:
 
 
 def _row(answer: Identification) -> dict[str, object]:
-    """Gather what a template cannot word."""
+    """Prepare the values of a row for the template."""
     verdict = Verdict.of(answer)
     names = (answer.name, *answer.names, answer.label, answer.true_label, answer.runner_up_label)
     camera = None if answer.camera is None else f"camera {answer.camera}"

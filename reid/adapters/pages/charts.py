@@ -22,7 +22,7 @@ _Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def draw_cmc(cmc: Sequence[float]) -> Markup:
-    """Draw the share of queries whose first match stands at a rank or better, over the rank."""
+    """Draw the share of queries whose first match is at a rank or better, over the rank."""
     ranks = [1.0, *(mark for mark in ticks(0, max(len(cmc), 2)) if mark > 1)]
     shares = [mark for mark in ticks(min(0.9, *cmc), 1.0) if mark < 1.0 + 1e-9]
     plane = _plane(Axis.between(ranks, "rank"), Axis.between(shares, "queries", "{:.0%}".format))
@@ -43,7 +43,7 @@ def draw_cmc(cmc: Sequence[float]) -> Markup:
 
 
 def draw_histogram(histogram: SimilarityHistogram) -> Markup:
-    """Draw how similar images of one person and of different people are, as shares of each."""
+    """Draw the similarities of images of one person and of different people, as shares."""
     kinds = (
         ("same person", _SAME, histogram.same),
         ("different people", _DIFFERENT, histogram.different),
@@ -130,13 +130,9 @@ def draw_map(points: Sequence[MapPoint]) -> Markup:
 
 
 def draw_curves(stages: Sequence[StageCurves]) -> str:
-    """Draw a panel for each stage: losses over epochs, one line for each term.
+    """Draw an SVG document with a panel for each stage: losses over epochs, a line for each term.
 
-    Args:
-        stages: At least one, each with at least one epoch.
-
-    Returns:
-        An SVG document.
+    There is at least one stage, and each has an epoch.
     """
     panels = []
     for number, stage in enumerate(stages):
@@ -158,13 +154,9 @@ def draw_curves(stages: Sequence[StageCurves]) -> str:
 
 
 def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
-    """Draw the identification rate over the false-accept rate, one line for each report.
+    """Draw an SVG document of identification rate over false-accept rate, a line for each report.
 
-    Args:
-        reports: By the name that the legend gives them; at least one.
-
-    Returns:
-        An SVG document.
+    There is at least one report; its key is its name in the legend.
     """
     lowest = min(report.resolution for report in reports.values())
     decades = [mark for mark in (float(f"1e-{n}") for n in range(12)) if mark >= lowest * 0.999]
@@ -189,7 +181,7 @@ def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
 
 
 def _plane(across: Axis, up: Axis) -> Plane:
-    """Lay axes out for a chart without a title or a legend of its own."""
+    """Lay out axes for a chart without a title or a legend."""
     return Plane(
         across=across,
         up=up,
@@ -202,7 +194,7 @@ def _plane(across: Axis, up: Axis) -> Plane:
 
 
 def _panel(title: str, *, across: Axis, up: Axis, lines: _Lines) -> list[Markup]:
-    """Draw lines between axes, the title above and the legend beside them."""
+    """Draw lines between axes, with the title above and the legend beside them."""
     right = _PANEL_WIDTH - 110
     plane = Plane(
         across=across,

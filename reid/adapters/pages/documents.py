@@ -1,4 +1,4 @@
-"""Whole HTML documents that need no network and run no script but ours."""
+"""Self-contained HTML documents that need no network and run only our scripts."""
 
 import json
 from base64 import b64encode
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _SIGNS = {Verdict.RIGHT: "\u2713 ", Verdict.WRONG: "\u2717 ", Verdict.UNKNOWN: "? "}
-"""What tells verdicts apart without colours."""
+"""Signs that distinguish verdicts without colours."""
 
 
 class ImageStore:
-    """The small images of a document; one that is shown many times is held once."""
+    """The small images of a document, each stored once."""
 
     def __init__(self) -> None:
         """Begin empty."""
         self._numbers: dict[bytes, int] = {}
 
     def number(self, content: bytes) -> int:
-        """Take a JPEG in, unless it is there, and return its number."""
+        """Store a JPEG, unless it is there, and return its number."""
         return self._numbers.setdefault(content, len(self._numbers))
 
     def as_json(self) -> Markup:
@@ -39,14 +39,14 @@ class ImageStore:
 def render(template: str, *, title: str, assets: Iterable[str], **values: object) -> str:
     """Write a document.
 
-    Its policy admits our style and script, by their digests, and images from within it; nothing
-    else, so that what a name or a label holds can neither run nor fetch anything.
+    Its policy allows only our style and script, by their digests, and embedded images, so that
+    names and labels can neither run nor fetch anything.
 
     Args:
         template: Name of a template that extends `page.html`.
-        title: Of the document.
+        title: Title of the document.
         assets: Names of our styles (`.css`) and scripts (`.js`), in order.
-        values: What the template shows; escaped there.
+        values: Values for the template, which escapes them.
     """
     names = tuple(assets)
     style, script = (
@@ -73,13 +73,13 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
 
 
 def render_text(template: str, **values: object) -> str:
-    """Write a text whose template is not of HTML, so that nothing is escaped."""
+    """Write a text from a template that is not HTML, without escaping."""
     return _environment().get_template(template).render(values)
 
 
 @cache
 def _environment() -> "Environment":
-    # Here, because few commands write a page.
+    # Imported here, because few commands write a page.
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

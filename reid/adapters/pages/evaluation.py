@@ -34,10 +34,10 @@ class HtmlEvaluationPage:
 
 
 class ChartFiles:
-    """A folder with files for each chart: SVG, and PNG where something makes them."""
+    """A folder with an SVG file for each chart, and a PNG file where `rasterise` is given."""
 
     def __init__(self, folder: Path, *, rasterise: Rasterise | None) -> None:
-        """Keep the folder's name and what makes PNG files; nothing is touched yet."""
+        """Keep the folder's name; nothing is written yet."""
         self._folder = folder
         self._rasterise = rasterise
 
@@ -71,12 +71,12 @@ def render_evaluation_page(page_data: EvaluationPageData) -> str:
 
 
 def _charts(page_data: EvaluationPageData) -> Iterator[tuple[str, Markup, str]]:
-    """Give each chart with its file's name and a sentence about it."""
+    """Yield each chart's file name, drawing and description."""
     analysis = page_data.analysis
     yield (
         "cmc",
         draw_cmc(page_data.report.cmc),
-        "Share of queries whose first true match stands at this rank or better.",
+        "Share of queries whose first true match is at this rank or better.",
     )
     counts = "does not count" if page_data.report.is_same_camera_removed else "counts"
     yield (
@@ -89,7 +89,7 @@ def _charts(page_data: EvaluationPageData) -> Iterator[tuple[str, Markup, str]]:
         "similarities",
         draw_histogram(analysis.histogram),
         "Share of the pairs of a query and a gallery image, each kind by itself: the less the "
-        "two overlap, the better people are told apart.",
+        "two overlap, the better people are distinguished.",
     )
     if analysis.points:
         yield (

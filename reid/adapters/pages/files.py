@@ -13,9 +13,9 @@ PNG = ".png"
 
 
 def write_page(path: Path, text: str) -> None:
-    """Replace a file in one step, its folder made where it is missing.
+    """Replace a file in one step, and make its folder where it is missing.
 
-    File names that are no Unicode, which Python keeps as lone surrogates, are written escaped.
+    Lone surrogates, as in file names that are not Unicode, are escaped.
 
     Raises:
         CheckpointError: The place cannot be written.
@@ -24,7 +24,7 @@ def write_page(path: Path, text: str) -> None:
 
 
 def write_chart(path: Path, svg: str, *, rasterise: Rasterise | None) -> None:
-    """Likewise, as PNG where the file's name ends so, and as SVG elsewhere.
+    """Replace a file by a chart, as PNG where its name ends in `.png`, else as SVG.
 
     Raises:
         CheckpointError: The place cannot be written.

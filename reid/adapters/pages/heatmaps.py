@@ -42,18 +42,14 @@ _METHODS = {
 
 
 class HeatmapImage:
-    """A PNG: both images beside themselves under their marks, and the numbers below."""
+    """A PNG: both images, each plain and marked, and the numbers below."""
 
     def __init__(self, path: Path) -> None:
         """Keep the file's name; nothing is touched yet."""
         self._path = path
 
     def write(self, explanation: Explanation) -> str:
-        """Replace the image; see the port.
-
-        Raises:
-            CheckpointError: The place cannot be written.
-        """
+        """Replace the image; see the port."""
         replace_file(self._path, _as_png(draw_explanation(explanation)))
         return str(self._path)
 
@@ -66,20 +62,16 @@ class HeatmapPage:
         self._path = path
 
     def write(self, explanation: Explanation) -> str:
-        """Replace the page; see the port.
-
-        Raises:
-            CheckpointError: The place cannot be written.
-        """
+        """Replace the page; see the port."""
         write_page(self._path, render_explanation(explanation))
         return str(self._path)
 
 
 def open_explanation_page(path: Path) -> ExplanationPage:
-    """Choose what to write by a file's ending.
+    """Choose an image or a page by a file's ending.
 
     Raises:
-        ConfigurationError: An ending that is not known, or a folder that is not there.
+        ConfigurationError: The ending is unknown, or the folder does not exist.
     """
     if not path.parent.is_dir():
         raise ConfigurationError(
@@ -96,7 +88,7 @@ def open_explanation_page(path: Path) -> ExplanationPage:
 
 
 def overlay(explained: ExplainedImage) -> Image.Image:
-    """Lay the weights over an image: dim where nothing adds, coloured where much does."""
+    """Lay the weights over an image: dark where they are 0, coloured where they are high."""
     pixels = _image(explained)
     stretched = Image.fromarray(explained.weights.numpy()).resize(
         pixels.size, Image.Resampling.BILINEAR
@@ -109,7 +101,7 @@ def overlay(explained: ExplainedImage) -> Image.Image:
 
 
 def draw_explanation(explanation: Explanation) -> Image.Image:
-    """Draw query, marked query, gallery image and marked gallery image, and the numbers."""
+    """Draw query and gallery image, each plain and marked, and the numbers below."""
     panels = [
         panel
         for explained in (explanation.query, explanation.gallery)
@@ -133,7 +125,7 @@ def draw_explanation(explanation: Explanation) -> Image.Image:
 
 
 def render_explanation(explanation: Explanation) -> str:
-    """Write the page; whatever names and labels hold, they are shown and not obeyed."""
+    """Write the page, with names and labels escaped."""
     heading, *lines = _lines(explanation)
     pair = (("Query", explanation.query), ("Gallery", explanation.gallery))
     return render(

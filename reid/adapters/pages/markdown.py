@@ -1,4 +1,4 @@
-"""The results page in Markdown, its figures beside it."""
+"""The results page in Markdown, with its figures beside it."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,14 +21,14 @@ _MANY_SEEDS = 6
 
 
 class MarkdownPage:
-    """A Markdown file, and a folder of its name that holds a folder for each run."""
+    """A Markdown file, and a folder of the same name with a folder for each run."""
 
     def __init__(self, path: Path) -> None:
         """Keep the page's name; nothing is touched yet."""
         self._path = path
 
     def write(self, results: Results) -> tuple[str, ...]:
-        """Replace page and figures."""
+        """Replace the page and its figures."""
         figures = []
         for run in results.runs:
             if run.curves:
@@ -41,7 +41,7 @@ class MarkdownPage:
         return tuple(str(path) for path in (self._path, *figures))
 
     def folder_of(self, run: str) -> Path:
-        """Name the folder of a run's figure and records."""
+        """Return the folder of a run's figure and records."""
         return self._path.with_suffix("") / run
 
 
@@ -49,9 +49,9 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
     """Write the page's text.
 
     Args:
-        results: What it says.
-        folder: Name of the folder beside the page where the figures lie.
-        place: Of the page, for the command that makes it again.
+        results: Content of the page.
+        folder: Name of the folder of figures beside the page.
+        place: Path of the page, for the command that makes it again.
     """
     written = render_text(
         "results.md",
@@ -81,12 +81,12 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
         folder=folder,
         curves=CURVES,
     )
-    # What is left out leaves empty lines.
+    # Omitted parts leave empty lines.
     return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
 
 
 def _command(ablation: Ablation | None, *, place: str) -> str:
-    """Name the command that finds all records beside the page, where there is a baseline."""
+    """Return the command that makes the page from the records beside it."""
     if ablation is None:
         return "`reid report`"
     folder = place.removesuffix(".md")

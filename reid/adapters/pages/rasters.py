@@ -1,7 +1,7 @@
 """Charts as PNG.
 
-Words are set in the font that comes with Pillow and in no other, so that charts look alike on every
-machine, those without fonts included. It has the letters of English.
+Text is set in the font that comes with Pillow, so that charts look alike on every machine, even
+without fonts. It has the letters of English.
 """
 
 from io import BytesIO
@@ -12,7 +12,7 @@ import resvg_py
 from PIL import ImageFont
 
 _PIXELS_PER_UNIT = 2
-"""Sharp on displays of high resolution, and in print at half a page's width."""
+"""Sharp on high-resolution displays, and in print at half a page's width."""
 
 
 def rasterise(svg: str) -> bytes:

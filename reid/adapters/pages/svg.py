@@ -1,8 +1,8 @@
 """SVG drawn element by element: the same numbers make the same bytes on every machine.
 
-No plotting library: what theirs write changes with their version and the machine's fonts, and
-figures are kept under version control. Text and rules take the colour of what surrounds them, so a
-chart suits light and dark pages.
+Figures are kept under version control, and the output of plotting libraries changes with their
+version and the machine's fonts. Text and rules take the surrounding colour, so charts suit light
+and dark pages.
 """
 
 import math
@@ -36,12 +36,12 @@ def element(name: str, *content: str, **attributes: str | float | None) -> Marku
 
 
 def text(x: float, y: float, words: str, **attributes: str | float | None) -> Markup:
-    """Write words that begin at a place, or that `text_anchor` lays around it."""
+    """Write text at a place; `text_anchor` aligns it."""
     return element("text", words, x=f"{x:.1f}", y=f"{y:.1f}", **attributes)
 
 
 def ticks(low: float, high: float) -> tuple[float, ...]:
-    """Choose about five round numbers whose span holds the given one; `low` below `high`."""
+    """Choose about five round numbers that span `low` to `high`, which is larger."""
     rough = (high - low) / _NUM_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(round_one for round_one in (1, 2, 5, 10) if round_one * power >= rough)
@@ -55,12 +55,12 @@ class Axis:
 
     name: str
     marks: Sequence[float]
-    """Values that are written down."""
+    """Labelled values."""
 
     low: float
     high: float
     is_logarithmic: bool = False
-    """`low` is above 0 then; smaller values stand at the end."""
+    """If so, `low` is above 0, and smaller values are drawn there."""
 
     show: Callable[[float], str] = "{:.6g}".format
 
@@ -72,7 +72,7 @@ class Axis:
         return cls(name=name, marks=marks, low=marks[0], high=marks[-1], show=show)
 
     def share(self, value: float) -> float:
-        """Return where a value stands, from 0 at `low` to 1 at `high`."""
+        """Return the place of a value, from 0 at `low` to 1 at `high`."""
         if not self.is_logarithmic:
             return (value - self.low) / (self.high - self.low)
         low, high = math.log10(self.low), math.log10(self.high)
@@ -157,7 +157,7 @@ def chart(title: str, *content: Markup, width: float, height: float) -> Markup:
 
 
 def standalone(drawn: Markup) -> str:
-    """Make a file of a chart: dark on white, an element per line."""
+    """Make an SVG file of a chart: dark on white, an element per line."""
     opening, rest = drawn.split(">", 1)
     white = '<rect width="100%" height="100%" fill="white"/>'
     return f"{opening}>{white}{rest}".replace("><", ">\n<") + "\n"

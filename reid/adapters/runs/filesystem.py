@@ -1,7 +1,7 @@
 """A run as a folder: `run.json`, checkpoints as safetensors, reports as JSON.
 
-Every file is replaced in one step. Of a stage's state the one before the last is kept too, so a
-damaged one costs an epoch and not the stage; both go when the stage has ended.
+Every file is replaced in one step. The last two states of a stage are kept until it ends, so that a
+damaged one costs an epoch and not the stage.
 """
 
 import json
@@ -48,7 +48,7 @@ _SCORED_FILES = tuple(
 """Written by evaluations, which take no lock."""
 
 RUN_FILES = (*_TRAINED_FILES, *_SCORED_FILES)
-"""All that runs write; `*` stands for anything."""
+"""All files that runs write; `*` stands for anything."""
 
 
 class FilesystemRunStore:
@@ -56,13 +56,9 @@ class FilesystemRunStore:
 
     def __init__(self, directory: Path) -> None:
         """Keep the folder's name; nothing is touched yet."""
+        self.place = str(directory)
         self._directory = directory
         self._lock = FolderLock(directory)
-
-    @property
-    def place(self) -> str:
-        """The folder's path."""
-        return str(self._directory)
 
     def begin(
         self,
@@ -71,11 +67,11 @@ class FilesystemRunStore:
         *,
         mode: RunMode,
     ) -> None:
-        """Write `run.json` into a fresh folder, or compare with the one that is there."""
+        """Write `run.json` into a new folder, or compare it with the existing one."""
         was_held = self._lock.is_held
         goes_on = mode is RunMode.GO_ON
         if goes_on:
-            # Before anything is made: where no run is, no folder is left behind.
+            # Before anything is made, so that no folder is left where there is no run.
             self._read_fingerprint()
         self._claim()
         try:
@@ -95,7 +91,7 @@ class FilesystemRunStore:
             raise
 
     def release(self) -> None:
-        """Give up the lock on the folder."""
+        """Release the lock on the folder."""
         self._lock.release()
 
     def place_of(self, name: str) -> str:
@@ -150,7 +146,7 @@ class FilesystemRunStore:
             raise cannot_be_written(self._directory, error) from error
 
     def _clear(self, *, may_delete: bool) -> None:
-        """Delete what runs write, and nothing else that lies beside it."""
+        """Delete the files of runs, and no others."""
         left = [path for name in RUN_FILES for path in sorted(self._directory.glob(name))]
         if left and not may_delete:
             raise CheckpointError(
@@ -161,7 +157,7 @@ class FilesystemRunStore:
             _delete(path)
 
     def _clear_half_written(self) -> None:
-        """Delete what killed processes left: hidden, ending in the process's number and `tmp`."""
+        """Delete temporary files of killed processes: `.NAME.PROCESS.tmp`."""
         for name in RUN_FILES:
             for path in self._directory.glob(f".{name}.*.tmp"):
                 if name in _TRAINED_FILES or not _is_at_work(path.name.split(".")[-2]):
@@ -203,18 +199,18 @@ def _previous(name: str) -> str:
 
 
 def _keep_as(path: Path, other: Path) -> None:
-    """Give a file a second name, which it keeps when the first one goes to another file."""
+    """Give a file a second name, which it keeps when the first is replaced."""
     spare = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     try:
         spare.unlink(missing_ok=True)
         try:
             os.link(path, spare)
         except (PermissionError, NotImplementedError):
-            # No second names on this file system: the moment without the first one is a short one.
+            # No second names on this file system: the first is missing for a moment.
             path.replace(other)
         else:
             spare.replace(other)
-            # Renaming does nothing where both names are of one file already.
+            # Renaming does nothing where both are names of one file.
             spare.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_be_written(other, error) from error
@@ -228,11 +224,11 @@ def _delete(path: Path) -> None:
 
 
 def _is_at_work(process: str) -> bool:
-    """Whether a process of this number lives on this machine."""
+    """Whether a process of this number runs on this machine."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, OverflowError):
         return False
-    except PermissionError:  # it lives, as another user's
+    except PermissionError:  # it is another user's
         return True
     return True

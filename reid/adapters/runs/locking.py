@@ -1,4 +1,4 @@
-"""A claim on a folder that ends with the process that made it, however that ends."""
+"""A lock on a folder that ends with its process."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ _MOST_HOLDER_BYTES = 200
 
 
 class FolderInUseError(Exception):
-    """Another process holds the folder; the message says which, as far as it is known."""
+    """Another process holds the folder; the message says which, if it is known."""
 
 
 class FolderLock:
     """An advisory lock on a file in a folder.
 
-    The system drops it when its process dies, so a killed one leaves nothing to clear away. File
-    systems that know no locks, and Windows, are not guarded.
+    The system releases it when its process ends, even when it is killed. File systems without
+    locks, and Windows, are not protected.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class FolderLock:
         """Hold the folder until `release`, or until the process ends.
 
         Raises:
-            FolderInUseError: Somebody else does.
+            FolderInUseError: Another process holds it.
             OSError: The folder cannot be written.
         """
         while self._opened is None:
@@ -58,16 +58,16 @@ class FolderLock:
                     os.close(opened)
 
     def release(self) -> None:
-        """Let others have the folder; nothing happens where it is not held."""
+        """Release the folder, if it is held."""
         if self._opened is not None:
-            # Removed while it is held: whoever opened it meanwhile sees that it has gone.
+            # Removed while it is held, so that a process that has just opened it notices.
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
             os.close(self._opened)
             self._opened = None
 
     def _locks(self, opened: int) -> bool:
-        """Lock an open file; False where its name has gone to another file meanwhile."""
+        """Lock an open file; False where its name was given to another file meanwhile."""
         if sys.platform != "win32":
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

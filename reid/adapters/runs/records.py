@@ -22,10 +22,11 @@ _SHORT = ".json.gz"
 
 
 class FilesystemRunRecords:
-    """Reads what one run's folder says; the weights may be missing."""
+    """Reads the small files of one run's folder; the weights may be missing."""
 
     def __init__(self, directory: Path) -> None:
         """Keep the folder's name; nothing is read yet."""
+        self.place = str(directory)
         self._directory = directory
 
     @property
@@ -33,13 +34,8 @@ class FilesystemRunRecords:
         """The folder's own name."""
         return self._directory.resolve().name
 
-    @property
-    def place(self) -> str:
-        """The folder's path."""
-        return str(self._directory)
-
     def names(self) -> tuple[str, ...]:
-        """List the JSON files but the manifest, compressed ones too, without their endings."""
+        """List the JSON files, compressed or not, without endings and without the manifest."""
         files = [*self._directory.glob("*.json"), *self._directory.glob(f"*{_SHORT}")]
         names = {path.name.removesuffix(".gz").removesuffix(".json") for path in files}
         return tuple(sorted(names - {Path(MANIFEST).stem}))
@@ -65,7 +61,7 @@ class FilesystemRunRecords:
         """Read `metrics.jsonl` where it exists; see the port."""
         path = self._directory / METRICS
         try:
-            # What follows the last line break is being written, or a killed process left it.
+            # A line without a line break is being written, or a killed process left it.
             text = read_bounded(path, most_bytes=MOST_RECORD_BYTES)
             lines = [parse_json(line) for line in text.rpartition("\n")[0].splitlines()]
         except FileNotFoundError:
@@ -78,10 +74,9 @@ class FilesystemRunRecords:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
-            is_short = path.suffix == ".gz"
             content = parse_json(
                 _decompressed(path)
-                if is_short
+                if path.suffix == ".gz"
                 else read_bounded(path, most_bytes=MOST_RECORD_BYTES)
             )
         except FileNotFoundError:
@@ -94,14 +89,10 @@ class FilesystemRunRecords:
 
 
 def collect_records(records: RunRecords, folder: Path) -> None:
-    """Copy what a run wrote about itself, without weights, for keeping under version control.
+    """Copy a run's records without weights into a folder, for version control.
 
-    Of absolute paths only the last part is kept: others have other folders. How each query fared is
-    compressed: plain, twenty runs on Market-1501 take 5 MB.
-
-    Args:
-        records: What to copy.
-        folder: Where to; made if missing.
+    Only the last part of absolute paths is kept. The results of each query are compressed:
+    otherwise twenty runs on Market-1501 take 5 MB.
 
     Raises:
         CheckpointError: The records are damaged, or the folder cannot be written.
@@ -127,7 +118,7 @@ def collect_records(records: RunRecords, folder: Path) -> None:
 
 
 def to_json(report: Mapping[str, JsonValue]) -> str:
-    """Write an object as JSON with an entry per line: readable, and short where lists are long."""
+    """Write an object as JSON with an entry per line."""
     entries = [
         f"  {json.dumps(key)}: {json.dumps(report[key], sort_keys=True)}" for key in sorted(report)
     ]

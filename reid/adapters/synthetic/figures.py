@@ -1,7 +1,7 @@
 """Draws a person in a pose.
 
-A body stands in its own space: `lateral` to its left, `forward` where it faces, `down` from the
-top of the head (0) to the soles (1), all in body heights. The yaw turns it before the camera.
+A body stands in its own space: `lateral` to its left, `forward` where it faces, `down` from the top
+of the head (0) to the soles (1), all in body heights. The yaw turns it before the camera.
 """
 
 import math
@@ -19,7 +19,7 @@ SUPERSAMPLING = 3
 
 Place: TypeAlias = tuple[float, float, float]
 _Part: TypeAlias = tuple[float, Callable[[], None]]
-"""How near it is to the camera, and what draws it."""
+"""Its nearness to the camera, and the function that draws it."""
 
 _SHOULDERS, _HIPS = 0.165, 0.5
 _SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
@@ -36,10 +36,10 @@ class Pose:
     """Radians between a leg and the vertical, signed: which foot is ahead."""
 
     centre: float
-    """Of the body, as a share of the image's width."""
+    """Centre of the body, as a share of the image's width."""
 
     top: float
-    """Of the head, as a share of the image's height."""
+    """Top of the head, as a share of the image's height."""
 
     scale: float
     """Height of an average body as a share of the image's height."""
@@ -148,7 +148,7 @@ class _Figure:
             self._oval(x, y - 0.035 * self._unit, 0.05, 0.03, person.hat)
 
     def _at(self, place: Place) -> tuple[float, float, float]:
-        """Give x and y in pixels, and how near the camera it is."""
+        """Return x and y in pixels, and the nearness to the camera."""
         lateral, forward, down = place[0] * self._person.build, place[1], place[2]
         across = lateral * self._cos + forward * self._sin
         near = forward * self._cos - lateral * self._sin

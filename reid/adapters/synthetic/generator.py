@@ -1,4 +1,4 @@
-"""A data set of drawn people in Market-1501's layout, for trying things out without real people."""
+"""A data set of drawn people in Market-1501's layout, for trials without real people."""
 
 import math
 import tempfile
@@ -18,20 +18,20 @@ from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
 
 MARKER = "DRAWN.txt"
-"""Tells that a folder was drawn, and lets `overwrite` replace nothing else."""
+"""Marks drawn folders; `overwrite` replaces no others."""
 
 JPEG_QUALITY = 90
 DRAWN_SIZE = ImageSize(128, 64)
 """Market-1501's own."""
 
 _SHARE_OF_PASSERS_BY = 0.75
-"""Of the distractors; the others show an empty place."""
+"""Share among distractors; the others show an empty place."""
 
 _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
 _SIDES = range(8, 2048 + 1)
-"""Of an image, in pixels."""
+"""Height or width of an image, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class GenerationReport:
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """One image to take; a new passer-by where the person is None."""
+    """An image to take; a new passer-by where the person is None."""
 
     split: Split
     pid: int
@@ -73,10 +73,10 @@ def generate_market1501(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> GenerationReport:
-    """Draw people and file them as Market-1501 does; the same arguments give the same bytes.
+    """Draw people in Market-1501's layout; the same arguments give the same bytes.
 
-    Every person passes every camera. A query is one image of each test person in each camera,
-    so with two cameras or more it has matches from another one.
+    Every person passes every camera. Queries are one image of each test person in each camera, so
+    each has matches from another one.
 
     Args:
         root: Folder to make; it appears only once everything is drawn.
@@ -89,7 +89,7 @@ def generate_market1501(
         size: Of the images.
         seed: Of everything random.
         overwrite: Replace a folder that was drawn earlier, and only such a one.
-        progress: Receives the number of images drawn and of all images, after each.
+        progress: Receives the numbers of drawn and of all images, after each image.
 
     Raises:
         ConfigurationError: A count is out of range.
@@ -103,17 +103,9 @@ def generate_market1501(
         distractors=distractors,
         junk=junk,
     )
-    if size.height not in _SIDES or size.width not in _SIDES:
-        raise ConfigurationError(
-            f"images of {size} cannot be drawn: each side must be within "
-            f"{_SIDES[0]}..{_SIDES[-1]} pixels"
-        )
+    _check_size(size)
     _check_target(root, overwrite=overwrite)
-    people = invent_people(Random(f"people {seed}"), identities + test_identities)
-    # With gaps, as Market-1501 has them once it is divided.
-    pids = range(1, min(2 * len(people) + 1, _MAX_PEOPLE) + 1)
-    chosen = sorted(Random(f"pids {seed}").sample(pids, len(people)), key=str)
-    numbered = list(zip(chosen, people, strict=True))
+    numbered = _numbered_people(identities + test_identities, seed=seed)
     shots = [
         *_shots(numbered[:identities], {Split.TRAIN: images_per_camera}, cameras),
         *_shots(numbered[identities:], {Split.QUERY: 1, Split.GALLERY: images_per_camera}, cameras),
@@ -152,6 +144,14 @@ def _check_counts(**counts: int) -> None:
         raise ConfigurationError(f"at most {_MAX_PEOPLE} people can be drawn, got {people}")
 
 
+def _check_size(size: ImageSize) -> None:
+    if size.height not in _SIDES or size.width not in _SIDES:
+        raise ConfigurationError(
+            f"images of {size} cannot be drawn: each side must be within "
+            f"{_SIDES[0]}..{_SIDES[-1]} pixels"
+        )
+
+
 def _check_target(root: Path, *, overwrite: bool) -> None:
     if not root.exists():
         return
@@ -167,6 +167,14 @@ def _check_target(root: Path, *, overwrite: bool) -> None:
             else "name a new folder, or ask to overwrite a data set drawn earlier"
         )
     )
+
+
+def _numbered_people(count: int, *, seed: int) -> list[tuple[int, Person]]:
+    people = invent_people(Random(f"people {seed}"), count)
+    # With gaps, as in each half of Market-1501.
+    pids = range(1, min(2 * count + 1, _MAX_PEOPLE) + 1)
+    chosen = sorted(Random(f"pids {seed}").sample(pids, count), key=str)
+    return list(zip(chosen, people, strict=True))
 
 
 def _shots(

@@ -1,4 +1,4 @@
-"""Who the drawn people are: what stays the same on every image of a person."""
+"""The drawn people: what is the same in every image of a person."""
 
 from dataclasses import dataclass
 from random import Random
@@ -86,9 +86,9 @@ def invent_person(random: Random) -> Person:
 
 
 def invent_people(random: Random, count: int) -> list[Person]:
-    """Draw people of whom no two have the same looks.
+    """Draw people, no two of whom have the same looks.
 
-    Past some thousands the wardrobe runs out, and people then share clothes but not build.
+    After a few thousand the wardrobe runs out, and people share clothes, but not build.
     """
     people: dict[tuple[object, ...], Person] = {}
     for number in range(count):

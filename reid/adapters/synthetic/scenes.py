@@ -31,7 +31,7 @@ _PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """What is the same on all images of one camera."""
+    """What is the same in all images of one camera."""
 
     gains: Pixels
     """(3,) factors of red, green and blue: exposure and colour cast."""
@@ -44,7 +44,7 @@ class Camera:
     """Largest error of a pixel value."""
 
     light: float
-    """-1..1: from which side the light falls on people."""
+    """-1..1: the side from which light falls on people."""
 
     favourite_yaw: float
     """Radians: where most people face, since they walk along one path."""
@@ -69,16 +69,7 @@ def invent_camera(random: Random, *, number: int, size: ImageSize) -> Camera:
 
 
 def photograph(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
-    """Put figures before a piece of the camera's place and take the image.
-
-    Args:
-        figures: RGBA of the image's size.
-        camera: Whose place and faults to use.
-        random: Decides the piece, the light's wavering and the noise.
-
-    Returns:
-        RGB of the image's size.
-    """
+    """Take an RGB image of RGBA figures before a random part of the camera's place."""
     width, height = figures.size
     left = random.randint(0, camera.panorama.width - width)
     top = random.randint(0, camera.panorama.height - height)
@@ -102,7 +93,7 @@ def _image(pixels: Pixels) -> Image.Image:
 
 
 def _paint_panorama(random: Random, *, number: int, size: ImageSize) -> Image.Image:
-    """Paint ground, a wall, and pillars, windows and bushes along it, all a little uneven."""
+    """Paint uneven ground, a wall, and pillars, windows and bushes along it."""
     height, width = round(size.height * _PANORAMA_HEIGHT), size.width * _PANORAMA_WIDTH
     wall = WALLS[(number * 5 + random.randrange(2)) % len(WALLS)]
     horizon = round(height * random.uniform(0.3, 0.55))

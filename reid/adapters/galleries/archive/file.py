@@ -68,12 +68,8 @@ class FileArchive:
 
     def __init__(self, path: Path) -> None:
         """Name the file; nothing is touched yet."""
+        self.place = str(path)
         self._path = path
-
-    @property
-    def place(self) -> str:
-        """The file's path."""
-        return str(self._path)
 
     def write(self, content: ArchivedGallery) -> None:
         """Write the file; see the port."""

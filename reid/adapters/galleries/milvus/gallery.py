@@ -98,7 +98,7 @@ def _open_file(file: Path, *, place: str, create: bool, wait_seconds: float) -> 
 
 
 def _name_collection(records: GalleryRecords, name: str) -> None:
-    """Give the gallery a collection that no other records know, before there is any.
+    """Name the gallery's collection, uniquely among all records.
 
     Two databases may hold records of a gallery of one name: neither's writers must take the other's
     vectors for what a crash left behind.

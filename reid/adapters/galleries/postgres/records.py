@@ -30,24 +30,17 @@ from reid.domain.values.galleries import (
 class PostgresRecords:
     """Keeps the records of one tenant in the tables of one gallery."""
 
+    residual_traces = (
+        "in free room of the tables' pages until the gallery is compacted, and in the server's "
+        "write-ahead log, its archive and replicas until it is recycled there, which is up to the "
+        "server's operator"
+    )
+
     def __init__(self, sessions: Sessions, tables: Tables) -> None:
         """Keep the parts; the tables are there."""
+        self.place = sessions.place
         self._sessions = sessions
         self._tables = tables
-
-    @property
-    def place(self) -> str:
-        """Gallery, server and database; without the password."""
-        return self._sessions.place
-
-    @property
-    def residual_traces(self) -> str:
-        """Pages and logs of the server; see the module."""
-        return (
-            "in free room of the tables' pages until the gallery is compacted, and in "
-            "the server's write-ahead log, its archive and replicas until it is recycled there, "
-            "which is up to the server's operator"
-        )
 
     @contextmanager
     def reading(self) -> Iterator["PostgresReader"]:

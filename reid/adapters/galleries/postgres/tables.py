@@ -91,7 +91,7 @@ class Tables:
         )
 
     def creation(self, *, with_vectors: bool) -> tuple[Composed, ...]:
-        """Give the statements that make what is missing."""
+        """Return the statements that make missing tables and indexes."""
         texts = (*_RECORDS, *_VECTORS) if with_vectors else _RECORDS
         indexes = {name: self.named(name) for name in ("labels", "contents")}
         return tuple(self.statement(text, **indexes) for text in texts)

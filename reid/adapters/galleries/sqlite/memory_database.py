@@ -1,40 +1,14 @@
-"""A SQLite database in memory, and what it has in common with one in a file."""
+"""A SQLite database in memory."""
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from threading import RLock
-from typing import Protocol
+from typing import TypeAlias
 
+from reid.adapters.galleries.sqlite.database import Database
 from reid.adapters.galleries.sqlite.failures import in_words
 from reid.adapters.galleries.sqlite.schema import make_tables
-
-
-class Connections(Protocol):
-    """Lends connections to one database within transactions."""
-
-    place: str
-    """What to call the gallery in messages."""
-
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend a connection that sees one state."""
-        ...
-
-    def writing(self, *, waits: bool = True) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend a connection as the one writer."""
-        ...
-
-    def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to go on where the database was replaced."""
-        ...
-
-    def scrub(self) -> None:
-        """Remove all traces of deleted records."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections that are not in use."""
-        ...
 
 
 class MemoryDatabase:
@@ -75,3 +49,7 @@ class MemoryDatabase:
 
     def close(self) -> None:
         """Do nothing: the database ends with this object."""
+
+
+Connections: TypeAlias = Database | MemoryDatabase
+"""Lends connections to one database within transactions."""

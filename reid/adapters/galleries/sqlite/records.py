@@ -17,10 +17,7 @@ from reid.adapters.galleries.sqlite.reader import (
     SqliteReader,
     as_json_array,
 )
-from reid.adapters.galleries.sqlite.schema import (
-    checksum_of_record,
-    write_state,
-)
+from reid.adapters.galleries.sqlite.schema import checksum_of_record, write_state
 from reid.domain.values.galleries import (
     AuditEntry,
     Calibration,
@@ -32,21 +29,14 @@ from reid.domain.values.galleries import (
 
 
 class SqliteRecords:
-    """Keeps records in a SQLite database."""
+    """Keeps records in a SQLite database, which is rewritten to leave no traces."""
+
+    residual_traces = None
 
     def __init__(self, database: Connections) -> None:
         """Keep the database, which has the tables of a gallery."""
+        self.place = database.place
         self._database = database
-
-    @property
-    def place(self) -> str:
-        """Name of the database."""
-        return self._database.place
-
-    @property
-    def residual_traces(self) -> None:
-        """None: the file is rewritten, and its log is emptied."""
-        return None
 
     @contextmanager
     def reading(self) -> Iterator[SqliteReader]:
