@@ -1,4 +1,4 @@
-"""Find the runs that differ from a baseline in a few settings, and what each difference does."""
+"""Find the runs that differ from a baseline in a few settings, and what each difference changes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -22,7 +22,7 @@ MOST_CHANGES = 4
 SettingsDiffer: TypeAlias = Callable[
     [str, Mapping[str, Any], Mapping[str, Any]], tuple[SettingChange, ...]
 ]
-"""Lists what is other in a run's settings than in the baseline's, whose recipe comes first."""
+"""Lists the settings of a run that differ from the baseline's, given the baseline's recipe."""
 
 _Variant: TypeAlias = tuple[JudgedQueries, tuple[SettingChange, ...]]
 _DATA = "dataset.digest"
@@ -31,21 +31,14 @@ _DATA = "dataset.digest"
 def find_ingredients(
     runs: Sequence[RunRecords], baseline: str, *, changes: SettingsDiffer, seed: int
 ) -> Ablation:
-    """Compare with a baseline the runs that are near it.
+    """Compare a baseline with the runs that are near it.
 
-    Near are those that were trained on the same images with at most `MOST_CHANGES` other settings,
+    Near are runs that were trained on the same images with at most `MOST_CHANGES` other settings,
     and whose own evaluation is of the same queries and gallery by the same protocol. Other seeds of
     the baseline come first, the rest in the order given.
 
-    Args:
-        runs: Of different names, the baseline among them.
-        baseline: Its name.
-        changes: Compares settings.
-        seed: Decides the draws of the comparisons.
-
     Raises:
-        CheckpointError: The baseline has no evaluation that can be compared, or records are
-            damaged.
+        CheckpointError: The baseline has no comparable evaluation, or records are damaged.
         ConfigurationError: No run is near the baseline.
     """
     origin = next(records for records in runs if records.name == baseline)
@@ -73,7 +66,7 @@ def find_ingredients(
 def _variant(
     baseline: JudgedQueries, records: RunRecords, *, changes: SettingsDiffer
 ) -> tuple[_Variant, ...]:
-    """Give the run if it is near, else nothing."""
+    """Return the run as a tuple of one if it is near, else an empty tuple."""
     before, after = require_manifest(baseline.source.records), require_manifest(records)
     if before["fingerprint"].get(_DATA) != after["fingerprint"].get(_DATA):
         return ()

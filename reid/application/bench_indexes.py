@@ -1,4 +1,4 @@
-"""Use case: which index finds how much of one's own gallery, and how fast?
+"""Measure how much of a gallery each index finds, and how fast.
 
 Letters: G gallery, Q queries, D width, K answers.
 """
@@ -18,7 +18,7 @@ from reid.ports.vector_index import VectorIndex
 
 NUM_ANSWERS = 10
 QUICK_MILLISECONDS = 10.0
-"""An exact answer within this time leaves nothing to gain that anybody would notice."""
+"""Exact search within this time is fast enough."""
 
 WANTED_RECALL = 0.95
 _MOST_QUERIES = 1000
@@ -28,7 +28,7 @@ _SINGLE_QUERIES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFigures:
-    """What was measured of one index."""
+    """Measurements of one index."""
 
     kind: str
     is_exact: bool
@@ -44,12 +44,12 @@ class IndexFigures:
 
     build_seconds: float
     num_bytes: int
-    """Of the index in a file, beside the vectors; 0 where it is kept in none."""
+    """Size of the index file, beside the vectors; 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBenchReport:
-    """What was measured of all, and which one it speaks for."""
+    """Measurements of all indexes, and the recommended one."""
 
     num_rows: int
     width: int
@@ -63,7 +63,7 @@ class IndexBenchReport:
 
 
 class BenchIndexes:
-    """Builds each index over the same vectors and asks it the same queries."""
+    """Builds each index over the same vectors and searches it with the same queries."""
 
     def __init__(
         self,
@@ -74,14 +74,10 @@ class BenchIndexes:
         size_of: Callable[[VectorIndex], int | None],
         seed: int,
     ) -> None:
-        """Take what is compared.
+        """Keep what is compared.
 
-        Args:
-            kinds: Makes an index, by the name that settings use.
-            exact: Makes the index that the others are held to.
-            clock: Seconds from some moment on.
-            size_of: Bytes of a built index in a file; None where it is kept in none.
-            seed: Decides which rows are held out as queries.
+        `kinds` makes an index, by the name that settings use; `exact` the one that others are
+        compared with. `size_of` gives the bytes of a built index in a file, None where it has none.
         """
         self._kinds = kinds
         self._exact = exact
@@ -128,7 +124,7 @@ class BenchIndexes:
         )
 
     def _divided(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Hold rows out."""
+        """Hold rows out as queries."""
         count = min(_MOST_QUERIES, len(vectors) // _HELD_OUT_SHARE)
         generator = generator_for(self._seed, "index bench")
         order = torch.randperm(len(vectors), generator=generator)
@@ -143,7 +139,7 @@ class BenchIndexes:
         nearest: Neighbours,
     ) -> IndexFigures:
         build_seconds = self._seconds(lambda: index.build(gallery))
-        index.search(queries[:1], NUM_ANSWERS)  # what a first search prepares is not timed
+        index.search(queries[:1], NUM_ANSWERS)  # the preparation by a first search is not timed
         answers: list[Neighbours] = []
         seconds = self._seconds(lambda: answers.append(index.search(queries, NUM_ANSWERS)))
         singles = [
@@ -180,11 +176,7 @@ def share_found(answers: Neighbours, nearest: Neighbours, *, k: int) -> float:
 
 
 def advise(figures: list[IndexFigures]) -> tuple[str, str]:
-    """Choose: exact while it is quick, else the quickest of those that find enough.
-
-    Returns:
-        The kind, and why in a sentence.
-    """
+    """Choose the exact index while it is quick, else the quickest that finds enough; say why."""
     exact = next((one for one in figures if one.is_exact), None)
     if exact is not None and exact.milliseconds_per_query <= QUICK_MILLISECONDS:
         return exact.kind, (

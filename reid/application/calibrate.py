@@ -1,4 +1,4 @@
-"""Find out below which similarity nobody in a gallery is meant."""
+"""Find the similarity below which matches are rejected as unknown people."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,26 +37,26 @@ REPORTED_RATES = (1e-3, 1e-2, 1e-1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationOutcome:
-    """What was found, and on what."""
+    """The calibration, and the queries it was found on."""
 
     gallery: str
     calibration: Calibration
     report: OpenSetReport
     unreadable: tuple[UnreadableImage, ...]
     num_unlabelled: int
-    """Images of nobody in particular, left out; unknown people need no label."""
+    """Images without a label, left out; unknown people need none."""
 
     num_unmatched: int
-    """Queries left out because the gallery has their person by their own camera only."""
+    """Queries left out because the gallery has their person from their own camera only."""
 
 
 class Calibrate:
-    """Asks a gallery for people whom it knows and for unknown people, and keeps where they part.
+    """Searches a gallery for known and unknown people, and keeps the threshold that separates them.
 
-    Unknown people are half of the asked people whom the gallery knows, each asked for as if the
-    gallery had no image of that one person: it keeps the size with which it will be used, and the
-    more people it knows, the more often one of them resembles an unknown person. People whom it
-    does not know are unknown people anyway.
+    Half of the query people whom the gallery knows are searched as unknown, each as if the gallery
+    had no image of that one person. So the gallery keeps its size, which matters: the more people
+    it knows, the more often one of them resembles an unknown person. People whom the gallery does
+    not know are unknown anyway.
     """
 
     def __init__(
@@ -70,12 +70,8 @@ class Calibrate:
     ) -> None:
         """Keep the parts.
 
-        Args:
-            embed: Turns images into (N, D) unit vectors by the gallery's encoder, or refuses.
-            now: Tells the time as galleries write it.
-            recipe: How similarities to the images of a person become one.
-            seed: Decides who is an unknown person.
-            are_tracklets: Whether the images of a person are one query.
+        `embed` turns images into (N, D) unit vectors by the gallery's encoder; `seed` decides who
+        is searched as unknown; with `are_tracklets` the images of a person are one query.
         """
         self._embed = embed
         self._now = now
@@ -96,24 +92,24 @@ class Calibrate:
         Args:
             queries: Labelled images.
             gallery: Of the same people, or some of them.
-            false_accept_rate: Share of unknown people whom the threshold may let pass.
+            false_accept_rate: Share of unknown people that the threshold may accept.
             non_mated: Images of people who are not in the gallery, one person each where they have
                 no label; None: half of the people of the queries stand in for them.
 
         Raises:
             DatasetError: No readable image.
             ConfigurationError: The rate is out of range.
-            EvaluationError: Too few known people or unknown people.
+            EvaluationError: Too few known or unknown people.
             GalleryError: The gallery is empty, of another encoder, or cannot be written.
         """
         if not 0 < false_accept_rate < 1:
             raise ConfigurationError(
                 f"a false-accept rate lies between 0 and 1, got {false_accept_rate:g}: give another"
             )
-        # All that can be refused is, before images are embedded, which takes long.
+        # Refuse whatever can be refused before images are embedded, which takes long.
         require_images(gallery.describe(), place=gallery.place)
         asked, unreadable = split_off_unreadable(queries, role="query")
-        labelled = ImageSelection(asked, [p for p in asked.images() if p.label is not None])
+        labelled = ImageSelection(asked, [one for one in asked.images() if one.label is not None])
         cast = self._cast(self._queries(labelled), gallery, all_known=non_mated is not None)
         others, foreign = None, list[Query]()
         if non_mated is not None:
@@ -157,20 +153,15 @@ class Calibrate:
         return vectors_of_questions(queries, source.images(), vectors)
 
     def _cast(self, queries: Sequence[Query], gallery: Gallery, *, all_known: bool) -> list[Query]:
-        """Decide whose images the gallery shows."""
+        """Decide which people are searched as known."""
         labels = sorted({query.label for query in queries if query.label is not None})
         known = sorted({image.label for image in gallery.images(labels=labels)})
         order = torch.randperm(
             len(known), generator=generator_for(self._seed, "calibration", "unknown people")
         )
         shown = set(known) if all_known else {known[row] for row in order[len(known) // 2 :]}
-        return [
-            replace(
-                query,
-                own=OwnImages.OTHER_CAMERAS if query.label in shown else OwnImages.NONE,
-            )
-            for query in queries
-        ]
+        choose = {True: OwnImages.OTHER_CAMERAS, False: OwnImages.NONE}
+        return [replace(query, own=choose[query.label in shown]) for query in queries]
 
     def _ask(self, queries: Sequence[Query], vectors: Tensor, gallery: Gallery) -> OpenSetTrials:
         answers = Identifier(gallery, recipe=self._recipe, top_k=1).identify(queries, vectors)
@@ -211,7 +202,7 @@ class Calibrate:
 
 
 def _has_answer(query: Query, vector: Tensor, gallery: Gallery) -> bool:
-    """Whether a known person's query can be answered rightly; an unknown person's always counts."""
+    """Whether a query can be answered correctly; an unknown person's always can."""
     if query.own is not OwnImages.OTHER_CAMERAS or query.label is None:
         return True
     images = gallery.images(labels=[query.label])
@@ -233,7 +224,7 @@ def _refuse_known(non_mated: Sequence[Query], gallery: Gallery) -> None:
 
 
 def _require_enough(queries: Sequence[Query], rate: float) -> None:
-    """Refuse to look for a threshold that so many queries cannot tell."""
+    """Refuse to search a threshold with too few queries."""
     num_known = sum(query.own is OwnImages.OTHER_CAMERAS for query in queries)
     num_unknown = len(queries) - num_known
     if not (num_known and num_unknown):

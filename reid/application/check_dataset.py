@@ -1,4 +1,4 @@
-"""Use case: is a data set fit for training and evaluation?"""
+"""Check whether a dataset is fit for training and evaluation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _NUM_EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCheckReport:
-    """What a data set holds and what is wrong with it."""
+    """What a dataset holds, and its problems."""
 
     dataset: str
     statistics: tuple[SplitStatistics, ...] = ()
@@ -26,16 +26,16 @@ class DatasetCheckReport:
 
     unreadable: tuple[UnreadableImage, ...] = ()
     unparsed: tuple[str, ...] = ()
-    """Images whose names tell no person or camera, so that no list holds them."""
+    """Images whose names give no person or camera, so that no list holds them."""
 
     shared_identities: tuple[int, ...]
-    """People both trained on and tested with: the scores would flatter."""
+    """People both in training and in query or gallery: scores would be too high."""
 
     absent_query_identities: tuple[int, ...]
-    """People asked for who are not in the gallery at all."""
+    """People in query who are not in the gallery."""
 
     unmatched_queries: tuple[str, ...]
-    """Queries of people in the gallery, but in no other camera; evaluation skips them."""
+    """Queries of people whom no other camera of the gallery has; evaluation skips them."""
 
     single_image_identities: tuple[int, ...]
     """People with one training image: a PK batch must repeat it."""
@@ -47,7 +47,7 @@ class DatasetCheckReport:
     """Images with the content of another one that comes before, under another name."""
 
     contradictory_images: tuple[str, ...] = ()
-    """Those of them that are of somebody else there: one of the two labels is wrong."""
+    """Copies that are labelled as another person than their original."""
 
     only_camera: int | None = None
     """The zero-based camera of all queries and gallery images, where there is only one: by
@@ -81,7 +81,7 @@ class DatasetCheckReport:
 
 
 def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
-    """Count what a data set holds, in the order training, query, gallery.
+    """Count what a dataset holds, in the order training, query, gallery.
 
     Raises:
         DatasetError: A split is missing or empty.
@@ -90,14 +90,7 @@ def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
 
 
 def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) -> tuple[str, ...]:
-    """Find what is odd about a data set's lists; no image is read.
-
-    Args:
-        dataset: To be trained on or evaluated.
-        splits: Lists that will be used.
-
-    Returns:
-        A phrase per kind of problem, as a check reports it.
+    """Find problems of the lists that will be used, as a check reports them; no image is read.
 
     Raises:
         DatasetError: One of the lists is missing or empty.
@@ -107,10 +100,10 @@ def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) ->
 
 
 class CheckDataset:
-    """Lists a data set, decodes every image in full, and looks for contradictions."""
+    """Lists a dataset, decodes every image in full, and looks for contradictions."""
 
     def __init__(self, dataset: Dataset) -> None:
-        """Take the data set to check."""
+        """Keep the dataset to check."""
         self._dataset = dataset
 
     def __call__(self) -> DatasetCheckReport:
@@ -162,7 +155,7 @@ def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> Da
 
 
 def _copies(dataset: Dataset, listed: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """Pair images with the earlier one whose content they have under another name."""
+    """Pair copies with their originals, which come earlier under another name."""
     samples = list({sample.name: sample for sample in listed}.values())
     digests = dataset.reader.content_digests([sample.name for sample in samples])
     originals: dict[str, Sample] = {}

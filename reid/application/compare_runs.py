@@ -1,4 +1,4 @@
-"""How far two recorded evaluations are apart, query by query."""
+"""Compare two recorded evaluations query by query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _NUM_EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class JudgedQueries:
-    """An evaluation that can be compared."""
+    """An evaluation with the scores of its queries."""
 
     source: RecordedEvaluation
     record: EvaluationRecord
@@ -23,28 +23,24 @@ class JudgedQueries:
 
     @classmethod
     def of(cls, source: RecordedEvaluation) -> "JudgedQueries":
-        """Read it.
-
-        Raises:
-            CheckpointError: It is missing or damaged.
-        """
+        """Read it; raise a CheckpointError if it is missing or damaged."""
         return cls(source, *read_with_queries(source))
 
     @property
     def scores(self) -> QueryScores:
-        """How each query fared."""
+        """Scores of each query."""
         return scores_of(self.queries)
 
     @property
     def task(self) -> tuple[str | None, str | None, bool]:
-        """What must be the same for scores to be comparable: queries, gallery and protocol."""
+        """What scores must share to be comparable: queries, gallery and protocol."""
         record = self.record
         same_camera = record.report.is_same_camera_removed
         return record.digest_of("query"), record.digest_of("gallery"), same_camera
 
     @property
     def protocol(self) -> tuple[object, ...]:
-        """What is the same of evaluations that were made alike: the task and the way of ranking."""
+        """What evaluations of one kind share: the task and the way of ranking."""
         return self.task, self.record.variant
 
 
@@ -81,7 +77,7 @@ class CompareRuns:
 
 
 def _difference(one: JudgedQueries, other: JudgedQueries) -> str:
-    """Word the first difference of two tasks that are not the same."""
+    """Describe the first difference of two tasks."""
     if one.task[0] != other.task[0]:
         known, asked = set(one.queries.query), set(other.queries.query)
         parts = [

@@ -1,4 +1,4 @@
-"""The whole job in minutes, on drawn people: what training changes, and what identify answers."""
+"""The whole job in minutes, on drawn people: score, train, score again, identify."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +18,7 @@ DEMO = "demo"
 """Name of the record that the demo leaves in its run."""
 
 NUM_QUERIES = 6
-"""About so many query images are identified, evenly spread over the list."""
+"""Approximate number of query images to identify, evenly spread over the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +44,10 @@ class Demo:
         open_images: Callable[[], tuple[ImageSource, ImageSource]],
         runs: RunStore,
     ) -> None:
-        """Keep the use cases; all of them share one encoder and one dataset.
+        """Keep the use cases, which share one encoder and one dataset.
 
-        Args:
-            draw: Makes the dataset.
-            train: Trains the encoder in place.
-            evaluate: Scores it.
-            identify: Names people with it.
-            open_gallery: Gives an empty gallery.
-            open_images: Gives the query and gallery images for `identify`.
-            runs: Keeps the outcome beside the training run.
+        `draw` makes the dataset, `open_gallery` an empty gallery, `open_images` the query and
+        gallery images for `identify`; the outcome is recorded beside the training run.
         """
         self._draw = draw
         self._train = train
@@ -64,7 +58,7 @@ class Demo:
         self._runs = runs
 
     def run(self) -> DemoOutcome:
-        """Do it all.
+        """Run the whole demo.
 
         Raises:
             ReidError: As the use cases do.
@@ -83,7 +77,7 @@ class Demo:
         outcome = DemoOutcome(
             untrained=untrained,
             trained=trained,
-            # Trained in place: the encoder itself still tells of the weights that it began with.
+            # Trained in place: the encoder still describes its initial weights.
             identification=replace(identification, encoder=trained.encoder),
         )
         self._runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))

@@ -1,4 +1,4 @@
-"""Use case: is this installation sound, and what should a bug report hold?"""
+"""Check whether an installation is sound, and gather what a bug report needs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Facts: TypeAlias = Mapping[str, Callable[[], JsonValue]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Something that works or does not."""
+    """A test of one part of the installation."""
 
     name: str
     run: Callable[[], str]
@@ -23,7 +23,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
-    """What came of a check."""
+    """Outcome of a check."""
 
     name: str
     is_passed: bool
@@ -38,7 +38,7 @@ class CheckOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What is known of an installation."""
+    """Facts about an installation, and its checks."""
 
     facts: Mapping[str, JsonValue]
     """By subject, in the order of the page."""
@@ -63,13 +63,9 @@ def diagnose(
     clock: Callable[[], float],
     conceal: Callable[[str], str],
 ) -> Diagnosis:
-    """Gather facts and run checks; what breaks is reported, and the rest goes on.
+    """Gather facts by subject and run checks in order; failures are reported, and the rest goes on.
 
-    Args:
-        facts: By subject.
-        checks: They run in their order.
-        clock: Seconds since some moment.
-        conceal: Takes out of a text what is private; given every text of the diagnosis but names.
+    `conceal` removes private parts of a text; it is applied to every text except names.
     """
 
     def fact(tell: Callable[[], JsonValue]) -> JsonValue:

@@ -20,17 +20,17 @@ from reid.ports.maps import MapMaker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Scores, and what they are the scores of."""
+    """Scores of an encoder on a dataset."""
 
     dataset: str
     encoder: EncoderDescription
     report: EvaluationReport
     left_out: tuple[UnreadableImage, ...] = ()
-    """Images that cannot be read and so were in neither list, where that was wanted."""
+    """Unreadable images that were left out of both lists, as requested."""
 
 
 DetailedEvaluation: TypeAlias = tuple[Evaluation, QueryScores, EvaluationAnalysis | None]
-"""Scores, how each query fared, and what lies behind the averages where that was asked for."""
+"""Average scores, scores of each query, and the analysis where requested."""
 
 _SCORED = (Split.QUERY, Split.GALLERY)
 
@@ -51,14 +51,8 @@ class Evaluate:
     ) -> None:
         """Keep the parts and the protocol.
 
-        Args:
-            encoder: Scored.
-            dataset: Ranked.
-            reidentification: Ranks.
-            map_maker: Lays out a sample for the page of an evaluation.
-            reranking: How to order anew; None: do not.
-            remove_same_camera: Follow Market-1501's protocol.
-            screened: The dataset, where it may leave bad images out.
+        Without `reranking` images are not re-ranked; `remove_same_camera` follows Market-1501's
+        protocol; `screened` is the dataset where it may leave bad images out.
         """
         self._screened = screened
         self._encoder = encoder
@@ -69,7 +63,7 @@ class Evaluate:
         self._remove_same_camera = remove_same_camera
 
     def check(self) -> None:
-        """Find out from the lists alone whether an evaluation is possible.
+        """Check from the lists alone that an evaluation is possible.
 
         Raises:
             DatasetError: A list cannot be read.
@@ -83,10 +77,7 @@ class Evaluate:
         return self.run_queries()[0]
 
     def run_queries(self, *, recipe: AnalysisRecipe | None = None) -> DetailedEvaluation:
-        """Evaluate, and keep the scores of each query.
-
-        Args:
-            recipe: How to look behind the averages; None: do not.
+        """Evaluate, and keep the scores of each query; a recipe asks for an analysis too.
 
         Raises:
             DatasetError: A list or image cannot be read.
@@ -106,7 +97,7 @@ class Evaluate:
         )
         if recipe is None:
             return evaluation, scores, None
-        # The exact ranking by cosine is looked at, also where another one was scored.
+        # The exact ranking by cosine is analysed, also where another one was scored.
         is_by_cosine = self._reranking is None and report.is_exact
         analysis = analyse(
             queries,

@@ -1,4 +1,4 @@
-"""Score a run's encoder and keep, beside the scores, what they depend on."""
+"""Score a run's encoder, and record the scores with everything they depend on."""
 
 import re
 import time
@@ -28,7 +28,7 @@ from reid.ports.runs import RunStore
 
 
 class EvaluateRun:
-    """Evaluates what a run trained, with digests of images and weights."""
+    """Evaluates a run's encoder, with digests of images and weights."""
 
     def __init__(
         self,
@@ -40,16 +40,7 @@ class EvaluateRun:
         environment: Mapping[str, JsonValue],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Keep the parts.
-
-        Args:
-            evaluate: Scores the encoder that the run trained.
-            dataset: The one that is evaluated.
-            runs: The run.
-            settings: What scores depend on beside images and weights.
-            environment: Versions, device and the like.
-            clock: Seconds from any start.
-        """
+        """Keep the parts; the scores depend on images, weights and `settings`."""
         self._evaluate = evaluate
         self._dataset = dataset
         self._runs = runs
@@ -58,24 +49,16 @@ class EvaluateRun:
         self._clock = clock
 
     def check(self) -> None:
-        """Find out from the lists alone whether an evaluation is possible.
-
-        Raises:
-            DatasetError: A list cannot be read.
-            EvaluationError: No query has a true match.
-        """
+        """Check from the lists alone that an evaluation is possible; see `Evaluate.check`."""
         self._evaluate.check()
 
     def run(
         self, *, recipe: AnalysisRecipe | None = None
     ) -> tuple[Evaluation, EvaluationRecord, EvaluationAnalysis | None]:
-        """Evaluate; nothing is written.
-
-        Args:
-            recipe: How to look behind the averages; None: do not.
+        """Evaluate; nothing is written. A recipe asks for an analysis too.
 
         Returns:
-            The scores, what `keep` writes of them, and what lies behind the averages.
+            The scores, the record for `keep`, and the analysis.
 
         Raises:
             CheckpointError: The run has no trained encoder.
@@ -111,7 +94,7 @@ class EvaluateRun:
         return evaluation, record, analysis
 
     def keep(self, record: EvaluationRecord, *, name: str) -> None:
-        """Write the scores of the queries and the record of the whole beside the run.
+        """Write the scores of the queries and the record of the evaluation to the run.
 
         Raises:
             CheckpointError: The run's place cannot be written.
@@ -124,8 +107,8 @@ class EvaluateRun:
     def name_for(self, record: EvaluationRecord, records: RunRecords) -> str | None:
         """Choose the name under which `keep` replaces no evaluation of another kind.
 
-        `evaluation` is the run's own dataset by the protocol with which the run ended; None where
-        weights lie without a run that could hold a record.
+        `evaluation` is of the run's own dataset by the protocol of its training; None where weights
+        are not in a run that could hold a record.
 
         Raises:
             CheckpointError: The run's records are damaged.
@@ -137,18 +120,18 @@ class EvaluateRun:
         if not _is_own(record, recorded, manifest=manifest):
             slug = re.sub(r"[^A-Za-z0-9_]+", "-", record.dataset).strip("-") or "other"
             return ELSEWHERE_PREFIX + "-".join((slug, *record.variant))
-        peculiar = record.variant
+        variant = record.variant
         if recorded is not None and record.architecture != recorded.architecture:
-            return "-".join((EVALUATION, *record.architecture, *peculiar))
-        if peculiar == (recorded.variant if recorded else ()):
+            return "-".join((EVALUATION, *record.architecture, *variant))
+        if variant == (recorded.variant if recorded else ()):
             return EVALUATION
-        return "-".join((EVALUATION, *(peculiar or ("plain",))))
+        return "-".join((EVALUATION, *(variant or ("plain",))))
 
 
 def _is_own(
     record: EvaluationRecord, recorded: EvaluationRecord | None, *, manifest: Mapping[str, object]
 ) -> bool:
-    """Whether the dataset is the one with which the run ended, or else was trained on."""
+    """Whether the dataset is the one that the run was evaluated on, or else trained on."""
     if recorded is not None:
         tested = (Split.QUERY, Split.GALLERY)
         return all(record.digest_of(split) == recorded.digest_of(split) for split in tested)
@@ -163,7 +146,7 @@ def _columns(scores: QueryScores) -> dict[str, Any]:
 
 
 def _recorded_splits(dataset: Dataset) -> dict[str, SplitRecord]:
-    """Count and digest the lists; one without training images can be evaluated all the same."""
+    """Count and digest the lists; a dataset without training images can be evaluated too."""
     known = {}
     for split in Split:
         try:

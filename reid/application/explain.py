@@ -14,17 +14,17 @@ from reid.ports.explanation import ExplanationPage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOutcome:
-    """What is said of one image of the pair."""
+    """The check of one image of the pair."""
 
     image: ListedImage
     check: DeletionCheck
     is_check_passed: bool
-    """Whether blotting out what is marked lowered the similarity more than the rest and chance."""
+    """Whether masking what is marked lowered the similarity more than the rest and chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplanationOutcome:
-    """What was shown, in numbers."""
+    """The numbers of an explanation."""
 
     encoder: EncoderDescription
     similarity: float
@@ -35,7 +35,7 @@ class ExplanationOutcome:
     query: ImageOutcome
     gallery: ImageOutcome
     page: str
-    """Place of what was drawn."""
+    """Place of the page."""
 
 
 class Explain:
@@ -48,17 +48,14 @@ class Explain:
     def run(
         self, query: ImageSource, gallery: ImageSource, *, page: ExplanationPage
     ) -> ExplanationOutcome:
-        """Explain, and show it on the page.
+        """Explain, and write the page.
 
         Raises:
             CheckpointError: The page cannot be written.
             ConfigurationError: The method does not suit the encoder.
             DatasetError: A source is not one readable image.
         """
-        images = (
-            _only_image(query, role="query"),
-            _only_image(gallery, role="gallery"),
-        )
+        images = (_only_image(query, role="query"), _only_image(gallery, role="gallery"))
         explanation = self._explainer.explain((query.reader, gallery.reader), images)
         return ExplanationOutcome(
             encoder=explanation.encoder,

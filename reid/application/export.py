@@ -1,4 +1,4 @@
-"""Write an encoder for another runtime, and prove on the spot that it still is that encoder."""
+"""Write an encoder for another runtime, and check that it still computes the same."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ NUM_PROBES = 8
 BATCH_SIZES = (1, NUM_PROBES)
 
 MAX_DEVIATION = {"fp32": 1e-6, "bf16": 1e-2}
-"""Largest angle admitted, by precision. Measured for ViT-B/16 and RN50 with random weights, worst
-of 16 probes: below 1e-10 in float32; 4e-4 and 1e-3 in bfloat16 (rn-tiny: 2e-3). The room is for
-weights whose features hardly differ between images; 1e-2 is what int8 would need already."""
+"""Largest admitted angle, by precision. Measured for ViT-B/16 and RN50 with random weights, worst
+of 16 probes: below 1e-10 in float32; 4e-4 and 1e-3 in bfloat16 (rn-tiny: 2e-3). The margin is for
+weights whose features hardly differ between images; int8 would already need 1e-2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOutcome:
-    """What was written and how it compared."""
+    """What was written, and how far it deviates."""
 
     encoder: EncoderDescription
     precision: str
@@ -46,11 +46,9 @@ class Export:
         self._seed = seed
 
     def run(self, place: ExportPlace, *, max_error: float | None = None) -> ExportOutcome:
-        """Write the encoder, compare, and keep what was written if it is near enough.
+        """Write the encoder, compare, and keep what was written if its angle is small enough.
 
-        Args:
-            place: Where to.
-            max_error: Largest angle admitted; None: `MAX_DEVIATION` of the place's precision.
+        Without `max_error` the limit is `MAX_DEVIATION` of the place's precision.
 
         Raises:
             ConfigurationError: The runtime is not installed, or does not know the precision.
@@ -86,7 +84,7 @@ class Export:
         return {size: _worst(deviations) for size, deviations in found.items()}
 
     def _cameras(self) -> Iterator[Tensor | None]:
-        """Without cameras, and with them where the encoder knows any."""
+        """Yield no cameras, and then some where the encoder knows any."""
         yield None
         num_cameras = self._encoder.geometry.num_cameras
         if num_cameras:

@@ -1,4 +1,4 @@
-"""Keep a gallery: fill it, take images out, forget people, look after it."""
+"""Maintain a gallery: add and remove images, forget people, check and compact it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from reid.domain.values.galleries import (
 )
 from reid.ports.dataset import ImageSource
 
-_WHO_TELLS = {
+_ADVICE = {
     "label": "reid gallery list tells the labels",
     "image": "give its name as reid identify tells it, or its whole path",
 }
@@ -29,47 +29,47 @@ _WHO_TELLS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillingOutcome:
-    """What a gallery holds after images were added, and what that took."""
+    """What a gallery holds after images were added, and what changed."""
 
     place: str
     content: GalleryDescription
     num_labels: int
-    """Of the images listed."""
+    """Labels of the listed images."""
 
     is_new: bool
-    """Whether nothing had been added before."""
+    """Whether the gallery never held images before."""
 
     changes: GalleryChanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalOutcome:
-    """Images taken out."""
+    """What was removed from a gallery."""
 
     place: str
     num_images: int
     num_left: int
     residual_traces: str | None = None
-    """Where bytes of erased images may still lie, and what clears them."""
+    """Where bytes of erased images may remain, and what clears them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
-    """What was found in a gallery, and what had expired."""
+    """Damage in a gallery, and the images that had expired."""
 
     place: str
     num_images: int
     num_expired: int
-    """Images that were erased because their time had come."""
+    """Images that were erased because they had expired."""
 
     faults: tuple[str, ...]
     residual_traces: str | None = None
-    """As of a removal, where anything was erased."""
+    """As in a removal, where anything was erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelContent:
-    """What a gallery holds of a person."""
+    """A gallery's images of a person."""
 
     label: str
     num_images: int
@@ -83,7 +83,7 @@ class GalleryContent:
     place: str
     content: GalleryDescription
     num_expiring: int
-    """Images that are not kept for ever."""
+    """Images with an expiry time."""
 
     labels: tuple[LabelContent, ...]
     audit: tuple[AuditEntry, ...]
@@ -95,13 +95,7 @@ class EnrollGallery:
     def __init__(
         self, *, enrolment: Enrolment, now: Callable[[], str], expire_after: str | None
     ) -> None:
-        """Keep the parts.
-
-        Args:
-            enrolment: Embeds what a gallery lacks.
-            now: Tells the time, as galleries write it.
-            expire_after: How long images are kept, such as `30d`; None: for ever.
-        """
+        """Keep the parts; images are kept for `expire_after`, such as `30d`; None: indefinitely."""
         self._enrolment = enrolment
         self._now = now
         self._expire_after = None if expire_after is None else parse_duration(expire_after)
@@ -112,9 +106,9 @@ class EnrollGallery:
         """Bring a gallery up to date with a list of images.
 
         Args:
-            source: Lists them.
+            source: Lists the images.
             open_gallery: Called once the images are listed; the gallery is closed at the end.
-            mirrors: Also remove what the source does not list any more.
+            mirrors: Also remove images that the source no longer lists.
 
         Raises:
             DatasetError: No readable image, or one without a label.
@@ -139,25 +133,25 @@ class EnrollGallery:
 
 
 class MaintainGallery:
-    """Takes images out of a gallery, and looks after it."""
+    """Removes images from a gallery, checks and compacts it."""
 
     def __init__(self, *, now: Callable[[], str]) -> None:
-        """Keep the clock, which tells the time as galleries write it."""
+        """Keep the clock, which gives the time as galleries write it."""
         self._now = now
 
     def remove(
         self, gallery: Gallery, *, names: Sequence[str] = (), labels: Sequence[str] = ()
     ) -> RemovalOutcome:
-        """Take images out by their names, or by their labels; all or none.
+        """Remove images by their names or labels; all or none.
 
         Raises:
-            GalleryError: A name or a label is not there.
+            GalleryError: The gallery has no such name or label.
         """
-        perhaps = {
+        candidates = {
             *gallery.images(labels=labels),
             *gallery.images(names=sorted({end for name in names for end in _ends(name)})),
         }
-        kept = sorted(perhaps, key=lambda image: image.key)
+        kept = sorted(candidates, key=lambda image: image.key)
         found = [image for image in kept if _is_named(image, names, labels)]
         named = {name for image in found for name in _names(image)}
         _require_all(names, named, what="image", place=gallery.place)
@@ -169,21 +163,17 @@ class MaintainGallery:
         return _removal(gallery, num_removed)
 
     def remove_keys(self, gallery: Gallery, keys: Sequence[int]) -> RemovalOutcome:
-        """Take images out by their keys, which answers tell; unknown ones are passed over.
-
-        Raises:
-            GalleryError: It cannot be written.
-        """
+        """Remove images by their keys, which are in answers; unknown keys are ignored."""
         entry = self._entry(AuditAction.REMOVE, counted(len(keys), "key"), count=len(keys))
         return _removal(gallery, gallery.remove(keys, entry=entry))
 
     def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
-        """Erase a person, and make sure of it; what a server may still hold is in the outcome.
+        """Erase a person, and verify it; the outcome names what a server may still hold.
 
         The audit log gets a line with a digest of the label.
 
         Raises:
-            GalleryError: Nobody is called so, or something of the person is left.
+            GalleryError: Nobody has the label, or something of the person is left.
         """
         keys = [image.key for image in gallery.images(labels=[label])]
         _require_all([label], {label} if keys else (), what="label", place=gallery.place)
@@ -215,14 +205,14 @@ class MaintainGallery:
         )
 
     def compact(self, gallery: Gallery) -> GalleryDescription:
-        """Give back the room of removed images and rebuild the index."""
+        """Free the space of removed images and rebuild the index."""
         gallery.compact()
         content = gallery.describe()
         gallery.note(self._entry(AuditAction.COMPACT, "everything", count=content.num_images))
         return content
 
     def list(self, gallery: Gallery) -> GalleryContent:
-        """Say what is there."""
+        """List the gallery's people and its audit log."""
         sizes: Counter[str] = Counter()
         cameras: dict[str, set[str]] = {}
         num_expiring = 0
@@ -251,7 +241,7 @@ class MaintainGallery:
 
 
 def digest_of_label(label: str) -> str:
-    """Name a forgotten person in the audit log: who knows the label can find the line again."""
+    """Name a forgotten person in the audit log, so that who knows the label can find the line."""
     return f"sha256:{sha256(label.encode()).hexdigest()}"
 
 
@@ -260,7 +250,7 @@ def _is_named(image: KeptImage, names: Sequence[str], labels: Sequence[str]) -> 
 
 
 def _ends(name: str) -> list[str]:
-    """List what an image may be called under its source, if this is its name or whole path."""
+    """List the names an image may have under its source, given its name or whole path."""
     parts = name.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
@@ -276,7 +266,7 @@ def _require_all(
     missing = [name for name in wanted if name not in found]
     if missing:
         raise GalleryError(
-            f"{place} has no {what} {missing[0]!r}, so nothing was changed; {_WHO_TELLS[what]}"
+            f"{place} has no {what} {missing[0]!r}, so nothing was changed; {_ADVICE[what]}"
         )
 
 

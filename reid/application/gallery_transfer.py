@@ -1,6 +1,4 @@
-"""Take a gallery elsewhere in one file.
-
-Neither way holds more than a part of the gallery in memory.
+"""Export a gallery to a file, or import it, with only a part of it in memory.
 
 Letters: N images of a part, D width.
 """
@@ -29,22 +27,22 @@ from reid.domain.values.gallery_archives import ArchivedGallery
 from reid.ports.gallery_archive import GalleryArchive
 
 IMPORTED = "imported: "
-"""Stands before the source of images that came in a file: it is no folder of this machine."""
+"""Prefix of the source of imported images, which is not a folder of this machine."""
 
 
 class TransferGallery:
     """Writes a gallery to a file, and reads it into another gallery."""
 
     def __init__(self, *, now: Callable[[], str]) -> None:
-        """Keep the clock, which tells the time as galleries write it."""
+        """Keep the clock, which gives the time as galleries write it."""
         self._now = now
 
     def export(self, gallery: Gallery, archive: GalleryArchive) -> GalleryDescription:
-        """Write everything but thumbnails and audit log.
+        """Write everything except thumbnails and audit log.
 
         Raises:
-            GalleryError: It is empty or was changed meanwhile, or the file exists or cannot be
-                written; or it was written and the audit log was not.
+            GalleryError: The gallery is empty or was changed meanwhile, the file exists or cannot
+                be written, or the file was written and the audit log was not.
         """
         content = gallery.describe()
         if content.fingerprint is None or not content.num_images:
@@ -63,27 +61,27 @@ class TransferGallery:
             gallery.note(entry)
         except GalleryError as error:
             raise GalleryError(
-                f"{archive.place} is written as a whole, but the audit log of {gallery.place} does "
-                f"not tell of it: {error}"
+                f"{archive.place} is complete, but the audit log of {gallery.place} does not "
+                f"mention it: {error}"
             ) from error
         return content
 
     def import_from(
         self, archive: GalleryArchive, *, open_gallery: Callable[[], Gallery]
     ) -> GalleryDescription:
-        """Add what a file holds to a gallery, in parts that are kept one by one.
+        """Add the content of a file to a gallery, in parts that are kept one by one.
 
-        Images that the gallery keeps as the file has them are left alone, so that an import that
-        was interrupted is finished by the next one of the same file. The file's calibrations are
-        taken over at the end where the gallery was empty, or holds nothing else and has none.
+        Images that the gallery already keeps unchanged are skipped, so that importing the same file
+        again finishes an interrupted import. The file's calibrations are copied at the end where
+        the gallery was empty, or holds nothing else and has none.
 
         Args:
             archive: The file.
             open_gallery: Called once the file is verified; the gallery is closed at the end.
 
         Raises:
-            GalleryError: The file is damaged, or by another encoder than the gallery: nothing was
-                added. Or the gallery cannot be written: what was added before is told.
+            GalleryError: The file is damaged, or by another encoder than the gallery, and nothing
+                was added; or the gallery cannot be written, and the message says what was added.
         """
         content = archive.read()
         _require_distinct(content, place=archive.place)
@@ -107,7 +105,7 @@ class TransferGallery:
     def _add(
         self, gallery: Gallery, content: ArchivedGallery, *, archive: GalleryArchive, is_new: bool
     ) -> None:
-        """Add the parts; each has its line in the audit log."""
+        """Add the parts, each with a line in the audit log."""
         images = map(_imported, content.images())
         num_done = num_added = 0
         try:
@@ -129,7 +127,7 @@ class TransferGallery:
                 raise
             raise GalleryError(
                 f"{error}; the first {num_done} of {content.num_images} images are in "
-                f"{gallery.place} already: the same command again goes on from there"
+                f"{gallery.place} already: run the same command again to continue from there"
             ) from error
         if not num_added:
             gallery.note(self._entry(AuditAction.IMPORT, archive.place, 0))
@@ -160,8 +158,8 @@ def _vectors_of(gallery: Gallery, *, version: int) -> Iterator[Tensor]:
 def _require_unchanged(gallery: Gallery, *, version: int) -> None:
     if gallery.describe().version != version:
         raise GalleryError(
-            f"{gallery.place} was changed while it was exported, so nothing was written: try "
-            "again, while nobody adds or removes images"
+            f"{gallery.place} was changed while it was exported, so nothing was written: export it "
+            "again while nobody adds or removes images"
         )
 
 
@@ -172,9 +170,9 @@ def _imported(image: NewImage) -> NewImage:
 
 
 def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
-    """Refuse a file in which two images would take each other's place.
+    """Refuse a file with two images of one source and name.
 
-    Of a large one only numbers are compared at first, which take 8 bytes each.
+    To save memory, 8-byte hashes are compared first.
     """
     named = (_number_of(_imported(image)) for image in content.images())
     numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_images))
@@ -201,13 +199,7 @@ def _number_of(image: NewImage) -> int:
 
 
 def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> list[int]:
-    """Say which rows a gallery does not keep just so.
-
-    Args:
-        gallery: Perhaps of some of them.
-        images: N.
-        vectors: (N, D), theirs.
-    """
+    """List the rows whose record or (N, D) vector the gallery lacks or keeps otherwise."""
     kept = {_name_of(image): image for image in _kept_of(gallery, images)}
     same: dict[int, int] = {}
     for row, image in enumerate(images):
@@ -224,7 +216,7 @@ def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> l
 
 
 def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage]:
-    """List what a gallery keeps by the names of some images."""
+    """List the kept images that have the source and name of some images."""
     names_by_source: dict[str, list[str]] = {}
     for image in images:
         names_by_source.setdefault(image.source, []).append(image.name)
@@ -233,7 +225,7 @@ def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage
 
 
 def _subject(place: str, num_before: int, count: int, *, total: int) -> str:
-    """Name a part in the audit log, so that it tells whether all are there."""
+    """Name a part in the audit log, which so shows whether the import is complete."""
     if count == total:
         return place
     return f"{place}, images {num_before + 1} to {num_before + count} of {total}"

@@ -1,4 +1,4 @@
-"""Say who is on an image."""
+"""Identify the people in images."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -26,7 +26,7 @@ from reid.ports.image_encoder import ImageEncoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentificationOutcome:
-    """The answers, and what could not be asked."""
+    """The answers, and the images left out."""
 
     encoder: EncoderDescription
     identifications: tuple[Identification, ...]
@@ -37,10 +37,10 @@ class IdentificationOutcome:
     """Queries whose own label is known and in the gallery."""
 
     num_correct: int
-    """Of these, those whose answer is right and not called unknown."""
+    """Judged queries whose answer is right and not rejected as unknown."""
 
     are_cameras_used: bool
-    """False also where an image's camera is not one that the encoder knows."""
+    """False also where the encoder does not know the camera of an image."""
 
     is_exact: bool
     index_recall: float
@@ -48,18 +48,17 @@ class IdentificationOutcome:
     """Where the known people's images are kept."""
 
     changes: GalleryChanges | None = None
-    """What bringing the gallery up to date with a list of images took; None where it was asked as
-    it is."""
+    """How the gallery was brought up to date with a list of images; None where it was not."""
 
     fusion: str = "best"
-    """How the images of a person became one similarity."""
+    """How similarities to the images of a person were fused."""
 
     threshold: float | None = None
-    """Similarity below which a query is of nobody known; None: there is none."""
+    """Matches of a lower similarity were rejected; None: no match was."""
 
     is_reranked: bool = False
     looked_at: str = ""
-    """Which of the gallery's images, in words; empty: all."""
+    """Which of the gallery's images were searched; empty: all."""
 
     @property
     def accuracy(self) -> float | None:
@@ -68,7 +67,7 @@ class IdentificationOutcome:
 
 
 class Identify:
-    """Names the people on query images by a gallery."""
+    """Names the people in query images by a gallery."""
 
     def __init__(
         self,
@@ -78,18 +77,14 @@ class Identify:
         enrolment: Enrolment,
         options: IdentificationOptions | None = None,
     ) -> None:
-        """Keep the parts; None: answer in the usual manner."""
+        """Keep the parts; None stands for the default options."""
         self._encoder = encoder
         self._embedder = embedder
         self._enrolment = enrolment
         self._options = options or IdentificationOptions()
 
     def require_decision(self, gallery: Gallery) -> None:
-        """Refuse a gallery whose threshold is one of another manner of asking.
-
-        Raises:
-            GalleryError: It is calibrated for another fusion, and its threshold is asked for.
-        """
+        """Raise a GalleryError if the gallery's threshold is wanted but is for another fusion."""
         self._options.decision_for(gallery)
 
     def run(
@@ -100,7 +95,7 @@ class Identify:
         Args:
             queries: Images of the people to name.
             gallery: Known people.
-            within: Which of its images to look at, of those that the settings leave in.
+            within: Narrows further which of its images are searched.
 
         Raises:
             DatasetError: No readable query.
@@ -127,8 +122,8 @@ class Identify:
         Args:
             queries: Images of the people to name.
             known: Labelled images.
-            open_gallery: Opens the gallery in which their vectors are kept, empty or as an earlier
-                run left it; closed at the end.
+            open_gallery: Opens the gallery that keeps their vectors, empty or as an earlier run
+                left it; it is closed at the end.
 
         Raises:
             DatasetError: No readable image on one side, or gallery images without labels.
@@ -189,7 +184,7 @@ class Identify:
 def _judged(
     answers: Sequence[Identification], *, gallery: Gallery, within: GalleryFilter
 ) -> list[Identification]:
-    """Choose the answers for people whom the images that were looked at show."""
+    """Choose the answers to queries whose person is among the searched images."""
     asked = {answer.true_label for answer in answers if answer.true_label is not None}
     known = {image.label for answer in answers for image in answer.images}
     if others := asked - known:

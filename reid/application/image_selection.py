@@ -9,7 +9,7 @@ from reid.ports.dataset import ImageSource
 
 
 class ImageSelection(ListedImages):
-    """An image source that lists only chosen images of another one."""
+    """An image source that lists chosen images of another one."""
 
     def __init__(self, source: ImageSource, images: Sequence[ListedImage]) -> None:
         """Keep which of the source's images to list."""
@@ -19,18 +19,14 @@ class ImageSelection(ListedImages):
 def split_off_unreadable(
     source: ImageSource, *, role: str
 ) -> tuple[ImageSelection, tuple[UnreadableImage, ...]]:
-    """Decode every image once; return those that can be read, and those that cannot.
-
-    Args:
-        source: Lists the images.
-        role: What to call them in an error.
+    """Decode every image once; return the readable images and the others.
 
     Raises:
-        DatasetError: None can be read.
+        DatasetError: No image can be read; the message calls them by `role`.
     """
     listed = source.images()
     unreadable = source.reader.find_unreadable([image.name for image in listed])
     bad = {image.name for image in unreadable}
-    readable = ImageSelection(source, [p for p in listed if p.name not in bad])
+    readable = ImageSelection(source, [one for one in listed if one.name not in bad])
     require_readable(readable.images(), unreadable, role=role)
     return readable, unreadable

@@ -1,4 +1,4 @@
-"""Read what runs recorded of their evaluations."""
+"""Read the evaluations that runs recorded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class RecordedEvaluation:
 
 
 def require_manifest(records: RunRecords) -> Mapping[str, Any]:
-    """Return what a run was begun with.
+    """Return a run's manifest.
 
     Raises:
         CheckpointError: No run was begun there, or the manifest is damaged.
@@ -41,17 +41,18 @@ def require_manifest(records: RunRecords) -> Mapping[str, Any]:
 
 def evaluation_names(records: RunRecords) -> tuple[str, ...]:
     """Name the evaluations that a run recorded; its own first."""
-    found = [
-        name
-        for name in records.names()
-        if name == EVALUATION or name.startswith(f"{EVALUATION}-")
-        if not name.endswith(QUERIES_SUFFIX)
-    ]
-    return tuple(sorted(found))
+    return tuple(
+        sorted(
+            name
+            for name in records.names()
+            if (name == EVALUATION or name.startswith(f"{EVALUATION}-"))
+            and not name.endswith(QUERIES_SUFFIX)
+        )
+    )
 
 
 def has_queries(records: RunRecords, name: str) -> bool:
-    """Whether it was recorded how each query of an evaluation fared."""
+    """Whether the scores of an evaluation's queries were recorded."""
     return f"{name}{QUERIES_SUFFIX}" in records.names()
 
 
@@ -79,7 +80,7 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
 
 
 def read_with_queries(source: RecordedEvaluation) -> tuple[EvaluationRecord, QueryRecord]:
-    """Read an evaluation and how each of its queries fared.
+    """Read an evaluation and the scores of its queries.
 
     Raises:
         CheckpointError: One of the two was not recorded or is damaged, or they do not belong

@@ -1,4 +1,4 @@
-"""Gather what recorded runs came to, and which of their differences count."""
+"""Gather the results of recorded runs, and the significance of their differences."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,11 +58,8 @@ class ReportRuns:
     ) -> None:
         """Keep the parts.
 
-        Args:
-            page: Where results are shown.
-            departures: Lists the settings of a run that differ from the named recipe's.
-            changes: Lists the settings that differ between two runs.
-            seed: Decides the draws of the comparisons.
+        `departures` lists a run's settings that differ from the named recipe's, `changes` those
+        that differ between two runs; `seed` decides the draws of the comparisons.
         """
         self._page = page
         self._departures = departures
@@ -74,8 +71,8 @@ class ReportRuns:
 
         Args:
             runs: What to report.
-            baseline: Name of the run whose variants are shown in one table of differences only;
-                None: every run is shown in full.
+            baseline: Name of the run whose variants are shown in a table of differences only; None
+                shows every run in full.
 
         Raises:
             CheckpointError: A folder holds no run, or records are damaged.
@@ -85,8 +82,8 @@ class ReportRuns:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigurationError(
-                f"two runs are called {twice[0]!r}; the page tells runs by the names of their "
-                "folders, so rename one"
+                f"two runs are called {twice[0]!r}; the page names runs by their folders, so "
+                "rename one"
             )
         ablation = None
         if baseline is not None:
@@ -112,7 +109,7 @@ class ReportRuns:
         recipe = str(settings.get("recipe") or "unknown")
         found = [read_evaluation(records, name) for name in evaluation_names(records)]
         own = next((record for record in found if record.name == EVALUATION), None)
-        # Evaluations of other weights than those with which the run ended are left out.
+        # Evaluations of weights other than the run's final ones are left out.
         current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
         stages = _epochs(records)
         seconds = [taken for epochs in stages.values() for taken, _ in epochs.values()]
@@ -152,7 +149,7 @@ class ReportRuns:
 def _judged_queries(
     runs: Iterable[tuple[RunRecords, RunSummary]],
 ) -> tuple[list[JudgedQueries], tuple[str, ...]]:
-    """Read the scores of queries where they are recorded, and name the runs where they are not."""
+    """Read the recorded scores of queries, and name the runs that have none."""
     judged, uncompared = [], []
     for records, summary in runs:
         for record in summary.evaluations:
@@ -174,7 +171,7 @@ def _encoder(kind: object, own: EvaluationRecord | None) -> str:
 
 
 def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
-    """Describe where the weights came from before the training."""
+    """Describe the weights before the training."""
     if weights in (None, "random"):
         return str(weights or "unknown")
     if weights == "openai":
@@ -212,7 +209,7 @@ def _device(environment: Mapping[str, Any]) -> str:
 
 
 def _epochs(records: RunRecords) -> dict[str, _Epochs]:
-    """Sort what was logged by stage and epoch; an epoch that was done again counts once."""
+    """Sort the log by stage and epoch; an epoch that was repeated counts once."""
     stages: dict[str, _Epochs] = {}
     try:
         for line in records.progress():
@@ -231,7 +228,7 @@ def _epochs(records: RunRecords) -> dict[str, _Epochs]:
 
 
 def _curve(stage: str, epochs: _Epochs) -> StageCurves:
-    """Keep the terms that every epoch has, so that lines have no holes."""
+    """Keep the terms that every epoch has, so that lines have no gaps."""
     losses = [losses for _, losses in epochs.values()]
     return StageCurves(
         stage=stage,

@@ -1,4 +1,4 @@
-"""Evaluate a run once more, and say what differs from the record."""
+"""Evaluate a run again, and list what differs from the record."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from reid.application.records import (
 from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
 
 _ROUNDING = 1e-3
-"""Difference of a mean score, as a share: float32 on another device swaps near ties."""
+"""Largest difference of a mean score by rounding: float32 on another device swaps near ties."""
 
 _OF_AN_ADAPTER = 2
-"""Names below a section: `index.annoy.trees`, but `index.kind`."""
+"""Parts of a name below its section: `index.annoy.trees` has two, `index.kind` one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that is not as it was recorded."""
+    """A value that differs from the record."""
 
     part: str
     """A dotted name: `data.query`, `weights`, `settings.seed`, `versions.torch`."""
@@ -50,17 +50,16 @@ class ReproductionOutcome:
     scores: tuple[ScorePair, ...]
     tolerance: float
     causes: tuple[Change, ...]
-    """Changes that make it another evaluation: of images, weights and settings."""
+    """Changes of images, weights and settings, which make it another evaluation."""
 
     environment: tuple[Change, ...]
-    """Changes of versions and machine, which explain differences but are none."""
+    """Changes of versions and machine, which may explain differing scores."""
 
     num_changed_queries: int
     """Recorded queries whose average precision is not exactly the recorded one, or that are gone.
 
-    Queries that are new are none of them: the digest of the queries tells of those. Where a
-    tolerance is given only the means must keep to it: rounding that swaps two images moves a single
-    query far and the mean hardly.
+    New queries do not count; they change the digest of the queries. A tolerance applies to the
+    means only: rounding that swaps two images moves a single query far but hardly the mean.
     """
 
     num_queries: int
@@ -68,7 +67,7 @@ class ReproductionOutcome:
 
     @property
     def differing(self) -> tuple[str, ...]:
-        """Name what keeps this from being a reproduction."""
+        """Name everything that differs from the record."""
         scores = [
             pair.measure for pair in self.scores if abs(pair.now - pair.recorded) > self.tolerance
         ]
@@ -78,7 +77,7 @@ class ReproductionOutcome:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether rounding alone may explain what differs: tiny, and on another machine."""
+        """Whether rounding alone may explain the differences: tiny, and on another machine."""
         largest = max(abs(pair.now - pair.recorded) for pair in self.scores)
         return not self.causes and bool(self.environment) and largest < _ROUNDING
 
@@ -100,7 +99,7 @@ class Reproduce:
 
         Args:
             source: The record.
-            tolerance: Largest difference of a mean score, as a share, that counts as none.
+            tolerance: Largest accepted difference of a mean score, as a share.
 
         Raises:
             CheckpointError: The record or the weights are missing, damaged or too old.
@@ -126,7 +125,7 @@ class Reproduce:
 
 
 def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Mapping[str, Any]]:
-    """Read an evaluation that can be done again, and the settings of its run.
+    """Read an evaluation that can be repeated, and the settings of its run.
 
     Raises:
         CheckpointError: It is missing or damaged.
@@ -137,7 +136,7 @@ def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Map
 
 
 def _causes(*records: EvaluationRecord) -> Iterator[dict[str, Any]]:
-    """List for each record what its scores come from, without settings that none of them used."""
+    """List for each record what its scores depend on, without settings that no record used."""
     for record in records:
         yield {
             "data.query": record.digest_of("query"),
@@ -152,9 +151,9 @@ def _causes(*records: EvaluationRecord) -> Iterator[dict[str, Any]]:
 
 
 def _is_used(name: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a setting has a say: not that of another index or dataset, or of no re-ranking.
+    """Whether a setting has an effect: not that of another index or dataset, or of no re-ranking.
 
-    An adapter that is new since the record has settings which it could not hold.
+    Settings of an adapter that is newer than the record cannot be in it.
     """
     section, *inner = name.split(".")
     values = settings.get(section)

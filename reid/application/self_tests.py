@@ -1,6 +1,6 @@
 """Small cases with known answers, which show whether the parts work on this machine.
 
-Each returns what it found, and raises an error of its part where that is wrong.
+Each returns its finding, or raises an error of the part under test.
 
 Letters: B batch, H W pixels, G gallery, D width.
 """
@@ -27,7 +27,7 @@ from reid.ports.vector_index import VectorIndex
 _NUM_ROWS = 256
 _WIDTH = 16
 _LEAST_FOUND = 0.9
-"""Share of rows that even an approximate index must find by their own vectors."""
+"""Share of rows that an approximate index must find by their own vectors."""
 
 _LEAST_ALIKE = 0.999
 """Cosine between two devices' vectors of an image; reduced products such as TF32 stay above."""
@@ -37,7 +37,7 @@ _KNOWN_SCORES = (0.75, 0.5, 1.0, 1.0, 1.0, 1.0)
 
 
 def try_encoder(create: Callable[[], ImageEncoder]) -> str:
-    """Build an encoder twice from the same seed: the same images have the same vectors."""
+    """Build an encoder twice from one seed: the same images must have the same vectors."""
     first, second = (digest_of({"vectors": _vectors_by(create())}) for _ in range(2))
     if first != second:
         raise EncoderError(
@@ -47,7 +47,7 @@ def try_encoder(create: Callable[[], ImageEncoder]) -> str:
 
 
 def try_device(create: Callable[[str], ImageEncoder], *, device: str) -> str:
-    """Build the same encoder on the CPU and on a device: both describe images alike."""
+    """Build an encoder on the CPU and on a device: both must give nearly the same vectors."""
     expected, found = _vectors_by(create("cpu")), _vectors_by(create(device))
     alike = float((expected * found).sum(dim=1).min())
     if alike < _LEAST_ALIKE:
@@ -56,7 +56,7 @@ def try_device(create: Callable[[str], ImageEncoder], *, device: str) -> str:
 
 
 def _vectors_by(encoder: ImageEncoder) -> Tensor:
-    """Describe noise: (B, D) float32 on the CPU, rows of unit L2 norm."""
+    """Embed noise: (B, D) float32 on the CPU, rows of unit L2 norm."""
     geometry, name = encoder.geometry, encoder.description.name
     size = (4, 3, geometry.image_size.height, geometry.image_size.width)
     generator = generator_for(0, "self-test")
@@ -74,7 +74,7 @@ def _vectors_by(encoder: ImageEncoder) -> Tensor:
 
 
 def try_index(index: VectorIndex) -> str:
-    """Search every row of a gallery by itself: all are found, or nearly all, in order."""
+    """Search every row of a gallery by itself: all or nearly all must be found, in order."""
     gallery = _unit_rows(_NUM_ROWS)
     index.build(gallery)
     answers = index.search(gallery, 3)
@@ -107,8 +107,7 @@ def try_evaluator(score: Callable[[EmbeddingSet, EmbeddingSet], EvaluationReport
 def try_gallery(open_gallery: Callable[..., Gallery]) -> str:
     """Add people to a new gallery, find them after opening it again, erase one, and check it.
 
-    Args:
-        open_gallery: Opens the same gallery at every call; `create=True` makes it.
+    `open_gallery` opens the same gallery at every call; `create=True` makes it.
     """
     vectors = _unit_rows(6)
     fingerprint = EncoderFingerprint(

@@ -1,4 +1,4 @@
-"""Show answers on a page, with small images."""
+"""Show answers on a page with thumbnails."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,10 +13,10 @@ from reid.ports.dataset import ImageReader, ImageSource
 from reid.ports.pages import AnswersPage
 
 _IMAGES_AT_ONCE = 256
-"""Small images made before the room left is looked at."""
+"""Thumbnails made before the remaining bytes are checked."""
 
 Thumbnails: TypeAlias = Callable[[Sequence[RankedImage], int], Sequence[bytes | None]]
-"""Makes JPEGs of gallery images, at most so many pixels high; None where there is no image."""
+"""Makes JPEGs of gallery images up to a height in pixels; None where there is no image."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -25,7 +25,7 @@ class ShowAnswers:
     """Makes the page of an identification."""
 
     def __init__(self, *, page: AnswersPage, limits: PageLimits | None = None) -> None:
-        """Keep the page, and how much it may hold."""
+        """Keep the page and its limits."""
         self._page = page
         self._limits = limits or PageLimits()
 
@@ -40,15 +40,15 @@ class ShowAnswers:
     ) -> str:
         """Write the page.
 
-        Images are taken in while there is room: the queries' first, then the best answers, then the
-        second best.
+        Thumbnails are included up to the page's limit: the queries' first, then those of the best
+        answers, then of the second best.
 
         Args:
             answers: One per query.
-            queries: Knows the queries' images by name.
-            gallery: Makes small images of the answers'; see `thumbnails_in`, `thumbnails_kept`.
-            title: What the page is about.
-            notes: How the answers came about.
+            queries: Reads the queries' images.
+            gallery: Makes thumbnails of the answers; see `thumbnails_in`, `thumbnails_kept`.
+            title: Of the page.
+            notes: How the answers were found.
 
         Returns:
             The page's place.
@@ -63,13 +63,13 @@ class ShowAnswers:
         )
         room = limits.thumbnail_bytes
         asked = list(dict.fromkeys(name for answer in shown for name in _images_of(answer)))
-        of_queries, room = _enroll(
+        of_queries, room = _filled(
             asked,
             lambda names: queries.thumbnails(names, height=limits.thumbnail_height),
             room=room,
         )
         known = {id_of(image): image for image in _by_rank(shown)}
-        of_gallery, _ = _enroll(
+        of_gallery, _ = _filled(
             list(known),
             lambda ids: gallery([known[one] for one in ids], limits.thumbnail_height),
             room=room,
@@ -86,7 +86,7 @@ class ShowAnswers:
 
 
 def thumbnails_in(source: ImageReader) -> Thumbnails:
-    """Make small images of a source's own images."""
+    """Make thumbnails of a source's own images."""
 
     def make(images: Sequence[RankedImage], height: int) -> Sequence[bytes | None]:
         return source.thumbnails([image.name for image in images], height=height)
@@ -97,12 +97,10 @@ def thumbnails_in(source: ImageReader) -> Thumbnails:
 def thumbnails_kept(
     gallery: Gallery, *, open_source: Callable[[str], ImageSource | None]
 ) -> Thumbnails:
-    """Take the small images that a gallery keeps, else make them where the images came from.
+    """Use the thumbnails that a gallery keeps, else make them from the images' sources.
 
-    Args:
-        gallery: Knows the images by key.
-        open_source: Opens a source by the name that the gallery has of it; None where it is gone. A
-            file there whose content is another by now is not shown.
+    `open_source` opens a source by its name in the gallery; None where it is gone. A file whose
+    content has changed since is not shown.
     """
 
     def make(images: Sequence[RankedImage], height: int) -> Sequence[bytes | None]:
@@ -122,7 +120,7 @@ def _from_sources(
     open_source: Callable[[str], ImageSource | None],
     height: int,
 ) -> Mapping[int, bytes | None]:
-    """Make small images of files that still hold what was kept, whatever their names are."""
+    """Make thumbnails of the files whose content has not changed."""
     by_source: dict[str, list[KeptImage]] = {}
     for kept in gallery.images(keys=keys) if keys else ():
         by_source.setdefault(kept.source, []).append(kept)
@@ -149,13 +147,13 @@ def _by_rank(answers: Sequence[Identification]) -> Iterable[RankedImage]:
             yield from answer.images[rank : rank + 1]
 
 
-def _enroll(
+def _filled(
     wanted: Iterable[_Key],
     make: Callable[[list[_Key]], Sequence[bytes | None]],
     *,
     room: int,
 ) -> tuple[dict[_Key, bytes], int]:
-    """Make small images until the room is used up; tell what is left of it."""
+    """Make thumbnails until `room` bytes are used up; return them and the bytes left."""
     remaining = iter(wanted)
     made: dict[_Key, bytes] = {}
     while room > 0 and (some := list(islice(remaining, _IMAGES_AT_ONCE))):

@@ -1,4 +1,4 @@
-"""Show an evaluation with what lies behind its averages."""
+"""Show an evaluation and its analysis on pages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -25,17 +25,7 @@ class ShowEvaluation:
         title: str,
         notes: Sequence[str] = (),
     ) -> tuple[str, ...]:
-        """Write every page.
-
-        Args:
-            report: The averages.
-            analysis: What lies behind them.
-            reader: Knows the images of the hardest queries and their answers by name.
-            title: What was evaluated.
-            notes: Beside the report, a sentence each.
-
-        Returns:
-            The place of each file.
+        """Write every page, with thumbnails by the reader, and return the place of each file.
 
         Raises:
             CheckpointError: A place cannot be written.

@@ -1,4 +1,4 @@
-"""Train an encoder on a dataset: both stages or one of them, then evaluate."""
+"""Train an encoder on a dataset, in both stages or one of them, then evaluate it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,30 +27,30 @@ class TrainingScope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """What is wanted of this call."""
+    """What a training call should do."""
 
     scope: TrainingScope = TrainingScope.ALL
     resume: bool = False
-    """Go on with the run that is there."""
+    """Continue the existing run."""
 
     overwrite: bool = False
-    """Drop what is there. With the encoder's stage on this run's own prompts, those stay."""
+    """Discard the existing run; the encoder's stage alone keeps its own prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOutcome:
-    """What a training call came to."""
+    """Outcome of a training call."""
 
     scope: TrainingScope
     evaluation: Evaluation | None
-    """None where only prompts were learned: they change no ranking."""
+    """None where only prompts were learned, which change no ranking."""
 
     left_out: tuple[UnreadableImage, ...] = ()
-    """Training images that cannot be read and so were in no list, where that was wanted."""
+    """Unreadable training images that were left out, as requested."""
 
 
 class Train:
-    """Runs the training stages and evaluates what comes out."""
+    """Runs the training stages and evaluates the encoder."""
 
     def __init__(
         self,
@@ -67,17 +67,9 @@ class Train:
     ) -> None:
         """Keep the parts.
 
-        Args:
-            dataset: Trained and evaluated on.
-            prompt_learning: Stage 1.
-            fine_tuning: Stage 2.
-            evaluate: Scores the trained encoder and keeps the scores with the run.
-            runs: Where this run keeps what it makes.
-            fingerprint: The settings that decide the result.
-            environment: Versions and the like.
-            earlier: Another run whose prompts stage 2 starts from; None: this run's own.
-            screened: The dataset, to find bad images before hours of work; None: they are met when
-                they are read.
+        `fingerprint` holds the settings that decide the result. Stage 2 starts from the prompts of
+        the run `earlier`, or else of this run. `screened` is the dataset, to find bad images before
+        hours of work; without it they are found when they are read.
         """
         self._screened = screened
         self._dataset = dataset
@@ -92,7 +84,7 @@ class Train:
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.
 
-        Whatever can be known to fail is found before anything is written or deleted.
+        Errors that can be foreseen are raised before anything is written or deleted.
 
         Raises:
             CheckpointError: The run's place is taken, or holds another run, or prompts are missing.
@@ -119,7 +111,7 @@ class Train:
             self._runs.release()
 
     def _learns_prompts(self, request: TrainingRequest) -> bool:
-        """Whether both stages run; prompts that nothing would read are not learned."""
+        """Whether both stages run; prompts are learned only if the objective reads them."""
         return request.scope is TrainingScope.ALL and self._fine_tuning.needs_prompts
 
     def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
@@ -172,15 +164,15 @@ class Train:
             mode = RunMode.GO_ON
         else:
             mode = RunMode.REPLACE if request.overwrite else RunMode.NEW
-        starts_anew = has_own_prompts and not request.resume
-        if starts_anew and not request.overwrite:
+        starts_again = has_own_prompts and not request.resume
+        if starts_again and not request.overwrite:
             self._fine_tuning.check_untrained()
         environment = dict(self._environment)
         if self._left_out():
             environment["left_out"] = [asdict(bad) for bad in self._left_out()]
         self._runs.begin(fingerprint, environment, mode=mode)
-        # Only now: `begin` refuses other settings, and a refused run must lose nothing.
-        if starts_anew and request.overwrite:
+        # After `begin`, which refuses other settings: a refused run must lose nothing.
+        if starts_again and request.overwrite:
             self._fine_tuning.forget()
 
 
@@ -189,7 +181,7 @@ _UNUSED_SETTINGS = {
     TrainingScope.PROMPTS: ("finetuning.", "encoder.training_precision"),
     TrainingScope.ENCODER: ("prompts.",),
 }
-"""What a scope's result does not depend on."""
+"""Settings that a scope's result does not depend on."""
 
 
 def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: RunStore) -> None:

@@ -1,1 +1,1 @@
-"""What the services need from the outside, as typing protocols."""
+"""What the services need from outside, as typing protocols."""

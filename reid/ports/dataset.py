@@ -1,4 +1,4 @@
-"""Lists of images, and who reads the images listed."""
+"""Lists of images, and readers of the images listed."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ class ImageReader(Protocol):
 
         Args:
             names: B names.
-            size: What every image is resized to, its aspect ratio given up.
+            size: Every image is resized to it, whatever its aspect ratio.
             resampling: Filter of the resize, antialiased.
 
         Returns:
@@ -44,7 +44,7 @@ class ImageReader(Protocol):
 
         Args:
             names: B names.
-            height: At most so many pixels high, upright, the aspect ratio kept; never enlarged.
+            height: Largest height in pixels, upright, the aspect ratio kept; never enlarged.
 
         Returns:
             A JPEG without metadata for each name, in their order; None where the image cannot be
@@ -56,8 +56,8 @@ class ImageReader(Protocol):
         """Identify images by the bytes of their files, whatever their names.
 
         Returns:
-            A digest per image, in the order of the names; empty for one whose file cannot be read,
-            of which `find_unreadable` tells the reason.
+            A digest per image, in the order of the names; empty for a file that cannot be read, for
+            which `find_unreadable` gives the reason.
         """
         ...
 
@@ -67,12 +67,12 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in reports."""
+        """Name of the dataset in reports."""
         ...
 
     @property
     def reader(self) -> ImageReader:
-        """Reads the images listed; may be used before any list is."""
+        """Reads the images listed; may be used before any list is read."""
         ...
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
@@ -86,7 +86,7 @@ class Dataset(Protocol):
         ...
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the images of a split left out because their names tell no person or camera.
+        """List the images of a split left out because their names give no person or camera.
 
         Raises:
             DatasetError: The folder is missing.

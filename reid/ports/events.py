@@ -1,4 +1,4 @@
-"""Who hears of progress."""
+"""Receives progress events."""
 
 from typing import Protocol
 
@@ -6,8 +6,8 @@ from reid.domain.events import Event
 
 
 class EventListener(Protocol):
-    """Hears every event of a command, in order, on the calling thread."""
+    """Receives every event of a command, in order, on the calling thread."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note; must not raise and must return soon."""
+        """Receive an event; must not raise and must return soon."""
         ...

@@ -1,4 +1,4 @@
-"""What is asked of an encoder that can show its work, and where an explanation is shown."""
+"""Encoders that can be explained, and the page of an explanation."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +10,10 @@ from reid.ports.image_encoder import ImageEncoder
 
 @runtime_checkable
 class ExplainableEncoder(ImageEncoder, Protocol):
-    """An image encoder that shows how it comes to its features."""
+    """An image encoder that exposes the attention or map behind its features."""
 
     def trace_images(self, images: Tensor, camids: Tensor | None = None) -> ImageTrace:
-        """Describe images and show the attention or the map that their features come from.
+        """Describe images, and trace the attention or the map that their features come from.
 
         Works under `torch.no_grad` too, in evaluation mode, and whether or not the weights require
         gradients; no gradient is left at them.
@@ -32,7 +32,7 @@ class ExplainableEncoder(ImageEncoder, Protocol):
 
 
 class ExplanationPage(Protocol):
-    """An image or page that shows one explanation; made anew as a whole."""
+    """An image or page that shows one explanation; always replaced as a whole."""
 
     def write(self, explanation: Explanation) -> str:
         """Replace the page.

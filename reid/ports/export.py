@@ -1,4 +1,4 @@
-"""Where an encoder goes that another runtime is to execute."""
+"""The place of an encoder that is exported for another runtime."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -8,21 +8,18 @@ from reid.ports.image_encoder import ImageEncoder
 
 
 class ExportPlace(Protocol):
-    """One encoder's place: written aside first, then kept as a whole or not at all."""
+    """One encoder's place: written to one side first, then kept as a whole or not at all."""
 
     @property
     def precision(self) -> str:
-        """What the runtime computes in: `fp32`, or `bf16` where the processor has it."""
+        """Precision of the runtime: `fp32`, or `bf16` where the processor has it."""
         ...
 
     def write(self, encoder: ImageEncoder) -> ImageEncoder:
-        """Write an encoder aside.
-
-        Args:
-            encoder: In float32 on the CPU.
+        """Write an encoder, in float32 on the CPU, to one side.
 
         Returns:
-            What was written, opened again as it will be for use.
+            What was written, opened as it will be for use.
 
         Raises:
             ConfigurationError: The runtime is not installed, or does not know the precision.
@@ -32,7 +29,7 @@ class ExportPlace(Protocol):
         ...
 
     def keep(self, record: Mapping[str, JsonValue]) -> None:
-        """Put what was written in its place, with a record of how it compared.
+        """Move what was written to its place, with a record of its deviations.
 
         Raises:
             EncoderError: The place cannot be written.
@@ -40,5 +37,5 @@ class ExportPlace(Protocol):
         ...
 
     def discard(self) -> None:
-        """Delete what was written aside; nothing happens after `keep`."""
+        """Delete what was written to one side; does nothing after `keep`."""
         ...

@@ -1,4 +1,4 @@
-"""A gallery in one file, to be taken elsewhere."""
+"""A gallery in one file, for export and import."""
 
 from typing import Protocol
 
@@ -10,23 +10,23 @@ class GalleryArchive(Protocol):
 
     @property
     def place(self) -> str:
-        """Where it is, in words."""
+        """Where it is, for messages."""
         ...
 
     def write(self, content: ArchivedGallery) -> None:
-        """Write the file, whole or not at all; no more than a part of it is in memory.
+        """Write the file, as a whole or not at all, with only a part of it in memory.
 
         Raises:
             GalleryError: It exists, or cannot be written, or the content cannot be read.
-            ValueError: There are more or fewer images or vectors than the content says.
+            ValueError: The content states another number of images or vectors than it has.
         """
         ...
 
     def read(self) -> ArchivedGallery:
-        """Verify the whole file, of which no more than a part is in memory at a time.
+        """Verify the whole file, with only a part of it in memory.
 
-        Digest, records and norms are looked at before anything is given. The parts are read when
-        they are asked for, and raise a GalleryError where the file is another by then.
+        Digest, records and norms are checked before anything is returned. The parts are read when
+        they are needed, and raise a GalleryError where the file has changed by then.
 
         Raises:
             GalleryError: It is missing, damaged, no gallery, or of a later version of reid; a name

@@ -1,8 +1,8 @@
-"""What is known of a gallery's images: the truth that says which vectors count.
+"""Records of a gallery's images, which decide which vectors count.
 
 An image is in a gallery when its record is. Vectors are kept elsewhere (see `gallery_vectors`);
-their adapter tells what it needs to find them again in a short text, the *vectors' state*, which is
-kept here, so that it changes in the same transaction as the records.
+their adapter describes where they are in a short text, the *vectors' state*, which is kept here, so
+that it changes in the same transaction as the records.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class RecordsReader(Protocol):
     """One state of the records, whatever is written meanwhile."""
 
     def state(self) -> RecordsState:
-        """Read what is known of the whole, at a cost that does not grow with it.
+        """Read the state, at a cost that does not grow with the gallery.
 
         Raises:
             GalleryError: It is damaged.
@@ -33,10 +33,10 @@ class RecordsReader(Protocol):
         ...
 
     def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
-        """List images by ascending key that every condition given admits.
+        """List images by ascending key that every given condition admits.
 
-        Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
-        source, it reads those and not everything.
+        Unknown keys and names are ignored. Given keys, labels, contents, or a source, it reads
+        those images only.
         """
         ...
 
@@ -53,7 +53,7 @@ class RecordsReader(Protocol):
         ...
 
     def checksums(self, keys: Sequence[int]) -> Mapping[int, int]:
-        """Look up what was kept as checksums of vectors, by key; unknown keys are passed over."""
+        """Look up checksums of vectors by key; unknown keys are ignored."""
         ...
 
     def thumbnail(self, key: int) -> bytes | None:
@@ -61,11 +61,11 @@ class RecordsReader(Protocol):
         ...
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
-        """Choose the keys of images of which no thumbnail is kept; unknown keys are left out."""
+        """Choose the keys of kept images without a thumbnail."""
         ...
 
     def removed(self) -> tuple[int, ...]:
-        """List keys of removed images whose vectors are not known to have gone, ascending."""
+        """List keys of removed images whose vectors may still exist, ascending."""
         ...
 
     def audit(self) -> tuple[AuditEntry, ...]:
@@ -81,10 +81,10 @@ class RecordsReader(Protocol):
         ...
 
     def require_in_place(self) -> None:
-        """Refuse to go on where the records were moved, deleted or replaced meanwhile.
+        """Check that the records were not moved, deleted or replaced meanwhile.
 
-        ServiceQuery after vectors were looked up by the state: they lie beside the records, and
-        those of another gallery may lie there by now. Does nothing where that cannot happen.
+        Called after vectors were opened by the state: they are beside the records, where those of
+        another gallery may be by now. Does nothing where that cannot happen.
 
         Raises:
             GalleryError: They were.
@@ -103,7 +103,7 @@ class RecordsWriter(RecordsReader, Protocol):
         fingerprint: EncoderFingerprint,
         at: str,
     ) -> tuple[KeptImage, ...]:
-        """Keep records under keys that ascend and were never given before.
+        """Keep records under keys that ascend and were never assigned before.
 
         Records of the same source and image name are removed as by `remove`. The fingerprint is
         kept where there is none. The version grows.
@@ -111,19 +111,15 @@ class RecordsWriter(RecordsReader, Protocol):
         Args:
             images: N, of distinct names.
             checksums: N, of their vectors.
-            fingerprint: Which encoder made the vectors.
-            at: When they are added.
+            fingerprint: Of the encoder that made the vectors.
+            at: Time of adding.
         """
         ...
 
     def remove(self, keys: Sequence[int], *, erases: bool) -> int:
-        """Delete records and thumbnails, and remember the keys as removed; the version grows.
+        """Delete records and thumbnails, and list their keys as removed; the version grows.
 
-        Unknown keys are passed over.
-
-        Args:
-            keys: Of the images.
-            erases: An erasure is pending until `end_erasure`.
+        Unknown keys are ignored. With `erases`, an erasure is pending until `end_erasure`.
 
         Returns:
             How many there were.
@@ -131,19 +127,19 @@ class RecordsWriter(RecordsReader, Protocol):
         ...
 
     def keep_vectors_state(self, state: str) -> None:
-        """Keep how the vectors are found from now on."""
+        """Replace the vectors' state."""
         ...
 
     def forget_removed(self) -> None:
-        """Forget the keys of removed images: their vectors have gone."""
+        """Clear the list of removed keys, whose vectors are dropped."""
         ...
 
     def end_erasure(self) -> None:
-        """Say that no erasure is pending any more."""
+        """Record that the erasure is finished."""
         ...
 
     def calibrate(self, calibrations: Sequence[Calibration]) -> None:
-        """Keep these calibrations in place of all that there are."""
+        """Replace all calibrations."""
         ...
 
     def note(self, entry: AuditEntry) -> None:
@@ -152,7 +148,7 @@ class RecordsWriter(RecordsReader, Protocol):
 
 
 class GalleryRecords(Protocol):
-    """Records in transactions: each is whole or not at all, also when process or machine die.
+    """Records in transactions, which are atomic also when the process or the machine dies.
 
     A thread holds at most one transaction of one gallery at a time.
     """
@@ -164,14 +160,14 @@ class GalleryRecords(Protocol):
 
     @property
     def residual_traces(self) -> str | None:
-        """Where bytes of erased records may still lie, and what clears them; None: nowhere.
+        """Where bytes of erased records may remain, and what clears them; None: nowhere.
 
-        It follows "Traces may stay ". Backups and copies of any kind are left unsaid.
+        Completes the sentence "Traces may stay ". Backups and copies are not mentioned.
         """
         ...
 
     def reading(self) -> AbstractContextManager[RecordsReader]:
-        """Begin a transaction that sees one state.
+        """Begin a transaction that reads one state.
 
         Raises:
             GalleryError: The records are missing or damaged, or cannot be reached.
@@ -185,15 +181,15 @@ class GalleryRecords(Protocol):
             waits: Whether another writer is waited for.
 
         Raises:
-            GalleryError: There is another writer, for too long, or nothing can be written.
+            GalleryError: Another writer does not finish in time, or nothing can be written.
         """
         ...
 
     def reclaim(self, *, is_thorough: bool) -> None:
-        """Clear what deleted records left behind; no transaction is open then.
+        """Clear the traces of deleted records; called without an open transaction.
 
         Args:
-            is_thorough: Also give back all room, however long that takes and whom it keeps waiting.
+            is_thorough: Also free all space, however long that takes and blocks others.
 
         Raises:
             GalleryError: It cannot be done now.

@@ -1,8 +1,8 @@
 """A gallery's vectors by the keys of their images, and search over them.
 
-Nothing here says which images are in the gallery: the records do. Vectors are written before the
-records that make them count are committed, and deleted after the records have gone, so that there
-may be more vectors than images, never fewer.
+The records decide which images are in the gallery. Vectors are written before the records that make
+them count are committed, and deleted after the records, so that there may be more vectors than
+images, never fewer.
 
 All methods but `prepare`, `settle` and `reclaim` are called within a transaction of the records, so
 that an adapter in the same database can take part in it.
@@ -20,11 +20,11 @@ from reid.domain.values.ranking import Neighbours
 
 
 class VectorsGoneError(Exception):
-    """The vectors of a state were replaced by those of a later one: read the state again."""
+    """The vectors of a state were replaced by those of a later state: read the state again."""
 
 
 class VectorsView(Protocol):
-    """Vectors as of one state; what it gives stays right when they are replaced meanwhile."""
+    """Vectors of one state; results stay right when they are replaced meanwhile."""
 
     @property
     def is_ready(self) -> bool:
@@ -54,8 +54,8 @@ class VectorsView(Protocol):
 
         Args:
             queries: (Q, D) float32 on the CPU, rows of unit L2 norm.
-            k: How many are wanted, at least 1.
-            within: Looked at where `GalleryVectors.filters`.
+            k: Number of answers, at least 1.
+            within: Applied where `GalleryVectors.filters`.
 
         Returns:
             Indices are keys, at most k columns; -1 at distance infinity, last, where fewer were
@@ -64,13 +64,7 @@ class VectorsView(Protocol):
         ...
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
-        """Rank some vectors exactly, otherwise as `nearest`.
-
-        Args:
-            queries: (Q, D).
-            k: How many are wanted.
-            keys: Whose vectors, ascending; each has one.
-        """
+        """Rank the vectors of some keys, ascending, exactly; otherwise as `nearest`."""
         ...
 
 
@@ -82,7 +76,7 @@ class GalleryVectors(Protocol):
 
     @property
     def is_exact(self) -> bool:
-        """False obliges whoever reports a result to call it approximate."""
+        """False where reports must call results approximate."""
         ...
 
     @property
@@ -92,16 +86,16 @@ class GalleryVectors(Protocol):
 
     @property
     def rewrites(self) -> bool:
-        """Whether `drop` writes all other vectors anew, so that it waits until it is worth it."""
+        """Whether `drop` rewrites all other vectors, so that it is postponed until it pays."""
         ...
 
     @property
     def residual_traces(self) -> str | None:
-        """Where bytes of dropped vectors may still lie; as `GalleryRecords.residual_traces`."""
+        """Where bytes of dropped vectors may remain; as `GalleryRecords.residual_traces`."""
         ...
 
     def view(self, state: str) -> VectorsView:
-        """See the vectors of a state.
+        """Open the vectors of a state.
 
         Raises:
             VectorsGoneError: There is a later state.
@@ -110,29 +104,28 @@ class GalleryVectors(Protocol):
         ...
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
-        """Write vectors, down to the disk, behind those of a state.
+        """Append vectors durably to those of a state.
 
-        What a writer that was interrupted left under these keys or higher ones goes.
+        What an interrupted writer left under these keys or higher ones is deleted.
 
         Args:
-            state: Before.
+            state: The current one.
             images: N, with ascending keys above all that were ever kept.
             vectors: (N, D) float32, rows of unit L2 norm.
 
         Returns:
-            The state with them.
+            The new state.
 
         Raises:
-            GalleryError: They cannot be written; those of the state before are as they were.
+            GalleryError: They cannot be written; those of the current state are unchanged.
         """
         ...
 
     def drop(self, state: str, keys: Sequence[int]) -> str:
-        """Delete vectors whose records have gone; keys without one are passed over.
+        """Delete vectors whose records are deleted; keys without one are ignored.
 
         Returns:
-            The state without them. Where `rewrites`, vectors of the state before stay readable
-            until `tidy`.
+            The new state. Where `rewrites`, vectors of the old state stay readable until `tidy`.
 
         Raises:
             GalleryError: It cannot be done now.
@@ -147,7 +140,7 @@ class GalleryVectors(Protocol):
         """Delete, as the one writer, what an interrupted or a finished change left behind.
 
         Args:
-            state: The one that counts.
+            state: The current one.
             last_key: No vector of a higher key belongs to it.
 
         Raises:
@@ -156,7 +149,7 @@ class GalleryVectors(Protocol):
         ...
 
     def prepare(self, state: str) -> bool:
-        """Make ready to be searched, which may take long; no transaction is open.
+        """Make the vectors searchable, which may take long; called without an open transaction.
 
         Returns:
             Whether `keep_prepared` is worth calling.
@@ -168,11 +161,10 @@ class GalleryVectors(Protocol):
         ...
 
     def keep_prepared(self, state: str) -> None:
-        """Keep, as the one writer, what `prepare` made, for later processes; perhaps nothing.
+        """Save, as the one writer, what `prepare` made, unless the vectors were replaced since.
 
         Args:
-            state: The one that counts now; of what was prepared for vectors replaced since, nothing
-                is kept.
+            state: The current one.
 
         Raises:
             GalleryError: It cannot be written.
@@ -180,7 +172,7 @@ class GalleryVectors(Protocol):
         ...
 
     def settle(self) -> None:
-        """Do what can wait until a change is committed, such as tending a graph.
+        """Do what can wait until a change is committed, such as maintaining a graph.
 
         Raises:
             GalleryError: It cannot be done now; a later change tries again.
@@ -188,11 +180,11 @@ class GalleryVectors(Protocol):
         ...
 
     def reclaim(self, *, is_thorough: bool) -> None:
-        """Clear what dropped vectors left behind; as `GalleryRecords.reclaim`."""
+        """Clear the traces of dropped vectors; as `GalleryRecords.reclaim`."""
         ...
 
     def faults(self, state: str) -> Iterator[str]:
-        """Look for damage beside the vectors themselves, such as that of an index.
+        """Look for damage beyond the vectors themselves, such as in an index.
 
         Yields:
             A sentence per fault, without the gallery's name.

@@ -1,4 +1,4 @@
-"""Describes images.
+"""Encoders of images.
 
 Letters: B batch, H W pixels.
 """
@@ -29,7 +29,7 @@ class ImageEncoder(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where inputs must lie and outputs appear."""
+        """Device of inputs and outputs."""
         ...
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
@@ -51,10 +51,10 @@ class ImageEncoder(Protocol):
 
 
 class TrainableEncoder(ImageEncoder, Protocol):
-    """An image encoder that can learn, and perhaps a text encoder that meets it in one space.
+    """An image encoder that can be trained, perhaps with a text encoder of the same space.
 
-    Image features are differentiable in the image tower's parameters. Fresh from its factory it is
-    in evaluation mode and every parameter requires a gradient; whoever switches to training mode
+    Image features are differentiable in the image tower's parameters. A new encoder is in
+    evaluation mode and every parameter requires a gradient; a caller that switches to training mode
     switches back.
     """
 
@@ -67,7 +67,7 @@ class TrainableEncoder(ImageEncoder, Protocol):
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Walk the image tower's parameters in a stable order, under the names of `state`."""
+        """Yield the image tower's parameters in a stable order, under the names of `state`."""
         ...
 
     def set_training(self, *, enabled: bool) -> None:

@@ -1,4 +1,4 @@
-"""How vectors become places on a map."""
+"""Layout of vectors on a map."""
 
 from typing import Protocol
 
@@ -11,12 +11,12 @@ class MapMaker(Protocol):
     """Lays vectors out in two dimensions, so that neighbours stay neighbours."""
 
     def __call__(self, vectors: Tensor, *, perplexity: float) -> MapLayout:
-        """Lay vectors out; the same vectors come to the same places on one machine.
+        """Lay vectors out, the same way every time on one machine.
 
         Args:
             vectors: (N, D) float on the CPU, N >= 8, D >= 2; may be equal.
-            perplexity: About how many neighbours each vector minds; at least 1. Of few vectors
-                fewer are minded.
+            perplexity: About how many neighbours count for each vector, at least 1; lowered where
+                there are few vectors.
 
         Returns:
             A finite place for each vector in their order, or none and the reason.

@@ -1,4 +1,4 @@
-"""Where results are shown."""
+"""Pages that show results."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from reid.domain.values.results import Results
 
 
 class ResultsPage(Protocol):
-    """A page that is made anew as a whole; the same results make the same bytes."""
+    """A page that is always replaced as a whole; the same results make the same bytes."""
 
     def write(self, results: Results) -> tuple[str, ...]:
         """Replace the page and its figures.
@@ -22,10 +22,10 @@ class ResultsPage(Protocol):
 
 
 class AnswersPage(Protocol):
-    """A page that shows answers with their images, made anew as a whole and without a network.
+    """A page that shows answers with their images, without a network.
 
-    The same page_data makes the same bytes. Names and labels are shown as they are, whatever they
-    hold.
+    It is always replaced as a whole; the same data make the same bytes. Names and labels are shown
+    literally, whatever they contain.
     """
 
     def write(self, page_data: AnswersPageData) -> str:
@@ -41,13 +41,13 @@ class AnswersPage(Protocol):
 
 
 class EvaluationPage(Protocol):
-    """Where an evaluation is shown with what lies behind its averages, made anew as a whole.
+    """A page that shows an evaluation and its analysis.
 
-    The same page_data makes the same bytes.
+    It is always replaced as a whole; the same data make the same bytes.
     """
 
     def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
-        """Replace what is there.
+        """Replace the page.
 
         Returns:
             The place of each file.

@@ -1,4 +1,4 @@
-"""What finished runs left in writing, without their weights."""
+"""Records of finished runs, without their weights."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ class RunRecords(Protocol):
 
     @property
     def name(self) -> str:
-        """What the run is called, without where it lies."""
+        """Name of the run, without its folder."""
         ...
 
     @property
@@ -18,16 +18,14 @@ class RunRecords(Protocol):
         ...
 
     def names(self) -> tuple[str, ...]:
-        """Name the reports that there are, in alphabetical order, the run's manifest not."""
+        """Name the reports in alphabetical order, without the run's manifest."""
         ...
 
     def manifest(self) -> Mapping[str, Any] | None:
-        """Return what the run was begun with: `fingerprint` and `environment`, both mappings.
-
-        None where no run was begun there.
+        """Return the run's `fingerprint` and `environment`, both mappings; None if there is no run.
 
         Raises:
-            CheckpointError: It is there but damaged.
+            CheckpointError: It is damaged.
         """
         ...
 
@@ -35,12 +33,12 @@ class RunRecords(Protocol):
         """Return a report, or None where there is none of that name.
 
         Raises:
-            CheckpointError: It is there but damaged.
+            CheckpointError: It is damaged.
         """
         ...
 
     def progress(self) -> tuple[Mapping[str, Any], ...]:
-        """Return what was logged of the training, oldest first; empty where nothing was.
+        """Return the training's log, oldest first; empty where there is none.
 
         Raises:
             CheckpointError: The log is damaged.

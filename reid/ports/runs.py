@@ -1,4 +1,4 @@
-"""Where a training run keeps what it makes."""
+"""The store of a training run."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -8,16 +8,16 @@ from reid.domain.values.checkpoints import Checkpoint, JsonValue
 
 
 class RunMode(Enum):
-    """What `begin` makes of a place."""
+    """How `begin` treats a place."""
 
     NEW = "new"
-    """Nothing of a run may be there."""
+    """The place must hold no run."""
 
     REPLACE = "replace"
-    """What is there of an earlier run is dropped."""
+    """An earlier run is discarded."""
 
     GO_ON = "go on"
-    """A run with the same fingerprint values must be there."""
+    """The place must hold a run with the same fingerprint."""
 
 
 class RunStore(Protocol):
@@ -25,7 +25,7 @@ class RunStore(Protocol):
 
     @property
     def place(self) -> str:
-        """Where this is, for messages and to tell one store from another."""
+        """Where this is, for messages and to distinguish stores."""
         ...
 
     def begin(
@@ -35,23 +35,23 @@ class RunStore(Protocol):
         *,
         mode: RunMode,
     ) -> None:
-        """Claim the place for a new run, or take an earlier one up again.
+        """Claim the place for a new run, or resume an earlier one.
 
         Args:
-            fingerprint: What decides the run's result: settings, seed, dataset digest. A run that
-                is taken up keeps what it recorded, and what it did not know yet is added.
-            environment: What is worth knowing beside it: versions, machine, command.
-            mode: Whether a run is wanted there, and what becomes of it.
+            fingerprint: What decides the run's result: settings, seed, dataset digest. A resumed
+                run keeps its recorded values, and new ones are added.
+            environment: Further facts: versions, machine, command.
+            mode: How the place is treated.
 
         Raises:
-            CheckpointError: NEW where something of a run is there already; GO_ON where no run is,
-                or one with other fingerprint values, which are named; another training is at work
+            CheckpointError: NEW where there is something of a run; GO_ON where there is no run, or
+                one with other fingerprint values, which are named; another training is at work
                 there; the place cannot be written.
         """
         ...
 
     def release(self) -> None:
-        """Let other trainings have the place that `begin` claimed; reading needs no claim."""
+        """Release the place that `begin` claimed; reading needs no claim."""
         ...
 
     def place_of(self, name: str) -> str:
@@ -64,10 +64,10 @@ class RunStore(Protocol):
         Args:
             name: Of the checkpoint.
             checkpoint: What to keep.
-            keep_previous: Keep the replaced one for `load_previous`, and let the one before go.
+            keep_previous: Keep the replaced one, and only that, for `load_previous`.
 
         Raises:
-            CheckpointError: It cannot be written; what was there before is there still.
+            CheckpointError: It cannot be written; what was there before is unchanged.
         """
         ...
 
@@ -88,7 +88,7 @@ class RunStore(Protocol):
         ...
 
     def discard(self, name: str) -> None:
-        """Forget a checkpoint, and the one before it; nothing happens where there is none.
+        """Delete a checkpoint and its previous one; does nothing where there is none.
 
         Raises:
             CheckpointError: It cannot be deleted.

@@ -1,4 +1,4 @@
-"""Describes prompts.
+"""Encoders of prompts.
 
 Letters: D width, N prompts, L tokens, A prefix tokens, M learned tokens.
 """
@@ -35,8 +35,8 @@ class TextEncoder(Protocol):
             num_context_tokens: M, how many tokens will be learned.
 
         Returns:
-            Embeddings of what stands before the learned tokens, start token included, and of what
-            stands after them up to and including the end token; without gradient.
+            Embeddings of the tokens before the learned ones, start token included, and of those
+            after them up to and including the end token; without gradient.
 
         Raises:
             EncoderError: The prompt is longer than the context, or the weights have no vocabulary.
@@ -46,9 +46,9 @@ class TextEncoder(Protocol):
     def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Describe prompts.
 
-        The causal mask hides what follows the end token, so prompts stop there: equal to padding
-        them to the full context, and cheaper. It also hides from their common beginning what
-        follows it, so an encoder may run that once for all.
+        The causal mask hides what follows the end token, so prompts stop there: this equals padding
+        them to the full context, and is cheaper. The mask also hides from the common prefix what
+        follows it, so an encoder may run the prefix once for all.
 
         Args:
             prompts: (N, L, D) float32 token embeddings without positions, the end token last.
@@ -65,5 +65,5 @@ class TextEncoder(Protocol):
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Walk the parameters in a stable order."""
+        """Yield the parameters in a stable order."""
         ...

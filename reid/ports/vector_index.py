@@ -15,7 +15,7 @@ class VectorIndex(Protocol):
 
     @property
     def is_exact(self) -> bool:
-        """False obliges whoever reports a result to call it approximate."""
+        """False where reports must call results approximate."""
         ...
 
     @property
@@ -43,7 +43,7 @@ class VectorIndex(Protocol):
 
         Args:
             queries: (Q, D) float32, rows of unit L2 norm.
-            k: How many answers are wanted, at least 1.
+            k: Number of answers, at least 1.
 
         Returns:
             min(k, G) distinct rows per query, on the CPU. An approximate index fills rows that it
@@ -56,7 +56,7 @@ class VectorIndex(Protocol):
 
 
 class PersistentIndex(VectorIndex, Protocol):
-    """An index whose building takes so long that it is worth keeping on the disk."""
+    """An index that takes so long to build that it is kept on the disk."""
 
     def save(self, path: str) -> None:
         """Write what `build` made to a file.
@@ -75,6 +75,6 @@ class PersistentIndex(VectorIndex, Protocol):
                 not read as a whole.
 
         Raises:
-            VectorIndexError: The file cannot be read, or does not go with the rows.
+            VectorIndexError: The file cannot be read, or does not fit the rows.
         """
         ...

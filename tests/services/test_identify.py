@@ -227,7 +227,7 @@ def test_queries_without_cameras_are_refused_where_the_gallery_was_told_them() -
         gallery, FakeImageSource([ListedImage("g", "anna", camera="1")]), mirrors=True
     )
     with pytest.raises(
-        GalleryError, match=r"the queries q names none .*evaluation\.use_cameras=false"
+        GalleryError, match=r"the queries q has none .*evaluation\.use_cameras=false"
     ):
         bench.identify().run(FakeImageSource([ListedImage("q")]), gallery)
     blind = Workbench(num_cameras=2, uses_cameras=False)

@@ -38,12 +38,7 @@ def camera_pairs(
 ) -> CameraPairs:
     """Score each camera's queries against each camera's gallery images alone.
 
-    A query counts where that camera has a true match of it.
-
-    Args:
-        queries: Rows of unit L2 norm.
-        gallery: Rows of unit L2 norm.
-        remove_same_camera: Whether the same-camera rule applies.
+    A query counts where that camera has a true match of it. All rows are of unit L2 norm.
     """
     asked, seen = _cameras_of(queries), _cameras_of(gallery)
     shares: list[list[float | None]] = [[] for _ in asked]
@@ -73,11 +68,8 @@ def similarity_histogram(
 ) -> SimilarityHistogram:
     """Count pairs of one person and pairs of different people by their cosine.
 
-    Args:
-        queries: Rows of unit L2 norm.
-        gallery: On the same device, rows of unit L2 norm.
-        num_bins: Bins of one width over -1..1; a cosine on an edge belongs to the bin above it.
-        remove_same_camera: Leave out pairs of one person and one camera.
+    The bins divide -1..1 evenly; a cosine on an edge belongs to the bin above it. All rows are of
+    unit L2 norm, on one device. The same-camera rule leaves out pairs of one person and one camera.
     """
     everyone, same, junk = (np.zeros(num_bins, dtype=np.int64) for _ in range(3))
     for start in range(0, len(queries), _ROWS_PER_STRETCH):
@@ -140,11 +132,8 @@ def choose_people(
 ) -> tuple[Tensor, Tensor]:
     """Choose a sample for a map: people spread over the whole list, with as many images each.
 
-    Args:
-        queries: (Q,) int64 pids.
-        gallery: (G,) int64 pids.
-        num_identities: At most so many people, of those who are in both lists.
-        num_images: At most so many images of them in all.
+    At most `num_identities` of the people in both lists of pids, (Q,) and (G,) int64, are chosen,
+    with at most `num_images` images in all.
 
     Returns:
         Rows of the queries and rows of the gallery, ascending.

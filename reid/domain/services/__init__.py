@@ -1,1 +1,1 @@
-"""The two training stages and re-identification, knowing nothing but ports."""
+"""The two training stages, galleries and re-identification, on ports alone."""

@@ -1,4 +1,4 @@
-"""Look behind an evaluation's averages."""
+"""Analyse an evaluation."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from reid.domain.values.samples import Sample
 from reid.ports.maps import MapMaker
 
 MIN_IMAGES = 8
-"""Fewer make no map."""
+"""A map of fewer is not drawn."""
 
 
 def analyse(
@@ -32,14 +32,14 @@ def analyse(
     map_maker: MapMaker,
     remove_same_camera: bool = True,
 ) -> EvaluationAnalysis:
-    """Look at pairs of cameras, similarities, the hardest queries, and a map of a sample.
+    """Analyse pairs of cameras, similarities and the hardest queries, and map a sample.
 
     Args:
         queries: Rows of unit L2 norm.
         gallery: Rows of unit L2 norm.
         scores: Of the queries, by the exact ranking.
         lists: The samples of queries and gallery, in the order of the rows.
-        recipe: How much to look at.
+        recipe: Extent of the analysis.
         map_maker: Lays out the sample.
         remove_same_camera: Whether the same-camera rule applies.
     """

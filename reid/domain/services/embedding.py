@@ -33,14 +33,7 @@ class Embedder:
         batch_size: int = 64,
         uses_cameras: bool = True,
     ) -> None:
-        """Keep the encoder.
-
-        Args:
-            encoder: Describes the images.
-            listener: Hears how far the work is.
-            batch_size: Images that go through the encoder at once.
-            uses_cameras: False leaves cameras out, whatever the encoder knows of them.
-        """
+        """Keep the encoder; `uses_cameras=False` leaves cameras out in any case."""
         self._encoder = encoder
         self._listener = listener
         self._batch_size = batch_size
@@ -48,16 +41,16 @@ class Embedder:
 
     @property
     def num_cameras(self) -> int:
-        """Cameras that are told apart; 0 where the encoder ignores them or is not told."""
+        """Cameras that are distinguished; 0 where they are ignored or left out."""
         return self._encoder.geometry.num_cameras if self._uses_cameras else 0
 
     def embed(
         self, reader: ImageReader, names: Sequence[str], *, camids: Tensor | None, subset: str
     ) -> Tensor:
-        """Turn images into what an index holds.
+        """Turn images into vectors.
 
         Args:
-            reader: Knows the images by name.
+            reader: Reads the images by name.
             names: N names.
             camids: (N,) int64 for an encoder with camera embeddings, else ignored; None leaves
                 cameras out.
@@ -83,20 +76,10 @@ class Embedder:
         subset: str,
         part_size: int,
     ) -> Iterator[Tensor]:
-        """Turn images into vectors part by part, so that they can be kept before all are done.
+        """Turn images into vectors part by part, so that they can be saved before all are done.
 
-        Args:
-            reader: Knows the images by name.
-            names: N names.
-            camids: See `embed`.
-            subset: What to call the images in progress events.
-            part_size: Images of a part, rounded up to whole batches; the last may have fewer.
-
-        Yields:
-            Parts of what `embed` returns, in order.
-
-        Raises:
-            ReidError: As `embed`.
+        Arguments and errors are those of `embed`; a part has `part_size` images, rounded up to
+        whole batches.
         """
         batches = self._batches(
             reader, names, camids=camids, subset=subset, select=ImageFeatures.embedding
@@ -108,11 +91,7 @@ class Embedder:
     def embed_samples(
         self, reader: ImageReader, samples: Sequence[Sample], *, subset: str
     ) -> EmbeddingSet:
-        """Turn the images of a split into an embedding set on the CPU.
-
-        Raises:
-            ReidError: As `embed`.
-        """
+        """Turn the images of a split into an embedding set on the CPU; see `embed`."""
         camids = torch.tensor([sample.camid for sample in samples])
         names = [sample.name for sample in samples]
         return EmbeddingSet(
@@ -122,13 +101,10 @@ class Embedder:
         )
 
     def project(self, reader: ImageReader, names: Sequence[str], *, subset: str) -> Tensor:
-        """Turn images into projected features, cameras left out: what stage 1 learns from.
+        """Turn images into projected features without cameras, for stage 1; see `embed`.
 
         Returns:
             (N, E) float32 on the encoder's device, not normalised.
-
-        Raises:
-            ReidError: As `embed`.
         """
         projected = self._batches(
             reader, names, camids=None, subset=subset, select=lambda features: features.projected
@@ -148,8 +124,8 @@ class Embedder:
         known = camids if self._uses_cameras else None
         starts = range(0, len(names), self._batch_size)
         batches = [slice(start, start + self._batch_size) for start in starts]
-        # The reader decodes the next batch while the encoder is busy with this one; where there is
-        # no next one, a thread for it costs more than to read one image.
+        # The reader decodes the next batch while the encoder works on this one. For a single batch
+        # a thread costs more than it saves.
         reading = prefetch if len(batches) > 1 else map
         read = reading(lambda rows: self._read(reader, names[rows]), batches)
         for rows, pixels in zip(batches, read, strict=True):

@@ -39,14 +39,8 @@ class EncoderStage:
     ) -> None:
         """Keep the parts, on one device.
 
-        Args:
-            encoder: Its image tower learns.
-            heads: Learn too.
-            dataset: Trained on.
-            text_features: (C, E) of the identities' prompts; None trains without them.
-            recipe: Stage 2's constants.
-            losses: One for each weight of `recipe.losses`.
-            seed: Of batches and augmentation.
+        `text_features` (C, E) are those of the identities' prompts; None trains without them. There
+        is a loss for each weight of `recipe.losses`.
         """
         samples = dataset.samples(Split.TRAIN)
         label_of = labels_by_pid(samples)
@@ -98,7 +92,7 @@ class EncoderStage:
         )
 
     def after_step(self) -> None:
-        """Move the average, if weights are averaged."""
+        """Update the average, if weights are averaged."""
         if self._average is not None:
             self._average.update(self.weights())
 
@@ -107,7 +101,7 @@ class EncoderStage:
         return dict(self._encoder.state()) | dict(self._heads.state_dict())
 
     def settle(self) -> None:
-        """End with the averaged weights, if weights are averaged."""
+        """Load the averaged weights at the end, if weights are averaged."""
         if self._average is not None:
             self._load_weights(self.weights() | self._average.averages())
 
@@ -116,7 +110,7 @@ class EncoderStage:
         return self.weights() | ({} if self._average is None else self._average.state())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state that `state` gave."""
+        """Restore a state given by `state`."""
         if self._average is not None:
             self._average.load_state(state)
             state = without_averages(state)

@@ -47,12 +47,9 @@ class Enrolment:
     ) -> None:
         """Keep the parts.
 
-        Args:
-            embedder: Makes the vectors.
-            fingerprint: Gives the fingerprint of its encoder, cameras left out.
-            now: Gives the time, as galleries write it.
-            keeps_thumbnails: Keep a small JPEG of each image, also of those kept without one so
-                far.
+        `fingerprint` gives the embedder's fingerprint, cameras left out; `now` the time, as
+        galleries write it. With `keeps_thumbnails`, images that were kept without one get theirs
+        too.
         """
         self._keeps_thumbnails = keeps_thumbnails
         self._embedder = embedder

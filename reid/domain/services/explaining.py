@@ -40,20 +40,20 @@ NUM_DRAWS = 8
 """Random masks in a deletion check."""
 
 SHOWN_HEIGHT = 384
-"""Pixels at least, of the images to be shown."""
+"""Least height in pixels of the images that are shown."""
 
 _METHODS_OF: Mapping[type[ImageTrace], tuple[ExplanationMethod, ...]] = {
     AttentionTrace: (ExplanationMethod.GRADIENT_ROLLOUT, ExplanationMethod.ROLLOUT),
     MapTrace: (ExplanationMethod.GRAD_CAM,),
 }
-"""What suits each kind of encoder, the best first."""
+"""Methods for each kind of encoder, the best first."""
 
 _TIE_BREAK = 1e-6
-"""Of the largest weight: decides between pixels of the same weight, by chance and not by place."""
+"""Share of the largest weight: orders pixels of equal weight by chance rather than by place."""
 
 
 class PairExplainer:
-    """Explains the similarity of pairs, and tests each explanation on the pair itself."""
+    """Explains the similarity of pairs, and checks each explanation on the pair itself."""
 
     def __init__(
         self,
@@ -64,14 +64,11 @@ class PairExplainer:
         masked_share: float = 0.2,
         seed: int = 0,
     ) -> None:
-        """Keep the parts; nothing is computed yet.
+        """Keep the parts, with the encoder in evaluation mode.
 
-        Args:
-            encoder: In evaluation mode.
-            method: None: what suits the encoder, see `choose_method`.
-            uses_cameras: False leaves cameras out, whatever the encoder knows of them.
-            masked_share: Of an image's pixels that its check blots out.
-            seed: Of the check's random masks.
+        Without a method, the best for the encoder is used. `uses_cameras=False` leaves cameras out,
+        also for an encoder that knows them. `masked_share` of an image's pixels is masked by its
+        check.
         """
         self._encoder = encoder
         self._method = method
@@ -82,11 +79,7 @@ class PairExplainer:
     def explain(
         self, readers: tuple[ImageReader, ImageReader], images: tuple[ListedImage, ListedImage]
     ) -> Explanation:
-        """Explain what makes a gallery image similar to a query.
-
-        Args:
-            readers: Of the query and of the gallery image.
-            images: Query and gallery image.
+        """Explain what makes a gallery image similar to a query, the first of each pair.
 
         Raises:
             ConfigurationError: The method does not suit the encoder.
@@ -155,7 +148,7 @@ class PairExplainer:
     def _check(
         self, images: Tensor, camids: Tensor | None, *, fields: Tensor, cells: Cells
     ) -> list[DeletionCheck]:
-        """Blot out parts of one image at a time, and compare with the other one whole."""
+        """Mask parts of one image at a time, and compare with the other one unmasked."""
         generator = generator_for(self._seed, "explanation")
         drawn = torch.rand(NUM_DRAWS, cells.rows * cells.columns, generator=generator)
         chance = self._spread(drawn, cells=cells).to(fields)  # (N, H, W)
@@ -182,11 +175,11 @@ class PairExplainer:
 
 
 def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> ExplanationMethod:
-    """Take the method wanted, or else the best one of those that suit the encoder.
+    """Choose the requested method, or else the best one of those that suit the encoder.
 
-    Of a ViT's two methods the gradient's is the better one by far: with a fifth of one image
-    blotted out where it is marked, the similarity of pairs of one drawn person fell further than at
-    random for 92 % of the images, and for 61 % after plain roll-out (a shortly trained vit-tiny, 64
+    For a ViT, gradient roll-out is the better method by far: with a fifth of one image masked where
+    it is marked, the similarity of pairs of one drawn person fell further than with random masks
+    for 92 % of the images, and for 61 % with plain roll-out (a shortly trained vit-tiny, 64
     images).
 
     Raises:
@@ -204,12 +197,7 @@ def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> Explan
 
 
 def weigh_cells(trace: ImageTrace, *, method: ExplanationMethod, score: Tensor) -> Tensor:
-    """Weigh the cells of traced images.
-
-    Args:
-        trace: Of B images.
-        method: One that suits the trace.
-        score: () that the features of all B images led to.
+    """Weigh the cells of B traced images by a method that suits the trace.
 
     Returns:
         (B, P) float, not negative, without gradient.

@@ -56,7 +56,7 @@ class FineTuning:
         checkpoint_every: int = 1,
         losses: Mapping[str, Loss] = MappingProxyType({}),
     ) -> None:
-        """Keep the parts, a loss for each weight of `recipe.losses`; nothing is computed yet."""
+        """Keep the parts, with a loss for each weight of `recipe.losses`."""
         self._encoder = encoder
         self._dataset = dataset
         self._runs = runs
@@ -83,7 +83,7 @@ class FineTuning:
         """Train the encoder in place, or load into it what the run store already has.
 
         Args:
-            prompts: What stage 1 left: `text_features` (C, E), and the pids in the header; None
+            prompts: Stage 1's result: `text_features` (C, E), and the pids in the header; None
                 where `needs_prompts` is false.
 
         Returns:
@@ -92,9 +92,9 @@ class FineTuning:
 
         Raises:
             DatasetError: The training images cannot be read.
-            ConfigurationError: A batch wants more identities than there are.
-            CheckpointError: The prompts are of other identities or of another encoder, or the run
-                store cannot be read or written.
+            ConfigurationError: A batch needs more identities than there are.
+            CheckpointError: The prompts belong to other identities or to another encoder, or the
+                run store cannot be read or written.
         """
         finished = self._loop.finished(self._require_own)
         if finished is not None:
@@ -115,10 +115,10 @@ class FineTuning:
         return self._loop.finish(self._checkpoint(stage, losses=losses))
 
     def check_recipe(self) -> None:
-        """Find out whether the training set can fill a batch.
+        """Check that the training set can fill a batch.
 
         Raises:
-            ConfigurationError: It has fewer identities than a batch wants.
+            ConfigurationError: It has fewer identities than a batch needs.
         """
         known, wanted = len(self._pids()), self._recipe.identities_per_batch
         if known < wanted:
@@ -128,23 +128,23 @@ class FineTuning:
             )
 
     def check_prompts(self, prompts: Checkpoint) -> None:
-        """Find out whether prompts are of this training set and of this encoder, untrained.
+        """Check that prompts belong to this training set and to this encoder, untrained.
 
         Raises:
-            CheckpointError: They are not.
+            CheckpointError: They do not.
         """
-        said = prompts.header.get("format", PROMPTS_FORMAT)
-        if said != PROMPTS_FORMAT:
+        found = prompts.header.get("format", PROMPTS_FORMAT)
+        if found != PROMPTS_FORMAT:
             raise CheckpointError(
-                f"the file of prompts should be of the kind {PROMPTS_FORMAT!r}, but is {said!r}: "
-                "bring back the run's own file, or learn prompts anew"
+                f"the file of prompts should have the format {PROMPTS_FORMAT!r}, not {found!r}: "
+                "bring back the run's own file, or learn the prompts again"
             )
         pids, known = self._pids(), prompts.header.get("pids")
         if known != pids:
             count = len(known) if isinstance(known, list) else 0
             raise CheckpointError(
                 f"the prompts are of {counted(count, 'identity', 'identities')}, but this training "
-                f"set has {len(pids)}, or others; learn prompts on this dataset first"
+                f"set has {len(pids)}, or other ones; learn prompts on this dataset first"
             )
         description = self._encoder.description
         if prompts.header.get("encoder_digest") != digest_of(self._encoder.state()):
@@ -156,11 +156,7 @@ class FineTuning:
             )
 
     def _require_own(self, finished: Checkpoint) -> None:
-        """Refuse an encoder that was put into the run's folder from elsewhere, as far as it tells.
-
-        Raises:
-            CheckpointError: It is of another kind of encoder or of other identities.
-        """
+        """Refuse an encoder that was copied from another run, as far as its header shows."""
         encoder = finished.header.get("encoder")
         name = encoder.get("name") if isinstance(encoder, dict) else None
         found = (
@@ -179,20 +175,20 @@ class FineTuning:
         return list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
 
     def check_untrained(self) -> None:
-        """Find out whether the run has room for a fresh training beside its finished prompts.
+        """Check that nothing of stage 2 would be overwritten beside the finished prompts.
 
         Raises:
-            CheckpointError: An encoder is there, or half of one.
+            CheckpointError: There is a trained encoder, or the state of an unfinished one.
         """
         for name in (ENCODER, self._loop.state_name):
             if self._runs.load(name) is not None:
                 raise CheckpointError(
                     f"{self._runs.place} has trained an encoder already ({name}); resume the run, "
-                    "or overwrite it to train anew"
+                    "or overwrite it to train again"
                 )
 
     def forget(self) -> None:
-        """Drop the run's trained encoder, or half of one; prompts stay."""
+        """Discard the run's trained encoder, finished or not; prompts stay."""
         for name in (ENCODER, self._loop.state_name):
             self._runs.discard(name)
 
@@ -235,7 +231,7 @@ class FineTuning:
 
 
 def image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Take the image tower out of an `encoder` checkpoint: only training needs the heads."""
+    """Take the image tower out of an `encoder` checkpoint; only training needs the heads."""
     heads = ("classifier", "bottleneck")
     return {
         name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(heads)

@@ -1,13 +1,13 @@
-"""A gallery: images of known people, kept as vectors with what is known of the images.
+"""A gallery: images of known people, kept as vectors and records.
 
-The rules by which records and vectors stay together are here, once for all kinds of galleries:
+The rules by which records and vectors stay consistent are here, once for all kinds of galleries:
 
 * The records are the truth. An image is in the gallery when its record is.
 * An addition writes vectors first, then commits the records that make them count.
-* A removal commits the records first, and with them the keys whose vectors are to go; then the
-  vectors are dropped. An erasure is recorded as pending until no trace is left.
-* What a crash leaves in between is no part of any answer. The next writer, whoever opens a gallery
-  in files, and `check` find it and finish the change.
+* A removal first commits the removal of the records and the keys whose vectors are to be dropped;
+  then the vectors are dropped. An erasure is recorded as pending until no trace is left.
+* What a crash leaves in between is part of no answer. The next writer, opening a gallery in files,
+  and `check` finish the change.
 
 Letters: N images added, Q queries, D width, K answers.
 """
@@ -45,34 +45,26 @@ from reid.ports.gallery_vectors import GalleryVectors
 
 
 class Gallery:
-    """Vectors, what is known of their images, an audit log, and search over them.
+    """Vectors and records of images, search over them, and an audit log.
 
-    Every change is whole or not at all, also when the process or the machine dies in the midst of
-    it, and is kept once the call returns. A reader sees one state or the next, never a mixture; one
-    writer at a time, others wait or are refused with a message.
+    Every change happens as a whole or not at all, also when the process or the machine dies during
+    it, and is durable once the call returns. A reader sees one state or the next, never a mixture.
+    There is one writer at a time; others wait or are refused with a message.
     """
 
     def __init__(
         self, records: GalleryRecords, vectors: GalleryVectors, *, place: str | None = None
     ) -> None:
-        """Keep the parts; nothing is read yet.
-
-        Args:
-            records: Of the images.
-            vectors: Of the same images.
-            place: What to call the gallery in messages; None: as the records do.
-        """
+        """Keep the parts; `place` names the gallery in messages, None: as the records do."""
         self._records = records
         self._vectors = vectors
         self.place = records.place if place is None else place
-        """Where it is kept, for messages."""
-
         self._snapshots = GallerySnapshots(records, vectors, place=self.place)
         self._upkeep = GalleryUpkeep(records, vectors)
 
     @property
     def is_exact(self) -> bool:
-        """False obliges whoever reports a result to call it approximate."""
+        """False where reports must call results approximate."""
         return self._vectors.is_exact
 
     @property
@@ -83,9 +75,9 @@ class Gallery:
 
     @property
     def residual_traces(self) -> str | None:
-        """Where bytes of erased images may still lie, and what clears them; None: nowhere.
+        """Where bytes of erased images may remain, and what clears them; None: nowhere.
 
-        It follows "Traces may stay ". Backups and copies of any kind are left unsaid.
+        Completes the sentence "Traces may stay ". Backups and copies are not mentioned.
         """
         known = (self._records.residual_traces, self._vectors.residual_traces)
         return "; ".join(traces for traces in known if traces) or None
@@ -96,10 +88,10 @@ class Gallery:
             return now.state().description
 
     def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
-        """List images by ascending key: all of them, or those that every condition given admits.
+        """List images by ascending key: all of them, or those that every given condition admits.
 
-        Unknown keys and names are passed over. Asked for keys, labels, contents, or images of a
-        source, a gallery reads those and not everything it keeps.
+        Unknown keys and names are ignored. Given keys, labels, contents, or a source, a gallery
+        reads those images only.
         """
         with self._records.reading() as now:
             return now.images(**wanted)
@@ -107,8 +99,8 @@ class Gallery:
     def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
         """List the next images by ascending key, to read large galleries in parts.
 
-        Pages are of the state at their own time: compare `describe().version` where that matters.
-        The first begins after key 0, the last is empty.
+        The first page begins after key 0, the last is empty. Each page is of the state when it is
+        read; compare `describe().version` where that matters.
         """
         with self._records.reading() as now:
             return now.page(after=after, limit=limit)
@@ -132,7 +124,7 @@ class Gallery:
             return now.thumbnail(key)
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
-        """Choose the keys of images of which no thumbnail is kept; unknown keys are left out."""
+        """Choose the keys of kept images without a thumbnail."""
         with self._records.reading() as now:
             return now.without_thumbnail(keys)
 
@@ -144,22 +136,20 @@ class Gallery:
         fingerprint: EncoderFingerprint,
         entry: AuditEntry,
     ) -> tuple[int, ...]:
-        """Keep images in one transaction.
-
-        An image of the same source and name takes the place of the one before it.
+        """Add images in one transaction; each replaces an image of the same source and name.
 
         Args:
             images: N.
             vectors: (N, D) float32, rows of unit L2 norm.
-            fingerprint: Which encoder made them; the first one decides.
+            fingerprint: Of the encoder that made them; the first one decides.
             entry: Line of the audit log; its time is the time of adding.
 
         Returns:
             The keys, in the order of the images.
 
         Raises:
-            GalleryError: Another encoder made what is kept (both are named), lengths differ, a row
-                is not of unit norm, or nothing can be written; nothing is changed then.
+            GalleryError: Another encoder made what is kept, lengths differ, a row is not of unit
+                norm, or nothing can be written; nothing is changed then.
         """
         self._upkeep.finish_changes()
         with self._records.writing() as change:
@@ -180,13 +170,9 @@ class Gallery:
         return tuple(image.key for image in kept)
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Stop keeping images in one transaction; unknown keys are passed over.
+        """Remove images in one transaction, ignoring unknown keys; return how many were kept.
 
-        They are no answer of any later search. What they leave behind on the disk goes with
-        `compact`.
-
-        Returns:
-            How many were kept.
+        No later search finds them. Their traces on the disk are cleared by `compact`.
         """
         self._upkeep.finish_changes()
         with self._records.writing() as change:
@@ -196,18 +182,13 @@ class Gallery:
         return num_removed
 
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
-        """Remove images for good: vectors, records, thumbnails, index entries.
+        """Erase images: vectors, records, thumbnails, index entries; return how many were kept.
 
-        Every gallery keeps this: once the call has returned, no method of any client gives anything
-        of them, they are no answer of any search, and what the gallery itself can delete or have
-        deleted, it has.
-
-        A gallery in files keeps more: no byte of them is in any of its files. A gallery that a
-        server keeps cannot reach the server's logs, nor decide when it gives room back; what may
-        stay there, `residual_traces` says.
-
-        Returns:
-            How many were kept.
+        Every gallery guarantees: once the call has returned, no method of any client returns
+        anything of them, no search finds them, and everything that the gallery can delete is
+        deleted. A gallery in files guarantees that no byte of them is in its files. A gallery on a
+        server cannot reach the server's logs, nor decide when space is freed: see
+        `residual_traces`.
         """
         self._upkeep.finish_changes()
         with self._records.writing() as change:
@@ -217,8 +198,8 @@ class Gallery:
             self._upkeep.leave_no_trace()
         except GalleryError as error:
             raise GalleryError(
-                f"{error}; the images are removed, but traces of them stay: compact the "
-                "gallery afterwards"
+                f"{error}; the images are removed, but traces of them stay: compact the gallery "
+                "afterwards"
             ) from error
         return num_erased
 
@@ -227,16 +208,16 @@ class Gallery:
 
         Args:
             queries: (Q, D) float32, rows of unit L2 norm.
-            k: How many answers are wanted, at least 1.
-            within: Which images are looked at.
+            k: Number of answers, at least 1.
+            within: Which images are searched.
 
         Returns:
             Indices are keys. min(k, images) columns; where fewer were found or admitted, key -1 at
             distance infinity, last.
 
         Raises:
-            GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit
-                norm.
+            GalleryError: The gallery is empty, k below 1, or queries of another width or not of
+                unit norm.
         """
         asked = queries.detach().cpu().float()
         with self._snapshots.searchable() as now:
@@ -253,14 +234,14 @@ class Gallery:
             )
 
     def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
-        """Keep how similarities become decisions, each in place of that of the same fusion."""
+        """Keep calibrations, each in place of that of the same fusion."""
         with self._records.writing() as change:
             known = change.state().description.calibrations
             change.calibrate(with_calibrations(known, calibrations))
             change.note(entry)
 
     def note(self, entry: AuditEntry) -> None:
-        """Write a line of the audit log that goes with no change."""
+        """Write a line of the audit log without a change."""
         with self._records.writing() as change:
             change.note(entry)
 
@@ -270,11 +251,7 @@ class Gallery:
             return now.audit()
 
     def check(self) -> tuple[str, ...]:
-        """Look for damage: digests, lengths, norms, records without vectors.
-
-        Returns:
-            A sentence per fault; empty where all is well.
-        """
+        """Look for damage (digests, lengths, norms, records without vectors): a sentence each."""
         self._upkeep.finish_changes()
         try:
             with self._records.reading() as now:
@@ -286,7 +263,7 @@ class Gallery:
         return tuple(faults)
 
     def compact(self) -> None:
-        """Give back the room of removed images, leave no trace of them, and rebuild the index."""
+        """Free the space of removed images, clear their traces, and rebuild the index."""
         self._upkeep.leave_no_trace(is_thorough=True)
         with self._records.reading() as now:
             state = now.state()
@@ -294,7 +271,7 @@ class Gallery:
             self._snapshots.prepare(state)
 
     def finish_changes(self) -> None:
-        """Finish what an interrupted process began, where it can be done now."""
+        """Finish interrupted changes, unless another writer is at work."""
         self._upkeep.finish_changes()
 
     def close(self) -> None:

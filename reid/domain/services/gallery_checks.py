@@ -17,7 +17,7 @@ from reid.domain.values.galleries import (
 )
 
 NORM_TOLERANCE = 1e-3
-"""How far from 1 a norm may be: rounding to float16 stays within."""
+"""How far a norm may be from 1; rounding to float16 stays within."""
 
 
 def check_additions(
@@ -28,7 +28,7 @@ def check_additions(
     kept: EncoderFingerprint | None,
     place: str,
 ) -> None:
-    """Refuse additions that make no sense, or do not go with what is kept.
+    """Refuse additions that are malformed or do not fit what is kept.
 
     Raises:
         GalleryError: Another encoder made what is kept, lengths differ, an image is named twice, a
@@ -58,11 +58,7 @@ def check_additions(
 def check_question(
     queries: Tensor, *, k: int, fingerprint: EncoderFingerprint | None, num_images: int
 ) -> None:
-    """Refuse searches that no gallery can answer.
-
-    Raises:
-        GalleryError: Nothing is kept, k below 1, or queries of another width or not of unit norm.
-    """
+    """Refuse searches of an empty gallery, with k below 1, or by vectors that do not fit."""
     if fingerprint is None or num_images == 0:
         raise GalleryError("the gallery is empty: add images first")
     if k < 1:
@@ -77,11 +73,7 @@ def check_question(
 
 
 def require_kept(keys: Iterable[int], kept: Container[int], *, place: str) -> None:
-    """Refuse to look up what is not there.
-
-    Raises:
-        GalleryError: A key is not kept; names the first of them.
-    """
+    """Raise a GalleryError that names the first key that is not kept, if there is one."""
     missing = next((key for key in keys if key not in kept), None)
     if missing is not None:
         raise GalleryError(f"{place} keeps no image with the key {missing}")
@@ -94,7 +86,7 @@ def are_unit(vectors: Tensor) -> bool:
 
 
 def checksum_of(vector: np.ndarray) -> int:
-    """CRC-32 of a (D,) float32 vector, to notice when it changes."""
+    """CRC-32 of a (D,) float32 vector."""
     return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
 
 
@@ -104,7 +96,7 @@ def checksums_of(vectors: Tensor) -> list[int]:
 
 
 def as_array(vectors: Tensor) -> np.ndarray:
-    """Give vectors as little-endian float32 in one piece."""
+    """Convert vectors to contiguous little-endian float32."""
     return np.ascontiguousarray(vectors.detach().cpu().float().numpy(), dtype="<f4")
 
 
@@ -120,6 +112,6 @@ def faults_of_vectors(
     for image, checksum, norm in zip(images, checksums_of(vectors), norms, strict=True):
         named = f"{image.name} of {image.source} (key {image.key})"
         if checksum != checksums.get(image.key):
-            yield (f"the vector of {named} is damaged: remove the image, then compact the gallery")
+            yield f"the vector of {named} is damaged: remove the image, then compact the gallery"
         elif not abs(norm - 1) <= NORM_TOLERANCE:
             yield f"the vector of {named} has L2 norm {norm:.4g}, not 1"

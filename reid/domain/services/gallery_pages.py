@@ -1,4 +1,4 @@
-"""Read galleries in parts, so that no more of a large one is in memory than a part."""
+"""Read galleries in parts, so that only a part of a large one is in memory."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _PAGE_SIZE = 8192
 
 
 def each_page(gallery: Gallery) -> Iterator[tuple[KeptImage, ...]]:
-    """Give all images by ascending key, a page of them at a time."""
+    """Yield all images by ascending key, page by page."""
     after = 0
     while page := gallery.page(after=after, limit=_PAGE_SIZE):
         yield page
@@ -18,6 +18,6 @@ def each_page(gallery: Gallery) -> Iterator[tuple[KeptImage, ...]]:
 
 
 def each_image(gallery: Gallery) -> Iterator[KeptImage]:
-    """Give all images by ascending key, one by one."""
+    """Yield all images by ascending key, one by one."""
     for page in each_page(gallery):
         yield from page

@@ -1,6 +1,6 @@
 """Search over a gallery's vectors, of which some may not count or not be admitted.
 
-Letters: Q queries, A answers asked for, K answers wanted.
+Letters: Q queries, A answers requested of the index, K answers to return.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from reid.ports.gallery_records import RecordsReader
 from reid.ports.gallery_vectors import VectorsView
 
 _INDEXED_SHARE = 16
-"""One answer in so many vectors at most: beyond, comparing with all admitted ones is as fast as an
-index whose answers must be sifted."""
+"""Largest part of the vectors that is requested of an index: beyond it, comparing with all admitted
+vectors is as fast."""
 
 _SPARE_ANSWERS = 8
 _SPARE_SHARE = 1.5
-"""So many more are asked for than wanted where some may not count."""
+"""Answers requested beyond those to return where some may not count."""
 
 _SECOND_TRY = 8
-"""Factor of the answers asked for where the first did not suffice."""
+"""Factor of answers requested where the first did not suffice."""
 
 
 def search_view(
@@ -34,16 +34,16 @@ def search_view(
     within: GalleryFilter,
     is_filtering: bool,
 ) -> Neighbours:
-    """Rank what is kept and admitted.
+    """Rank the images that are kept and admitted, for (Q, D) queries.
 
     Args:
         view: Vectors of the state.
         queries: (Q, D).
         num_answers: K, at most the images kept.
-        records: Say which vectors count and are admitted.
+        records: Decide which vectors count and are admitted.
         state: Of the records.
-        within: Which images are looked at.
-        is_filtering: Whether the view leaves out by itself what is not admitted.
+        within: Which images are searched.
+        is_filtering: Whether the view itself leaves out what is not admitted.
 
     Returns:
         (Q, K) keys.
@@ -61,7 +61,7 @@ def search_view(
             return Neighbours(indices=indices, distances=distances)
         is_short = found.indices[:, -1] < 0
         if is_filtering:
-            is_short &= _are_as_many_as(asked, near)  # otherwise it has no more
+            is_short &= _are_as_many_as(asked, near)  # else it has no more
         left = left[is_short]
         if not len(left):
             return Neighbours(indices=indices, distances=distances)
@@ -74,7 +74,7 @@ def search_view(
 def _tries(
     num_answers: int, *, state: RecordsState, is_whole: bool, is_filtering: bool
 ) -> list[int]:
-    """Choose how many to ask for, first and then."""
+    """Choose how many answers to request, at first and then."""
     if is_whole:
         return [num_answers, _SECOND_TRY * num_answers + _SPARE_ANSWERS]
     num_images = state.description.num_images
@@ -85,7 +85,7 @@ def _tries(
 
 
 def _are_as_many_as(asked: int, near: Neighbours) -> Tensor:
-    """(Q,) whether so many were found."""
+    """(Q,) bool, whether `asked` answers were found."""
     num_queries, num_columns = near.indices.shape
     if num_columns < asked:
         return torch.zeros(num_queries, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""One state of a gallery's records and vectors together."""
+"""Consistent states of a gallery's records and vectors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +11,14 @@ from reid.ports.gallery_records import GalleryRecords, RecordsReader
 from reid.ports.gallery_vectors import GalleryVectors, VectorsGoneError, VectorsView
 
 _SNAPSHOT_TRIES = 100
-"""A reader seldom meets vectors that were just replaced, and never so often in a row."""
+"""A reader seldom meets vectors that were just replaced, and never this often in a row."""
 
 _CHECKED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One state of the whole."""
+    """Records and vectors of one state."""
 
     records: RecordsReader
     state: RecordsState
@@ -35,7 +35,7 @@ class Snapshot:
 
 
 class GallerySnapshots:
-    """Takes snapshots; what a search needs is prepared between two of them."""
+    """Takes snapshots; indexes are prepared between two of them."""
 
     def __init__(self, records: GalleryRecords, vectors: GalleryVectors, *, place: str) -> None:
         """Keep the parts of the gallery, and what to call it in messages."""
@@ -45,11 +45,7 @@ class GallerySnapshots:
 
     @contextmanager
     def current(self) -> Iterator[Snapshot]:
-        """Take the newest one.
-
-        Raises:
-            GalleryError: It is damaged or cannot be reached.
-        """
+        """Take the newest snapshot; raise a GalleryError if it is damaged or cannot be reached."""
         gone = ""
         for _ in range(_SNAPSHOT_TRIES):
             with self._records.reading() as now:
@@ -69,7 +65,7 @@ class GallerySnapshots:
 
     @contextmanager
     def searchable(self) -> Iterator[Snapshot]:
-        """Take a snapshot that can be searched; what that takes is done between two of them."""
+        """Take a snapshot that can be searched, preparing the index first where necessary."""
         while True:
             with self.current() as now:
                 if now.view.is_ready:
@@ -79,12 +75,12 @@ class GallerySnapshots:
             self.prepare(state)
 
     def prepare(self, state: RecordsState) -> None:
-        """Make the vectors of a state ready to be searched, which may take long."""
+        """Make the vectors of a state searchable, which may take long."""
         is_worth_keeping = False
         with suppress(VectorsGoneError):
             is_worth_keeping = self._vectors.prepare(state.vectors)
         if is_worth_keeping:
-            # It is needed now and can be kept later: another writer, a full disk or a folder that
-            # is read-only is no reason to refuse an answer.
+            # The index can be saved later: another writer, a full disk or a read-only folder is no
+            # reason to refuse an answer.
             with suppress(GalleryError), self._records.writing(waits=False) as change:
                 self._vectors.keep_prepared(change.state().vectors)

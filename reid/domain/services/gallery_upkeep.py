@@ -1,4 +1,4 @@
-"""What follows the changes of a gallery, now or by whoever comes next."""
+"""Work that follows the changes of a gallery, done at once or by the next writer."""
 
 from contextlib import suppress
 
@@ -8,8 +8,8 @@ from reid.ports.gallery_records import GalleryRecords, RecordsWriter
 from reid.ports.gallery_vectors import GalleryVectors
 
 _MOST_REMOVED = 1000
-"""Where dropping rewrites all vectors, it waits until more than so many are to go, and more than
-are kept."""
+"""Where dropping rewrites all vectors, it waits until more than this are to be dropped, and more
+than are kept."""
 
 
 class GalleryUpkeep:
@@ -21,10 +21,7 @@ class GalleryUpkeep:
         self._vectors = vectors
 
     def finish_changes(self) -> None:
-        """Finish what an interrupted process began, where it can be done now.
-
-        Whoever is writing just now is left alone: it may be no interrupted change at all.
-        """
+        """Finish interrupted changes, unless another writer is at work."""
         with suppress(GalleryError):
             with self._records.reading() as now:
                 state = now.state()
@@ -35,7 +32,7 @@ class GalleryUpkeep:
                 self._drop_removed(waits=False)
 
     def follow_up(self) -> None:
-        """Do what a change has made due; it is committed, so that this can wait if it must."""
+        """Do the work that a committed change has made due; if it fails, it is done later."""
         with suppress(GalleryError):
             with self._records.reading() as now:
                 state = now.state()
@@ -49,7 +46,7 @@ class GalleryUpkeep:
         return state.num_removed > max(_MOST_REMOVED, state.description.num_images)
 
     def _drop_removed(self, *, waits: bool = True) -> None:
-        """Drop the vectors of removed images, then what they and interrupted changes left."""
+        """Drop the vectors of removed images, then what interrupted changes left."""
         with self._records.writing(waits=waits) as change:
             self._drop(change, change.state())
         with self._records.writing(waits=waits) as change:
@@ -57,9 +54,9 @@ class GalleryUpkeep:
             self._vectors.tidy(state.vectors, last_key=state.last_key)
 
     def leave_no_trace(self, *, waits: bool = True, is_thorough: bool = False) -> None:
-        """Drop all that was removed, and clear what that leaves behind.
+        """Drop everything that was removed, and clear its traces.
 
-        An erasure stays pending until the end, so that it is finished by others if need be.
+        An erasure stays pending until the end, so that another process can finish it.
         """
         with self._records.writing(waits=waits) as change:
             state = change.state()
@@ -69,7 +66,7 @@ class GalleryUpkeep:
         with self._records.writing() as change:
             now = change.state()
             self._vectors.tidy(now.vectors, last_key=now.last_key)
-            # Another erasure that began meanwhile ends by itself.
+            # An erasure that began meanwhile is ended by its own process.
             if now.is_erasing and now.description.version == state.description.version:
                 change.end_erasure()
 

@@ -1,4 +1,4 @@
-"""From query images to answers, in the manner that was asked for.
+"""From query images to answers, by the requested options.
 
 Letters: N query images, D width.
 """
@@ -21,7 +21,7 @@ from reid.domain.values.samples import ListedImage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentificationOptions:
-    """How queries are put to a gallery and what is said of the answers."""
+    """How queries are answered by a gallery."""
 
     top_k: int = 5
     """Gallery images shown with each answer."""
@@ -32,30 +32,25 @@ class IdentificationOptions:
 
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
-    """Re-rank by these parameters; None: do not."""
+    """Re-rank by these parameters; None does not re-rank."""
 
     within: GalleryFilter = EVERYTHING
-    """Which gallery images are looked at."""
+    """Which gallery images are searched."""
 
     def __post_init__(self) -> None:
-        """Refuse what could not be answered, before images are embedded.
-
-        Raises:
-            ConfigurationError: Means are to be re-ranked.
-        """
+        """Refuse to re-rank means before images are embedded."""
         require_rerankable(self.recipe, self.reranking)
 
     @property
     def fusion(self) -> str:
-        """The fusion in words, as calibrations keep it."""
+        """Name of the fusion in calibrations."""
         return self.recipe.words(are_tracklets=self.are_tracklets)
 
     def decision_for(self, gallery: Gallery) -> Decision:
         """Choose threshold and confidence.
 
         Raises:
-            GalleryError: The gallery is calibrated for another fusion, and its threshold is asked
-                for.
+            GalleryError: The gallery's threshold is requested, but was found for another fusion.
         """
         return decide(
             gallery.describe().calibrations,
@@ -73,13 +68,13 @@ class IdentificationOptions:
         *,
         decision: Decision | None = None,
     ) -> tuple[Identification, ...]:
-        """Name the people on images.
+        """Name the people in images.
 
         Args:
             gallery: Known people.
             images: N queries.
             vectors: (N, D) float32, rows of unit L2 norm, by the gallery's encoder.
-            decision: What `decision_for` gave for the gallery, where it was asked before.
+            decision: As given by `decision_for`; None: it is called.
 
         Returns:
             An answer per query, in the order of their first images.
@@ -87,7 +82,7 @@ class IdentificationOptions:
         Raises:
             GalleryError: The gallery is empty, damaged, or calibrated for another fusion.
         """
-        people = Identifier(
+        identifier = Identifier(
             gallery,
             recipe=self.recipe,
             top_k=self.top_k,
@@ -96,4 +91,4 @@ class IdentificationOptions:
             within=self.within,
         )
         queries = tracklet_queries(images) if self.are_tracklets else single_queries(images)
-        return people.identify(queries, vectors_of_questions(queries, images, vectors))
+        return identifier.identify(queries, vectors_of_questions(queries, images, vectors))

@@ -1,4 +1,4 @@
-"""Who a query is about: the images of a person as one, or nobody whom the gallery knows.
+"""Identify the person of a query, or reject it as unknown.
 
 Letters: Q queries, N query images, K answers, P people, D width.
 """
@@ -34,11 +34,11 @@ QUESTION_CHUNK = 256
 """Queries searched at once: bounds answers and records held."""
 
 CANDIDATE_IMAGES = 100
-"""Nearest images whose people are compared by their mean: to compare with everybody, a large
-gallery would have to be read for each query."""
+"""Nearest images whose people are compared by their mean: comparing with everybody would read the
+whole gallery for each query."""
 
 SEARCHED_FIRST = 32
-"""Answers asked for at first: mostly they name a second person."""
+"""Answers requested at first: mostly they include a second person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,12 @@ class _Answers:
     images: Sequence[RankedImage]
 
     def among(self, means: PersonMeans) -> "_Answers":
-        """Leave out whom somebody has removed since the search: there is no mean of them."""
-        return replace(self, images=[p for p in self.images if p.label in means])
+        """Leave out people who were removed since the search and so have no mean."""
+        return replace(self, images=[image for image in self.images if image.label in means])
 
 
 def require_rerankable(recipe: FusionRecipe, reranking: RerankingRecipe | None) -> None:
-    """Refuse what has no re-ranked distance.
-
-    Raises:
-        ConfigurationError: Means are to be re-ranked.
-    """
+    """Raise a ConfigurationError if means are to be re-ranked."""
     if reranking is not None and recipe.fusion is Fusion.MEAN:
         raise ConfigurationError(
             "identify.fusion: the mean of a person's images has no re-ranked distance; "
@@ -88,10 +84,10 @@ class Identifier:
             gallery: Known people.
             recipe: How similarities to the images of a person become one.
             top_k: Gallery images shown with each answer.
-            decision: Who is an unknown person, and how sure an answer is.
+            decision: Threshold and confidence; None accepts every match.
             reranking: Order images by k-reciprocal re-ranking among all queries and the whole
                 gallery; similarities stay cosines.
-            within: Which gallery images are looked at.
+            within: Which gallery images are searched.
 
         Raises:
             ConfigurationError: Means are to be re-ranked.
@@ -130,7 +126,7 @@ class Identifier:
         return tuple(found)
 
     def _searched(self, queries: Sequence[Query], vectors: Tensor) -> Iterator[Sequence[_Answers]]:
-        """Ask for a few answers, and where they do not name a second person for enough."""
+        """Request a few answers, and more where they do not include a second person."""
         first = max(self._wanted, SEARCHED_FIRST)
         if self._recipe.fusion is Fusion.MEAN:
             first = max(first, CANDIDATE_IMAGES)
@@ -151,12 +147,12 @@ class Identifier:
         """Compare all queries with all images, block by block."""
         recipe = self._reranking or RerankingRecipe()
         require_images(self._gallery.describe(), place=self._gallery.place)
-        images = [p for p in self._gallery.images() if self._within.admits(p)]
+        images = [image for image in self._gallery.images() if self._within.admits(image)]
         if not images:
             raise self._no_answer(queries[0])
         keys = torch.tensor([image.key for image in images])  # (G,)
         kept = self._gallery.vectors(keys.tolist())  # (G, D)
-        # The asked person's images may be hidden, and the nearest be all of one other person.
+        # The query's own person may be hidden, and the nearest images be all of one other person.
         largest = max(Counter(image.label for image in images).values())
         depth = self._wanted + 2 * largest + 1
         start = 0
@@ -186,9 +182,9 @@ class Identifier:
         return max(self._top_k, votes)
 
     def _deep_enough(self, short: Sequence[_Answers]) -> int:
-        """Say how many answers are certain to name others than those named, and the one asked for.
+        """Count the answers that must include people other than those found and the query's own.
 
-        The asked person's images may be hidden, and the nearest be all of one other person.
+        The query's own person may be hidden, and the nearest images be all of one other person.
         """
         groups = [_people_of(one) for one in short]
         images = self._gallery.images(labels=sorted(set[str]().union(*groups)))
@@ -218,25 +214,21 @@ class Identifier:
             raise self._no_answer(query)
         labels = list(dict.fromkeys(image.label for image in answers.images))
         ranked = self._rank(answers, labels=labels, means=means)
-        best, *others = [
-            (labels[person], similarity)
-            for person, similarity in zip(
-                ranked.people.tolist(), ranked.similarities.tolist(), strict=True
-            )
-        ]
-        runner_up = others[0] if others else (None, None)
+        people = [labels[person] for person in ranked.people.tolist()]
+        similarities = ranked.similarities.tolist()
+        has_runner_up = len(people) > 1
         return Identification(
             name=first.name,
-            label=best[0],
-            similarity=best[1],
-            runner_up_label=runner_up[0],
-            runner_up_similarity=runner_up[1],
+            label=people[0],
+            similarity=similarities[0],
+            runner_up_label=people[1] if has_runner_up else None,
+            runner_up_similarity=similarities[1] if has_runner_up else None,
             images=tuple(answers.images[: self._top_k]),
             true_label=query.label,
-            names=tuple(p.name for p in query.images) if len(query.images) > 1 else (),
+            names=tuple(one.name for one in query.images) if len(query.images) > 1 else (),
             camera=first.camera,
-            confidence=self._decision.confidence(best[1]),
-            is_unknown=self._decision.is_unknown(best[1]),
+            confidence=self._decision.confidence(similarities[0]),
+            is_unknown=self._decision.is_unknown(similarities[0]),
         )
 
     def _rank(
@@ -265,9 +257,9 @@ class Identifier:
 
 
 def _people_of(answers: _Answers) -> set[str]:
-    """Name who was found, and who was asked for where that is known."""
-    asked = answers.query.label
-    return {image.label for image in answers.images} | ({asked} if asked is not None else set())
+    """List the labels that were found, and the query's own where it is known."""
+    own = answers.query.label
+    return {image.label for image in answers.images} | ({own} if own is not None else set())
 
 
 def _ranked(
@@ -277,7 +269,7 @@ def _ranked(
     *,
     records: Mapping[int, KeptImage],
 ) -> list[RankedImage]:
-    """Put the answers that a query admits; an image removed since is none."""
+    """List the answers that a query admits, without images that were removed since."""
     return [
         RankedImage(
             name=records[key].name,

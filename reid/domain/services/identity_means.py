@@ -1,4 +1,4 @@
-"""Mean directions of a gallery's people, computed once for all queries that meet them.
+"""Mean directions of a gallery's people, computed once for all queries.
 
 Letters: D width.
 """
@@ -18,17 +18,17 @@ class PersonMeans:
     """Means of the images that a filter admits, by label."""
 
     def __init__(self, gallery: Gallery, *, within: GalleryFilter) -> None:
-        """Know nobody yet."""
+        """Start without means."""
         self._gallery = gallery
         self._within = within
         self._means: dict[str, Tensor] = {}
 
     def __contains__(self, label: str) -> bool:
-        """Whether a person's mean is known: it is not of people who were removed meanwhile."""
+        """Whether a person's mean is known; that of people who were removed meanwhile is not."""
         return label in self._means
 
     def add(self, labels: Iterable[str]) -> None:
-        """Compute the means of people that are not known yet."""
+        """Compute the means that are not known yet."""
         images = self._admitted(set(labels) - self._means.keys())
         if not images:
             return
@@ -39,22 +39,15 @@ class PersonMeans:
         self._means.update(zip(numbers, means, strict=True))
 
     def for_question(self, query: Query, vector: Tensor, label: str) -> Tensor:
-        """Give a person's (D,) mean, without the images that a query hides.
-
-        Args:
-            query: What is asked.
-            vector: (D,) of the query.
-            label: Of a person who is known.
-        """
+        """Compute a known person's (D,) mean, without the images hidden from a (D,) query."""
         if query.own is OwnImages.ALL or label != query.label:
             return self._means[label]
         images = self._admitted({label})
         vectors = self._gallery.vectors([image.key for image in images])
+        cosines = zip(images, (vectors @ vector).tolist(), strict=True)
         rows = [
             row
-            for row, (image, cosine) in enumerate(
-                zip(images, (vectors @ vector).tolist(), strict=True)
-            )
+            for row, (image, cosine) in enumerate(cosines)
             if not query.hides(image, similarity=cosine)
         ]
         return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]

@@ -1,4 +1,4 @@
-"""What is asked of lists of images before they become vectors.
+"""Conditions on lists of images that are to be embedded.
 
 Letters: N images.
 """
@@ -14,13 +14,13 @@ from reid.domain.values.counts import counted
 from reid.domain.values.samples import ListedImage, UnreadableImage
 
 _UNWRITTEN = ("Cc", "Cs")
-"""Unicode's categories of what is no writing: control characters, and halves of characters."""
+"""Unicode categories of control characters and of halves of characters."""
 
 
 def require_readable(
     readable: Sequence[ListedImage], unreadable: Sequence[UnreadableImage], *, role: str
 ) -> None:
-    """Make sure that there is something to work on.
+    """Refuse a list without a readable image.
 
     Args:
         readable: Images that can be decoded.
@@ -28,7 +28,7 @@ def require_readable(
         role: What to call the images.
 
     Raises:
-        DatasetError: None can be read.
+        DatasetError: No image can be read.
     """
     if readable:
         return
@@ -39,11 +39,7 @@ def require_readable(
 
 
 def require_labels(gallery: Sequence[ListedImage]) -> None:
-    """Make sure that every image is of somebody.
-
-    Raises:
-        DatasetError: One has no label; tells which, and how to label images.
-    """
+    """Raise a DatasetError that explains how to label images, if one has no label."""
     nameless = [image.name for image in gallery if image.label is None]
     if nameless:
         raise DatasetError(
@@ -55,13 +51,13 @@ def require_labels(gallery: Sequence[ListedImage]) -> None:
 
 
 def require_writable_names(gallery: Sequence[ListedImage]) -> None:
-    """Make sure that whoever is kept can be asked for, listed and forgotten by name.
+    """Refuse names by which people could not be searched, listed or forgotten.
 
-    No command line can say a NUL, databases end a text at it or refuse it, and a terminal obeys an
-    escape instead of showing it.
+    No command line can pass a NUL, databases end a text at it or refuse it, and a terminal executes
+    an escape sequence instead of showing it.
 
     Raises:
-        DatasetError: A label or camera holds a control character, or half of one beyond 16 bits.
+        DatasetError: A label or camera holds a control character, or half of a surrogate pair.
     """
     for image in gallery:
         for what, name in (("label", image.label), ("camera", image.camera)):
@@ -79,7 +75,7 @@ def camids_of(images: Sequence[ListedImage], *, num_cameras: int) -> Tensor | No
 
     Args:
         images: N, whose cameras are called "1", "2", ... where the encoder knows them.
-        num_cameras: How many the encoder tells apart.
+        num_cameras: How many the encoder distinguishes.
 
     Returns:
         (N,) int64; None where any image's camera is not one of the encoder's: vectors with and
@@ -91,6 +87,6 @@ def camids_of(images: Sequence[ListedImage], *, num_cameras: int) -> Tensor | No
 
 
 def first_without_camera(images: Sequence[ListedImage], *, num_cameras: int) -> ListedImage | None:
-    """Find an image whose camera is not one that the encoder knows; None where there is none."""
+    """Find the first image whose camera the encoder does not know, if any."""
     known = {str(camera) for camera in range(1, num_cameras + 1)}
     return next((image for image in images if image.camera not in known), None)

@@ -1,4 +1,4 @@
-"""Lists of images: read when they are first asked for, and kept."""
+"""Lists of images: read when they are first needed, and kept."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ from reid.ports.dataset import Dataset, ImageReader
 
 
 class ListedDataset:
-    """A dataset of lists and a reader; all that a plug-in has to return."""
+    """A dataset made of lists and a reader; all that a plug-in has to return."""
 
     def __init__(
         self, name: str, *, reader: ImageReader, list_split: Callable[[Split], SampleList]
@@ -28,7 +28,7 @@ class ListedDataset:
         Args:
             name: What to call the dataset in reports.
             reader: Reads the images listed.
-            list_split: Lists a split; called once for each split that is asked for. Raises
+            list_split: Lists a split; called once for each split that is needed. Raises
                 DatasetError where the list cannot be read.
         """
         self.name = name
@@ -48,7 +48,7 @@ class ListedDataset:
         return listed.samples
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
-        """List the images that tell no person or camera.
+        """List the images whose names give no person or camera.
 
         Raises:
             DatasetError: The list cannot be read.
@@ -62,7 +62,7 @@ class ListedDataset:
 
 
 def with_reader(dataset: Dataset, reader: ImageReader) -> Dataset:
-    """Have a dataset's images read by another reader."""
+    """Read a dataset's images by another reader."""
     return ListedDataset(
         dataset.name,
         reader=reader,
@@ -106,10 +106,10 @@ class ListedImages:
 
 
 class ReaderAround:
-    """A reader that leaves the work to another one; subclasses do some of it otherwise."""
+    """A reader that delegates to another one; subclasses override some methods."""
 
     def __init__(self, reader: ImageReader) -> None:
-        """Keep the reader that works."""
+        """Keep the other reader."""
         self._reader = reader
 
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
@@ -117,7 +117,7 @@ class ReaderAround:
         return self._reader.read(names, size=size, resampling=resampling)
 
     def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """List what cannot be decoded."""
+        """List the images that cannot be decoded."""
         return self._reader.find_unreadable(names)
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:

@@ -1,4 +1,4 @@
-"""Find the first step whose loss is not finite, without holding the device up at every step."""
+"""Find the first step whose loss is not finite, without a device transfer at every step."""
 
 from collections.abc import Mapping
 
@@ -20,28 +20,27 @@ def named_losses(objective: Objective) -> dict[str, Tensor]:
 
 
 class LossWatch:
-    """Remembers the losses of steps until somebody looks at them."""
+    """Collects the losses of steps, to check many at once."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without losses."""
         self._unseen: list[tuple[int, dict[str, Tensor]]] = []
 
     def note(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Remember the losses of a step, () float each."""
+        """Collect the losses of a step, () float each."""
         kept = {name: value.detach() for name, value in losses.items()}
         self._unseen.append((step, kept))
 
     @property
     def wants_look(self) -> bool:
-        """Whether enough steps are unseen for a look to be cheap."""
+        """Whether enough losses are collected for a check to be cheap."""
         return len(self._unseen) >= _STEPS_BETWEEN_LOOKS
 
     def first_broken(self) -> tuple[int, dict[str, float]] | None:
-        """Look at what is unseen.
+        """Check the collected losses.
 
         Returns:
-            The first step with a loss that is not finite, and all of its losses; None where all are
-            finite.
+            The first step with a loss that is not finite, and its losses; None if all are finite.
         """
         seen, self._unseen = self._unseen, []
         if not seen:

@@ -1,4 +1,4 @@
-"""Stage 1: learn what to call each training identity.
+"""Stage 1: learn a prompt for each training identity.
 
 CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.2. Both encoders are frozen, so the images
 are encoded once, and only the prompts' learned tokens receive gradients.
@@ -42,7 +42,7 @@ TEXT_FEATURES = "text_features"
 """Name of the (C, E) tensor that stage 2 learns from."""
 
 _TEXT_CHUNK = 64
-"""Prompts that go through the text encoder at once when all of them do."""
+"""Prompts that go through the text encoder at once after the training."""
 
 
 class PromptLearning:
@@ -98,7 +98,7 @@ class PromptLearning:
         return self._loop.finish(self._checkpoint(stage, samples=samples, losses=losses))
 
     def check(self) -> None:
-        """Find out whether the encoder can read prompts such as the recipe's.
+        """Check that the encoder can read prompts such as the recipe's.
 
         Raises:
             EncoderError: It has no text tower, or the prompts are too long for it.

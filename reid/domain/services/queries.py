@@ -1,4 +1,4 @@
-"""What is asked of a gallery: who is on these images of one person.
+"""Queries to a gallery: images of one person who is to be named.
 
 Letters: Q queries, N images, D width.
 """
@@ -15,18 +15,18 @@ from reid.domain.values.galleries import KeptImage
 from reid.domain.values.samples import ListedImage
 
 SAME_IMAGE = 1 - 1e-5
-"""Cosine from which on two vectors count as those of the very same image."""
+"""Vectors of at least this cosine count as those of the very same image."""
 
 
 class OwnImages(Enum):
-    """Which gallery images of the asked person answer a query."""
+    """Which gallery images of the query's own person may answer it."""
 
     ALL = auto()
     OTHER_CAMERAS = auto()
     """Neither those by the query's own camera, as in evaluation, nor the very same image."""
 
     NONE = auto()
-    """As if the person were an unknown person."""
+    """As if the person were unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Query:
         return self.images[0].label
 
     def hides(self, image: KeptImage, *, similarity: float) -> bool:
-        """Whether a gallery image at a cosine is no answer to this query."""
+        """Whether a gallery image of a cosine is excluded from the answers to this query."""
         if self.own is OwnImages.ALL or image.label != self.label:
             return False
         if self.own is OwnImages.NONE or similarity >= SAME_IMAGE:
@@ -60,9 +60,8 @@ def single_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
 def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
     """Make the images of a person one query, in the order of their first images.
 
-    Images in one sub-folder are of one person. Of others, those of one label by one camera are; a
-    image without a label stands alone, and the cameras of a person, whose images may show different
-    sides, stay apart.
+    Images in one sub-folder show one person. Other images are grouped by label and camera, since
+    the cameras of a person may show different sides; an image without a label stands alone.
     """
     groups: dict[tuple[str | None, ...], list[ListedImage]] = {}
     for image in images:

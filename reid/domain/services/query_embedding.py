@@ -15,7 +15,7 @@ from reid.ports.dataset import ImageSource
 
 
 class QueryEmbedding:
-    """Describes query images as the images of a gallery were described, or refuses."""
+    """Embeds query images as the images of a gallery were embedded, or refuses."""
 
     def __init__(self, *, embedder: Embedder, enrolment: Enrolment) -> None:
         """Keep the parts."""
@@ -41,7 +41,7 @@ class QueryEmbedding:
 def embed_queries(
     embedder: Embedder, queries: ImageSource, *, fingerprint: EncoderFingerprint
 ) -> Tensor:
-    """Embed images, told their cameras where the fingerprint says so: (N, D)."""
+    """Embed images, with their cameras where the fingerprint uses them: (N, D)."""
     images = queries.images()
     camids = None
     if fingerprint.uses_cameras:

@@ -1,4 +1,4 @@
-"""Rank a dataset's gallery for its queries, and say how well.
+"""Rank a dataset's gallery for its queries, and score the ranking.
 
 Letters: Q queries, G gallery, K answers.
 """
@@ -15,14 +15,14 @@ from reid.ports.dataset import Dataset
 from reid.ports.vector_index import VectorIndex
 
 QUERY_CHUNK = 256
-"""Queries asked of an approximate index at once: bounds memory to a few answers each."""
+"""Queries searched at once in an approximate index: bounds memory."""
 
 APPROXIMATE_DEPTH = 1000
-"""Answers asked of an approximate index in evaluation; true matches beyond them count as missed."""
+"""Answers of an approximate index in evaluation; true matches beyond them count as missed."""
 
 
 class Reidentification:
-    """Embeds, indexes and ranks."""
+    """Embeds, ranks and scores."""
 
     def __init__(self, *, embedder: Embedder, index: VectorIndex) -> None:
         """Keep the parts; nothing is read or computed yet."""
@@ -65,14 +65,13 @@ class Reidentification:
     ) -> tuple[EvaluationReport, QueryScores]:
         """Score the ranking of embedded images, as averages and query by query in list order.
 
-        An exact index ranks by distance and, where distances are equal, by gallery row: that order
-        is known without it, so the ranks of the true matches are counted rather than the gallery
-        ordered, and the index is not asked. An approximate one is asked for its answers.
+        An exact index ranks by distance and gallery row. That order is known without the index, so
+        the ranks of the true matches are counted instead. An approximate index is searched.
 
         Args:
             queries: Rows of unit L2 norm.
             gallery: On the same device, rows of unit L2 norm.
-            reranking: Re-rank with these parameters, exactly and without the index; None: do not.
+            reranking: Re-rank with these parameters, without the index; None does not re-rank.
             remove_same_camera: Leave out gallery images of the query's own person and camera, as
                 the Market-1501 protocol does.
 

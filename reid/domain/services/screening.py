@@ -1,4 +1,4 @@
-"""Bad images of a dataset: found before long work, all of them named, or left out."""
+"""Find the unreadable images of a dataset before long work, and name them all or leave them out."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,20 +11,19 @@ from reid.domain.values.samples import ImageSize, Resampling, SampleList, Split,
 from reid.ports.dataset import Dataset, ImageReader
 
 NUM_NAMED = 20
-"""Bad images that an error names; it counts all."""
+"""Bad images that an error lists; it counts all."""
 
 
 class ScreenedDataset(ListedDataset):
     """A dataset whose bad images are all named as soon as one is met, or are in no list."""
 
     def __init__(self, dataset: Dataset, *, skips_bad: bool) -> None:
-        """Take the dataset; nothing is read yet.
+        """Keep the dataset; nothing is read yet.
 
         Args:
             dataset: Lists and reads.
-            skips_bad: Decode a list's images in full when it is first asked for, and leave out
-                those that cannot be read; else list all, and name every bad one as soon as the
-                first is met.
+            skips_bad: Decode a list's images in full when it is first needed, and leave out those
+                that cannot be read; else list all, and name every bad one when the first is met.
         """
         self._dataset = dataset
         self._skips_bad = skips_bad
@@ -36,14 +35,14 @@ class ScreenedDataset(ListedDataset):
         )
 
     def left_out(self, splits: Sequence[Split] = tuple(Split)) -> tuple[UnreadableImage, ...]:
-        """Name the images that were left out of lists that were asked for, each once."""
+        """List the images that were left out of the lists used so far, each once."""
         if not self._skips_bad:
             return ()
         found = (bad for split in splits for bad in self._bad.get(split, ()))
         return tuple({bad.name: bad for bad in found}.values())
 
     def require_readable(self, splits: Sequence[Split]) -> None:
-        """Decode every image in full, so that none fails in the midst of long work.
+        """Decode every image in full, so that none fails during long work.
 
         Raises:
             DatasetError: Some cannot be read and are not to be left out; names them.
@@ -66,7 +65,7 @@ class ScreenedDataset(ListedDataset):
         return SampleList(samples, self._dataset.unparsed_names(split))
 
     def _name_all(self) -> DatasetError | None:
-        """Look at every image anew; None where the lists fail, or no listed image is bad."""
+        """Check every image again; None where the lists fail, or no listed image is bad."""
         self._bad.clear()
         try:
             for split in Split:

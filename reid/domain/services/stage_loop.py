@@ -1,7 +1,7 @@
 """The loop that both training stages share: epochs, steps, progress, and states to resume from.
 
 All randomness of a step derives from the seed, the epoch and the step, never from what ran before,
-so a stage that goes on from its last saved epoch ends where an uninterrupted one would.
+so a stage that resumes from its last saved epoch ends where an uninterrupted one would.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +31,11 @@ from reid.ports.runs import RunStore
 
 
 class TrainingStage(Protocol):
-    """What a stage trains and on what, as the loop sees it."""
+    """What the loop needs of a stage."""
 
     @property
     def optimizer(self) -> NamedAdam:
-        """Steps over everything that learns."""
+        """Optimiser of everything that learns."""
         ...
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
@@ -47,15 +47,15 @@ class TrainingStage(Protocol):
         ...
 
     def after_step(self) -> None:
-        """Take notice that the optimizer has moved what learns."""
+        """Follow a step of the optimiser."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that training changes, the optimizer's moments apart."""
+        """Everything that training changes, except the optimiser's moments."""
         ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state that `state` gave."""
+        """Restore a state given by `state`."""
         ...
 
 
@@ -76,15 +76,9 @@ class StageLoop:
     ) -> None:
         """Keep the parts.
 
-        Args:
-            name: Of the stage in events, and of its state.
-            result: Name of the finished stage's checkpoint.
-            num_epochs: Epochs of the whole stage.
-            learning_rate: Base rate of a one-based epoch.
-            runs: Keeps the states.
-            listener: Hears of every step and epoch.
-            checkpoint_every: Epochs between saved states.
-            batch_settings: Names of the settings that decide how large a batch is, for messages.
+        `result` names the finished stage's checkpoint, `learning_rate` maps one-based epochs to
+        base rates, and `batch_settings` names, in messages, the settings that decide how large a
+        batch is.
         """
         self._name = name
         self._result = result
@@ -98,14 +92,13 @@ class StageLoop:
 
     @property
     def state_name(self) -> str:
-        """Name of the checkpoint from which an interrupted stage goes on."""
+        """Name of the checkpoint from which an interrupted stage resumes."""
         return f"{self._name}-state"
 
     def finished(self, check: Callable[[Checkpoint], None] = lambda _: None) -> Checkpoint | None:
         """Load the finished stage's checkpoint and announce it; None where there is none.
 
-        Args:
-            check: Raises where the checkpoint is not of this run.
+        `check` raises if the checkpoint is not of this run.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -126,9 +119,8 @@ class StageLoop:
             Mean loss terms of the last epoch.
 
         Raises:
-            CheckpointError: The last state is damaged and so is the one before it, or there is
-                none; or a state cannot be written.
-            ConfigurationError: A loss or weight is not finite any more, or memory ran out.
+            CheckpointError: The last two states are damaged, or a state cannot be written.
+            ConfigurationError: A loss or weight is not finite, or memory ran out.
         """
         last_epoch, losses = self._restore(stage)
         self._listener(StageStarted(self._name, last_epoch + 1, self._num_epochs))
@@ -140,7 +132,7 @@ class StageLoop:
         return losses
 
     def finish(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Keep the finished stage's checkpoint in the place of its state, and return it.
+        """Save the finished stage's checkpoint in place of its state, and return it.
 
         Raises:
             CheckpointError: It cannot be written.
@@ -204,12 +196,12 @@ class StageLoop:
         )
         return ConfigurationError(
             f"the {self._name} stage diverged in {where}; {kept}; lower the stage's "
-            "learning_rate and train anew"
+            "learning_rate and train again"
         )
 
     def _save(self, stage: TrainingStage, *, epoch: int, losses: Mapping[str, float]) -> None:
         tensors = stage.state() | stage.optimizer.state()
-        # A finite loss can have a gradient that is not: its step shows only in the next loss.
+        # A finite loss can have an infinite gradient, which shows only in the next loss.
         broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
         if broken:
             values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
@@ -235,20 +227,14 @@ class StageLoop:
         if newest is None:
             return 0, {}
         checkpoint, epoch = newest
-        moments = {
-            name: tensor
-            for name, tensor in checkpoint.tensors.items()
-            if name.startswith(STATE_PREFIX)
-        }
-        stage.load_state(
-            {name: tensor for name, tensor in checkpoint.tensors.items() if name not in moments}
-        )
-        stage.optimizer.load_state(moments)
+        tensors = checkpoint.tensors
+        stage.load_state({name: tensors[name] for name in tensors if not _is_moment(name)})
+        stage.optimizer.load_state({name: tensors[name] for name in tensors if _is_moment(name)})
         self._saved_epoch = epoch
         return epoch, _losses_of(checkpoint)
 
     def _newest_good(self, stage: TrainingStage) -> tuple[Checkpoint, int] | None:
-        """Find the last state that can be read and is of this stage, and its epoch."""
+        """Find the last intact state of this stage, and its epoch."""
         damage: CheckpointError | None = None
         try:
             newest = self._checked(self._runs.load(self.state_name), stage)
@@ -263,7 +249,7 @@ class StageLoop:
             return None
         checkpoint, epoch = before
         self._listener(CheckpointDamaged(self.state_name, epoch))
-        # In the damaged one's place, which must not become the one before the next.
+        # Replace the damaged state, which must not become the previous one of the next save.
         self._runs.save(self.state_name, checkpoint)
         return before
 
@@ -282,8 +268,12 @@ class StageLoop:
         return checkpoint, epoch
 
 
+def _is_moment(name: str) -> bool:
+    return name.startswith(STATE_PREFIX)
+
+
 def _add(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
-    """Add up on the device: reading a number from it every step would stall it."""
+    """Add up on the device, which reading a number every step would stall."""
     with torch.no_grad():
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()

@@ -1,4 +1,4 @@
-"""Whether a saved state is of the stage that wants to go on from it."""
+"""Check that a saved state belongs to the stage that resumes from it."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import STATE_FORMAT, Checkpoint, JsonValue
 
-WAY_OUT = "bring back the run's own file, or overwrite the run to train anew"
+WAY_OUT = "bring back the run's own file, or overwrite the run to train again"
 
 
 def epoch_of_state(
@@ -18,25 +18,25 @@ def epoch_of_state(
     ignored_prefix: str,
     num_epochs: int,
 ) -> int:
-    """Find out after which epoch of this stage a state was saved.
+    """Read after which epoch of this stage a state was saved.
 
-    A file that is whole can still be another one: of another stage, or of a run with another
-    encoder or other identities, put there by a copy gone wrong.
+    An intact file can still be of another stage, or of a run with another encoder or other
+    identities, copied there by mistake.
 
     Args:
         checkpoint: The state.
         place: Where it is, for messages.
-        wanted: What the stage trains, by name.
-        ignored_prefix: Of names that are looked at elsewhere.
+        wanted: Tensors of the stage, by name.
+        ignored_prefix: Begins the names that are checked elsewhere.
         num_epochs: Of the stage.
 
     Raises:
-        CheckpointError: It is of something else, which is named.
+        CheckpointError: It is not a state of this stage.
     """
-    said = checkpoint.header.get("format")
-    if said != STATE_FORMAT:
+    kind = checkpoint.header.get("format")
+    if kind != STATE_FORMAT:
         raise CheckpointError(
-            f"{place} should hold the state of a training ({STATE_FORMAT}), but holds {said!r}: "
+            f"{place} should hold the state of a training ({STATE_FORMAT}), but holds {kind!r}: "
             f"{WAY_OUT}"
         )
     found = {

@@ -87,7 +87,7 @@ def augment(
     std: tuple[float, float, float],
     generator: torch.Generator,
 ) -> Tensor:
-    """Flip, crop, patch, color-jitter, normalise and erase images, each by chances of its own.
+    """Flip, crop, patch, colour-jitter, normalise and erase images, each at random.
 
     Luo et al. 2019, arXiv:1903.07071, section 2 (flip, padding, crop), and random erasing: Zhong et
     al. 2017, arXiv:1708.04896, algorithm 1, with N(0, 1) noise for each pixel and channel. Changes
@@ -100,8 +100,8 @@ def augment(
         recipe: Stage 2's constants.
         mean: Subtracted per channel from pixels in 0..1.
         std: Divides per channel what remains.
-        generator: The only source of chance; what is drawn does not depend on the pixels or on the
-            images' device.
+        generator: The only source of randomness; draws depend neither on pixels nor on the images'
+            device.
 
     Returns:
         (B, 3, H, W) float32 on the images' device.
@@ -131,7 +131,7 @@ def _flip(images: Tensor, probability: float, *, generator: torch.Generator) -> 
 
 
 def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tensor:
-    """Pad with black pixels and cut the old size out anywhere."""
+    """Pad with black pixels and crop to the old size at a random place."""
     _, _, height, width = images.shape
     offsets = torch.randint(
         2 * padding + 1, (len(images), 2), generator=generator, device=generator.device
@@ -147,8 +147,7 @@ def _patch(images: Tensor, probability: float, *, generator: torch.Generator) ->
     """Cover a box of some images by a box of its size, of another image and place.
 
     Differs from Zhou et al., who draw patches from a pool gathered over many batches: such a pool
-    would have to be saved for an interrupted training to go on with. Boxes are drawn as those to
-    erase are.
+    would have to be saved for interrupted trainings to resume. Boxes are drawn as for erasing.
     """
     count, _, height, width = images.shape
     boxes = _boxes(images.shape, probability, generator=generator)
@@ -194,7 +193,7 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator) -> list[_Box]:
-    """Draw a box of some images: of each the first of T attempts that fits, if any."""
+    """Draw a box in some of the images: the first of T attempts that fits, if any."""
     num_images, _, image_height, image_width = shape
     is_chosen = _uniform((num_images,), generator=generator) < probability  # (B,)
     drawn = _uniform((4, num_images, _NUM_ATTEMPTS), generator=generator)  # (4, B, T)
@@ -213,7 +212,7 @@ def _boxes(shape: torch.Size, probability: float, *, generator: torch.Generator)
 
 
 def _erase(pixels: Tensor, boxes: Sequence[_Box], *, generator: torch.Generator) -> None:
-    """Draw all boxes' noise first, so that it goes to the pixels' device as one tensor."""
+    """Fill boxes with noise, which is drawn for all of them first and copied as one tensor."""
     if not boxes:
         return
     sizes = [3 * box.height * box.width for box in boxes]

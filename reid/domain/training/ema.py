@@ -1,4 +1,4 @@
-"""A moving average of what a training moves, beside it."""
+"""A moving average of weights during training."""
 
 from collections.abc import Mapping
 
@@ -25,12 +25,7 @@ class ExponentialMovingAverage:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], *, decay: float) -> None:
-        """Start from a copy of `tensors`.
-
-        Args:
-            tensors: Parameters and buffers by name; those that are no floating-point numbers are
-                left out.
-            decay: Share of the average that a step leaves of it, within (0, 1).
+        """Start from a copy of the floating-point tensors; `decay` is the share that a step keeps.
 
         Raises:
             ValueError: The decay is outside (0, 1).
@@ -46,12 +41,7 @@ class ExponentialMovingAverage:
         }
 
     def update(self, tensors: Mapping[str, Tensor]) -> None:
-        """Move towards the tensors as they are now; nothing is read from their device.
-
-        Args:
-            tensors: Of the names, shapes and devices that the average began with; others are let
-                be.
-        """
+        """Move towards the tensors, of the first names, shapes and devices; others are ignored."""
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
         with torch.no_grad():
             # One pass over all tensors: a loop costs an accelerator a call for each.
@@ -63,16 +53,16 @@ class ExponentialMovingAverage:
         self._num_updates += 1
 
     def averages(self) -> dict[str, Tensor]:
-        """Give the average of each tensor, by its name; the next update changes them in place."""
+        """Return the averages by name; the next update changes them in place."""
         return dict(self._averages)
 
     def state(self) -> dict[str, Tensor]:
-        """Give what `load_state` needs: `average.<name>` each, and how many updates there were."""
+        """Return what `load_state` needs: each `average.<name>`, and the number of updates."""
         named = {f"{_PREFIX}{name}": tensor for name, tensor in self._averages.items()}
         return named | {_NUM_UPDATES: torch.tensor(self._num_updates)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a copy of what `state` gave.
+        """Restore a copy of what `state` returned.
 
         Args:
             tensors: May hold others beside those of `state`.
@@ -93,5 +83,5 @@ class ExponentialMovingAverage:
 
 
 def without_averages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out of a checkpoint's tensors what `ExponentialMovingAverage.state` put there."""
+    """Leave the tensors of `ExponentialMovingAverage.state` out of a checkpoint's."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(_PREFIX)}

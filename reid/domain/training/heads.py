@@ -1,4 +1,4 @@
-"""What turns image features into identity scores while training.
+"""Heads that turn image features into identity scores while training.
 
 Letters: B batch, C identities, D1 final width, D2 projected width.
 """
@@ -41,14 +41,8 @@ class ReidHeads(nn.Module):
     ) -> None:
         """Draw classifiers from N(0, 0.001^2); BNNecks start as the identity, their bias stays 0.
 
-        Args:
-            final_width: D1.
-            projected_width: D2.
-            num_identities: C.
-            generator: On the CPU, of the classifiers' weights.
-
         Raises:
-            ValueError: Fewer than two identities: nothing to tell apart.
+            ValueError: Fewer than two identities.
         """
         super().__init__()
         if num_identities < 2:
@@ -59,14 +53,7 @@ class ReidHeads(nn.Module):
         self.bottleneck_proj = _bnneck(projected_width)
 
     def forward(self, features: ImageFeatures) -> IdentityScores:
-        """Score a batch; in training mode with the batch's own statistics, which needs B >= 2.
-
-        Args:
-            features: Of B images; the penultimate feature has no classifier.
-
-        Returns:
-            Logits, differentiable in the features.
-        """
+        """Score B images; in training mode with the batch's own statistics, which needs B >= 2."""
         return IdentityScores(
             final=self.classifier(self.bottleneck(features.final)),
             projected=self.classifier_proj(self.bottleneck_proj(features.projected)),
@@ -75,7 +62,7 @@ class ReidHeads(nn.Module):
 
 class _Classifier(nn.Linear):
     def reset_parameters(self) -> None:
-        """Leave the weights to whoever builds it: Linear would draw from global randomness."""
+        """Do nothing: Linear would draw the weights from global randomness."""
 
 
 def _classifier(width: int, num_identities: int, *, generator: torch.Generator) -> nn.Linear:

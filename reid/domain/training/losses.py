@@ -1,4 +1,4 @@
-"""What both training stages minimise.
+"""Losses of both training stages.
 
 Letters: B batch, C identities, D width.
 """
@@ -89,8 +89,8 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor, *, margin: float =
         () float, mean over the B anchors, at least 0, differentiable in `features`.
 
     Raises:
-        ValueError: All labels are the same, so that no anchor has a negative; found out for labels
-            on the CPU only.
+        ValueError: All labels are the same, so that no anchor has a negative; checked for labels on
+            the CPU only.
     """
     positive, negative = hardest_distances(features, labels)
     return F.relu(positive - negative + margin).mean()
@@ -112,11 +112,10 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
         Two (B,) float Euclidean distances, differentiable in `features`.
 
     Raises:
-        ValueError: All labels are the same, so that no anchor has a negative; found out for labels
-            on the CPU only.
+        ValueError: As `batch_hard_triplet_loss`.
     """
     is_same = labels[:, None] == labels[None, :]  # (B, B)
-    # Looking into another device's memory would hold up every step.
+    # Reading another device's memory would delay every step.
     if labels.device.type == "cpu" and is_same.all():
         raise ValueError(
             f"all {len(labels)} images of the batch have the same label, so there is no negative;"

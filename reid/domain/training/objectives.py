@@ -1,4 +1,4 @@
-"""What each training stage minimises: the loss terms and their weighted sum.
+"""Objectives of the training stages: the loss terms and their weighted sum.
 
 Letters: B batch, C identities, E width of the shared space.
 """
@@ -22,7 +22,7 @@ from reid.domain.values.recipes import FineTuningRecipe
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A value to minimise and the terms that it is made of."""
+    """A value to minimise, and its terms."""
 
     total: Tensor
     """() float, differentiable."""
@@ -32,7 +32,7 @@ class Objective:
 
 
 def prompt_objective(images: Tensor, texts: Tensor, *, labels: Tensor) -> Objective:
-    """Draw each identity's prompt to its images, and the images to the prompt.
+    """Pull each identity's prompt to its images, and the images to the prompt.
 
     CLIP-ReID, equations 3 to 5: L = L_i2t + L_t2i.
 
@@ -56,7 +56,7 @@ def fine_tuning_objective(
     text_features: Tensor | None,
     recipe: FineTuningRecipe,
 ) -> Objective:
-    """Tell identities apart by class, by distance and by their prompts.
+    """Separate identities by class, by distance and by their prompts.
 
     CLIP-ReID, equations 6 to 9. As in the authors' code the terms of the several feature levels are
     summed, not averaged.
@@ -91,7 +91,7 @@ def with_losses(
     losses: Mapping[str, Loss],
     weights: Mapping[str, float],
 ) -> Objective:
-    """Add losses of one's own to an objective, each summed over the three feature levels.
+    """Add plugged-in losses to an objective, each summed over the three feature levels.
 
     Args:
         objective: Returned unchanged where there are no losses.

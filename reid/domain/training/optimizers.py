@@ -1,4 +1,4 @@
-"""Adam for both stages, under parameter names, so that checkpoints can hold its state."""
+"""Adam for both stages, with its state under parameter names, as checkpoints keep it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class NamedAdam:
         """Take parameters in groups.
 
         Args:
-            groups: Disjoint; their order is without effect on the result.
-            learning_rate: Until `set_learning_rate` says otherwise.
+            groups: Disjoint; their order does not affect the result.
+            learning_rate: Until `set_learning_rate` changes it.
             weight_decay: Times the parameter, added to its gradient.
             max_grad_norm: L2 norm of all gradients together to which larger ones are cut (Pascanu
                 et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
@@ -73,11 +73,11 @@ class NamedAdam:
         self.set_learning_rate(learning_rate)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         if self._max_grad_norm > 0:
             nn.utils.clip_grad_norm_(self._parameters.values(), self._max_grad_norm)
         self._adam.step()
@@ -88,7 +88,7 @@ class NamedAdam:
             group["lr"] = rate * group["factor"]
 
     def learning_rates(self) -> dict[str, float]:
-        """Give the learning rate of each parameter, by name."""
+        """Return the learning rate of each parameter, by name."""
         rates = {
             id(parameter): float(group["lr"])
             for group in self._adam.param_groups
@@ -97,7 +97,7 @@ class NamedAdam:
         return {name: rates[id(parameter)] for name, parameter in self._parameters.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Give both moments and the step count of every parameter that was ever moved.
+        """Return both moments and the step count of every parameter that was ever updated.
 
         Returns:
             `adam.exp_avg.<name>`, `adam.exp_avg_sq.<name>` and `adam.step.<name>`. The tensors are
@@ -111,7 +111,7 @@ class NamedAdam:
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Replace the state by a copy of one that `state` gave; learning rates stay as they are.
+        """Restore a copy of what `state` returned; learning rates stay as they are.
 
         Args:
             tensors: May hold others beside those of `state`.
@@ -142,7 +142,7 @@ class NamedAdam:
         if missing:
             raise CheckpointError(
                 f"the checkpoint lacks {_some(missing)} of {name} in the optimiser's state; "
-                "it is damaged, go back to an earlier one or start the stage anew"
+                "it is damaged, go back to an earlier one or start the stage again"
             )
         return {
             part: _copy(
@@ -155,7 +155,7 @@ class NamedAdam:
 
 
 def prompt_optimizer(learner: PromptLearner, recipe: PromptLearningRecipe) -> NamedAdam:
-    """Build stage 1's optimiser: it moves the learned tokens only.
+    """Build stage 1's optimiser, of the learned tokens only.
 
     Raises:
         ValueError: The learner's parameters are frozen.

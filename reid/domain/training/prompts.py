@@ -14,7 +14,7 @@ _CONTEXT_STD = 0.02
 
 
 class PromptLearner(nn.Module):
-    """Learns M tokens per identity inside a fixed template.
+    """Learns M tokens per identity within a fixed template.
 
     Li et al. 2023, arXiv:2211.13977, section 3.2: "A photo of a [X]1 [X]2 [X]3 ... [X]M person."
     Parameter and buffers are named as in the authors' released checkpoints; differs from those: the
@@ -35,13 +35,9 @@ class PromptLearner(nn.Module):
         num_context_tokens: int,
         generator: torch.Generator,
     ) -> None:
-        """Draw the learned tokens from N(0, 0.02^2).
+        """Draw the learned tokens from N(0, 0.02^2), on the generator's device.
 
-        Args:
-            embedding: The template's fixed tokens; the module lives on their device.
-            num_identities: C.
-            num_context_tokens: M.
-            generator: Of the draw, which is made on the generator's device.
+        The module lives on the device of `embedding`, the template's fixed tokens.
 
         Raises:
             ValueError: No identity or no token to learn.
@@ -65,7 +61,7 @@ class PromptLearner(nn.Module):
         return self.token_prefix[0]
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Write the prompts of some identities from the first learned token on.
+        """Assemble the prompts of some identities from the first learned token on.
 
         The prefix is left out because it is the same in all: an encoder reads it once.
 

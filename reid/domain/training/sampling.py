@@ -1,4 +1,4 @@
-"""Which images stand together in a batch.
+"""Arrangement of images in batches.
 
 Letters: P identities per batch, K images per identity, N images, G groups of an identity.
 """
@@ -20,7 +20,7 @@ class Draws(Protocol):
         ...
 
     def shuffle(self, items: list[int]) -> None:
-        """Bring the items into random order, in place."""
+        """Shuffle the items in place."""
         ...
 
     def sample(self, items: Sequence[int], count: int) -> list[int]:
@@ -43,7 +43,7 @@ class GeneratorDraws:
         return [items[row] for row in rows]
 
     def shuffle(self, items: list[int]) -> None:
-        """Bring the items into random order, in place."""
+        """Shuffle the items in place."""
         items[:] = self.sample(items, len(items))
 
     def sample(self, items: Sequence[int], count: int) -> list[int]:
@@ -73,9 +73,9 @@ def pk_batches(
         labels: Of the N images.
         num_identities: P.
         images_per_identity: K.
-        draws: Where chance comes from.
+        draws: Source of randomness.
         camids: Of the N images, to spread each identity's cameras over its groups so that as many
-            as possible meet in each; None cuts groups by chance alone, as CLIP-ReID does.
+            as possible meet in each; None cuts groups at random, as CLIP-ReID does.
 
     Returns:
         Batches of P * K rows of `labels`, the K rows of an identity side by side. Their number
@@ -126,13 +126,13 @@ def _groups(rows: list[int], size: int, *, draws: Draws) -> list[list[int]]:
 def _groups_across_cameras(
     rows: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int]
 ) -> list[list[int]]:
-    """Form G groups so that the number of cameras in each, added up, is as large as can be.
+    """Form G groups so that the sum of their numbers of cameras is as large as possible.
 
-    A round robin over the cameras, in random order, decides what stays: the remainder that is left
-    out is then of cameras with more images than others, and an identity with fewer than K repeats
-    each image once before any twice. What stays is dealt camera by camera to the groups in turn, so
-    that a camera with n images stands in min(n, G) of them. Cutting the round robin itself would
-    leave its end, where one camera is left, to few groups.
+    A round robin over the cameras, in random order, decides which images stay: the remainder left
+    out is then of the cameras with most images, and an identity with fewer than K repeats each
+    image once before any twice. What stays is dealt camera by camera to the groups in turn, so that
+    a camera with n images is in min(n, G) of them. Cutting the round robin itself would put its
+    end, where one camera is left, into few groups.
     """
     cameras = _shuffled_by_camera(rows, draws=draws, camids=camids)
     turns = chain.from_iterable(zip_longest(*cameras))
@@ -166,7 +166,7 @@ def shuffled_batches(num_samples: int, batch_size: int, generator: torch.Generat
     Args:
         num_samples: N.
         batch_size: Of all batches but the last, which takes the remainder.
-        generator: Where chance comes from.
+        generator: Source of randomness.
 
     Returns:
         Row numbers, int64 on the generator's device, none of the tensors empty.

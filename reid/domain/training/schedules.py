@@ -7,20 +7,13 @@ from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
 
 def prompt_learning_rate(epoch: int, recipe: PromptLearningRecipe) -> float:
-    """Give the learning rate of a stage-1 epoch: linear warm-up, then half a cosine.
+    """Compute the learning rate of a stage-1 epoch: linear warm-up, then half a cosine.
 
     Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, one cycle without restart. As in CLIP-ReID
-    the cosine's phase is epoch / epochs and does not start anew after the warm-up.
-
-    Args:
-        epoch: One-based.
-        recipe: Stage 1's constants.
-
-    Returns:
-        The rate, at least the recipe's smallest one after the warm-up.
+    the cosine's phase is epoch / epochs and does not start again after the warm-up.
 
     Raises:
-        ValueError: Epochs are counted from one.
+        ValueError: The epoch is below 1.
     """
     _require_one_based(epoch)
     base, minimum = recipe.learning_rate, recipe.minimum_learning_rate
@@ -33,21 +26,15 @@ def prompt_learning_rate(epoch: int, recipe: PromptLearningRecipe) -> float:
 
 
 def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
-    """Give the learning rate of a stage-2 epoch: linear warm-up, then steps down or half a cosine.
+    """Compute the rate of a stage-2 epoch: linear warm-up, then steps down or half a cosine.
 
     Steps: Luo et al. 2019, arXiv:1903.07071, eq. 1. The first reduced epoch is the milestone
     itself. Cosine: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, over the epochs after the
-    warm-up; it would reach 0 in the epoch after the last.
-
-    Args:
-        epoch: One-based.
-        recipe: Stage 2's constants.
-
-    Returns:
-        The rate of weights; biases learn at `bias_learning_rate_factor` times this.
+    warm-up; it would reach 0 in the epoch after the last. Biases learn at
+    `bias_learning_rate_factor` times this rate.
 
     Raises:
-        ValueError: Epochs are counted from one.
+        ValueError: The epoch is below 1.
     """
     _require_one_based(epoch)
     warmup = 1.0
@@ -58,7 +45,7 @@ def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
 
 
 def _fallen_to(epoch: int, recipe: FineTuningRecipe) -> float:
-    """Give the share of the base rate that the schedule leaves, the warm-up apart."""
+    """Compute the share of the base rate that the schedule leaves, apart from the warm-up."""
     if recipe.schedule == "steps":
         return recipe.decay_factor ** bisect_right(recipe.milestones, epoch)
     num_falling = max(1, recipe.epochs + 1 - recipe.warmup_epochs)

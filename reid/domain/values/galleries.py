@@ -99,7 +99,7 @@ def is_keepable(text: str) -> bool:
 
 
 def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[str]]:
-    """List the admitted values of each column, `image` being the name; `expired_at` is no list.
+    """List the values that each column may have; `expired_at` is no list of values.
 
     Texts that no gallery keeps are left out.
     """

@@ -1,4 +1,4 @@
-"""How the images of a person become one similarity, and how well unknown people are told apart.
+"""How the images of a person become one similarity, and how well unknown people are rejected.
 
 A query is known if its person is in the gallery, else an unknown person. Rates are shares in 0..1.
 Imports no torch.
