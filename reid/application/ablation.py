@@ -33,9 +33,9 @@ def find_ingredients(
 ) -> Ablation:
     """Compare with a baseline the runs that are near it.
 
-    Near are those that were trained on the same images with at most `MOST_CHANGES` other
-    settings, and whose own evaluation is of the same queries and gallery by the same protocol.
-    Other seeds of the baseline come first, the rest in the order given.
+    Near are those that were trained on the same images with at most `MOST_CHANGES` other settings,
+    and whose own evaluation is of the same queries and gallery by the same protocol. Other seeds of
+    the baseline come first, the rest in the order given.
 
     Args:
         runs: Of different names, the baseline among them.

@@ -97,8 +97,8 @@ class Calibrate:
             queries: Labelled images.
             gallery: Of the same people, or some of them.
             false_accept_rate: Share of unknown people whom the threshold may let pass.
-            non_mated: Images of people who are not in the gallery, one person each where they
-                have no label; None: half of the people of the queries stand in for them.
+            non_mated: Images of people who are not in the gallery, one person each where they have
+                no label; None: half of the people of the queries stand in for them.
 
         Raises:
             DatasetError: No readable image.

@@ -48,8 +48,8 @@ class IdentificationOutcome:
     """Where the known people's images are kept."""
 
     changes: GalleryChanges | None = None
-    """What bringing the gallery up to date with a list of images took; None where it was asked
-    as it is."""
+    """What bringing the gallery up to date with a list of images took; None where it was asked as
+    it is."""
 
     fusion: str = "best"
     """How the images of a person became one similarity."""

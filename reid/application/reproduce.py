@@ -58,9 +58,9 @@ class ReproductionOutcome:
     num_changed_queries: int
     """Recorded queries whose average precision is not exactly the recorded one, or that are gone.
 
-    Queries that are new are none of them: the digest of the queries tells of those.
-    Where a tolerance is given only the means must keep to it: rounding that swaps two images
-    moves a single query far and the mean hardly.
+    Queries that are new are none of them: the digest of the queries tells of those. Where a
+    tolerance is given only the means must keep to it: rounding that swaps two images moves a single
+    query far and the mean hardly.
     """
 
     num_queries: int

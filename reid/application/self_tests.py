@@ -1,6 +1,7 @@
 """Small cases with known answers, which show whether the parts work on this machine.
 
 Each returns what it found, and raises an error of its part where that is wrong.
+
 Letters: B batch, H W pixels, G gallery, D width.
 """
 

@@ -40,8 +40,8 @@ class ShowAnswers:
     ) -> str:
         """Write the page.
 
-        Images are taken in while there is room: the queries' first, then the best answers, then
-        the second best.
+        Images are taken in while there is room: the queries' first, then the best answers, then the
+        second best.
 
         Args:
             answers: One per query.
@@ -101,8 +101,8 @@ def thumbnails_kept(
 
     Args:
         gallery: Knows the images by key.
-        open_source: Opens a source by the name that the gallery has of it; None where it is gone.
-            A file there whose content is another by now is not shown.
+        open_source: Opens a source by the name that the gallery has of it; None where it is gone. A
+            file there whose content is another by now is not shown.
     """
 
     def make(images: Sequence[RankedImage], height: int) -> Sequence[bytes | None]:

@@ -76,8 +76,8 @@ class Train:
             fingerprint: The settings that decide the result.
             environment: Versions and the like.
             earlier: Another run whose prompts stage 2 starts from; None: this run's own.
-            screened: The dataset, to find bad images before hours of work; None: they are met
-                when they are read.
+            screened: The dataset, to find bad images before hours of work; None: they are met when
+                they are read.
         """
         self._screened = screened
         self._dataset = dataset

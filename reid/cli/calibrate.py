@@ -24,10 +24,10 @@ QueriesArgument = Annotated[
 GalleryOption = Annotated[
     str, typer.Option("--gallery", metavar="GALLERY", help="The gallery to calibrate.")
 ]
-StrangersOption = Annotated[
+UnknownPeopleOption = Annotated[
     Path | None,
     typer.Option(
-        "--unknown people",
+        "--unknown-people",
         metavar="DIR",
         help="Images of people who are not in the gallery; without it half of the known people "
         "stand in for them.",
@@ -58,7 +58,7 @@ def calibrate(
     *,
     queries: QueriesArgument,
     gallery: GalleryOption,
-    non_mated: StrangersOption = None,
+    non_mated: UnknownPeopleOption = None,
     false_accept_rate: RateOption = 0.01,
     plot: PlotOption = None,
     as_json: JsonOption = False,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
         GalleryContent,
         RemovalOutcome,
     )
-    from reid.domain.values.galleries import CacheContent, GalleryDescription
+    from reid.domain.values.galleries import GalleryDescription
+    from reid.domain.values.gallery_caches import CacheContent
 
 
 def render_enrolment(outcome: "FillingOutcome") -> str:

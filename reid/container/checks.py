@@ -94,6 +94,4 @@ def require_run(*paths: Path) -> None:
     """
     for path in paths:
         if not path.exists():
-            raise CheckpointError(
-                f"{path} holds no run: name the folder that reid train --run made"
-            )
+            raise CheckpointError(f"{path} holds no run: name the folder of a trained run")

@@ -96,9 +96,9 @@ def _folders(settings: "Settings") -> tuple[tuple[str, Callable[[], Path]], ...]
 
 
 _FOLDER_ADVICE = {
-    "run": "name a folder that can be written by --run DIR, or make room on its disk",
-    "cache": "name another by --set gallery.cache=DIR, or do without by --no-cache",
-    "temporary": "name a folder that can be written in the variable TMPDIR, or make room",
+    "run": "name a writable folder by `run.directory = DIR`, or make room on its disk",
+    "cache": "name another by `gallery.cache = DIR`, or do without (`gallery.use_cache = false`)",
+    "temporary": "set the variable TMPDIR to a writable folder, or make room",
 }
 
 
@@ -131,13 +131,13 @@ def _part_checks(settings: "Settings") -> list[Check]:
             lambda: try_device(
                 partial(_tiny_encoder, _TINY[0]), device=resolve_device(settings.device)
             ),
-            "use the processor by --device cpu, and look at driver and build of torch",
+            "use the processor (`device = cpu`), and check the driver and the build of torch",
         ),
         *(
             check(
                 f"index {kind}",
                 lambda kind=kind: try_index(_index(settings, kind)),  # type: ignore[misc]
-                "search exactly meanwhile by --index exact; " + REINSTALL,
+                "search exactly meanwhile (`index.kind = exact`); " + REINSTALL,
             )
             for kind in dict.fromkeys([*kinds, settings.index.kind])
         ),

@@ -186,7 +186,7 @@ def open_cache(
         reason = error.strerror if isinstance(error, OSError) else error
         raise GalleryError(
             f"the cache {folder} cannot be used ({reason}): remove it, name another by "
-            "--set gallery.cache=DIR, or do without by --no-cache"
+            "`gallery.cache = DIR`, or do without (`gallery.use_cache = false`)"
         ) from error
 
 

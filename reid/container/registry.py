@@ -43,15 +43,14 @@ class Group(StrEnum):
 
     @property
     def setting(self) -> str:
-        """The setting that picks from this group."""
+        """The setting that picks from this group; the group's name while none does."""
         return {
             Group.ENCODERS: "encoder.kind",
             Group.DATASETS: "dataset.kind",
             Group.INDEXES: "index.kind",
             Group.GALLERIES: "gallery.kind",
             Group.LOSSES: "finetuning.losses",
-            Group.TRACKERS: "tracker.kind",
-        }[self]
+        }.get(self, self.value)
 
 
 _CLIP = "reid.adapters.encoders.clip:create_clip_encoder"

@@ -1,7 +1,7 @@
 """What can go wrong for the person who runs the program.
 
-Every message says what happened, where, and what to do. A programmer's mistake is a
-`ValueError` instead. Errors carry no exit codes: the command line maps classes to codes.
+Every message says what happened, where, and what to do. A programmer's mistake is a `ValueError`
+instead. Errors carry no exit codes: the command line maps classes to codes.
 """
 
 
@@ -18,11 +18,11 @@ class DatasetError(ReidError):
 
 
 class CheckpointError(ReidError):
-    """A run directory or checkpoint is missing, damaged, or of another run."""
+    """A run directory or checkpoint is missing, damaged, or belongs to another run."""
 
 
 class EncoderError(ReidError):
-    """Weights cannot be had, cannot be read, or do not fit the encoder."""
+    """Weights cannot be obtained or read, or do not fit the encoder."""
 
 
 class VectorIndexError(ReidError):
@@ -34,14 +34,14 @@ class EvaluationError(ReidError):
 
 
 class GalleryError(ReidError):
-    """A gallery is missing, damaged, in use, or of another encoder."""
+    """A gallery is missing, damaged, in use, or was made by another encoder."""
 
 
 class NoAnswerError(GalleryError):
     """A gallery holds nobody who could be the answer to a query."""
 
     def __init__(self, *, place: str, name: str, advice: str) -> None:
-        """Word it, and keep the parts for whoever calls the image otherwise.
+        """Keep the parts too: a caller may know the image by another name.
 
         Args:
             place: The gallery.

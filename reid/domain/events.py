@@ -1,6 +1,6 @@
-"""What long work tells of its progress: a closed union of frozen records, numbers only.
+"""Progress of long work: a closed union of frozen records, numbers only.
 
-Clocks belong to the listeners: rates and time left are theirs to work out.
+Listeners keep the clocks: they compute rates and the time left.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class ImagesEmbedded:
-    """So many images of a list have become vectors; zero when the work begins."""
+    """`done` images of a list have become vectors; 0 when the work begins."""
 
     subset: str
     done: int
@@ -81,7 +81,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDamaged:
-    """The newest checkpoint of a name cannot be read: the one before it is gone on from."""
+    """The newest checkpoint of a name cannot be read: training continues from the one before."""
 
     name: str
     epoch: int
@@ -90,7 +90,7 @@ class CheckpointDamaged:
 
 @dataclass(frozen=True, slots=True)
 class ImageCacheFilled:
-    """No more decoded images fit in memory: the others are decoded whenever they are read."""
+    """The memory for decoded images is full: other images are decoded whenever they are read."""
 
     num_kept: int
     num_bytes: int

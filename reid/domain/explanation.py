@@ -11,14 +11,14 @@ from torch import Tensor
 from reid.domain.values.explanations import Cells
 
 _ALIKE = 1 - 1e-6
-"""Cosine from which on two float32 vectors cannot be told from equal ones."""
+"""Cosine above which float32 cannot distinguish two vectors."""
 
 
 def roll_out(attention: Sequence[Tensor]) -> Tensor:
     """Follow attention from the class token down to the patches.
 
-    Abnar and Zuidema 2020, arXiv:2005.00928, section 3: heads averaged, half of every token's
-    share given to itself for the residual connection, blocks multiplied.
+    Abnar and Zuidema 2020, arXiv:2005.00928, section 3: heads averaged, half of every token's share
+    given to itself for the residual connection, blocks multiplied.
 
     Args:
         attention: One (B, A, L, L) per block, first block first, rows summing to 1.
@@ -38,7 +38,7 @@ def roll_out_gradients(attention: Sequence[Tensor], gradients: Sequence[Tensor])
     """Follow attention that adds to a score from the class token down to the patches.
 
     Chefer et al. 2021, arXiv:2103.15679, eq. 5 and 6: in each block attention is multiplied by the
-    score's gradient, what is negative dropped, heads averaged, and the result added to what the
+    score's gradient, negative values are dropped, heads averaged, and the result added to what the
     tokens have gathered so far.
 
     Args:
@@ -74,10 +74,10 @@ def weigh_map(maps: Tensor, gradients: Tensor) -> Tensor:
 
 
 def score_pair(embeddings: Tensor) -> Tensor:
-    """Score two images by their cosine, so that its gradient tells what to explain.
+    """Score two images by their cosine, whose gradient is what is explained.
 
-    Where the two are equal the cosine's gradient vanishes, since nothing makes them more alike.
-    There the lengths of both vectors are held fixed: the same value, the inner product's gradient.
+    For equal images the cosine's gradient vanishes, since nothing makes them more alike. Then the
+    lengths of both vectors are held fixed: the value is the same, the gradient the inner product's.
 
     Args:
         embeddings: (2, D) float, not normalised.
@@ -126,12 +126,12 @@ def _interpolation(count: int, *, length: int, cells: Cells) -> Tensor:
 
 
 def mask_pixels(images: Tensor, weights: Tensor, *, share: float) -> Tensor:
-    """Blot out the pixels of the largest weights.
+    """Mask the pixels of the largest weights.
 
     Args:
         images: (B, 3, H, W) float, normalised: 0 is the mean colour, which masked pixels get.
         weights: (B, H, W) float.
-        share: Of the pixels that are masked, in 0..1; of equal ones, those that come first.
+        share: Share of pixels to mask, in 0..1; among equal weights the first ones are masked.
 
     Returns:
         (B, 3, H, W) copies.

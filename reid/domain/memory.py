@@ -1,4 +1,4 @@
-"""Tell when memory ran out, whatever torch calls that on the device at hand."""
+"""Recognise that memory ran out, by the errors that torch raises on each kind of device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,20 +7,20 @@ import torch
 
 from reid.domain.errors import ConfigurationError
 
-_WORDS = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
+_PHRASES = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
 """What allocators say: CUDA's and MPS's, the CPU's, cuBLAS's, the C++ library's."""
 
 _WHOLE_MESSAGES = ("could not create a primitive", "could not create a memory object")
-"""What oneDNN says of no memory for its code and its buffers: it has no word for the cause. What it
-cannot compute it refuses before, by longer messages that begin alike."""
+"""oneDNN's errors when its code or buffers find no memory; they do not name the cause. What it
+cannot compute it refuses earlier, by longer messages that begin alike."""
 
 
 @contextmanager
 def explain_out_of_memory(settings: str, *, during: str) -> Iterator[None]:
-    """Turn memory that ran out in the block into what to do about it.
+    """Turn an error of memory that ran out in the block into advice on what to do.
 
     Args:
-        settings: What decides how many images are worked on at once.
+        settings: Names of the settings that decide how many images are processed at once.
         during: What the block does.
 
     Raises:
@@ -41,4 +41,4 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that an allocation failed."""
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     said = str(error).lower().strip()
-    return is_named or said in _WHOLE_MESSAGES or any(words in said for words in _WORDS)
+    return is_named or said in _WHOLE_MESSAGES or any(phrase in said for phrase in _PHRASES)

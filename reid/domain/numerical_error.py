@@ -29,12 +29,12 @@ class NumericalError:
 def measure_error(reference: Tensor, candidate: Tensor, *, mean: Tensor) -> NumericalError:
     """Compare features row by row in float64.
 
-    All images' features share a large part that ranks nothing, and beside which any error looks
-    small. So the angle is taken after its removal: 1 - cos(r - mean, c - mean).
+    The features of all images share a large part that ranks nothing and makes any error look small.
+    So the angle is taken without it: 1 - cos(r - mean, c - mean).
 
     Args:
-        reference: (N, D) what should come out.
-        candidate: (N, D) what came out.
+        reference: (N, D), expected.
+        candidate: (N, D), found.
         mean: (D,) mean over reference features of several images.
 
     Returns:
@@ -53,8 +53,7 @@ def measure_error(reference: Tensor, candidate: Tensor, *, mean: Tensor) -> Nume
 def probe_images(geometry: EncoderGeometry, count: int, *, generator: torch.Generator) -> Tensor:
     """Draw images to compare encoders on: smooth patches of colour under a little noise.
 
-    Unlike plain noise, which an encoder hardly tells apart, they spread its features as images
-    do.
+    They spread an encoder's features as photographs do; plain noise hardly does.
 
     Returns:
         (N, 3, H, W) float32, normalised.

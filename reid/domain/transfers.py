@@ -8,17 +8,10 @@ _WITHOUT_QUEUED_COPIES = ("cpu", "meta", "mps")
 
 
 def to_device(device: torch.device, tensor: Tensor) -> Tensor:
-    """Copy a tensor to a device; nothing happens where it lies there already.
+    """Copy a tensor to a device; a tensor that is there already is returned as it is.
 
-    An ordinary copy from ordinary memory waits until the device has done all that was queued
-    before, once per tensor and step. From page-locked memory it takes its place in the queue.
-
-    Args:
-        device: Where the tensor is wanted.
-        tensor: Of any shape and type.
-
-    Returns:
-        The same numbers on `device`.
+    A copy from ordinary memory waits until the device has done all work queued before, once per
+    tensor and step. A copy from page-locked memory takes its place in the queue.
     """
     if tensor.device.type != "cpu" or device.type in _WITHOUT_QUEUED_COPIES:
         return tensor.to(device)

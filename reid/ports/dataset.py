@@ -56,8 +56,8 @@ class ImageReader(Protocol):
         """Identify images by the bytes of their files, whatever their names.
 
         Returns:
-            A digest per image, in the order of the names; empty for one whose file cannot be
-            read, of which `find_unreadable` tells the reason.
+            A digest per image, in the order of the names; empty for one whose file cannot be read,
+            of which `find_unreadable` tells the reason.
         """
         ...
 

@@ -171,8 +171,8 @@ class GalleryVectors(Protocol):
         """Keep, as the one writer, what `prepare` made, for later processes; perhaps nothing.
 
         Args:
-            state: The one that counts now; of what was prepared for vectors replaced since,
-                nothing is kept.
+            state: The one that counts now; of what was prepared for vectors replaced since, nothing
+                is kept.
 
         Raises:
             GalleryError: It cannot be written.

@@ -39,8 +39,7 @@ class RunStore(Protocol):
 
         Args:
             fingerprint: What decides the run's result: settings, seed, dataset digest. A run that
-            is
-                taken up keeps what it recorded, and what it did not know yet is added.
+                is taken up keeps what it recorded, and what it did not know yet is added.
             environment: What is worth knowing beside it: versions, machine, command.
             mode: Whether a run is wanted there, and what becomes of it.
 

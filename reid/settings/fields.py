@@ -1,7 +1,7 @@
 """Types of settings, and the tables that hold them."""
 
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -40,3 +40,15 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
+
+
+class ByKind(Section):
+    """An adapter by its name, and what it takes: in a section of its name, else in `options`."""
+
+    kind: Name
+
+    @property
+    def kind_options(self) -> dict[str, Any] | None:
+        """What the section of this kind's name holds; None where there is none."""
+        section = getattr(self, self.kind, None)
+        return dict(section) if isinstance(section, Section) else None

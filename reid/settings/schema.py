@@ -4,7 +4,7 @@ Commands turn these into recipes and plain values before anything inside is call
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
-from reid.settings.fields import Device, Duration, Name, Options, Section, Unsettable
+from reid.settings.fields import ByKind, Device, Duration, Name, Options, Section, Unsettable
 from reid.settings.tasks import (
     EvaluationSettings,
     ExplainSettings,
@@ -30,18 +30,6 @@ from reid.settings.tasks import (
 ENVIRONMENT_PREFIX = "REID_"
 ENVIRONMENT_DELIMITER = "__"
 WEIGHTS_BY_NAME = ("openai", "random")
-
-
-class ByKind(Section):
-    """An adapter by its name, and what it takes: in a section of its name, else in `options`."""
-
-    kind: Name
-
-    @property
-    def kind_options(self) -> dict[str, Any] | None:
-        """What the section of this kind's name holds; None where there is none."""
-        section = getattr(self, self.kind, None)
-        return dict(section) if isinstance(section, Section) else None
 
 
 class EncoderSettings(Section):

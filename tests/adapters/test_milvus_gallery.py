@@ -221,6 +221,25 @@ def test_a_file_that_another_process_filled_is_read_and_changed(
     assert len(gallery.audit()) == 2
 
 
+@pytest.mark.parametrize("index", ["FLAT", "HNSW"])
+def test_half_an_index_that_a_killed_process_left_is_made_anew(index: str, tmp_path: Path) -> None:
+    address = lite_address(tmp_path)
+    program = (
+        "import sys\n"
+        "from reid.adapters.galleries.milvus.gallery import open_milvus_gallery\n"
+        "from tests.galleries import enroll\n"
+        "enroll(open_milvus_gallery(sys.argv[1], index=sys.argv[2]))\n"
+    )
+    subprocess.run([sys.executable, "-c", program, address, index], check=True)
+    left = [*tmp_path.rglob("*.idx")]
+    for file in left:
+        file.write_bytes(file.read_bytes()[:10])
+    with closing(open_milvus_gallery(address, index=index)) as gallery:
+        assert left
+        assert gallery.search(vectors_of(12), 1).indices.flatten().tolist() == [*range(1, 13)]
+        assert gallery.check() == ()
+
+
 def test_what_milvus_refuses_is_said_in_words_alone(tmp_path: Path) -> None:
     program = (
         "import sys\n"

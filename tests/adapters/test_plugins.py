@@ -17,6 +17,7 @@ from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import Split
 from reid.importing import Lazily
+from reid.settings.catalogue import known_settings
 from reid.settings.loading import load_settings
 from tests.adapters.plugin_distributions import (
     SCENERY,
@@ -178,3 +179,10 @@ def test_a_broken_plug_in_is_named(install: Install, source: str, value: str, sa
     plugin = find_plugins(Group.INDEXES)["faiss"]
     with pytest.raises(ConfigurationError, match=f"reid_broken:make of reid_broken.*{said}"):
         load(plugin)
+
+
+def test_every_group_names_a_setting_that_exists_or_itself() -> None:
+    settings = known_settings()
+    unset = [group for group in Group if group.setting not in settings]
+    assert unset == [Group.TRACKERS]
+    assert Group.TRACKERS.setting == "reid.trackers"

@@ -151,9 +151,9 @@ def test_an_ingredient_has_a_row_with_its_settings_and_both_differences() -> Non
     text = effects(
         ablation_row("erased", "finetuning.erasing_probability", mean=0.4, p_value=0.001)
     )
-    assert row_of(text, "Effect of each ablation row", "small")[1:4] == ["nothing", "50.00", "-"]
+    assert row_of(text, "Ablation", "small")[1:4] == ["nothing", "50.00", "-"]
     told = ["40.00", "-10.00", "-1.00 .. +3.00", "yes"]
-    assert row_of(text, "Effect of each ablation row", "erased") == [
+    assert row_of(text, "Ablation", "erased") == [
         "erased", "`finetuning.erasing_probability`: 0.0 -> 0.5", *told, *told,
     ]  # fmt: skip
     assert "**Noise between seeds: unknown.**" in text
@@ -170,7 +170,7 @@ def test_differences_within_the_spread_of_seeds_or_chance_do_not_count() -> None
     assert "with 2 seeds, the baseline comes to mAP 50.00 to 53.00 (3.00 apart)" in text
     assert "Differences within the spread of seeds say nothing" in text
     assert "2 seeds are few" in text
-    rows = {name: row_of(text, "Effect of each ablation row", name)[5]
+    rows = {name: row_of(text, "Ablation", name)[5]
             for name in ("again", "little", "chance", "much")}  # fmt: skip
     assert rows == {
         "again": "within the seeds", "little": "within the seeds", "chance": "no", "much": "yes",

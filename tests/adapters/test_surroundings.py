@@ -135,7 +135,7 @@ def test_cached_archives_are_told_from_damaged_and_missing_ones(
     vit.write_bytes(content[:3])
     told = cached_weights.describe_cached_weights(tmp_path)
     assert told["rn50"] == "cached, as OpenAI's archive"
-    assert told["vit-b16"] == "cached, but damaged: it will be fetched anew"
+    assert told["vit-b16"] == "cached, but damaged: it will be fetched again"
     resnet.unlink()
     assert cached_weights.describe_cached_weights(tmp_path)["rn50"].startswith("not cached")
 

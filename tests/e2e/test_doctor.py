@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(folder: Path) 
     lines = found.stdout.splitlines()
     (place,) = (number for number, line in enumerate(lines) if "FAILED run folder" in line)
     assert "a file stands where the folder should be" in lines[place]
-    assert lines[place + 1].strip().startswith("to do: name a folder that can be written by --run")
+    assert lines[place + 1].strip().startswith("to do: name a writable folder by --run DIR")
     assert found.stderr.strip() == "Error: 1 check failed: run folder"
 
 

@@ -1,4 +1,4 @@
-"""What a family of encoders says of itself: sizes, what may be chosen, and how towers are built."""
+"""The description of a family of encoders: sizes, options, and how its towers are built."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class TextConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Where OpenAI's weights lie."""
+    """Where OpenAI's weights are published."""
 
     url: str
     """OpenAI's archive; the folder's name is its SHA-256."""
@@ -47,10 +47,10 @@ class Publication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture(ABC):
-    """One kind of encoder: its sizes, what may be chosen, and its factory."""
+    """One kind of encoder: its sizes, its options, and its factory."""
 
     positions_name: ClassVar[str]
-    """Of the position embeddings in a state."""
+    """Name of the position embeddings in a state."""
 
     has_cameras: ClassVar[bool]
     poolings: ClassVar[tuple[Pooling, ...]] = (Pooling.AVERAGE,)
@@ -67,12 +67,12 @@ class Architecture(ABC):
     """Blocks of a ViT, or blocks per stage of a ResNet."""
 
     width: int
-    """Of a ViT's tokens, or of a ResNet's stem."""
+    """Width of a ViT's tokens, or of a ResNet's stem."""
 
     projected_width: int
     head_width: int = 64
     patch_size: int = 16
-    """Pixels along what one position stands for: a ViT's patch, a cell of a ResNet's last map."""
+    """Pixels along one position: a ViT's patch, or a cell of a ResNet's last map."""
 
     pretraining_grid: Grid
     """Grid of the position embeddings that CLIP was trained with, on square images."""
@@ -100,7 +100,7 @@ class Architecture(ABC):
         """Read layers, width and projected width off the shapes of an image tower's weights.
 
         Returns:
-            0 for what is not there; None for another family's weights.
+            0 for missing weights; None for another family's weights.
         """
 
     def grid(self, image_size: ImageSize, *, stride: int) -> Grid:
@@ -115,23 +115,23 @@ class Architecture(ABC):
 
     @abstractmethod
     def check_stride(self, image_size: ImageSize, stride: int) -> None:
-        """Refuse strides that this kind does not take, at all or for images of a size.
+        """Refuse strides that do not suit this kind or the size of its images.
 
         Raises:
-            ConfigurationError: With what it takes.
+            ConfigurationError: The message names strides that do.
         """
 
     @abstractmethod
     def build_image_tower(self, plan: "EncoderPlan") -> ImageTower:
-        """Build the tower with random weights, positions on `pretraining_grid`, no cameras.
+        """Build the tower with positions on `pretraining_grid` and without cameras.
 
-        Draws from torch's global generator.
+        Weights are drawn from torch's global generator.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderPlan:
-    """All that decides an encoder's shape."""
+    """Everything that determines an encoder's shape."""
 
     architecture: Architecture
     image_size: ImageSize
@@ -141,11 +141,11 @@ class EncoderPlan:
     activation: Activation
     pooling: Pooling
     source_grid: Grid
-    """Grid of the position embeddings that the weights bring."""
+    """Grid of the position embeddings in the weights."""
 
     @property
     def grid(self) -> Grid:
-        """Grid of the images to come."""
+        """Grid of the encoder's images."""
         return self.architecture.grid(self.image_size, stride=self.stride)
 
     @property
@@ -164,7 +164,7 @@ class EncoderPlan:
         )
 
     def options(self) -> dict[str, JsonValue]:
-        """What `description.options` keeps, so that the same encoder can be built again."""
+        """Options for `EncoderDescription`, by which the same encoder can be built again."""
         options: dict[str, JsonValue] = {
             "image_size": [self.image_size.height, self.image_size.width],
             "stride": self.stride,
@@ -172,7 +172,7 @@ class EncoderPlan:
             "camera_scale": self.camera_scale,
             "activation": self.activation.value,
         }
-        # Left out where it is what it always was: the files of such encoders stay the same bytes.
+        # Left out where it is the default, so that files written before it existed stay the same.
         if self.pooling is not Pooling.AVERAGE:
             options["pooling"] = self.pooling.value
         return options
@@ -187,6 +187,6 @@ def count_children(image: Mapping[str, Tensor], parent: str) -> int:
 
 
 def length_of(image: Mapping[str, Tensor], name: str, axis: int) -> int:
-    """Read a length off the shape of one of an image tower's weights; 0 where it is not there."""
+    """Read a length off the shape of an image tower's weight; 0 where it is missing."""
     value = image.get(IMAGE_PREFIX + name)
     return value.shape[axis] if value is not None and value.ndim > axis else 0

@@ -1,9 +1,9 @@
-"""CLIP's transformer block, which computes the positions that somebody reads and no others.
+"""CLIP's transformer block, which computes only the positions that are read.
 
 Vaswani et al. 2017, arXiv:1706.03762, eq. 1: softmax(q k^T / sqrt(d)) v in every head. Parameters
 are named, and walked, as in OpenAI's code and the paper's checkpoints.
 
-Letters: B sequences, L tokens, D width, H heads, d = D / H, s a token that is looked at.
+Letters: B sequences, L tokens, D width, H heads, d = D / H, s an attended token.
 """
 
 from collections import OrderedDict
@@ -37,7 +37,7 @@ class Projection(NamedTuple):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Answers in its input's precision, under autocast too."""
+    """LayerNorm that keeps its input's precision, under autocast too."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (..., D)."""
@@ -48,7 +48,7 @@ class QuickGelu(nn.Module):
     """x * sigmoid(1.702 x), with which OpenAI trained CLIP."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Bend values of any shape."""
+        """Apply to values of any shape."""
         return values * torch.sigmoid(1.702 * values)
 
 
@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Let every token look at all others: (B, L, D) to (B, L, D)."""
+        """Run the block: (B, L, D) to (B, L, D)."""
         return self.conclude(tokens, attend(self.project(tokens)))
 
     def project(self, tokens: Tensor) -> Projections:
@@ -80,14 +80,11 @@ class Block(nn.Module):
         return Projections(*heads.permute(2, 0, 3, 1, 4))
 
     def conclude(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add the outputs of attention and then of the perceptron to the residual stream.
+        """Add attention and perceptron to the (B, L, D) residual stream.
 
         Args:
             tokens: (B, L, D) residual stream before the block.
             attended: (B, H, L, d) outputs of its heads.
-
-        Returns:
-            (B, L, D) residual stream after it.
         """
         merged = attended.transpose(1, 2).flatten(2)  # (B, L, D)
         tokens = tokens + self.attn.out_proj(merged)
@@ -95,10 +92,10 @@ class Block(nn.Module):
         return result
 
     def follow(self, tokens: Tensor, position: int) -> Tensor:
-        """Run the last block of a tower for one position, which may look at all tokens.
+        """Run the last block of a tower for one position, which attends to all tokens.
 
         The other positions' outputs are never read, so queries, output projection and perceptron
-        run for a single token: equal, and cheaper.
+        run for a single token.
 
         Args:
             tokens: (B, L, D) residual stream before the block.
@@ -145,7 +142,7 @@ class Transformer(nn.Module):
 
 
 def attend(projections: Projections) -> Tensor:
-    """Let every token look at all others: (B, H, L, d)."""
+    """Attend from every token to all tokens: (B, H, L, d)."""
     queries, keys, values = projections
     if queries.dtype is torch.bfloat16 and queries.device.type == "cpu":
         # torch's fused kernel takes three times as long here, forward and backward together.
@@ -165,8 +162,8 @@ def attend_once(
         q . (K x_s + b) = (K^T q) . x_s + q . b
         sum_s a_s (V x_s + c) = V (sum_s a_s x_s) + c
 
-    so both projections run once per head instead of once per token: equal but for rounding, and in
-    RN50's attention pool a sixth of the whole encoder's work less.
+    so both projections run once per head instead of once per token. The result differs by rounding
+    only, and RN50's attention pool saves a sixth of the whole encoder's work.
 
     Args:
         query: (B, D), projected.
@@ -180,11 +177,11 @@ def attend_once(
     """
     heads = torch.unflatten(query, 1, (num_heads, -1))  # (B, H, d)
     turned = torch.einsum("bhd,hde->bhe", heads, torch.unflatten(key.weight, 0, (num_heads, -1)))
-    # q . b is equal for all tokens and leaves the shares alone. It is kept because Adam's decay
-    # moves those parameters that have a gradient, be it zero.
+    # q . b is equal for all tokens and does not change the shares. It is kept because Adam's decay
+    # moves parameters that have a gradient, even a zero one.
     offset = (heads * key.bias.view(num_heads, -1)).sum(dim=2, keepdim=True)  # (B, H, 1)
     scores = turned @ tokens.transpose(1, 2) + offset  # (B, H, L)
     shares = (scores * heads.shape[2] ** -0.5).softmax(dim=2)
     seen = shares.to(tokens.dtype) @ tokens  # (B, H, D)
-    told = torch.einsum("bhe,hde->bhd", seen, torch.unflatten(value.weight, 0, (num_heads, -1)))
-    return told.flatten(1) + value.bias
+    outputs = torch.einsum("bhe,hde->bhd", seen, torch.unflatten(value.weight, 0, (num_heads, -1)))
+    return outputs.flatten(1) + value.bias

@@ -1,4 +1,4 @@
-"""Which of OpenAI's weights are on this machine; asks no network."""
+"""Which of OpenAI's weights are on this machine; makes no network request."""
 
 from pathlib import Path, PurePosixPath
 
@@ -9,14 +9,14 @@ from reid.adapters.encoders.exported import file_digest
 from reid.adapters.encoders.registry import architectures
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip calls weights on the hub, in the order in which it asks for them."""
+"""Names of weights on the hub, in open_clip's order."""
 
 
 def describe_cached_weights(archives: Path | None = None) -> dict[str, str]:
-    """Describe for each encoder whether OpenAI's weights need no download.
+    """Describe for each encoder whether OpenAI's weights are cached.
 
     Args:
-        archives: Where open_clip keeps OpenAI's own archives; None: where it usually does.
+        archives: Folder of open_clip's archives; None: its default.
     """
     folder = archives or Path.home() / ".cache" / "clip"
     return {
@@ -32,7 +32,7 @@ def _described(published: Publication, folder: Path) -> str:
     if archive.is_file():
         if file_digest(archive) == url.parent.name:
             return "cached, as OpenAI's archive"
-        return "cached, but damaged: it will be fetched anew"
+        return "cached, but damaged: it will be fetched again"
     repository = published.hub.rstrip("/")
     if any(isinstance(try_to_load_from_cache(repository, name), str) for name in _HUB_FILES):
         return "cached, from the hub"

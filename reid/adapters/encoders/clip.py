@@ -4,34 +4,29 @@ Letters: B batch, D width, N cameras.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from reid.adapters.encoders.architecture import EncoderPlan
-from reid.adapters.encoders.image_tower import ImageTower, WithoutDrawing, resize_positions
+from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.input_checks import check_cameras, check_images
 from reid.adapters.encoders.plans import plan_encoder
 from reid.adapters.encoders.registry import architecture_named
-from reid.adapters.encoders.text_encoder import TEXT_PREFIX, ClipTextEncoder, TextTower
+from reid.adapters.encoders.text_encoder import ClipTextEncoder
+from reid.adapters.encoders.towers import build_towers, check_state
 from reid.adapters.encoders.weights import (
-    CAMERA_NAME,
     WeightsFile,
     download_openai_weights,
     read_weights_file,
 )
-from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.errors import ConfigurationError
 from reid.domain.transfers import to_device
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
 
 _PRECISIONS = ("fp32", "bf16")
-_CAMERA_STD = 0.02
-_BATCH_COUNT = ".num_batches_tracked"
-"""Left out by writers that keep parameters and running statistics only."""
 
 
 class ClipEncoder:
@@ -47,15 +42,10 @@ class ClipEncoder:
         is_mixed_precision: bool = False,
         trains_in_mixed_precision: bool = False,
     ) -> None:
-        """Put towers together that lie on one device.
+        """Keep towers that lie on one device.
 
-        Args:
-            image: Image tower.
-            text: Text encoder; None where the weights have none.
-            geometry: Sizes of the image tower.
-            description: Name and origin.
-            is_mixed_precision: Run the image tower under bfloat16 autocast.
-            trains_in_mixed_precision: Likewise, while it is in training mode.
+        The image tower runs under bfloat16 autocast where `is_mixed_precision`, and in training
+        mode where `trains_in_mixed_precision`.
         """
         self._image = image
         self._text = text
@@ -120,7 +110,7 @@ class ClipEncoder:
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Replace the image tower's parameters and buffers; see the port."""
-        _check_state(self.state(), state, origin="the state given for the image tower")
+        check_state(self.state(), state, origin="the state given for the image tower")
         self._image.load_state_dict(dict(state))
 
 
@@ -153,16 +143,16 @@ def create_clip_encoder(request: EncoderRequest) -> ClipEncoder:
     trains_mixed = _is_mixed(request.training_precision or request.precision)
     weights = _find_weights(request)
     plan = plan_encoder(request, weights)
-    image, text = _build_towers(plan, weights, seed=request.seed)
+    image, text = build_towers(plan, weights, seed=request.seed)
     for tower in (image, text):
         if tower is not None:
             _move(tower.eval(), request.device)
     if image.suits_channels_last and (is_mixed or trains_mixed):
-        # Bfloat16 convolutions are 1.6 times as fast so, those in float32 no faster: they stay as
-        # they are, so that results keep their last bits.
+        # This makes bfloat16 convolutions 1.6 times as fast, but float32 no faster: it keeps its
+        # layout, so that results keep their last bits.
         image.to(memory_format=torch.channels_last)
     if request.compile:
-        # In place, so that parameters keep their names; nothing is translated before the first run.
+        # In place, so that parameters keep their names; compilation waits for the first run.
         image.compile()
     description = EncoderDescription(
         name=plan.architecture.kind,
@@ -172,11 +162,14 @@ def create_clip_encoder(request: EncoderRequest) -> ClipEncoder:
         options=plan.options(),
         num_identities=weights.num_identities if weights else None,
     )
+    text_encoder = None
+    if text is not None:
+        text_encoder = ClipTextEncoder(
+            text, weights=description.weights, is_mixed_precision=is_mixed
+        )
     return ClipEncoder(
         image,
-        None
-        if text is None
-        else ClipTextEncoder(text, weights=description.weights, is_mixed_precision=is_mixed),
+        text_encoder,
         geometry=plan.geometry,
         description=description,
         is_mixed_precision=is_mixed,
@@ -198,106 +191,6 @@ def _find_weights(request: EncoderRequest) -> WeightsFile | None:
     if request.weights == "openai":
         return download_openai_weights(architecture_named(request.kind))
     return read_weights_file(Path(request.weights))
-
-
-def _build_towers(
-    plan: EncoderPlan, weights: WeightsFile | None, *, seed: int
-) -> tuple[ImageTower, TextTower | None]:
-    architecture = plan.architecture
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # noqa: TID251 - torch's own initialisers take no generator
-        with ExitStack() as building:
-            if weights is not None:
-                # They replace all that is drawn here, so nothing is drawn and nothing stored.
-                building.enter_context(torch.device("meta"))
-                building.enter_context(WithoutDrawing())
-            image = architecture.build_image_tower(plan)
-            text = _text_tower(plan)
-        if weights is None:
-            image.redraw()
-        if plan.num_cameras:
-            cameras = torch.empty(plan.num_cameras, architecture.width)
-            image.cv_embed = nn.Parameter(nn.init.trunc_normal_(cameras, std=_CAMERA_STD))
-    _fit_positions(image, plan)
-    if weights is not None:
-        _enroll(image, _image_state(plan, weights, image), origin=weights.origin)
-        text = None if text is None else _fill_text(text, weights)
-    return image, text
-
-
-def _text_tower(plan: EncoderPlan) -> TextTower | None:
-    architecture = plan.architecture
-    if architecture.text is None:
-        return None
-    return TextTower(
-        architecture.text, out_width=architecture.projected_width, activation=plan.activation
-    )
-
-
-def _fit_positions(image: ImageTower, plan: EncoderPlan) -> None:
-    """Stretch drawn positions over the grid; those without storage only get its size."""
-    owner, _, name = plan.architecture.positions_name.rpartition(".")
-    module = image.get_submodule(owner)
-    positions = module.get_parameter(name).detach()
-    if positions.is_meta:
-        fitting = positions.new_empty(1 + plan.grid.num_positions, positions.shape[1])
-    else:
-        source = plan.architecture.pretraining_grid
-        fitting = resize_positions(positions, source=source, target=plan.grid)
-    setattr(module, name, nn.Parameter(fitting))
-
-
-def _image_state(plan: EncoderPlan, weights: WeightsFile, image: ImageTower) -> dict[str, Tensor]:
-    state = dict(weights.image)
-    positions = plan.architecture.positions_name
-    state[positions] = resize_positions(state[positions], source=plan.source_grid, target=plan.grid)
-    if image.cv_embed is None:
-        # The paper's code writes camera embeddings for a ResNet too, which never uses them.
-        state.pop(CAMERA_NAME, None)
-    else:
-        state.setdefault(CAMERA_NAME, image.cv_embed.detach())
-    for name in image.state_dict():
-        if name.endswith(_BATCH_COUNT):
-            state.setdefault(name, torch.tensor(0))
-    return state
-
-
-def _fill_text(text: TextTower, weights: WeightsFile) -> TextTower | None:
-    if not weights.text:
-        return None
-    if f"{TEXT_PREFIX}token_embedding.weight" not in weights.text:
-        text.token_embedding = None
-    _enroll(text, weights.text, prefix=TEXT_PREFIX, origin=weights.origin)
-    return text
-
-
-def _enroll(
-    module: nn.Module, state: Mapping[str, Tensor], *, origin: str, prefix: str = ""
-) -> None:
-    """Hand the tensors themselves to a module that was built without storage."""
-    _check_state(module.state_dict(prefix=prefix), state, origin=origin)
-    own = {name.removeprefix(prefix): value for name, value in state.items()}
-    module.load_state_dict(own, assign=True)
-
-
-def _check_state(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, origin: str
-) -> None:
-    problems = [
-        *(f"{name} is missing" for name in expected if name not in given),
-        *(f"{name} is unknown" for name in given if name not in expected),
-        *(
-            f"{name} is {tuple(given[name].shape)}, not {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in given and given[name].shape != value.shape
-        ),
-    ]
-    if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise EncoderError(
-            f"{origin} does not fit the encoder: {'; '.join(problems[:3])}{more}. "
-            "Pass weights of the same architecture"
-        )
 
 
 def _move(module: nn.Module, device: str) -> None:

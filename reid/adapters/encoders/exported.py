@@ -32,10 +32,10 @@ from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 HEADER_FILE = "encoder.json"
 FORMAT = "reid-exported-encoder"
 NO_CAMERA = -1
-"""What the graph's `camids` input takes for an image whose camera is to be left out."""
+"""Value of the graph's `camids` input for an image without a camera."""
 
 OUTPUTS = ("embedding", "penultimate")
-"""What a graph's outputs are called in its file, in the order of `Graph.run`."""
+"""Names of a graph's outputs in its file, in the order of `Graph.run`."""
 
 
 class Graph(Protocol):
@@ -60,42 +60,42 @@ class Graph(Protocol):
 def graph_inputs(
     images: NDArray[np.float32], camids: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-    """Put what `Graph.run` takes under the names that inputs have in a graph's file."""
+    """Name the arguments of `Graph.run` as a graph's file does."""
     return {"images": images} if camids is None else {"images": images, "camids": camids}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportHeader:
-    """What an exported encoder says of itself."""
+    """The description of an exported encoder."""
 
     runtime: str
     """`openvino` or `onnx`."""
 
     precision: str
-    """What it computes in and was compared in: `fp32` or `bf16`."""
+    """`fp32` or `bf16`."""
 
     description: EncoderDescription
-    """Of the encoder that was exported."""
+    """Describes the encoder that was exported."""
 
     geometry: EncoderGeometry
     tensors: str
-    """Digest of the exported image tower, as `digest_of` tells it."""
+    """Digest of the exported image tower, by `digest_of`."""
 
     files: Mapping[str, str]
     """SHA-256 of every other file, by name."""
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Write for `read_header`."""
+        """Write for `read_export_header`."""
         return {"format": FORMAT, **asdict(self)}
 
 
 def is_exported(path: Path) -> bool:
-    """Tell an exported encoder's folder from everything else."""
+    """Whether a path is the folder of an exported encoder."""
     return (path / HEADER_FILE).is_file()
 
 
 def read_export_header(folder: Path) -> ExportHeader:
-    """Read what an exported encoder says of itself.
+    """Read the header of an exported encoder.
 
     Raises:
         EncoderError: The header is damaged, or of a later version of reid.
@@ -122,7 +122,7 @@ def read_export_header(folder: Path) -> ExportHeader:
 
 
 class ExportedEncoder:
-    """Describes images by a graph that cannot learn; behind the image encoder's port."""
+    """Encodes images by a graph, which cannot be trained; behind the image encoder's port."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class ExportedEncoder:
 
     @property
     def weights_digest(self) -> str:
-        """Of the image tower that was exported, with which its vectors compare."""
+        """Digest of the exported image tower, whose vectors are comparable."""
         return self._weights_digest
 
     @property
@@ -159,7 +159,7 @@ class ExportedEncoder:
         return torch.device("cpu")
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
-        """Describe images, without gradient; see the port."""
+        """Encode images, without gradient; see the port."""
         check_images(images, geometry=self._geometry)
         check_cameras(images, camids, geometry=self._geometry, description=self._description)
         embedding, penultimate = self._graph.run(
@@ -178,7 +178,7 @@ class ExportedEncoder:
 
 
 def open_exported_encoder(request: EncoderRequest) -> ExportedEncoder:
-    """Open what `reid export` wrote, on the CPU whatever device is asked for.
+    """Open an exported encoder, on the CPU whatever the device in the request.
 
     Raises:
         ConfigurationError: Its runtime is not installed, or options are given.
@@ -218,7 +218,7 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def explained_absence(runtime: str) -> Iterator[None]:
-    """Turn the failed import of an optional package into advice.
+    """Turn the failed import of an optional package into an error with advice.
 
     Raises:
         ConfigurationError: The import inside failed.
@@ -244,28 +244,26 @@ def _check_files(header: ExportHeader, folder: Path) -> None:
 
 
 def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> None:
-    """Hold a request to what can no longer be changed."""
+    """Refuse a request for what the export has fixed."""
     if request.options:
         raise ConfigurationError("encoder.options: an exported encoder takes none")
     geometry, trained = header.geometry, header.description
-    asks_for_gelu = request.activation is Activation.GELU
-    asks_for_gem = request.pooling is Pooling.GEM
     for what, asked, fixed in (
         ("kind", request.kind, trained.name),
         ("image size", request.image_size, geometry.image_size),
         ("stride", request.stride, trained.options.get("stride")),
         ("number of cameras", request.num_cameras or None, geometry.num_cameras),
-        # fp32 is what is asked for where nobody asks; bf16 was then chosen at the export.
+        # fp32 is the default of a request, so it does not contradict an export in bf16.
         ("precision", None if request.precision == "fp32" else request.precision, header.precision),
-        # So it is with activation and pooling, which weights before there was a choice do not tell.
+        # Likewise activation and pooling, which older weights do not name.
         (
             "activation",
-            request.activation if asks_for_gelu else None,
+            request.activation if request.activation is Activation.GELU else None,
             trained.options.get("activation", Activation.QUICK_GELU),
         ),
         (
             "pooling",
-            request.pooling if asks_for_gem else None,
+            request.pooling if request.pooling is Pooling.GEM else None,
             trained.options.get("pooling", Pooling.AVERAGE),
         ),
     ):

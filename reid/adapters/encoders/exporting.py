@@ -1,4 +1,4 @@
-"""Write image encoders for other runtimes.
+"""Export of image encoders for other runtimes.
 
 Letters: B batch, D width, H W pixels, N cameras.
 """
@@ -41,10 +41,10 @@ class ExportFolder:
     def __init__(
         self, folder: Path, *, runtime: str, precision: str = "fp32", overwrite: bool = False
     ) -> None:
-        """Name the place; nothing is written yet.
+        """Keep the folder's name; nothing is written yet.
 
         Args:
-            folder: Where to.
+            folder: The folder to make.
             runtime: `openvino` or `onnx`.
             precision: `fp32` or `bf16`.
             overwrite: Replace an earlier export.
@@ -62,7 +62,7 @@ class ExportFolder:
         return self._precision
 
     def write(self, encoder: ImageEncoder) -> ExportedEncoder:
-        """Write an encoder aside and open it; see the port."""
+        """Write an encoder to a temporary folder and open it; see the port."""
         if not isinstance(encoder, ClipEncoder):
             raise EncoderError(
                 f"{encoder.description.name} cannot be exported: only built-in encoders can"
@@ -97,7 +97,7 @@ class ExportFolder:
         self._aside = None
 
     def discard(self) -> None:
-        """Delete what was written aside."""
+        """Delete the temporary folder."""
         if self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
             self._aside = None
@@ -118,20 +118,20 @@ class ExportFolder:
             )
 
     def _make_folder(self) -> Path:
-        """Make a folder beside the place, so that it can be renamed into it."""
+        """Make a temporary folder in the same place, so that it can be renamed."""
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             aside = tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent)
         except OSError as error:
             raise self._unwritable(error) from error
-        # Unlike this function, folders are made with the user's own mode.
+        # `mkdtemp` ignores the user's own mode.
         umask = os.umask(0)
         os.umask(umask)
         Path(aside).chmod(0o777 & ~umask)
         return Path(aside)
 
     def _put_in_place(self, aside: Path) -> None:
-        """Rename a folder; the one that it replaces is deleted only afterwards."""
+        """Rename a folder; delete the one that it replaces afterwards."""
         if not self._folder.exists():
             aside.rename(self._folder)
         else:
@@ -155,7 +155,7 @@ class ExportFolder:
 
 
 def _flush(folder: Path) -> None:
-    """Have the disk hold what was written before it gets its name."""
+    """Flush a folder and its files to the disk."""
     for path in folder.iterdir():
         sync_file(path)
     sync_folder(folder)
@@ -174,10 +174,10 @@ class _Traceable(nn.Module):
 
 
 def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
-    """Record what a tower does with images, for batches of any size.
+    """Trace a tower for batches of any size.
 
-    Cameras become an input where the tower has any. A graph has no branches, so an image without
-    a camera gets an embedding too, of zeros: the table's last row, index -1.
+    Cameras become an input where the tower has any. A graph has no branches, so an image without a
+    camera gets an embedding of zeros: the table's last row, index -1.
 
     Args:
         tower: In evaluation mode, float32, on the CPU.
@@ -206,7 +206,7 @@ def _write_graph(encoder: ClipEncoder, folder: Path, *, runtime: str) -> None:
     if geometry.num_cameras:
         inputs["camids"] = [-1]
     with explained_absence(runtime), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the converters, about their own inner workings
+        warnings.simplefilter("ignore")  # the converters warn about their own internals
         if runtime == "onnx":
             from reid.adapters.encoders.onnx_graphs import write_onnx
 

@@ -1,4 +1,4 @@
-"""What image towers of all families share: their interface, and how their weights begin.
+"""The interface of image towers of all families, and the initialisation of their weights.
 
 Letters: B batch, D width, H W pixels, N cameras, h w rows and columns of the position grid.
 """
@@ -42,26 +42,26 @@ class ImageTower(nn.Module):
         self.register_parameter("cv_embed", None)
 
     def redraw(self) -> None:
-        """Draw anew the random weights that torch's own initialisation leaves badly scaled."""
+        """Draw again the random weights that torch's initialisation scales badly."""
 
     def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
         """Encode (B, 3, H, W) float32 images; camids are (B,) int64 within the known, or None."""
         raise NotImplementedError
 
     def trace(self, images: Tensor, camids: Tensor | None) -> ImageTrace:
-        """Encode likewise, with the attention or the map that the features come from.
+        """Encode images, and return the attention or the map that the features come from.
 
-        `forward` leaves attention inside torch's kernels and follows one token only where one is
-        read; here it is written out, so that it can be shown and differentiated.
+        Unlike in `forward`, attention is computed for all tokens and outside torch's kernels, so
+        that it can be shown and differentiated.
         """
         raise NotImplementedError
 
 
 class WithoutDrawing(TorchFunctionMode):
-    """Builds modules without storage and leaves out the draws of their initialisers.
+    """Skips the initialisers of modules that are built without storage.
 
-    On the device "meta" nothing would be drawn either, but asking it to loads torch's compiler,
-    which takes as long as torch itself.
+    On the device "meta" they would draw nothing, but load torch's compiler, which takes as long as
+    torch itself.
     """
 
     def __torch_function__(
@@ -71,7 +71,7 @@ class WithoutDrawing(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401  (whatever torch's functions return)
-        """Pass all calls on but those that draw in place, and divide what was drawn."""
+        """Pass on all calls except those of initialisers."""
         kwargs = kwargs or {}
         if func in _LEFT_OUT:
             return args[0] if args else kwargs["tensor"]

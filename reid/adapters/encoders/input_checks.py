@@ -1,4 +1,4 @@
-"""Refuse inputs that an image encoder cannot take.
+"""Checks of an image encoder's inputs.
 
 Letters: B batch, H W pixels.
 """
@@ -28,7 +28,7 @@ def check_cameras(
     geometry: EncoderGeometry,
     description: EncoderDescription,
 ) -> None:
-    """Check cameras, where they are given to an encoder that knows any.
+    """Check cameras, where they are given and the encoder knows any.
 
     Raises:
         EncoderError: A camera beyond those the encoder knows.

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from reid.adapters.encoders.exported import OUTPUTS, graph_inputs
 
 _GRAPH_FILE = "encoder.onnx"
-logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of foldings left out
+logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it reports skipped optimisations
 
 
 def write_onnx(
@@ -24,11 +24,7 @@ def write_onnx(
 ) -> None:
     """Convert a traced program and write it with its weights in one file.
 
-    Args:
-        program: Traced by torch.
-        folder: Where to.
-        inputs: Names, in the program's order.
-        outputs: Names, in the program's order.
+    Inputs and outputs are named in the program's order.
     """
     torch.onnx.export(
         program,

@@ -20,9 +20,9 @@ import openvino  # noqa: E402
 
 _GRAPH_FILE = "encoder.xml"
 _CORE = openvino.Core()
-"""One for the process, and to its end. Each loads a plug-in that lends the main thread a stack for
-signals, and when several go in another order than they came, the stack that stays is one of those
-gone: the next signal, Ctrl-C say, ended the process (OpenVINO 2026.4)."""
+"""One for the whole process. Each loads a plug-in that gives the main thread a stack for signals.
+If several are unloaded in another order than they were loaded, a freed stack stays in use, and the
+next signal, such as Ctrl-C, crashes the process (OpenVINO 2026.4)."""
 
 _PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
@@ -30,11 +30,11 @@ _PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 def write_openvino(
     program: ExportedProgram, folder: Path, *, inputs: dict[str, list[int]], outputs: list[str]
 ) -> None:
-    """Convert a traced program and write it, its weights in float32.
+    """Convert a traced program and write it with weights in float32.
 
     Args:
         program: Traced by torch.
-        folder: Where to.
+        folder: The folder to write to.
         inputs: Shapes by name, in the program's order; -1 for B.
         outputs: Names, in the program's order.
 
@@ -46,12 +46,12 @@ def write_openvino(
         port.get_tensor().set_names({name})
     for port, name in zip(model.inputs, inputs, strict=True):
         port.get_tensor().set_names({name})
-    # The conversion keeps no shape; with all but B known, OpenVINO picks its kernels beforehand.
+    # The conversion loses the shapes; with all but B known, OpenVINO picks its kernels in advance.
     model.reshape(inputs)
     try:
         openvino.save_model(model, folder / _GRAPH_FILE, compress_to_fp16=False)
     except RuntimeError as error:
-        # All that OpenVINO says of a full disk is that a stream failed.
+        # OpenVINO reports a full disk as a failed stream.
         raise OSError(f"OpenVINO could not write its files ({error})") from error
 
 
@@ -59,12 +59,7 @@ class OpenVinoGraph:
     """A graph compiled for as many threads as torch uses; see `Graph`."""
 
     def __init__(self, folder: Path, *, precision: str) -> None:
-        """Compile what `write_openvino` wrote.
-
-        Args:
-            folder: Where it lies.
-            precision: `fp32`, or `bf16`, which a processor without bfloat16 takes for `fp32`.
-        """
+        """Compile what `write_openvino` wrote; a processor without bfloat16 ignores `bf16`."""
         compiled = _CORE.compile_model(
             folder / _GRAPH_FILE,
             "CPU",

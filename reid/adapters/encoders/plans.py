@@ -1,4 +1,4 @@
-"""What to build: a request reconciled with what a weights file says of itself."""
+"""The plan of an encoder: a request reconciled with its weights file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ class _Sampling:
 def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> EncoderPlan:
     """Decide what to build.
 
-    A size or stride in the request wins over the file's, and the positions are resized then: the
-    features stay meaningful, if not those that the file was trained for. The weight of camera
-    embeddings, the activation and the pooling are the file's where it says them.
+    A size or stride in the request takes precedence over the file's, and positions are then
+    resized: features stay meaningful, though the file was not trained for them. The weight of
+    camera embeddings, the activation and the pooling are the file's where it names them.
 
     Raises:
         ConfigurationError: The request makes no sense by itself.
-        EncoderError: The request contradicts the file, or the file does not say enough.
+        EncoderError: The request contradicts the file, or the file lacks information.
     """
     if weights is None:
         architecture, trained = architecture_named(request.kind), None
@@ -106,7 +106,7 @@ def _recognise(weights: WeightsFile) -> Architecture:
 def _sampling_of(
     request: EncoderRequest, weights: WeightsFile, architecture: Architecture
 ) -> _Sampling | None:
-    """Find out for which images the file's positions are; None for CLIP's own square grid."""
+    """Find the images of the file's positions; None for CLIP's own square grid."""
     name = architecture.positions_name.removeprefix(IMAGE_PREFIX)
     num_positions = max(0, length_of(weights.image, name, 0) - 1)
     trained, grid = None, architecture.pretraining_grid
@@ -217,14 +217,7 @@ def _pooling(
 def _choice(
     request: EncoderRequest, weights: WeightsFile | None, name: str, *, usual: _Choice
 ) -> _Choice:
-    """Take what the weights were trained with, where they say it, and else what is asked for.
-
-    Args:
-        request: Asks for the usual where nobody asks.
-        weights: May say nothing.
-        name: Field of both.
-        usual: OpenAI's and the paper's.
-    """
+    """Take the option that the weights name, or else the request's, whose default is `usual`."""
     asked: _Choice = getattr(request, name)
     known: _Choice | None = getattr(weights, name, None)
     if known is None:

@@ -15,8 +15,7 @@ FAMILIES: Mapping[str, str] = {
     "rn-tiny": "resnet",
     "vit-tiny": "vision_transformer",
 }
-"""The module of this package in whose `ARCHITECTURES` each kind stands, by the kind's name in
-settings."""
+"""Names of kinds in settings, and the modules of this package whose `ARCHITECTURES` hold them."""
 
 
 def architectures() -> "dict[str, Architecture]":
@@ -28,7 +27,7 @@ def architecture_named(kind: str | None) -> "Architecture":
     """Load a kind from settings.
 
     Raises:
-        ConfigurationError: There is none of that name, or no name and no file that says it.
+        ConfigurationError: The kind is unknown or missing.
     """
     known = ", ".join(FAMILIES)
     if kind is None:

@@ -1,4 +1,6 @@
-"""CLIP's modified ResNet with a last stage as fine as the one before.
+"""CLIP's modified ResNet with a last stride of 1: 256x128 pixels end in a map of 16x8.
+
+CLIP-ReID, section 4.1.
 
 Letters: B batch, D width, H W pixels, h w grid, P = h * w positions.
 """
@@ -35,10 +37,10 @@ _REDUCTION = 16
 
 _EXPANSION = 4
 _GEM_EXPONENT = 3
-"""What Radenovic et al. 2018, arXiv:1711.02512, begin with; usual where it is not learned."""
+"""Initial value in Radenovic et al. 2018, arXiv:1711.02512; usual where it is not learned."""
 
 _GEM_FLOOR = 1e-6
-"""Least value of a map: the cube root is infinitely steep at 0, where a dead channel's mean is."""
+"""Least value of a map: the cube root is infinitely steep at 0, the mean of a dead channel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +69,7 @@ class ResNetArchitecture(Architecture):
         return stages, length_of(image, "conv3.weight", 0), projected
 
     def check_stride(self, image_size: ImageSize, stride: int) -> None:
-        """Refuse images whose maps would have parts of cells.
-
-        Raises:
-            ConfigurationError: With what is possible.
-        """
+        """Refuse other strides, and images that cells do not divide; see `Architecture`."""
         cell = self.patch_size
         if stride != cell:
             raise ConfigurationError(
@@ -113,9 +111,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Run the block on (B, C, h, w)."""
-        bent = F.relu(self.bn1(self.conv1(maps)), inplace=True)
-        bent = F.relu(self.bn2(self.conv2(bent)), inplace=True)
-        added: Tensor = self.bn3(self.conv3(self.avgpool(bent)))
+        inner = F.relu(self.bn1(self.conv1(maps)), inplace=True)
+        inner = F.relu(self.bn2(self.conv2(inner)), inplace=True)
+        added: Tensor = self.bn3(self.conv3(self.avgpool(inner)))
         added += maps if self.downsample is None else self.downsample(maps)
         return F.relu(added, inplace=True)
 
@@ -126,7 +124,7 @@ class AttentionPool(nn.Module):
     def __init__(self, num_positions: int, width: int, *, num_heads: int, out_width: int) -> None:
         """Draw torch's own initial weights."""
         super().__init__()
-        # Divided, not drawn with that deviation: the bits are those of open_clip.
+        # Divided, not drawn with that deviation, for the same bits as open_clip.
         positions = torch.empty(num_positions + 1, width).normal_().div_(width**0.5)
         self.positional_embedding = nn.Parameter(positions)
         self.k_proj = nn.Linear(width, width)
@@ -138,7 +136,7 @@ class AttentionPool(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Pool (B, D, h, w) to (B, projected width).
 
-        Differs from CLIP-ReID, which lets all positions ask, because only the mean's is read.
+        Differs from CLIP-ReID, which attends from all positions, though only the mean's is read.
         """
         cells = maps.flatten(2).transpose(1, 2)  # (B, P, D)
         tokens = torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)  # (B, 1 + P, D)
@@ -155,10 +153,7 @@ class AttentionPool(nn.Module):
 
 
 class ModifiedResNet(nn.Module):
-    """CLIP's ResNet under OpenAI's names, drawn in the order of open_clip.
-
-    CLIP-ReID, section 4.1: the last stride is 1, so 256x128 pixels end in a map of 16x8.
-    """
+    """CLIP's ResNet under OpenAI's names, drawn in open_clip's order, with a last stride of 1."""
 
     def __init__(self, architecture: ResNetArchitecture) -> None:
         """Draw all weights; positions are for CLIP's own square grid."""
@@ -181,9 +176,6 @@ class ModifiedResNet(nn.Module):
             num_heads=width * 32 // architecture.head_width,
             out_width=architecture.projected_width,
         )
-        self._initialise()
-
-    def _initialise(self) -> None:
         pool = self.attnpool
         for layer in (pool.q_proj, pool.k_proj, pool.v_proj, pool.c_proj):
             nn.init.normal_(layer.weight, std=pool.c_proj.in_features**-0.5)
@@ -205,7 +197,7 @@ class ResNetTower(ImageTower):
     suits_channels_last = True
 
     def __init__(self, visual: ModifiedResNet, *, pooling: Pooling) -> None:
-        """Wrap the model; `pooling` is of the maps of layers 3 and 4."""
+        """Wrap the model; the maps of layers 3 and 4 are pooled by `pooling`."""
         super().__init__()
         self._pool = pool_generalised if pooling is Pooling.GEM else pool_average
         self.image_encoder = visual
@@ -222,11 +214,7 @@ class ResNetTower(ImageTower):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:  # noqa: ARG002
-        """Encode images.
-
-        Returns:
-            The pooled maps of layers 3 and 4, and the attention-pooled token.
-        """
+        """Return the pooled maps of layers 3 and 4, and the attention-pooled token."""
         return self._features(*self._maps(images))
 
     def trace(self, images: Tensor, camids: Tensor | None) -> MapTrace:  # noqa: ARG002
@@ -260,9 +248,7 @@ def pool_average(maps: Tensor) -> Tensor:
 
 
 def pool_generalised(maps: Tensor) -> Tensor:
-    """Take the generalised mean with exponent 3, between the mean and the largest value.
-
-    Radenovic et al. 2018, arXiv:1711.02512, eq. 3.
+    """Take the generalised mean with exponent 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
 
     Args:
         maps: (B, D, h, w) float32, not negative, as a ReLU leaves them.

@@ -21,7 +21,7 @@ TEXT_PREFIX = "text_encoder."
 """Begins the names of a text tower's weights, as in the paper's released checkpoints."""
 
 _KNOWN_TOKENS = {"A photo of a {} person.": ([49406, 320, 1125, 539, 320], [2533, 269, 49407])}
-"""Spares the default template open_clip's tokenizer, which takes seconds to import."""
+"""Tokens of the default template: open_clip's tokenizer takes seconds to import."""
 
 
 class TextTower(nn.Module):
@@ -33,13 +33,7 @@ class TextTower(nn.Module):
     def __init__(
         self, configuration: TextConfiguration, *, out_width: int, activation: Activation
     ) -> None:
-        """Draw all weights, in the order of open_clip.
-
-        Args:
-            configuration: Sizes.
-            out_width: Width of the space shared with images.
-            activation: Of the perceptrons.
-        """
+        """Draw all weights, in open_clip's order; `out_width` is that of the images' space."""
         super().__init__()
         width = configuration.width
         token_embedding = nn.Embedding(configuration.vocabulary_size, width)
@@ -73,13 +67,13 @@ class TextTower(nn.Module):
     def forward(self, prompts: Tensor, prefix: Tensor) -> Tensor:
         """Encode prompts that end with the end token.
 
-        The mask is causal: no token sees what follows it. So whatever all prompts begin with looks
-        the same in each of them, and runs once for all; the others look back at its keys and
-        values. Of the last block only the end token is read.
+        The mask is causal: no token sees later ones. A common prefix is therefore encoded once, and
+        the other tokens attend to its keys and values. Of the last block only the end token is
+        read.
 
         Args:
             prompts: (N, L - A, D) float32 token embeddings without positions.
-            prefix: (A, D) float32 likewise, what stands before each of them; A may be 0.
+            prefix: (A, D) float32 embeddings of what all prompts begin with; A may be 0.
 
         Returns:
             (N, projected width) float32.
@@ -102,12 +96,9 @@ class ClipTextEncoder:
     """A text tower behind the text encoder's port."""
 
     def __init__(self, tower: TextTower, *, weights: str, is_mixed_precision: bool) -> None:
-        """Keep the tower.
+        """Keep the tower, and the name of its weights for messages.
 
-        Args:
-            tower: On its device.
-            weights: Their name, for messages.
-            is_mixed_precision: Run under bfloat16 autocast.
+        It runs under bfloat16 autocast where `is_mixed_precision`.
         """
         self._tower = tower
         self._weights = weights
@@ -189,11 +180,7 @@ def _advance(
 
 @cache
 def template_tokens(template: str) -> tuple[list[int], list[int]]:
-    """Number the tokens on both sides of `{}`.
-
-    Returns:
-        Start token and what precedes `{}`; what follows it and the end token.
-    """
+    """Number the tokens before `{}`, start token included, and after it, end token included."""
     if template in _KNOWN_TOKENS:
         return _KNOWN_TOKENS[template]
     from open_clip.tokenizer import SimpleTokenizer

@@ -1,7 +1,7 @@
-"""Tensors of TorchScript archives, read without running anything that stands in them.
+"""Tensors of TorchScript archives, read without running their code.
 
 `torch.jit.load` compiles the archive's program and calls its `__setstate__` methods, which can
-write files. Here the program is not even looked at: modules are taken for tables of attributes.
+write files. This module ignores the program: modules are read as tables of attributes.
 """
 
 import pickle
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 MOST_PICKLED_BYTES = 64 * 2**20
-"""Of the table of modules; CLIP's take some hundred kilobytes."""
+"""Limit of the table of modules; CLIP's takes a few hundred kilobytes."""
 
 _DTYPES = {
     "BFloat16Storage": torch.bfloat16,
@@ -33,7 +33,7 @@ _DTYPES = {
 
 
 class _Module:
-    """Stands for whatever class the archive's program defines."""
+    """Stands for any class that the archive's program defines."""
 
     def __setstate__(self, state: object) -> None:
         self.attributes = state
@@ -47,7 +47,7 @@ class _Unpickler(pickle.Unpickler):
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (as its base class)
-        """Admit tensors, lists and tables, and hand out functions of our own for them."""
+        """Return our own functions for tensors, lists and tables, and refuse everything else."""
         if module.startswith("__torch__"):
             return _Module
         if module == "torch" and name in _DTYPES:
@@ -65,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:  # noqa: ANN401  (as its base class)
-        """Read the numbers of tensors that share memory, once."""
+        """Read a storage once, though several tensors may share it."""
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError("it refers to something else than tensors")
@@ -81,7 +81,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
     Raises:
         pickle.UnpicklingError: It holds something that is neither module nor tensor.
-        Exception: It is damaged; nearly anything.
+        Exception: Nearly anything, where it is damaged.
     """
     with zipfile.ZipFile(path) as archive:
         (root,) = {
@@ -117,7 +117,7 @@ def _rebuild(
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
-    """Unpack a member, but no bomb."""
+    """Unpack a member of limited size."""
     with archive.open(name) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:

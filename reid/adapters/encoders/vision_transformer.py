@@ -53,11 +53,7 @@ class ViTArchitecture(Architecture):
         return layers, length_of(image, "class_embedding", 0), length_of(image, "proj", 1)
 
     def check_stride(self, image_size: ImageSize, stride: int) -> None:  # noqa: ARG002
-        """Refuse strides that leave pixels out.
-
-        Raises:
-            ConfigurationError: With what is possible.
-        """
+        """Refuse strides that leave pixels out; see `Architecture`."""
         if not 1 <= stride <= self.patch_size:
             raise ConfigurationError(
                 f"encoder.stride: stride {stride} is outside 1..{self.patch_size}"
@@ -108,11 +104,7 @@ class VisionTransformerTower(ImageTower):
         self.image_encoder = visual
 
     def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
-        """Encode images.
-
-        Returns:
-            The class token before the last block, after it and the last LayerNorm, and projected.
-        """
+        """Return the class token before the last block, after the last LayerNorm, and projected."""
         tokens = self._first_tokens(images, camids)
         *blocks, last = self.image_encoder.transformer.blocks
         for block in blocks:
@@ -120,10 +112,10 @@ class VisionTransformerTower(ImageTower):
         return self._features(tokens[:, 0], last.follow(tokens, 0))
 
     def trace(self, images: Tensor, camids: Tensor | None) -> AttentionTrace:
-        """Encode images, the attention of every block written out."""
+        """Encode images, and return the attention of every block."""
         attention = []
         with torch.enable_grad():
-            # A leaf of its own, so that gradients flow where the weights are frozen too.
+            # A leaf, so that gradients also flow where the weights are frozen.
             tokens = self._first_tokens(images, camids).detach().requires_grad_()
             before = tokens
             for block in self.image_encoder.transformer.blocks:

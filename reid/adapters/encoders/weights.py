@@ -1,14 +1,9 @@
-"""Weights files of CLIP and CLIP-ReID in all the layouts that are about.
+"""Weights files of CLIP and CLIP-ReID in all common layouts.
 
-Whatever the layout, tensors come out under the names of the paper's released checkpoints:
-`image_encoder.*`, `text_encoder.*` and `cv_embed`. Files are data, never programs: pickles load
-with torch's weights-only reader; of TorchScript archives, as OpenAI published them, only the
-tensors are read, and their program is not looked at.
+Whatever the layout, tensors get the names of the paper's released checkpoints: `image_encoder.*`,
+`text_encoder.*` and `cv_embed`.
 """
 
-import pickle
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -18,22 +13,18 @@ from socket import gaierror
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reid.adapters.encoders.architecture import IMAGE_PREFIX, Architecture
+from reid.adapters.encoders.tensor_files import Header, read_tensors
 from reid.adapters.encoders.text_encoder import TEXT_PREFIX
-from reid.adapters.encoders.torchscript_tensors import read_torchscript
-from reid.adapters.safetensors_file import DIGEST_KEY, HEADER_KEY, read_unreplaced, verify_digest
 from reid.domain.errors import CheckpointError, EncoderError
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
     ENCODER_FORMAT,
-    JsonValue,
     require_known_version,
 )
 from reid.domain.values.encoders import Activation, Pooling
-from reid.small_files import parse_json
 
 CAMERA_NAME = "cv_embed"
 
@@ -41,9 +32,8 @@ _OPENAI_PREFIX = "visual."
 _OPENAI_TEXT = ("transformer.", "token_embedding.", "ln_final.")
 _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
 _MODULE_PREFIX = "module."
-"""Given by data-parallel training."""
+"""Added by data-parallel training."""
 
-_Header = Mapping[str, JsonValue]
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -52,7 +42,7 @@ class WeightsFile:
     """What a file holds of an encoder."""
 
     origin: str
-    """The file's path or where it was downloaded from, for messages."""
+    """The file's path or address, for messages."""
 
     words: str
     """How reports call these weights."""
@@ -76,7 +66,7 @@ class WeightsFile:
     num_identities: int | None = None
     """Rows of the classifier; None where the file has none."""
 
-    encoder: _Header = field(default_factory=dict)
+    encoder: Header = field(default_factory=dict)
     """Entry `encoder` of the header of reid's own files: name, weights, is_pretrained, options."""
 
 
@@ -96,7 +86,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         raise EncoderError(
             f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
         )
-    tensors, header = _read_tensors(path)
+    tensors, header = read_tensors(path)
     if isinstance(header, dict):
         return _from_reid(path, tensors, header)
     if all(name.startswith(_MODULE_PREFIX) for name in tensors):
@@ -116,12 +106,8 @@ def download_openai_weights(
 ) -> WeightsFile:
     """Fetch OpenAI's weights into open_clip's cache, or find them there.
 
-    Args:
-        architecture: Whose weights.
-        fetch: Downloader.
-
     Raises:
-        EncoderError: OpenAI published none for this architecture, or they cannot be had.
+        EncoderError: OpenAI published none for this architecture, or they cannot be downloaded.
     """
     if architecture.published is None:
         raise EncoderError(
@@ -143,7 +129,7 @@ def _fetch_from_either_host(
             return Path(fetch(config, prefer_hf_hub=prefers_hub))
         except (OSError, HTTPException, RuntimeError) as error:
             failure = failure or error
-            # No name can be looked up: there is no network, and the hub would ask for a minute.
+            # Without a network, asking the hub would take a minute.
             if isinstance(getattr(error, "reason", None), gaierror):
                 break
     raise EncoderError(
@@ -153,85 +139,7 @@ def _fetch_from_either_host(
     ) from failure
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
-    with path.open("rb") as file:
-        start = file.read(9)
-    if path.suffix == ".safetensors" or start[8:] == b"{":
-        return read_unreplaced(path, _read_safetensors)
-    if _is_torchscript(path):
-        return _read_torchscript(path), None
-    return _read_pickle(path), None
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], _Header | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = parse_json(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
-            if header is not None:
-                verify_digest(metadata, tensors)
-            elif any(DIGEST_KEY in text for text in metadata.values()):
-                raise ValueError("the name of its header is gone")
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from error
-    return tensors, header
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        if not zipfile.is_zipfile(path):
-            return False
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception as error:  # names of its parts that are none raise nearly anything
-        raise _damaged(path, error) from error
-    return any("/code/" in name for name in names) and any(
-        name.endswith("/constants.pkl") for name in names
-    )
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    try:
-        return read_torchscript(path)
-    except pickle.UnpicklingError as error:
-        raise _unsafe(path) from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise _damaged(path, error) from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice to the file's author
-            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-    except pickle.UnpicklingError as error:
-        raise _unsafe(path) from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise _damaged(path, error) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping):
-        raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def _unsafe(path: Path) -> EncoderError:
-    return EncoderError(
-        f"{path} is no weights file, or holds Python objects that could run code when loaded: "
-        "save the model's state_dict, or better a safetensors file, and pass that"
-    )
-
-
-def _damaged(path: Path, error: Exception) -> EncoderError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return EncoderError(
-        f"{path} cannot be read as weights ({reason}): it is damaged, cut short, or of another "
-        "kind; copy or download it again"
-    )
-
-
-def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> WeightsFile:
+def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> WeightsFile:
     encoder = header.get("encoder")
     if header.get("format") != ENCODER_FORMAT or not isinstance(encoder, dict):
         raise EncoderError(
@@ -257,8 +165,8 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: _Header) -> We
     )
 
 
-def _choice_in(path: Path, encoder: _Header, name: str, *, unsaid: _Choice) -> _Choice:
-    """Read one of an enumeration's values; runs from before there was a choice say nothing."""
+def _choice_in(path: Path, encoder: Header, name: str, *, unsaid: _Choice) -> _Choice:
+    """Read an option; runs from before it existed do not name it."""
     options = encoder.get("options")
     said = options.get(name) if isinstance(options, dict) else None
     if said is None:
@@ -298,20 +206,18 @@ def _num_identities(tensors: Mapping[str, Tensor]) -> int | None:
 def _split_released(
     tensors: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Keep what belongs to the encoder; classifiers, BNNecks and prompts stay behind."""
-    image = {
-        name: _as_float32(value)
-        for name, value in tensors.items()
-        if name.startswith(IMAGE_PREFIX) or name == CAMERA_NAME
-    }
-    text = {
-        name: _as_float32(value) for name, value in tensors.items() if name.startswith(TEXT_PREFIX)
-    }
+    """Select image and text encoder; classifiers, BNNecks and prompts are left out."""
+    image, text = (
+        {name: _as_float32(value) for name, value in tensors.items() if name.startswith(prefix)}
+        for prefix in (IMAGE_PREFIX, TEXT_PREFIX)
+    )
+    if CAMERA_NAME in tensors:
+        image[CAMERA_NAME] = _as_float32(tensors[CAMERA_NAME])
     return image, text
 
 
 def _rename_openai(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give released names; the logit scale and three sizes have none, for nothing uses them."""
+    """Give released names; the unused logit scale and sizes have none."""
     renamed: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if name.startswith(_OPENAI_PREFIX):
@@ -322,5 +228,5 @@ def _rename_openai(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _as_float32(value: Tensor) -> Tensor:
-    # A copy, because a memory-mapped tensor would follow the file when that is overwritten.
+    # A copy, because a memory-mapped tensor would change when its file is overwritten.
     return value.detach().to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)

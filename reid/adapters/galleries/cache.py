@@ -1,8 +1,4 @@
-"""The galleries that wait in a folder for the next query about the same images.
-
-Nothing leaves it by itself: who names a plain folder or list once has its vectors until they are
-cleared.
-"""
+"""Cached galleries: vectors of plain folders and lists, kept for the next query until cleared."""
 
 import os
 import re
@@ -16,28 +12,23 @@ from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem
 from reid.adapters.galleries.filesystem.vectors import all_files_of_ours
 from reid.domain.errors import GalleryError
 from reid.domain.values.durations import time_text
-from reid.domain.values.galleries import CacheContent, CachedGallery
+from reid.domain.values.gallery_caches import CacheContent, CachedGallery
 from reid.ports.vector_index import VectorIndex
 
 NAME = re.compile(r"[0-9a-f]{32}")
-"""Of a gallery's folder: a digest of what it was made of."""
+"""Name of a gallery's folder: a digest of its sources."""
 
 
 class GalleryCache:
     """Lists and clears cached galleries; nothing else in the folder is touched."""
 
     def __init__(self, folder: Path, *, create_index: Callable[[], VectorIndex]) -> None:
-        """Keep the parts.
-
-        Args:
-            folder: Holds a folder per gallery; need not exist.
-            create_index: Makes the index that galleries are opened with.
-        """
+        """Keep the parts; `folder` holds a folder per gallery and need not exist."""
         self._folder = folder
         self._create_index = create_index
 
     def list(self) -> CacheContent:
-        """Say what is kept, the gallery changed last first.
+        """List the cached galleries, the last changed first.
 
         Raises:
             GalleryError: The folder cannot be read.
@@ -51,7 +42,7 @@ class GalleryCache:
         return CacheContent(place=str(self._folder), galleries=tuple(found))
 
     def clear(self) -> CacheContent:
-        """Delete all of them and say what they were; one that is damaged goes, too.
+        """Delete all galleries, damaged ones included, and return what they were.
 
         Raises:
             GalleryError: A file cannot be deleted.
@@ -72,7 +63,7 @@ class GalleryCache:
                 yield place
 
     def _described(self, place: Path) -> CachedGallery | None:
-        """Say what is kept in a folder; None where somebody has cleared it meanwhile."""
+        """Describe a gallery; None where it was cleared meanwhile."""
         sources, num_images = self._contents(place)
         facts = list(_facts_of_files(place))
         if not facts:
@@ -104,14 +95,14 @@ class GalleryCache:
 
 
 def _holds_vectors(place: Path) -> bool:
-    """Whether there is a gallery, or what clearing left of one when it was interrupted."""
+    """Whether there is a gallery, or the rest of one whose clearing was interrupted."""
     with suppress(NotADirectoryError, FileNotFoundError):
         return (place / DATABASE).is_file() or bool(all_files_of_ours(place))
     return False
 
 
 def _facts_of_files(place: Path) -> Iterator[os.stat_result]:
-    """Look at files; those of others who use or clear the gallery can vanish any moment."""
+    """Look at files, which other processes can delete at any moment."""
     with suppress(FileNotFoundError):
         for path in place.iterdir():
             with suppress(FileNotFoundError):
@@ -121,7 +112,6 @@ def _facts_of_files(place: Path) -> Iterator[os.stat_result]:
 def _unless_gone(
     _function: object, _path: str, problem: tuple[type[BaseException], BaseException, object]
 ) -> None:
-    """Go on where somebody else has deleted a file."""
-    error = problem[1]
-    if not isinstance(error, FileNotFoundError):
-        raise error
+    """Go on where another process has deleted a file."""
+    if not isinstance(problem[1], FileNotFoundError):
+        raise problem[1]

@@ -1,6 +1,6 @@
 """A gallery that lives as long as the process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from reid.adapters.galleries.rows import RowsView
 from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
 from reid.adapters.galleries.sqlite.records import SqliteRecords
+from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage
 from reid.ports.vector_index import VectorIndex
@@ -17,17 +18,12 @@ from reid.ports.vector_index import VectorIndex
 def open_memory_gallery(
     *, create_index: Callable[[], VectorIndex], place: str = "memory"
 ) -> Gallery:
-    """Make an empty gallery.
-
-    Args:
-        create_index: Makes the index that searches without a filter.
-        place: What to call it in messages.
-    """
+    """Make an empty gallery, which messages call `place`."""
     return Gallery(SqliteRecords(MemoryDatabase(place=place)), MemoryVectors(create_index))
 
 
-class MemoryVectors:
-    """Vectors in memory, behind their port; states are not told apart."""
+class MemoryVectors(WithoutUpkeep):
+    """Vectors in memory, behind their port; there is one state."""
 
     def __init__(self, create_index: Callable[[], VectorIndex]) -> None:
         """Start empty; `create_index` makes the index that searches."""
@@ -39,22 +35,7 @@ class MemoryVectors:
         """As the index."""
         return self._create_index().is_exact
 
-    @property
-    def filters(self) -> bool:
-        """Only keys are known."""
-        return False
-
-    @property
-    def rewrites(self) -> bool:
-        """What is dropped goes at once."""
-        return False
-
-    @property
-    def residual_traces(self) -> None:
-        """Nothing is kept beside the vectors."""
-        return None
-
-    def view(self, state: str) -> RowsView:  # noqa: ARG002  (there is one)
+    def view(self, state: str) -> RowsView:  # noqa: ARG002
         """See what there is."""
         return self._view
 
@@ -76,14 +57,7 @@ class MemoryVectors:
         self._replace(self._view.keys[is_kept], self._view.rows[torch.from_numpy(is_kept)])
         return state
 
-    def has_leftovers(self, state: str, *, last_key: int) -> bool:  # noqa: ARG002
-        """Nothing is left over: no other process writes."""
-        return False
-
-    def tidy(self, state: str, *, last_key: int) -> None:
-        """Do nothing."""
-
-    def prepare(self, state: str) -> bool:  # noqa: ARG002  (there is one)
+    def prepare(self, state: str) -> bool:  # noqa: ARG002
         """Build the index."""
         keys, rows = self._view.keys, self._view.rows
         if len(rows):
@@ -91,22 +65,6 @@ class MemoryVectors:
             index.build(rows)
             self._view = RowsView(keys, rows, index, len(rows))
         return False
-
-    def keep_prepared(self, state: str) -> None:
-        """Do nothing."""
-
-    def settle(self) -> None:
-        """Do nothing."""
-
-    def reclaim(self, *, is_thorough: bool) -> None:
-        """Do nothing."""
-
-    def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002  (there is one)
-        """Find nothing."""
-        return iter(())
-
-    def close(self) -> None:
-        """Do nothing."""
 
     def _replace(self, keys: np.ndarray, rows: Tensor) -> None:
         self._view = RowsView(keys, rows, None, 0)

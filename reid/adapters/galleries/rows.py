@@ -33,10 +33,10 @@ class RowsView:
     """(R, D) float32, rows of unit L2 norm."""
 
     index: VectorIndex | None
-    """None: there are rows, and none that covers them was built yet."""
+    """None where no index was built yet."""
 
     num_indexed: int
-    """Rows that the index covers, from the first on."""
+    """The index covers this many rows, from the first on."""
 
     @property
     def is_ready(self) -> bool:
@@ -45,14 +45,14 @@ class RowsView:
 
     @property
     def recall(self) -> float:
-        """As the index; rows beside it are compared exactly."""
+        """Recall of the index; rows beside it are compared exactly."""
         return self.index.recall if self.index is not None else 1.0
 
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
         return self.rows[self._rows_of(keys)]
 
-    def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:  # noqa: ARG002  (it knows only keys)
+    def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:  # noqa: ARG002
         """Ask the index, and compare with the rows beside it; see the port."""
         if self.index is None:
             return Neighbours(
@@ -110,11 +110,11 @@ def scan(
         queries: (Q, D).
         vectors: (R, D).
         k: Answers wanted.
-        rows: Which to look at, ascending; all of them from `first_row` on if None.
-        first_row: See there.
+        rows: Which to look at, ascending; None: all from `first_row` on.
+        first_row: Ignored where `rows` are given.
 
     Returns:
-        Indices are rows: at most k columns, and as many as there are rows.
+        Rows as indices, at most k columns.
     """
     best = Neighbours(
         indices=torch.empty((len(queries), 0), dtype=torch.int64),

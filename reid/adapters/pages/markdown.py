@@ -65,7 +65,7 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
         ablation=results.ablation,
         **(_effects(results.ablation) if results.ablation else {}),
         pair_rows=list(_pair_rows(results)),
-        yardstick_rows=[
+        baseline_rows=[
             (
                 one.method,
                 one.initialisation,

@@ -1,6 +1,6 @@
-"""What lies behind an evaluation's averages: pairs of cameras, similarities, hard queries.
+"""Analysis of an evaluation: pairs of cameras, similarities, hard queries.
 
-Memory is bounded: queries and gallery are compared a stretch at a time.
+Memory is bounded: queries and gallery are compared in stretches.
 
 Letters: Q queries, G gallery, B queries and W gallery rows at once.
 """
@@ -24,7 +24,7 @@ _STRETCH_LENGTH = 2**14
 
 @dataclass(frozen=True, slots=True)
 class RankedRows:
-    """What was ranked above a query's first match."""
+    """A query's first match and the images ranked above it."""
 
     query: int
     above: tuple[tuple[int, float], ...]
@@ -38,8 +38,7 @@ def camera_pairs(
 ) -> CameraPairs:
     """Score each camera's queries against each camera's gallery images alone.
 
-    A query counts where a true match is among that camera's images; by the same-camera rule none
-    of its own camera's is.
+    A query counts where that camera has a true match of it.
 
     Args:
         queries: Rows of unit L2 norm.
@@ -77,7 +76,7 @@ def similarity_histogram(
     Args:
         queries: Rows of unit L2 norm.
         gallery: On the same device, rows of unit L2 norm.
-        num_bins: Of one width over -1..1; a cosine on an edge belongs to the bin above it.
+        num_bins: Bins of one width over -1..1; a cosine on an edge belongs to the bin above it.
         remove_same_camera: Leave out pairs of one person and one camera.
     """
     everyone, same, junk = (np.zeros(num_bins, dtype=np.int64) for _ in range(3))
@@ -108,14 +107,14 @@ def hardest_queries(
     num_ranked: int,
     remove_same_camera: bool = True,
 ) -> tuple[RankedRows, ...]:
-    """Find the queries of lowest average precision, and what came before their first match.
+    """Find the queries of lowest average precision, and what was ranked above their first match.
 
     Args:
         scores: Of all queries, by the exact ranking.
         queries: Rows of unit L2 norm.
         gallery: On the same device, rows of unit L2 norm.
         num_queries: How many to find; ties by row.
-        num_ranked: How many images above the first match to tell of at most.
+        num_ranked: How many images above the first match to list at most.
         remove_same_camera: Whether the same-camera rule applies.
     """
     valid = scores.is_valid.nonzero().flatten()  # rows of queries
@@ -131,15 +130,15 @@ def hardest_queries(
         ranking = ranking[~is_junk[ranking]]
         place = int(is_match[ranking].int().argmax())
         similarities = 1 - apart[0].cpu()
-        told = [(r, float(similarities[r])) for r in ranking[: place + 1].tolist()]
-        found.append(RankedRows(query=row, above=tuple(told[:-1][:num_ranked]), match=told[-1]))
+        *above, match = ((r, float(similarities[r])) for r in ranking[: place + 1].tolist())
+        found.append(RankedRows(query=row, above=tuple(above[:num_ranked]), match=match))
     return tuple(found)
 
 
 def choose_people(
     queries: Tensor, gallery: Tensor, *, num_identities: int, num_images: int
 ) -> tuple[Tensor, Tensor]:
-    """Choose a sample for a map: people from all of the list, with as many images each.
+    """Choose a sample for a map: people spread over the whole list, with as many images each.
 
     Args:
         queries: (Q,) int64 pids.

@@ -1,4 +1,4 @@
-"""Cosine distances, and the order in which they put a gallery.
+"""Cosine distances, and the ranking of a gallery by them.
 
 Letters: Q queries, G gallery, K answers per query, D width, B queries at once.
 """
@@ -13,13 +13,13 @@ _ENTRIES_PER_BLOCK = 2**21
 """Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
 
 _COMPARED_ENTRIES = 2**23
-"""Distances held at once while the nearest are looked for (32 MiB)."""
+"""Distances held at once while the nearest are searched (32 MiB)."""
 
 _MINIMUM_COMPARED_ROWS = 32
 """Fewer queries at once would read the whole gallery too often."""
 
 _SAME_DISTANCE = 1e-6
-"""Two roundings of one distance may differ by so much: an equally near row is as good."""
+"""Two roundings of one distance may differ by this much; rows as near as that are equivalent."""
 
 _SELECTED_SHARE = 16
 """Answers up to this part of the gallery are selected; beyond, sorting all of it is faster."""
@@ -28,9 +28,9 @@ _SELECTED_SHARE = 16
 def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Cosine distances 1 - cos between all queries and all gallery rows.
 
-    Rounding can put the cosine of equal rows above 1; such distances are clamped to 0, so that
-    rows closer than float32 can tell are tied rather than ordered by noise.
-    Differs from CLIP-ReID: half its squared Euclidean distance, which ranks alike.
+    Rounding can put the cosine of equal rows above 1; such distances are clamped to 0, so that rows
+    closer than float32 can tell are tied rather than ordered by noise. Differs from CLIP-ReID: half
+    its squared Euclidean distance, which ranks alike.
 
     Args:
         queries: (Q, D) float32, rows of unit L2 norm.
@@ -70,9 +70,7 @@ def find_nearest(queries: Tensor, gallery: Tensor, *, k: int) -> Neighbours:
 
 
 def is_as_near(found: Tensor, nearest: Tensor) -> Tensor:
-    """Whether rows that were found are as near as those that should be; a tie is no miss.
-
-    The mean of it is an index's recall.
+    """Whether found rows are as near as the true ones; ties count. Its mean is an index's recall.
 
     Args:
         found: Distances of answers; infinite where there is none.

@@ -1,4 +1,4 @@
-"""Scores of whole rankings without the rankings: ranks of true matches are counted.
+"""Scores of whole rankings, by counting the ranks of true matches instead of ranking.
 
 Average precision, CMC and mINP follow from the ranks of the true matches alone, and a rank is one
 plus the number of gallery images that come before the match, less the junk among them.
@@ -37,9 +37,6 @@ def score_embeddings(
 ) -> QueryScores:
     """Score the exact ranking by `distances`, ties by row number, without ordering the gallery.
 
-    All scores follow from the ranks of the true matches, and a rank can be counted: it is one plus
-    the number of gallery images nearer than the match, less the junk among them.
-
     Args:
         queries: Rows of unit L2 norm.
         gallery: On the same device, rows of unit L2 norm.
@@ -61,7 +58,7 @@ def score_embeddings(
     if length > _LARGEST_WHOLE_GALLERY:
         length = _STRETCH_LENGTH
     num_rows = max(_ROWS_PER_STRETCH, _ENTRIES_PER_STRETCH // length)
-    # One piece of memory for all blocks: those of several sizes would not fit into freed ones.
+    # One piece of memory for all blocks: blocks of several sizes would not reuse freed memory.
     memory = gallery.vectors.new_empty(min(num_rows, len(queries)) * length)
     parts = []
     for start in range(0, max(1, len(queries)), num_rows):
@@ -112,13 +109,10 @@ class _Counting:
     def score(
         self, queries: EmbeddingSet, stretch: Callable[[int], np.ndarray], *, length: int
     ) -> QueryScores:
-        """Score some queries.
+        """Score B queries.
 
-        Args:
-            queries: B queries.
-            stretch: Gives the (B, length) distances to the gallery rows from a given one on; the
-                last stretch may be shorter. Asked for twice where it holds true matches.
-            length: Of a stretch, in gallery rows.
+        `stretch` computes the (B, length) distances to the gallery rows from a given one on; the
+        last stretch may be shorter. It is called twice for stretches with true matches.
         """
         owners, rows = self._same_person(queries)  # (P,) each: query and gallery row of pairs
         own = np.empty(len(rows), dtype=np.float32)
@@ -205,19 +199,10 @@ def _count_nearer(
 def _count_before(
     found: np.ndarray, first: int, *, own: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Count the gallery images that come before each true match of one query.
+    """Count the gallery images before each of R true matches of one query, as `_count_nearer` does.
 
-    Values alone are sorted, because that is vectorised and an order of rows is not; among equal
-    distances, which are few, rows are looked at.
-
-    Args:
-        found: (W,) distances to the gallery rows from `first` on.
-        first: Gallery row.
-        own: (R,) distance of each match, ascending.
-        rows: (R,) gallery row of each match.
-
-    Returns:
-        (R,) int64.
+    Only values are sorted, because that is vectorised and sorting rows is not; rows are compared
+    among equal distances only, which are few.
     """
     values = np.sort(_up_to(own[-1], found))
     before = np.searchsorted(values, own, side="left")
@@ -231,7 +216,7 @@ def _count_before(
 
 
 def _up_to(largest: np.floating, found: np.ndarray) -> np.ndarray:
-    """Leave larger values out where they are so many that leaving them out pays."""
+    """Leave larger values out where they are the majority; else that costs more than it saves."""
     is_near = found <= largest
     if 2 * np.count_nonzero(is_near) > len(found):
         return found

@@ -1,4 +1,4 @@
-"""From images to people: several vectors of one person as one, several similarities as one.
+"""From images to people: fuse the vectors or the similarities of one person's images.
 
 Letters: N images, P people, K nearest images of a query, D width.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _SMALLEST_NORM = 1e-6
-"""Means shorter than this point nowhere: the vectors cancel each other."""
+"""Shorter means have no direction: the vectors cancel each other out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class RankedIdentities:
 
 
 def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tensor:
-    """Fuse the vectors of each group into the normalised mean of them.
+    """Fuse the vectors of each group into their normalised mean.
 
     For queries this is the average pooling of multiple queries (Zheng et al. 2015, Scalable person
-    re-identification: a benchmark, doi:10.1109/ICCV.2015.133). Sums are made in float64.
+    re-identification: a benchmark, doi:10.1109/ICCV.2015.133). Sums are computed in float64.
 
     Args:
         vectors: (N, D) float32, rows of unit L2 norm.
@@ -36,8 +36,7 @@ def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tens
         num_groups: P.
 
     Returns:
-        (P, D) float32, rows of unit L2 norm; the first vector of a group whose vectors cancel each
-        other.
+        (P, D) float32, rows of unit L2 norm; the first vector of a group whose vectors cancel out.
 
     Raises:
         ValueError: A group has no vector.
@@ -86,9 +85,9 @@ def rank_by_vote(
 
     Each of the nearest images votes for its person with the weight exp(similarity / temperature)
     (weighted k-nearest neighbours: Dudani 1976, doi:10.1109/TSMC.1976.5408784; the weight: Wu et
-    al. 2018, arXiv:1805.01978). Votes choose the person; the similarity given is that
-    of the person's most similar image, which stays a cosine however many images vote, so the
-    similarities need not descend.
+    al. 2018, arXiv:1805.01978). Votes choose the person; the similarity given is that of the
+    person's most similar image, which stays a cosine however many images vote, so the similarities
+    need not descend.
 
     Args:
         similarities: (K,) float32 of images, nearest first; another measure of nearness may have

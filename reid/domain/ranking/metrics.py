@@ -20,7 +20,7 @@ from reid.domain.values.samples import Sample
 
 @dataclass(frozen=True, slots=True)
 class QueryScores:
-    """How each query fared; scores of query chunks can be joined."""
+    """Scores of each query; those of query chunks can be joined."""
 
     average_precision: Tensor
     """(Q,) float64 in 0..1; 0 where the query has no true match."""
@@ -46,7 +46,7 @@ class QueryScores:
 
     @property
     def is_valid(self) -> Tensor:
-        """(Q,) bool: the query has a true match; the others do not count."""
+        """(Q,) bool: whether the query has a true match; other queries do not count."""
         return self.num_matches > 0
 
     @classmethod
@@ -63,12 +63,12 @@ def score_rankings(
     gallery: EmbeddingSet,
     remove_same_camera: bool = True,
 ) -> QueryScores:
-    """Score ranked galleries; only pids and camids of the two sets are looked at.
+    """Score ranked galleries; only pids and camids of the two sets are used.
 
-    Gallery images of the query's own person and camera are taken out before ranks are counted.
-    AP is the mean precision at the true matches; those an approximate index did not find count
-    as 0. Differs from CLIP-ReID: CMC needs no row of a fixed length, so that a gallery which the
-    rule leaves nearly empty can be scored.
+    Gallery images of the query's own person and camera are taken out before ranks are counted. AP
+    is the mean precision at the true matches; those that an approximate index did not find count as
+    0. Differs from CLIP-ReID: CMC needs no row of a fixed length, so that a gallery which the
+    same-camera rule leaves nearly empty can be scored.
 
     Args:
         ranking: (Q, K) int64 distinct gallery rows, nearest first; -1 where none was found.
@@ -146,7 +146,7 @@ def summarise(
 def require_matches(
     queries: Sequence[Sample], gallery: Sequence[Sample], *, remove_same_camera: bool
 ) -> None:
-    """Find out before hours of embedding whether anything can be scored.
+    """Check before hours of embedding that anything can be scored.
 
     Raises:
         EvaluationError: No query has a true match.
@@ -173,7 +173,7 @@ def _check_ranking(ranking: Tensor, *, num_queries: int, num_gallery: int) -> No
 
 
 def count_so_far(flags: Tensor, rows: Tensor) -> Tensor:
-    """Count the flags up to and including each element, anew in every row.
+    """Count the flags up to and including each element, row by row.
 
     Args:
         flags: (P,) bool.

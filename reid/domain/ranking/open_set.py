@@ -1,4 +1,4 @@
-"""Open-set identification: how many unknown people are named, and how many known people rightly.
+"""Open-set identification: how many unknown people are named, how many known people correctly.
 
 Terms are those of ISO/IEC 19795-1:2021: an unknown person's query is a non-mated search, FPIR the
 share of them that name somebody, TPIR = 1 - FNIR at rank 1 the share of known queries that name the
@@ -28,7 +28,7 @@ _POINTS_PER_DECADE = 24
 
 @dataclass(frozen=True, slots=True)
 class OpenSetTrials:
-    """What queries were answered where it is known who was asked for."""
+    """Answers to queries whose truth is known."""
 
     similarities: Tensor
     """(T,) float64, of the answer; finite."""
@@ -40,7 +40,7 @@ class OpenSetTrials:
     """(T,) bool, whether the answer is that person."""
 
     def __post_init__(self) -> None:
-        """Refuse trials that cannot be."""
+        """Refuse contradictory trials."""
         sizes = {len(part) for part in (self.similarities, self.is_known, self.is_right)}
         if len(sizes) != 1:
             raise ValueError(f"trials of different lengths: {sorted(sizes)}")
@@ -51,11 +51,11 @@ class OpenSetTrials:
 
 
 def summarise_trials(trials: OpenSetTrials, rates: Sequence[float]) -> OpenSetReport:
-    """Give identification rates at false-accept rates, and the curve of the two.
+    """Compute identification rates at false-accept rates, and the curve of the two.
 
     Args:
         trials: At least one known query and one unknown person.
-        rates: False-accept rates that are asked for, in 0..1.
+        rates: Requested false-accept rates, in 0..1.
 
     Raises:
         ValueError: No known query, no unknown person, or a rate out of range.
@@ -71,19 +71,16 @@ def summarise_trials(trials: OpenSetTrials, rates: Sequence[float]) -> OpenSetRe
 
 
 def shows_rate(num_unknown: int, rate: float) -> bool:
-    """Whether so many unknown people can show a false-accept rate.
-
-    Rate 0 asks for no unknown person at all, which any number of them can show.
-    """
+    """Whether this many unknown people can resolve a false-accept rate; any number resolves 0."""
     return rate == 0 or rate * num_unknown >= 1 - _ROUNDING
 
 
 def operating_point(trials: OpenSetTrials, rate: float) -> OperatingPoint:
     """Choose the threshold that names most known people at a false-accept rate.
 
-    It lies half-way between the best unknown person who must not pass and the next trial above:
-    every place between the two accepts the same trials, and the middle is safest against rounding.
-    Trials of equal similarity pass together or not at all.
+    It lies half-way between the best unknown person who must be rejected and the next trial above:
+    any threshold between the two accepts the same trials, and the middle is safest against
+    rounding. Trials of equal similarity are accepted together or not at all.
 
     Raises:
         ValueError: No known query, no unknown person, or a rate out of range.
@@ -103,11 +100,12 @@ class _Steps:
         self.num_known, self.num_unknown = int(is_known.sum()), len(self._non_mated)
         if not (self.num_known and self.num_unknown):
             raise ValueError(
-                f"need known queries and unknown ones, got {self.num_known} and {self.num_unknown}"
+                "need known queries and unknown people, got "
+                f"{self.num_known} and {self.num_unknown}"
             )
 
     def num_right_at(self, threshold: float) -> int:
-        """Count known queries that are named rightly at or above a threshold."""
+        """Count known queries that are named correctly at or above a threshold."""
         return len(self._right) - int(np.searchsorted(self._right, threshold, side="left"))
 
     def num_false_at(self, threshold: float) -> int:
@@ -120,14 +118,12 @@ class _Steps:
             raise ValueError(f"a false-accept rate lies in 0..1, got {rate}")
         admitted = math.floor(rate * self.num_unknown + _ROUNDING)
         threshold = self._above_all_but(admitted)
-        is_resolved = shows_rate(self.num_unknown, rate)
+        share_right = self.num_right_at(threshold) / self.num_known
         return OperatingPoint(
             false_accept_rate=rate,
             threshold=threshold,
             measured_false_accept_rate=self.num_false_at(threshold) / self.num_unknown,
-            identification_rate=(
-                self.num_right_at(threshold) / self.num_known if is_resolved else None
-            ),
+            identification_rate=share_right if shows_rate(self.num_unknown, rate) else None,
         )
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
@@ -139,20 +135,20 @@ class _Steps:
         return false / self.num_unknown, right / self.num_known
 
     def _above_all_but(self, admitted: int) -> float:
-        """Find a threshold that at most so many unknown people reach, as low as that can be."""
+        """Find the lowest threshold that at most `admitted` unknown people reach."""
         if admitted >= self.num_unknown:
             return float(self._all[0])
         stop = self._non_mated[self.num_unknown - 1 - admitted]
         above = self._all[np.searchsorted(self._all, stop, side="right") :]
         if not len(above):
             return float(np.nextafter(stop, math.inf))
-        # Between neighbouring floats there is no middle, and the upper one serves.
+        # Neighbouring floats have no middle; the upper one serves.
         middle = float(stop + (above[0] - stop) / 2)
         return middle if middle > stop else float(above[0])
 
 
 def _thinned(false: np.ndarray, right: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """Keep the steps that differ in a plot with a logarithmic false-accept rate, both ends too."""
+    """Keep the steps that a plot with a logarithmic false-accept rate can show, and both ends."""
     with np.errstate(divide="ignore"):
         places = np.floor(np.log10(false) * _POINTS_PER_DECADE)  # -inf at 0
     is_last = np.append(places[1:] != places[:-1], True)
@@ -162,11 +158,10 @@ def _thinned(false: np.ndarray, right: np.ndarray) -> tuple[tuple[float, float],
 def fit_confidence(similarities: Tensor, is_right: Tensor) -> tuple[float, float]:
     """Fit P(answer is right) = 1 / (1 + exp(-(slope * similarity + intercept))).
 
-    Platt 1999, Probabilistic outputs for support vector machines, with his targets
-    (N+ + 1) / (N+ + 2) and 1 / (N- + 2), which keep the fit finite where the two kinds separate;
-    the likelihood is evaluated without overflow (Lin, Lin & Weng 2007,
-    doi:10.1007/s10994-007-5018-6). It is convex, and Newton's method within a trust region finds
-    the same minimum every time.
+    Platt 1999, Probabilistic outputs for support vector machines, with his targets (N+ + 1) / (N+ +
+    2) and 1 / (N- + 2), which keep the fit finite where right and wrong answers separate; the
+    likelihood is evaluated without overflow (Lin, Lin & Weng 2007, doi:10.1007/s10994-007-5018-6).
+    It is convex, and Newton's method within a trust region finds the same minimum every time.
 
     Args:
         similarities: (T,) float64, of answers to known queries and unknown people alike.
@@ -194,7 +189,7 @@ def fit_confidence(similarities: Tensor, is_right: Tensor) -> tuple[float, float
 
 def _minimise_cross_entropy(design: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Find the (2,) weights of a logistic regression on standardised values."""
-    # Here, because it takes a quarter of a second that every other command would pay.
+    # Imported here: it takes a quarter of a second, which no other command should pay.
     from scipy import optimize, special
 
     def loss(weights: np.ndarray) -> float:

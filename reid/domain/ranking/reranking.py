@@ -1,13 +1,13 @@
 """k-reciprocal re-ranking (Zhong et al. 2017, arXiv:1701.08398) in bounded memory.
 
-Two images are near if their neighbourhoods are: each image is encoded by the images that
-are mutually among its nearest (eq. 3-7 of the paper), and encodings are compared by the Jaccard
-distance (eq. 8-10). Only the nearest k1 + 1 rows and the largest distance of each image are
-ever needed, so no matrix of all images by all images is kept: encodings are sparse, and the
-Jaccard distance runs over an inverted list.
+Two images are near if their neighbourhoods are: each image is encoded by the images that are
+mutually among its nearest (eq. 3-7 of the paper), and encodings are compared by the Jaccard
+distance (eq. 8-10). Only the nearest k1 + 1 rows and the largest distance of each image are needed,
+so no matrix of all images by all images is kept: encodings are sparse, and the Jaccard distance
+runs over an inverted list.
 
-scipy is imported where encodings are made: it takes most of a second, which every command that
-does not re-rank would pay.
+scipy is imported where encodings are computed: the import takes most of a second, which commands
+that do not re-rank should not pay.
 
 Letters: Q queries, G gallery, N = Q + G images, D width, K nearest images of each, T tile.
 """
@@ -40,7 +40,7 @@ closely, but take longer to select from."""
 
 @dataclass(frozen=True, slots=True)
 class _Neighbourhood:
-    """What is kept of the distances among all images."""
+    """The part of the distances among all images that is kept."""
 
     nearest: np.ndarray
     """(N, K) int64, nearest first, the image itself at the front."""
@@ -90,8 +90,8 @@ def reranked_distances(
     """Compute re-ranked distances in blocks of queries.
 
     Neighbourhoods larger than the N images at hand are cut to N. Differs from CLIP-ReID: float32
-    and float64 throughout, because its float16 is off by up to 4e-3, and an image always counts
-    as its own nearest, because its copies would otherwise crowd it out.
+    and float64 throughout, because its float16 is off by up to 4e-3, and an image always counts as
+    its own nearest, because its copies would otherwise crowd it out.
 
     Args:
         queries: (Q, D) float32, rows of unit L2 norm.
@@ -99,8 +99,8 @@ def reranked_distances(
         recipe: k1, k2 and the share of the original distance.
 
     Yields:
-        (B, G) float32 on the CPU, in 0..1: (1 - lambda) Jaccard distance + lambda original
-        distance divided by the query's largest (eq. 12); blocks are in the order of the queries.
+        (B, G) float32 on the CPU, in 0..1: (1 - lambda) Jaccard distance + lambda original distance
+        divided by the query's largest (eq. 12); blocks are in the order of the queries.
     """
     images = torch.cat([queries, gallery])  # (N, D)
     neighbourhood = _find_neighbourhood(images, recipe.k1 + 1)
@@ -152,7 +152,7 @@ class _Nearest:
         """(N,) distance of the farthest."""
 
     def take(self, block: Tensor, *, first: int, start: int) -> None:
-        """See the (B, W) distances of images from `first` on to those from `start` on."""
+        """Merge the (B, W) distances of images from `first` on to those from `start` on."""
         seen = slice(first, first + len(block))
         old = self.keys[seen]
         bound = np.minimum(_bound_nearest(block, old.shape[1]), split_keys(old[:, -1])[0])
@@ -188,8 +188,8 @@ def _bound_nearest(block: Tensor, k: int) -> np.ndarray:
 def _encode(images: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> "sparse.csr_array":
     """Weigh each image's expanded k-reciprocal neighbours by their nearness: (N, N), eq. 3-7.
 
-    Candidate c of image i brings its own neighbours R(c, k1 / 2) along if more than two thirds
-    of them are already among those of i (eq. 4).
+    Candidate c of image i adds its own neighbours R(c, k1 / 2) if more than two thirds of them are
+    already among those of i (eq. 4).
     """
     from scipy import sparse
 
@@ -209,20 +209,16 @@ def _encode(images: Tensor, *, neighbourhood: _Neighbourhood, k1: int) -> "spars
 
 
 def _reciprocal(forward: "sparse.csr_array") -> "sparse.csr_array":
-    """Keep the neighbours of which the image is a neighbour in turn (eq. 3)."""
+    """Keep the neighbours that have the image as a neighbour too (eq. 3)."""
     return forward.multiply(forward.T).tocsr()
 
 
 def _weigh(
     members: "sparse.csr_array", images: Tensor, neighbourhood: _Neighbourhood, first: int
 ) -> "sparse.csr_array":
-    """Replace member entries by exp(-distance) and let each row sum to 1 (eq. 7).
+    """Replace member entries by exp(-distance), each row summing to 1 (eq. 7).
 
-    Args:
-        members: (B, N), not zero at the neighbours of images first..first + B - 1.
-        images: (N, D).
-        neighbourhood: Of all images.
-        first: Row of the first of the B images.
+    `members` is (B, N), not zero at the neighbours of images first..first + B - 1.
     """
     from scipy import sparse
 
@@ -238,16 +234,9 @@ def _weigh(
 def _member_distances(
     images: Tensor, neighbourhood: _Neighbourhood, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """Look up the distances of listed pairs of which `right` is near; compute the others.
+    """Look up the distances of pairs whose `right` is near `left`, ascending; compute the others.
 
-    Args:
-        images: (N, D).
-        neighbourhood: Of all images.
-        left: (P,) images, ascending.
-        right: (P,) images.
-
-    Returns:
-        (P,) float32.
+    All are (P,).
     """
     known, known_distances = neighbourhood.pairs(slice(left[0], left[-1] + 1))
     pairs = left * len(images) + right

@@ -1,7 +1,7 @@
 """Paired comparison of evaluations of the same queries.
 
-Both the interval and the test look at the differences of single queries: how hard a query is
-affects both evaluations and cancels out.
+Interval and test use the differences of single queries: how hard a query is affects both
+evaluations and cancels out.
 
 Letters: Q queries, S series of differences, N resamples.
 """
@@ -21,7 +21,7 @@ _ENTRIES_PER_BLOCK = 2**21
 """Entries of (resamples, queries) held at once: 16 MiB."""
 
 _ROUNDING = 1e-12
-"""Means this near are equal but for the order of their sums."""
+"""Means this near differ only by the order of summation."""
 
 
 def compare_scores(
@@ -38,9 +38,9 @@ def compare_scores(
         num_resamples: N.
 
     Returns:
-        For each pair its differences, in the order of `MEASURES`: percentile bootstrap interval
-        of 95 % (Efron & Tibshirani 1993, chapter 13) and two-sided p-value of the paired
-        sign-flip permutation test (Fisher's randomization test; Smucker et al. 2007,
+        For each pair its differences, in the order of `MEASURES`: percentile bootstrap interval of
+        95 % (Efron & Tibshirani 1993, chapter 13) and two-sided p-value of the paired sign-flip
+        permutation test (Fisher's randomization test; Smucker et al. 2007,
         doi:10.1145/1321440.1321528).
 
     Raises:
@@ -140,7 +140,7 @@ def _weighted_means(
     draw: Callable[[int, torch.Generator], Tensor],
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Give (n, S) means of the series under drawn weights of the queries, block by block."""
+    """Compute (n, S) means of the series under drawn weights of the queries, block by block."""
     num_queries = differences.shape[1]
     rows_per_block = max(1, _ENTRIES_PER_BLOCK // num_queries)
     for start in range(0, num_resamples, rows_per_block):
@@ -149,7 +149,7 @@ def _weighted_means(
 
 
 def _measure(scores: QueryScores) -> Tensor:
-    """Put the measures of the valid queries as (5, Q) float64."""
+    """Stack the measures of the valid queries: (5, Q) float64."""
     is_valid = scores.is_valid
     first = scores.first_match_rank[is_valid]
     hits = [((first >= 1) & (first <= k)).double() for k in (1, 5, 10)]

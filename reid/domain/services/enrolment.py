@@ -1,15 +1,13 @@
-"""Fill a gallery from a list of images, embedding only what it has not seen.
+"""Fill a gallery from a list of images, embedding only what it has not seen."""
 
-Letters: N images of a part, D width.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.enrolment_plan import ListComparison
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.image_lists import (
     camids_of,
@@ -23,7 +21,6 @@ from reid.domain.values.galleries import (
     AuditEntry,
     EncoderFingerprint,
     GalleryChanges,
-    KeptImage,
     NewImage,
     require_same_encoder,
 )
@@ -31,41 +28,10 @@ from reid.domain.values.samples import ListedImage, Split
 from reid.ports.dataset import ImageSource
 
 PART_SIZE = 1024
-"""Images of a transaction: so many at most are embedded again after an interruption."""
+"""Images of a transaction: at most so many are embedded again after an interruption."""
 
 THUMBNAIL_HEIGHT = 128
 """Pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What a gallery keeps, by what enrolment asks."""
-
-    by_image: Mapping[str, KeptImage]
-    """Images of the source that the gallery is filled from."""
-
-    by_content: Mapping[tuple[str, str | None], KeptImage]
-    expiry_of: Mapping[str, str]
-    """When the first image of a content of the source is to expire, where one is."""
-
-    lacking: frozenset[int]
-    """Keys of images that are to have a thumbnail and have none."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Update:
-    """An image whose vector is known."""
-
-    image: NewImage
-    vector_of: KeptImage
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    num_unchanged: int
-    updates: Sequence[_Update]
-    fresh: Sequence[ListedImage]
-    """Images to embed."""
 
 
 class Enrolment:
@@ -83,9 +49,10 @@ class Enrolment:
 
         Args:
             embedder: Makes the vectors.
-            fingerprint: Tells which encoder it runs, cameras left out.
-            now: Tells the time, as galleries write it.
-            keeps_thumbnails: Keep a small JPEG of each image, those kept without one included.
+            fingerprint: Gives the fingerprint of its encoder, cameras left out.
+            now: Gives the time, as galleries write it.
+            keeps_thumbnails: Keep a small JPEG of each image, also of those kept without one so
+                far.
         """
         self._keeps_thumbnails = keeps_thumbnails
         self._embedder = embedder
@@ -93,9 +60,9 @@ class Enrolment:
         self._now = now
 
     def fingerprint_for(self, *lists: Sequence[ListedImage]) -> EncoderFingerprint:
-        """Say which encoder describes images that are to be compared with each other.
+        """Give the fingerprint for vectors of lists that are to be compared with each other.
 
-        It is told the cameras where every image of every list names one that it knows.
+        The encoder uses cameras if it knows the camera of every image of every list.
         """
         num_cameras = self._embedder.num_cameras
         uses_cameras = all(
@@ -106,7 +73,7 @@ class Enrolment:
     def fingerprint_matching(
         self, gallery: Gallery, images: Sequence[ListedImage], *, what: str
     ) -> EncoderFingerprint:
-        """Say which encoder describes images that are to be compared with a gallery's.
+        """Give the fingerprint for vectors that are to be compared with a gallery's.
 
         Args:
             gallery: An empty one takes any encoder.
@@ -114,8 +81,8 @@ class Enrolment:
             what: What to call them in an error.
 
         Raises:
-            GalleryError: Another encoder made what is kept, or it was told cameras that these
-                images do not name.
+            GalleryError: Another encoder made what is kept, or it used cameras that these images do
+                not name.
         """
         kept = gallery.describe().fingerprint
         if kept is None:
@@ -137,15 +104,15 @@ class Enrolment:
     ) -> GalleryChanges:
         """Add what a gallery lacks, in parts that are kept one by one.
 
-        An image whose content the gallery knows, under whatever name, is not embedded again. One
-        that was to expire earlier still does, also where its source calls it otherwise now.
+        An image whose content the gallery knows, under any name, is not embedded again, and keeps
+        an earlier expiry time.
 
         Args:
             gallery: To be filled.
             source: Lists the images.
-            mirrors: Remove what the gallery keeps of this source and the source does not list.
-            fingerprint: Encoder, as `fingerprint_for` or `fingerprint_matching` told; None: the one
-            that matches.
+            mirrors: Remove images of this source that it no longer lists.
+            fingerprint: As given by `fingerprint_for` or `fingerprint_matching`; None: the one that
+                matches the gallery.
             expires_at: When `check` is to remove the images; None: never.
 
         Raises:
@@ -157,18 +124,17 @@ class Enrolment:
         fingerprint = fingerprint or self.fingerprint_matching(
             gallery, listed, what="the new images"
         )
-        contents = source.reader.content_digests([image.name for image in listed])
-        content_of = {image.name: text for image, text in zip(listed, contents, strict=True)}
-        known = _known(
+        names = [image.name for image in listed]
+        comparison = ListComparison(
             gallery,
             source.place,
-            content_of,
+            dict(zip(names, source.reader.content_digests(names), strict=True)),
             mirrors=mirrors,
-            fingerprint=fingerprint,
+            uses_cameras=fingerprint.uses_cameras,
             keeps_thumbnails=self._keeps_thumbnails,
+            expires_at=expires_at,
         )
-        make = _maker(source.place, content_of, known=known, expires_at=expires_at)
-        plan = _plan(listed, make=make, known=known, fingerprint=fingerprint)
+        plan = comparison.plan(listed)
         unreadable = source.reader.find_unreadable([image.name for image in plan.fresh])
         left_out = {image.name for image in unreadable}
         readable = [image for image in listed if image.name not in left_out]
@@ -183,13 +149,13 @@ class Enrolment:
             action=AuditAction.BUILD if mirrors else AuditAction.ADD,
             keeps_thumbnails=self._keeps_thumbnails,
         )
-        for part in _parts(plan):
+        for part in plan.parts(PART_SIZE):
             vectors = gallery.vectors([update.vector_of.key for update in part])
             write.add([update.image for update in part], vectors)
         fresh = [image for image in plan.fresh if image.name not in left_out]
-        self._embed(source, fresh, make=make, write=write)
-        gone = known.by_image.keys() - {image.name for image in readable} if mirrors else ()
-        write.remove([known.by_image[name].key for name in gone])
+        self._embed(source, fresh, comparison=comparison, write=write)
+        gone = comparison.kept.keys() - {image.name for image in readable} if mirrors else ()
+        write.remove([comparison.kept[name].key for name in gone])
         return GalleryChanges(
             num_listed=len(listed),
             num_embedded=len(fresh),
@@ -204,7 +170,7 @@ class Enrolment:
         source: ImageSource,
         images: Sequence[ListedImage],
         *,
-        make: Callable[[ListedImage], NewImage],
+        comparison: ListComparison,
         write: "_Writer",
     ) -> None:
         if not images:
@@ -212,13 +178,16 @@ class Enrolment:
         camids = None
         if write.fingerprint.uses_cameras:
             camids = camids_of(images, num_cameras=self._embedder.num_cameras)
-        names = [image.name for image in images]
         start = 0
         for vectors in self._embedder.embed_parts(
-            source.reader, names, camids=camids, subset=Split.GALLERY, part_size=PART_SIZE
+            source.reader,
+            [image.name for image in images],
+            camids=camids,
+            subset=Split.GALLERY,
+            part_size=PART_SIZE,
         ):
             part = images[start : start + len(vectors)]
-            write.add([make(image) for image in part], vectors)
+            write.add([comparison.new_image(image) for image in part], vectors)
             start += len(vectors)
 
     def _require_cameras(self, images: Sequence[ListedImage], *, place: str, what: str) -> None:
@@ -227,18 +196,18 @@ class Enrolment:
             return
         if self._embedder.num_cameras == 0:
             raise GalleryError(
-                f"{place} was made by an encoder that was told the cameras, and {what} are not to "
-                "be: set evaluation.use_cameras to true"
+                f"{place} was made by an encoder that uses cameras, but cameras are left out of "
+                f"{what}: set evaluation.use_cameras to true"
             )
         raise GalleryError(
-            f"{place} was made by an encoder that was told the cameras, but of {what} "
-            f"{stray.name} names none that it knows (camera: {stray.camera}): name the cameras "
-            "as Market-1501 does, or build another gallery with evaluation.use_cameras=false"
+            f"{place} was made by an encoder that uses cameras, but of {what} {stray.name} has "
+            f"none that it knows (camera: {stray.camera}): name the cameras as Market-1501 does, "
+            "or build another gallery with evaluation.use_cameras=false"
         )
 
 
 class _Writer:
-    """Writes parts into a gallery, each with its line of the audit log."""
+    """Writes parts into a gallery, each with a line in the audit log."""
 
     def __init__(
         self,
@@ -276,121 +245,3 @@ class _Writer:
         return AuditEntry(
             at=self._now(), action=action, subject=self._source.place, num_images=count
         )
-
-
-def _known(
-    gallery: Gallery,
-    source: str,
-    content_of: Mapping[str, str],
-    *,
-    mirrors: bool,
-    fingerprint: EncoderFingerprint,
-    keeps_thumbnails: bool,
-) -> _Known:
-    """Ask for what is listed: an image added to a large gallery costs no more than to a small one.
-
-    Only a mirror has to know all images of its source, those that are listed no more included.
-    """
-    own = gallery.images(source=source, names=None if mirrors else [*content_of])
-    contents = sorted({content for content in content_of.values() if content})
-    alike = gallery.images(contents=contents)
-    keys = [image.key for image in own]
-    expiry_of: dict[str, str] = {}
-    for image in alike:
-        if image.source == source and image.expires_at is not None:
-            first = expiry_of.get(image.content, image.expires_at)
-            expiry_of[image.content] = min(first, image.expires_at)
-    return _Known(
-        by_image={image.name: image for image in own},
-        by_content={
-            _content_key(image.content, image.camera, fingerprint=fingerprint): image
-            for image in alike
-        },
-        expiry_of=expiry_of,
-        lacking=gallery.without_thumbnail(keys) if keeps_thumbnails else frozenset(),
-    )
-
-
-def _content_key(
-    content: str, camera: str | None, *, fingerprint: EncoderFingerprint
-) -> tuple[str, str | None]:
-    """Name what decides a vector: the camera too where the encoder is told it."""
-    return content, camera if fingerprint.uses_cameras else None
-
-
-def _maker(
-    source: str,
-    content_of: Mapping[str, str],
-    *,
-    known: _Known,
-    expires_at: str | None,
-) -> Callable[[ListedImage], NewImage]:
-    def make(image: ListedImage) -> NewImage:
-        kept, content = known.by_image.get(image.name), content_of[image.name]
-        expiry = kept.expires_at if kept else None
-        if kept is None or kept.content != content:
-            # By another name until now: a file that is renamed is not to be kept for ever.
-            expiry = _earlier(expiry, known.expiry_of.get(content))
-        return NewImage(
-            name=image.name,
-            source=source,
-            content=content,
-            label=image.label or "",
-            camera=image.camera,
-            expires_at=_earlier(expires_at, expiry),
-        )
-
-    return make
-
-
-def _earlier(*times: str | None) -> str | None:
-    """Keep nothing longer than was said at first: a later run shortens it at most."""
-    return min((time for time in times if time is not None), default=None)
-
-
-def _plan(
-    listed: Sequence[ListedImage],
-    *,
-    make: Callable[[ListedImage], NewImage],
-    known: _Known,
-    fingerprint: EncoderFingerprint,
-) -> _Plan:
-    updates: list[_Update] = []
-    fresh: list[ListedImage] = []
-    for image in listed:
-        new = make(image)
-        own = known.by_image.get(image.name)
-        content = _content_key(new.content, new.camera, fingerprint=fingerprint)
-        if (
-            own is not None
-            and _content_key(own.content, own.camera, fingerprint=fingerprint) == content
-        ):
-            vector_of: KeptImage | None = own
-        else:
-            vector_of = known.by_content.get(content)
-        if vector_of is None:
-            fresh.append(image)
-        elif own is None or own.key in known.lacking or not own.says_the_same_as(new):
-            updates.append(_Update(new, vector_of))
-    num_unchanged = len(listed) - len(updates) - len(fresh)
-    return _Plan(num_unchanged=num_unchanged, updates=updates, fresh=fresh)
-
-
-def _parts(plan: _Plan) -> Iterator[Sequence[_Update]]:
-    """Cut updates into transactions.
-
-    Those whose vector is another name's that is written anew come first and together: each
-    would otherwise lose what it copies to the one before it, where images swap their names.
-    """
-    written = {update.image.name for update in plan.updates}
-    written |= {image.name for image in plan.fresh}
-    moved: list[_Update] = []
-    others: list[_Update] = []
-    for update in plan.updates:
-        kept, new = update.vector_of, update.image
-        loses = kept.source == new.source and kept.name != new.name and kept.name in written
-        (moved if loses else others).append(update)
-    if moved:
-        yield moved
-    for start in range(0, len(others), PART_SIZE):
-        yield others[start : start + PART_SIZE]

@@ -185,9 +185,9 @@ def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> Explan
     """Take the method wanted, or else the best one of those that suit the encoder.
 
     Of a ViT's two methods the gradient's is the better one by far: with a fifth of one image
-    blotted out where it is marked, the similarity of pairs of one drawn person fell further than
-    at random for 92 % of the images, and for 61 % after plain roll-out (a shortly trained
-    vit-tiny, 64 images).
+    blotted out where it is marked, the similarity of pairs of one drawn person fell further than at
+    random for 92 % of the images, and for 61 % after plain roll-out (a shortly trained vit-tiny, 64
+    images).
 
     Raises:
         ConfigurationError: The method does not suit the encoder.

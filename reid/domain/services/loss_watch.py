@@ -40,8 +40,8 @@ class LossWatch:
         """Look at what is unseen.
 
         Returns:
-            The first step with a loss that is not finite, and all of its losses; None where all
-            are finite.
+            The first step with a loss that is not finite, and all of its losses; None where all are
+            finite.
         """
         seen, self._unseen = self._unseen, []
         if not seen:

@@ -1,7 +1,7 @@
 """Stage 1: learn what to call each training identity.
 
-CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.2. Both encoders are frozen, so the
-images are encoded once, and only the prompts' learned tokens receive gradients.
+CLIP-ReID (Li et al. 2023, arXiv:2211.13977), section 3.2. Both encoders are frozen, so the images
+are encoded once, and only the prompts' learned tokens receive gradients.
 
 Letters: N images, C identities, E width of the shared space, B batch.
 """

@@ -61,8 +61,8 @@ def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
     """Make the images of a person one query, in the order of their first images.
 
     Images in one sub-folder are of one person. Of others, those of one label by one camera are; a
-    image without a label stands alone, and the cameras of a person, whose images may show
-    different sides, stay apart.
+    image without a label stands alone, and the cameras of a person, whose images may show different
+    sides, stay apart.
     """
     groups: dict[tuple[str | None, ...], list[ListedImage]] = {}
     for image in images:

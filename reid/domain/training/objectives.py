@@ -58,8 +58,8 @@ def fine_tuning_objective(
 ) -> Objective:
     """Tell identities apart by class, by distance and by their prompts.
 
-    CLIP-ReID, equations 6 to 9. As in the authors' code the terms of the several feature levels
-    are summed, not averaged.
+    CLIP-ReID, equations 6 to 9. As in the authors' code the terms of the several feature levels are
+    summed, not averaged.
 
     Args:
         features: Of a PK batch.

@@ -48,8 +48,8 @@ class NamedAdam:
             groups: Disjoint; their order is without effect on the result.
             learning_rate: Until `set_learning_rate` says otherwise.
             weight_decay: Times the parameter, added to its gradient.
-            max_grad_norm: L2 norm of all gradients together to which larger ones are cut
-                (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
+            max_grad_norm: L2 norm of all gradients together to which larger ones are cut (Pascanu
+                et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
 
         Raises:
             ValueError: There is no parameter at all, or a name stands in two groups.

@@ -17,8 +17,8 @@ class PromptLearner(nn.Module):
     """Learns M tokens per identity inside a fixed template.
 
     Li et al. 2023, arXiv:2211.13977, section 3.2: "A photo of a [X]1 [X]2 [X]3 ... [X]M person."
-    Parameter and buffers are named as in the authors' released checkpoints; differs from those:
-    the suffix ends with the end token, because the causal mask hides what follows it.
+    Parameter and buffers are named as in the authors' released checkpoints; differs from those: the
+    suffix ends with the end token, because the causal mask hides what follows it.
     """
 
     token_prefix: Tensor

@@ -64,10 +64,10 @@ def pk_batches(
 ) -> list[list[int]]:
     """Arrange one epoch of batches of P identities with K images each.
 
-    Hermans et al. 2017, arXiv:1703.07737, section 2, as CLIP-ReID does it: each identity's
-    images are shuffled and cut into groups of K (an identity with fewer than K repeats some, a
-    remainder is left out); a batch takes one group of each of P identities that still have any;
-    the epoch ends when fewer than P do.
+    Hermans et al. 2017, arXiv:1703.07737, section 2, as CLIP-ReID does it: each identity's images
+    are shuffled and cut into groups of K (an identity with fewer than K repeats some, a remainder
+    is left out); a batch takes one group of each of P identities that still have any; the epoch
+    ends when fewer than P do.
 
     Args:
         labels: Of the N images.
@@ -130,9 +130,9 @@ def _groups_across_cameras(
 
     A round robin over the cameras, in random order, decides what stays: the remainder that is left
     out is then of cameras with more images than others, and an identity with fewer than K repeats
-    each image once before any twice. What stays is dealt camera by camera to the groups in turn,
-    so that a camera with n images stands in min(n, G) of them. Cutting the round robin itself
-    would leave its end, where one camera is left, to few groups.
+    each image once before any twice. What stays is dealt camera by camera to the groups in turn, so
+    that a camera with n images stands in min(n, G) of them. Cutting the round robin itself would
+    leave its end, where one camera is left, to few groups.
     """
     cameras = _shuffled_by_camera(rows, draws=draws, camids=camids)
     turns = chain.from_iterable(zip_longest(*cameras))

@@ -1,1 +1,1 @@
-"""What the domain speaks in: samples, features, rankings, recipes, reports."""
+"""The domain's vocabulary: samples, features, rankings, recipes, reports."""

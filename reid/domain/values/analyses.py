@@ -26,7 +26,7 @@ class AnalysisRecipe:
     """Of the sample that is laid out in two dimensions."""
 
     perplexity: float = 30.0
-    """Of the map: about how many neighbours each image minds."""
+    """Of the map: about how many neighbours count for each image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class HardQuery:
     first_match_rank: int
     num_matches: int
     above: tuple[RankedImage, ...]
-    """What was ranked above the first match, nearest first; not all where there are many."""
+    """Images ranked above the first match, nearest first, up to a limit."""
 
     match: RankedImage
     """The first match."""
@@ -83,7 +83,7 @@ class MapLayout:
     """Of each vector; empty where there is no map."""
 
     method: str
-    """How they were laid out, or why they were not, in words."""
+    """How they were laid out, or why they were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class MapPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationAnalysis:
-    """All that was looked at."""
+    """The whole analysis."""
 
     histogram: SimilarityHistogram
     camera_pairs: CameraPairs
@@ -110,4 +110,4 @@ class EvaluationAnalysis:
     """Of a sample; empty where there is no map."""
 
     map_method: str
-    """How the map was made, or why there is none, in words."""
+    """How the map was made, or why there is no map."""

@@ -1,4 +1,4 @@
-"""What training leaves behind."""
+"""Checkpoints of training."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -16,12 +16,12 @@ CHECKPOINT_VERSION = 1
 ENCODER_FORMAT = "reid-encoder"
 PROMPTS_FORMAT = "reid-prompts"
 STATE_FORMAT = "reid-state"
-"""What a run's checkpoints say in their headers as `format`."""
+"""Values of `format` in the headers of a run's checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Named tensors and a header that says what they are."""
+    """Named tensors, and a header that describes them."""
 
     tensors: Mapping[str, Tensor]
     header: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -38,16 +38,12 @@ class TensorBlocks:
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """Hash named tensors by names and bytes, whatever their order."""
+    """Hash named tensors by names and bytes, independent of their order."""
     return digest_of_blocks(_in_one_block(name, tensors[name]) for name in sorted(tensors))
 
 
 def digest_of_blocks(tensors: Iterable[TensorBlocks]) -> str:
-    """Hash tensors as `digest_of` does, without having them in memory as a whole.
-
-    Args:
-        tensors: Ascending by name; the blocks of one are read to their end before the next.
-    """
+    """Hash tensors, ascending by name, as `digest_of` does, with one block at a time in memory."""
     digest = hashlib.blake2b(digest_size=16)
     for tensor in tensors:
         digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}\n".encode())
@@ -66,12 +62,12 @@ def require_known_version(found: object, *, known: int, place: str) -> None:
     """Refuse what a newer program wrote.
 
     Args:
-        found: The version that a file says.
-        known: The newest that this program reads.
+        found: The version that the file states.
+        known: The newest version that this program reads.
         place: The file, for messages.
 
     Raises:
-        CheckpointError: It is newer, or no version at all.
+        CheckpointError: It is newer, or not a version at all.
     """
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise CheckpointError(f"{place} is damaged: it says version {found!r}")

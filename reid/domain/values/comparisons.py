@@ -1,4 +1,4 @@
-"""How far the scores of two evaluations are apart; imports no torch."""
+"""Differences between the scores of two evaluations; imports no torch."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class ScoreDifference:
 
     high: float
     p_value: float
-    """How likely a difference this large is where the two are alike; two-sided."""
+    """Probability of a difference this large if the two are alike; two-sided."""
 
     @property
     def difference(self) -> float:
@@ -32,7 +32,7 @@ class ScoreDifference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether chance alone is an unlikely reason."""
+        """Whether chance alone is an unlikely cause."""
         return self.p_value < SIGNIFICANCE
 
 

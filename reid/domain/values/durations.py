@@ -22,7 +22,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_time(text: str) -> str:
-    """Read a day, which begins at midnight, or a time, both in UTC; out as galleries write it.
+    """Read a UTC day, which begins at midnight, or a UTC time; return it as galleries write it.
 
     Raises:
         ValueError: It is neither.
@@ -40,5 +40,5 @@ def time_after(at: str, duration: timedelta) -> str:
 
 def time_text(time: datetime) -> str:
     """Write a time in UTC, in ISO 8601 with seconds: such texts sort as times do."""
-    # Of the first thousand years strftime writes fewer digits on some systems.
+    # strftime writes fewer digits for years before 1000 on some systems.
     return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,7 +9,7 @@ from reid.domain.values.samples import ImageSize
 
 
 class Activation(StrEnum):
-    """What a transformer's perceptrons bend their hidden values with; weights fit one of them."""
+    """Activation of a transformer's perceptrons; weights fit one of them."""
 
     QUICK_GELU = "quick_gelu"
     """x * sigmoid(1.702 x), as OpenAI's CLIP has it."""
@@ -19,7 +19,7 @@ class Activation(StrEnum):
 
 
 class Pooling(StrEnum):
-    """How a ResNet's maps become its penultimate and final feature; weights fit one of them."""
+    """How a ResNet pools its maps into penultimate and final features; weights fit one of them."""
 
     AVERAGE = "average"
     """The mean over all positions, as CLIP-ReID has it."""
@@ -51,13 +51,13 @@ class EncoderGeometry:
 
 @dataclass(frozen=True, slots=True)
 class EncoderDescription:
-    """Which encoder this is, for reports and for refusing what does not fit."""
+    """Identifies an encoder, in reports and where what does not fit is refused."""
 
     name: str
     """Kind as settings name it, for example `vit-b16`."""
 
     weights: str
-    """Where the weights come from in words: `random (seed 1)`, `openai`, a file's name."""
+    """Origin of the weights: `random (seed 1)`, `openai`, a file's name."""
 
     is_pretrained: bool
     """False for weights that began at random, trained since or not; every report says so."""
@@ -66,10 +66,10 @@ class EncoderDescription:
     """False for random weights: their features mean nothing, so answers come with a warning."""
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
-    """What its factory needs to build the same architecture again."""
+    """Arguments with which its factory builds the same architecture again."""
 
     num_identities: int | None = None
-    """Identities that the weights were trained to tell apart; None where they do not say."""
+    """Identities that the weights were trained to distinguish; None where unknown."""
 
     def trained(self) -> "EncoderDescription":
         """Describe the same encoder after a training that began with these weights."""
@@ -81,41 +81,41 @@ class EncoderRequest:
     """What a factory is asked to build; the same for built-in and plugged-in encoders."""
 
     kind: str | None
-    """Name as in settings; None leaves it to a weights file that says it itself."""
+    """Name as in settings; None takes the kind that the weights file names."""
 
     weights: str = "random"
     """`random`, `openai`, or the path of a file."""
 
     image_size: ImageSize | None = None
-    """None: what the weights file says, else the kind's own default."""
+    """None: the weights file's, else the kind's own default."""
 
     stride: int | None = None
-    """Pixels between patches of a ViT; None: what the weights file says, else the patch size."""
+    """Pixels between patches of a ViT; None: the weights file's, else the patch size."""
 
     num_cameras: int = 0
-    """Cameras that get an embedding of their own; 0: none, or what the weights file says."""
+    """Cameras that get an embedding of their own; 0: those of the weights file, if any."""
 
     camera_scale: float = 1.0
     """Weight of the camera embedding in the sum (SIE's lambda)."""
 
     activation: Activation = Activation.QUICK_GELU
-    """Of both towers' transformers; a run's own file says it itself."""
+    """Of both towers' transformers; a run's own file overrides it."""
 
     pooling: Pooling = Pooling.AVERAGE
-    """Of a ResNet's maps; a run's own file says it itself, a ViT takes `average` only."""
+    """Of a ResNet's maps; a run's own file overrides it, a ViT takes `average` only."""
 
     precision: str = "fp32"
     """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
 
     training_precision: str | None = None
-    """Likewise, of the image tower while it is in training mode; None: as `precision`."""
+    """Precision of the image tower in training mode; None: as `precision`."""
 
     compile: bool = False
-    """Translate the image tower into the device's own code when it first runs."""
+    """Compile the image tower for the device when it first runs."""
 
     device: str = "cpu"
     seed: int = 0
     """Of random weights and of a fresh camera embedding."""
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Whatever else a plugged-in encoder takes."""
+    """Further arguments of a plugged-in encoder."""

@@ -1,4 +1,4 @@
-"""What is kept of an evaluation, as plain numbers and words; imports no torch."""
+"""Records of evaluations, as plain numbers and words; imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,7 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRecord:
-    """One list of images that an evaluation knew."""
+    """One list of images of an evaluation."""
 
     digest: str
     num_identities: int
@@ -63,10 +63,10 @@ class QueryRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRecord:
-    """Scores, and all that they depend on."""
+    """Scores, and everything that they depend on."""
 
     name: str
-    """`evaluation`, or that and what is peculiar to it: `evaluation-reranked`."""
+    """`evaluation`, or that and the variant: `evaluation-reranked`."""
 
     dataset: str
     encoder: Mapping[str, Any]
@@ -76,13 +76,13 @@ class EvaluationRecord:
 
     weights_digest: str
     settings: Mapping[str, Any]
-    """What the evaluation depends on beside data and weights, as nested settings."""
+    """Nested settings that the scores depend on, beside data and weights."""
 
     seconds: float
     environment: Mapping[str, Any]
     left_out: tuple[UnreadableImage, ...] = ()
     queries: QueryRecord | None = None
-    """Kept in a file of its own; None where the record was read from a file."""
+    """Kept in a separate file; None where the record was read from a file."""
 
     def digest_of(self, split: str) -> str | None:
         """Return a list's digest; None where the dataset has no such list."""
@@ -115,7 +115,7 @@ class EvaluationRecord:
 
     @property
     def words(self) -> str:
-        """The dataset, and what differs from the usual protocol."""
+        """The dataset, and what differs from the usual protocol, for people."""
         return ", ".join((self.dataset, *self.variant))
 
     @property
@@ -132,7 +132,7 @@ class EvaluationRecord:
         """Read a record.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: It has not the shape of a record.
+            KeyError, TypeError, ValueError, AttributeError: It does not have the shape of a record.
         """
         report = dict(content["report"])
         reranking = report["reranking"]

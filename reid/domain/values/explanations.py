@@ -1,4 +1,4 @@
-"""What an encoder shows of its work, and what that says of a pair of images.
+"""How an encoder came to its features, and what that explains about a pair of images.
 
 Letters: B batch, H W pixels, h w grid, P = h * w cells, L = 1 + P tokens, A heads, C channels.
 """
@@ -21,10 +21,10 @@ class ExplanationMethod(StrEnum):
     """Attention followed through the blocks; the same whatever an image is compared with."""
 
     GRADIENT_ROLLOUT = "gradient-rollout"
-    """Likewise, but each attention counts by what it adds to the pair's similarity."""
+    """Roll-out in which each attention counts by what it adds to the pair's similarity."""
 
     GRAD_CAM = "grad-cam"
-    """Channels of a convolutional network's last map, counted in the same way."""
+    """Channels of a convolutional network's last map, weighted in the same way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class AttentionTrace:
     """Differentiable in `attention`."""
 
     attention: tuple[Tensor, ...]
-    """One (B, A, L, L) per block, first block first: row i is how token i shares its attention
-    out; token 0 is the class token."""
+    """One (B, A, L, L) per block, first block first: row i is how token i distributes its
+    attention; token 0 is the class token."""
 
     cells: Cells
 
@@ -68,12 +68,11 @@ class MapTrace:
 
 
 ImageTrace: TypeAlias = AttentionTrace | MapTrace
-"""Either kind of trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionCheck:
-    """The pair's similarity after a share of one image's pixels was blotted out."""
+    """The pair's similarity after a share of one image's pixels was masked."""
 
     share: float
     """Share of the pixels, in 0..1."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What an image encoder says of a batch, on three levels; none is normalised.
+    """An image encoder's features of a batch, on three levels, not normalised.
 
     CLIP-ReID, section 3.3: the triplet loss acts on all three, identity losses on the last two.
     """
@@ -32,7 +32,7 @@ class ImageFeatures:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSet:
-    """Embedded images with who is on them and which camera took them."""
+    """Embedded images with their identities and cameras."""
 
     vectors: Tensor
     """(N, D) float32, rows of unit L2 norm."""
@@ -47,8 +47,7 @@ class EmbeddingSet:
         """Refuse sets whose parts disagree."""
         if self.vectors.ndim != 2:
             raise ValueError(f"vectors must be (N, D), got {tuple(self.vectors.shape)}")
-        sizes = {len(self.vectors), len(self.pids), len(self.camids)}
-        if len(sizes) != 1:
+        if not len(self.vectors) == len(self.pids) == len(self.camids):
             raise ValueError(
                 f"{len(self.vectors)} vectors, {len(self.pids)} pids, {len(self.camids)} camids"
             )

@@ -1,69 +1,19 @@
 """What a gallery keeps of its images, beside their vectors.
 
-Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`: they sort as text.
+Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`; they sort as text.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.json_values import JsonValue
+from reid.domain.values.calibrations import Calibration as Calibration
+from reid.domain.values.calibrations import with_calibrations as with_calibrations
+from reid.domain.values.fingerprints import EncoderFingerprint as EncoderFingerprint
+from reid.domain.values.fingerprints import require_same_encoder as require_same_encoder
 from reid.domain.values.samples import UnreadableImage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderFingerprint:
-    """Which encoder made vectors; those of two encoders do not compare."""
-
-    name: str
-    """Kind as settings name it, for example `vit-b16`."""
-
-    weights: str
-    """Where the weights come from in words."""
-
-    digest: str
-    """Of what the encoder computes with: equal digests make equal vectors."""
-
-    width: int
-    """D."""
-
-    uses_cameras: bool = False
-    """Whether it was told which camera took an image."""
-
-    options: Mapping[str, JsonValue] = field(default_factory=dict)
-    """What decides its architecture."""
-
-    def agrees_with(self, other: "EncoderFingerprint") -> bool:
-        """Whether vectors of the two compare; the words for the weights do not matter."""
-        return (self.digest, self.width, self.uses_cameras, dict(self.options)) == (
-            other.digest,
-            other.width,
-            other.uses_cameras,
-            dict(other.options),
-        )
-
-    def __str__(self) -> str:
-        """Name it for messages."""
-        cameras = ", told the cameras" if self.uses_cameras else ""
-        return f"{self.name} ({self.weights}, {self.digest[:12]}{cameras})"
-
-
-def require_same_encoder(
-    fingerprint: EncoderFingerprint, *, kept: EncoderFingerprint | None, place: str, what: str
-) -> None:
-    """Refuse vectors that do not compare with those kept.
-
-    Raises:
-        GalleryError: Another encoder made what is kept.
-    """
-    if kept is None or kept.agrees_with(fingerprint):
-        return
-    raise GalleryError(
-        f"{place} was made by {kept}, {what} by {fingerprint}: use that encoder, or build another "
-        "gallery by this one"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +24,7 @@ class NewImage:
     """Name under its source."""
 
     source: str
-    """Where the image was found: a folder, or who sent it."""
+    """Where the image was found: a folder, or its sender."""
 
     content: str
     """Digest of the image's file: equal content is not embedded again."""
@@ -93,7 +43,7 @@ class KeptImage:
     """An image that a gallery keeps."""
 
     key: int
-    """Never given twice by one gallery."""
+    """Never assigned twice by one gallery."""
 
     name: str
     source: str
@@ -118,7 +68,7 @@ class KeptImage:
         )
 
     def says_the_same_as(self, image: NewImage) -> bool:
-        """Whether a new image of this source and name brings no other facts than are kept."""
+        """Whether the record of a new image of this source and name would be the same."""
         return (self.content, self.label, self.camera, self.expires_at) == (
             image.content,
             image.label,
@@ -128,43 +78,36 @@ class KeptImage:
 
 
 class ImageLookup(TypedDict, total=False):
-    """Conditions on the images that are listed; what is left out or None admits everything."""
+    """Conditions on the images to list; one that is left out or None admits every image."""
 
     keys: Sequence[int] | None
     labels: Sequence[str] | None
     source: str | None
-    """Where they were found."""
-
     names: Sequence[str] | None
-    """Names under their sources."""
-
     contents: Sequence[str] | None
-    """Digests of their files."""
-
     expired_at: str | None
-    """A time until which they were to be kept at the most."""
+    """Images whose expiry time is no later than this."""
 
 
 def is_keepable(text: str) -> bool:
     """Whether a gallery can keep a text.
 
-    To most of what databases are written in, a text ends at the character NUL, so that one with it
-    would be taken for another: SQLite looks for `a` where it is given `a`, NUL, `b` in a list.
+    Databases end a text at the character NUL and would take it for another: SQLite, given `a`, NUL,
+    `b` in a list, looks for `a`.
     """
     return "\0" not in text
 
 
 def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[str]]:
-    """Say which values an image's facts may have, by the names of `KeptImage`.
+    """List the admitted values of each column, `image` being the name; `expired_at` is no list.
 
-    When it expires is not among them, for that is no list of values. Texts that no gallery keeps
-    are left out.
+    Texts that no gallery keeps are left out.
     """
     source = wanted.get("source")
     keys = wanted.get("keys")
     texts = {
         "label": wanted.get("labels"),
-        "image": wanted.get("names"),
+        "name": wanted.get("names"),
         "content": wanted.get("contents"),
         "source": None if source is None else [source],
     }
@@ -176,13 +119,13 @@ def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[s
 
 
 def has_expired(image: KeptImage, *, at: str) -> bool:
-    """Whether an image was to be kept until some time at the most."""
+    """Whether an image's expiry time has come."""
     return image.expires_at is not None and image.expires_at <= at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:
-    """Which images a search looks at; what is None leaves everything in."""
+    """Selects the images of a search; a condition that is None admits every image."""
 
     cameras: frozenset[str] | None = None
     without_cameras: frozenset[str] = frozenset()
@@ -219,10 +162,10 @@ class GalleryFilter:
         )
 
     def words(self) -> str:
-        """Say which images are looked at; nothing where all are."""
+        """Describe which images are searched; empty where all are."""
         parts = []
         if self.cameras is not None:
-            # Two filters that have none in common leave none.
+            # Two filters without a common camera admit no image.
             parts.append(f"by camera {_listed(self.cameras)}" if self.cameras else "by no camera")
         if self.without_cameras:
             parts.append(f"not by camera {_listed(self.without_cameras)}")
@@ -240,54 +183,18 @@ def _listed(names: frozenset[str]) -> str:
 
 
 def _in_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
-    """Keep what both name; None names all there is."""
+    """Intersect two sets; None stands for the set of everything."""
     if one is None or other is None:
         return other if one is None else one
     return one & other
 
 
 EVERYTHING = GalleryFilter()
-"""A filter that leaves everything in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """From similarities to decisions, as found on labelled images by one encoder."""
-
-    threshold: float
-    """Cosine below which nobody in the gallery is meant."""
-
-    false_accept_rate: float
-    """Share of unknown people for whom the threshold names somebody, as asked for."""
-
-    measured_false_accept_rate: float
-    """Likewise, as measured."""
-
-    identification_rate: float
-    """Share of known people who are named, and rightly, at the threshold."""
-
-    slope: float
-    intercept: float
-    """Confidence that the answer is right: 1 / (1 + exp(-(slope * cosine + intercept)))."""
-
-    num_known: int
-    num_unknown: int
-    """Queries by whom it was found."""
-
-    fusion: str = "best"
-    """How the images of a person were fused into one similarity."""
-
-
-def with_calibrations(
-    kept: Sequence[Calibration], new: Sequence[Calibration]
-) -> tuple[Calibration, ...]:
-    """Put new calibrations in the place of those of the same fusion; ascending by fusion."""
-    by_fusion = {calibration.fusion: calibration for calibration in (*kept, *new)}
-    return tuple(by_fusion[fusion] for fusion in sorted(by_fusion))
+"""Admits every image."""
 
 
 class AuditAction(StrEnum):
-    """What is written down."""
+    """What was done to a gallery."""
 
     BUILD = "build"
     ADD = "add"
@@ -307,7 +214,7 @@ class AuditEntry:
     at: str
     action: AuditAction
     subject: str
-    """What it was about; of a forgotten person only a digest of the label."""
+    """What was changed; for a forgotten person only a digest of the label."""
 
     num_images: int
 
@@ -329,75 +236,47 @@ class GalleryDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsState:
-    """What a gallery's records know of the whole."""
+    """State of a gallery's records as a whole."""
 
     description: GalleryDescription
     last_key: int
-    """The highest ever given; 0 at first."""
+    """The highest key ever assigned; 0 at first."""
 
     num_removed: int
-    """Removed images whose vectors are not known to have gone."""
+    """Removed images whose vectors may still exist."""
 
     is_erasing: bool
     """Whether an erasure is pending: traces of removed images must go."""
 
     vectors: str
-    """How the vectors are found, in their adapter's words; empty at first."""
+    """Where the vectors are, as their adapter writes it; empty at first."""
 
 
 def require_images(content: GalleryDescription, *, place: str) -> None:
-    """Refuse to ask a gallery that has no answer, before queries are embedded, which takes long.
+    """Refuse an empty gallery before queries are embedded, which takes long.
 
     Raises:
-        GalleryError: Nothing is kept.
+        GalleryError: The gallery is empty.
     """
     if content.num_images == 0:
         raise GalleryError(f"{place} is empty: add images first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CachedGallery:
-    """A gallery that was made of a plain folder or list, and waits for the next query."""
-
-    place: str
-    sources: tuple[str, ...]
-    """Where the images were found; empty if nothing is kept or it cannot be read."""
-
-    num_images: int | None
-    """None: it cannot be read."""
-
-    num_bytes: int
-    changed_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheContent:
-    """The galleries of a cache."""
-
-    place: str
-    galleries: tuple[CachedGallery, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all galleries."""
-        return sum(gallery.num_bytes for gallery in self.galleries)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryChanges:
-    """What enrolment a gallery from a list of images did."""
+    """What enrolling a list of images changed in a gallery."""
 
     num_listed: int
     num_embedded: int
     """Images that went through the encoder."""
 
     num_updated: int
-    """Images whose content was known: name, label, camera or expiry is another now, or there is
-    to be a thumbnail and was none."""
+    """Images of known content whose name, label, camera or expiry changed, or that lacked a
+    thumbnail."""
 
     num_unchanged: int
     num_removed: int
-    """Images that are in the list no more."""
+    """Images that are no longer in the list."""
 
     unreadable: tuple[UnreadableImage, ...] = ()
     """Images that were left out."""

@@ -1,4 +1,4 @@
-"""What a gallery is when it is taken elsewhere."""
+"""A gallery as it is exported and imported."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewIma
 class ArchivedGallery:
     """Vectors and what is known of their images; neither thumbnails nor the audit log.
 
-    Images and vectors are told one after another, so that no more than a part of a large gallery
-    is in memory; each call begins anew.
+    Images and vectors are streamed, so that only a part of a large gallery is in memory; each call
+    starts from the beginning.
     """
 
     fingerprint: EncoderFingerprint

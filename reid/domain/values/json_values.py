@@ -1,4 +1,4 @@
-"""What JSON can hold; of its own, so that who needs no more than this imports no torch."""
+"""What JSON can hold; a module of its own, because it imports no torch."""
 
 from typing import TypeAlias
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 
 
 class Fusion(StrEnum):
-    """How a query's similarities to the images of a person become one."""
+    """How a query's similarities to the images of one person become one."""
 
     BEST = "best"
-    """That of the most similar image."""
+    """Similarity to the most similar image."""
 
     MEAN = "mean"
-    """The one to the normalised mean of the person's vectors."""
+    """Similarity to the normalised mean of the person's vectors."""
 
     VOTE = "vote"
     """The nearest images vote for their person; the similarity is the person's best."""
@@ -41,7 +41,7 @@ class FusionRecipe:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
     def words(self, *, are_tracklets: bool) -> str:
-        """Name it: calibrations of two names do not go for each other."""
+        """Name it; a calibration holds for the fusion of its name only."""
         name = str(self.fusion)
         if self.fusion is Fusion.VOTE:
             name = f"{name} of {self.votes} at {self.temperature:g}"
@@ -50,13 +50,13 @@ class FusionRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint:
-    """What a threshold chosen for a false-accept rate comes to."""
+    """A threshold chosen for a false-accept rate, and the rates it reaches."""
 
     false_accept_rate: float
-    """As asked for: the threshold lets at most this share of the unknown people pass."""
+    """As requested: the threshold accepts at most this share of the unknown people."""
 
     threshold: float
-    """Similarity from which on an answer counts."""
+    """Answers of a lower similarity are rejected."""
 
     measured_false_accept_rate: float
     """FPIR of ISO/IEC 19795-1: share of unknown people for whom somebody is named."""
@@ -64,19 +64,18 @@ class OperatingPoint:
     identification_rate: float | None
     """TPIR at rank 1 (DIR): share of known queries that are named, and rightly.
 
-    None where the rate asked for is below what so few unknown people resolve: with none of U
-    unknown people let through, any rate below 1 / U would be met alike.
+    None where the requested rate is below 1 / U, the smallest that U unknown people can resolve.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSetReport:
-    """How well known people are named and unknown people are not."""
+    """How well known people are named and unknown people rejected."""
 
     num_known: int
     num_unknown: int
     rank_1: float
-    """Share of known queries answered rightly where every answer counts."""
+    """Share of known queries answered correctly if every answer counts."""
 
     points: tuple[OperatingPoint, ...]
     """By ascending false-accept rate."""
@@ -86,5 +85,5 @@ class OpenSetReport:
 
     @property
     def resolution(self) -> float:
-        """Smallest false-accept rate above 0 that so many unknown people can show."""
+        """Smallest false-accept rate above 0 that the unknown people can resolve."""
         return 1 / self.num_unknown

@@ -1,4 +1,4 @@
-"""What pages about answers and evaluations say: numbers, words, small images; no torch."""
+"""Content of the pages about answers and evaluations; imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ImageId: TypeAlias = int | str
 
 
 class Verdict(StrEnum):
-    """What can be said of an answer."""
+    """Judgement of an answer by the query's own label."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     """Nobody is named."""
 
     UNJUDGED = "unjudged"
-    """Somebody is named, but who it is in truth is not known."""
+    """Somebody is named, but the query has no label."""
 
     @classmethod
     def of(cls, answer: Identification) -> "Verdict":
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageLimits:
-    """How much a page holds at most, so that it opens at once and can be sent."""
+    """Limits of a page's content, so that it opens at once and can be sent."""
 
     num_queries: int = 2000
     num_images: int = 10
@@ -44,12 +44,12 @@ class PageLimits:
 
     thumbnail_height: int = 128
     thumbnail_bytes: int = 16 * 2**20
-    """Sum over all small images: 6,700 of usual size; base64 makes them a third larger."""
+    """Sum over all thumbnails: 6,700 of usual size; base64 makes them a third larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswersPageData:
-    """Answers with small images of what they are about."""
+    """Answers with thumbnails of their images."""
 
     title: str
     notes: tuple[str, ...]
@@ -63,12 +63,12 @@ class AnswersPageData:
     """JPEGs by `id_of` the gallery's images; an image may be missing."""
 
     num_queries: int
-    """All that were answered; those beyond `answers` are left out."""
+    """All that were answered, also those that `answers` leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationPageData:
-    """An evaluation, what lies behind its averages, and small images of its hardest queries."""
+    """An evaluation, its analysis, and thumbnails of its hardest queries."""
 
     title: str
     notes: tuple[str, ...]

@@ -16,8 +16,8 @@ class Neighbours:
     """(Q, K) int64 gallery rows, or keys where a gallery answers; -1 where none was found."""
 
     distances: Tensor
-    """(Q, K) float32 cosine distances 1 - cos, infinite where none was found; ascending along K but
-    for answers that were re-ranked."""
+    """(Q, K) float32 cosine distances 1 - cos, infinite where none was found; ascending along K
+    unless the answers were re-ranked."""
 
     def __post_init__(self) -> None:
         """Refuse answers whose parts disagree."""

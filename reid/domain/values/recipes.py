@@ -1,7 +1,7 @@
 """The constants of both training stages.
 
-Defaults are the paper's for ViT-B/16 on person datasets (Li et al. 2023, arXiv:2211.13977,
-section 4.1, and the authors' configuration files).
+Defaults are the paper's for ViT-B/16 on person datasets (Li et al. 2023, arXiv:2211.13977, section
+4.1, and the authors' configuration files).
 """
 
 from collections.abc import Callable
@@ -16,17 +16,13 @@ Sampling: TypeAlias = Literal["identities", "cameras"]
 
 
 class _Range(NamedTuple):
-    """Values that a constant may have."""
+    """Admitted values of a constant."""
 
     words: str
     holds: Callable[[float], bool]
 
     def require(self, recipe: object, *names: str) -> None:
-        """Refuse a recipe of which one of these constants lies outside.
-
-        Raises:
-            ValueError: With its name.
-        """
+        """Raise a ValueError that names the first of these constants outside the range."""
         for name in names:
             if not self.holds(getattr(recipe, name)):
                 raise ValueError(f"{name} must {self.words}")
@@ -93,8 +89,8 @@ class FineTuningRecipe:
     """K of the PK batch."""
 
     sampling: Sampling = "identities"
-    """`identities` draws an identity's K images by chance alone; `cameras` spreads its cameras
-    over them first."""
+    """`identities` draws an identity's K images by chance alone; `cameras` spreads its cameras over
+    them first."""
 
     learning_rate: float = 5e-6
     bias_learning_rate_factor: float = 2.0

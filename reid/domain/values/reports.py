@@ -1,4 +1,4 @@
-"""What commands answer, as plain numbers and words; imports no torch."""
+"""Answers of commands, as plain numbers and words; imports no torch."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class EvaluationReport:
     """How well a gallery was ranked for the queries; all scores are shares in 0..1."""
 
     cmc: tuple[float, ...]
-    """CMC[k - 1]: share of valid queries whose first true match stands at rank k or better."""
+    """CMC[k - 1]: share of valid queries whose first true match has rank k or better."""
 
     mean_average_precision: float
     mean_inverse_negative_penalty: float
@@ -32,7 +32,7 @@ class EvaluationReport:
 
     @property
     def measures(self) -> dict[str, float]:
-        """The scores by the names that the field gives them."""
+        """The scores by their usual names."""
         return {
             "mAP": self.mean_average_precision,
             "mINP": self.mean_inverse_negative_penalty,
@@ -55,7 +55,7 @@ class RankedImage:
 
     camera: str | None = None
     key: int | None = None
-    """By which a gallery knows the image; None where it comes from no gallery."""
+    """The image's key in its gallery; None where it comes from no gallery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +63,16 @@ class Identification:
     """The answer for one query: an image, or several images of one person."""
 
     name: str
-    """The first one, where the query has several images."""
+    """Name of the first one, where the query has several images."""
 
     label: str
     """The most similar person, also where `is_unknown`."""
 
     similarity: float
-    """Cosine, in -1..1, the images of the person fused as asked for."""
+    """Cosine, in -1..1, the images of the person fused as requested."""
 
     runner_up_label: str | None
-    """Best other label; None where the gallery knows a single one or none was among the answers."""
+    """Best other label; None where none was among the answers."""
 
     runner_up_similarity: float | None
     images: tuple[RankedImage, ...]
@@ -89,4 +89,4 @@ class Identification:
     """Probability that the label is right, in 0..1; None where nothing was calibrated."""
 
     is_unknown: bool = False
-    """Whether the similarity is below the threshold: nobody in the gallery is meant."""
+    """Whether the similarity is below the threshold: the query is rejected."""

@@ -1,4 +1,4 @@
-"""What a page about results says, as plain numbers and words; imports no torch."""
+"""Content of the results page, as plain numbers and words; imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class StageCurves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run: what it was, what it took, what it came to."""
+    """One run: its settings, cost and scores."""
 
     name: str
     recipe: str
@@ -31,7 +31,7 @@ class RunSummary:
 
     encoder: str
     initialisation: str
-    """Plainly: `random`, `OpenAI CLIP`, or which checkpoint."""
+    """`random`, `OpenAI CLIP`, or which checkpoint."""
 
     trained_on: str
     seed: int | None
@@ -51,12 +51,12 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPair:
-    """Two runs that were evaluated alike, and how far they are apart."""
+    """Two runs that were evaluated alike, and the differences of their scores."""
 
     first: str
     second: str
     evaluation: str
-    """Words for the dataset and the protocol."""
+    """Dataset and protocol."""
 
     differences: tuple[ScoreDifference, ...]
 
@@ -72,7 +72,7 @@ class SettingChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblationRow:
-    """A run that differs from a baseline in a few settings, and how far it is from it."""
+    """A run that differs from a baseline in a few settings, and the differences in its scores."""
 
     run: str
     changes: tuple[SettingChange, ...]
@@ -91,16 +91,16 @@ class AblationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation:
-    """All runs that are near one baseline; at least one."""
+    """The runs that are near one baseline; at least one."""
 
     baseline: str
     evaluation: str
-    """Words for the dataset and the protocol."""
+    """Dataset and protocol."""
 
     runs: tuple[AblationRow, ...]
 
     def scores_of_seeds(self, measure: str) -> tuple[float, ...]:
-        """List what the baseline came to with each seed, the baseline itself first."""
+        """List the baseline's scores with each seed, the baseline itself first."""
         others = [one.difference_in(measure).second for one in self.runs if one.is_other_seed]
         return (self.runs[0].difference_in(measure).first, *others)
 
@@ -118,7 +118,7 @@ class PublishedBaseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All that the page says."""
+    """Content of the page."""
 
     runs: tuple[RunSummary, ...]
     pairs: tuple[RunPair, ...]
@@ -147,4 +147,4 @@ YARDSTICKS = tuple(
         ),
     )
 )
-"""What the field reports; comparable with runs on the whole of Market-1501 only."""
+"""Published results; comparable only with runs on the whole of Market-1501."""

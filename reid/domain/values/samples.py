@@ -44,7 +44,7 @@ class ImageSize:
 
 
 class Resampling(Enum):
-    """How an image is brought to another size."""
+    """Filter with which an image is resized."""
 
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
@@ -71,13 +71,13 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SampleList:
-    """A split as it was found."""
+    """Images found for a split."""
 
     samples: tuple[Sample, ...]
     """Sorted by name, each name once, without junk."""
 
     unparsed: tuple[str, ...] = ()
-    """Images left out because they tell no person or camera, sorted."""
+    """Images left out because their names give no person or camera, sorted."""
 
     place: str = "the dataset"
     """What lists the split, for messages."""
@@ -89,19 +89,17 @@ class SampleList:
     def sorted_out(
         cls, found: Iterable[tuple[str, Annotation | None]], *, place: str, expected: str
     ) -> "SampleList":
-        """Sort images by name, keep each name once, drop junk and set the unparsed apart.
+        """Sort images by name, keep each name once, drop junk, set those without annotation apart.
 
         Args:
-            found: Names, each with pid and zero-based camera; None where it tells neither.
+            found: Names with their annotations, where they have one.
             place: See the field.
             expected: See the field.
         """
-        annotations = sorted(dict(found).items())
+        images = sorted(dict(found).items())
         return cls(
-            tuple(
-                Sample(name, *told) for name, told in annotations if told and told[0] != JUNK_PID
-            ),
-            tuple(name for name, told in annotations if told is None),
+            tuple(Sample(name, *known) for name, known in images if known and known[0] != JUNK_PID),
+            tuple(name for name, known in images if known is None),
             place=place,
             expected=expected,
         )
@@ -153,7 +151,7 @@ class SplitStatistics:
 
 
 def digest_of_samples(samples: Iterable[Sample]) -> str:
-    """Tell one list from another by names, identities, cameras and order, not by pixels."""
+    """Hash a list by names, identities, cameras and order, not by pixels."""
     lines = (f"{sample.name}\t{sample.pid}\t{sample.camid}\n" for sample in samples)
     return sha256("".join(lines).encode()).hexdigest()
 

@@ -15,8 +15,11 @@ import torch
 from torch import Tensor
 
 from reid.adapters.atomic_files import cannot_be_written, new_file
-from reid.adapters.galleries.archive.records import read_records, write_records
-from reid.adapters.galleries.calibrations import from_plain, to_plain
+from reid.adapters.galleries.archive.records import (
+    read_calibrations,
+    read_records,
+    write_records,
+)
 from reid.adapters.safetensors_blocks import (
     Layout,
     StoredTensor,
@@ -43,10 +46,10 @@ VERSION = 1
 _FLOAT_BYTES = 4
 
 _ROWS_AT_ONCE = 4000
-"""Vectors of a part that is read; a gallery in Milvus replaces no more images in one change."""
+"""Vectors per block; a gallery in Milvus replaces no more images in one change."""
 
 _NO_DIGEST = "0" * 32
-"""Keeps a digest's room in a header until it is known."""
+"""Takes the place of the digest in a header until it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,6 @@ class _Tensors:
 
     vectors: StoredTensor
     """(G, D) float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A file as it was when its digest was right."""
-
-    tensors: _Tensors
-    identity: tuple[int, ...]
 
 
 class FileArchive:
@@ -85,8 +80,8 @@ class FileArchive:
         if self._path.exists():
             raise self._exists()
         try:
-            # Vectors come first in the file and second in the digest: records wait aside, in a
-            # file that has no name to be left behind.
+            # Vectors come first in the file but second in the digest, so records wait in a
+            # temporary file.
             with (
                 new_file(self._path) as file,
                 tempfile.TemporaryFile(dir=self._path.parent) as aside,
@@ -126,16 +121,15 @@ class FileArchive:
         num_images = sum(1 for _ in read_records(_blocks_of(file, tensors.records)))
         if num_images != tensors.vectors.shape[0]:
             raise ValueError("records and vectors do not go together")
-        found = _Verified(tensors, identity)
         return ArchivedGallery(
             fingerprint=fingerprint,
             num_images=num_images,
-            images=lambda: read_records(self._again(found, tensors.records)),
+            images=lambda: read_records(self._again(tensors.records, identity)),
             vectors=lambda: (
                 _rows_of(block, width=fingerprint.width)
-                for block in self._again(found, tensors.vectors)
+                for block in self._again(tensors.vectors, identity)
             ),
-            calibrations=from_plain(header["calibration"]),
+            calibrations=read_calibrations(header["calibration"]),
         )
 
     def _known_header(self, layout: Layout) -> dict[str, Any]:
@@ -153,12 +147,12 @@ class FileArchive:
             )
         return header
 
-    def _again(self, found: _Verified, tensor: StoredTensor) -> Iterator[bytes]:
-        """Read a part of what was verified, block by block."""
+    def _again(self, tensor: StoredTensor, identity: tuple[int, ...]) -> Iterator[bytes]:
+        """Read a tensor of the verified file, block by block."""
         try:
             with self._path.open("rb") as file:
                 for block in _blocks_of(file, tensor):
-                    if _identity_of(file) != found.identity:
+                    if _identity_of(file) != identity:
                         raise ValueError("it is another now")
                     yield block
         except (OSError, ValueError) as error:
@@ -172,7 +166,7 @@ class FileArchive:
 
 
 def _write(file: BinaryIO, content: ArchivedGallery, *, aside: BinaryIO) -> None:
-    """Write a file from its beginning to its end, but its header last: it holds the digest."""
+    """Write the tensors, then the header in front of them, which holds the digest."""
     num_images = write_records(aside, content.images())
     _require_count(num_images, content, what="images")
     vectors = StoredTensor("F32", (num_images, content.fingerprint.width), 0)
@@ -181,7 +175,7 @@ def _write(file: BinaryIO, content: ArchivedGallery, *, aside: BinaryIO) -> None
         "format": FORMAT,
         "version": VERSION,
         "fingerprint": asdict(content.fingerprint),
-        "calibration": [*to_plain(content.calibrations)],
+        "calibration": [asdict(one) for one in content.calibrations],
     }
     file.seek(len(_header_of(about, vectors=vectors, records=records, digest=_NO_DIGEST)))
     digest = digest_of_blocks(
@@ -199,14 +193,14 @@ def _write(file: BinaryIO, content: ArchivedGallery, *, aside: BinaryIO) -> None
 def _header_of(
     about: Mapping[str, JsonValue], *, vectors: StoredTensor, records: StoredTensor, digest: str
 ) -> bytes:
-    """Write the header; it is as long whatever the digest of the tensors."""
+    """Write the header; its length does not depend on the digest."""
     header = sealed_header({**about, "digest": digest_with_header(about, digest)}, digest)
     layout = Layout({HEADER_KEY: header}, {"vectors": vectors, "records": records})
     return header_bytes(layout)
 
 
 def _written(file: BinaryIO, content: ArchivedGallery) -> Iterator[memoryview]:
-    """Write the vectors on the way to their digest."""
+    """Write the vectors and pass them on to be digested."""
     count = 0
     for part in content.vectors():
         rows = as_array(part)  # (N, D)
@@ -235,11 +229,7 @@ def _tensors_of(layout: Layout, *, width: int) -> _Tensors:
 
 
 def _verify(file: BinaryIO, header: Mapping[str, Any], tensors: _Tensors) -> None:
-    """Compare the file with its digests, and its vectors with what vectors are.
-
-    Raises:
-        ValueError: It is damaged.
-    """
+    """Check the digests and the norms of the vectors; ValueError where they are wrong."""
     is_unit: list[bool] = []
 
     def looked_at(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -288,12 +278,13 @@ def _rows_of(block: bytes, *, width: int) -> Tensor:
 def _fingerprint_of(found: Mapping[str, Any]) -> EncoderFingerprint:
     fingerprint = EncoderFingerprint(**found)
     texts = (fingerprint.name, fingerprint.weights, fingerprint.digest)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(
-        fingerprint.options, dict
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(fingerprint.options, dict)
+        and type(fingerprint.width) is int
+        and fingerprint.width > 0
+        and isinstance(fingerprint.uses_cameras, bool)
     ):
-        raise ValueError("its encoder is not described as it should be")
-    is_width = type(fingerprint.width) is int and fingerprint.width > 0
-    if not is_width or not isinstance(fingerprint.uses_cameras, bool):
         raise ValueError("its encoder is not described as it should be")
     return fingerprint
 

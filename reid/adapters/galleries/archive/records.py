@@ -1,23 +1,23 @@
-"""Records of an exported gallery: one JSON array of images, written and read one by one."""
+"""Records of an exported gallery: a JSON array of images, written and read one by one."""
 
 import json
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from reid.domain.values.galleries import NewImage, is_keepable
+from reid.domain.values.galleries import Calibration, NewImage, is_keepable
 from reid.small_files import FileBoundsError
 
-_TEXTS = ("image", "source", "content", "label")
+_TEXTS = ("name", "source", "content", "label")
 _PERHAPS_TEXTS = ("camera", "expires_at")
 _NAMES = (*_TEXTS, *_PERHAPS_TEXTS)
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _MOST_RECORD_CHARACTERS = 4 * 2**20
-"""A few names and a digest take some hundred."""
+"""A record takes a few hundred."""
 
 
 def write_records(file: BinaryIO, images: Iterable[NewImage]) -> int:
@@ -37,10 +37,10 @@ def write_records(file: BinaryIO, images: Iterable[NewImage]) -> int:
 
 
 def read_records(blocks: Iterable[bytes]) -> Iterator[NewImage]:
-    """Read images from text that comes in blocks; no more than a block and a record is kept.
+    """Read images from blocks of text; no more than a block and a record is in memory.
 
     Raises:
-        ValueError: They are no such records, or a name would lead out of its folder.
+        ValueError: The records are damaged, or a name would lead out of its folder.
     """
     rows = _Rows(blocks)
     rows.take("[")
@@ -55,8 +55,20 @@ def read_records(blocks: Iterable[bytes]) -> Iterator[NewImage]:
         raise ValueError("something follows its records")
 
 
+def read_calibrations(
+    kept: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None,
+) -> tuple[Calibration, ...]:
+    """Read a list of calibrations; the first archives kept a single one, or None.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    found = [kept] if isinstance(kept, Mapping) else kept or ()
+    return tuple(Calibration(**calibration) for calibration in found)
+
+
 class _Rows:
-    """JSON text, of which more is read when it is needed."""
+    """JSON text that is read as far as it is needed."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
@@ -66,7 +78,7 @@ class _Rows:
         self._at = 0
 
     def peek(self) -> str:
-        """Look at the next character that is no space; none at the end."""
+        """Look at the next character that is no space; empty at the end."""
         while True:
             spaces = _SPACE.match(self._text, self._at)
             self._at = spaces.end() if spaces else self._at

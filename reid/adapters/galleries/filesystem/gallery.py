@@ -26,7 +26,7 @@ def open_filesystem_gallery(
     wait_seconds: float = WAIT_SECONDS,
     index_from_rows: int = KEPT_FROM_ROWS,
 ) -> Gallery:
-    """Open a gallery; what a crash left behind is cleared where the folder can be written.
+    """Open a gallery, and clear what a crash left behind where the folder can be written.
 
     Several processes and threads may use one folder at once.
 
@@ -38,7 +38,7 @@ def open_filesystem_gallery(
         index_from_rows: An index of fewer rows is built in memory and not kept on the disk.
 
     Raises:
-        GalleryError: There is none, it is damaged, or it cannot be made.
+        GalleryError: The gallery is missing or damaged, or cannot be made.
     """
     place = str(directory)
     database = Database(directory / DATABASE, place=place, wait_seconds=wait_seconds)

@@ -1,8 +1,8 @@
-"""The search index of a gallery: kept in a file beside the vectors where that is worth it.
+"""The search index of a gallery: a file beside the vectors where that is worth it.
 
-An index covers the first rows of a file of vectors. Rows added since are searched beside it until
-they are too many. The name of its file says all that is known of it: which generation of vectors,
-how many rows, which kind, and the checksum of its content.
+An index covers the first rows of a file of vectors. Later rows are searched beside it until they
+are too many. The name of its file tells the generation of vectors, the number of rows, the kind of
+index and the checksum of the content.
 
 Letters: R rows, D width.
 """
@@ -17,16 +17,16 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeGuard
 
-from reid.adapters.atomic_files import sync_folder
+from reid.adapters.atomic_files import sync_file, sync_folder
 from reid.adapters.galleries.filesystem.vector_files import MappedRows, RowsState
 from reid.domain.errors import GalleryError, VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 
 TAIL_SHARE = 10
-"""An index is built anew where more than one row in so many lies beside it."""
+"""An index is rebuilt where more than one row in so many lies beside it."""
 
 KEPT_FROM_ROWS = 1000
-"""An index of fewer rows is built sooner than it is read."""
+"""An index of fewer rows is built faster than it is read."""
 
 _BLOCK = 2**22
 _NAME = re.compile(
@@ -41,20 +41,20 @@ class CoveredRows:
 
     index: VectorIndex
     file: int
-    """Of vectors; see `MappedRows`."""
+    """Number of the file of vectors; see `MappedRows`."""
 
     generation: int
     num_rows: int
 
     def is_enough_for(self, vectors: MappedRows) -> bool:
-        """Whether so few rows lie beside it that it need not be built anew."""
+        """Whether few enough rows lie beside it to keep it."""
         num_rows = len(vectors.rows)
         return self.file == vectors.file and (num_rows - self.num_rows) * TAIL_SHARE <= num_rows
 
 
 @dataclass(frozen=True, slots=True)
 class _IndexFile:
-    """A file that holds an index, as its name says."""
+    """A file of an index, as its name describes it."""
 
     path: Path
     generation: int
@@ -69,13 +69,7 @@ class IndexFiles:
     def __init__(
         self, folder: Path, *, create_index: Callable[[], VectorIndex], kept_from_rows: int
     ) -> None:
-        """Keep the names; nothing is read or built yet.
-
-        Args:
-            folder: Where the files lie.
-            create_index: Makes an empty index.
-            kept_from_rows: An index of fewer rows is not written.
-        """
+        """Keep the names; an index of fewer than `kept_from_rows` rows is not written."""
         self._folder = folder
         self._create_index = create_index
         self._kept_from_rows = kept_from_rows
@@ -90,11 +84,7 @@ class IndexFiles:
             return self._covered
 
     def build(self, state: RowsState, vectors: MappedRows) -> bool:
-        """Cover all vectors, unless they are.
-
-        Returns:
-            Whether the index is worth a file and has none.
-        """
+        """Build an index over all vectors; return whether it should be written."""
         with self._lock:
             known = self._covered or self._read(state, vectors)
             if known is None or (known.file, known.num_rows) != (vectors.file, state.num_rows):
@@ -114,9 +104,9 @@ class IndexFiles:
             return False
 
     def write(self, state: RowsState) -> None:
-        """Write the index in use, if it is of the generation that counts.
+        """Write the index in use, unless it is of an earlier generation.
 
-        Of an earlier one nothing is written: no copy of vectors may appear after an erasure.
+        No copy of vectors may appear after an erasure.
         """
         with self._lock:
             known = self._covered
@@ -131,7 +121,7 @@ class IndexFiles:
             known.index.save(str(temporary))
             checksum = _checksum(temporary)
             path = self._folder / f"{stem}-{checksum}.bin"
-            _sync(temporary)
+            sync_file(temporary)
             temporary.replace(path)
             sync_folder(self._folder)
         except VectorIndexError as error:
@@ -175,24 +165,19 @@ class IndexFiles:
             if one.kind != _kind(index) or not 0 < one.num_rows <= state.num_rows:
                 continue
             if covered.is_enough_for(vectors):
-                with suppress(VectorIndexError):  # of another release, say: built anew
+                with suppress(VectorIndexError):  # perhaps of another release
                     index.load(str(one.path), gallery=vectors.rows[: one.num_rows])
                     return covered
         return None
 
 
 def can_be_kept(index: VectorIndex) -> TypeGuard[PersistentIndex]:
-    """Whether an index, built or not, has a form for the disk."""
+    """Whether an index, built or not, can be written to a file."""
     return hasattr(type(index), "save") and hasattr(type(index), "load")
 
 
 def _kind(index: VectorIndex) -> str:
     return type(index).__name__
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _checksum(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Files of vectors: raw float32 rows, appended to, mapped into memory to be read; keys beside them.
+"""Files of raw float32 vectors, which grow and are mapped into memory; keys lie in a second file.
 
-Rows that count never change. Both files are replaced together by those of the next generation, in
-which rows of removed images are left out.
+Written rows never change. To leave out rows of removed images, both files are replaced by those of
+the next generation.
 
 Letters: R rows, N rows added, D width.
 """
@@ -37,16 +37,16 @@ class RowsState:
 
     generation: int = 1
     num_rows: int = 0
-    """Of the files; what lies beyond is of no account."""
+    """Rows of the files that count; later ones are ignored."""
 
     width: int = 0
 
     @classmethod
     def parsed(cls, text: str) -> "RowsState":
-        """Read what `str` wrote; it comes out of a database that may be anybody's.
+        """Read what `str` wrote; it comes from a database that may be hostile.
 
         Raises:
-            GalleryError: It is something else.
+            GalleryError: The text is something else.
         """
         found = _STATE.fullmatch(text) if isinstance(text, str) else None
         if text != "" and found is None:
@@ -73,11 +73,11 @@ class RowsState:
 
 @dataclass(frozen=True, slots=True)
 class MappedRows:
-    """Rows of a file, and which file that is."""
+    """Rows of a file, and the identity of that file."""
 
     file: int
-    """Files that were ever mapped are numbered: a gallery that takes another's place has files of
-    the same names and perhaps, once those have gone, of the same inode."""
+    """Number of the mapping's file: a gallery that replaces another has files of the same names,
+    and perhaps of the same inodes."""
 
     keys: np.ndarray
     """(R,) int64, ascending."""
@@ -86,10 +86,10 @@ class MappedRows:
     """(R, D) float32."""
 
     identity: tuple[int, int]
-    """Device and inode, which no other file gets while this one is mapped."""
+    """Device and inode, which are not reused while the file is mapped."""
 
     def first(self, num_rows: int) -> "MappedRows":
-        """Leave out what was added since."""
+        """Leave out rows that were added later."""
         return MappedRows(self.file, self.keys[:num_rows], self.rows[:num_rows], self.identity)
 
 
@@ -104,11 +104,11 @@ class VectorFiles:
         self._lock = Lock()
 
     def mapped(self, state: RowsState) -> MappedRows:
-        """Map rows into memory, which are read from the disk when they are looked at.
+        """Map rows into memory.
 
         Raises:
-            VectorsGoneError: The generation has gone.
-            GalleryError: A file is shorter than that.
+            VectorsGoneError: The generation was deleted.
+            GalleryError: A file is too short.
         """
         if state.num_rows == 0:
             return MappedRows(0, np.empty(0, np.int64), torch.empty((0, state.width)), (0, 0))
@@ -116,7 +116,7 @@ class VectorFiles:
             path = self._own(state.vectors_name)
             with self._lock:
                 known, found = self._mapping, path.stat()
-                # Looked at each time: to read beyond the end of a file ends the process.
+                # Checked each time: reading beyond the end of a mapped file ends the process.
                 _require_length(path.name, found.st_size, _num_bytes(state))
                 is_it = known is not None and known.identity == (found.st_dev, found.st_ino)
                 if known is None or not is_it or len(known.rows) < state.num_rows:
@@ -126,13 +126,11 @@ class VectorFiles:
             raise VectorsGoneError(f"{state.vectors_name} is missing") from error
 
     def append(self, state: RowsState, keys: np.ndarray, vectors: Tensor) -> RowsState:
-        """Write (N, D) rows behind those that count, down to the disk.
-
-        What an interrupted writer left there is overwritten.
+        """Write (N, D) rows behind those that count, over what an interrupted writer left.
 
         Raises:
-            OSError: The disk is full or cannot be written; nothing that counts has changed.
-            GalleryError: A file is shorter than what counts.
+            OSError: The disk is full or cannot be written; the rows that count are unchanged.
+            GalleryError: A file is too short.
         """
         width = vectors.shape[1]
         for name, content, row_bytes in (
@@ -149,14 +147,10 @@ class VectorFiles:
         return RowsState(state.generation, state.num_rows + len(keys), width)
 
     def rewrite(self, state: RowsState, *, without: np.ndarray) -> RowsState:
-        """Copy rows into files of the next generation, down to the disk.
-
-        Args:
-            state: Of the rows there are.
-            without: Keys whose rows are left out.
+        """Copy rows into files of the next generation, leaving out the keys `without`.
 
         Raises:
-            OSError: The disk is full or cannot be written; the new files have gone then.
+            OSError: The disk is full or cannot be written; the new files are deleted.
         """
         old = self.mapped(state)
         kept = np.flatnonzero(~np.isin(old.keys, without))
@@ -186,11 +180,7 @@ class VectorFiles:
             self._mapping = None
 
     def _own(self, name: str) -> Path:
-        """Give the path of a file that is in this folder.
-
-        Raises:
-            GalleryError: A link stands there: it leads to a file of somebody else.
-        """
+        """Return the path of a file of ours; GalleryError where it is a link."""
         path = self._folder / name
         if path.is_symlink():
             raise GalleryError(
@@ -200,7 +190,7 @@ class VectorFiles:
         return path
 
     def _map(self, path: Path, state: RowsState) -> MappedRows:
-        # Opened once, since another file can have the name a moment later, or none.
+        # Opened once, since the name can go to another file a moment later.
         with path.open("rb") as file, self._own(state.keys_name).open("rb") as beside:
             found = os.fstat(file.fileno())
             _require_length(path.name, found.st_size, _num_bytes(state))
@@ -222,7 +212,7 @@ def _num_bytes(state: RowsState) -> int:
 
 
 def _overwrite(path: Path, content: np.ndarray, *, start: int) -> None:
-    """Write what follows in a file, down to the disk; it ends there."""
+    """Write the rest of a file, from `start` on, down to the disk."""
     with path.open("r+b") as file:
         try:
             file.seek(start)

@@ -12,6 +12,7 @@ from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, IndexFiles
 from reid.adapters.galleries.filesystem.vector_files import RowsState, VectorFiles
 from reid.adapters.galleries.rows import RowsView
+from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import KeptImage
 from reid.ports.gallery_vectors import VectorsGoneError
@@ -20,12 +21,17 @@ from reid.ports.vector_index import VectorIndex
 _OURS = re.compile(
     r"(?a:vectors-\d+\.f32|keys-\d+\.i64|index-\d+-\d+-\w+(-[0-9a-f]{8})?\.(bin|tmp\b.*))"
 )
-"""Names of our files, those included that an index writes beside the one it was given; a folder
-may hold others, which are not ours to delete."""
+"""Names of our files, including those that an index writes beside the one it was given. Other files
+in the folder are not ours to delete."""
 
 
-class FileVectors:
-    """Vectors in a folder; only files with names of ours are opened or deleted."""
+class FileVectors(WithoutUpkeep):
+    """Vectors in a folder; only files with names of ours are opened or deleted.
+
+    Files are replaced as a whole, so no traces of removed vectors stay.
+    """
+
+    rewrites = True
 
     def __init__(
         self,
@@ -36,10 +42,7 @@ class FileVectors:
     ) -> None:
         """Keep the parts; nothing is read yet.
 
-        Args:
-            folder: Of the gallery.
-            create_index: Makes the index that searches.
-            index_from_rows: An index of fewer rows is built in memory and not kept on the disk.
+        An index of fewer than `index_from_rows` rows is built in memory and not kept on the disk.
         """
         self._folder = folder
         self._create_index = create_index
@@ -50,21 +53,6 @@ class FileVectors:
     def is_exact(self) -> bool:
         """As the index."""
         return self._create_index().is_exact
-
-    @property
-    def filters(self) -> bool:
-        """Only keys are known."""
-        return False
-
-    @property
-    def rewrites(self) -> bool:
-        """Files are replaced as a whole."""
-        return True
-
-    @property
-    def residual_traces(self) -> None:
-        """All files are written anew."""
-        return None
 
     def view(self, state: str) -> RowsView:
         """Map the rows of a state, with an index where one is in use or on the disk."""
@@ -107,12 +95,6 @@ class FileVectors:
         """Write the index."""
         self._index.write(RowsState.parsed(state))
 
-    def settle(self) -> None:
-        """Do nothing."""
-
-    def reclaim(self, *, is_thorough: bool) -> None:
-        """Do nothing: `tidy` deletes what is left."""
-
     def faults(self, state: str) -> Iterator[str]:
         """Compare index files with their checksums."""
         return self._index.find_faults(RowsState.parsed(state).generation)
@@ -123,8 +105,8 @@ class FileVectors:
         self._files.forget()
 
     def _leftovers(self, now: RowsState) -> list[Path]:
-        # What an index writes on its way to a file of the present generation is left over, too:
-        # whoever is still writing it keeps others from deleting it.
+        # An unfinished file of an index of this generation is left over, too: as long as it is
+        # being written, the writer's lock keeps others from deleting it.
         needed = {now.vectors_name, now.keys_name}
         left = [path for path in all_files_of_ours(self._folder) if path.name not in needed]
         indexes = {one.path for one in self._index.files(now.generation)} if left else ()

@@ -14,6 +14,7 @@ from typing import Any
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
+from reid.adapters.galleries.filters import conditions_in
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import GalleryFilter, is_keepable
 
@@ -27,10 +28,19 @@ _ESCAPES = str.maketrans(
 """Other control characters stand for themselves."""
 
 _NOT_OPENED = "Open local milvus failed"
-"""Of pymilvus, where Milvus Lite does not get its file."""
+"""What pymilvus says where Milvus Lite does not get its file."""
 
-# What pymilvus logs with a traceback it raises too, and that is explained; what it tries again is
-# still shown.
+_CONDITIONS = {
+    "cameras": "camera in {}",
+    "without_cameras": "(camera is null or camera not in {})",
+    "labels": "label in {}",
+    "added_from": "added_at >= {}",
+    "added_until": "added_at < {}",
+}
+"""How Milvus writes the conditions of a filter's fields."""
+
+# pymilvus also raises what it logs with a traceback, and we explain that; its warnings about
+# retries are still shown.
 logging.getLogger("pymilvus.decorators").addFilter(lambda line: line.levelno < logging.ERROR)
 
 
@@ -38,13 +48,7 @@ class Collections:
     """A client that makes, reads and changes collections, all of one schema."""
 
     def __init__(self, address: str, *, place: str, token: str, index: str) -> None:
-        """Connect.
-
-        Args:
-            address: Of the cluster, or the path of a file for Milvus Lite.
-            place: What to call the gallery in messages.
-            token: User and password, or key, where the cluster asks for one.
-            index: `HNSW` or `FLAT`.
+        """Connect to a cluster, or to the file of Milvus Lite at the path `address`.
 
         Raises:
             GalleryError: Milvus cannot be reached.
@@ -72,9 +76,9 @@ class Collections:
     def has(self, collection: str) -> bool:
         """Whether a collection was made; it can be read and searched then."""
         with self.client() as client:
-            # Milvus Lite releases what it had loaded when its process ends, a cluster when told so.
+            # Milvus Lite releases collections when its process ends, a cluster on request.
             if collection not in self._loaded and client.has_collection(collection):
-                client.load_collection(collection)
+                self._load(client, collection)
                 self._loaded.add(collection)
         return collection in self._loaded
 
@@ -90,22 +94,13 @@ class Collections:
                 schema.add_field(
                     name, DataType.VARCHAR, max_length=_LONGEST_TEXT, nullable=name == "camera"
                 )
-            walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
-            index = client.prepare_index_params()
-            index.add_index(
-                "vector",
-                index_type=self._index,
-                metric_type="IP",
-                params={} if self._index == "FLAT" else walk,
-            )
-            # Step by step: all in one, the client sleeps between them, though there are no rows to
-            # be indexed yet.
+            # In two calls: in a single one the client sleeps, though there are no rows to index.
             client.create_collection(collection, schema=schema, consistency_level=_CONSISTENCY)
-            client.create_index(collection, index, sync=False)
+            self._index_vectors(client, collection)
         self.has(collection)
 
     def drop(self, collection: str) -> None:
-        """Delete a collection, perhaps one that was made by half."""
+        """Delete a collection, even an unfinished one."""
         self._loaded.discard(collection)
         with self.client() as client:
             client.drop_collection(collection)
@@ -150,10 +145,32 @@ class Collections:
         return found
 
     def close(self) -> None:
-        """Let the client go; safe to call twice."""
+        """Close the client; safe to call twice."""
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _load(self, client: MilvusClient, collection: str) -> None:
+        """Load a collection; Milvus Lite leaves half an index where its process is killed."""
+        try:
+            client.load_collection(collection)
+        except MilvusException:
+            if not self._is_local:
+                raise
+            client.drop_index(collection, "vector")
+            self._index_vectors(client, collection)
+            client.load_collection(collection)
+
+    def _index_vectors(self, client: MilvusClient, collection: str) -> None:
+        walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
+        index = client.prepare_index_params()
+        index.add_index(
+            "vector",
+            index_type=self._index,
+            metric_type="IP",
+            params={} if self._index == "FLAT" else walk,
+        )
+        client.create_index(collection, index, sync=False)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -173,7 +190,7 @@ class Collections:
 
 @contextmanager
 def _without_its_log() -> Iterator[None]:
-    """Keep Milvus Lite from writing a traceback of what is explained."""
+    """Keep Milvus Lite from logging a traceback of an error that we explain."""
     log = logging.getLogger("milvus_lite.server_manager")
     before, log.disabled = log.disabled, True
     try:
@@ -184,18 +201,10 @@ def _without_its_log() -> Iterator[None]:
 
 def condition_of(within: GalleryFilter) -> str:
     """Write a filter as Milvus takes it; empty where it admits everything."""
-    conditions = []
-    if within.cameras is not None:
-        conditions.append(f"camera in {_listed(within.cameras)}")
-    if within.without_cameras:
-        conditions.append(f"(camera is null or camera not in {_listed(within.without_cameras)})")
-    if within.labels is not None:
-        conditions.append(f"label in {_listed(within.labels)}")
-    if within.added_from is not None:
-        conditions.append(f"added_at >= {_quoted(within.added_from)}")
-    if within.added_until is not None:
-        conditions.append(f"added_at < {_quoted(within.added_until)}")
-    return " and ".join(conditions)
+    return " and ".join(
+        _CONDITIONS[name].format(_quoted(one) if isinstance(one, str) else _listed(one))
+        for name, one in conditions_in(within).items()
+    )
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -46,11 +46,7 @@ def open_milvus_gallery(
         GalleryError: Milvus or the records cannot be reached, the name or the index is none, a
             cluster has no records, or there is no such gallery and none is to be made.
     """
-    if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
-        raise GalleryError(
-            f"{name!r} names no gallery in Milvus: give a letter and up to 60 letters, digits "
-            "and underscores"
-        )
+    _require_name(name)
     if index not in ("HNSW", "FLAT"):
         raise GalleryError(f"gallery.milvus.index: {index!r} should be HNSW or FLAT")
     place = f"the gallery {name}" + (f" of {tenant}" if tenant else "") + " in Milvus"
@@ -66,6 +62,14 @@ def open_milvus_gallery(
         records.close()
         raise
     return Gallery(records, MilvusVectors(collections, index=index), place=place)
+
+
+def _require_name(name: str) -> None:
+    if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
+        raise GalleryError(
+            f"{name!r} names no gallery in Milvus: give a letter and up to 60 letters, digits "
+            "and underscores"
+        )
 
 
 def _records_beside(address: str, *, name: str, tenant: str) -> Path:

@@ -1,8 +1,8 @@
-"""Vectors of a gallery in Milvus, for more than one machine holds; its records are elsewhere.
+"""Vectors of a gallery in Milvus, for galleries larger than a machine; records are elsewhere.
 
 A gallery's vectors are in a collection of its own, whose name the records keep as the vectors'
-state. Milvus has no transactions: a writer, whom the records' lock keeps alone, deletes what one
-that died has left above the last key, inserts, and flushes before the records are committed.
+state. Milvus has no transactions. The records' lock admits one writer at a time, which deletes what
+an interrupted one left above the last key, inserts, and flushes before the records are committed.
 
 Erased rows leave the disk when Milvus compacts and its garbage is collected, which `reclaim` asks
 for and a cluster does in its own time; its message log and object storage are the cluster's.
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.milvus.collections import Collections, condition_of
 from reid.adapters.galleries.rows import RowsView
+from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.galleries import GalleryFilter, KeptImage
@@ -36,22 +37,22 @@ _NUM_PROBES = 100
 _SAME_DISTANCE = 1e-6
 
 
-class MilvusVectors:
+class MilvusVectors(WithoutUpkeep):
     """Keeps vectors by key, with what filters need; behind the port.
 
-    There is one state, for vectors are deleted only after their records have gone.
+    There is one state, for vectors are deleted only after their records have gone. Milvus tends its
+    index by itself.
     """
 
     filters = True
-    rewrites = False
+    residual_traces = (
+        "in Milvus's segments until it has compacted them, which compacting the gallery asks "
+        "for, and its garbage collection has run, and in its message log until that is cut, "
+        "which is up to the cluster's operator"
+    )
 
     def __init__(self, collections: Collections, *, index: str) -> None:
-        """Keep the client.
-
-        Args:
-            collections: The client.
-            index: `HNSW`, or `FLAT`, which is exact.
-        """
+        """Keep the client; `index` is `HNSW`, or `FLAT`, which is exact."""
         self._collections = collections
         self._index = index
         self._used: str | None = None
@@ -61,15 +62,6 @@ class MilvusVectors:
     def is_exact(self) -> bool:
         """Whether the index is FLAT."""
         return self._index == "FLAT"
-
-    @property
-    def residual_traces(self) -> str:
-        """Segments and logs of Milvus; see the module."""
-        return (
-            "in Milvus's segments until it has compacted them, which compacting the gallery asks "
-            "for, and its garbage collection has run, and in its message log until that is cut, "
-            "which whoever runs the cluster sees to"
-        )
 
     def view(self, state: str) -> "MilvusView":
         """See what there is."""
@@ -122,29 +114,15 @@ class MilvusVectors:
             with self._collections.client() as client:
                 client.delete(state, filter=f"key > {last_key}")
 
-    def prepare(self, state: str) -> bool:  # noqa: ARG002
-        """Do nothing: it is always ready."""
-        return False
-
-    def keep_prepared(self, state: str) -> None:
-        """Do nothing: Milvus keeps the index."""
-
-    def settle(self) -> None:
-        """Do nothing: Milvus tends its index by itself."""
-
-    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (Milvus knows one way)
+    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (Milvus has one way)
         """Ask Milvus to give back the room of deleted rows."""
         if self._used is not None and self._collections.has(self._used):
             with self._collections.client() as client:
                 client.flush(self._used)
                 client.compact(self._used)
 
-    def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
-        """Find nothing: Milvus looks after its index."""
-        return iter(())
-
     def close(self) -> None:
-        """Let the client go."""
+        """Close the client."""
         self._collections.close()
 
 
@@ -169,9 +147,9 @@ class MilvusView:
 
     @property
     def recall(self) -> float:
-        """Against a search of 32 times the usual effort, of up to 100 images; 1 for FLAT.
+        """Recall against a search of 32 times the usual effort, by up to 100 images; 1 for FLAT.
 
-        An exact search over a cluster's rows would take too long to measure by.
+        An exact search over a cluster's rows would take too long.
         """
         if self._is_exact or not self._collections.has(self._collection):
             return 1.0

@@ -13,10 +13,10 @@ LOCK_SECONDS = 30.0
 """How long a second writer waits for the first."""
 
 EXACT_UP_TO = 10_000
-"""Vectors compared exactly: beyond, reading them takes longer than walking a graph."""
+"""Most vectors that are compared exactly: reading more takes longer than walking a graph."""
 
 _LONGEST_NAME = 40
-"""So that the names of tables are not too long for the server."""
+"""Longer names are shortened, because the server limits the names of tables."""
 
 
 def open_postgres_gallery(
@@ -29,11 +29,11 @@ def open_postgres_gallery(
     exact_up_to: int = EXACT_UP_TO,
     lock_seconds: float = LOCK_SECONDS,
 ) -> Gallery:
-    """Open a gallery; the tables are made where there are none and they are wanted.
+    """Open a gallery, or create it with its tables.
 
     Args:
         address: Of the database, as libpq takes it: `postgresql://user@host/database`.
-        name: Of the gallery: its tables have it in their names.
+        name: Of the gallery; part of the names of its tables.
         create: Make an empty gallery where there is none.
         tenant: Whose images; others in the same tables are never seen.
         recall: Wanted share of nearest neighbours found where a graph is searched.
@@ -41,8 +41,8 @@ def open_postgres_gallery(
         lock_seconds: How long to wait for another writer.
 
     Raises:
-        GalleryError: The database cannot be reached or has no pgvector, the name is none, or
-            there is no such gallery and none is to be made.
+        GalleryError: The database cannot be reached or has no pgvector, the name is not allowed, or
+            there is no such gallery and `create` is False.
     """
     tables = tables_of(name, tenant=tenant)
     sessions = Sessions(
@@ -64,17 +64,11 @@ def open_postgres_records(
 ) -> PostgresRecords:
     """Open records of a gallery whose vectors are elsewhere; pgvector is not needed.
 
-    Args:
-        address: As of a gallery in PostgreSQL.
-        kind: Of the gallery: tables of several kinds are told apart.
-        name: Of the gallery: a letter, then letters, digits and underscores.
-        create: Make an empty gallery where there is none.
-        tenant: Whose records.
-        lock_seconds: How long to wait for another writer.
+    `kind` keeps the tables of different engines apart. See `open_postgres_gallery`.
 
     Raises:
-        GalleryError: The database cannot be reached, or there is no such gallery and none is to be
-            made.
+        GalleryError: The database cannot be reached, or there is no such gallery and `create` is
+            False.
     """
     short = name
     if len(name) > _LONGEST_NAME:
@@ -98,7 +92,7 @@ def _called(name: str, tenant: str) -> str:
 def _open(sessions: Sessions, tables: Tables, *, create: bool, with_vectors: bool) -> None:
     """Make the tables and the tenant's row where they are missing and wanted."""
     try:
-        # Looked for first: who may change rows need not be one who may make tables.
+        # Looked for first, since a user who may change rows may lack the right to make tables.
         is_made, is_there = _look(sessions, tables)
         if is_there:
             return
@@ -108,7 +102,7 @@ def _open(sessions: Sessions, tables: Tables, *, create: bool, with_vectors: boo
                 "gallery.tenant or the address"
             )
         with sessions.transaction() as connection:
-            # Two that open at once would both find nothing there.
+            # Without a lock, two processes could both find no tables and make them.
             connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
             if with_vectors and not has_pgvector(connection):
                 connection.execute("create extension vector")

@@ -1,8 +1,8 @@
-"""The graph that finds candidates among the vectors of a tenant that has outgrown comparing all.
+"""The graph that finds candidates among the vectors of a large tenant.
 
-It is pgvector's HNSW over vectors rounded to `halfvec`, for that tenant alone. Its effort is chosen
-for the wanted recall, which is measured when the graph is built, when the gallery has doubled, and
-when it is compacted.
+It is pgvector's HNSW over vectors rounded to `halfvec`, one per tenant. Its effort is chosen for
+the wanted recall, which is measured when the graph is built, when the gallery has doubled, and when
+it is compacted.
 
 Letters: D width, P probes, B rows read at once.
 """
@@ -43,7 +43,7 @@ class Walk:
 
     expansion: int
     recall: float
-    """As measured last."""
+    """Last measured."""
 
 
 class Graph:
@@ -55,8 +55,8 @@ class Graph:
         """Keep the parts.
 
         Args:
-            sessions: With the server.
-            tables: Of the gallery.
+            sessions: Sessions with the server.
+            tables: Tables of the gallery.
             recall: Wanted share of nearest neighbours found.
             exact_up_to: Vectors of the tenant up to which no graph is built.
         """
@@ -78,11 +78,7 @@ class Graph:
         return None if found is None else Walk(*found)
 
     def tend(self, *, is_forced: bool = False) -> None:
-        """Build the graph where it is missing, and measure where the gallery has grown.
-
-        Args:
-            is_forced: Measure it all the same.
-        """
+        """Build a missing graph; measure it where the gallery has grown or `is_forced`."""
         with self._sessions.reading() as connection:
             found = connection.execute(
                 self._tables.statement(
@@ -113,14 +109,14 @@ class Graph:
             )
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Look whether the graph in use is there and valid."""
+        """Check that the graph in use exists and is valid."""
         statement = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
         found = connection.execute(statement, [self.name]).fetchone()
         if self.walk(connection) is not None and found != (True,):
             yield f"the index {self.name} is missing or invalid: compact the gallery"
 
     def creation(self, width: int) -> Composed:
-        """Give the statement that builds it where it is missing."""
+        """Return the statement that builds the graph where it is missing."""
         return self._tables.statement(
             "create index if not exists {name} on {vectors} using hnsw "
             "((vector::halfvec({width})) halfvec_ip_ops) "
@@ -132,10 +128,7 @@ class Graph:
         )
 
     def _measured(self, connection: Connection, width: int) -> Walk:
-        """Choose the least effort that finds enough of the probes' nearest other vectors.
-
-        Where there are no vectors nothing is missed.
-        """
+        """Choose the least effort that finds enough of the probes' nearest other vectors."""
         drawn = self._draw_probes(connection)
         if drawn is None:
             return Walk(_EXPANSIONS[0], 1.0)
@@ -153,7 +146,7 @@ class Graph:
         return walk
 
     def _draw_probes(self, connection: Connection) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Take vectors, evenly spread, and find how near the nearest other one is.
+        """Take evenly spread vectors, and find the distance of the nearest other one.
 
         Returns:
             (P,) keys, (P, D) vectors, (P,) distances; None where there are no vectors.
@@ -186,7 +179,7 @@ class Graph:
 def candidates(tables: Tables, *, width: int, admitted: Composable) -> Composed:
     """Rank the admitted vectors that the graph finds.
 
-    Parameters of the statement: `query`, `num_candidates`, `k`, and those of `admitted`.
+    The parameters are `query`, `num_candidates`, `k`, and those of `admitted`.
     """
     return exactly(
         tables.statement(
@@ -206,8 +199,8 @@ def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) ->
         SQL("set local hnsw.ef_search = {}").format(Literal(wide)),
         SQL("set local hnsw.iterative_scan = relaxed_order"),
         SQL("set local hnsw.max_scan_tuples = 200000"),
-        # Of few rows the planner would rather sort all, which costs what it does not expect:
-        # each vector lies in a page of its own.
+        # The planner would rather sort few rows, and underestimates the cost: each vector lies in a
+        # page of its own.
         SQL("set local enable_seqscan = off"),
         SQL("set local enable_sort = off"),
     ):

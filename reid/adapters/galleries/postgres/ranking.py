@@ -47,6 +47,6 @@ def ask(
 
 
 def as_vector(value: Any) -> np.ndarray:  # noqa: ANN401  (pgvector's, or numpy's by its version)
-    """View what the server gave for a vector as (D,) float32."""
+    """Convert a vector that the server returned to (D,) float32."""
     values = value if isinstance(value, np.ndarray) else value.to_numpy()
     return np.array(values, dtype=np.float32)

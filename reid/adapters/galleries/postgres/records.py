@@ -1,11 +1,11 @@
 """Records of a gallery in PostgreSQL: one server, many clients.
 
-Every change is a transaction that locks the tenant's row of state, the line of the audit log in it.
+Every change, with its line of the audit log, is a transaction that locks the tenant's row of state.
 
-What erasing means here: rows go in a transaction, and VACUUM then takes them out of tables and
-indexes, unless another connection still reads a state from before. Bytes of them can stay in the
-free room of pages until it is used again or a thorough `reclaim` rewrites the tables, in the
-server's write-ahead log until it is recycled, and in backups: those are the server's.
+Erasure deletes rows in a transaction, and VACUUM then removes them from tables and indexes, unless
+another connection still reads an earlier state. Their bytes can stay in the free room of pages
+until it is used again or a thorough `reclaim` rewrites the tables, in the server's write-ahead log
+until it is recycled, and in backups. Logs and backups are the server's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class PostgresRecords:
         return (
             "in free room of the tables' pages until the gallery is compacted, and in "
             "the server's write-ahead log, its archive and replicas until it is recycled there, "
-            "which whoever runs the server sees to"
+            "which is up to the server's operator"
         )
 
     @contextmanager
@@ -87,7 +87,7 @@ class PostgresWriter(PostgresReader):
         """Keep records; see the port."""
         state = self.state()
         num_replaced = self._delete(
-            "(source, image) in (select * from unnest(%s::text[], %s::text[]))",
+            "(source, name) in (select * from unnest(%s::text[], %s::text[]))",
             [image.source for image in images],
             [image.name for image in images],
         )

@@ -1,4 +1,4 @@
-"""Sessions with a PostgreSQL server; its errors are explained here."""
+"""Sessions with a PostgreSQL server, whose errors are explained to users."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,21 +21,21 @@ _UNLESS_GIVEN: Mapping[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""Seconds, and milliseconds: by itself a system waits for hours for the answer of a machine that
-was switched off, or cut off from the network."""
+"""Seconds, and milliseconds. By default a system waits for hours for a machine that was switched
+off or cut off from the network."""
 
 _OF_SERVER: Mapping[str, int] = {
     "tcp_keepalives_idle": 30,
     "tcp_keepalives_interval": 10,
     "tcp_keepalives_count": 3,
 }
-"""The same at the other end, so that a client that was cut off holds its lock for a minute."""
+"""The same at the other end: a client that was cut off holds its lock for a minute only."""
 
 
 class Sessions:
-    """Lends connections to one thread at a time, opened anew where the server closed the last.
+    """Lends connections to one thread at a time; opens another where the server closed the last.
 
-    A thread has at most one transaction; whatever shares this object takes part in it.
+    A thread has at most one transaction, in which all users of this object take part.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Sessions:
             connection.execute(statement)
 
     def forget_idle(self) -> None:
-        """Close the connections that nobody uses: those to come know of extensions made since."""
+        """Close idle connections; later ones know extensions that were made since."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def close(self) -> None:
-        """Likewise, and open none any more."""
+        """Close idle connections, and open no more."""
         self._is_closed = True
         self.forget_idle()
 
@@ -171,12 +171,9 @@ def has_pgvector(connection: Connection) -> bool:
 
 
 def _was_ended(connection: Connection) -> bool:
-    """Whether the server has closed a connection since it was used last, at the cost of a look.
-
-    Without it, whoever asks first after the server was restarted would meet an error.
-    """
+    """Whether the server has closed a connection since its last use, as after a restart."""
     try:
-        # The first look can find the server's words of farewell, the second that it has gone.
+        # The first read can return the server's parting message, the second its absence.
         for _ in range(2):
             connection.pgconn.consume_input()
     except psycopg.OperationalError:

@@ -1,7 +1,7 @@
 """The tables of a gallery in PostgreSQL, and statements over them.
 
-A gallery's tables hold several tenants, whose records know nothing of each other; keys are given by
-each tenant on its own.
+A gallery's tables hold several tenants. Their records are separate, and each tenant has its own
+keys.
 """
 
 import re
@@ -10,11 +10,21 @@ from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from reid.adapters.galleries.filters import conditions_in
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import GalleryFilter, KeptImage, is_keepable
 
 IMAGE_COLUMNS = tuple(KeptImage.__slots__)
 """Columns of a kept image, in the order of its fields."""
+
+_CONDITIONS = {
+    "cameras": "camera = any(%(cameras)s)",
+    "without_cameras": "(camera is null or camera <> all(%(without_cameras)s))",
+    "labels": "label = any(%(labels)s)",
+    "added_from": "added_at >= %(added_from)s",
+    "added_until": "added_at < %(added_until)s",
+}
+"""SQL of a filter's fields."""
 
 _TABLES = ("state", "images", "removed", "audit", "vectors", "graphs")
 
@@ -25,10 +35,10 @@ _RECORDS = (
     "vectors text not null default '', fingerprint jsonb, "
     "calibrations jsonb not null default '[]')",
     "create table if not exists {images} (tenant text not null, key bigint not null, "
-    "image text not null, source text not null, content text not null, label text not null, "
+    "name text not null, source text not null, content text not null, label text not null, "
     'camera text, added_at text collate "C" not null, expires_at text collate "C", '
     "thumbnail bytea, vector_checksum bigint not null, "
-    "primary key (tenant, key), unique (tenant, source, image))",
+    "primary key (tenant, key), unique (tenant, source, name))",
     "create index if not exists {labels} on {images} (tenant, label)",
     "create index if not exists {contents} on {images} (tenant, content)",
     "create table if not exists {removed} (tenant text not null, key bigint not null, "
@@ -91,7 +101,7 @@ def tables_of(name: str, *, tenant: str) -> Tables:
     """Find the tables of a gallery whose vectors are in PostgreSQL, too.
 
     Raises:
-        GalleryError: The name is none that a gallery can have, or the tenant's is not.
+        GalleryError: No gallery or no tenant can have such a name.
     """
     if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is None:
         raise GalleryError(
@@ -103,31 +113,14 @@ def tables_of(name: str, *, tenant: str) -> Tables:
 
 def condition_of(within: GalleryFilter) -> tuple[Composable, dict[str, object]]:
     """Write a filter in SQL, with its parameters."""
-    conditions: list[SQL] = [SQL("true")]
-    values: dict[str, object] = {}
-
-    def ask(condition: str, name: str, value: object) -> None:
-        conditions.append(SQL(condition))
-        values[name] = value
-
-    if within.cameras is not None:
-        ask("camera = any(%(cameras)s)", "cameras", _keepable(within.cameras))
-    if within.without_cameras:
-        without = _keepable(within.without_cameras)
-        ask("(camera is null or camera <> all(%(without)s))", "without", without)
-    if within.labels is not None:
-        ask("label = any(%(labels)s)", "labels", _keepable(within.labels))
-    if within.added_from is not None:
-        ask("added_at >= %(added_from)s", "added_from", within.added_from)
-    if within.added_until is not None:
-        ask("added_at < %(added_until)s", "added_until", within.added_until)
-    return SQL(" and ").join(conditions), values
+    asked = conditions_in(within)
+    condition = SQL(" and ").join([SQL("true"), *(SQL(_CONDITIONS[name]) for name in asked)])
+    return condition, {
+        name: one if isinstance(one, str) else sorted(filter(is_keepable, one))
+        for name, one in asked.items()
+    }
 
 
 def selected(columns: Sequence[str]) -> Composed:
     """List columns."""
     return SQL(", ").join(map(Identifier, columns))
-
-
-def _keepable(texts: frozenset[str]) -> list[str]:
-    return sorted(filter(is_keepable, texts))

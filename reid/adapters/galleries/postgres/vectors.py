@@ -1,8 +1,8 @@
 """Vectors of a gallery in PostgreSQL with pgvector, in the transactions of its records.
 
-Vectors are pgvector's `vector`, float32 to the bit. Up to a stated number of a tenant's, and where
-a filter admits no more than that, they are compared exactly; beyond, a graph finds candidates,
-which are compared exactly.
+Vectors are pgvector's `vector`, float32 to the bit. A tenant's vectors up to a given number, and
+those that a filter leaves up to that number, are all compared; beyond it, a graph finds candidates,
+which are then compared exactly.
 
 Letters: Q queries, D width, K answers.
 """
@@ -26,22 +26,21 @@ from reid.adapters.galleries.postgres.graph import (
 from reid.adapters.galleries.postgres.ranking import as_vector, ask, exactly
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import Tables, condition_of
+from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
 
 
-class PostgresVectors:
+class PostgresVectors(WithoutUpkeep):
     """Keeps vectors of one tenant, with what filters need; behind the port.
 
-    They change with the records or not at all, so that there is one state and nothing is left over.
-    Nor do they leave traces but where the records do.
+    They change with the records or not at all, so there is one state and nothing is left over. They
+    leave traces only where the records do. The sessions are the records' to close.
     """
 
     filters = True
-    rewrites = False
-    residual_traces = None
 
     def __init__(
         self, sessions: Sessions, tables: Tables, *, recall: float, exact_up_to: int
@@ -58,7 +57,7 @@ class PostgresVectors:
         with self._sessions.reading() as connection:
             return self._graph.walk(connection) is None
 
-    def view(self, state: str) -> "PostgresView":  # noqa: ARG002  (there is one)
+    def view(self, state: str) -> "PostgresView":  # noqa: ARG002
         """See what the transaction sees."""
         connection = self._sessions.current
         walk = self._graph.walk(connection)
@@ -86,20 +85,6 @@ class PostgresVectors:
         self._sessions.current.execute(self._tables.statement(statement), [list(keys)])
         return state
 
-    def has_leftovers(self, state: str, *, last_key: int) -> bool:  # noqa: ARG002
-        """Nothing is left over; see the class."""
-        return False
-
-    def tidy(self, state: str, *, last_key: int) -> None:
-        """Do nothing; see the class."""
-
-    def prepare(self, state: str) -> bool:  # noqa: ARG002
-        """Do nothing: it is always ready."""
-        return False
-
-    def keep_prepared(self, state: str) -> None:
-        """Do nothing: the server keeps the graph."""
-
     def settle(self) -> None:
         """Build the graph where it is missing, and measure recall where it has grown."""
         self._graph.tend()
@@ -117,15 +102,13 @@ class PostgresVectors:
         widths = connection.execute(
             self._tables.statement(
                 "select key, vector_dims(vector) from {vectors} where {own} and "
-                "vector_dims(vector) <> (select (fingerprint->>'width')::int from {state} where {own})"
+                "vector_dims(vector) <> "
+                "(select (fingerprint->>'width')::int from {state} where {own})"
             )
         ).fetchall()
         yield from self._graph.faults(connection)
         for key, width in widths:
             yield f"the vector of image {key} has width {width}: remove the image"
-
-    def close(self) -> None:
-        """Do nothing: the sessions are the records' to close."""
 
 
 class PostgresView:

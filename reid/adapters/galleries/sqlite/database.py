@@ -22,11 +22,11 @@ from reid.domain.errors import GalleryError
 _PAUSE_SECONDS = 0.02
 
 _Identity: TypeAlias = tuple[int, int] | None
-"""Of a file, whatever its name; None: there was none."""
+"""Device and inode of a file; None where it is missing."""
 
 
 class _Connection(sqlite3.Connection):
-    """Knows of which file it is."""
+    """A connection that knows its file."""
 
     file: _Identity = None
 
@@ -34,19 +34,12 @@ class _Connection(sqlite3.Connection):
 class Database:
     """A SQLite file in write-ahead mode: readers keep their state while one writer goes on.
 
-    Connections are lent to one thread at a time and kept for the next call. SQLite goes on with a
-    file that was deleted or has another name now, so one whose file is no longer where the other
-    files of the gallery are looked for is not lent again.
+    Connections are lent to one thread at a time and kept for the next call. SQLite would go on with
+    a file that was deleted or renamed, so a connection whose file was replaced is not lent again.
     """
 
     def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
-        """Keep the names; nothing is opened yet.
-
-        Args:
-            path: Of the SQLite file.
-            place: What to call the gallery in messages.
-            wait_seconds: How long to wait for another writer.
-        """
+        """Keep the names; nothing is opened yet. Messages call the gallery `place`."""
         self.place = place
         self._path = path.absolute()
         self._wait_seconds = wait_seconds
@@ -63,7 +56,7 @@ class Database:
 
     @property
     def has_tables(self) -> bool:
-        """Whether somebody made tables; costs a look, waits for nobody and flushes nothing.
+        """Whether tables were made; neither waits nor flushes.
 
         Raises:
             GalleryError: The file is damaged.
@@ -88,7 +81,7 @@ class Database:
                 self._create_tables()
 
     def _create_tables(self) -> None:
-        """Make them in a file that is there: earlier programs could leave an empty one."""
+        """Make tables in an existing file: earlier programs could leave an empty one."""
         with self._lent() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -100,7 +93,7 @@ class Database:
         """Refuse files that hold no gallery, or one of a later program.
 
         Raises:
-            GalleryError: It is such a file, or damaged.
+            GalleryError: The file is one of these, or damaged.
         """
         with self.reading() as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -132,14 +125,11 @@ class Database:
 
     @contextmanager
     def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:
-        """Lend a connection as the one writer; what it changes is kept whole, or not at all.
-
-        Args:
-            waits: Whether another writer is waited for.
+        """Lend a connection as the one writer; its changes are kept as a whole or not at all.
 
         Raises:
-            GalleryError: Another writer takes too long, the folder cannot be written, or the
-                disk is full.
+            GalleryError: Another writer takes too long, the folder cannot be written, or the disk
+                is full.
         """
         with in_words(self.place), self._lent() as connection:
             self._require_writable()
@@ -156,10 +146,10 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
 
     def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to go on where other files are those of another gallery by now.
+        """Refuse to go on where the folder was replaced since the connection was lent.
 
         Raises:
-            GalleryError: The folder was deleted, moved or replaced since the connection was lent.
+            GalleryError: It was deleted, moved or replaced.
         """
         if not self._is_in_place(connection):
             raise GalleryError(
@@ -168,18 +158,18 @@ class Database:
             )
 
     def scrub(self) -> None:
-        """Leave no trace of what was deleted: neither in pages nor in the log.
+        """Rewrite the file and empty its log, so that no trace of deleted records remains.
 
-        `secure_delete` overwrites what is deleted, but promises nothing of copies that SQLite made
-        when it moved records from page to page; written anew, the file holds what is kept only.
+        `secure_delete` overwrites deleted records, but not the copies that SQLite made when it
+        moved records from page to page.
 
         Raises:
-            GalleryError: Readers of the state before hold on to it, or the disk is full.
+            GalleryError: A reader still uses the state before, or the disk is full.
         """
         with in_words(self.place), self._lent() as connection:
             connection.execute("VACUUM")
             until = monotonic() + self._wait_seconds
-            # Of readers SQLite waits for itself, of another that does the same it does not.
+            # SQLite itself waits for readers, but not for another process that does the same.
             while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 if monotonic() > until:
                     raise GalleryError(
@@ -189,7 +179,7 @@ class Database:
                 sleep(_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -200,7 +190,7 @@ class Database:
         connection, is_lasting = self._take(), True
         if connection is None:
             mode = self._mode()
-            # One that only reads may not see what somebody with more rights writes later.
+            # A read-only connection may miss what a user with more rights writes later.
             connection, is_lasting = self._connect(mode), mode.startswith("rw")
         is_sound = False
         try:
@@ -234,9 +224,8 @@ class Database:
     def _mode(self) -> str:
         """Choose how to open the file.
 
-        SQLite would write a lock file beside the database to read it. In a folder that cannot be
-        written there is no need to where neither a log is waiting nor somebody with more rights has
-        it open, who could change it: nobody does.
+        To read a database, SQLite writes a lock file beside it. In a read-only folder it can do
+        without, provided that no log is waiting and no user with more rights has the file open.
         """
         if self.is_writable:
             return "rw"
@@ -259,7 +248,7 @@ class Database:
         connection.file = file
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
-        # The file may come from anybody: what its schema defines calls no function that acts.
+        # The file may be hostile: its schema must not call functions with side effects.
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
@@ -272,10 +261,10 @@ class Database:
 
 
 def _content_of_new() -> bytes:
-    """Write the file of a gallery without images, in memory.
+    """Build the file of a gallery without images, in memory.
 
-    SQLite would make it step by step where all can see it, and leave what it has where the disk is
-    full. Bytes 18 and 19 say that the file is in write-ahead mode, which memory knows not
+    On the disk SQLite would build it step by step, and leave a part where the disk is full. Bytes
+    18 and 19 switch on write-ahead mode, which databases in memory do not have
     (https://www.sqlite.org/fileformat2.html, 1.3).
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:

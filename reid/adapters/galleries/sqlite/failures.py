@@ -1,4 +1,4 @@
-"""What goes wrong with a gallery's SQLite file and folder, for users."""
+"""Errors of a gallery's SQLite file and folder, explained to users."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from reid.domain.errors import GalleryError
 
 
 def no_gallery(place: str) -> GalleryError:
-    """Say that a folder holds no gallery."""
+    """Return the error about a folder without a gallery."""
     return GalleryError(f"{place} holds no gallery: build one first")
 
 
 @contextmanager
 def in_words(place: str) -> Iterator[None]:
-    """Turn failures of SQLite and of the file system into the user's.
+    """Turn errors of SQLite and of the file system into messages for users.
 
     Raises:
         GalleryError: In place of `sqlite3.Error` and `OSError`.

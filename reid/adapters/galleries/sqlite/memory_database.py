@@ -25,15 +25,15 @@ class Connections(Protocol):
         ...
 
     def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to go on where another database lies there by now."""
+        """Refuse to go on where the database was replaced."""
         ...
 
     def scrub(self) -> None:
-        """Leave no trace of what was deleted."""
+        """Remove all traces of deleted records."""
         ...
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         ...
 
 
@@ -57,7 +57,7 @@ class MemoryDatabase:
 
     @contextmanager
     def writing(self, *, waits: bool = True) -> Iterator[sqlite3.Connection]:  # noqa: ARG002
-        """Lend the connection; what is changed is kept whole, or not at all."""
+        """Lend the connection; changes are kept as a whole or not at all."""
         with self._lock, in_words(self.place):
             self._connection.execute("BEGIN")
             try:
@@ -68,10 +68,10 @@ class MemoryDatabase:
             self._connection.execute("COMMIT")
 
     def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Do nothing: nobody else knows of it."""
+        """Do nothing: no other process can replace it."""
 
     def scrub(self) -> None:
         """Do nothing: nothing is on the disk."""
 
     def close(self) -> None:
-        """Do nothing: it goes with this object."""
+        """Do nothing: the database ends with this object."""

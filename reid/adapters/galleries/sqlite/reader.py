@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
+from reid.adapters.galleries.filters import conditions_in
 from reid.adapters.galleries.sqlite.memory_database import Connections
 from reid.adapters.galleries.sqlite.schema import (
     DamagedRecordError,
@@ -24,10 +25,18 @@ from reid.domain.values.galleries import (
 
 FIELDS = tuple(KeptImage.__slots__)
 COLUMNS = ", ".join(FIELDS)
-"""Those of a kept image, in the order of its fields."""
+"""The columns of a kept image, in the order of its fields."""
 
 _PERHAPS_NONE = {"camera", "expires_at"}
 AMONG = "IN (SELECT value FROM json_each(?))"
+_CONDITIONS = {
+    "cameras": f"camera {AMONG}",
+    "without_cameras": f"(camera IS NULL OR camera NOT {AMONG})",
+    "labels": f"label {AMONG}",
+    "added_from": "added_at >= ?",
+    "added_until": "added_at < ?",
+}
+"""SQL of a filter's fields."""
 
 
 class SqliteReader:
@@ -112,7 +121,7 @@ class SqliteReader:
             "(SELECT count(*) FROM removed)"
         ).fetchone()
         if counted != state.description.num_images or num_removed != state.num_removed:
-            yield (f"{counted} images are recorded, {state.description.num_images} were counted")
+            yield f"{counted} images are recorded, {state.description.num_images} were counted"
         if last_key > state.last_key:
             yield f"image {last_key} is recorded, keys up to {state.last_key} were given"
         yield from self._faults_of_lines()
@@ -154,26 +163,15 @@ def _image(fields: Sequence[Any]) -> KeptImage:
     for name, value in found.items():
         wanted = int if name == "key" else str
         if not isinstance(value, wanted) and not (value is None and name in _PERHAPS_NONE):
-            raise DamagedRecordError(f"{name} of image {fields[0]!r} is none")
+            raise DamagedRecordError(f"{name} of image {fields[0]!r} is of another type")
     return KeptImage(**found)
 
 
 def _condition(within: GalleryFilter) -> tuple[str, list[str]]:
-    """Write a filter in SQL, with the values of its query marks."""
-    parts: list[tuple[str, str]] = []
-    if within.cameras is not None:
-        parts.append((f"camera {AMONG}", as_json_array(within.cameras)))
-    if within.without_cameras:
-        parts.append(
-            (f"(camera IS NULL OR camera NOT {AMONG})", as_json_array(within.without_cameras))
-        )
-    if within.labels is not None:
-        parts.append((f"label {AMONG}", as_json_array(within.labels)))
-    if within.added_from is not None:
-        parts.append(("added_at >= ?", within.added_from))
-    if within.added_until is not None:
-        parts.append(("added_at < ?", within.added_until))
-    return " AND ".join(part for part, _ in parts) or "1", [value for _, value in parts]
+    """Write a filter in SQL, with the values of its question marks."""
+    asked = conditions_in(within)
+    values = [one if isinstance(one, str) else as_json_array(one) for one in asked.values()]
+    return " AND ".join(_CONDITIONS[name] for name in asked) or "1", values
 
 
 def as_json_array(values: Iterable[int] | Iterable[str]) -> str:

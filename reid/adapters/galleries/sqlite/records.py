@@ -1,7 +1,7 @@
 """Records of a gallery in SQLite.
 
-Every line carries a checksum, of which those of the state are compared whenever it is read, all
-others by `faults`.
+Every row carries a checksum. That of the state is compared whenever it is read, all others by
+`faults`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,12 +40,12 @@ class SqliteRecords:
 
     @property
     def place(self) -> str:
-        """As the database is called."""
+        """Name of the database."""
         return self._database.place
 
     @property
     def residual_traces(self) -> None:
-        """The file is written anew, and its log is emptied."""
+        """None: the file is rewritten, and its log is emptied."""
         return None
 
     @contextmanager
@@ -60,8 +60,8 @@ class SqliteRecords:
         with self._database.writing(waits=waits) as connection:
             yield SqliteWriter(connection, self._database)
 
-    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (it is always thorough)
-        """Write the file anew."""
+    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002
+        """Rewrite the file, which is always thorough."""
         self._database.scrub()
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class SqliteWriter(SqliteReader):
         """Keep records; see the port."""
         state = self.state()
         num_replaced = self._connection.executemany(
-            "DELETE FROM images WHERE source = ? AND image = ?",
+            "DELETE FROM images WHERE source = ? AND name = ?",
             ((image.source, image.name) for image in images),
         ).rowcount
         kept = tuple(

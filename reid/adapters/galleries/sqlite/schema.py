@@ -1,6 +1,6 @@
 """The tables of a gallery's SQLite file, and the one line of state in them.
 
-The file may come from anybody, and any column of SQLite can hold anything: what is read is checked.
+The file may be hostile, and any column of SQLite can hold any type, so what is read is checked.
 """
 
 import json
@@ -37,7 +37,7 @@ CREATE TABLE state (
 );
 CREATE TABLE images (
     key INTEGER PRIMARY KEY,
-    image TEXT NOT NULL,
+    name TEXT NOT NULL,
     source TEXT NOT NULL,
     content TEXT NOT NULL,
     label TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE images (
     expires_at TEXT,
     vector_checksum INTEGER NOT NULL,
     record_checksum INTEGER NOT NULL,
-    UNIQUE (source, image)
+    UNIQUE (source, name)
 );
 CREATE INDEX images_by_label ON images (label);
 CREATE INDEX images_by_content ON images (content);
@@ -68,11 +68,11 @@ CREATE TABLE audit (
 
 
 class DamagedRecordError(ValueError):
-    """A record says what this program never writes; the text follows "is damaged"."""
+    """A record holds what this program never writes; the message says what."""
 
 
 def has_tables(connection: sqlite3.Connection) -> bool:
-    """Whether somebody made tables."""
+    """Whether there are tables."""
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
@@ -95,7 +95,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
 
 
 def write_state(connection: sqlite3.Connection, state: RecordsState) -> None:
-    """Put a state in the place of the one before it."""
+    """Replace the state."""
     known = state.description
     fingerprint = known.fingerprint
     fields = (
@@ -126,7 +126,7 @@ def read_state(connection: sqlite3.Connection) -> RecordsState:
     _, version, num_images, last_key, num_removed, is_erasing, vectors, *texts, _ = found
     counts = (version, num_images, last_key, num_removed, is_erasing)
     if not all(isinstance(count, int) and count >= 0 for count in counts):
-        raise DamagedRecordError("a count in its state is none")
+        raise DamagedRecordError("a count in its state is not a count")
     try:
         fingerprint, calibrations = map(json.loads, texts)
         return RecordsState(
@@ -146,7 +146,7 @@ def read_state(connection: sqlite3.Connection) -> RecordsState:
 
 
 def checksum_of_record(fields: Any, *, jpeg: bytes | None = None) -> int:  # noqa: ANN401
-    """CRC-32 of the fields of a record, and of a thumbnail that goes with it."""
+    """CRC-32 of the fields of a record and of its thumbnail."""
     return zlib.crc32(jpeg or b"", zlib.crc32(repr(tuple(fields)).encode(errors="replace")))
 
 
