@@ -63,7 +63,7 @@ def test_an_unknown_person_is_not_named() -> None:
     assert "confidence 75.0%" in page
 
 
-def test_a_image_that_is_shown_many_times_is_held_once() -> None:
+def test_an_image_that_is_shown_many_times_is_held_once() -> None:
     page = render_answers_page(many(40))
     reader = Reader(page)
     stored = json.loads(page.split('id="images">')[1].split("</script>")[0])
@@ -74,7 +74,7 @@ def test_a_image_that_is_shown_many_times_is_held_once() -> None:
     assert b64decode(stored[0]) == jpeg("q/0000.jpg", pid=0)
 
 
-def test_a_image_that_is_gone_is_said_to_be_gone() -> None:
+def test_an_image_that_is_gone_is_said_to_be_gone() -> None:
     page = render_answers_page(replace(page_data(), query_thumbnails={}, gallery_thumbnails={}))
     reader = Reader(page)
     assert not reader.named("img")

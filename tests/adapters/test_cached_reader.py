@@ -57,7 +57,7 @@ def test_each_image_is_read_once(
     assert listener.events == []
 
 
-def test_a_image_asked_for_twice_in_a_batch_is_read_once(
+def test_an_image_asked_for_twice_in_a_batch_is_read_once(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
     cached = CachedReader(source, num_bytes=100 * IMAGE, listener=listener)
@@ -79,7 +79,7 @@ def test_beyond_the_budget_images_are_read_every_time_and_that_is_said_once(
     assert listener.events == [ImageCacheFilled(num_kept=room, num_bytes=num_bytes)]
 
 
-def test_a_budget_met_exactly_is_said_too_when_a_image_finds_no_room(
+def test_a_budget_met_exactly_is_said_too_when_an_image_finds_no_room(
     source: CountingDataset, listener: RecordingListener, names: list[str]
 ) -> None:
     cached = CachedReader(source, num_bytes=2 * IMAGE, listener=listener)

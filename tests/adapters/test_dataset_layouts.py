@@ -270,7 +270,7 @@ def test_a_row_that_makes_no_sense_is_refused_with_its_line(
         CsvDataset(tmp_path / "people.csv").samples(Split.TRAIN)
 
 
-def test_a_image_may_be_a_query_and_in_the_gallery(tmp_path: Path) -> None:
+def test_an_image_may_be_a_query_and_in_the_gallery(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     rows = "path,pid,camid,split\na.png,1,0,query\na.png,1,0,gallery\n"
     (tmp_path / "people.csv").write_text(rows)

@@ -118,7 +118,7 @@ def test_charts_are_images_too_where_something_makes_them(tmp_path: Path) -> Non
         assert image.size == (1040, 640)
 
 
-def test_a_image_of_a_chart_has_its_words() -> None:
+def test_an_image_of_a_chart_has_its_words() -> None:
     chart = standalone(draw_cmc((0.5, 1.0)))
     wordless = re.sub(r"<text.*?</text>", "", chart)
     assert wordless != chart
@@ -128,7 +128,7 @@ def test_a_image_of_a_chart_has_its_words() -> None:
     assert _pixels(rasterise(chart)).tobytes() == words.tobytes()
 
 
-def test_a_image_without_what_makes_it_is_refused(tmp_path: Path) -> None:
+def test_an_image_without_what_makes_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing makes a PNG"):
         write_chart(tmp_path / "chart.png", "<svg/>", rasterise=None)
     assert not list(tmp_path.iterdir())

@@ -65,7 +65,7 @@ def test_a_stranger_s_image_waits_in_the_encoder_s_size_and_is_the_same_there() 
     assert source.images() == (ListedImage(name="a", label="anna"),)
 
 
-def test_a_image_of_too_many_pixels_is_refused_by_its_header() -> None:
+def test_an_image_of_too_many_pixels_is_refused_by_its_header() -> None:
     content = png(height=300, width=100)
     header_only = content[:60]
     with pytest.raises(DatasetError, match="100 x 300 pixels, more than the 29,999"):

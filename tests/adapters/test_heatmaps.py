@@ -109,7 +109,7 @@ def test_a_name_beyond_the_fonts_signs_can_be_drawn() -> None:
 
 
 @pytest.mark.parametrize("name", ["pair.png", "PAIR.PNG"])
-def test_png_is_a_image(tmp_path: Path, name: str) -> None:
+def test_png_is_an_image(tmp_path: Path, name: str) -> None:
     assert isinstance(open_explanation_page(tmp_path / name), HeatmapImage)
 
 

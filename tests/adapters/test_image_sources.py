@@ -91,7 +91,7 @@ def test_pixels_equal_pillows_own_resize(
         assert torch.equal(row, torch.from_numpy(expected.copy()).permute(2, 0, 1))
 
 
-def test_a_image_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None:
+def test_an_image_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None:
     upright = noise()
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # to be turned clockwise for display

@@ -132,7 +132,7 @@ def test_labels_are_kept_and_found_as_they_are(gallery: Gallery) -> None:
     assert {found.label for found in gallery.images(labels=STRANGE_LABELS)} == set(STRANGE_LABELS)
 
 
-@pytest.mark.parametrize("fact", ["image", "source", "content", "label", "camera"])
+@pytest.mark.parametrize("fact", ["name", "source", "content", "label", "camera"])
 def test_a_text_with_nul_is_refused_whatever_it_is_of(gallery: Gallery, fact: str) -> None:
     enroll(gallery)
     before = gallery.describe()

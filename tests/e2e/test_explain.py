@@ -18,7 +18,7 @@ def pair(people: Path) -> tuple[Path, Path]:
     return query, min((people / "bounding_box_test").glob(f"{person}_c2*.jpg"))
 
 
-def test_a_run_explains_a_pair_as_a_image(
+def test_a_run_explains_a_pair_as_an_image(
     trained: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "pair.png"

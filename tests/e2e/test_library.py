@@ -19,7 +19,7 @@ def reid(trained: Path) -> Reid:
     return Reid(run=trained)
 
 
-def test_a_image_has_the_same_vector_by_path_by_content_and_by_pixels(
+def test_an_image_has_the_same_vector_by_path_by_content_and_by_pixels(
     reid: Reid, people: Path
 ) -> None:
     path = sorted((people / "query").glob("*.jpg"))[0]

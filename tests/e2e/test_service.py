@@ -167,7 +167,7 @@ def test_several_images_are_several_questions_or_one(service: Service, queries: 
     assert [answer["images"] for answer in together] == [["0.jpg", "1.jpg", "2.jpg"]]
 
 
-def test_a_image_can_be_the_whole_body(service: Service, queries: list[Path]) -> None:
+def test_an_image_can_be_the_whole_body(service: Service, queries: list[Path]) -> None:
     answer = service.call(
         "POST",
         "/identify",

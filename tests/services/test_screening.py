@@ -80,7 +80,7 @@ def test_a_list_of_bad_images_alone_is_an_error_even_so() -> None:
         screened.samples(Split.QUERY)
 
 
-def test_a_image_of_no_list_fails_as_it_did() -> None:
+def test_an_image_of_no_list_fails_as_it_did() -> None:
     screened = ScreenedDataset(FakeDataset(), skips_bad=False)
     with pytest.raises(DatasetError, match=r"^unknown person cannot be read: no such image$"):
         read_one(screened, "unknown person")

@@ -58,7 +58,7 @@ def test_all_images_of_a_query_that_has_several_are_shown() -> None:
     assert list(shown([several]).query_thumbnails) == ["q/1.jpg", "q/3.jpg"]
 
 
-def test_a_image_that_cannot_be_read_is_left_out() -> None:
+def test_an_image_that_cannot_be_read_is_left_out() -> None:
     page_data = shown([answer("q/gone.jpg", "nobody")])
     assert page_data.query_thumbnails == {}
     assert list(page_data.gallery_thumbnails) == ["g/zoe.jpg"]

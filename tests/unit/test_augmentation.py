@@ -247,7 +247,7 @@ def test_images_of_a_batch_have_chances_of_their_own() -> None:
     assert len({tuple(image.flatten().tolist()) for image in pixels}) == 8
 
 
-def test_a_image_too_small_for_any_box_is_left_whole() -> None:
+def test_an_image_too_small_for_any_box_is_left_whole() -> None:
     images = torch.zeros(16, 3, 1, 1, dtype=torch.uint8)
     recipe = replace(PLAIN, erasing_probability=1.0)
     pixels = augment(images, recipe, mean=ZERO, std=UNIT, generator=generator_for(0))
@@ -402,7 +402,7 @@ def test_patches_are_boxes_as_random_erasing_draws_them_from_any_place(
     assert abs(np.corrcoef(np.array(moves).T)[0, 1]) < 0.15
 
 
-def test_a_image_alone_has_nobody_to_give_a_patch() -> None:
+def test_an_image_alone_has_nobody_to_give_a_patch() -> None:
     images = draw_images(1, num_images=1)
     recipe = replace(PLAIN, random_patch_probability=1.0)
     pixels = augment(images, recipe, mean=MEAN, std=STD, generator=generator_for(0))

@@ -137,7 +137,7 @@ def test_a_shared_neighbourhood_brings_images_nearer_than_a_mere_distance() -> N
     assert found[0, same] < found[0, non_mated]
 
 
-def test_more_copies_of_a_image_than_neighbours_divide_nothing_by_zero() -> None:
+def test_more_copies_of_an_image_than_neighbours_divide_nothing_by_zero() -> None:
     rows = F.normalize(torch.ones(1, 8), dim=1).repeat(40, 1)
     found = rerank(rows[:3], rows[3:], RerankingRecipe(k1=5, k2=1))
     assert found.isfinite().all()

@@ -100,8 +100,8 @@ class _Steps:
         self.num_known, self.num_unknown = int(is_known.sum()), len(self._non_mated)
         if not (self.num_known and self.num_unknown):
             raise ValueError(
-                "need known queries and unknown people, got "
-                f"{self.num_known} and {self.num_unknown}"
+                f"need known queries and unknown people, got {self.num_known} and "
+                f"{self.num_unknown}"
             )
 
     def num_right_at(self, threshold: float) -> int:
