@@ -59,7 +59,7 @@ def embedded_sets(
 
 
 def with_distractors(gallery: EmbeddingSet, count: int) -> EmbeddingSet:
-    """Append images of nobody."""
+    """Append distractors."""
     generator = generator_for(2, "benchmark")
     width = gallery.vectors.shape[1]
     vectors = torch.empty(len(gallery) + count, width)
@@ -76,7 +76,7 @@ def with_distractors(gallery: EmbeddingSet, count: int) -> EmbeddingSet:
 
 
 def non_mated(count: int, *, width: int, part: int) -> Tensor:
-    """Draw images of nobody, others for every part: (count, width), rows of unit L2 norm."""
+    """Draw distractors, others for every part: (count, width), rows of unit L2 norm."""
     generator = generator_for(2, f"unknown people {part}")
     return _images(torch.randn(count, DIRECTIONS, generator=generator), width, generator)
 

@@ -1,9 +1,9 @@
 """`python -m benchmarks.open_set [--docs FOLDER]`: fusion and unknown people on real vectors.
 
-Measures on Market-1501 vectors from the file that REID_MARKET1501_FEATURES names, by the program's
-own services over a gallery in memory: which fusion names most people rightly, and how well half of
-the people, left out of the gallery, are told from the other half. Writes open-set.md and
-open-set.svg; numbers only, no images.
+Takes Market-1501 vectors from the file that REID_MARKET1501_FEATURES names and measures, by the
+program's own services over a gallery in memory, which fusion identifies most people, and how well
+the half of the people that is left out of the gallery is rejected. Writes open-set.md and
+open-set.svg: numbers only, no images.
 """
 
 import argparse
@@ -42,43 +42,43 @@ ENTRY = AuditEntry(
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one fusion and one kind of query."""
+    """Results of one fusion on one kind of query."""
 
     fusion: str
-    asked: str
-    num_questions: int
+    kind: str
+    num_queries: int
     rank_1: float
-    """All people in the gallery."""
+    """With all people in the gallery."""
 
     report: OpenSetReport
-    """Half of them left out."""
+    """With half of them left out."""
 
 
 def measure(queries: EmbeddingSet, gallery: EmbeddingSet) -> list[Figures]:
     """Measure every fusion with single images and with tracklets.
 
-    A tracklet is a query and the gallery images of the same person by the same camera, which by
-    the protocol are no answers to it. Distractors are nobody twice, so each is a person of its own:
-    as one person they would compete less.
+    A tracklet is a query and the gallery images of the same person by the same camera, which the
+    protocol excludes from its answers. Each distractor is a person of its own: as one person they
+    would compete less.
     """
     valid = _matched(queries, gallery)
-    asked = EmbeddingSet(queries.vectors[valid], queries.pids[valid], queries.camids[valid])
-    vectors = {"single images": asked.vectors, "tracklets": _tracklets(asked, gallery)}
-    pids = torch.tensor(sorted(set(asked.pids.tolist())))
+    queries = EmbeddingSet(queries.vectors[valid], queries.pids[valid], queries.camids[valid])
+    vectors = {"single images": queries.vectors, "tracklets": _tracklets(queries, gallery)}
+    pids = torch.tensor(sorted(set(queries.pids.tolist())))
     order = torch.randperm(len(pids), generator=generator_for(SEED, "benchmark", "unknown people"))
     non_mated = set(pids[order[: len(pids) // 2]].tolist())
     whole, half = _gallery(gallery, without=set()), _gallery(gallery, without=non_mated)
     figures = []
     for fusion in Fusion:
-        for name, features in vectors.items():
+        for kind, features in vectors.items():
             recipe = FusionRecipe(fusion=fusion)
-            closed = _ask(asked, features, whole, recipe=recipe, non_mated=set())
-            opened = _ask(asked, features, half, recipe=recipe, non_mated=non_mated)
+            closed = _identify(queries, features, whole, recipe=recipe, non_mated=set())
+            opened = _identify(queries, features, half, recipe=recipe, non_mated=non_mated)
             figures.append(
                 Figures(
                     fusion=recipe.words(are_tracklets=False),
-                    asked=name,
-                    num_questions=len(asked),
+                    kind=kind,
+                    num_queries=len(queries),
                     rank_1=float(closed.is_right.double().mean()),
                     report=summarise_trials(opened, REPORTED_RATES),
                 )
@@ -132,8 +132,8 @@ def _gallery(gallery: EmbeddingSet, *, without: set[int]) -> Gallery:
     return kept
 
 
-def _ask(
-    asked: EmbeddingSet,
+def _identify(
+    queries: EmbeddingSet,
     vectors: Tensor,
     gallery: Gallery,
     *,
@@ -143,13 +143,13 @@ def _ask(
     single = [
         Query(images=(ListedImage(str(row), str(pid), str(camid)),), own=OwnImages.OTHER_CAMERAS)
         for row, (pid, camid) in enumerate(
-            zip(asked.pids.tolist(), asked.camids.tolist(), strict=True)
+            zip(queries.pids.tolist(), queries.camids.tolist(), strict=True)
         )
     ]
     answers = Identifier(gallery, recipe=recipe, top_k=1).identify(single, vectors)
     return OpenSetTrials(
         similarities=torch.tensor([a.similarity for a in answers], dtype=torch.float64),
-        is_known=torch.tensor([pid not in non_mated for pid in asked.pids.tolist()]),
+        is_known=torch.tensor([pid not in non_mated for pid in queries.pids.tolist()]),
         is_right=torch.tensor([answer.label == answer.true_label for answer in answers]),
     )
 
@@ -172,21 +172,21 @@ def render(figures: Sequence[Figures]) -> str:
     """Write the page."""
     first = figures[0]
     closed = _table(
-        ["fusion", *dict.fromkeys(one.asked for one in figures)],
+        ["fusion", *dict.fromkeys(one.kind for one in figures)],
         [
             [fusion, *(f"{one.rank_1:.2%}" for one in figures if one.fusion == fusion)]
             for fusion in dict.fromkeys(one.fusion for one in figures)
         ],
     )
     opened = _table(
-        ["fusion", "asked", "Rank-1", *(f"DIR at FAR {rate:g}" for rate in REPORTED_RATES)],
+        ["fusion", "queries", "Rank-1", *(f"DIR at FAR {rate:g}" for rate in REPORTED_RATES)],
         [
-            [one.fusion, one.asked, f"{one.report.rank_1:.2%}", *map(_rate, one.report.points)]
+            [one.fusion, one.kind, f"{one.report.rank_1:.2%}", *map(_rate, one.report.points)]
             for one in figures
         ],
     )
     return PAGE.format(
-        num_questions=first.num_questions,
+        num_queries=first.num_queries,
         num_known=first.report.num_known,
         num_unknown=first.report.num_unknown,
         resolution=first.report.resolution,
@@ -210,47 +210,46 @@ def curves(figures: Sequence[Figures]) -> Mapping[str, OpenSetReport]:
     """Name the lines of the plot."""
     words = {"single images": "single", "tracklets": "tracklet"}
     return {
-        f"{one.fusion.split()[0]}, {words[one.asked]}": one.report
+        f"{one.fusion.split()[0]}, {words[one.kind]}": one.report
         for one in figures
         if not one.fusion.startswith("vote")
     }
 
 
 PAGE = """\
-# People and unknown people
+# Unknown people
 
-Written by `python -m benchmarks.open_set`; what is edited here is lost the next time. Measured on
-Market-1501 with the 256-d vectors of a small public model (person-reidentification-retail-0288),
-not of this project's encoder: the numbers show what fusion and thresholds do, not how good the
-encoder is.
+`python -m benchmarks.open_set` writes this page and overwrites edits. It measures on Market-1501,
+with the 256-d vectors of a small public model (person-reidentification-retail-0288) instead of this
+project's encoder: the numbers show the effect of fusion and thresholds, not the quality of the
+encoder.
 
-A query's own person is answered by other cameras only, as in evaluation. Market-1501 has one
-query image for each person and camera; a tracklet is that image and the gallery images of the
-same person by the same camera, fused into their normalised mean. Each distractor counts as a person
-of its own.
+As in evaluation, a query is matched with images by other cameras only. Market-1501 has one query
+image for each person and camera; a tracklet is that image and the gallery images of the same person
+by the same camera, fused into their normalised mean. Each distractor counts as a person of its own.
 
 ## Which fusion
 
-Share of {num_questions} asked that name the right person, everybody being in the gallery
-(Rank-1):
+Rank-1: the share of {num_queries} queries that name the right person, everybody in the gallery.
 
 {closed}
 
-Best is the similarity of a person's best image, mean that to the mean of the person's images.
-In the vote, the 5 nearest images each weigh exp(similarity / 0.07).
+`best` is the similarity of a person's best image, `mean` that to the mean of the person's images.
+In `vote`, the 5 nearest images each weigh exp(similarity / 0.07).
 
-`identify` and `calibrate` take the best image unless told otherwise. The mean names more people
-rightly, most of all for tracklets; but on single images it tells unknown people no better, it has
-no re-ranked distance, and it looks only at the people of the nearest images.
+`identify` and `calibrate` use `best` by default. `mean` identifies more people, most of all with
+tracklets. But it cannot be re-ranked, it compares only the people of the nearest images, and on
+single images it does not reject unknown people better.
 
 ## Unknown people
 
-Half of the people are left out of the gallery: {num_unknown} asked are of unknown people,
-{num_known} of people whom the gallery knows. FAR is the share of unknown people for whom somebody
-is named (FPIR of ISO/IEC 19795-1), DIR the share of known people's asked that name the right
-person at or above the threshold (TPIR at rank 1). Each cell gives the DIR and the similarity from
-which on an answer counts. So many unknown people show false-accept rates in steps of
-{resolution:.2g}; the row's Rank-1 is the DIR where every answer counts.
+Half of the people are left out of the gallery: {num_unknown} queries show unknown people,
+{num_known} known ones. FAR is the share of unknown people's queries that get a name (FPIR of
+ISO/IEC 19795-1). DIR is the share of known people's queries that name the right person at or above
+the threshold (TPIR at rank 1). Each cell gives the DIR and, in brackets, the threshold. With so
+many unknown people, false-accept rates come in steps of {resolution:.2g}. At FAR 0.001 the
+threshold rests on one or two queries, so these figures vary widely with the choice of the half.
+Rank-1 is the DIR without a threshold.
 
 {opened}
 

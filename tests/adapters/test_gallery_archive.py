@@ -1,4 +1,4 @@
-"""Exported galleries come from unknown people: nothing in them is believed."""
+"""Exported galleries are untrusted: nothing in them is believed unchecked."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Images handed over by programs and by unknown people."""
+"""Images handed over by programs and by untrusted clients."""
 
 from io import BytesIO
 from pathlib import Path

@@ -102,10 +102,10 @@ def test_a_slow_way_can_be_run_less_often() -> None:
 def test_open_set_figures_become_a_page_and_a_plot() -> None:
     queries, gallery = embedded_sets(queries=60, gallery=200, identities=12, width=16)
     figures = measure(queries, gallery)
-    assert [(one.fusion.split()[0], one.asked) for one in figures] == [
-        (fusion, asked)
+    assert [(one.fusion.split()[0], one.kind) for one in figures] == [
+        (fusion, kind)
         for fusion in ("best", "mean", "vote")
-        for asked in ("single images", "tracklets")
+        for kind in ("single images", "tracklets")
     ]
     assert all(one.rank_1 > 0.1 for one in figures)
     page = open_set_page(figures)

@@ -1,4 +1,4 @@
-"""Enrolment a gallery from lists of images, on fakes."""
+"""Enrolment of images from lists into a gallery, on fakes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
