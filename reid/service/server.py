@@ -108,7 +108,11 @@ def serve(
         with closing(worker):
             service = worker.start()
             held = HeldBytes(limits)
-            metrics = _metrics_of(worker, held, service)
+            metrics = Metrics(
+                num_waiting=lambda: worker.num_waiting,
+                num_held_bytes=lambda: held.num_bytes,
+                num_images=lambda: service.num_images,
+            )
             with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
                 app = create_app(api, metrics, version=version("clip-reid"))
                 server = _Server(
@@ -116,16 +120,6 @@ def serve(
                 )
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
-
-
-def _metrics_of(
-    worker: Worker[GalleryService], held: HeldBytes, service: GalleryService
-) -> Metrics:
-    return Metrics(
-        num_waiting=lambda: worker.num_waiting,
-        num_held_bytes=lambda: held.num_bytes,
-        num_images=lambda: service.num_images,
-    )
 
 
 @contextmanager
