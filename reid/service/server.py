@@ -106,20 +106,24 @@ def serve(
         )
         # A signal may arrive while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            service = worker.start()
             held = HeldBytes(limits)
-            metrics = Metrics(
-                num_waiting=lambda: worker.num_waiting,
-                num_held_bytes=lambda: held.num_bytes,
-                num_images=lambda: service.num_images,
-            )
+            metrics = _metrics_of(worker, held, worker.start())
             with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
                 app = create_app(api, metrics, version=version("clip-reid"))
-                server = _Server(
-                    _config(Middleware(app, token=token, metrics=metrics), limits=limits)
-                )
+                guarded = Middleware(app, token=token, metrics=metrics)
+                server = _Server(_config(guarded, limits=limits))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
+
+
+def _metrics_of(
+    worker: Worker[GalleryService], held: HeldBytes, service: GalleryService
+) -> Metrics:
+    return Metrics(
+        num_waiting=lambda: worker.num_waiting,
+        num_held_bytes=lambda: held.num_bytes,
+        num_images=lambda: service.num_images,
+    )
 
 
 @contextmanager
