@@ -106,14 +106,12 @@ def serve(
         )
         # A signal may arrive while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            service = worker.start()
             held = HeldBytes(limits)
-            metrics = _metrics_of(worker, held, service)
+            metrics = _metrics_of(worker, held, worker.start())
             with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
                 app = create_app(api, metrics, version=version("clip-reid"))
-                server = _Server(
-                    _config(Middleware(app, token=token, metrics=metrics), limits=limits)
-                )
+                guarded = Middleware(app, token=token, metrics=metrics)
+                server = _Server(_config(guarded, limits=limits))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
 

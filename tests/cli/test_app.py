@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from reid.cli.app import app
@@ -35,6 +38,18 @@ def test_no_command_is_described_by_half_a_sentence(group: list[str]) -> None:
     _, _, commands = listing.partition("Commands:\n")
     assert commands
     assert [line for line in commands.splitlines() if line.endswith("...")] == []
+
+
+def test_every_option_is_one_word() -> None:
+    def options(command: Any) -> Iterator[str]:
+        for parameter in command.params:
+            yield from (*parameter.opts, *parameter.secondary_opts)
+        for below in getattr(command, "commands", {}).values():
+            yield from options(below)
+
+    named = [name for name in options(get_command(app)) if name.startswith("-")]
+    assert "--unknown-people" in named
+    assert [name for name in named if not re.fullmatch(r"--?[a-z][a-z-]*", name)] == []
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
