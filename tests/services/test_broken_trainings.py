@@ -226,5 +226,5 @@ def test_a_finished_encoder_from_elsewhere_is_refused_by_both_sides(
 
 def test_another_checkpoint_is_not_taken_for_prompts(prompts: Checkpoint) -> None:
     trained = Laboratory().encoder_tuning().run(prompts)
-    with pytest.raises(CheckpointError, match="'reid-prompts', but is 'reid-encoder'"):
+    with pytest.raises(CheckpointError, match="'reid-prompts', not 'reid-encoder'"):
         Laboratory().encoder_tuning().run(trained)

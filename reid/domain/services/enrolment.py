@@ -24,7 +24,7 @@ from reid.domain.values.galleries import (
     NewImage,
     require_same_encoder,
 )
-from reid.domain.values.samples import ListedImage, Split
+from reid.domain.values.samples import ListedImage, Split, UnreadableImage
 from reid.ports.dataset import ImageSource
 
 PART_SIZE = 1024
@@ -133,11 +133,7 @@ class Enrolment:
         )
         plan = comparison.plan(listed)
         unreadable = source.reader.find_unreadable([image.name for image in plan.fresh])
-        left_out = {image.name for image in unreadable}
-        readable = [image for image in listed if image.name not in left_out]
-        require_readable(readable, unreadable, role="gallery")
-        require_labels(readable)
-        require_writable_names(readable)
+        enrolled = _enrolled_names(listed, unreadable)
         write = _Writer(
             gallery,
             fingerprint=fingerprint,
@@ -149,9 +145,9 @@ class Enrolment:
         for part in plan.parts(PART_SIZE):
             vectors = gallery.vectors([update.vector_of.key for update in part])
             write.add([update.image for update in part], vectors)
-        fresh = [image for image in plan.fresh if image.name not in left_out]
+        fresh = [image for image in plan.fresh if image.name in enrolled]
         self._embed(source, fresh, comparison=comparison, write=write)
-        gone = comparison.kept.keys() - {image.name for image in readable} if mirrors else ()
+        gone = comparison.kept.keys() - enrolled if mirrors else ()
         write.remove([comparison.kept[name].key for name in gone])
         return GalleryChanges(
             num_listed=len(listed),
@@ -201,6 +197,18 @@ class Enrolment:
             f"none that it knows (camera: {stray.camera}): name the cameras as Market-1501 does, "
             "or build another gallery with evaluation.use_cameras=false"
         )
+
+
+def _enrolled_names(
+    listed: Sequence[ListedImage], unreadable: Sequence[UnreadableImage]
+) -> set[str]:
+    """Leave out unreadable images, and refuse those that cannot be kept."""
+    left_out = {image.name for image in unreadable}
+    readable = [image for image in listed if image.name not in left_out]
+    require_readable(readable, unreadable, role="gallery")
+    require_labels(readable)
+    require_writable_names(readable)
+    return {image.name for image in readable}
 
 
 class _Writer:
