@@ -157,7 +157,7 @@ class Calibrate:
         labels = sorted({query.label for query in queries if query.label is not None})
         known = sorted({image.label for image in gallery.images(labels=labels)})
         order = torch.randperm(
-            len(known), generator=generator_for(self._seed, "calibration", "unknown people")
+            len(known), generator=generator_for(self._seed, "calibration", "strangers")
         )
         shown = set(known) if all_known else {known[row] for row in order[len(known) // 2 :]}
         choose = {True: OwnImages.OTHER_CAMERAS, False: OwnImages.NONE}

@@ -226,7 +226,7 @@ def test_what_cannot_be_measured_is_refused_and_nothing_kept(
 
 
 @pytest.mark.parametrize(
-    ("known", "unknown people", "problem"),
+    ("known", "non_mated", "problem"),
     [
         (0, None, "memory is empty"),
         (20, [ListedImage("x", "003")], "003 is among the unknown people"),
