@@ -12,7 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from reid.adapters.images.given import ImageLike
-from reid.application.galleries import CheckOutcome, FillingOutcome, GalleryContent, RemovalOutcome
+from reid.application.galleries import (
+    CheckOutcome,
+    EnrolmentOutcome,
+    GalleryContent,
+    RemovalOutcome,
+)
 from reid.application.identify import IdentificationOutcome
 from reid.application.image_selection import ImageSelection
 from reid.container.root import Container
@@ -143,7 +148,7 @@ class OpenGallery:
         self._opened: Gallery | None = None
 
     @respelled_errors(_argument)
-    def build(self, images: str | Path) -> FillingOutcome:
+    def build(self, images: str | Path) -> EnrolmentOutcome:
         """Make the gallery match a folder or list of labelled images.
 
         Images of known content are not embedded again; images that are no longer listed are
@@ -158,7 +163,7 @@ class OpenGallery:
     @respelled_errors(_argument)
     def add(
         self, images: Images, *, label: str | None = None, camera: str | None = None
-    ) -> FillingOutcome:
+    ) -> EnrolmentOutcome:
         """Add images.
 
         Args:
@@ -222,7 +227,7 @@ class OpenGallery:
         """Close."""
         self.close()
 
-    def _enroll(self, source: ImageSource, *, mirrors: bool) -> FillingOutcome:
+    def _enroll(self, source: ImageSource, *, mirrors: bool) -> EnrolmentOutcome:
         return self._container.enroll_gallery().run(
             source,
             open_gallery=lambda: self._container.open_gallery(self._place, create=True),

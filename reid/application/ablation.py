@@ -28,7 +28,7 @@ _Variant: TypeAlias = tuple[JudgedQueries, tuple[SettingChange, ...]]
 _DATA = "dataset.digest"
 
 
-def find_ingredients(
+def find_ablation(
     runs: Sequence[RunRecords], baseline: str, *, changes: SettingsDiffer, seed: int
 ) -> Ablation:
     """Compare a baseline with the runs that are near it.

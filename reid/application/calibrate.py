@@ -23,7 +23,7 @@ from reid.domain.services.queries import (
     Query,
     single_queries,
     tracklet_queries,
-    vectors_of_questions,
+    vectors_of_queries,
 )
 from reid.domain.values.counts import counted
 from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, require_images
@@ -150,7 +150,7 @@ class Calibrate:
 
     def _vectors(self, queries: Sequence[Query], source: ImageSource, gallery: Gallery) -> Tensor:
         vectors = self._embed(source, gallery)
-        return vectors_of_questions(queries, source.images(), vectors)
+        return vectors_of_queries(queries, source.images(), vectors)
 
     def _cast(self, queries: Sequence[Query], gallery: Gallery, *, all_known: bool) -> list[Query]:
         """Decide which people are searched as known."""

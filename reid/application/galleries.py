@@ -28,7 +28,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FillingOutcome:
+class EnrolmentOutcome:
     """What a gallery holds after images were added, and what changed."""
 
     place: str
@@ -102,7 +102,7 @@ class EnrollGallery:
 
     def run(
         self, source: ImageSource, *, open_gallery: Callable[[], Gallery], mirrors: bool
-    ) -> FillingOutcome:
+    ) -> EnrolmentOutcome:
         """Bring a gallery up to date with a list of images.
 
         Args:
@@ -123,7 +123,7 @@ class EnrollGallery:
             changes = self._enrolment.enroll(
                 gallery, source, mirrors=mirrors, expires_at=expires_at
             )
-            return FillingOutcome(
+            return EnrolmentOutcome(
                 place=gallery.place,
                 content=gallery.describe(),
                 num_labels=num_labels,

@@ -7,7 +7,7 @@ from itertools import combinations
 from math import isfinite, nan
 from typing import Any, TypeAlias
 
-from reid.application.ablation import SettingsDiffer, find_ingredients
+from reid.application.ablation import SettingsDiffer, find_ablation
 from reid.application.compare_runs import JudgedQueries
 from reid.application.records import (
     RecordedEvaluation,
@@ -21,7 +21,7 @@ from reid.domain.ranking.significance import compare_scores
 from reid.domain.values.counts import counted
 from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
-    YARDSTICKS,
+    PUBLISHED_BASELINES,
     Results,
     RunPair,
     RunSummary,
@@ -87,7 +87,7 @@ class ReportRuns:
             )
         ablation = None
         if baseline is not None:
-            ablation = find_ingredients(runs, baseline, changes=self._changes, seed=self._seed)
+            ablation = find_ablation(runs, baseline, changes=self._changes, seed=self._seed)
         near = tuple(one.run for one in ablation.runs) if ablation else ()
         shown = [one for one in runs if one.name not in near]
         summaries = tuple(map(self._summary, shown))
@@ -96,7 +96,7 @@ class ReportRuns:
             runs=summaries,
             pairs=tuple(self._pairs(judged)),
             uncompared=uncompared,
-            published_baselines=YARDSTICKS,
+            published_baselines=PUBLISHED_BASELINES,
             ablation=ablation,
         )
         page, *figures = self._page.write(results)

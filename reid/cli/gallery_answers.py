@@ -8,7 +8,7 @@ from reid.domain.values.counts import counted
 if TYPE_CHECKING:
     from reid.application.galleries import (
         CheckOutcome,
-        FillingOutcome,
+        EnrolmentOutcome,
         GalleryContent,
         RemovalOutcome,
     )
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reid.domain.values.gallery_caches import CacheContent
 
 
-def render_enrolment(outcome: "FillingOutcome") -> str:
+def render_enrolment(outcome: "EnrolmentOutcome") -> str:
     """Count the images that were added, updated and removed."""
     changes = outcome.changes
     return "\n".join(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from reid.adapters.images.given import GivenImage, GivenImages
 from reid.application.galleries import (
     EnrollGallery,
-    FillingOutcome,
+    EnrolmentOutcome,
     MaintainGallery,
     RemovalOutcome,
 )
@@ -44,7 +44,7 @@ class Added:
     """Images that a request added to the gallery."""
 
     images: tuple[KeptImage, ...]
-    outcome: FillingOutcome
+    outcome: EnrolmentOutcome
 
 
 class GalleryService:

@@ -114,7 +114,9 @@ def test_the_policy_admits_this_style_and_this_script_only() -> None:
     assert not re.search(r" style=| on\w+=|https?://", page)
 
 
-def test_the_same_sheet_makes_the_same_bytes_and_odd_file_names_do_no_harm(tmp_path: Path) -> None:
+def test_the_same_page_data_makes_the_same_bytes_and_odd_file_names_do_no_harm(
+    tmp_path: Path,
+) -> None:
     odd = replace(page_data(), answers=(answer("q/\udcff.jpg", "anna"),))
     places = [HtmlAnswersPage(tmp_path / name).write(odd) for name in ("a.html", "b.html")]
     first, second = (Path(place).read_bytes() for place in places)

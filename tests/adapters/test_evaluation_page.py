@@ -26,7 +26,7 @@ from reid.domain.values.analyses import MapPoint, SimilarityHistogram
 from tests.page_data import evaluation_page_data
 
 SVG = "{http://www.w3.org/2000/svg}"
-SHEET = evaluation_page_data()
+PAGE_DATA = evaluation_page_data()
 
 
 def texts(chart: Markup) -> list[str]:
@@ -56,7 +56,7 @@ def test_any_cmc_curve_can_be_drawn(cmc: tuple[float, ...]) -> None:
 
 
 def test_a_histogram_shows_shares_of_each_kind_of_pair_and_how_many_there_are() -> None:
-    chart = draw_histogram(SHEET.analysis.histogram)
+    chart = draw_histogram(PAGE_DATA.analysis.histogram)
     words = texts(chart)
     assert "same person (4 pairs)" in words
     assert "different people (10 pairs)" in words
@@ -70,13 +70,13 @@ def test_an_empty_histogram_can_be_drawn() -> None:
 
 
 def test_pairs_of_cameras_count_from_one_and_a_pair_without_a_match_is_a_dash() -> None:
-    words = texts(draw_camera_pairs(SHEET.analysis.camera_pairs))
+    words = texts(draw_camera_pairs(PAGE_DATA.analysis.camera_pairs))
     assert words[:6] == ["gallery camera", "query", "1", "2", "1", "2"]
     assert words[6:] == ["-", "75.0", "n=4", "50.0", "n=3", "-"]
 
 
 def test_people_on_the_map_have_a_colour_and_shape_each_and_queries_an_outline() -> None:
-    marks = ET.fromstring(draw_map(SHEET.analysis.points)).findall(f"{SVG}path")
+    marks = ET.fromstring(draw_map(PAGE_DATA.analysis.points)).findall(f"{SVG}path")
     assert len(marks) == 30
     looks = {(mark.attrib["fill"], mark.attrib["d"].count("L")) for mark in marks}
     assert len(looks) >= 18
@@ -98,7 +98,7 @@ def test_a_chart_by_itself_is_a_white_document() -> None:
 
 
 def test_charts_are_files_of_their_own(tmp_path: Path) -> None:
-    places = ChartFiles(tmp_path / "plots", rasterise=None).write(SHEET)
+    places = ChartFiles(tmp_path / "plots", rasterise=None).write(PAGE_DATA)
     assert [Path(place).name for place in places] == [
         "cmc.svg",
         "camera-pairs.svg",
@@ -110,7 +110,7 @@ def test_charts_are_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_charts_are_images_too_where_something_makes_them(tmp_path: Path) -> None:
-    places = ChartFiles(tmp_path / "plots", rasterise=rasterise).write(SHEET)
+    places = ChartFiles(tmp_path / "plots", rasterise=rasterise).write(PAGE_DATA)
     assert [Path(place).name for place in places[:2]] == ["cmc.svg", "cmc.png"]
     assert len(places) == 8
     with Image.open(places[1]) as image:
@@ -140,19 +140,21 @@ def _pixels(png: bytes) -> np.ndarray:
 
 
 def test_the_page_tells_scores_charts_and_hard_queries() -> None:
-    page = render_evaluation_page(SHEET)
+    page = render_evaluation_page(PAGE_DATA)
     for words in ("62.50%", "Search: exact", "AP 12.50%", "first of 2 matches at rank 3"):
         assert words in page
     assert page.count("<svg") == 4
     assert "image gone" not in page
     assert "A query&#39;s own camera does not count." in page
-    kept = replace(SHEET, report=replace(SHEET.report, is_same_camera_removed=False))
+    kept = replace(PAGE_DATA, report=replace(PAGE_DATA.report, is_same_camera_removed=False))
     assert "A query&#39;s own camera counts." in render_evaluation_page(kept)
 
 
 def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Path) -> None:
     reason = "it takes the extra 'plots'"
-    page_data = replace(SHEET, analysis=replace(SHEET.analysis, points=(), map_method=reason))
+    page_data = replace(
+        PAGE_DATA, analysis=replace(PAGE_DATA.analysis, points=(), map_method=reason)
+    )
     page = render_evaluation_page(page_data)
     assert page.count("<svg") == 3
     assert "There is none: it takes the extra &#39;plots&#39;" in page
@@ -162,10 +164,10 @@ def test_without_a_map_the_page_says_why_and_there_is_no_file_of_it(tmp_path: Pa
 
 def test_hostile_words_stay_words() -> None:
     hostile = "</svg><script>hacked=1</script>"
-    points = tuple(replace(point, label=hostile) for point in SHEET.analysis.points)
-    hardest = tuple(replace(one, name=hostile, label=hostile) for one in SHEET.analysis.hardest)
-    analysis = replace(SHEET.analysis, points=points, hardest=hardest)
-    page = render_evaluation_page(replace(SHEET, title=hostile, analysis=analysis))
+    points = tuple(replace(point, label=hostile) for point in PAGE_DATA.analysis.points)
+    hardest = tuple(replace(one, name=hostile, label=hostile) for one in PAGE_DATA.analysis.hardest)
+    analysis = replace(PAGE_DATA.analysis, points=points, hardest=hardest)
+    page = render_evaluation_page(replace(PAGE_DATA, title=hostile, analysis=analysis))
     assert page.count("<script") == 2
     assert hostile not in page
 
@@ -173,6 +175,6 @@ def test_hostile_words_stay_words() -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file"):
-        HtmlEvaluationPage(tmp_path / "file" / "page.html").write(SHEET)
+        HtmlEvaluationPage(tmp_path / "file" / "page.html").write(PAGE_DATA)
     with pytest.raises(CheckpointError, match="file"):
-        ChartFiles(tmp_path / "file", rasterise=None).write(SHEET)
+        ChartFiles(tmp_path / "file", rasterise=None).write(PAGE_DATA)

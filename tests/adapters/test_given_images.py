@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
         source.reader.read(names[:1], size=SIZE, resampling=Resampling.BILINEAR)
 
 
-def test_a_stranger_s_image_waits_in_the_encoder_s_size_and_is_the_same_there() -> None:
+def test_an_unknown_person_s_image_waits_in_the_encoder_s_size_and_is_the_same_there() -> None:
     content = png(height=300, width=100)
     intake = ImageIntake(size=SIZE, max_pixels=30_000, thumbnail_height=32)
     taken = intake.take(content, ListedImage(name="a", label="anna"))
@@ -73,7 +73,7 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM", "TGA", "EPS"])
-def test_strangers_may_send_few_kinds_of_images(kind: str) -> None:
+def test_unknown_people_may_send_few_kinds_of_images(kind: str) -> None:
     content = BytesIO()
     Image.fromarray(pixels()).save(content, kind)
     with pytest.raises(DatasetError, match="send an image"):

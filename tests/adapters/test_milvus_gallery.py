@@ -64,7 +64,7 @@ def test_more_answers_than_milvus_gives_are_refused_by_the_setting_to_lower(
         gallery.search(vectors_of(1), 9)
 
 
-def test_a_question_reads_no_more_rows_than_answer_it(
+def test_a_query_reads_no_more_rows_than_answer_it(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collections, "MilvusClient", CountingClient)

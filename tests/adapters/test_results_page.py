@@ -15,7 +15,7 @@ from reid.domain.values.comparisons import ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.results import (
-    YARDSTICKS,
+    PUBLISHED_BASELINES,
     Ablation,
     AblationRow,
     Results,
@@ -43,7 +43,7 @@ RUN = RunSummary(
     device="cpu, 2 threads",
     evaluations=(RECORD,),
 )
-RESULTS = Results(runs=(RUN,), pairs=(), uncompared=(), published_baselines=YARDSTICKS)
+RESULTS = Results(runs=(RUN,), pairs=(), uncompared=(), published_baselines=PUBLISHED_BASELINES)
 
 
 def difference(measure: str, *, p_value: float) -> ScoreDifference:
@@ -147,7 +147,7 @@ def effects(*ablation: AblationRow) -> str:
     return page(replace(RESULTS, ablation=found))
 
 
-def test_an_ingredient_has_a_row_with_its_settings_and_both_differences() -> None:
+def test_an_ablation_row_has_a_row_with_its_settings_and_both_differences() -> None:
     text = effects(
         ablation_row("erased", "finetuning.erasing_probability", mean=0.4, p_value=0.001)
     )

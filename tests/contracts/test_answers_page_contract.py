@@ -29,6 +29,6 @@ def test_a_page_is_written_again_in_the_same_place(page: AnswersPage) -> None:
     assert page.write(page_data(title="Another")) == place
 
 
-def test_a_sheet_without_answers_or_images_is_still_a_page(page: AnswersPage) -> None:
+def test_a_page_data_without_answers_or_images_is_still_a_page(page: AnswersPage) -> None:
     assert page.write(replace(page_data(), query_thumbnails={}, gallery_thumbnails={}))
     assert page.write(replace(page_data(), answers=(), num_queries=0))

@@ -237,7 +237,7 @@ def test_there_are_at_most_as_many_answers_as_images(gallery: Gallery) -> None:
         assert gallery.search(vectors_of(2, seed=1), many).indices.shape == (2, 5)
 
 
-def test_questions_that_make_no_sense_are_refused(gallery: Gallery) -> None:
+def test_queries_that_make_no_sense_are_refused(gallery: Gallery) -> None:
     enroll(gallery)
     with pytest.raises(GalleryError, match="at least 1"):
         gallery.search(vectors_of(1), 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.pages.markdown import MarkdownPage
-from reid.domain.values.results import YARDSTICKS, Results, RunSummary, StageCurves
+from reid.domain.values.results import PUBLISHED_BASELINES, Results, RunSummary, StageCurves
 from reid.ports.pages import ResultsPage
 from tests.fakes.results_page import FakePage
 
@@ -38,7 +38,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> ResultsPage:
 
 
 def results(*runs: RunSummary) -> Results:
-    return Results(runs=runs, pairs=(), uncompared=(), published_baselines=YARDSTICKS)
+    return Results(runs=runs, pairs=(), uncompared=(), published_baselines=PUBLISHED_BASELINES)
 
 
 def test_the_page_comes_first_and_a_figure_for_each_logged_training_follows(

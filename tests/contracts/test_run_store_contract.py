@@ -83,14 +83,14 @@ def test_a_place_holds_one_run(store: RunStore) -> None:
         begin(store)
 
 
-def test_a_run_with_the_same_decisive_values_is_taken_up_again(store: RunStore) -> None:
+def test_a_run_with_the_same_fingerprint_values_is_taken_up_again(store: RunStore) -> None:
     begin(store)
     store.save("state", Checkpoint(tensors={"a": torch.ones(1)}))
     begin(store, mode=RunMode.GO_ON)
     assert store.load("state") is not None
 
 
-def test_a_run_with_other_decisive_values_is_not_taken_up(store: RunStore) -> None:
+def test_a_run_with_other_fingerprint_values_is_not_taken_up(store: RunStore) -> None:
     begin(store, seed=1)
     with pytest.raises(CheckpointError, match=r"then.*now"):
         begin(store, seed=2, mode=RunMode.GO_ON)

@@ -61,7 +61,9 @@ def test_what_a_plot_cannot_be_written_to_is_named_before_any_work(people: Path)
     assert "plot.pdf should end in .svg or .png" in failed.stderr
 
 
-def test_a_rate_that_so_few_strangers_cannot_show_is_refused(people: Path, gallery: Path) -> None:
+def test_a_rate_that_so_few_unknown_people_cannot_show_is_refused(
+    people: Path, gallery: Path
+) -> None:
     failed = run("calibrate", people / "query", "--gallery", gallery, *ENCODER, expect=7)
     assert "4 queries of unknown people cannot show a false-accept rate of 0.01" in failed.stderr
 

@@ -55,7 +55,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(
         assert (tmp_path / "run" / file).read_bytes() == (trained / file).read_bytes()
 
 
-INGREDIENTS = tuple(
+ABLATION = tuple(
     part
     for setting in (
         "encoder.pooling=gem",
@@ -71,10 +71,10 @@ def test_a_run_with_all_that_random_weights_want_is_resumed_and_evaluated_as_it_
     people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    train(people, whole, *INGREDIENTS)
+    train(people, whole, *ABLATION)
     saved = CheckpointSaved("encoder-state", 2)
-    stop_training(people, resumed, monkeypatch, *INGREDIENTS, after=saved)
-    train(people, resumed, *INGREDIENTS, "--resume")
+    stop_training(people, resumed, monkeypatch, *ABLATION, after=saved)
+    train(people, resumed, *ABLATION, "--resume")
     file = "encoder.safetensors"
     assert (resumed / file).read_bytes() == (whole / file).read_bytes()
     assert "average." not in " ".join(read_checkpoint(whole / file).tensors)

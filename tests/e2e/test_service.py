@@ -159,7 +159,7 @@ def test_a_request_says_which_of_the_gallery_is_looked_at(
     assert "holds no answer for 0.jpg: look at more than images added before" in nobody.text
 
 
-def test_several_images_are_several_questions_or_one(service: Service, queries: list[Path]) -> None:
+def test_several_images_are_several_queries_or_one(service: Service, queries: list[Path]) -> None:
     contents = [path.read_bytes() for path in queries[:3]]
     each = send(service, *contents).json()["answers"]
     together = send(service, *contents, path="/identify?one_person=true").json()["answers"]
@@ -502,7 +502,7 @@ def test_what_does_not_go_together_is_told_before_anybody_asks(
     assert "cannot listen" in result.output
 
 
-def test_a_question_of_another_kind_than_was_calibrated_is_refused(
+def test_a_query_of_another_kind_than_was_calibrated_is_refused(
     people: Path, tmp_path: Path
 ) -> None:
     gallery = build_gallery(tmp_path / "known", people / "bounding_box_test")

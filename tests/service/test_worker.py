@@ -120,7 +120,7 @@ def test_a_request_larger_than_the_queue_is_taken_where_nothing_waits() -> None:
         assert labels(worker.identify(asked("a", "b", "c"))) == ["a", "b", "c"]
 
 
-def test_one_bad_question_spoils_nobody_elses_answer() -> None:
+def test_one_bad_query_spoils_nobody_elses_answer() -> None:
     service = SlowService()
     with working(service) as worker:
         busy(worker)
@@ -131,7 +131,7 @@ def test_one_bad_question_spoils_nobody_elses_answer() -> None:
             futures["bad"].result(timeout=30)
 
 
-def test_a_question_whose_client_left_is_passed_over() -> None:
+def test_a_query_whose_client_left_is_passed_over() -> None:
     service = SlowService()
     with working(service) as worker:
         busy(worker)

@@ -91,7 +91,7 @@ def calibrate(
     )
 
 
-def test_half_of_the_people_stand_in_for_strangers() -> None:
+def test_half_of_the_people_stand_in_for_unknown_people() -> None:
     gallery = gallery_of(images_of("g", range(40), camera="9"))
     outcome = calibrate(images_of("q", range(40)), gallery)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (40, 40)
@@ -100,7 +100,7 @@ def test_half_of_the_people_stand_in_for_strangers() -> None:
     assert gallery.describe().num_images == 80
 
 
-def test_the_seed_decides_who_is_a_stranger() -> None:
+def test_the_seed_decides_who_is_an_unknown_person() -> None:
     gallery = gallery_of(images_of("g", range(40), camera="9"))
     queries = images_of("q", range(40))
     first, again, other = (calibrate(queries, gallery, seed=seed) for seed in (1, 1, 2))
@@ -108,7 +108,7 @@ def test_the_seed_decides_who_is_a_stranger() -> None:
     assert first.calibration != other.calibration
 
 
-def test_strangers_of_their_own_are_as_often_accepted_as_was_asked_for() -> None:
+def test_unknown_people_of_their_own_are_as_often_accepted_as_was_asked_for() -> None:
     gallery = gallery_of(images_of("g", range(100), camera="9"))
     calibration = calibrate(images_of("q", range(100)), gallery).calibration
     decision = decide([calibration], unknown="auto", fusion="best", place="here")
@@ -121,20 +121,20 @@ def test_strangers_of_their_own_are_as_often_accepted_as_was_asked_for() -> None
     assert accepted == pytest.approx(0.1, abs=0.06)
 
 
-def test_with_strangers_given_everybody_else_is_known() -> None:
+def test_with_unknown_people_given_everybody_else_is_known() -> None:
     gallery = gallery_of(images_of("g", range(30), camera="9"))
     non_mated = [ListedImage(f"x{number}") for number in range(20)]
     outcome = calibrate(images_of("q", range(30)), gallery, non_mated=non_mated)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (60, 20)
 
 
-def test_people_whom_the_gallery_does_not_know_are_strangers() -> None:
+def test_people_whom_the_gallery_does_not_know_are_unknown_people() -> None:
     gallery = gallery_of(images_of("g", range(20), camera="9"))
     outcome = calibrate(images_of("q", range(30)), gallery)
     assert (outcome.report.num_known, outcome.report.num_unknown) == (20, 20 + 20)
 
 
-def test_a_known_person_among_the_strangers_is_refused() -> None:
+def test_a_known_person_among_the_unknown_people_is_refused() -> None:
     gallery = gallery_of(images_of("g", range(20)))
     with pytest.raises(EvaluationError, match="003 is among the unknown people"):
         calibrate(images_of("q", range(20)), gallery, non_mated=[ListedImage("x", "003")])
@@ -149,7 +149,7 @@ def test_a_gallery_can_be_calibrated_on_its_own_images() -> None:
     assert same.report == outcome.report
 
 
-def test_people_seen_by_the_question_s_camera_alone_are_left_out() -> None:
+def test_people_seen_by_the_query_s_camera_alone_are_left_out() -> None:
     gallery = gallery_of(
         [*images_of("g", range(20), camera="9"), *images_of("h", range(20, 40), camera="1")]
     )
@@ -167,7 +167,7 @@ def test_unlabelled_and_damaged_images_are_left_out_and_counted() -> None:
     assert outcome.report.num_known + outcome.report.num_unknown == 79
 
 
-def test_a_tracklet_is_one_question_and_its_calibration_says_so() -> None:
+def test_a_tracklet_is_one_query_and_its_calibration_says_so() -> None:
     gallery = gallery_of(images_of("g", range(40), camera="9"))
     queries = images_of("q", range(40), shots=4, camera="1")
     single, tracklets = (calibrate(queries, gallery, are_tracklets=f) for f in (False, True))

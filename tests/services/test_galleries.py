@@ -52,7 +52,7 @@ def enroll(gallery: Gallery, bench: Workbench, clock: Clock, expire_after: str |
     )
 
 
-def test_filling_tells_what_is_there_and_what_it_took() -> None:
+def test_enrolment_tells_what_is_there_and_what_it_took() -> None:
     bench = Workbench()
     use_case = EnrollGallery(enrolment=bench.enrolment, now=Clock(), expire_after=None)
     gallery = bench.gallery()

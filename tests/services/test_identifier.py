@@ -22,7 +22,7 @@ from reid.domain.services.queries import (
     Query,
     single_queries,
     tracklet_queries,
-    vectors_of_questions,
+    vectors_of_queries,
 )
 from reid.domain.values.galleries import (
     AuditAction,
@@ -217,10 +217,10 @@ def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
     assert near.confidence == pytest.approx(float(sigmoid))
 
 
-def test_a_question_of_several_images_is_answered_once() -> None:
+def test_a_query_of_several_images_is_answered_once() -> None:
     images = [ListedImage("z/1.jpg", "z"), ListedImage("z/2.jpg", "z"), ListedImage("y/1.jpg", "y")]
     queries = tracklet_queries(images)
-    vectors = vectors_of_questions(queries, images, at(0, 20, 90))
+    vectors = vectors_of_queries(queries, images, at(0, 20, 90))
     assert torch.allclose(vectors, at(10, 90), atol=1e-6)
     gallery = gallery_of("ab", at(10, 90))
     first, second = Identifier(gallery, recipe=BEST, top_k=1).identify(queries, vectors)
@@ -245,7 +245,7 @@ def test_images_are_grouped_by_folder_else_by_label_and_camera() -> None:
 
 def test_single_images_keep_their_vectors_to_the_bit() -> None:
     images = [ListedImage("b"), ListedImage("a")]
-    assert torch.equal(vectors_of_questions(single_queries(images), images, at(3, 4)), at(3, 4))
+    assert torch.equal(vectors_of_queries(single_queries(images), images, at(3, 4)), at(3, 4))
 
 
 @pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
@@ -339,7 +339,7 @@ def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
 
 
 @pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE])
-def test_a_person_who_is_removed_during_a_question_is_no_answer_or_an_old_one(
+def test_a_person_who_is_removed_during_a_query_is_no_answer_or_an_old_one(
     monkeypatch: pytest.MonkeyPatch, recipe: FusionRecipe
 ) -> None:
     gallery = gallery_of("aab", at(0, 5, 30))

@@ -241,7 +241,7 @@ def test_a_setting_that_came_later_has_the_recipes_value_in_older_runs() -> None
     ] == [("same", [("7", "8")]), ("near", [("5", "10")])]
 
 
-def test_where_a_weights_file_lies_is_no_ingredient() -> None:
+def test_where_a_weights_file_lies_is_no_ablation() -> None:
     here, there = "/home/me/ViT-B-16.pt", "C:\\models\\ViT-B-16.pt"
     runs = [run(name, fingerprint={"encoder.weights": weights, "seed": seed})
             for name, weights, seed in (("base", here, 1), ("near", there, 2))]  # fmt: skip

@@ -98,7 +98,7 @@ def test_a_rate_is_met_exactly_where_that_can_be() -> None:
     assert [p.measured_false_accept_rate for p in report.points] == [0.01, 0.1, 0.29]
 
 
-def test_too_few_strangers_measure_no_small_rate() -> None:
+def test_too_few_unknown_people_measure_no_small_rate() -> None:
     report = summarise_trials(trials_of(people(50, 100)), [1e-3, 1e-2])
     assert report.resolution == 0.01
     small, resolved = report.points
@@ -107,7 +107,7 @@ def test_too_few_strangers_measure_no_small_rate() -> None:
     assert resolved.identification_rate is not None
 
 
-def test_equal_strangers_pass_together_or_not_at_all() -> None:
+def test_equal_unknown_people_pass_together_or_not_at_all() -> None:
     trials = [(0.9, False, False)] * 2 + [(0.1, False, False)] * 2 + [(0.5, True, True)]
     point = operating_point(trials_of(trials), 0.25)
     assert point.measured_false_accept_rate == 0
@@ -115,7 +115,7 @@ def test_equal_strangers_pass_together_or_not_at_all() -> None:
     assert point.identification_rate == 0
 
 
-def test_a_known_person_as_near_as_a_stranger_does_not_pass_alone() -> None:
+def test_a_known_person_as_near_as_an_unknown_person_does_not_pass_alone() -> None:
     point = operating_point(trials_of([(0.5, True, True), (0.5, False, False)]), 0.0)
     assert point.identification_rate == 0
     assert point.measured_false_accept_rate == 0

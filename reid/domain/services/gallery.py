@@ -20,7 +20,7 @@ from torch import Tensor
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import (
     check_additions,
-    check_question,
+    check_queries,
     checksums_of,
     require_kept,
 )
@@ -222,7 +222,7 @@ class Gallery:
         asked = queries.detach().cpu().float()
         with self._snapshots.searchable() as now:
             known = now.state.description
-            check_question(asked, k=k, fingerprint=known.fingerprint, num_images=known.num_images)
+            check_queries(asked, k=k, fingerprint=known.fingerprint, num_images=known.num_images)
             return search_view(
                 now.view,
                 asked,

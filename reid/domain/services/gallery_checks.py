@@ -55,7 +55,7 @@ def check_additions(
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
 
-def check_question(
+def check_queries(
     queries: Tensor, *, k: int, fingerprint: EncoderFingerprint | None, num_images: int
 ) -> None:
     """Refuse searches of an empty gallery, with k below 1, or by vectors that do not fit."""

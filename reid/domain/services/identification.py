@@ -11,7 +11,7 @@ from torch import Tensor
 from reid.domain.services.decisions import Decision, Unknown, decide
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.identifier import Identifier, require_rerankable
-from reid.domain.services.queries import single_queries, tracklet_queries, vectors_of_questions
+from reid.domain.services.queries import single_queries, tracklet_queries, vectors_of_queries
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 from reid.domain.values.open_set import FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
@@ -91,4 +91,4 @@ class IdentificationOptions:
             within=self.within,
         )
         queries = tracklet_queries(images) if self.are_tracklets else single_queries(images)
-        return identifier.identify(queries, vectors_of_questions(queries, images, vectors))
+        return identifier.identify(queries, vectors_of_queries(queries, images, vectors))

@@ -240,7 +240,7 @@ class Identifier:
         match self._recipe.fusion:
             case Fusion.MEAN:
                 directions = [
-                    means.for_question(answers.query, answers.vector, label) for label in labels
+                    means.for_query(answers.query, answers.vector, label) for label in labels
                 ]
                 return rank_by_mean(
                     answers.vector, torch.arange(len(labels)), torch.stack(directions)

@@ -38,7 +38,7 @@ class PersonMeans:
         means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
         self._means.update(zip(numbers, means, strict=True))
 
-    def for_question(self, query: Query, vector: Tensor, label: str) -> Tensor:
+    def for_query(self, query: Query, vector: Tensor, label: str) -> Tensor:
         """Compute a known person's (D,) mean, without the images hidden from a (D,) query."""
         if query.own is OwnImages.ALL or label != query.label:
             return self._means[label]

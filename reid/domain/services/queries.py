@@ -72,7 +72,7 @@ def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
     return tuple(Query(images=tuple(group)) for group in groups.values())
 
 
-def vectors_of_questions(
+def vectors_of_queries(
     queries: Sequence[Query], images: Sequence[ListedImage], vectors: Tensor
 ) -> Tensor:
     """Fuse the vectors of each query's images; see `mean_directions`.

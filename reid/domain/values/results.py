@@ -130,7 +130,7 @@ class Results:
     """Runs shown by their difference to a baseline only; they are not among `runs`."""
 
 
-YARDSTICKS = tuple(
+PUBLISHED_BASELINES = tuple(
     PublishedBaseline(*row)
     for row in (
         ("OSNet, 350 epochs", "random", 81.0, 93.6, "Zhou et al. 2019, arXiv:1905.00953"),
