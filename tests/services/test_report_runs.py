@@ -212,7 +212,10 @@ def test_other_seeds_of_the_baseline_come_first_and_tell_the_noise() -> None:
 
 
 def test_more_changes_than_one_idea_takes_make_a_run_of_its_own() -> None:
-    keys = [f"finetuning__{name}" for name in ("epochs", "padding", "milestones", "decay_factor")]
+    keys = [
+        f"finetuning__{name}"
+        for name in ("epochs", "random_crop_padding", "milestones", "decay_factor")
+    ]
     four = variant("four", **dict.fromkeys(keys, 1))
     five = variant("five", **dict.fromkeys([*keys, "seed"], 1))
     found = report(variant("base"), four, five, baseline="base")

@@ -237,7 +237,7 @@ def test_prompts_that_nothing_reads_are_neither_wanted_nor_learned(
     assert all(
         set(epoch.losses) == {"identity", "triplet", "total"} for epoch in laboratory.epochs()
     )
-    with pytest.raises(CheckpointError, match="--resume"):
+    with pytest.raises(CheckpointError, match="resume it"):
         Workshop(laboratory).run(scope)
     Workshop(laboratory).run(scope, resume=True)
     assert len(laboratory.epochs()) == WITHOUT_PROMPTS.epochs
