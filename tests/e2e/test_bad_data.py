@@ -58,7 +58,7 @@ def test_training_told_to_skip_bad_images_names_them_in_its_report_and_record(
     assert [bad["name"] for bad in record["left_out"]] == names[1:]
     assert record["data"]["query"]["num_images"] == outcome["evaluation"]["report"]["num_queries"]
     again = run("reproduce", tmp_path / "run", "--data", root)
-    assert "differ" not in again.stdout
+    assert "is not reproduced" not in again.stderr
 
 
 def test_evaluation_lists_all_bad_images_unless_told_to_skip_them(

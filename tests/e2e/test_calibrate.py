@@ -91,7 +91,7 @@ def test_tracklets_are_answered_once_each(people: Path, fusion: str) -> None:
         run(*arguments[:1], people / "bounding_box_test", *arguments[2:], "--fusion", fusion,
             "--tracklets", "--json")
     )  # fmt: skip
-    shown = [answer["images"] or [answer["image"]] for answer in by_folder["identifications"]]
+    shown = [answer["names"] or [answer["name"]] for answer in by_folder["identifications"]]
     assert sorted(image for images in shown for image in images) == sorted(
         path.name for path in (people / "bounding_box_test").glob("*.jpg")
         if not path.name.startswith("-1")

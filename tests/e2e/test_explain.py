@@ -43,7 +43,7 @@ def test_the_similarity_is_the_one_that_identify_tells(
             "--top-k", "100", "--json",
         )
     )["identifications"][0]["images"]  # fmt: skip
-    found = next(answer for answer in answers if answer["image"] == pair[1].name)
+    found = next(answer for answer in answers if answer["name"] == pair[1].name)
     assert explained["similarity"] == pytest.approx(found["similarity"], abs=1e-5)
 
 

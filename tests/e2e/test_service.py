@@ -125,14 +125,14 @@ def test_it_answers_as_the_command_does(
     service: Service, gallery: Path, people: Path, queries: list[Path]
 ) -> None:
     told = as_json(run("identify", people / "query", "--gallery", gallery, *ENCODER, "--json"))
-    expected = {answer["image"]: answer for answer in told["identifications"]}
+    expected = {answer["name"]: answer for answer in told["identifications"]}
     for path in queries:
         answer = send(service, path.read_bytes())
         assert answer.status_code == 200
         (found,) = answer.json()["answers"]
         assert found["label"] == expected[path.name]["label"]
         assert found["similarity"] == pytest.approx(expected[path.name]["similarity"], abs=1e-5)
-        assert found["image"] == "0.jpg"
+        assert found["name"] == "0.jpg"
         assert [one["key"] for one in found["images"]] == [
             one["key"] for one in expected[path.name]["images"]
         ]
@@ -145,7 +145,7 @@ def test_a_request_says_which_of_the_gallery_is_looked_at(
     told = as_json(
         run("identify", people / "query", "--gallery", gallery, *ENCODER, *options, "--json")
     )
-    expected = {answer["image"]: answer for answer in told["identifications"]}
+    expected = {answer["name"]: answer for answer in told["identifications"]}
     asked = "/identify?seen_by=2&seen_by=3&added_from=2026-01-01"
     for path in queries:
         (found,) = send(service, path.read_bytes(), path=asked).json()["answers"]
@@ -163,8 +163,8 @@ def test_several_images_are_several_queries_or_one(service: Service, queries: li
     contents = [path.read_bytes() for path in queries[:3]]
     each = send(service, *contents).json()["answers"]
     together = send(service, *contents, path="/identify?one_person=true").json()["answers"]
-    assert [answer["image"] for answer in each] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [answer["images"] for answer in together] == [["0.jpg", "1.jpg", "2.jpg"]]
+    assert [answer["name"] for answer in each] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [answer["names"] for answer in together] == [["0.jpg", "1.jpg", "2.jpg"]]
 
 
 def test_an_image_can_be_the_whole_body(service: Service, queries: list[Path]) -> None:
@@ -175,7 +175,7 @@ def test_an_image_can_be_the_whole_body(service: Service, queries: list[Path]) -
         headers=WITH_TOKEN | {"Content-Type": "image/jpeg"},
     )
     assert answer.json()["answers"] == [
-        send(service, queries[0].read_bytes()).json()["answers"][0] | {"image": "image"}
+        send(service, queries[0].read_bytes()).json()["answers"][0] | {"name": "image"}
     ]
 
 
