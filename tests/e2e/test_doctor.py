@@ -92,7 +92,7 @@ def test_an_adapter_that_answers_wrongly_is_named(monkeypatch: pytest.MonkeyPatc
     broken = [check for check in json.loads(found.stdout)["checks"] if not check["is_passed"]]
     assert [check["name"] for check in broken] == ["index annoy"]
     assert "rows find themselves" in broken[0]["finding"]
-    assert "--index exact" in broken[0]["advice"]
+    assert "index.kind = exact" in broken[0]["advice"]
 
 
 def test_a_device_that_is_not_there_is_named_with_what_to_do() -> None:
