@@ -191,8 +191,8 @@ def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: 
         return
     if request.scope is not TrainingScope.ENCODER:
         raise ConfigurationError(
-            "run.prompts: prompts of another run serve the encoder's stage alone; leave it out for "
-            f"the scope {request.scope}"
+            f"run.prompts: prompts of another run do not go with the scope {request.scope}; leave "
+            "it out, or ask for the encoder's stage alone"
         )
     if earlier.place == runs.place:
         raise ConfigurationError(

@@ -16,6 +16,7 @@ HINTS: Final[Mapping[str, str]] = {
     "resuming and overwriting a run": "--resume, --overwrite",
     "learn prompts": "--stage prompts",
     "learn them there first": "--stage prompts",
+    "ask for the encoder's stage alone": "--stage encoder",
     "give images of unknown people": "--unknown-people",
     "ask for a larger rate": "--false-accept-rate",
     "admit a larger deviation": "--max-error",

@@ -145,7 +145,7 @@ def test_a_newer_run_and_newer_settings_are_refused_by_both_versions(old: Path) 
 def test_a_version_that_is_none_is_refused(old: Path, version: str) -> None:
     settings = old / "settings.toml"
     settings.write_text(settings.read_text().replace("version = 1", f"version = {version}"))
-    assert "version is no version" in run("settings", "--config", settings, expect=3).stderr
+    assert "version is not a version" in run("settings", "--config", settings, expect=3).stderr
 
 
 def test_a_newer_evaluation_is_refused_by_both_versions(old: Path) -> None:
