@@ -97,7 +97,7 @@ def test_images_are_removed_by_name_path_or_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "problem"),
+    ("names", "labels", "problem"),
     [
         (["1", "9"], [], "has no image '9', so nothing was changed; give its name as reid iden"),
         ([], ["anna", "zoe"], "has no label 'zoe', .*; reid gallery list tells the labels"),
@@ -200,7 +200,7 @@ def test_an_export_that_the_audit_log_cannot_tell_of_is_said_to_be_there(
         raise GalleryError("it cannot be written")
 
     monkeypatch.setattr(gallery, "note", refuse)
-    with pytest.raises(GalleryError, match=r"written as a whole, but the audit log.*cannot be"):
+    with pytest.raises(GalleryError, match=r"is complete, but the audit log.*cannot be"):
         TransferGallery(now=Clock()).export(gallery, archive)
     assert archive.read().num_images == len(PEOPLE)
 
