@@ -152,7 +152,7 @@ class _Frontier:
         index.build(self._gallery)
         build_seconds = time.perf_counter() - began
         if isinstance(index, AnnoyIndex):
-            name = f"{name}, {index.trees} trees, search_k {index.search_k}"
+            name = f"{name}, {index.trees} trees, search_k {index.effort}"
         timing = compare(lambda: index.search(self._queries, 1), self._plain, runs=self._runs)
         found = index.search(self._queries, 1).distances  # (Q, 1)
         recall = float(is_as_near(found, self._nearest).double().mean())

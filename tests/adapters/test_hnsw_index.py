@@ -29,7 +29,7 @@ def test_a_higher_recall_costs_a_wider_view() -> None:
     modest, thorough = HnswIndex(recall=0.5), HnswIndex(recall=0.995)
     modest.build(gallery)
     thorough.build(gallery)
-    assert thorough.expansion > modest.expansion
+    assert thorough.effort > modest.effort
 
 
 def test_a_given_expansion_is_used_whatever_the_recall_is(tmp_path: Path) -> None:
@@ -37,11 +37,11 @@ def test_a_given_expansion_is_used_whatever_the_recall_is(tmp_path: Path) -> Non
     index = HnswIndex(recall=1, connectivity=2, expansion=2)
     index.build(gallery)
     assert index.recall < 1
-    assert index.expansion == 2
+    assert index.effort == 2
     index.save(str(tmp_path / "index"))
     wider = HnswIndex(expansion=50)
     wider.load(str(tmp_path / "index"), gallery=gallery)
-    assert wider.expansion == 50
+    assert wider.effort == 50
 
 
 def test_a_recall_out_of_reach_is_refused() -> None:

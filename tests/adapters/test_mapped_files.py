@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid.adapters.indexes.mapped_files import map_file, read_anew
+from reid.adapters.indexes.index_files import map_file, read_anew
 
 
 @pytest.fixture(params=[1, 5000, 5 * 2**20 + 3])

@@ -1,16 +1,21 @@
-"""Approximate nearest-neighbour search by a forest of random projection trees (Annoy).
+"""Approximate nearest-neighbour search by a forest of random projection trees (Annoy), in a file.
 
 Annoy ranks its candidates by their exact distance, so it errs only by looking at too few of them.
 `build` finds the number of candidates that reaches the wanted recall. Annoy's "angular" distance is
 sqrt(2 (1 - cos)) and is converted to 1 - cos.
 
-Letters: G gallery, Q queries, D width, K answers.
+Annoy maps a whole file and looks for its roots from the end, where copies of them lie, in nodes
+that count all rows below them. Annoy allows nothing behind the copies, so the facts of an index lie
+before them, in nodes without rows and without links to them. There Annoy stops looking for roots.
+It follows a node's links without checking them, so a checksum of the links, not of the vectors, is
+computed when a file is written and when it is opened.
+
+Letters: G gallery, Q queries, D width, K answers, N nodes.
 """
 
 import os
-import shutil
-import tempfile
-import weakref
+import struct
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,10 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.indexes.annoy_files import add_facts, read_facts
-from reid.adapters.indexes.approximate import ApproximateIndex, Built
-from reid.adapters.indexes.index_files import LARGEST_EFFORT, IndexFacts, damaged
-from reid.domain.errors import VectorIndexError
+from reid.adapters.indexes.approximate import ApproximateIndex
+from reid.adapters.indexes.index_files import LARGEST_EFFORT, IndexFacts, reading
+from reid.adapters.indexes.stored import Built
 from reid.domain.values.ranking import Neighbours
 
 _TREES = (50, 100)
@@ -37,6 +41,13 @@ more trees have more roots to look at and take longer to grow."""
 _CANDIDATES_PER_TREE = 10_000
 """Most candidates tried; galleries up to this size are then searched in full."""
 
+_HEADER = struct.Struct("<iq")
+"""Of a node: rows below it; two children, whose room holds the number of the facts' nodes."""
+
+_NUMBER_BYTES = 4
+_MAGIC = b"reid-annoy-1"
+_MOST_NODES = 2**16
+
 
 @dataclass(frozen=True, slots=True)
 class _Forest:
@@ -45,9 +56,12 @@ class _Forest:
     forest: annoy.AnnoyIndex
     trees: int
 
+    def __str__(self) -> str:
+        return f"{self.trees} trees"
+
 
 class AnnoyIndex(ApproximateIndex[_Forest]):
-    """Search a memory-mapped forest; approximate.
+    """Search a forest, mapped from its file once it is saved; approximate.
 
     Each core grows trees from its own seed, so answers repeat on machines with as many cores; the
     bytes of the file differ from build to build.
@@ -58,13 +72,7 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
     effort_name = "search_k"
 
     def __init__(
-        self,
-        *,
-        recall: float = 0.95,
-        trees: int | None = None,
-        search_k: int | None = None,
-        directory: Path | None = None,
-        seed: int = 0,
+        self, *, recall: float = 0.95, trees: int | None = None, search_k: int | None = None
     ) -> None:
         """Start empty.
 
@@ -73,70 +81,42 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
             trees: Size of the forest; None: chosen for the recall.
             search_k: Candidates looked at per query; None: chosen for the recall. Where both are
                 given, they are used whatever the recall is.
-            directory: Where the file `gallery.annoy` is kept; None: in a temporary folder, deleted
-                once it is mapped, or with the index where the system cannot do that.
-            seed: Of the random projections and of the rows by which recall is measured.
 
         Raises:
             VectorIndexError: A value is out of range.
         """
-        super().__init__(recall=recall, effort=search_k, seed=seed)
+        super().__init__(recall=recall, effort=search_k)
         self._trees = self._in_range("trees", trees)
-        self._directory = directory
+        self._leaves_choice = trees is None or search_k is None
 
     @property
     def trees(self) -> int:
-        """Size of the forest that was built.
-
-        Raises:
-            VectorIndexError: Nothing was built yet.
-        """
+        """Size of the forest that was built."""
         return self._require_built().structure.trees
 
-    @property
-    def search_k(self) -> int:
-        """Candidates looked at per query; more if many answers are asked for.
-
-        Raises:
-            VectorIndexError: Nothing was built yet.
-        """
-        return self._effort or self._require_built().facts.effort
+    def save(self, path: str) -> None:
+        """Write the forest, and map the file instead of the memory searched before."""
+        super().save(path)
+        facts = self._require_built().facts
+        with reading(path):
+            self._built = Built(_mapped(Path(path), facts), facts)
 
     def _structures(self, vectors: Tensor) -> Iterator[_Forest]:
-        """Build forests and let Annoy map their file into memory."""
         for trees in _TREES if self._trees is None else (self._trees,):
             forest = annoy.AnnoyIndex(vectors.shape[1], "angular")
-            forest.set_seed(self._seed)
+            forest.set_seed(0)
             for row, vector in enumerate(vectors.numpy()):
                 forest.add_item(row, vector.tolist())
             forest.build(trees, n_jobs=-1)
-            try:
-                folder = self._require_folder()
-                forest.save(str(folder / "gallery.annoy"))  # saves, then maps
-            except OSError as error:
-                raise VectorIndexError(
-                    f"the file gallery.annoy of the Annoy index cannot be written: {error}; choose "
-                    "another folder or make room"
-                ) from error
-            if self._directory is None:
-                # It holds every vector, including those that are erased later: a killed process
-                # must not leave it behind.
-                shutil.rmtree(folder, ignore_errors=True)
             yield _Forest(forest, trees)
-
-    def _require_folder(self) -> Path:
-        if self._directory is None:
-            folder = Path(tempfile.mkdtemp(prefix="reid-annoy-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            return folder
-        self._directory.mkdir(parents=True, exist_ok=True)
-        return self._directory
 
     def _ask(self, structure: _Forest, queries: Tensor, *, k: int, effort: int) -> Neighbours:
         """Find each vector's neighbours, on all cores: Annoy releases Python's lock.
 
         Each core takes a share of the queries, because a task takes longer to start than to answer.
         """
+        if self._effort is None:
+            effort = min(LARGEST_EFFORT, max(effort, k * structure.trees))
         indices = np.full((len(queries), k), -1, dtype=np.int64)
         found = np.full((len(queries), k), np.inf, dtype=np.float32)
         asked = queries.numpy()
@@ -158,46 +138,92 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
             distances=torch.from_numpy(np.take_along_axis(found, order, axis=1)),
         )
 
-    def _efforts(self, structure: _Forest, num_rows: int) -> tuple[int, int]:
-        trees = structure.trees
-        # At least two per tree, as `_enough` would raise it: a probe has two answers.
+    def _efforts(self, structure: _Forest) -> tuple[int, int]:
+        trees, num_rows = structure.trees, structure.forest.get_n_items()
+        # At least two per tree, as `_ask` would raise it: a probe has two answers.
         return 2 * trees, trees * min(num_rows, _CANDIDATES_PER_TREE)
-
-    def _enough(self, structure: _Forest, effort: int, *, k: int) -> int:
-        return min(LARGEST_EFFORT, max(effort, k * structure.trees))
-
-    def _is_given(self) -> bool:
-        return self._trees is not None and self._effort is not None
-
-    def _told(self, structure: _Forest, effort: int) -> str:
-        return f"{structure.trees} trees and search_k {effort}"
-
-    def _facts_in(self, path: str, gallery: Tensor) -> IndexFacts:
-        return read_facts(path, width=gallery.shape[1])
 
     def _write(self, built: Built[_Forest], part: Path) -> IndexFacts:
         plain = part.with_name(f"{part.name}.forest")
         try:
             built.structure.forest.save(str(plain))
-            facts = replace(built.facts, trees=built.structure.trees)
-            return add_facts(plain, part, facts=facts)
+            return _add_facts(plain, part, replace(built.facts, trees=built.structure.trees))
         finally:
             plain.unlink(missing_ok=True)
 
-    def _kept(self, built: Built[_Forest], path: str) -> Built[_Forest]:
-        """Map the saved file and release the one that was mapped before."""
-        return Built(_mapped(path, built.facts), built.facts)
-
-    def _read(self, path: str, facts: IndexFacts, gallery: Tensor) -> _Forest:  # noqa: ARG002
-        return _mapped(path, facts)
+    def _read(self, path: Path, gallery: Tensor) -> Built[_Forest]:
+        facts = _read_facts(path, gallery)
+        return Built(_mapped(path, facts), facts)
 
 
-def _mapped(path: str, facts: IndexFacts) -> _Forest:
+def _mapped(path: Path, facts: IndexFacts) -> _Forest:
     forest = annoy.AnnoyIndex(facts.width, "angular")
-    try:
-        forest.load(path)
-    except OSError as error:
-        raise damaged(path, error) from error
+    forest.load(str(path))
     if forest.get_n_items() != facts.num_rows:
-        raise damaged(path, "its parts disagree")
+        raise ValueError("its parts disagree")
     return _Forest(forest, facts.trees)
+
+
+def _add_facts(source: Path, target: Path, facts: IndexFacts) -> IndexFacts:
+    """Copy a file of Annoy's and insert facts, completed by those of the file."""
+    nodes = _nodes_of(source, facts.width)  # (N, node bytes)
+    forest, copies = nodes[: -facts.trees], nodes[-facts.trees :]
+    checksum = _checksum(forest, copies, num_rows=facts.num_rows)
+    facts = replace(facts, num_bytes=nodes.nbytes, checksum=checksum)
+    content = _MAGIC + facts.encode()
+    room = nodes.shape[1] - _HEADER.size
+    parts = [content[start : start + room] for start in range(0, len(content), room)]
+    with target.open("wb") as file:
+        file.write(forest.data)
+        for part in parts:
+            file.write(_HEADER.pack(0, len(parts)) + part.ljust(room, b"\0"))
+        file.write(copies.data)
+    return facts
+
+
+def _read_facts(path: Path, gallery: Tensor) -> IndexFacts:
+    """Read the facts that `_add_facts` wrote, and check the file's links."""
+    nodes = _nodes_of(path, gallery.shape[1])
+    end = len(nodes) - _count_copies(nodes)
+    _, num_nodes = _HEADER.unpack(nodes[end - 1, : _HEADER.size].tobytes())
+    content = b""
+    if 0 < num_nodes <= min(_MOST_NODES, end):
+        content = nodes[end - num_nodes : end, _HEADER.size :].tobytes().rstrip(b"\0")
+    if not content.startswith(_MAGIC):
+        raise ValueError("what was measured is missing")
+    facts = IndexFacts.decode(content.removeprefix(_MAGIC), kind=AnnoyIndex.kind, gallery=gallery)
+    forest, copies = nodes[: end - num_nodes], nodes[end:]
+    if facts.trees != len(copies) or facts.num_bytes != forest.nbytes + copies.nbytes:
+        raise ValueError("parts of it are missing")
+    if facts.checksum != _checksum(forest, copies, num_rows=facts.num_rows):
+        raise ValueError("its links are damaged")
+    return facts
+
+
+def _nodes_of(path: Path, width: int) -> np.ndarray:
+    """Map a file: (N, node bytes) uint8."""
+    content: np.ndarray = np.memmap(path, dtype=np.uint8, mode="r")
+    node_bytes = _HEADER.size + _NUMBER_BYTES * width
+    if len(content) % node_bytes:
+        raise ValueError("its length fits no such rows")
+    return content.reshape(-1, node_bytes)
+
+
+def _count_copies(nodes: np.ndarray) -> int:
+    """Count the copies of roots, which have as many rows below them as the last node."""
+    rows_below = nodes[:, :_NUMBER_BYTES]  # the bytes of an int32
+    for number, below in enumerate(rows_below[::-1]):
+        if not np.array_equal(below, rows_below[-1]):
+            if not below.any():
+                return number
+            break
+    raise ValueError("what was measured is missing")
+
+
+def _checksum(forest: np.ndarray, copies: np.ndarray, *, num_rows: int) -> int:
+    """CRC-32 of the heads of rows and of all other nodes, whose numbers may be links."""
+    heads = np.ascontiguousarray(forest[:num_rows, : _HEADER.size])
+    found = zlib.crc32(heads.data)
+    for part in (forest[num_rows:], copies):
+        found = zlib.crc32(np.ascontiguousarray(part).data, found)
+    return found

@@ -4,29 +4,20 @@ The cost of a single query is that of reading the gallery from memory. It is the
 compared with a float16 copy of half the size, and then exactly with the few rows that rounding
 could have misplaced.
 
-Letters: G gallery, Q queries, D width, K answers.
+Letters: G gallery, Q queries, D width, C candidates, K answers.
 """
 
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.indexes.index_files import (
-    IndexFacts,
-    append_facts,
-    damaged,
-    fingerprint_of,
-    read_facts,
-    replacing,
-    require_fit,
-)
-from reid.adapters.indexes.mapped_files import map_file
-from reid.adapters.indexes.rescoring import rescore
-from reid.adapters.indexes.vector_checks import check_gallery, check_search, not_built
+from reid.adapters.indexes.index_files import IndexFacts, append_facts, map_file, read_facts
+from reid.adapters.indexes.stored import Built, StoredIndex
 from reid.domain.ranking.distances import find_nearest
 from reid.domain.values.ranking import Neighbours
 
@@ -42,9 +33,11 @@ _CHECKED_SHARE = 8
 _PRODUCT_ERROR = 2.0**-10
 """Error of a rounded cosine: rounded to float16 (2**-11), summed in float32 (far less)."""
 
+_NUMBERS_PER_BLOCK = 2**22
+"""Entries of candidates' vectors held at once (16 MiB)."""
+
 _ERROR = struct.Struct("<d")
 _ROUNDED_BYTES = 2
-_KIND = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +59,10 @@ class _Screen:
         return cls(rows=rows, error=max(errors))
 
     @classmethod
-    def read(cls, path: str, *, shape: torch.Size) -> "_Screen":
+    def read(cls, path: Path, *, shape: torch.Size) -> "_Screen":
         """Map what `write` wrote into memory."""
         num_bytes = shape.numel() * _ROUNDED_BYTES
-        content = map_file(Path(path), num_bytes + _ERROR.size)
+        content = map_file(path, num_bytes + _ERROR.size)
         (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
         if not 0 <= error < 1:  # or NaN
             raise ValueError(f"its rows were rounded by {error}")
@@ -105,93 +98,89 @@ class _Screen:
         return (cosines >= least).nonzero()[:, 0]
 
 
-class ExactIndex:
-    """Compare every query with every gallery row, on the gallery's device."""
+@dataclass(slots=True)
+class _Rows:
+    """A gallery, and its rounded copy once it is needed."""
+
+    gallery: Tensor
+    """(G, D), on the device where it is searched."""
+
+    screen: _Screen | None = None
+
+    def require_screen(self) -> _Screen:
+        if self.screen is None:
+            self.screen = _Screen.of(self.gallery)
+        return self.screen
+
+    def are_worth_screening(self, k: int) -> bool:
+        return (
+            self.gallery.device.type == "cpu"
+            and self.gallery.numel() >= _SCREENED_ENTRIES
+            and k * _SCREENED_SHARE <= len(self.gallery)
+        )
+
+
+class ExactIndex(StoredIndex[_Rows]):
+    """Compare every query with every gallery row, on the gallery's device.
+
+    The gallery is kept, not copied. The first single query adds a rounded copy, half as large,
+    which takes longer to compute than a query and is therefore what `save` writes.
+    """
 
     is_exact = True
+    kind = "exact"
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._gallery: Tensor | None = None
-        self._screen: _Screen | None = None
+    def _build(self, gallery: Tensor) -> Built[_Rows]:
+        return Built(_Rows(gallery), IndexFacts.of(self.kind, gallery))
 
-    @property
-    def recall(self) -> float:
-        """1.
-
-        Raises:
-            VectorIndexError: Nothing was built yet.
-        """
-        self._require_gallery()
-        return 1.0
-
-    def build(self, gallery: Tensor) -> None:
-        """Replace the content; see the port. The gallery is kept, not copied.
-
-        The first single query adds a rounded copy, half as large.
-        """
-        check_gallery(gallery)
-        self._gallery = gallery.detach()
-        self._screen = None
-
-    def search(self, queries: Tensor, k: int) -> Neighbours:
-        """Rank gallery rows; see the port.
+    def _search(self, built: Built[_Rows], queries: Tensor, *, k: int) -> Neighbours:
+        """Rank gallery rows.
 
         Distances that round to the same float32 are tied and ordered by row number, also across the
         boundary of the last answer.
         """
-        gallery = self._require_gallery()
-        check_search(queries, k=k, width=gallery.shape[1])
-        num_answers = min(k, len(gallery))
-        if len(queries) == 1 and _is_worth_screening(gallery, num_answers):
-            query = queries.detach().to(gallery)
-            rows = self._require_screen(gallery).candidates(query, num_answers)  # (C,)
+        gallery = built.structure.gallery
+        if len(queries) == 1 and built.structure.are_worth_screening(k):
+            query = queries.to(gallery)
+            rows = built.structure.require_screen().candidates(query, k)  # (C,)
             # Too few are found where damage has put NaN into the copy.
-            if num_answers <= len(rows) <= len(gallery) // _CHECKED_SHARE:
-                return rescore(rows[None], queries=query, gallery=gallery, k=num_answers)
+            if k <= len(rows) <= len(gallery) // _CHECKED_SHARE:
+                return rescore(rows[None], queries=query, gallery=gallery, k=k)
         return find_nearest(queries, gallery, k=k)
 
-    def save(self, path: str) -> None:
-        """Write the rounded copy, which takes longer to compute than a query.
+    def _write(self, built: Built[_Rows], part: Path) -> IndexFacts:
+        built.structure.require_screen().write(part)
+        return append_facts(part, built.facts)
 
-        Raises:
-            VectorIndexError: Nothing was built yet, or the file cannot be written.
-        """
-        gallery = self._require_gallery()
-        with replacing(path) as part:
-            self._require_screen(gallery).write(part)
-            facts = IndexFacts(
-                kind=_KIND,
-                num_rows=len(gallery),
-                width=gallery.shape[1],
-                fingerprint=fingerprint_of(gallery),
-            )
-            append_facts(part, facts)
-
-    def load(self, path: str, *, gallery: Tensor) -> None:
-        """Map what `save` wrote; see the port. The gallery was checked when it was built."""
-        facts = read_facts(path)
-        require_fit(facts, kind=_KIND, gallery=gallery, path=path)
-        try:
-            screen = _Screen.read(path, shape=gallery.shape)
-        except (OSError, ValueError, struct.error) as error:
-            raise damaged(path, error) from error
-        self._gallery, self._screen = gallery.detach(), screen
-
-    def _require_gallery(self) -> Tensor:
-        if self._gallery is None:
-            raise not_built()
-        return self._gallery
-
-    def _require_screen(self, gallery: Tensor) -> _Screen:
-        if self._screen is None:
-            self._screen = _Screen.of(gallery)
-        return self._screen
+    def _read(self, path: Path, gallery: Tensor) -> Built[_Rows]:
+        facts = read_facts(path, kind=self.kind, gallery=gallery)
+        return Built(_Rows(gallery, _Screen.read(path, shape=gallery.shape)), facts)
 
 
-def _is_worth_screening(gallery: Tensor, k: int) -> bool:
-    return (
-        gallery.device.type == "cpu"
-        and gallery.numel() >= _SCREENED_ENTRIES
-        and k * _SCREENED_SHARE <= len(gallery)
-    )
+def rescore(candidates: Tensor, *, queries: Tensor, gallery: Tensor, k: int) -> Neighbours:
+    """Rank candidates by their cosine distance 1 - cos, nearest first, ties by row number.
+
+    Each cosine is summed separately, so that equal rows have equal distances, which a matrix
+    product does not guarantee. Distances are clamped to 0..2, as in `distances`.
+
+    Args:
+        candidates: (Q, C) int64 distinct rows per query; -1 where too few were found.
+        queries: (Q, D) float32 on the CPU, rows of unit L2 norm.
+        gallery: (G, D) float32 on the CPU, rows of unit L2 norm.
+        k: Answers per query, at most C.
+
+    Returns:
+        (Q, K); -1 at distance infinity last.
+    """
+    indices = torch.empty((len(queries), k), dtype=torch.int64)  # (Q, K)
+    found = torch.empty((len(queries), k))  # (Q, K)
+    step = max(1, _NUMBERS_PER_BLOCK // (candidates.shape[1] * gallery.shape[1]))
+    for start in range(0, len(queries), step):
+        rows = candidates[start : start + step]  # (B, C)
+        known = gallery[rows.clamp(min=0)]  # (B, C, D)
+        cosines = known.mul_(queries[start : start + step, None]).sum(dim=2)  # (B, C)
+        away = (1 - cosines).clamp_(min=0, max=2).masked_fill_(rows < 0, torch.inf)
+        order = torch.from_numpy(np.lexsort((rows.numpy(), away.numpy()))[:, :k].copy())
+        indices[start : start + step] = rows.gather(1, order)
+        found[start : start + step] = away.gather(1, order)
+    return Neighbours(indices=indices, distances=found)
