@@ -1,7 +1,6 @@
 """Write an encoder for another runtime, and check that it still computes the same."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -9,9 +8,7 @@ from torch import Tensor
 from reid.domain.errors import EncoderError
 from reid.domain.numerical_error import NumericalError, measure_error, probe_images
 from reid.domain.seeding import generator_for
-from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.features import ImageFeatures
 from reid.ports.export import ExportPlace
 from reid.ports.image_encoder import ImageEncoder
 
@@ -55,13 +52,17 @@ class Export:
             EncoderError: The encoder cannot be exported or deviates more; nothing is left then.
         """
         limit = MAX_DEVIATION[place.precision] if max_error is None else max_error
-        try:
-            written = place.write(self._encoder)
+        with place.write(self._encoder) as (written, keep):
             deviations = self._compare(written)
-            _refuse_beyond(limit, deviations)
-            place.keep(_record(deviations) | {"max_error": limit, "seed": self._seed})
-        finally:
-            place.discard()
+            for size, found in deviations.items():
+                if not found.angle <= limit:
+                    raise EncoderError(
+                        f"exported, the encoder deviates by {found.angle:.1e} (1 - cos, mean "
+                        f"removed) in batches of {size}, more than {limit:.1e}: nothing was kept; "
+                        "export in fp32, update the runtime, or admit a larger deviation"
+                    )
+            record = {f"batch of {size}": asdict(found) for size, found in deviations.items()}
+            keep({**record, "max_error": limit, "seed": self._seed})
         return ExportOutcome(
             encoder=written.description,
             precision=place.precision,
@@ -71,55 +72,30 @@ class Export:
 
     @torch.no_grad()
     def _compare(self, written: ImageEncoder) -> dict[int, NumericalError]:
-        generator = generator_for(self._seed, "export")
-        images = probe_images(self._encoder.geometry, NUM_PROBES, generator=generator)
+        """Compare without cameras, and then with some where the encoder knows any."""
+        geometry, generator = self._encoder.geometry, generator_for(self._seed, "export")
+        images = probe_images(geometry, NUM_PROBES, generator=generator)
+        cameras: list[Tensor | None] = [None]
+        if geometry.num_cameras:
+            cameras.append(torch.arange(NUM_PROBES) % geometry.num_cameras)
         found: dict[int, list[NumericalError]] = {size: [] for size in BATCH_SIZES}
-        for camids in self._cameras():
+        for camids in cameras:
             wanted = self._encoder.encode_images(images, camids)
-            for size, deviations in found.items():
+            for size, errors in found.items():
                 for rows in torch.split(torch.arange(NUM_PROBES), size):
                     chosen = None if camids is None else camids[rows]
                     got = written.encode_images(images[rows], chosen)
-                    deviations.extend(_deviations(wanted, got, rows=rows))
-        return {size: _worst(deviations) for size, deviations in found.items()}
-
-    def _cameras(self) -> Iterator[Tensor | None]:
-        """Yield no cameras, and then some where the encoder knows any."""
-        yield None
-        num_cameras = self._encoder.geometry.num_cameras
-        if num_cameras:
-            yield torch.arange(NUM_PROBES) % num_cameras
+                    for reference, candidate in (
+                        (wanted.embedding(), got.embedding()),
+                        (wanted.penultimate, got.penultimate),
+                    ):
+                        mean = reference.mean(dim=0)
+                        errors.append(measure_error(reference[rows], candidate, mean=mean))
+        return {size: _worst(errors) for size, errors in found.items()}
 
 
-def _deviations(
-    wanted: ImageFeatures, got: ImageFeatures, *, rows: Tensor
-) -> Iterator[NumericalError]:
-    for reference, candidate in (
-        (wanted.embedding(), got.embedding()),
-        (wanted.penultimate, got.penultimate),
-    ):
-        yield measure_error(reference[rows], candidate, mean=reference.mean(dim=0))
-
-
-def _record(deviations: dict[int, NumericalError]) -> dict[str, JsonValue]:
-    return {
-        f"batch of {size}": {"angle": found.angle, "relative": found.relative}
-        for size, found in deviations.items()
-    }
-
-
-def _worst(deviations: list[NumericalError]) -> NumericalError:
+def _worst(errors: list[NumericalError]) -> NumericalError:
     return NumericalError(
-        angle=max(found.angle for found in deviations),
-        relative=max(found.relative for found in deviations),
+        angle=max(error.angle for error in errors),
+        relative=max(error.relative for error in errors),
     )
-
-
-def _refuse_beyond(limit: float, deviations: dict[int, NumericalError]) -> None:
-    for size, found in deviations.items():
-        if not found.angle <= limit:
-            raise EncoderError(
-                f"exported, the encoder deviates by {found.angle:.1e} (1 - cos, mean removed) in "
-                f"batches of {size}, more than {limit:.1e}: nothing was kept; export in fp32, "
-                "update the runtime, or admit a larger deviation"
-            )

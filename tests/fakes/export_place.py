@@ -1,6 +1,7 @@
 """An export's place in memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.features import ImageFeatures
+from reid.ports.export import Keep
 from reid.ports.image_encoder import ImageEncoder
 
 
@@ -53,20 +55,13 @@ class FakeExportPlace:
         is_blind: bool = False,
     ) -> None:
         self.precision = precision
-        self.kept: tuple[ImageEncoder, Mapping[str, JsonValue]] | None = None
-        self.aside: ImageEncoder | None = None
+        self.kept: Mapping[str, JsonValue] | None = None
         self._skew = skew
         self._is_blind = is_blind
 
-    def write(self, encoder: ImageEncoder) -> ImageEncoder:
-        self.aside = SkewedEncoder(encoder, self._skew, is_blind=self._is_blind)
-        return self.aside
+    @contextmanager
+    def write(self, encoder: ImageEncoder) -> Iterator[tuple[ImageEncoder, Keep]]:
+        yield SkewedEncoder(encoder, self._skew, is_blind=self._is_blind), self._keep
 
-    def keep(self, record: Mapping[str, JsonValue]) -> None:
-        if self.aside is None:
-            raise ValueError("nothing was written that could be kept")
-        self.kept = self.aside, record
-        self.aside = None
-
-    def discard(self) -> None:
-        self.aside = None
+    def _keep(self, record: Mapping[str, JsonValue]) -> None:
+        self.kept = record

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.adapters.encoders.image_tower import ImageTower
-from reid.adapters.encoders.input_checks import check_cameras, check_images
+from reid.adapters.encoders.input_checks import check_inputs
 from reid.adapters.encoders.plans import plan_encoder
 from reid.adapters.encoders.registry import architecture_named
 from reid.adapters.encoders.text_encoder import ClipTextEncoder
@@ -71,8 +71,7 @@ class ClipEncoder:
         return self.image_tower.trace(images, self._checked(images, camids))
 
     def _checked(self, images: Tensor, camids: Tensor | None) -> Tensor | None:
-        check_images(images, geometry=self.geometry)
-        check_cameras(images, camids, geometry=self.geometry, description=self.description)
+        check_inputs(images, camids, geometry=self.geometry, weights=self.description.weights)
         return None if camids is None else to_device(images.device, camids)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

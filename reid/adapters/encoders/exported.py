@@ -4,18 +4,17 @@ Letters: B batch, D width, H W pixels.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.export import ExportedProgram
 
-from reid.adapters.encoders.input_checks import check_cameras, check_images
+from reid.adapters.encoders.input_checks import check_inputs
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import (
@@ -35,33 +34,61 @@ NO_CAMERA = -1
 """Value of the graph's `camids` input for an image without a camera."""
 
 OUTPUTS = ("embedding", "penultimate")
-"""Names of a graph's outputs in its file, in the order of `Graph.run`."""
+"""Names of a graph's outputs in its file, in the traced program's order."""
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+Graph: TypeAlias = Callable[[Arrays], Arrays]
+"""A compiled graph.
+
+Inputs: `images`, (B, 3, H, W) float32, and for a graph with cameras `camids`, (B,) int64,
+zero-based or `NO_CAMERA`. Outputs, float32, not normalised, in memory of their own: `embedding`,
+(B, D1 + D2) final and projected features, and `penultimate`, (B, D0).
+"""
 
 
-class Graph(Protocol):
-    """A compiled graph."""
+class Runtime(Protocol):
+    """A module that writes and executes graphs by one library."""
 
-    def run(
-        self, images: NDArray[np.float32], camids: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Execute.
+    def write(
+        self, program: ExportedProgram, folder: Path, inputs: Mapping[str, list[int]]
+    ) -> None:
+        """Convert a traced program and write it into a folder.
 
-        Args:
-            images: (B, 3, H, W).
-            camids: (B,) zero-based or `NO_CAMERA`; None for a graph without cameras.
+        `inputs` are shapes by name, in the program's order; -1 for B.
 
-        Returns:
-            (B, D1 + D2) final and projected features and (B, D0) penultimate ones, not normalised,
-            in memory of their own.
+        Raises:
+            OSError: The folder cannot be written.
         """
         ...
 
+    def open_graph(self, folder: Path, precision: str) -> Graph:
+        """Compile what `write` wrote, to compute in `fp32` or `bf16`."""
+        ...
 
-def graph_inputs(
-    images: NDArray[np.float32], camids: NDArray[np.int64] | None
-) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-    """Name the arguments of `Graph.run` as a graph's file does."""
-    return {"images": images} if camids is None else {"images": images, "camids": camids}
+
+def load_runtime(name: str, *, folder: Path) -> Runtime:
+    """Import the runtime of a folder, `openvino` or `onnx`.
+
+    Raises:
+        ConfigurationError: It is not installed.
+        EncoderError: It is unknown.
+    """
+    try:
+        match name:
+            case "openvino":
+                from reid.adapters.encoders import openvino_graphs
+
+                return openvino_graphs
+            case "onnx":
+                from reid.adapters.encoders import onnx_graphs
+
+                return onnx_graphs
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'clip-reid[{name}]'"
+        ) from error
+    raise EncoderError(f"{folder} was exported for {name!r}, which this version does not know")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +96,7 @@ class ExportHeader:
     """The description of an exported encoder."""
 
     runtime: str
-    """`openvino` or `onnx`."""
-
     precision: str
-    """`fp32` or `bf16`."""
-
     description: EncoderDescription
     """Describes the encoder that was exported."""
 
@@ -121,22 +144,14 @@ def read_export_header(folder: Path) -> ExportHeader:
         ) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedEncoder:
     """Encodes images by a graph, which cannot be trained; behind the image encoder's port."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        *,
-        geometry: EncoderGeometry,
-        description: EncoderDescription,
-        weights_digest: str,
-    ) -> None:
-        """Keep the compiled graph and what it is."""
-        self.weights_digest = weights_digest
-        self._graph = graph
-        self.geometry = geometry
-        self.description = description
+    graph: Graph
+    geometry: EncoderGeometry
+    description: EncoderDescription
+    weights_digest: str
 
     @property
     def device(self) -> torch.device:
@@ -145,21 +160,15 @@ class ExportedEncoder:
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Encode images, without gradient; see the port."""
-        check_images(images, geometry=self.geometry)
-        check_cameras(images, camids, geometry=self.geometry, description=self.description)
-        embedding, penultimate = self._graph.run(
-            images.detach().numpy(), self._camera_input(camids, count=len(images))
-        )
+        check_inputs(images, camids, geometry=self.geometry, weights=self.description.weights)
+        inputs = {"images": images.detach().numpy()}
+        if self.geometry.num_cameras:
+            cameras = torch.full((len(images),), NO_CAMERA) if camids is None else camids
+            inputs["camids"] = cameras.numpy()
+        outputs = {name: torch.from_numpy(array) for name, array in self.graph(inputs).items()}
         widths = [self.geometry.final_width, self.geometry.projected_width]
-        final, projected = torch.split(torch.from_numpy(embedding), widths, dim=1)
-        return ImageFeatures(torch.from_numpy(penultimate), final, projected)
-
-    def _camera_input(self, camids: Tensor | None, *, count: int) -> NDArray[np.int64] | None:
-        if self.geometry.num_cameras == 0:
-            return None
-        if camids is None:
-            return np.full(count, NO_CAMERA, dtype=np.int64)
-        return camids.numpy()
+        final, projected = torch.split(outputs["embedding"], widths, dim=1)
+        return ImageFeatures(outputs["penultimate"], final, projected)
 
 
 def open_exported_encoder(request: EncoderRequest) -> ExportedEncoder:
@@ -180,43 +189,8 @@ def open_graph_of(header: ExportHeader, folder: Path) -> ExportedEncoder:
 
     Raises:
         ConfigurationError: The runtime is not installed.
-        EncoderError: A file is missing or damaged.
+        EncoderError: The runtime is unknown, or a file is missing or damaged.
     """
-    _check_files(header, folder)
-    origin = header.description
-    return ExportedEncoder(
-        _open_graph(header, folder),
-        geometry=header.geometry,
-        weights_digest=header.tensors,
-        description=replace(
-            origin,
-            weights=f"{origin.weights}, exported for {header.runtime} in {header.precision}",
-        ),
-    )
-
-
-def file_digest(path: Path) -> str:
-    """Compute a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def explained_absence(runtime: str) -> Iterator[None]:
-    """Turn the failed import of an optional package into an error with advice.
-
-    Raises:
-        ConfigurationError: The import inside failed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{error.name} is not installed: pip install 'clip-reid[{runtime}]'"
-        ) from error
-
-
-def _check_files(header: ExportHeader, folder: Path) -> None:
     for name, digest in header.files.items():
         path = folder / name
         if Path(name).name != name:
@@ -226,50 +200,44 @@ def _check_files(header: ExportHeader, folder: Path) -> None:
                 f"{path} is missing or not the file that was exported: copy the whole folder "
                 "again, or export the encoder again"
             )
+    origin = header.description
+    words = f"{origin.weights}, exported for {header.runtime} in {header.precision}"
+    return ExportedEncoder(
+        graph=load_runtime(header.runtime, folder=folder).open_graph(folder, header.precision),
+        geometry=header.geometry,
+        weights_digest=header.tensors,
+        description=replace(origin, weights=words),
+    )
+
+
+def file_digest(path: Path) -> str:
+    """Compute a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> None:
-    """Refuse a request for what the export has fixed."""
+    """Refuse a request for what the export has fixed; defaults of a request contradict nothing."""
     if request.options:
         raise ConfigurationError("encoder.options: an exported encoder takes none")
-    geometry, trained = header.geometry, header.description
-    for what, asked, fixed in (
-        ("kind", request.kind, trained.name),
-        ("image size", request.image_size, geometry.image_size),
-        ("stride", request.stride, trained.options.get("stride")),
-        ("number of cameras", request.num_cameras or None, geometry.num_cameras),
-        # fp32 is the default of a request, so it does not contradict an export in bf16.
-        ("precision", None if request.precision == "fp32" else request.precision, header.precision),
-        # As with activation and pooling, which older weights do not name.
-        (
-            "activation",
-            request.activation if request.activation is Activation.GELU else None,
-            trained.options.get("activation", Activation.QUICK_GELU),
-        ),
-        (
-            "pooling",
-            request.pooling if request.pooling is Pooling.GEM else None,
-            trained.options.get("pooling", Pooling.AVERAGE),
+    geometry, options = header.geometry, header.description.options
+    for what, asked, usual, fixed in (
+        ("kind", request.kind, None, header.description.name),
+        ("image size", request.image_size, None, geometry.image_size),
+        ("stride", request.stride, None, options.get("stride")),
+        ("number of cameras", request.num_cameras, 0, geometry.num_cameras),
+        ("precision", request.precision, "fp32", header.precision),
+        # Older exports do not name their activation and pooling, which are the usual ones.
+        *(
+            (name, getattr(request, name), usual, options.get(name, usual))
+            for name, usual in (
+                ("activation", Activation.QUICK_GELU),
+                ("pooling", Pooling.AVERAGE),
+            )
         ),
     ):
-        if asked not in (None, fixed):
+        if asked not in (usual, fixed):
             raise EncoderError(
                 f"{request.weights} was exported with the {what} {fixed}, not {asked}: leave that "
                 "out, or export the encoder again"
             )
-
-
-def _open_graph(header: ExportHeader, folder: Path) -> Graph:
-    with explained_absence(header.runtime):
-        match header.runtime:
-            case "openvino":
-                from reid.adapters.encoders.openvino_graphs import OpenVinoGraph
-
-                return OpenVinoGraph(folder, precision=header.precision)
-            case "onnx":
-                from reid.adapters.encoders.onnx_graphs import OnnxGraph
-
-                return OnnxGraph(folder)
-    raise EncoderError(
-        f"{folder} was exported for {header.runtime!r}, which this version does not know"
-    )

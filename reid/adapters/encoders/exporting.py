@@ -5,11 +5,12 @@ Letters: B batch, D width, H W pixels, N cameras.
 
 import copy
 import json
-import os
-import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,140 +21,109 @@ from reid.adapters.atomic_files import sync_file, sync_folder
 from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
-    OUTPUTS,
     ExportedEncoder,
     ExportHeader,
-    explained_absence,
     file_digest,
     is_exported,
+    load_runtime,
     open_graph_of,
 )
 from reid.adapters.encoders.image_tower import ImageTower
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry
+from reid.ports.export import Keep
 from reid.ports.image_encoder import ImageEncoder
 
 
+@dataclass(frozen=True, slots=True)
 class ExportFolder:
     """A folder for one exported encoder: graph, weights and header; see the port."""
 
-    def __init__(
-        self, folder: Path, *, runtime: str, precision: str = "fp32", overwrite: bool = False
-    ) -> None:
-        """Keep the folder's name; nothing is written yet.
+    folder: Path
+    _: KW_ONLY
+    runtime: str
+    """`openvino` or `onnx`."""
 
-        Args:
-            folder: The folder to make.
-            runtime: `openvino` or `onnx`.
-            precision: `fp32` or `bf16`.
-            overwrite: Replace an earlier export.
-        """
-        self._folder = folder
-        self._runtime = runtime
-        self.precision = precision
-        self._overwrite = overwrite
-        self._aside: Path | None = None
-        self._header: ExportHeader | None = None
+    precision: str = "fp32"
+    overwrite: bool = False
+    """Replace an earlier export."""
 
-    def write(self, encoder: ImageEncoder) -> ExportedEncoder:
-        """Write an encoder to a temporary folder and open it; see the port."""
+    @contextmanager
+    def write(self, encoder: ImageEncoder) -> Iterator[tuple[ExportedEncoder, Keep]]:
+        """Write an encoder to a temporary folder beside and open it; see the port."""
         if not isinstance(encoder, ClipEncoder):
             raise EncoderError(
                 f"{encoder.description.name} cannot be exported: only built-in encoders can"
             )
         self._check_place()
-        self._aside = self._make_folder()
+        place = self.folder
         try:
-            _write_graph(encoder, self._aside, runtime=self._runtime)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # In the same place, so that it can be renamed.
+            with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as aside:
+                written = Path(aside) / "new"
+                written.mkdir()
+                self._write_graph(encoder, written)
+                header = ExportHeader(
+                    runtime=self.runtime,
+                    precision=self.precision,
+                    description=encoder.description,
+                    geometry=encoder.geometry,
+                    tensors=digest_of(encoder.state()),
+                    files={path.name: file_digest(path) for path in sorted(written.iterdir())},
+                )
+                yield open_graph_of(header, written), partial(self._keep, written, header)
         except OSError as error:
-            raise self._unwritable(error) from error
-        self._header = ExportHeader(
-            runtime=self._runtime,
-            precision=self.precision,
-            description=encoder.description,
-            geometry=encoder.geometry,
-            tensors=digest_of(encoder.state()),
-            files={path.name: file_digest(path) for path in sorted(self._aside.iterdir())},
-        )
-        return open_graph_of(self._header, self._aside)
-
-    def keep(self, record: Mapping[str, JsonValue]) -> None:
-        """Add the header and move what was written into place; see the port."""
-        if self._aside is None or self._header is None:
-            raise ValueError("nothing was written that could be kept")
-        content = self._header.as_json() | {"comparison": dict(record)}
-        try:
-            (self._aside / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
-            _flush(self._aside)
-            self._put_in_place(self._aside)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._aside = None
-
-    def discard(self) -> None:
-        """Delete the temporary folder."""
-        if self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self._aside = None
+            raise EncoderError(
+                f"{place} cannot be written: {error.strerror or error}; free some space, make the "
+                "folder above it writable, or name another one"
+            ) from error
 
     def _check_place(self) -> None:
-        if self._runtime == "onnx" and self.precision != "fp32":
+        if self.runtime == "onnx" and self.precision != "fp32":
             raise ConfigurationError(
                 f"ONNX Runtime computes in fp32 on a CPU, not in {self.precision}: leave the "
                 "precision out, or export for openvino"
             )
-        if not self._folder.exists():
+        if not self.folder.exists():
             return
-        if not is_exported(self._folder):
-            raise EncoderError(f"{self._folder} exists and is no exported encoder: name another")
-        if not self._overwrite:
+        if not is_exported(self.folder):
+            raise EncoderError(f"{self.folder} exists and is no exported encoder: name another")
+        if not self.overwrite:
             raise EncoderError(
-                f"{self._folder} holds an exported encoder: overwrite it, or name another folder"
+                f"{self.folder} holds an exported encoder: overwrite it, or name another folder"
             )
 
-    def _make_folder(self) -> Path:
-        """Make a temporary folder in the same place, so that it can be renamed."""
+    def _write_graph(self, encoder: ClipEncoder, folder: Path) -> None:
+        geometry, runtime = encoder.geometry, load_runtime(self.runtime, folder=self.folder)
+        inputs = {"images": [-1, 3, geometry.image_size.height, geometry.image_size.width]}
+        if geometry.num_cameras:
+            inputs["camids"] = [-1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the converters warn about their own internals
+            runtime.write(trace(encoder.image_tower, geometry), folder, inputs)
+
+    def _keep(self, written: Path, header: ExportHeader, record: Mapping[str, JsonValue]) -> None:
+        """Add the header and flush the folder to the disk; then rename it.
+
+        What it replaces moves beside it, and back again where this fails.
+        """
+        content = header.as_json() | {"comparison": dict(record)}
+        (written / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
+        for path in written.iterdir():
+            sync_file(path)
+        sync_folder(written)
+        replaced = written.with_name("old")
+        if self.folder.exists():
+            self.folder.rename(replaced)
         try:
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            aside = tempfile.mkdtemp(prefix=f".{self._folder.name}.", dir=self._folder.parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        # `mkdtemp` ignores the user's own mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(aside).chmod(0o777 & ~umask)
-        return Path(aside)
-
-    def _put_in_place(self, aside: Path) -> None:
-        """Rename a folder; delete the one that it replaces afterwards."""
-        if not self._folder.exists():
-            aside.rename(self._folder)
-        else:
-            with tempfile.TemporaryDirectory(
-                prefix=f".{self._folder.name}.", dir=self._folder.parent
-            ) as spare:
-                old = Path(spare) / self._folder.name
-                self._folder.rename(old)
-                try:
-                    aside.rename(self._folder)
-                except BaseException:
-                    old.rename(self._folder)
-                    raise
-        sync_folder(self._folder.parent)
-
-    def _unwritable(self, error: OSError) -> EncoderError:
-        return EncoderError(
-            f"{self._folder} cannot be written: {error.strerror or error}; free some space, make "
-            "the folder above it writable, or name another one"
-        )
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder and its files to the disk."""
-    for path in folder.iterdir():
-        sync_file(path)
-    sync_folder(folder)
+            written.rename(self.folder)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(self.folder)
+            raise
+        sync_folder(self.folder.parent)
 
 
 class _Traceable(nn.Module):
@@ -192,23 +162,3 @@ def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
         kwargs=inputs,
         dynamic_shapes={name: {0: batch} for name in inputs},
     )
-
-
-def _write_graph(encoder: ClipEncoder, folder: Path, *, runtime: str) -> None:
-    geometry = encoder.geometry
-    size = geometry.image_size
-    inputs = {"images": [-1, 3, size.height, size.width]}
-    if geometry.num_cameras:
-        inputs["camids"] = [-1]
-    with explained_absence(runtime), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converters warn about their own internals
-        if runtime == "onnx":
-            from reid.adapters.encoders.onnx_graphs import write_onnx
-
-            program = trace(encoder.image_tower, geometry)
-            write_onnx(program, folder, inputs=list(inputs), outputs=list(OUTPUTS))
-        else:
-            from reid.adapters.encoders.openvino_graphs import write_openvino
-
-            program = trace(encoder.image_tower, geometry)
-            write_openvino(program, folder, inputs=inputs, outputs=list(OUTPUTS))
