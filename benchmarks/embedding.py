@@ -19,7 +19,7 @@ from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
 from reid.adapters.images import contents, jpegs
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.services.embedding import Embedder
 from reid.domain.training.augmentation import normalise
 from reid.domain.values.encoders import EncoderRequest
@@ -72,9 +72,9 @@ def rows(scale: Scale) -> Iterator[Row]:
     encoder = create_clip_encoder(EncoderRequest(kind=size.kind))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "people"
-        generate_market1501(
-            root, identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
-        )
+        DrawnDataset(
+            identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
+        ).draw(root)
         laboratory = _Laboratory(root, encoder, size)
         yield laboratory.pipeline()
         yield laboratory.folder()

@@ -24,7 +24,7 @@ from reid.adapters.encoders.exported import (
 )
 from reid.adapters.encoders.exporting import ExportFolder
 from reid.adapters.events.silent import Silent
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.application.export import MAX_DEVIATION, Export
 from reid.domain.numerical_error import measure_error, probe_images
 from reid.domain.services.embedding import Embedder
@@ -61,13 +61,12 @@ def rows(scale: Scale) -> Iterator[Row]:
     ways = [way for way in WAYS if find_spec(PACKAGE[way[0]]) is not None]
     with tempfile.TemporaryDirectory() as scratch:
         people = Path(scratch) / "people"
-        generate_market1501(
-            people,
+        DrawnDataset(
             identities=1,
             test_identities=size.test_identities,
             images_per_camera=2,
             cameras=2,
-        )
+        ).draw(people)
         for kind in size.kinds:
             laboratory = _Laboratory(kind, size, folder=Path(scratch))
             for way in ways:

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.harness import Row, Scale, compare
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.application.train import TrainingRequest
 from reid.container.root import Container
 from reid.domain.ranking.exact_scores import score_embeddings
@@ -56,13 +56,12 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 
 def _train(folder: Path, size: Size) -> Path:
-    generate_market1501(
-        folder / "people",
+    DrawnDataset(
         identities=size.identities,
         test_identities=size.test_identities,
         images_per_camera=3,
         cameras=4,
-    )
+    ).draw(folder / "people")
     resolved = load_settings(
         options={
             "recipe": "tiny",

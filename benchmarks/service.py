@@ -18,7 +18,7 @@ import httpx
 import torch
 
 from benchmarks.harness import Row, Scale, compare
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.container.root import Container
 from reid.domain.training.augmentation import normalise
 from reid.domain.values.samples import Resampling
@@ -75,8 +75,7 @@ def rows(scale: Scale) -> Iterator[Row]:
     size = scale.choose(QUICK, USUAL, FULL)
     with TemporaryDirectory() as folder:
         people = Path(folder) / "people"
-        generate_market1501(
-            people,
+        DrawnDataset(
             identities=2,
             test_identities=size.identities,
             images_per_camera=2,
@@ -84,7 +83,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             distractors=0,
             junk=0,
             seed=1,
-        )
+        ).draw(people)
         yield _row(people, Path(folder) / "gallery", size)
 
 

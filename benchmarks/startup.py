@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness import Row, Scale, compare
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 
 HELP_SECONDS = 0.5
 ERROR_SECONDS = 1.0
@@ -60,8 +60,8 @@ def rows(scale: Scale) -> Iterator[Row]:
 
 
 def _images(scratch: Path) -> tuple[Path, Path]:
-    generate_market1501(
-        scratch / "people", identities=1, test_identities=4, images_per_camera=2, cameras=3
+    DrawnDataset(identities=1, test_identities=4, images_per_camera=2, cameras=3).draw(
+        scratch / "people"
     )
     folders = []
     for name, source, count in (("q", "query", 10), ("g", "bounding_box_test", 16)):

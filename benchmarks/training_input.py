@@ -15,7 +15,7 @@ from benchmarks.plain.training_input import plain_training_input
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.events.silent import Silent
 from reid.adapters.images.cache import CachedReader
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.seeding import generator_for
 from reid.domain.training.augmentation import augment
 from reid.domain.values.encoders import EncoderGeometry
@@ -55,9 +55,9 @@ def rows(scale: Scale) -> Iterator[Row]:
     recipe = FineTuningRecipe()
     with tempfile.TemporaryDirectory() as scratch, one_core():
         root = Path(scratch) / "people"
-        generate_market1501(
-            root, identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
-        )
+        DrawnDataset(
+            identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
+        ).draw(root)
         source = Market1501(root)
         cached = CachedReader(source.reader, num_bytes=2**31, listener=Silent())
         names = [sample.name for sample in source.samples(Split.TRAIN)]

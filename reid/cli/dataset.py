@@ -83,8 +83,7 @@ def generate(
     The drawings let you try the program without real images.
     """
     with wired(resolved.settings) as container:
-        drawn = container.generate_dataset()(
-            folder,
+        drawn_dataset = container.drawn_dataset(
             identities=identities,
             test_identities=test_identities,
             images_per_camera=images_per_camera,
@@ -93,8 +92,8 @@ def generate(
             junk=junk,
             size=_parse_size(size),
             seed=resolved.settings.seed,
-            overwrite=overwrite,
         )
+        drawn = drawn_dataset.draw(folder, overwrite=overwrite)
     typer.echo(to_json(drawn) if as_json else render_generation(folder, drawn))
 
 

@@ -13,6 +13,7 @@ from reid.domain.values.samples import Split
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
+    from reid.adapters.synthetic.generator import DrawnDataset
     from reid.application.check_dataset import CheckDataset
     from reid.domain.services.screening import ScreenedDataset
     from reid.ports.dataset import Dataset
@@ -107,8 +108,8 @@ class Datasets(Foundation):
         dataset,
         splits=(Split.QUERY, Split.GALLERY),
     )
-    generate_dataset = providers.Object(
-        Lazily("reid.adapters.synthetic.generator:generate_market1501")
+    drawn_dataset = providers.Factory["DrawnDataset"](
+        Lazily("reid.adapters.synthetic.generator:DrawnDataset")
     )
 
     images = providers.Object(Lazily("reid.adapters.images.folders:open_images"))

@@ -69,10 +69,9 @@ def _create_loss(name: str) -> "Loss":
 
 def draw_demo_people(root: Path, seed: int) -> None:
     """Draw the people of `reid demo`, replacing those of an earlier demo."""
-    from reid.adapters.synthetic.generator import generate_market1501
+    from reid.adapters.synthetic.generator import DrawnDataset
 
-    generate_market1501(
-        root,
+    DrawnDataset(
         identities=64,
         test_identities=32,
         images_per_camera=3,
@@ -80,8 +79,7 @@ def draw_demo_people(root: Path, seed: int) -> None:
         distractors=60,
         junk=10,
         seed=seed,
-        overwrite=True,
-    )
+    ).draw(root, overwrite=True)
 
 
 def open_splits(root: Path) -> "tuple[ImageSource, ImageSource]":

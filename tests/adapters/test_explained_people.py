@@ -7,7 +7,7 @@ import torch
 
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.images.folders import open_images
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
@@ -24,8 +24,7 @@ ENCODERS = {
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explained") / "people"
-    generate_market1501(
-        folder,
+    DrawnDataset(
         identities=1,
         test_identities=8,
         images_per_camera=2,
@@ -33,7 +32,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
         distractors=0,
         junk=0,
         seed=1,
-    )
+    ).draw(folder)
     return folder
 
 

@@ -8,9 +8,11 @@ from PIL import Image
 
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.images.market_names import parse_market_name
-from reid.adapters.synthetic.figures import FigureCanvas, Pose
-from reid.adapters.synthetic.generator import MARKER, GenerationReport, generate_market1501
+from reid.adapters.synthetic import generator
+from reid.adapters.synthetic.figures import SUPERSAMPLING, Figure, Pose
+from reid.adapters.synthetic.generator import MARKER, DrawnDataset, GenerationReport
 from reid.adapters.synthetic.people import BAGS, HAIRCUTS, LOWERS, PATTERNS, invent_people
+from reid.adapters.synthetic.scenes import Camera, photograph
 from reid.application.check_dataset import CheckDataset
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import ImageSize, Split
@@ -28,8 +30,7 @@ def generate(
     cameras: int = 3,
     overwrite: bool = False,
 ) -> GenerationReport:
-    return generate_market1501(
-        root,
+    return DrawnDataset(
         identities=identities,
         images_per_camera=images_per_camera,
         test_identities=test_identities,
@@ -38,8 +39,7 @@ def generate(
         junk=2,
         size=TINY,
         seed=seed,
-        overwrite=overwrite,
-    )
+    ).draw(root, overwrite=overwrite)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -90,20 +90,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
-def test_progress_counts_every_image_once(tmp_path: Path) -> None:
-    heard: list[tuple[int, int]] = []
-    generate_market1501(
-        tmp_path / "drawn",
-        identities=1,
-        images_per_camera=1,
-        test_identities=1,
-        cameras=2,
-        size=TINY,
-        progress=lambda done, total: heard.append((done, total)),
-    )
-    assert heard == [(n, 6) for n in range(1, 7)]
-
-
 def test_people_differ_in_clothes_even_in_a_crowd() -> None:
     people = invent_people(Random(0), 300)
     looks = {(one.pattern, one.upper, one.lower_kind, one.lower) for one in people}
@@ -128,11 +114,9 @@ def test_counts_out_of_range_are_refused_before_anything_is_drawn(
     assert not list(tmp_path.iterdir())
 
 
-def test_negative_numbers_of_distractors_are_refused(tmp_path: Path) -> None:
+def test_negative_numbers_of_distractors_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="distractors must be at least 0"):
-        generate_market1501(
-            tmp_path, identities=1, images_per_camera=1, test_identities=1, distractors=-1
-        )
+        DrawnDataset(identities=1, images_per_camera=1, test_identities=1, distractors=-1)
 
 
 def test_a_folder_with_anything_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -172,20 +156,20 @@ def test_the_marker_says_that_nobody_here_exists(tmp_path: Path) -> None:
     assert "do not exist" in (tmp_path / "drawn" / MARKER).read_text(encoding="ascii")
 
 
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    def interrupt(done: int, _total: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
+def test_an_interrupted_run_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
 
+    def interrupt(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
+        drawn.append(camera)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return photograph(figures, camera, random=random)
+
+    monkeypatch.setattr(generator, "photograph", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        generate_market1501(
-            tmp_path / "drawn",
-            identities=2,
-            images_per_camera=1,
-            test_identities=1,
-            size=TINY,
-            progress=interrupt,
-        )
+        generate(tmp_path / "drawn")
     assert not list(tmp_path.iterdir())
 
 
@@ -200,10 +184,10 @@ def test_every_garment_can_be_drawn_from_every_side() -> None:
     seen = {part for one in people for part in (one.pattern, one.lower_kind, one.haircut, one.bag)}
     assert seen == {*PATTERNS, *LOWERS, *HAIRCUTS, *BAGS}
     for person, quarter in itertools.product(people, range(8)):
-        canvas = FigureCanvas(height=32, width=16)
+        canvas = Image.new("RGBA", (16 * SUPERSAMPLING, 32 * SUPERSAMPLING), (0, 0, 0, 0))
         pose = Pose(yaw=quarter * 0.785, stride=0.4, centre=0.5, top=0.04, scale=0.9)
-        canvas.draw(person, pose)
-        alpha = np.asarray(canvas.finish())[..., 3]
+        Figure(canvas, person, pose).draw()
+        alpha = np.asarray(canvas.reduce(SUPERSAMPLING))[..., 3]
         assert 0.1 < (alpha > 128).mean() < 0.7  # a person, neither a dot nor a wall
         assert (alpha[7:14, 8] > 128).all()  # a trunk without gaps; the legs may stand apart
 
@@ -211,15 +195,14 @@ def test_every_garment_can_be_drawn_from_every_side() -> None:
 def test_a_person_looks_more_like_themself_than_like_others_once_light_is_evened(
     tmp_path: Path,
 ) -> None:
-    generate_market1501(
-        tmp_path / "drawn",
+    DrawnDataset(
         identities=1,
         images_per_camera=4,
         test_identities=12,
         cameras=3,
         size=ImageSize(64, 32),
         seed=2,
-    )
+    ).draw(tmp_path / "drawn")
     dataset = Market1501(tmp_path / "drawn")
     samples = dataset.samples(Split.GALLERY)
     centres = []

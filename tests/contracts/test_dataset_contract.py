@@ -18,7 +18,7 @@ from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.silent import Silent
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.images.folders import open_images
-from reid.adapters.synthetic.generator import generate_market1501
+from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import with_reader
 from reid.domain.values.samples import (
@@ -39,8 +39,7 @@ TALL, SMALL = ImageSize(48, 24), ImageSize(8, 6)
 
 
 def _generated(folder: Path) -> Market1501:
-    generate_market1501(
-        folder / "drawn",
+    DrawnDataset(
         identities=3,
         images_per_camera=2,
         test_identities=2,
@@ -48,7 +47,7 @@ def _generated(folder: Path) -> Market1501:
         distractors=2,
         junk=2,
         size=ImageSize(32, 16),
-    )
+    ).draw(folder / "drawn")
     return Market1501(folder / "drawn")
 
 

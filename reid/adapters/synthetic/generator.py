@@ -3,16 +3,17 @@
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from reid.adapters.images.market_names import FOLDERS
-from reid.adapters.synthetic.figures import FigureCanvas, Pose
-from reid.adapters.synthetic.people import Person, invent_people, invent_person
+from reid.adapters.synthetic.figures import SUPERSAMPLING, Figure, Pose
+from reid.adapters.synthetic.people import Colour, Person, invent_people, invent_person
 from reid.adapters.synthetic.scenes import WALLS, Camera, invent_camera, photograph
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
@@ -20,16 +21,14 @@ from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Spli
 MARKER = "DRAWN.txt"
 """Marks drawn folders; `overwrite` replaces no others."""
 
-JPEG_QUALITY = 90
-DRAWN_SIZE = ImageSize(128, 64)
-"""Market-1501's own."""
-
+_JPEG_QUALITY = 90
 _SHARE_OF_PASSERS_BY = 0.75
 """Share among distractors; the others show an empty place."""
 
 _MAX_PEOPLE = 9999
 """File names have four digits for the person."""
 
+_MARKET_SIZE = ImageSize(128, 64)
 _SIDES = range(8, 2048 + 1)
 """Height or width of an image, in pixels."""
 
@@ -49,8 +48,7 @@ class GenerationReport:
     cameras: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Shot:
+class _Shot(NamedTuple):
     """An image to take; a new passer-by where the person is None."""
 
     split: Split
@@ -59,97 +57,112 @@ class _Shot:
     camid: int
 
 
-def generate_market1501(
-    root: Path,
-    *,
-    identities: int,
-    images_per_camera: int,
-    test_identities: int,
-    cameras: int = 6,
-    distractors: int = 0,
-    junk: int = 0,
-    size: ImageSize = DRAWN_SIZE,
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> GenerationReport:
-    """Draw people in Market-1501's layout; the same arguments give the same bytes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnDataset:
+    """What to draw in Market-1501's layout; equal ones give the same bytes.
 
     Every person passes every camera. Queries are one image of each test person in each camera, so
     each has matches from another one.
-
-    Args:
-        root: Folder to make; it appears only once everything is drawn.
-        identities: People to train on.
-        images_per_camera: Images of a person in a camera, in the training set and the gallery.
-        test_identities: People in queries and gallery, none of them trained on.
-        cameras: At least 2.
-        distractors: Images in the gallery of passers-by and empty scenes (pid 0).
-        junk: Badly cut images in the gallery's folder (pid -1).
-        size: Of the images.
-        seed: Of everything random.
-        overwrite: Replace a folder that was drawn earlier, and only such a one.
-        progress: Receives the numbers of drawn and of all images, after each image.
-
-    Raises:
-        ConfigurationError: A count is out of range.
-        DatasetError: The folder holds something already, or cannot be written.
     """
-    _check_counts(
-        identities=identities,
-        images_per_camera=images_per_camera,
-        test_identities=test_identities,
-        cameras=cameras,
-        distractors=distractors,
-        junk=junk,
-    )
-    _check_size(size)
-    _check_target(root, overwrite=overwrite)
-    numbered = _numbered_people(identities + test_identities, seed=seed)
-    shots = [
-        *_shots(numbered[:identities], {Split.TRAIN: images_per_camera}, cameras),
-        *_shots(numbered[identities:], {Split.QUERY: 1, Split.GALLERY: images_per_camera}, cameras),
-        *(_Shot(Split.GALLERY, DISTRACTOR_PID, None, n % cameras) for n in range(distractors)),
-        *(_Shot(Split.GALLERY, JUNK_PID, None, n % cameras) for n in range(junk)),
-    ]
-    try:
-        _publish(root, shots, _Studio(cameras=cameras, size=size, seed=seed), progress)
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot be written: {error.strerror or error}; free some space, make the "
-            "folder above it writable, or name another one"
-        ) from error
-    counts = Counter(shot.split for shot in shots)
-    return GenerationReport(
-        num_train=counts[Split.TRAIN],
-        num_query=counts[Split.QUERY],
-        num_gallery=counts[Split.GALLERY] - junk,
-        num_junk=junk,
-        identities=identities,
-        test_identities=test_identities,
-        cameras=cameras,
-    )
 
+    identities: int
+    """People to train on."""
 
-def _check_counts(**counts: int) -> None:
-    least = {"distractors": 0, "junk": 0, "cameras": 2}
-    for name, count in counts.items():
-        if count < least.get(name, 1):
+    images_per_camera: int
+    """Images of a person in a camera, in the training set and the gallery."""
+
+    test_identities: int
+    """People in queries and gallery, none of them trained on."""
+
+    cameras: int = 6
+    distractors: int = 0
+    """Images in the gallery of passers-by and empty scenes (pid 0)."""
+
+    junk: int = 0
+    """Badly cut images in the gallery's folder (pid -1)."""
+
+    size: ImageSize = _MARKET_SIZE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigurationError where a number is out of range."""
+        least = {"identities": 1, "images_per_camera": 1, "test_identities": 1, "cameras": 2}
+        for name, lowest in {**least, "distractors": 0, "junk": 0}.items():
+            if getattr(self, name) < lowest:
+                raise ConfigurationError(
+                    f"{name} must be at least {lowest}, got {getattr(self, name)}"
+                    + ("; a query needs a match from another camera" if name == "cameras" else "")
+                )
+        people = self.identities + self.test_identities
+        if people > _MAX_PEOPLE:
+            raise ConfigurationError(f"at most {_MAX_PEOPLE} people can be drawn, got {people}")
+        if self.size.height not in _SIDES or self.size.width not in _SIDES:
             raise ConfigurationError(
-                f"{name} must be at least {least.get(name, 1)}, got {count}"
-                + ("; a query needs a match from another camera" if name == "cameras" else "")
+                f"images of {self.size} cannot be drawn: each side must be within "
+                f"{_SIDES[0]}..{_SIDES[-1]} pixels"
             )
-    people = counts["identities"] + counts["test_identities"]
-    if people > _MAX_PEOPLE:
-        raise ConfigurationError(f"at most {_MAX_PEOPLE} people can be drawn, got {people}")
 
+    def draw(self, root: Path, *, overwrite: bool = False) -> GenerationReport:
+        """Draw everything, then make the folder `root` of it in one step.
 
-def _check_size(size: ImageSize) -> None:
-    if size.height not in _SIDES or size.width not in _SIDES:
-        raise ConfigurationError(
-            f"images of {size} cannot be drawn: each side must be within "
-            f"{_SIDES[0]}..{_SIDES[-1]} pixels"
+        `overwrite` replaces a folder that was drawn earlier, and only such a one.
+
+        Raises:
+            DatasetError: The folder holds something already, or cannot be written.
+        """
+        _check_target(root, overwrite=overwrite)
+        try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as beside:
+                drawn = Path(beside) / "drawn"
+                counts = self._draw_into(drawn)
+                if root.exists():
+                    root.rename(Path(beside) / "replaced")
+                drawn.rename(root)
+        except OSError as error:
+            raise DatasetError(
+                f"{root} cannot be written: {error.strerror or error}; free some space, make the "
+                "folder above it writable, or name another one"
+            ) from error
+        return GenerationReport(
+            num_train=counts[Split.TRAIN],
+            num_query=counts[Split.QUERY],
+            num_gallery=counts[Split.GALLERY] - self.junk,
+            num_junk=self.junk,
+            identities=self.identities,
+            test_identities=self.test_identities,
+            cameras=self.cameras,
         )
+
+    def _draw_into(self, folder: Path) -> Counter[Split]:
+        """Draw into a new folder, and count the images."""
+        for name in FOLDERS.values():
+            (folder / name).mkdir(parents=True)
+        (folder / MARKER).write_text(
+            "Drawn by reid: the people on these images do not exist.\n", encoding="ascii"
+        )
+        studio, counts = _Studio(self), Counter[Split]()
+        for shot in self._shots():
+            name, image = studio.take(shot)
+            image.save(folder / FOLDERS[shot.split] / name, quality=_JPEG_QUALITY)
+            counts[shot.split] += 1
+        return counts
+
+    def _shots(self) -> Iterator[_Shot]:
+        count = self.identities + self.test_identities
+        people = invent_people(Random(f"people {self.seed}"), count)
+        # With gaps, as in each half of Market-1501.
+        pids = range(1, min(2 * count + 1, _MAX_PEOPLE) + 1)
+        chosen = sorted(Random(f"pids {self.seed}").sample(pids, count), key=str)
+        for number, (pid, person) in enumerate(zip(chosen, people, strict=True)):
+            for camid in range(self.cameras):
+                split = Split.TRAIN
+                if number >= self.identities:
+                    yield _Shot(Split.QUERY, pid, person, camid)
+                    split = Split.GALLERY
+                yield from [_Shot(split, pid, person, camid)] * self.images_per_camera
+        for pid, number in ((DISTRACTOR_PID, self.distractors), (JUNK_PID, self.junk)):
+            yield from (_Shot(Split.GALLERY, pid, None, n % self.cameras) for n in range(number))
 
 
 def _check_target(root: Path, *, overwrite: bool) -> None:
@@ -169,69 +182,29 @@ def _check_target(root: Path, *, overwrite: bool) -> None:
     )
 
 
-def _numbered_people(count: int, *, seed: int) -> list[tuple[int, Person]]:
-    people = invent_people(Random(f"people {seed}"), count)
-    # With gaps, as in each half of Market-1501.
-    pids = range(1, min(2 * count + 1, _MAX_PEOPLE) + 1)
-    chosen = sorted(Random(f"pids {seed}").sample(pids, count), key=str)
-    return list(zip(chosen, people, strict=True))
-
-
-def _shots(
-    people: Sequence[tuple[int, Person]], images: dict[Split, int], cameras: int
-) -> Iterator[_Shot]:
-    for pid, person in people:
-        for camid in range(cameras):
-            for split, count in images.items():
-                yield from [_Shot(split, pid, person, camid)] * count
-
-
-def _publish(
-    root: Path,
-    shots: Sequence[_Shot],
-    studio: "_Studio",
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Draw into a folder beside `root`, then move it there in one step."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as beside:
-        drawn = Path(beside) / "drawn"
-        for folder in FOLDERS.values():
-            (drawn / folder).mkdir(parents=True)
-        (drawn / MARKER).write_text(
-            "Drawn by reid: the people on these images do not exist.\n", encoding="ascii"
-        )
-        for done, shot in enumerate(shots, start=1):
-            name, image = studio.take(shot)
-            image.save(drawn / FOLDERS[shot.split] / name, format="JPEG", quality=JPEG_QUALITY)
-            if progress is not None:
-                progress(done, len(shots))
-        if root.exists():
-            root.rename(Path(beside) / "replaced")
-        drawn.rename(root)
-
-
 class _Studio:
     """Cameras that take images and number them."""
 
-    def __init__(self, *, cameras: int, size: ImageSize, seed: int) -> None:
-        self._size = size
-        self._random = Random(f"images {seed}")
+    def __init__(self, drawn: DrawnDataset) -> None:
+        self._size = drawn.size
+        self._random = Random(f"images {drawn.seed}")
         self._cameras = [
-            invent_camera(Random(f"camera {seed} {number}"), number=number, size=size)
-            for number in range(cameras)
+            invent_camera(Random(f"camera {drawn.seed} {number}"), number=number, size=drawn.size)
+            for number in range(drawn.cameras)
         ]
-        self._frames = [0] * cameras
+        self._frames = [0] * drawn.cameras
 
     def take(self, shot: _Shot) -> tuple[str, Image.Image]:
         """Take an image; returns the file's name and the image."""
         random, camera = self._random, self._cameras[shot.camid]
         pose = _pose(random, camera, is_junk=shot.pid == JUNK_PID)
-        canvas = FigureCanvas(height=self._size.height, width=self._size.width)
+        enlarged = (self._size.width * SUPERSAMPLING, self._size.height * SUPERSAMPLING)
+        canvas = Image.new("RGBA", enlarged, (0, 0, 0, 0))
         if shot.pid != DISTRACTOR_PID or random.random() < _SHARE_OF_PASSERS_BY:
-            canvas.draw(shot.person or invent_person(random), pose)
+            Figure(canvas, shot.person or invent_person(random), pose).draw()
         _stand_before(canvas, random, pose)
-        return self._name(shot), photograph(canvas.finish(), camera, random=random)
+        figures = canvas.reduce(SUPERSAMPLING)
+        return self._name(shot), photograph(figures, camera, random=random)
 
     def _name(self, shot: _Shot) -> str:
         self._frames[shot.camid] += self._random.randint(25, 150)
@@ -258,16 +231,22 @@ def _pose(random: Random, camera: Camera, *, is_junk: bool) -> Pose:
     )
 
 
-def _stand_before(canvas: FigureCanvas, random: Random, pose: Pose) -> None:
+def _stand_before(canvas: Image.Image, random: Random, pose: Pose) -> None:
     """Sometimes hide a part: behind a passer-by at the edge, a pole, or something low."""
     kind, colour = random.random(), random.choice(WALLS)
     if kind < 0.06:
         edge, yaw = random.choice((-0.08, 1.08)), random.uniform(0, 2 * math.pi)
         passing = Pose(yaw=yaw, stride=0.3, centre=edge, top=pose.top + 0.03, scale=pose.scale)
-        canvas.draw(invent_person(random), passing)
+        Figure(canvas, invent_person(random), passing).draw()
     elif kind < 0.11:
         left = random.choice((random.uniform(0.0, 0.3), random.uniform(0.65, 0.95)))
-        canvas.rectangle((left, 0.0, left + 0.08, 1.0), colour)
+        _block(canvas, (left, 0.0, left + 0.08, 1.0), colour)
     elif kind < 0.18:
         left, top = random.uniform(-0.2, 0.5), random.uniform(0.7, 0.85)
-        canvas.rectangle((left, top, left + 0.7, 1.0), colour)
+        _block(canvas, (left, top, left + 0.7, 1.0), colour)
+
+
+def _block(canvas: Image.Image, box: tuple[float, float, float, float], colour: Colour) -> None:
+    """Fill a rectangle; left, top, right and bottom as shares of the canvas."""
+    scaled = [share * side for share, side in zip(box, canvas.size * 2, strict=True)]
+    ImageDraw.Draw(canvas).rectangle(scaled, fill=colour)
