@@ -6,10 +6,10 @@ from reid.application.image_selection import split_off_unreadable
 from reid.domain.errors import DatasetError
 from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.explanations import DeletionCheck, ExplainedImage
+from reid.domain.values.explanations import DeletionCheck, ExplainedImage, Explanation
 from reid.domain.values.samples import ListedImage
 from reid.ports.dataset import ImageSource
-from reid.ports.explanation import ExplanationPage
+from reid.ports.pages import Page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Explain:
         self._explainer = explainer
 
     def run(
-        self, query: ImageSource, gallery: ImageSource, *, page: ExplanationPage
+        self, query: ImageSource, gallery: ImageSource, *, page: Page[Explanation]
     ) -> ExplanationOutcome:
         """Explain, and write the page.
 
@@ -64,7 +64,7 @@ class Explain:
             are_cameras_used=explanation.are_cameras_used,
             query=_outcome(explanation.query),
             gallery=_outcome(explanation.gallery),
-            page=page.write(explanation),
+            page=page.write(explanation)[0],
         )
 
 

@@ -27,7 +27,7 @@ from reid.domain.values.results import (
     RunSummary,
     StageCurves,
 )
-from reid.ports.pages import ResultsPage
+from reid.ports.pages import Page
 from reid.ports.records import RunRecords
 
 _Epochs: TypeAlias = dict[int, tuple[float, dict[str, float]]]
@@ -51,7 +51,7 @@ class ReportRuns:
     def __init__(
         self,
         *,
-        page: ResultsPage,
+        page: Page[Results],
         departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]],
         changes: SettingsDiffer,
         seed: int,

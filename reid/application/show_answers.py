@@ -10,7 +10,7 @@ from reid.domain.values.galleries import KeptImage
 from reid.domain.values.page_data import AnswersPageData, PageLimits, id_of
 from reid.domain.values.reports import Identification, RankedImage
 from reid.ports.dataset import ImageReader, ImageSource
-from reid.ports.pages import AnswersPage
+from reid.ports.pages import Page
 
 _IMAGES_AT_ONCE = 256
 """Thumbnails made before the remaining bytes are checked."""
@@ -24,7 +24,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 class ShowAnswers:
     """Makes the page of an identification."""
 
-    def __init__(self, *, page: AnswersPage, limits: PageLimits | None = None) -> None:
+    def __init__(self, *, page: Page[AnswersPageData], limits: PageLimits | None = None) -> None:
         """Keep the page and its limits."""
         self._page = page
         self._limits = limits or PageLimits()
@@ -82,7 +82,7 @@ class ShowAnswers:
             gallery_thumbnails=of_gallery,
             num_queries=len(answers),
         )
-        return self._page.write(page_data)
+        return self._page.write(page_data)[0]
 
 
 def thumbnails_in(source: ImageReader) -> Thumbnails:

@@ -6,13 +6,13 @@ from reid.domain.values.analyses import EvaluationAnalysis
 from reid.domain.values.page_data import EvaluationPageData, PageLimits
 from reid.domain.values.reports import EvaluationReport
 from reid.ports.dataset import ImageReader
-from reid.ports.pages import EvaluationPage
+from reid.ports.pages import Page
 
 
 class ShowEvaluation:
     """Makes the pages of an evaluation."""
 
-    def __init__(self, *, pages: Sequence[EvaluationPage]) -> None:
+    def __init__(self, *, pages: Sequence[Page[EvaluationPageData]]) -> None:
         """Keep the pages."""
         self._pages = tuple(pages)
 

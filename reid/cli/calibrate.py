@@ -90,7 +90,7 @@ def calibrate(
         typer.echo(to_json(outcome) if as_json else render_calibration(outcome))
         if plot is not None:
             drawn = container.draw_open_set()({outcome.calibration.fusion: outcome.report})
-            container.write_chart()(plot, drawn, rasterise=rasterise)
+            container.write_page()(plot, rasterise(drawn) if rasterise else drawn)
     if outcome.unreadable:
         raise DatasetError(render_unreadable(outcome.unreadable))
 

@@ -23,7 +23,8 @@ from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 if TYPE_CHECKING:
     from reid.application.evaluate import Evaluation
     from reid.container.root import Container
-    from reid.ports.pages import EvaluationPage
+    from reid.domain.values.page_data import EvaluationPageData
+    from reid.ports.pages import Page
     from reid.settings.loading import ResolvedSettings
 
 RecordOption = Annotated[
@@ -124,7 +125,7 @@ def _show(
     plots: Path | None,
 ) -> tuple[str, ...]:
     """Write the page and the charts; return their paths."""
-    pages: list[EvaluationPage] = [container.evaluation_page(report)] if report else []
+    pages: list[Page[EvaluationPageData]] = [container.evaluation_page(report)] if report else []
     if plots:
         pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))
     return container.show_evaluation(pages=pages).run(

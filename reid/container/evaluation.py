@@ -17,10 +17,12 @@ from reid.settings.loading import plain_settings
 from reid.settings.recorded import changed_settings, departures_from_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage
-    from reid.adapters.pages.files import Rasterise
+    from reid.adapters.pages.documents import PageFile
+    from reid.adapters.pages.evaluation import ChartFiles
     from reid.adapters.pages.markdown import MarkdownPage
     from reid.adapters.runs.filesystem import FilesystemRunStore
     from reid.adapters.runs.records import FilesystemRunRecords
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from reid.domain.services.reidentification import Reidentification
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
+    from reid.domain.values.page_data import EvaluationPageData
     from reid.domain.values.recipes import RerankingRecipe
     from reid.settings.schema import Settings
     from reid.settings.tasks import EvaluationSettings
@@ -128,7 +131,7 @@ def reranking_of(
     return recipe if evaluation.rerank else None
 
 
-def rasteriser() -> "Rasterise":
+def rasteriser() -> "Callable[[str], bytes]":
     """Return the function that turns SVG charts into PNG.
 
     Raises:
@@ -189,8 +192,9 @@ class Evaluation(Encoders, Indexes):
         settings=providers.Callable(evaluation_settings, Foundation.settings),
         environment=providers.Callable(machine, Foundation.settings),
     )
-    evaluation_page = providers.Factory["HtmlEvaluationPage"](
-        Lazily("reid.adapters.pages.evaluation:HtmlEvaluationPage")
+    evaluation_page = providers.Factory["PageFile[EvaluationPageData]"](
+        Lazily("reid.adapters.pages.documents:PageFile"),
+        render=Lazily("reid.adapters.pages.evaluation:render_evaluation_page"),
     )
     chart_files = providers.Factory["ChartFiles"](
         Lazily("reid.adapters.pages.evaluation:ChartFiles")

@@ -11,12 +11,13 @@ from reid.importing import Lazily
 
 if TYPE_CHECKING:
     from reid.adapters.images.given import ImageIntake
-    from reid.adapters.pages.answers import HtmlAnswersPage
+    from reid.adapters.pages.documents import PageFile
     from reid.application.calibrate import Calibrate
     from reid.application.identify import Identify
     from reid.application.show_answers import ShowAnswers
     from reid.domain.services.identification import IdentificationOptions
     from reid.domain.services.query_embedding import QueryEmbedding
+    from reid.domain.values.page_data import AnswersPageData
     from reid.domain.values.recipes import RerankingRecipe
     from reid.settings.tasks import IdentifySettings
 
@@ -109,9 +110,10 @@ class Identification(Galleries):
         are_tracklets=options.provided.are_tracklets,
     )
     draw_open_set = providers.Object(Lazily("reid.adapters.pages.charts:draw_open_set"))
-    write_chart = providers.Object(Lazily("reid.adapters.pages.files:write_chart"))
-    answers_page = providers.Factory["HtmlAnswersPage"](
-        Lazily("reid.adapters.pages.answers:HtmlAnswersPage")
+    write_page = providers.Object(Lazily("reid.adapters.pages.documents:write_page"))
+    answers_page = providers.Factory["PageFile[AnswersPageData]"](
+        Lazily("reid.adapters.pages.documents:PageFile"),
+        render=Lazily("reid.adapters.pages.answers:render_answers_page"),
     )
     show_answers = providers.Factory["ShowAnswers"](
         Lazily("reid.application.show_answers:ShowAnswers")

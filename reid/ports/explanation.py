@@ -1,10 +1,10 @@
-"""Encoders that can be explained, and the page of an explanation."""
+"""Encoders that can be explained."""
 
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from reid.domain.values.explanations import Explanation, ImageTrace
+from reid.domain.values.explanations import ImageTrace
 from reid.ports.image_encoder import ImageEncoder
 
 
@@ -27,20 +27,5 @@ class ExplainableEncoder(ImageEncoder, Protocol):
 
         Raises:
             EncoderError: A camera beyond those the encoder knows.
-        """
-        ...
-
-
-class ExplanationPage(Protocol):
-    """An image or page that shows one explanation; always replaced as a whole."""
-
-    def write(self, explanation: Explanation) -> str:
-        """Replace the page.
-
-        Returns:
-            Its place.
-
-        Raises:
-            CheckpointError: The place cannot be written.
         """
         ...

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.pages.answers import HtmlAnswersPage, render_answers_page
+from reid.adapters.pages.answers import render_answers_page
+from reid.adapters.pages.documents import PageFile
 from reid.domain.errors import CheckpointError
 from tests.page_data import ANSWERS, answer, jpeg, many, page_data
 
@@ -118,8 +119,8 @@ def test_the_same_page_data_makes_the_same_bytes_and_odd_file_names_do_no_harm(
     tmp_path: Path,
 ) -> None:
     odd = replace(page_data(), answers=(answer("q/\udcff.jpg", "anna"),))
-    places = [HtmlAnswersPage(tmp_path / name).write(odd) for name in ("a.html", "b.html")]
-    first, second = (Path(place).read_bytes() for place in places)
+    pages = [PageFile(tmp_path / name, render=render_answers_page) for name in ("a.html", "b.html")]
+    first, second = (Path(*page.write(odd)).read_bytes() for page in pages)
     assert first == second
     assert b"q/\\udcff.jpg" in first
 
@@ -127,6 +128,6 @@ def test_the_same_page_data_makes_the_same_bytes_and_odd_file_names_do_no_harm(
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file"):
-        HtmlAnswersPage(tmp_path / "file" / "page.html").write(page_data())
+        PageFile(tmp_path / "file" / "page.html", render=render_answers_page).write(page_data())
     with pytest.raises(CheckpointError, match="cannot be written"):
-        HtmlAnswersPage(tmp_path).write(page_data())
+        PageFile(tmp_path, render=render_answers_page).write(page_data())

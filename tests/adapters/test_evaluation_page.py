@@ -16,11 +16,11 @@ from reid.adapters.pages.charts import (
     draw_cmc,
     draw_histogram,
     draw_map,
+    standalone,
 )
-from reid.adapters.pages.evaluation import ChartFiles, HtmlEvaluationPage, render_evaluation_page
-from reid.adapters.pages.files import write_chart
+from reid.adapters.pages.documents import PageFile
+from reid.adapters.pages.evaluation import ChartFiles, render_evaluation_page
 from reid.adapters.pages.rasters import rasterise
-from reid.adapters.pages.svg import element, standalone
 from reid.domain.errors import CheckpointError
 from reid.domain.values.analyses import MapPoint, SimilarityHistogram
 from tests.page_data import evaluation_page_data
@@ -31,11 +31,6 @@ PAGE_DATA = evaluation_page_data()
 
 def texts(chart: Markup) -> list[str]:
     return [element.text or "" for element in ET.fromstring(chart).iter(f"{SVG}text")]
-
-
-def test_an_element_escapes_what_it_is_given() -> None:
-    drawn = element("text", "a < b", Markup("<b/>"), font_size='"9"', anchor=None)
-    assert drawn == '<text font-size="&#34;9&#34;">a &lt; b<b/></text>'
 
 
 def test_the_cmc_curve_rises_from_left_to_right() -> None:
@@ -128,12 +123,6 @@ def test_an_image_of_a_chart_has_its_words() -> None:
     assert _pixels(rasterise(chart)).tobytes() == words.tobytes()
 
 
-def test_an_image_without_what_makes_it_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing makes a PNG"):
-        write_chart(tmp_path / "chart.png", "<svg/>", rasterise=None)
-    assert not list(tmp_path.iterdir())
-
-
 def _pixels(png: bytes) -> np.ndarray:
     with Image.open(BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
@@ -175,6 +164,6 @@ def test_hostile_words_stay_words() -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="file"):
-        HtmlEvaluationPage(tmp_path / "file" / "page.html").write(PAGE_DATA)
+        PageFile(tmp_path / "file" / "page.html", render=render_evaluation_page).write(PAGE_DATA)
     with pytest.raises(CheckpointError, match="file"):
         ChartFiles(tmp_path / "file", rasterise=None).write(PAGE_DATA)

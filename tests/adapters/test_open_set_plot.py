@@ -4,8 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reid.adapters.pages.charts import draw_open_set
-from reid.adapters.pages.svg import COLOURS, Axis
+from reid.adapters.pages.charts import COLOURS, Axis, draw_open_set
 from reid.domain.values.open_set import OpenSetReport
 
 SVG = "{http://www.w3.org/2000/svg}"

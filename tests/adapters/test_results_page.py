@@ -7,9 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reid.adapters.pages.charts import draw_curves
+from reid.adapters.pages.charts import COLOURS, draw_curves, ticks
 from reid.adapters.pages.markdown import MarkdownPage, render_page
-from reid.adapters.pages.svg import COLOURS, ticks
 from reid.domain.errors import CheckpointError
 from reid.domain.values.comparisons import ScoreDifference
 from reid.domain.values.evaluations import EvaluationRecord

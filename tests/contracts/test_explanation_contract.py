@@ -1,23 +1,19 @@
-"""What every encoder that shows its work promises, and every page that shows an explanation."""
+"""What every encoder that shows its work promises."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.pages.heatmaps import HeatmapImage, HeatmapPage
 from reid.domain.errors import EncoderError
-from reid.domain.services.explaining import PairExplainer
 from reid.domain.values.encoders import EncoderRequest
-from reid.domain.values.explanations import AttentionTrace, Explanation, ImageTrace
-from reid.domain.values.samples import ImageSize, ListedImage
-from reid.ports.explanation import ExplainableEncoder, ExplanationPage
+from reid.domain.values.explanations import AttentionTrace, ImageTrace
+from reid.domain.values.samples import ImageSize
+from reid.ports.explanation import ExplainableEncoder
 from reid.ports.image_encoder import TrainableEncoder
-from tests.fakes.dataset import FakeImageSource
-from tests.fakes.explanation import FakeExplainableEncoder, FakeExplanationPage
+from tests.fakes.explanation import FakeExplainableEncoder
 
 SMALL = ImageSize(48, 32)
 VIT = EncoderRequest(kind="vit-tiny", image_size=SMALL)
@@ -35,23 +31,12 @@ TRAINABLE: dict[str, Callable[[], TrainableEncoder]] = {
     "vit-tiny": lambda: create_clip_encoder(VIT),
     "rn-tiny": lambda: create_clip_encoder(RN),
 }
-PAGES: dict[str, Callable[[Path], ExplanationPage]] = {
-    "png": lambda folder: HeatmapImage(folder / "pair.png"),
-    "html": lambda folder: HeatmapPage(folder / "pair.html"),
-    "fake": lambda _: FakeExplanationPage(),
-}
 
 
 @pytest.fixture(params=list(ENCODERS.values()), ids=list(ENCODERS))
 def encoder(request: pytest.FixtureRequest) -> ExplainableEncoder:
     factory: Callable[[], ExplainableEncoder] = request.param
     return factory()
-
-
-@pytest.fixture(params=list(PAGES.values()), ids=list(PAGES))
-def page(request: pytest.FixtureRequest, tmp_path: Path) -> ExplanationPage:
-    factory: Callable[[Path], ExplanationPage] = request.param
-    return factory(tmp_path)
 
 
 def images_for(encoder: ExplainableEncoder, count: int = 2) -> Tensor:
@@ -132,16 +117,3 @@ def test_an_unknown_camera_is_refused(name: str) -> None:
     encoder = ENCODERS[name]()
     with pytest.raises(EncoderError):
         encoder.trace_images(images_for(encoder), torch.tensor([0, 3]))
-
-
-def explained() -> Explanation:
-    query, gallery = (
-        FakeImageSource([ListedImage("a.jpg")]),
-        FakeImageSource([ListedImage("b.jpg", "anna")]),
-    )
-    explainer = PairExplainer(encoder=FakeExplainableEncoder())
-    return explainer.explain((query, gallery), (ListedImage("a.jpg"), ListedImage("b.jpg", "anna")))
-
-
-def test_a_page_says_where_it_is_and_is_written_again_there(page: ExplanationPage) -> None:
-    assert page.write(explained()) == page.write(explained())

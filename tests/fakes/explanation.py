@@ -1,9 +1,9 @@
-"""An encoder that shows its work by hand, and a page that is kept in memory."""
+"""An encoder that shows its work by hand."""
 
 import torch
 from torch import Tensor
 
-from reid.domain.values.explanations import Cells, Explanation, ImageTrace, MapTrace
+from reid.domain.values.explanations import Cells, ImageTrace, MapTrace
 from reid.domain.values.features import ImageFeatures
 from tests.fakes.encoder import FakeEncoder
 
@@ -22,14 +22,3 @@ class FakeExplainableEncoder(FakeEncoder):
         rows, columns = maps.shape[2:]
         cells = Cells(rows=rows, columns=columns, stride=CELL, extent=CELL)
         return MapTrace(features=features, maps=maps, cells=cells)
-
-
-class FakeExplanationPage:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.written: list[Explanation] = []
-
-    def write(self, explanation: Explanation) -> str:
-        self.written.append(explanation)
-        return "memory"

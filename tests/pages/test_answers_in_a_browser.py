@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from reid.adapters.pages.answers import HtmlAnswersPage
+from reid.adapters.pages.answers import render_answers_page
+from reid.adapters.pages.documents import write_page
 from reid.domain.values.page_data import AnswersPageData
 from tests.page_data import answer, many, page_data
 from tests.pages.browser import log_of, needs_browser, opened, requests_of
@@ -34,7 +35,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 def show(browser: Chrome, folder: Path, content: AnswersPageData) -> str:
-    address = Path(HtmlAnswersPage(folder / "answers.html").write(content)).as_uri()
+    address = Path(write_page(folder / "answers.html", render_answers_page(content))).as_uri()
     browser.get("about:blank")
     for kind in ("browser", "performance"):
         log_of(browser, kind)

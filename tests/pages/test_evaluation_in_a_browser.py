@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from reid.adapters.pages.evaluation import HtmlEvaluationPage
+from reid.adapters.pages.documents import write_page
+from reid.adapters.pages.evaluation import render_evaluation_page
 from tests.page_data import evaluation_page_data
 from tests.pages.browser import log_of, needs_browser, opened, requests_of
 
@@ -18,7 +19,7 @@ WIDTHS = """
 
 
 def test_charts_and_images_are_shown_and_nothing_is_asked_of_anyone(tmp_path: Path) -> None:
-    (place,) = HtmlEvaluationPage(tmp_path / "evaluation.html").write(evaluation_page_data())
+    place = write_page(tmp_path / "evaluation.html", render_evaluation_page(evaluation_page_data()))
     with opened(tmp_path) as browser:
         browser.get(Path(place).as_uri())
         browser.execute_script("scrollTo(0, document.body.scrollHeight)")

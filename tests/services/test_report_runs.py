@@ -9,7 +9,7 @@ from reid.application.report_runs import ReportRuns
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.results import Results, RunSummary
 from reid.settings.recorded import changed_settings
-from tests.fakes.results_page import FakePage
+from tests.fakes.page import FakePage
 from tests.fakes.run_records import FakeRunRecords
 from tests.recorded import evaluation, recorded_run
 
@@ -51,11 +51,11 @@ def depart(recipe: str, fingerprint: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def report(*runs: FakeRunRecords, baseline: str | None = None) -> Results:
-    page = FakePage()
+    page = FakePage[Results]()
     ReportRuns(page=page, departures=depart, changes=changed_settings, seed=1).run(
         runs, baseline=baseline
     )
-    return page.results[0]
+    return page.written[0]
 
 
 def summary(one: FakeRunRecords) -> RunSummary:

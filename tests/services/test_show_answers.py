@@ -11,8 +11,8 @@ from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerp
 from reid.domain.values.page_data import AnswersPageData, PageLimits, Verdict
 from reid.domain.values.reports import Identification, RankedImage
 from reid.domain.values.samples import ListedImage
-from tests.fakes.answers_page import FakeAnswersPage
 from tests.fakes.dataset import FakeImageSource
+from tests.fakes.page import FakePage
 from tests.fakes.vector_index import FakeIndex
 from tests.page_data import ANSWERS, answer
 
@@ -26,12 +26,12 @@ STAMP = EncoderFingerprint(name="fake", weights="random", digest="0" * 64, width
 def shown(
     answers: Sequence[Identification] = ANSWERS, *, limits: PageLimits | None = None
 ) -> AnswersPageData:
-    page = FakeAnswersPage()
+    page = FakePage[AnswersPageData]()
     place = ShowAnswers(page=page, limits=limits).run(
         answers, queries=QUERIES, gallery=thumbnails_in(GALLERY), title="Who", notes=["so"]
     )
     assert place == "page"
-    (page_data,) = page.page_data
+    (page_data,) = page.written
     return page_data
 
 

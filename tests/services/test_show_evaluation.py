@@ -9,13 +9,14 @@ from reid.application.show_evaluation import ShowEvaluation
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.analyses import AnalysisRecipe
+from reid.domain.values.page_data import EvaluationPageData
 from reid.domain.values.recipes import RerankingRecipe
 from reid.ports.maps import MapMaker
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
-from tests.fakes.evaluation_page import FakeEvaluationPage
 from tests.fakes.listener import RecordingListener
 from tests.fakes.map_maker import FakeMapMaker
+from tests.fakes.page import FakePage
 from tests.fakes.vector_index import FakeIndex
 from tests.services.evaluating import Bench
 
@@ -75,7 +76,7 @@ def test_every_page_is_written_with_the_images_of_the_hard_queries(*, is_reranke
     evaluation, _, analysis = evaluated()
     assert analysis is not None
     reranking = RerankingRecipe() if is_reranked else None
-    pages = [FakeEvaluationPage(), FakeEvaluationPage()]
+    pages = [FakePage[EvaluationPageData](), FakePage[EvaluationPageData]()]
     places = ShowEvaluation(pages=pages).run(
         replace(evaluation.report, reranking=reranking),
         analysis,
@@ -84,8 +85,8 @@ def test_every_page_is_written_with_the_images_of_the_hard_queries(*, is_reranke
         notes=["so"],
     )
     assert places == ("page", "page")
-    (page_data,) = pages[0].page_data
-    assert pages[1].page_data == [page_data]
+    (page_data,) = pages[0].written
+    assert pages[1].written == [page_data]
     assert set(page_data.query_thumbnails) == {one.name for one in analysis.hardest}
     for one in analysis.hardest:
         assert {image.name for image in (*one.above, one.match)} <= set(

@@ -1,107 +1,127 @@
-"""The charts of evaluations, trainings and open-set identification."""
+"""Charts as SVG: the same numbers make the same bytes on every machine.
+
+Figures are kept under version control, and the output of plotting libraries changes with their
+version and the machine's fonts.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from markupsafe import Markup
 
-from reid.adapters.pages.svg import COLOURS, Axis, Plane, chart, element, standalone, text, ticks
+from reid.adapters.pages.documents import templates
 from reid.domain.values.analyses import CameraPairs, MapPoint, SimilarityHistogram
 from reid.domain.values.open_set import OpenSetReport
 from reid.domain.values.results import StageCurves
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Distinct for most colour-blind people (Okabe & Ito 2008)."""
+
 _STAGES = {"prompts": "Stage 1: prompts", "encoder": "Stage 2: encoder"}
-_WIDTH, _HEIGHT = 520, 320
-_PANEL_WIDTH, _PANEL_HEIGHT = 460, 300
-_CELL, _CELLS_LEFT, _CELLS_TOP = 58, 52, 52
+_NUM_TICKS = 5
+_SIZE = {"width": 520, "height": 320}
+_PANEL_SIZE = {"width": 460, "height": 300}
 _MAP_SIZE = 520
 _SHAPES = 4
-_SAME, _DIFFERENT = COLOURS[2], COLOURS[1]
 
-_Lines = Mapping[str, Sequence[tuple[float, float]]]
+_Points: TypeAlias = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """What is measured along a side of a plot."""
+
+    name: str
+    marks: Sequence[float]
+    """Labelled values."""
+
+    low: float
+    high: float
+    is_logarithmic: bool = False
+    """If so, `low` is above 0, and smaller values are drawn there."""
+
+    show: Callable[[float], str] = "{:.6g}".format
+
+    def share(self, value: float) -> float:
+        """Return the place of a value, from 0 at `low` to 1 at `high`."""
+        if not self.is_logarithmic:
+            return (value - self.low) / (self.high - self.low)
+        low, high = math.log10(self.low), math.log10(self.high)
+        return (math.log10(max(value, self.low)) - low) / (high - low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """A rectangle of pixels between two axes."""
+
+    across: Axis
+    up: Axis
+    left: int
+    right: int
+    top: int
+    bottom: int
+    name_of_up_at: tuple[float, float]
+
+    def x(self, value: float) -> float:
+        """Return the pixel of a value of `across`."""
+        return self.left + self.across.share(value) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        """Return the pixel of a value of `up`."""
+        return self.bottom - self.up.share(value) * (self.bottom - self.top)
+
+
+_plane = partial(Plane, left=52, right=504, top=26, bottom=276, name_of_up_at=(4, 10))
+_panel = partial(Plane, left=56, right=350, top=34, bottom=256, name_of_up_at=(8, 20))
 
 
 def draw_cmc(cmc: Sequence[float]) -> Markup:
     """Draw the share of queries whose first match is at a rank or better, over the rank."""
     ranks = [1.0, *(mark for mark in ticks(0, max(len(cmc), 2)) if mark > 1)]
     shares = [mark for mark in ticks(min(0.9, *cmc), 1.0) if mark < 1.0 + 1e-9]
-    plane = _plane(Axis.between(ranks, "rank"), Axis.between(shares, "queries", "{:.0%}".format))
-    curve = plane.curve(list(enumerate(cmc, 1)), colour=COLOURS[0])
-    dots = [
-        element(
-            "circle",
-            element("title", f"rank {k}: {cmc[k - 1]:.2%}"),
-            cx=f"{plane.x(k):.1f}",
-            cy=f"{plane.y(cmc[k - 1]):.1f}",
-            r=3,
-            fill=COLOURS[0],
-        )
-        for k in (1, 5, 10, 20)
-        if k <= len(cmc)
-    ]
-    return chart("CMC curve", plane.axes(), curve, *dots, width=_WIDTH, height=_HEIGHT)
+    points = list(enumerate(cmc, 1))
+    return _draw(
+        "cmc",
+        plane=_plane(across=_spanning(ranks, "rank"), up=_spanning(shares, "queries", "{:.0%}")),
+        points=points,
+        marked=[(rank, share) for rank, share in points if rank in (1, 5, 10, 20)],
+        colour=COLOURS[0],
+        **_SIZE,
+    )
 
 
 def draw_histogram(histogram: SimilarityHistogram) -> Markup:
     """Draw the similarities of images of one person and of different people, as shares."""
     kinds = (
-        ("same person", _SAME, histogram.same),
-        ("different people", _DIFFERENT, histogram.different),
+        ("same person", COLOURS[2], histogram.same),
+        ("different people", COLOURS[1], histogram.different),
     )
     shares = [[count / (sum(counts) or 1) for count in counts] for *_, counts in kinds]
     used = [n for n, pair in enumerate(zip(*shares, strict=True)) if any(pair)] or [0]
+    shown = slice(used[0], used[-1] + 1)
     edges = histogram.edges[used[0] : used[-1] + 2]
-    plane = _plane(
-        Axis.between(ticks(edges[0], edges[-1]), "similarity (cosine)", "{:.4g}".format),
-        Axis.between(ticks(0.0, max(1e-6, *map(max, shares))), "pairs", "{:.4g}".format),
+    heights = ticks(0.0, max(1e-6, *map(max, shares)))
+    return _draw(
+        "histogram",
+        plane=_plane(
+            across=_spanning(ticks(edges[0], edges[-1]), "similarity (cosine)", "{:.4g}"),
+            up=_spanning(heights, "pairs", "{:.4g}"),
+        ),
+        edges=edges,
+        kinds=[
+            (words, colour, sum(counts), share[shown])
+            for (words, colour, counts), share in zip(kinds, shares, strict=True)
+        ],
+        **_SIZE,
     )
-    drawn = [plane.axes()]
-    for row, ((words, colour, counts), heights) in enumerate(zip(kinds, shares, strict=True)):
-        steps = zip(heights[used[0] : used[-1] + 1], edges[1:], strict=True)
-        outline = "".join(f"V{plane.y(up):.1f}H{plane.x(edge):.1f}" for up, edge in steps)
-        floor = f"{plane.y(0):.1f}"
-        y = plane.top + 8 + 16 * row
-        drawn += [
-            element(
-                "path",
-                d=f"M{plane.x(edges[0]):.1f} {floor}{outline}V{floor}Z",
-                fill=colour,
-                fill_opacity=0.35,
-                stroke=colour,
-            ),
-            _box(plane.left + 10, y - 9, 10, colour=colour, opacity=0.6),
-            text(plane.left + 26, y, f"{words} ({sum(counts):,} pairs)"),
-        ]
-    title = "Similarity of same and different people"
-    return chart(title, *drawn, width=_WIDTH, height=_HEIGHT)
 
 
 def draw_camera_pairs(pairs: CameraPairs) -> Markup:
     """Draw a matrix: a row per query camera, a column per gallery camera."""
-    names = [
-        text(_CELLS_LEFT + _CELL * (n + 0.5), 40, str(camera + 1), text_anchor="middle")
-        for n, camera in enumerate(pairs.gallery_cameras)
-    ] + [
-        text(
-            _CELLS_LEFT - 8, _CELLS_TOP + _CELL * (n + 0.5) + 4, str(camera + 1), text_anchor="end"
-        )
-        for n, camera in enumerate(pairs.query_cameras)
-    ]
-    cells = [
-        part
-        for row, scores in enumerate(pairs.mean_average_precision)
-        for column, score in enumerate(scores)
-        for part in _cell(row, column, score, count=pairs.num_queries[row][column])
-    ]
-    return chart(
-        "mAP per pair of cameras",
-        text(_CELLS_LEFT, 18, "gallery camera"),
-        text(4, 40, "query"),
-        *names,
-        *cells,
-        width=max(_CELLS_LEFT + _CELL * len(pairs.gallery_cameras) + 8, 180),
-        height=_CELLS_TOP + _CELL * len(pairs.query_cameras) + 8,
-    )
+    return _draw("camera_pairs", pairs=pairs, colour=COLOURS[0])
 
 
 def draw_map(points: Sequence[MapPoint]) -> Markup:
@@ -111,22 +131,10 @@ def draw_map(points: Sequence[MapPoint]) -> Markup:
     middle, scale = _MAP_SIZE / 2, (_MAP_SIZE / 2 - 14) / reach
     marks = []
     for point in points:
-        shape, colour_number = divmod(numbers[point.label], len(COLOURS) - 1)
-        colour = COLOURS[colour_number]
-        role = "query" if point.is_query else "gallery"
+        shape, colour = divmod(numbers[point.label], len(COLOURS) - 1)
         place = (middle + scale * point.x, middle - scale * point.y)
-        marks.append(
-            element(
-                "path",
-                element("title", f"{point.label}, camera {point.camera}, {role}"),
-                d=_outline(shape % _SHAPES, *place),
-                fill=colour,
-                fill_opacity=0.85,
-                stroke="currentColor" if point.is_query else colour,
-                stroke_width=1.6 if point.is_query else 0.5,
-            )
-        )
-    return chart("Map of a sample", *marks, width=_MAP_SIZE, height=_MAP_SIZE)
+        marks.append((point, _outline(shape % _SHAPES, *place), COLOURS[colour]))
+    return _draw("map", marks=marks, size=_MAP_SIZE)
 
 
 def draw_curves(stages: Sequence[StageCurves]) -> str:
@@ -135,22 +143,20 @@ def draw_curves(stages: Sequence[StageCurves]) -> str:
     There is at least one stage, and each has an epoch.
     """
     panels = []
-    for number, stage in enumerate(stages):
+    for stage in stages:
         last = max(stage.epochs[-1], 2)
         epochs = [1.0, *(m for m in ticks(0, last) if m == int(m) and 1 < m <= last)]
         values = [value for losses in stage.losses.values() for value in losses]
-        panel = _panel(
-            _STAGES.get(stage.stage, stage.stage),
+        plane = _panel(
             across=Axis(name="epoch", low=1, high=last, marks=epochs),
-            up=Axis.between(ticks(min(0.0, *values), max(1e-6, *values)), "loss"),
-            lines={
-                term: list(zip(stage.epochs, losses, strict=True))
-                for term, losses in stage.losses.items()
-            },
+            up=_spanning(ticks(min(0.0, *values), max(1e-6, *values)), "loss"),
         )
-        panels.append(element("g", *panel, transform=f"translate({number * _PANEL_WIDTH} 0)"))
-    width = _PANEL_WIDTH * len(panels)
-    return standalone(chart("Learning curves", *panels, width=width, height=_PANEL_HEIGHT))
+        lines = {
+            term: list(zip(stage.epochs, losses, strict=True))
+            for term, losses in stage.losses.items()
+        }
+        panels.append((_STAGES.get(stage.stage, stage.stage), plane, list(_coloured(lines))))
+    return standalone(_draw("panels", title="Learning curves", shown=panels, **_PANEL_SIZE))
 
 
 def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
@@ -159,82 +165,54 @@ def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
     There is at least one report; its key is its name in the legend.
     """
     lowest = min(report.resolution for report in reports.values())
-    decades = [mark for mark in (float(f"1e-{n}") for n in range(12)) if mark >= lowest * 0.999]
-    panel = _panel(
-        "Identification rate",
+    plane = _panel(
         across=Axis(
             name="false-accept rate (share of unknown people named)",
             low=min(lowest, 0.1),
             high=1.0,
-            marks=decades,
+            marks=[m for m in (float(f"1e-{n}") for n in range(12)) if m >= lowest * 0.999],
             is_logarithmic=True,
         ),
-        up=Axis.between(ticks(0.0, 1.0), ""),
-        lines={
-            # A rate of 0 has no place on a logarithmic axis.
-            name: [point for point in report.curve if point[0] > 0]
-            for name, report in reports.items()
-        },
+        up=_spanning(ticks(0.0, 1.0), ""),
     )
-    drawn = chart("Identification rate", *panel, width=_PANEL_WIDTH, height=_PANEL_HEIGHT)
-    return standalone(drawn)
+    lines = {
+        # A rate of 0 has no place on a logarithmic axis.
+        name: [point for point in report.curve if point[0] > 0]
+        for name, report in reports.items()
+    }
+    title = "Identification rate"
+    panel = (title, plane, list(_coloured(lines)))
+    return standalone(_draw("panels", title=title, shown=[panel], **_PANEL_SIZE))
 
 
-def _plane(across: Axis, up: Axis) -> Plane:
-    """Lay out axes for a chart without a title or a legend."""
-    return Plane(
-        across=across,
-        up=up,
-        left=52,
-        right=_WIDTH - 16,
-        top=26,
-        bottom=_HEIGHT - 44,
-        name_of_up_at=(4, 10),
-    )
+def standalone(chart: Markup) -> str:
+    """Make an SVG file of a chart: dark on white."""
+    opening, rest = chart.split(">", 1)
+    return f'{opening}>\n<rect width="100%" height="100%" fill="white"/>{rest}\n'
 
 
-def _panel(title: str, *, across: Axis, up: Axis, lines: _Lines) -> list[Markup]:
-    """Draw lines between axes, with the title above and the legend beside them."""
-    right = _PANEL_WIDTH - 110
-    plane = Plane(
-        across=across,
-        up=up,
-        left=56,
-        right=right,
-        top=34,
-        bottom=_PANEL_HEIGHT - 44,
-        name_of_up_at=(8, 20),
-    )
-    drawn = [text(plane.left, 20, title, font_weight="bold"), plane.axes()]
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """Choose about five round numbers that span `low` to `high`, which is larger."""
+    rough = (high - low) / _NUM_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(round_one for round_one in (1, 2, 5, 10) if round_one * power >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return tuple(step * number for number in range(first, last + 1))
+
+
+def _draw(macro: str, **values: object) -> Markup:
+    """Call a macro of `charts.svg`, which escapes the values."""
+    return Markup(getattr(templates().get_template("charts.svg").module, macro)(**values).strip())
+
+
+def _spanning(marks: Sequence[float], name: str, form: str = "{:.6g}") -> Axis:
+    """Make an axis from the first mark to the last."""
+    return Axis(name=name, marks=marks, low=marks[0], high=marks[-1], show=form.format)
+
+
+def _coloured(lines: Mapping[str, _Points]) -> Iterator[tuple[str, _Points, str]]:
     for row, (name, points) in enumerate(lines.items()):
-        colour = COLOURS[row % len(COLOURS)]
-        y = plane.top + 10 + 16 * row
-        drawn += [
-            plane.curve(points, colour=colour),
-            element("path", d=f"M{right + 10} {y:g}h18", stroke=colour, stroke_width=2),
-            text(right + 34, y + 4, name),
-        ]
-    return drawn
-
-
-def _box(x: float, y: float, size: float, *, colour: str, opacity: float, rx: int = 0) -> Markup:
-    return element(
-        "rect", x=x, y=y, width=size, height=size, rx=rx, fill=colour,
-        fill_opacity=f"{opacity:.3f}",
-    )  # fmt: skip
-
-
-def _cell(row: int, column: int, score: float | None, *, count: int) -> list[Markup]:
-    x, y = _CELLS_LEFT + _CELL * column, _CELLS_TOP + _CELL * row
-    middle = (x + _CELL / 2, y + _CELL / 2)
-    if score is None:
-        box = _box(x + 1, y + 1, _CELL - 2, colour="currentColor", opacity=0.06, rx=4)
-        return [box, text(middle[0], middle[1] + 4, "-", text_anchor="middle")]
-    return [
-        _box(x + 1, y + 1, _CELL - 2, colour=COLOURS[0], opacity=0.08 + 0.5 * score, rx=4),
-        text(middle[0], middle[1] + 1, f"{100 * score:.1f}", text_anchor="middle", font_size=13),
-        text(middle[0], middle[1] + 16, f"n={count}", text_anchor="middle", font_size=9),
-    ]
+        yield name, points, COLOURS[row % len(COLOURS)]
 
 
 def _outline(shape: int, x: float, y: float) -> str:

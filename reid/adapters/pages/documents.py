@@ -1,43 +1,62 @@
-"""Self-contained HTML documents that need no network and run only our scripts."""
+"""Self-contained documents, from our templates to a file.
 
-import json
+HTML needs no network and runs only our scripts.
+"""
+
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Generic, TypeVar
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from reid.adapters.atomic_files import cannot_be_made, replace_file
 from reid.domain.values.counts import counted
 from reid.domain.values.page_data import Verdict
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+_Content = TypeVar("_Content")
 
 _SIGNS = {Verdict.RIGHT: "\u2713 ", Verdict.WRONG: "\u2717 ", Verdict.UNKNOWN: "? "}
 """Signs that distinguish verdicts without colours."""
 
 
-class ImageStore:
-    """The small images of a document, each stored once."""
+class PageFile(Generic[_Content]):
+    """A page in one file."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
-        self._numbers: dict[bytes, int] = {}
+    def __init__(self, path: Path, *, render: Callable[[_Content], str | bytes]) -> None:
+        """Keep the file's name and what makes its content; nothing is touched yet."""
+        self._path = path
+        self._render = render
 
-    def number(self, content: bytes) -> int:
-        """Store a JPEG, unless it is there, and return its number."""
-        return self._numbers.setdefault(content, len(self._numbers))
+    def write(self, content: _Content) -> tuple[str, ...]:
+        """Replace the file."""
+        return (write_page(self._path, self._render(content)),)
 
-    def as_json(self) -> Markup:
-        """Write base64 texts by number."""
-        return Markup(json.dumps([b64encode(content).decode() for content in self._numbers]))
+
+def write_page(path: Path, content: str | bytes) -> str:
+    """Replace a file in one step, make its folder where it is missing, and return its name.
+
+    Lone surrogates, as in file names that are not Unicode, are escaped.
+
+    Raises:
+        CheckpointError: The place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_made(path.parent, error) from error
+    if isinstance(content, str):
+        content = content.encode(errors="backslashreplace")
+    replace_file(path, content)
+    return str(path)
 
 
 def render(template: str, *, title: str, assets: Iterable[str], **values: object) -> str:
-    """Write a document.
+    """Write an HTML document.
 
     Its policy allows only our style and script, by their digests, and embedded images, so that
     names and labels can neither run nor fetch anything.
@@ -48,54 +67,40 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
         assets: Names of our styles (`.css`) and scripts (`.js`), in order.
         values: Values for the template, which escapes them.
     """
-    names = tuple(assets)
+    folder = files("reid.adapters.pages") / "assets"
+    content = {name: (folder / name).read_text(encoding="utf-8") for name in assets}
     style, script = (
-        Markup("\n".join(_read_asset(name) for name in names if name.endswith(ending)))
+        Markup("\n".join(content[name] for name in content if name.endswith(ending)))
         for ending in (".css", ".js")
     )
-    policy = (
-        "default-src 'none'; img-src data:; "
-        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            title=title,
-            style=style,
-            script=script,
-            policy=Markup(policy),
-            images=ImageStore(),
-            **values,
-        )
-    )
+    # Small images by their numbers, each stored once.
+    images = dict[bytes, int]()
+    return render_text(template, title=title, style=style, script=script, images=images, **values)
 
 
 def render_text(template: str, **values: object) -> str:
-    """Write a text from a template that is not HTML, without escaping."""
-    return _environment().get_template(template).render(values)
+    """Write a text from a template, which escapes values in HTML and SVG only."""
+    return templates().get_template(template).render(values)
 
 
 @cache
-def _environment() -> "Environment":
-    # Imported here, because few commands write a page.
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
+def templates() -> Environment:
+    """Open the templates."""
     environment = Environment(
         loader=PackageLoader("reid.adapters.pages", "assets"),
-        autoescape=select_autoescape(["html"]),
+        autoescape=select_autoescape(["html", "svg"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals.update(counted=counted, signs=_SIGNS)
+    environment.filters.update(base64=_base64, digest=_digest, px="{:.1f}".format)
     return environment
 
 
-def _read_asset(name: str) -> str:
-    return (files("reid.adapters.pages") / "assets" / name).read_text(encoding="utf-8")
+def _base64(content: bytes) -> str:
+    return b64encode(content).decode()
 
 
-def _digest(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+def _digest(text: str) -> Markup:
+    return Markup(f"sha256-{_base64(sha256(text.encode()).digest())}")

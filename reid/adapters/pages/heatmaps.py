@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from reid.adapters.atomic_files import replace_file
-from reid.adapters.pages.documents import render
-from reid.adapters.pages.files import write_page
+from reid.adapters.pages.documents import PageFile, render
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.explanations import DeletionCheck, ExplainedImage, Explanation
-from reid.ports.explanation import ExplanationPage
 
 PAGE_ENDINGS = (".html", ".htm")
 IMAGE_ENDING = ".png"
@@ -41,33 +38,7 @@ _METHODS = {
 }
 
 
-class HeatmapImage:
-    """A PNG: both images, each plain and marked, and the numbers below."""
-
-    def __init__(self, path: Path) -> None:
-        """Keep the file's name; nothing is touched yet."""
-        self._path = path
-
-    def write(self, explanation: Explanation) -> str:
-        """Replace the image; see the port."""
-        replace_file(self._path, _as_png(draw_explanation(explanation)))
-        return str(self._path)
-
-
-class HeatmapPage:
-    """A self-contained HTML page: nothing is fetched, and nothing in it runs."""
-
-    def __init__(self, path: Path) -> None:
-        """Keep the file's name; nothing is touched yet."""
-        self._path = path
-
-    def write(self, explanation: Explanation) -> str:
-        """Replace the page; see the port."""
-        write_page(self._path, render_explanation(explanation))
-        return str(self._path)
-
-
-def open_explanation_page(path: Path) -> ExplanationPage:
+def open_explanation_page(path: Path) -> PageFile[Explanation]:
     """Choose an image or a page by a file's ending.
 
     Raises:
@@ -77,14 +48,15 @@ def open_explanation_page(path: Path) -> ExplanationPage:
         raise ConfigurationError(
             f"the folder {path.parent} of the explanation does not exist; make it first"
         )
-    if path.suffix.lower() in PAGE_ENDINGS:
-        return HeatmapPage(path)
-    if path.suffix.lower() == IMAGE_ENDING:
-        return HeatmapImage(path)
-    raise ConfigurationError(
-        f"{path} is neither an image ({IMAGE_ENDING}) nor a page "
-        f"({', '.join(PAGE_ENDINGS)}); end its name in one of these"
-    )
+    ending = path.suffix.lower()
+    if ending not in (*PAGE_ENDINGS, IMAGE_ENDING):
+        raise ConfigurationError(
+            f"{path} is neither an image ({IMAGE_ENDING}) nor a page "
+            f"({', '.join(PAGE_ENDINGS)}); end its name in one of these"
+        )
+    if ending == IMAGE_ENDING:
+        return PageFile(path, render=lambda explanation: _as_png(draw_explanation(explanation)))
+    return PageFile(path, render=render_explanation)
 
 
 def overlay(explained: ExplainedImage) -> Image.Image:
