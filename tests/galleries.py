@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from reid.adapters.galleries.memory import MemoryVectors
-from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
-from reid.adapters.galleries.sqlite.records import SqliteRecords
+from reid.adapters.galleries.memory import MemoryRecords, MemoryVectors
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (
     AuditAction,
@@ -57,8 +55,7 @@ class MemoryGallery(Gallery):
     """A gallery in memory, for tests that watch or change its methods."""
 
     def __init__(self, *, create_index: Callable[[], VectorIndex]) -> None:
-        records = SqliteRecords(MemoryDatabase(place="memory"))
-        super().__init__(records, MemoryVectors(create_index))
+        super().__init__(MemoryRecords(place="memory"), MemoryVectors(create_index))
 
 
 def enroll(gallery: Gallery, num_images: int = 12) -> tuple[int, ...]:

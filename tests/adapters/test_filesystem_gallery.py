@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
-from reid.adapters.galleries.sqlite import database
-from reid.adapters.galleries.sqlite.reader import SqliteReader
+from reid.adapters.galleries.sqlite.records import SqliteRecords
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
@@ -53,10 +53,9 @@ def gallery(folder: Path) -> Iterator[Gallery]:
         yield opened
 
 
-def database_of(gallery: Gallery) -> database.Database:
-    found = gallery._records._database  # type: ignore[attr-defined]
-    assert isinstance(found, database.Database)
-    return found
+def records_of(gallery: Gallery) -> SqliteRecords:
+    assert isinstance(gallery._records, SqliteRecords)
+    return gallery._records
 
 
 def images_of(gallery: Gallery) -> list[str]:
@@ -129,10 +128,10 @@ def test_a_gallery_replaced_in_the_midst_of_a_call_is_left_alone(
     folder: Path, gallery: Gallery
 ) -> None:
     add(gallery, names_of(20))
-    with database_of(gallery).reading() as connection:
+    with gallery._records.reading() as now:
         exchange(folder, names_of(30, prefix="new"))
         with pytest.raises(GalleryError, match="moved, deleted or replaced"):
-            database_of(gallery).require_in_place(connection)
+            now.require_in_place()
     assert len(gallery.images()) == 30
 
 
@@ -225,7 +224,7 @@ def test_a_second_writer_waits_for_the_first(folder: Path, gallery: Gallery) -> 
     add(gallery, names_of(5))
     with closing(open_gallery(folder)) as other:
         waiting = Thread(target=add, args=(other, ["a-late.jpg"]))
-        with database_of(gallery).writing():
+        with gallery._records.writing():
             waiting.start()
             waiting.join(0.2)
             assert waiting.is_alive()
@@ -237,7 +236,7 @@ def test_a_writer_who_has_waited_too_long_is_told_where(folder: Path, gallery: G
     hasty = open_filesystem_gallery(
         folder, create=False, create_index=ExactIndex, wait_seconds=0.05
     )
-    with closing(hasty), database_of(gallery).writing():
+    with closing(hasty), gallery._records.writing():
         with pytest.raises(GalleryError, match=f"{folder} is being changed by another process"):
             add(hasty, names_of(1))
         assert hasty.describe().num_images == 0
@@ -247,7 +246,7 @@ def test_a_writer_who_has_waited_too_long_is_told_where(folder: Path, gallery: G
 def test_a_gallery_that_is_there_is_opened_for_writing_while_another_writes(
     folder: Path, gallery: Gallery
 ) -> None:
-    with database_of(gallery).writing():
+    with gallery._records.writing():
         hasty = open_filesystem_gallery(
             folder, create=True, create_index=ExactIndex, wait_seconds=0.05
         )
@@ -337,12 +336,12 @@ def test_an_interrupted_erasure_is_finished_by_whoever_opens_the_gallery_next(
     images = fill_with_traces(gallery)
     gone = erased_numbers(images)
 
-    def die(_: database.Database) -> None:
+    def die(_: SqliteRecords, **_options: bool) -> None:
         raise KeyboardInterrupt
 
     gone_keys = keys_of(gallery, gone)
     with monkeypatch.context() as patch:
-        patch.setattr(database.Database, "scrub", die)
+        patch.setattr(SqliteRecords, "reclaim", die)
         with pytest.raises(KeyboardInterrupt):
             gallery.erase(gone_keys, entry=entry(AuditAction.FORGET))
     assert traces_in(folder, gone, images)
@@ -372,10 +371,10 @@ def test_an_erasure_that_finds_no_room_to_clear_traces_says_that_images_are_remo
 ) -> None:
     (key, *_) = add(gallery, names_of(5))
 
-    def find_no_room(_: database.Database) -> None:
+    def find_no_room(_: SqliteRecords, **_options: bool) -> None:
         raise GalleryError("database or disk is full")
 
-    monkeypatch.setattr(database.Database, "scrub", find_no_room)
+    monkeypatch.setattr(SqliteRecords, "reclaim", find_no_room)
     with pytest.raises(GalleryError, match=r"disk is full; the images are removed.*compact"):
         gallery.erase([key], entry=entry(AuditAction.FORGET))
     assert images_of(gallery) == names_of(5)[1:]
@@ -431,9 +430,9 @@ def test_files_that_others_replace_during_a_check_are_not_missing(
 ) -> None:
     add(gallery, names_of(20))
     nearest(gallery, "b-4.jpg")
-    find, told = SqliteReader.faults, list[str]()
+    find, told = SqliteTransaction.faults, list[str]()
 
-    def find_beside_another(reader: SqliteReader) -> Iterator[str]:
+    def find_beside_another(reader: SqliteTransaction) -> Iterator[str]:
         yield from find(reader)
         if not told:
             with closing(open_gallery(folder)) as other:
@@ -442,8 +441,8 @@ def test_files_that_others_replace_during_a_check_are_not_missing(
                 other.compact()
                 other.erase([1], entry=entry(AuditAction.FORGET))
 
-    monkeypatch.setattr(SqliteReader, "faults", find_beside_another)
-    monkeypatch.setattr(database.Database, "scrub", lambda _: None)  # waits for the reader
+    monkeypatch.setattr(SqliteTransaction, "faults", find_beside_another)
+    monkeypatch.setattr(SqliteRecords, "reclaim", lambda *_, **__: None)  # waits for the reader
     assert gallery.check() == ()
     assert told == ["b-new4.jpg"]
 
@@ -639,7 +638,7 @@ def test_a_gallery_that_cannot_be_made_where_it_shall_be_says_why(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir()
-    monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+    monkeypatch.setattr(SqliteRecords, "is_writable", property(lambda _: False))
     with pytest.raises(GalleryError, match=f"{folder} cannot be written"):
         open_gallery(folder)
     assert files_of(folder) == set()
@@ -648,18 +647,18 @@ def test_a_gallery_that_cannot_be_made_where_it_shall_be_says_why(
 def test_who_may_only_read_takes_a_file_for_unchanging_only_where_nobody_has_it_open(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database.Database, "_require_writable", lambda _: None)
+    monkeypatch.setattr(SqliteRecords, "_require_writable", lambda _: None)
     with closing(open_gallery(folder)) as owner:
         add(owner, names_of(5))
         owner.compact()  # which leaves an empty log
-        monkeypatch.setattr(database.Database, "is_writable", property(lambda _: False))
+        monkeypatch.setattr(SqliteRecords, "is_writable", property(lambda _: False))
         with closing(open_gallery(folder, create=False)) as reader:
-            assert database_of(reader)._mode() == "ro"
+            assert records_of(reader)._mode() == "ro"
             assert nearest(reader, "b-1.jpg") == "b-1.jpg"
             add(owner, ["a-new.jpg"])
             assert nearest(reader, "a-new.jpg") == "a-new.jpg"
     with closing(open_gallery(folder, create=False)) as reader:
-        assert database_of(reader)._mode() == "ro&immutable=1"
+        assert records_of(reader)._mode() == "ro&immutable=1"
         assert nearest(reader, "a-new.jpg") == "a-new.jpg"
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
-from reid.adapters.galleries.sqlite.reader import SqliteReader
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.values.galleries import ImageLookup
 from tests.galleries import enroll
@@ -41,10 +40,10 @@ def test_images_that_are_asked_for_are_found_by_an_index(
 ) -> None:
     asked: list[str] = []
     connection.set_trace_callback(asked.append)
-    found = SqliteReader(connection, MemoryDatabase(place="")).images(**wanted)
+    found = SqliteTransaction(connection).images(**wanted)
     connection.set_trace_callback(None)
     assert found
-    (statement,) = [text for text in asked if text.startswith("SELECT key")]
+    (statement,) = [text for text in asked if text.startswith("select key")]
     plan = [text for *_, text in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
     assert any(text.startswith("SEARCH images USING") for text in plan)
     assert not any(text.startswith("SCAN images") for text in plan)

@@ -3,12 +3,11 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reid.adapters.galleries.sqlite.schema import read_state, write_state
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction
@@ -72,7 +71,7 @@ STATES = {
 def lie(folder: Path, state: str) -> None:
     """Write a state with the checksum that goes with it."""
     with closing(sqlite3.connect(folder / "gallery.sqlite")) as connection:
-        write_state(connection, replace(read_state(connection), vectors=state))
+        SqliteTransaction(connection).keep_vectors_state(state)
         connection.commit()
 
 

@@ -14,7 +14,8 @@ from psycopg.sql import SQL
 
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.galleries.postgres.gallery import open_postgres_gallery
-from reid.adapters.galleries.postgres.graph import Graph, candidates, prepare_walk
+from reid.adapters.galleries.postgres.graph import Graph
+from reid.adapters.galleries.postgres.ranking import candidates, prepare_walk
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.indexes.exact import ExactIndex
@@ -182,7 +183,7 @@ def test_the_graph_is_what_a_search_reads(open_gallery: Open) -> None:
 
 
 def _plan_of(gallery: Gallery) -> str:
-    statement = candidates(tables_of(gallery), width=16, admitted=SQL("true"))
+    statement = candidates(tables_of(gallery), "true", width=16)
     with sessions_of(gallery).reading() as connection:
         prepare_walk(connection, 40, num_answers=5)
         rows = connection.execute(
@@ -306,7 +307,7 @@ def test_erased_people_are_in_no_row_and_the_audit_log_says_so(
         ("update {vectors} set vector = {other} where key = {key}", "4.jpg of here .* is damaged"),
         ("update {vectors} set vector = '[1,0]' where key = {key}", "has width 2"),
         ("delete from {vectors} where key = {key}", "image 5 has no vector"),
-        ("delete from {images} where key = {key}", "11 images are kept, not 12"),
+        ("delete from {images} where key = {key}", "11 images are recorded, 12 were counted"),
         ("update {state} set last_key = 7", "image 12 is recorded, keys up to 7"),
         ("update {state} set fingerprint = '{{}}'", "encoder or calibrations cannot be read"),
         ("delete from {state}", "the row of its state is missing"),

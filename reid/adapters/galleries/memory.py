@@ -1,14 +1,18 @@
 """A gallery that lives as long as the process."""
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reid.adapters.galleries.rows import RowsView
-from reid.adapters.galleries.sqlite.memory_database import MemoryDatabase
-from reid.adapters.galleries.sqlite.records import SqliteRecords
+from reid.adapters.galleries.sqlite.failures import explained
+from reid.adapters.galleries.sqlite.tables import make_tables
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage
@@ -19,7 +23,46 @@ def open_memory_gallery(
     *, create_index: Callable[[], VectorIndex], place: str = "memory"
 ) -> Gallery:
     """Make an empty gallery, which messages call `place`."""
-    return Gallery(SqliteRecords(MemoryDatabase(place=place)), MemoryVectors(create_index))
+    return Gallery(MemoryRecords(place=place), MemoryVectors(create_index))
+
+
+class MemoryRecords:
+    """Records in a SQLite database in memory, used by one thread at a time."""
+
+    residual_traces = None
+
+    def __init__(self, *, place: str) -> None:
+        """Make the tables; messages call the gallery `place`."""
+        self.place = place
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        self._lock = RLock()
+        make_tables(self._connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteTransaction]:
+        """Keep other threads waiting."""
+        with self._lock, explained(self.place):
+            yield SqliteTransaction(self._connection)
+
+    @contextmanager
+    def writing(self, *, waits: bool = True) -> Iterator[SqliteTransaction]:  # noqa: ARG002
+        """Keep other threads waiting; changes are kept as a whole or not at all."""
+        with self._lock, explained(self.place):
+            self._connection.execute("BEGIN")
+            try:
+                yield SqliteTransaction(self._connection)
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def reclaim(self, *, is_thorough: bool) -> None:
+        """Do nothing: nothing is on the disk."""
+
+    def close(self) -> None:
+        """Do nothing: the database ends with this object."""
 
 
 class MemoryVectors(WithoutUpkeep):

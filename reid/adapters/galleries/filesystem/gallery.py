@@ -6,8 +6,7 @@ from pathlib import Path
 from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS
 from reid.adapters.galleries.filesystem.vectors import FileVectors
-from reid.adapters.galleries.sqlite.database import Database
-from reid.adapters.galleries.sqlite.failures import in_words, no_gallery
+from reid.adapters.galleries.sqlite.failures import explained, no_gallery
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
@@ -41,21 +40,19 @@ def open_filesystem_gallery(
         GalleryError: The gallery is missing or damaged, or cannot be made.
     """
     place = str(directory)
-    database = Database(directory / DATABASE, place=place, wait_seconds=wait_seconds)
-    with in_words(place):
+    records = SqliteRecords(directory / DATABASE, place=place, wait_seconds=wait_seconds)
+    with explained(place):
         if create and not (directory / DATABASE).exists():
             directory.mkdir(parents=True, exist_ok=True)
             sync_folder(directory.parent)
         elif not (directory / DATABASE).is_file():
             raise no_gallery(place)
     try:
-        if create and not database.has_tables:
-            database.create()
-        database.require_gallery()
+        records.open(create=create)
         vectors = FileVectors(directory, create_index=create_index, index_from_rows=index_from_rows)
-        gallery = Gallery(SqliteRecords(database), vectors)
+        gallery = Gallery(records, vectors)
         gallery.finish_changes()
     except GalleryError:
-        database.close()
+        records.close()
         raise
     return gallery

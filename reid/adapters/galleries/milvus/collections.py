@@ -7,6 +7,7 @@ Letters: D width.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from reid.adapters.galleries.filters import conditions_in
+from reid.adapters.galleries.filters import condition_of
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter, is_keepable
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 
 _CONSISTENCY = "Strong"
 _LONGEST_TEXT = 8192
@@ -29,15 +30,6 @@ _ESCAPES = str.maketrans(
 
 _NOT_OPENED = "Open local milvus failed"
 """What pymilvus says where Milvus Lite does not get its file."""
-
-_CONDITIONS = {
-    "cameras": "camera in {}",
-    "without_cameras": "(camera is null or camera not in {})",
-    "labels": "label in {}",
-    "added_from": "added_at >= {}",
-    "added_until": "added_at < {}",
-}
-"""How Milvus writes the conditions of a filter's fields."""
 
 # pymilvus also raises what it logs with a traceback, and we explain that; its warnings about
 # retries are still shown.
@@ -199,18 +191,18 @@ def _without_its_log() -> Iterator[None]:
         log.disabled = before
 
 
-def condition_of(within: GalleryFilter) -> str:
-    """Write a filter as Milvus takes it; empty where it admits everything."""
-    return " and ".join(
-        _CONDITIONS[name].format(_quoted(one) if isinstance(one, str) else _listed(one))
-        for name, one in conditions_in(within).items()
-    )
+def condition_in_milvus(within: GalleryFilter) -> str:
+    """Write a filter as Milvus takes it, values included; empty where it admits everything."""
+    if within == EVERYTHING:
+        return ""
+    condition, values = condition_of(within)
+    literals = {name: _literal(value) for name, value in values.items()}
+    condition = condition.replace(" among ", " in ")
+    return re.sub(r":(\w+)", lambda name: literals[name[1]], condition)
 
 
-def _listed(texts: Iterable[str]) -> str:
-    return f"[{', '.join(_quoted(text) for text in sorted(filter(is_keepable, texts)))}]"
-
-
-def _quoted(text: str) -> str:
-    """Write a text as Milvus takes it in a condition; not every one takes JSON's escapes."""
-    return f'"{text.translate(_ESCAPES)}"'
+def _literal(value: str | list[str]) -> str:
+    """Write a text or a list of texts; Milvus does not take all of JSON's escapes."""
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    return f"[{', '.join(map(_literal, value))}]"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from reid.adapters.galleries.milvus.collections import Collections
 from reid.adapters.galleries.milvus.vectors import MilvusVectors
-from reid.adapters.galleries.sqlite.database import Database
 from reid.adapters.galleries.sqlite.records import SqliteRecords
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
@@ -85,16 +84,14 @@ def _records_beside(address: str, *, name: str, tenant: str) -> Path:
 
 
 def _open_file(file: Path, *, place: str, create: bool, wait_seconds: float) -> SqliteRecords:
-    database = Database(file, place=place, wait_seconds=wait_seconds)
-    if create and not database.has_tables:
-        database.create()
-    elif not file.is_file():
+    if not create and not file.is_file():
         raise GalleryError(
             f"{place} does not exist: build it first, or correct its name, gallery.tenant or the "
             "address"
         )
-    database.require_gallery()
-    return SqliteRecords(database)
+    records = SqliteRecords(file, place=place, wait_seconds=wait_seconds)
+    records.open(create=create)
+    return records
 
 
 def _name_collection(records: GalleryRecords, name: str) -> None:

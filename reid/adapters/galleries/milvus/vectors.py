@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.milvus.collections import Collections, condition_of
+from reid.adapters.galleries.milvus.collections import Collections, condition_in_milvus
 from reid.adapters.galleries.rows import RowsView
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
@@ -186,7 +186,7 @@ class MilvusView:
                 f"{self._collections.place} gives at most {_MOST_ANSWERS:,} answers, not "
                 f"{num_answers:,}: ask for fewer (identify.top_k)"
             )
-        return self._ask(queries, num_answers, condition=condition_of(within))
+        return self._ask(queries, num_answers, condition=condition_in_milvus(within))
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Read the vectors and compare."""

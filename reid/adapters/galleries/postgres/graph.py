@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from psycopg.sql import Composed, Identifier
 from torch import Tensor
 
-from reid.adapters.galleries.postgres.ranking import as_vector, ask, exactly
+from reid.adapters.galleries.postgres.ranking import (
+    LARGEST_EXPANSION,
+    as_vector,
+    ask,
+    candidates,
+    prepare_walk,
+)
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import Tables
-
-LARGEST_EXPANSION = 1000
-"""pgvector's limit of hnsw.ef_search."""
 
 _LARGEST_WIDTH = 4000
 """pgvector's limit of an HNSW index over halfvec."""
@@ -39,11 +42,10 @@ _SAME_DISTANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How the graph is searched."""
+    """How the graph is searched, and the recall that was last measured."""
 
     expansion: int
     recall: float
-    """Last measured."""
 
 
 class Graph:
@@ -52,14 +54,7 @@ class Graph:
     def __init__(
         self, sessions: Sessions, tables: Tables, *, recall: float, exact_up_to: int
     ) -> None:
-        """Keep the parts.
-
-        Args:
-            sessions: Sessions with the server.
-            tables: Tables of the gallery.
-            recall: Wanted share of nearest neighbours found.
-            exact_up_to: Vectors of the tenant up to which no graph is built.
-        """
+        """Keep the parts; no graph is built for a tenant of `exact_up_to` vectors or fewer."""
         self._sessions = sessions
         self._tables = tables
         self._wanted_recall = recall
@@ -119,12 +114,9 @@ class Graph:
         """Return the statement that builds the graph where it is missing."""
         return self._tables.statement(
             "create index if not exists {name} on {vectors} using hnsw "
-            "((vector::halfvec({width})) halfvec_ip_ops) "
-            "with (m = {connectivity}, ef_construction = {expansion}) where {own}",
+            f"((vector::halfvec({width})) halfvec_ip_ops) "
+            f"with (m = {_CONNECTIVITY}, ef_construction = {_BUILD_EXPANSION}) where {{own}}",
             name=Identifier(self.name),
-            width=Literal(width),
-            connectivity=Literal(_CONNECTIVITY),
-            expansion=Literal(_BUILD_EXPANSION),
         )
 
     def _measured(self, connection: Connection, width: int) -> Walk:
@@ -133,7 +125,7 @@ class Graph:
         if drawn is None:
             return Walk(_EXPANSIONS[0], 1.0)
         keys, probes, nearest = drawn
-        statement = candidates(self._tables, width=width, admitted=SQL("true"))
+        statement = candidates(self._tables, "true", width=width)
         walk = Walk(_EXPANSIONS[-1], 1.0)
         for expansion in _EXPANSIONS:
             prepare_walk(connection, expansion, num_answers=2)
@@ -155,53 +147,25 @@ class Graph:
             self._tables.statement(
                 "select key, vector from (select key, vector, row_number() over (order by key) "
                 "as place, count(*) over () as total from {vectors} where {own}) as numbered "
-                "where place %% greatest(total / %s, 1) = 0 limit %s"
+                f"where mod(place, greatest(total / {_NUM_PROBES}, 1)) = 0 limit {_NUM_PROBES}"
             ),
-            [_NUM_PROBES, _NUM_PROBES],
             binary=True,
         ).fetchall()
         if not drawn:
             return None
-        keys = torch.tensor([key for key, _ in drawn])
-        probes = torch.from_numpy(np.stack([as_vector(vector) for _, vector in drawn]))
+        keys, probes = _columns(drawn)
         nearest = torch.full((len(keys),), torch.inf)
         with connection.cursor("vectors", binary=True) as cursor:
             cursor.execute(self._tables.statement("select key, vector from {vectors} where {own}"))
             while part := cursor.fetchmany(_ROWS_AT_ONCE):
-                own = torch.tensor([key for key, _ in part])
-                rows = torch.from_numpy(np.stack([as_vector(vector) for _, vector in part]))
+                own, rows = _columns(part)
                 away = (1 - probes @ rows.T).clamp(min=0)  # (P, B)
                 away[keys[:, None] == own[None]] = torch.inf
                 nearest = torch.minimum(nearest, away.amin(dim=1))
         return keys, probes, nearest
 
 
-def candidates(tables: Tables, *, width: int, admitted: Composable) -> Composed:
-    """Rank the admitted vectors that the graph finds.
-
-    The parameters are `query`, `num_candidates`, `k`, and those of `admitted`.
-    """
-    return exactly(
-        tables.statement(
-            "(select key, vector from {vectors} where {own} and {admitted} "
-            "order by (vector::halfvec({width})) <#> (%(query)b::halfvec({width})) "
-            "limit %(num_candidates)s) as near",
-            admitted=admitted,
-            width=Literal(width),
-        )
-    )
-
-
-def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) -> None:
-    """Set how the graph is searched until the transaction ends."""
-    wide = min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))
-    for setting in (
-        SQL("set local hnsw.ef_search = {}").format(Literal(wide)),
-        SQL("set local hnsw.iterative_scan = relaxed_order"),
-        SQL("set local hnsw.max_scan_tuples = 200000"),
-        # The planner would rather sort few rows, and underestimates the cost: each vector lies in a
-        # page of its own.
-        SQL("set local enable_seqscan = off"),
-        SQL("set local enable_sort = off"),
-    ):
-        connection.execute(setting)
+def _columns(rows: list[tuple[int, object]]) -> tuple[Tensor, Tensor]:
+    """Convert B rows to (B,) keys and (B, D) vectors."""
+    vectors = np.stack([as_vector(vector) for _, vector in rows])
+    return torch.tensor([key for key, _ in rows]), torch.from_numpy(vectors)

@@ -8,20 +8,57 @@ from typing import Any
 
 import numpy as np
 import torch
-from psycopg.sql import SQL, Composed
+from psycopg.sql import Composed
 from torch import Tensor
 
 from reid.adapters.galleries.postgres.sessions import Connection
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.ranking import Neighbours
 
+LARGEST_EXPANSION = 1000
+"""pgvector's limit of hnsw.ef_search."""
 
-def exactly(rows: Composed) -> Composed:
-    """Rank rows by distance, rounded to float32, then by key; `query` and `k` are parameters."""
-    return SQL(
-        "select key, greatest(1 + (vector <#> %(query)b), 0)::real as distance from {} "
-        "order by distance, key limit %(k)s"
-    ).format(rows)
+
+def exactly(tables: Tables, condition: str) -> Composed:
+    """Rank the vectors that a condition admits.
+
+    Distances are rounded to float32; equal ones are ordered by key. The parameters are `query`,
+    `k`, and those of the condition.
+    """
+    return _ranked(tables, f"{{vectors}} where {{own}} and {condition}")
+
+
+def candidates(tables: Tables, condition: str, *, width: int) -> Composed:
+    """Rank those of the admitted vectors that the graph finds; `num_candidates` is a parameter."""
+    return _ranked(
+        tables,
+        f"(select key, vector from {{vectors}} where {{own}} and {condition} "
+        f"order by (vector::halfvec({width})) <#> (:query::halfvec({width})) "
+        "limit :num_candidates) as near",
+    )
+
+
+def _ranked(tables: Tables, rows: str) -> Composed:
+    return tables.statement(
+        "select key, greatest(1 + (vector <#> :query), 0)::real as distance "
+        f"from {rows} order by distance, key limit :k"
+    )
+
+
+def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) -> None:
+    """Set how the graph is searched until the transaction ends."""
+    wide = min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))
+    for setting, value in (
+        ("hnsw.ef_search", str(wide)),
+        ("hnsw.iterative_scan", "relaxed_order"),
+        ("hnsw.max_scan_tuples", "200000"),
+        # The planner would rather sort few rows, and underestimates the cost: each vector lies in a
+        # page of its own.
+        ("enable_seqscan", "off"),
+        ("enable_sort", "off"),
+    ):
+        connection.execute("select set_config(%s, %s, true)", [setting, value])
 
 
 def ask(

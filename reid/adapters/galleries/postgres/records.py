@@ -8,23 +8,22 @@ until it is used again or a thorough `reclaim` rewrites the tables, in the serve
 until it is recycled, and in backups. Logs and backups are the server's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from typing import Any
 
-from psycopg.sql import SQL
-from psycopg.types.json import Jsonb
+import psycopg
 
-from reid.adapters.galleries.postgres.reader import PostgresReader
-from reid.adapters.galleries.postgres.sessions import Sessions
-from reid.adapters.galleries.postgres.tables import IMAGE_COLUMNS, Tables, selected
-from reid.domain.values.galleries import (
-    AuditEntry,
-    Calibration,
-    EncoderFingerprint,
-    KeptImage,
-    NewImage,
+from reid.adapters.galleries.postgres.sessions import Connection, Sessions
+from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.sql_records import (
+    COLUMNS,
+    FIELDS,
+    DamagedRecordError,
+    RecordsTransaction,
+    Value,
 )
+from reid.domain.values.galleries import AuditEntry, KeptImage, NewImage
 
 
 class PostgresRecords:
@@ -43,18 +42,18 @@ class PostgresRecords:
         self._tables = tables
 
     @contextmanager
-    def reading(self) -> Iterator["PostgresReader"]:
+    def reading(self) -> Iterator["PostgresTransaction"]:
         """Begin a transaction that sees one state."""
         with self._sessions.reading() as connection:
-            yield PostgresReader(connection, self._tables, place=self.place)
+            yield PostgresTransaction(connection, self._tables)
 
     @contextmanager
-    def writing(self, *, waits: bool = True) -> Iterator["PostgresWriter"]:
+    def writing(self, *, waits: bool = True) -> Iterator["PostgresTransaction"]:
         """Begin a transaction as the tenant's one writer."""
         lock = "select from {state} where {own} for update" + ("" if waits else " nowait")
         with self._sessions.transaction() as connection:
             connection.execute(self._tables.statement(lock))
-            yield PostgresWriter(connection, self._tables, place=self.place)
+            yield PostgresTransaction(connection, self._tables)
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the tables; thoroughly: rewrite them, which locks them."""
@@ -66,102 +65,72 @@ class PostgresRecords:
         self._sessions.close()
 
 
-class PostgresWriter(PostgresReader):
-    """A change in progress."""
+class PostgresTransaction(RecordsTransaction):
+    """Reads and writes the tenant's rows within a transaction of PostgreSQL."""
 
-    def add(
-        self,
-        images: Sequence[NewImage],
-        *,
-        checksums: Sequence[int],
-        fingerprint: EncoderFingerprint,
-        at: str,
-    ) -> tuple[KeptImage, ...]:
-        """Keep records; see the port."""
-        state = self.state()
-        num_replaced = self._delete(
-            "(source, name) in (select * from unnest(%s::text[], %s::text[]))",
-            [image.source for image in images],
-            [image.name for image in images],
-        )
-        kept = tuple(
-            KeptImage.of(image, key=key, added_at=at)
-            for key, image in enumerate(images, state.last_key + 1)
-        )
-        self._insert(kept, [image.thumbnail for image in images], checksums)
-        self._change(
-            "version = version + 1, last_key = last_key + %s, num_images = num_images + %s, "
-            "fingerprint = coalesce(fingerprint, %s)",
-            len(kept),
-            len(kept) - num_replaced,
-            Jsonb({**asdict(fingerprint), "options": dict(fingerprint.options)}),
-        )
-        return kept
+    def __init__(self, connection: Connection, tables: Tables) -> None:
+        """Keep a connection within a transaction."""
+        self._connection = connection
+        self._tables = tables
 
-    def remove(self, keys: Sequence[int], *, erases: bool) -> int:
-        """Delete records, thumbnails included; see the port."""
-        count = self._delete("key = any(%s)", list(keys))
-        self._change(
-            "version = version + 1, num_images = num_images - %s, is_erasing = is_erasing or %s",
-            count,
-            erases,
-        )
-        return count
-
-    def keep_vectors_state(self, state: str) -> None:
-        """Keep how the vectors are found."""
-        self._change("vectors = %s", state)
-
-    def forget_removed(self) -> None:
-        """Forget the keys of removed images."""
-        self._connection.execute(self._tables.statement("delete from {removed} where {own}"))
-
-    def end_erasure(self) -> None:
-        """Note that no erasure is pending."""
-        self._change("is_erasing = false")
-
-    def calibrate(self, calibrations: Sequence[Calibration]) -> None:
-        """Keep calibrations."""
-        self._change("calibrations = %s", Jsonb([asdict(one) for one in calibrations]))
+    def require_in_place(self) -> None:
+        """Do nothing: tables are not replaced while a transaction reads them."""
 
     def note(self, entry: AuditEntry) -> None:
         """Append a line to the audit log."""
-        statement = self._tables.statement(
+        self._run(
             "insert into {audit} (tenant, at, action, subject, num_images) "
-            "values ({tenant}, %s, %s, %s, %s)"
+            "values ({tenant}, :at, :action, :subject, :num_images)",
+            at=entry.at,
+            action=entry.action.value,
+            subject=entry.subject,
+            num_images=entry.num_images,
         )
-        values = [entry.at, entry.action.value, entry.subject, entry.num_images]
-        self._connection.execute(statement, values)
 
-    def _change(self, assignments: str, *values: object) -> None:
-        statement = self._tables.statement(f"update {{state}} set {assignments} where {{own}}")
-        self._connection.execute(statement, values)
+    def _run(self, text: str, **values: Value) -> psycopg.Cursor[Any]:
+        listed = {
+            name: value if isinstance(value, str | int) else list(value)
+            for name, value in values.items()
+        }
+        return self._connection.execute(self._tables.statement(text), listed)
 
-    def _delete(self, condition: str, *values: object) -> int:
-        """Delete images, and remember their keys."""
-        statement = self._tables.statement(
-            "with gone as (delete from {images} where {own} and " + condition + " "
-            "returning tenant, key) insert into {removed} select tenant, key from gone"
+    def _state_row(self) -> Sequence[Any]:
+        found = self._run(
+            "select version, num_images, last_key, "
+            "(select count(*) from {removed} where {own}), is_erasing, vectors, "
+            "fingerprint::text, calibrations::text from {state} where {own}"
+        ).fetchone()
+        if found is None:
+            raise DamagedRecordError("the row of its state is missing")
+        return tuple(found)
+
+    def _write_state(self, fields: Mapping[str, int | str]) -> None:
+        self._run(
+            "update {state} set version = :version, num_images = :num_images, "
+            "last_key = :last_key, is_erasing = :is_erasing <> 0, vectors = :vectors, "
+            "fingerprint = :fingerprint, calibrations = :calibrations where {own}",
+            **fields,
         )
-        return self._connection.execute(statement, values).rowcount
 
     def _insert(
-        self,
-        kept: Sequence[KeptImage],
-        thumbnails: Sequence[bytes | None],
-        checksums: Sequence[int],
+        self, kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
     ) -> None:
-        columns = (*IMAGE_COLUMNS, "thumbnail", "vector_checksum")
         statement = self._tables.statement(
-            "insert into {images} (tenant, {columns}) values ({tenant}, {values})",
-            columns=selected(columns),
-            values=SQL(", ").join([SQL("%s")] * len(columns)),
+            f"insert into {{images}} (tenant, {COLUMNS}, thumbnail, vector_checksum) "
+            f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})"
         )
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 statement,
                 (
-                    (*(getattr(one, name) for name in IMAGE_COLUMNS), thumbnail, checksum)
-                    for one, thumbnail, checksum in zip(kept, thumbnails, checksums, strict=True)
+                    (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
+                    for one, image, checksum in zip(kept, images, checksums, strict=True)
                 ),
             )
+
+    def _delete(self, condition: str, **values: Value) -> int:
+        return self._run(
+            f"with gone as (delete from {{images}} where {{own}} and {condition} "
+            "returning tenant, key) insert into {removed} select tenant, key from gone",
+            **values,
+        ).rowcount

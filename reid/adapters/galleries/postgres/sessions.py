@@ -10,6 +10,7 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import Composed
 
+from reid.adapters.galleries.sql_records import DamagedRecordError, damaged
 from reid.domain.errors import GalleryError
 
 Connection = psycopg.Connection[Any]
@@ -160,6 +161,8 @@ class Sessions:
                 f"{self.place} is being changed by somebody else for more than "
                 f"{self._lock_seconds:g} s: try again later"
             ) from error
+        except DamagedRecordError as error:
+            raise damaged(self.place, error) from error
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise GalleryError(f"{self.place}: {str(error).strip()}") from error
 

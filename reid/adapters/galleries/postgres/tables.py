@@ -5,28 +5,14 @@ keys.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from reid.adapters.galleries.filters import conditions_in
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import GalleryFilter, KeptImage, is_keepable
 
-IMAGE_COLUMNS = tuple(KeptImage.__slots__)
-"""Columns of a kept image, in the order of its fields."""
-
-_CONDITIONS = {
-    "cameras": "camera = any(%(cameras)s)",
-    "without_cameras": "(camera is null or camera <> all(%(without_cameras)s))",
-    "labels": "label = any(%(labels)s)",
-    "added_from": "added_at >= %(added_from)s",
-    "added_until": "added_at < %(added_until)s",
-}
-"""SQL of a filter's fields."""
-
-_TABLES = ("state", "images", "removed", "audit", "vectors", "graphs")
+_NAMES = ("state", "images", "removed", "audit", "vectors", "graphs", "labels", "contents")
+"""Tables and indexes."""
 
 _RECORDS = (
     "create table if not exists {state} (tenant text primary key, "
@@ -79,22 +65,23 @@ class Tables:
         return Identifier(f"{self.prefix}_{what}")
 
     def statement(self, text: str, **parts: Composable) -> Composed:
-        """Fill in names of tables, the tenant, and the condition `own` on rows.
+        """Translate a statement: names in braces, values `:name`, and `among :name`.
 
         The tenant is written out, so that the planner sees which graph is the tenant's.
         """
-        return SQL(text).format(
+        text = re.sub(r"among (:\w+)", r"= any(\1)", text)
+        return SQL(re.sub(r"(?<!:):(\w+)", r"%(\1)s", text)).format(
             own=SQL("tenant = {}").format(Literal(self.tenant)),
             tenant=Literal(self.tenant),
-            **{name: self.named(name) for name in _TABLES},
+            thumbnail=Identifier("thumbnail"),
+            has_thumbnail=SQL("thumbnail is not null"),
+            **{name: self.named(name) for name in _NAMES},
             **parts,
         )
 
     def creation(self, *, with_vectors: bool) -> tuple[Composed, ...]:
         """Return the statements that make missing tables and indexes."""
-        texts = (*_RECORDS, *_VECTORS) if with_vectors else _RECORDS
-        indexes = {name: self.named(name) for name in ("labels", "contents")}
-        return tuple(self.statement(text, **indexes) for text in texts)
+        return tuple(map(self.statement, (*_RECORDS, *_VECTORS) if with_vectors else _RECORDS))
 
 
 def tables_of(name: str, *, tenant: str) -> Tables:
@@ -109,18 +96,3 @@ def tables_of(name: str, *, tenant: str) -> Tables:
             "30 lower-case letters, digits and underscores"
         )
     return Tables(f"reid_{name}", tenant)
-
-
-def condition_of(within: GalleryFilter) -> tuple[Composable, dict[str, object]]:
-    """Write a filter in SQL, with its parameters."""
-    asked = conditions_in(within)
-    condition = SQL(" and ").join([SQL("true"), *(SQL(_CONDITIONS[name]) for name in asked)])
-    return condition, {
-        name: one if isinstance(one, str) else sorted(filter(is_keepable, one))
-        for name, one in asked.items()
-    }
-
-
-def selected(columns: Sequence[str]) -> Composed:
-    """List columns."""
-    return SQL(", ").join(map(Identifier, columns))

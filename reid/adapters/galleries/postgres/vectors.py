@@ -8,24 +8,25 @@ Letters: Q queries, D width, K answers.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from psycopg.sql import SQL, Composable, Literal
 from torch import Tensor
 
-from reid.adapters.galleries.postgres.graph import (
+from reid.adapters.galleries.filters import condition_of
+from reid.adapters.galleries.postgres.graph import Graph, Walk
+from reid.adapters.galleries.postgres.ranking import (
     LARGEST_EXPANSION,
-    Graph,
-    Walk,
+    as_vector,
+    ask,
     candidates,
+    exactly,
     prepare_walk,
 )
-from reid.adapters.galleries.postgres.ranking import as_vector, ask, exactly
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
-from reid.adapters.galleries.postgres.tables import Tables, condition_of
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import as_array
@@ -153,35 +154,32 @@ class PostgresView:
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
         """Rank what a filter admits, exactly or by the graph."""
-        admitted, values = condition_of(within)
+        condition, values = condition_of(within)
         if self._walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
-            return self._ask(queries, k, admitted=admitted, values=values)
+            return self._ask(queries, k, condition, values=values)
         prepare_walk(self._connection, self._walk.expansion, num_answers=k)
-        statement = candidates(self._tables, width=queries.shape[1], admitted=admitted)
-        values |= {"k": k, "num_candidates": 2 * k}
-        return ask(self._connection, statement, queries, values=values)
+        statement = candidates(self._tables, condition, width=queries.shape[1])
+        limits = {"k": k, "num_candidates": 2 * k}
+        return ask(self._connection, statement, queries, values=values | limits)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Rank some, exactly."""
-        values = {"keys": list(keys)}
-        return self._ask(queries, k, admitted=SQL("key = any(%(keys)s)"), values=values)
+        return self._ask(queries, k, "key among :keys", values={"keys": list(keys)})
 
     def _ask(
-        self, queries: Tensor, k: int, *, admitted: Composable, values: dict[str, Any]
+        self, queries: Tensor, k: int, condition: str, *, values: Mapping[str, Any]
     ) -> Neighbours:
-        rows = self._tables.statement("{vectors} where {own} and {admitted}", admitted=admitted)
-        return ask(self._connection, exactly(rows), queries, values=values | {"k": k})
+        statement = exactly(self._tables, condition)
+        return ask(self._connection, statement, queries, values={**values, "k": k})
 
     def _admits_few(self, within: GalleryFilter) -> bool:
         """Whether a filter leaves no more than is compared exactly."""
         if within == EVERYTHING:
             return False
-        admitted, values = condition_of(within)
+        condition, values = condition_of(within)
         statement = self._tables.statement(
-            "select count(*) from (select from {vectors} where {own} and {admitted} "
-            "limit {most}) as looked_at",
-            admitted=admitted,
-            most=Literal(self._exact_up_to + 1),
+            f"select count(*) from (select from {{vectors}} where {{own}} and {condition} "
+            f"limit {self._exact_up_to + 1}) as looked_at"
         )
         row = self._connection.execute(statement, values).fetchone()
         return row is None or row[0] <= self._exact_up_to

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reid.adapters.galleries.sqlite.schema import DamagedRecordError
+from reid.adapters.galleries.sql_records import DamagedRecordError, damaged
 from reid.domain.errors import GalleryError
 
 
@@ -15,7 +15,7 @@ def no_gallery(place: str) -> GalleryError:
 
 
 @contextmanager
-def in_words(place: str) -> Iterator[None]:
+def explained(place: str) -> Iterator[None]:
     """Turn errors of SQLite and of the file system into messages for users.
 
     Raises:
@@ -24,7 +24,7 @@ def in_words(place: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, DamagedRecordError) as error:
-        raise GalleryError(_explained(error, place)) from error
+        raise _explanation(error, place) from error
     except UnicodeEncodeError as error:
         raise GalleryError(
             f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
@@ -37,18 +37,14 @@ def in_words(place: str) -> Iterator[None]:
         ) from error
 
 
-def _explained(error: Exception, place: str) -> str:
-    text = str(error)
-    if isinstance(error, DamagedRecordError):
-        return _damaged(text, place)
+def _explanation(error: Exception, place: str) -> GalleryError:
+    text = "" if isinstance(error, DamagedRecordError) else str(error)
     if "locked" in text or "busy" in text:
-        return f"{place} is being changed by another process: wait for it to end, then try again"
+        return GalleryError(
+            f"{place} is being changed by another process: wait for it to end, then try again"
+        )
     if "unable to open" in text:
-        return f"{place} cannot be opened: {text}; see its permissions"
+        return GalleryError(f"{place} cannot be opened: {text}; see its permissions")
     if "full" in text or "I/O" in text or "readonly" in text:
-        return f"{place} cannot be written: {text}; make room or see its permissions"
-    return _damaged(text, place)
-
-
-def _damaged(text: str, place: str) -> str:
-    return f"{place} is damaged ({text}): bring it back from a copy, or build it again"
+        return GalleryError(f"{place} cannot be written: {text}; make room or see its permissions")
+    return damaged(place, error)

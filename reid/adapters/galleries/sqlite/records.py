@@ -1,162 +1,233 @@
-"""Records of a gallery in SQLite.
+"""Records of a gallery in a SQLite file, which is rewritten to leave no traces."""
 
-Every row carries a checksum. That of the state is compared whenever it is read, all others by
-`faults`.
-"""
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from time import monotonic, sleep
+from typing import TypeAlias
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
-
-from reid.adapters.galleries.sqlite.memory_database import Connections
-from reid.adapters.galleries.sqlite.reader import (
-    AMONG,
-    COLUMNS,
-    FIELDS,
-    SqliteReader,
-    as_json_array,
+from reid.adapters.atomic_files import new_file
+from reid.adapters.galleries.sqlite.failures import explained, no_gallery
+from reid.adapters.galleries.sqlite.tables import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    content_of_new,
+    has_tables,
+    make_tables,
 )
-from reid.adapters.galleries.sqlite.schema import checksum_of_record, write_state
-from reid.domain.values.galleries import (
-    AuditEntry,
-    Calibration,
-    EncoderFingerprint,
-    KeptImage,
-    NewImage,
-    RecordsState,
-)
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
+from reid.domain.errors import GalleryError
+
+_PAUSE_SECONDS = 0.02
+
+_Identity: TypeAlias = tuple[int, int] | None
+"""Device and inode of a file; None where it is missing."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that knows its file."""
+
+    file: _Identity = None
 
 
 class SqliteRecords:
-    """Keeps records in a SQLite database, which is rewritten to leave no traces."""
+    """Records in a file in write-ahead mode: readers keep their state while one writer goes on.
+
+    Connections are lent to one thread at a time and kept for the next call. SQLite would go on with
+    a file that was deleted or renamed, so a connection whose file was replaced is not lent again.
+    """
 
     residual_traces = None
 
-    def __init__(self, database: Connections) -> None:
-        """Keep the database, which has the tables of a gallery."""
-        self.place = database.place
-        self._database = database
+    def __init__(self, path: Path, *, place: str, wait_seconds: float) -> None:
+        """Keep the names; nothing is opened yet. Messages call the gallery `place`."""
+        self.place = place
+        self._path = path.absolute()
+        self._wait_seconds = wait_seconds
+        self._idle: list[_Connection] = []
+        self._lock = Lock()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the file and its folder may be written by this user."""
+        folder = self._path.parent
+        return os.access(folder, os.W_OK) and (
+            not self._path.exists() or os.access(self._path, os.W_OK)
+        )
+
+    def open(self, *, create: bool) -> None:
+        """Make what is missing, if wanted; refuse other programs' files, and later formats.
+
+        Raises:
+            GalleryError: There is no gallery and `create` is False, the file is something else or
+                damaged, or the folder cannot be written.
+        """
+        with explained(self.place):
+            if create and not self._path.exists():
+                self._require_writable()
+                # Another process may make the same file at the same moment.
+                with suppress(FileExistsError), new_file(self._path) as file:
+                    file.write(content_of_new())
+            with self._lent() as connection:
+                if create and not has_tables(connection):
+                    self._fill(connection)
+                self._require_gallery(connection)
 
     @contextmanager
-    def reading(self) -> Iterator[SqliteReader]:
-        """Begin a transaction that sees one state."""
-        with self._database.reading() as connection:
-            yield SqliteReader(connection, self._database)
+    def reading(self) -> Iterator[SqliteTransaction]:
+        """Begin a transaction that sees one state, whatever is written meanwhile."""
+        with explained(self.place), self._lent() as connection:
+            connection.execute("BEGIN")
+            yield self._transaction(connection)
+            connection.execute("ROLLBACK")
 
     @contextmanager
-    def writing(self, *, waits: bool = True) -> Iterator["SqliteWriter"]:
+    def writing(self, *, waits: bool = True) -> Iterator[SqliteTransaction]:
         """Begin a transaction as the one writer."""
-        with self._database.writing(waits=waits) as connection:
-            yield SqliteWriter(connection, self._database)
+        with explained(self.place), self._lent() as connection:
+            self._require_writable()
+            wait = self._wait_seconds if waits else 0
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                change = self._transaction(connection)
+                change.require_in_place()
+                yield change
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+            connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._wait_seconds)}")
 
-    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002
-        """Rewrite the file, which is always thorough."""
-        self._database.scrub()
+    def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (it always is)
+        """Rewrite the file and empty its log.
+
+        `secure_delete` overwrites deleted records, but not the copies that SQLite made when it
+        moved records from page to page.
+        """
+        with explained(self.place), self._lent() as connection:
+            connection.execute("VACUUM")
+            until = monotonic() + self._wait_seconds
+            # SQLite itself waits for readers, but not for another process that does the same.
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if monotonic() > until:
+                    raise GalleryError(
+                        f"{self.place}: somebody still reads the state before: try again in a "
+                        "moment"
+                    )
+                sleep(_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._database.close()
+        """Close the connections that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        """Make tables in an empty file."""
+        self._require_writable()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        if not has_tables(connection):
+            make_tables(connection)
+        connection.execute("COMMIT")
 
-class SqliteWriter(SqliteReader):
-    """A change in progress."""
+    def _require_gallery(self, connection: sqlite3.Connection) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        if application == 0 and not has_tables(connection):
+            raise no_gallery(self.place)
+        if application != APPLICATION_ID:
+            raise GalleryError(
+                f"{self._path} is no gallery, but another program's database: name another folder"
+            )
+        if schema != SCHEMA_VERSION:
+            raise GalleryError(
+                f"{self.place} was written in format {schema}, this program reads format "
+                f"{SCHEMA_VERSION}: use a later program, or build the gallery again"
+            )
 
-    def add(
-        self,
-        images: Sequence[NewImage],
-        *,
-        checksums: Sequence[int],
-        fingerprint: EncoderFingerprint,
-        at: str,
-    ) -> tuple[KeptImage, ...]:
-        """Keep records; see the port."""
-        state = self.state()
-        num_replaced = self._connection.executemany(
-            "DELETE FROM images WHERE source = ? AND name = ?",
-            ((image.source, image.name) for image in images),
-        ).rowcount
-        kept = tuple(
-            KeptImage.of(image, key=key, added_at=at)
-            for key, image in enumerate(images, state.last_key + 1)
-        )
-        places = ", ".join("?" * (len(FIELDS) + 2))
-        self._connection.executemany(
-            f"INSERT INTO images ({COLUMNS}, vector_checksum, record_checksum) VALUES ({places})",
-            (
-                (*fields, checksum, checksum_of_record(fields, jpeg=image.thumbnail))
-                for image, fields, checksum in zip(
-                    images, map(_fields, kept), checksums, strict=True
+    def _transaction(self, connection: _Connection) -> SqliteTransaction:
+        def require_in_place() -> None:
+            if connection.file != self._identity():
+                raise GalleryError(
+                    f"{self.place} was moved, deleted or replaced meanwhile, so nothing was done: "
+                    "try again"
                 )
-            ),
+
+        return SqliteTransaction(connection, require_in_place=require_in_place)
+
+    @contextmanager
+    def _lent(self) -> Iterator[_Connection]:
+        connection, is_lasting = self._take(), True
+        if connection is None:
+            mode = self._mode()
+            # A read-only connection may miss what a user with more rights writes later.
+            connection, is_lasting = self._connect(mode), mode.startswith("rw")
+        is_sound = False
+        try:
+            yield connection
+            is_sound = not connection.in_transaction
+        finally:
+            if is_sound and is_lasting:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _take(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None or connection.file == self._identity():
+                return connection
+            connection.close()
+
+    def _identity(self) -> _Identity:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _mode(self) -> str:
+        """Choose how to open the file.
+
+        To read a database, SQLite writes a lock file beside it. In a read-only folder it can do
+        without, provided that no log is waiting and no user with more rights has the file open.
+        """
+        if self.is_writable:
+            return "rw"
+        log, lock = (self._path.with_name(f"{self._path.name}-{end}") for end in ("wal", "shm"))
+        is_quiet = not lock.exists() and not (log.exists() and log.stat().st_size)
+        return "ro&immutable=1" if is_quiet else "ro"
+
+    def _connect(self, mode: str) -> _Connection:
+        file = self._identity()
+        if file is None:
+            raise no_gallery(self.place)
+        connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._wait_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
-        self._connection.executemany(
-            "INSERT INTO thumbnails VALUES (?, ?)",
-            (
-                (one.key, image.thumbnail)
-                for one, image in zip(kept, images, strict=True)
-                if image.thumbnail is not None
-            ),
-        )
-        state = replace(state, last_key=state.last_key + len(kept))
-        self._count(state, added=len(kept), removed=num_replaced, fingerprint=fingerprint)
-        return kept
+        connection.file = file
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        # The file may be hostile: its schema must not call functions with side effects.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
 
-    def remove(self, keys: Sequence[int], *, erases: bool) -> int:
-        """Delete records, thumbnails included; see the port."""
-        state = self.state()
-        statement = f"DELETE FROM images WHERE key {AMONG}"
-        count = self._connection.execute(statement, (as_json_array(keys),)).rowcount
-        self._count(replace(state, is_erasing=state.is_erasing or erases), removed=count)
-        return count
-
-    def keep_vectors_state(self, state: str) -> None:
-        """Keep how the vectors are found."""
-        write_state(self._connection, replace(self.state(), vectors=state))
-
-    def forget_removed(self) -> None:
-        """Forget the keys of removed images."""
-        self._connection.execute("DELETE FROM removed")
-        write_state(self._connection, replace(self.state(), num_removed=0))
-
-    def end_erasure(self) -> None:
-        """Note that no erasure is pending."""
-        write_state(self._connection, replace(self.state(), is_erasing=False))
-
-    def calibrate(self, calibrations: Sequence[Calibration]) -> None:
-        """Keep calibrations."""
-        state = self.state()
-        described = replace(state.description, calibrations=tuple(calibrations))
-        write_state(self._connection, replace(state, description=described))
-
-    def note(self, entry: AuditEntry) -> None:
-        """Append a line to the audit log."""
-        fields = (entry.at, entry.action.value, entry.subject, entry.num_images)
-        self._connection.execute(
-            "INSERT INTO audit (at, action, subject, num_images, checksum) VALUES (?, ?, ?, ?, ?)",
-            (*fields, checksum_of_record(fields)),
-        )
-
-    def _count(
-        self,
-        state: RecordsState,
-        *,
-        added: int = 0,
-        removed: int = 0,
-        fingerprint: EncoderFingerprint | None = None,
-    ) -> None:
-        known = state.description
-        described = replace(
-            known,
-            fingerprint=known.fingerprint or fingerprint,
-            num_images=known.num_images + added - removed,
-            version=known.version + 1,
-        )
-        num_removed = state.num_removed + removed
-        write_state(
-            self._connection, replace(state, description=described, num_removed=num_removed)
-        )
-
-
-def _fields(image: KeptImage) -> tuple[Any, ...]:
-    return tuple(getattr(image, name) for name in FIELDS)
+    def _require_writable(self) -> None:
+        if not self.is_writable:
+            raise GalleryError(
+                f"{self.place} cannot be written: it belongs to somebody else, or its disk is "
+                "read-only; change its permissions, or copy the folder"
+            )
