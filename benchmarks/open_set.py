@@ -26,6 +26,7 @@ from reid.domain.ranking.fusion import mean_directions
 from reid.domain.ranking.open_set import OpenSetTrials, summarise_trials
 from reid.domain.seeding import generator_for
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.services.identifier import Identifier
 from reid.domain.services.queries import OwnImages, Query
 from reid.domain.values.features import EmbeddingSet
@@ -146,7 +147,9 @@ def _identify(
             zip(queries.pids.tolist(), queries.camids.tolist(), strict=True)
         )
     ]
-    answers = Identifier(gallery, recipe=recipe, top_k=1).identify(single, vectors)
+    answers = Identifier(gallery, IdentificationOptions(recipe=recipe, top_k=1)).identify(
+        single, vectors
+    )
     return OpenSetTrials(
         similarities=torch.tensor([a.similarity for a in answers], dtype=torch.float64),
         is_known=torch.tensor([pid not in non_mated for pid in queries.pids.tolist()]),

@@ -19,10 +19,10 @@ from reid.application.galleries import (
     RemovalOutcome,
 )
 from reid.application.identify import IdentificationOutcome
-from reid.application.image_selection import ImageSelection
 from reid.container.root import Container
 from reid.domain.errors import DatasetError
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.lists import select_images
 from reid.ports.dataset import ImageSource
 from reid.settings.loading import load_settings
 from reid.settings.mentions import respelled_errors
@@ -255,7 +255,7 @@ def source_of(
         replace(image, label=label or image.label, camera=camera or image.camera)
         for image in source.images()
     ]
-    return ImageSelection(source, said)
+    return select_images(source, said)
 
 
 def _name(what: str, said: str | None) -> str | None:

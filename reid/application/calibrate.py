@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reid.application.image_selection import ImageSelection, split_off_unreadable
 from reid.domain.errors import ConfigurationError, EvaluationError
 from reid.domain.ranking.open_set import (
     OpenSetTrials,
@@ -17,12 +16,13 @@ from reid.domain.ranking.open_set import (
 )
 from reid.domain.seeding import generator_for
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.services.identifier import Identifier
+from reid.domain.services.lists import select_images, split_off_unreadable
 from reid.domain.services.queries import (
     OwnImages,
     Query,
-    single_queries,
-    tracklet_queries,
+    queries_of,
     vectors_of_queries,
 )
 from reid.domain.values.counts import counted
@@ -50,6 +50,7 @@ class CalibrationOutcome:
     """Queries left out because the gallery has their person from their own camera only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrate:
     """Searches a gallery for known and unknown people, and keeps the threshold that separates them.
 
@@ -59,25 +60,16 @@ class Calibrate:
     not know are unknown anyway.
     """
 
-    def __init__(
-        self,
-        *,
-        embed: Callable[[ImageSource, Gallery], Tensor],
-        now: Callable[[], str],
-        recipe: FusionRecipe,
-        seed: int,
-        are_tracklets: bool = False,
-    ) -> None:
-        """Keep the parts.
+    embed: Callable[[ImageSource, Gallery], Tensor]
+    """Turns images into (N, D) unit vectors by the gallery's encoder."""
 
-        `embed` turns images into (N, D) unit vectors by the gallery's encoder; `seed` decides who
-        is searched as unknown; with `are_tracklets` the images of a person are one query.
-        """
-        self._embed = embed
-        self._now = now
-        self._recipe = recipe
-        self._seed = seed
-        self._are_tracklets = are_tracklets
+    now: Callable[[], str]
+    recipe: FusionRecipe
+    seed: int
+    """Decides who is searched as unknown."""
+
+    are_tracklets: bool = False
+    """Whether the images of a person are one query."""
 
     def run(
         self,
@@ -89,12 +81,10 @@ class Calibrate:
     ) -> CalibrationOutcome:
         """Find the threshold and the confidence, and keep them in the gallery.
 
-        Args:
-            queries: Labelled images.
-            gallery: Of the same people, or some of them.
-            false_accept_rate: Share of unknown people that the threshold may accept.
-            non_mated: Images of people who are not in the gallery, one person each where they have
-                no label; None: half of the people of the queries stand in for them.
+        `queries` are labelled images of the gallery's people, or some of them; `false_accept_rate`
+        is the share of unknown people that the threshold may accept; `non_mated` are images of
+        people who are not in the gallery, one person each where they have no label. Without them,
+        half of the people of the queries stand in for them.
 
         Raises:
             DatasetError: No readable image.
@@ -109,62 +99,78 @@ class Calibrate:
         # Refuse whatever can be refused before images are embedded, which takes long.
         require_images(gallery.describe(), place=gallery.place)
         asked, unreadable = split_off_unreadable(queries, role="query")
-        labelled = ImageSelection(asked, [one for one in asked.images() if one.label is not None])
-        cast = self._cast(self._queries(labelled), gallery, all_known=non_mated is not None)
-        others, foreign = None, list[Query]()
+        labelled = _labelled(asked)
+        parts = [_Part(self._cast(labelled, gallery, all_known=non_mated is not None), labelled)]
         if non_mated is not None:
             others, not_readable = split_off_unreadable(non_mated, role="unknown person")
-            foreign = [replace(query, own=OwnImages.NONE) for query in self._queries(others)]
-            _refuse_known(foreign, gallery)
+            parts.append(_Part(self._foreign(others, gallery), others))
             unreadable = (*unreadable, *not_readable)
-        _require_enough([*cast, *foreign], false_accept_rate)
-        vectors = self._vectors(cast, labelled, gallery)
-        rows = [row for row, query in enumerate(cast) if _has_answer(query, vectors[row], gallery)]
-        kept, vectors = [cast[row] for row in rows], vectors[rows]
-        if others is not None:
-            kept.extend(foreign)
-            vectors = torch.cat([vectors, self._vectors(foreign, others, gallery)])
-        _require_enough(kept, false_accept_rate)
-        trials = self._ask(kept, vectors, gallery)
-        point = operating_point(trials, false_accept_rate)
-        calibration = self._calibration(trials, point)
-        num_images = sum(len(query.images) for query in kept)
-        gallery.calibrate([calibration], entry=self._entry(calibration, num_images=num_images))
+        calibration, report, num_unmatched = self._measure(parts, gallery, rate=false_accept_rate)
         return CalibrationOutcome(
             gallery=gallery.place,
             calibration=calibration,
-            report=summarise_trials(trials, sorted({*REPORTED_RATES, false_accept_rate})),
+            report=report,
             unreadable=unreadable,
             num_unlabelled=len(asked.images()) - len(labelled.images()),
-            num_unmatched=len(cast) - len(rows),
+            num_unmatched=num_unmatched,
         )
 
-    def _queries(self, source: ImageSource) -> tuple[Query, ...]:
-        images = source.images()
-        if not images:
-            raise EvaluationError(
-                "no query has a label: name images as in Market-1501, put them in one sub-folder "
-                "per person, or give a CSV with the columns path,label"
-            )
-        return tracklet_queries(images) if self._are_tracklets else single_queries(images)
-
-    def _vectors(self, queries: Sequence[Query], source: ImageSource, gallery: Gallery) -> Tensor:
-        vectors = self._embed(source, gallery)
-        return vectors_of_queries(queries, source.images(), vectors)
-
-    def _cast(self, queries: Sequence[Query], gallery: Gallery, *, all_known: bool) -> list[Query]:
+    def _cast(self, source: ImageSource, gallery: Gallery, *, all_known: bool) -> list[Query]:
         """Decide which people are searched as known."""
+        queries = queries_of(source.images(), are_tracklets=self.are_tracklets)
         labels = sorted({query.label for query in queries if query.label is not None})
         known = sorted({image.label for image in gallery.images(labels=labels)})
-        order = torch.randperm(
-            len(known), generator=generator_for(self._seed, "calibration", "strangers")
-        )
+        generator = generator_for(self.seed, "calibration", "strangers")
+        order = torch.randperm(len(known), generator=generator)
         shown = set(known) if all_known else {known[row] for row in order[len(known) // 2 :]}
         choose = {True: OwnImages.OTHER_CAMERAS, False: OwnImages.NONE}
         return [replace(query, own=choose[query.label in shown]) for query in queries]
 
+    def _foreign(self, source: ImageSource, gallery: Gallery) -> list[Query]:
+        """Search people as unknown, and refuse those whom the gallery knows."""
+        queries = queries_of(source.images(), are_tracklets=self.are_tracklets)
+        labels = sorted({query.label for query in queries if query.label is not None})
+        if known := gallery.images(labels=labels):
+            raise EvaluationError(
+                f"{known[0].label} is among the unknown people and in {gallery.place}: leave "
+                "images of known people out of the unknown people"
+            )
+        return [replace(query, own=OwnImages.NONE) for query in queries]
+
+    def _measure(
+        self, parts: Sequence["_Part"], gallery: Gallery, *, rate: float
+    ) -> tuple[Calibration, OpenSetReport, int]:
+        """Search the gallery, keep what follows, and count the queries that were left out."""
+        everybody = [query for part in parts for query in part.queries]
+        _require_enough(everybody, rate)
+        vectors = torch.cat(
+            [
+                vectors_of_queries(
+                    one.queries, one.source.images(), self.embed(one.source, gallery)
+                )
+                for one in parts
+            ]
+        )
+        rows = [
+            row for row, query in enumerate(everybody) if _has_answer(query, vectors[row], gallery)
+        ]
+        queries = [everybody[row] for row in rows]
+        _require_enough(queries, rate)
+        trials = self._ask(queries, vectors[rows], gallery)
+        calibration = self._calibration(trials, operating_point(trials, rate))
+        entry = AuditEntry(
+            at=self.now(),
+            action=AuditAction.CALIBRATE,
+            subject=f"{calibration.fusion}, false-accept rate {rate:g}",
+            num_images=sum(len(query.images) for query in queries),
+        )
+        gallery.calibrate([calibration], entry=entry)
+        report = summarise_trials(trials, sorted({*REPORTED_RATES, rate}))
+        return calibration, report, len(everybody) - len(rows)
+
     def _ask(self, queries: Sequence[Query], vectors: Tensor, gallery: Gallery) -> OpenSetTrials:
-        answers = Identifier(gallery, recipe=self._recipe, top_k=1).identify(queries, vectors)
+        options = IdentificationOptions(recipe=self.recipe, top_k=1)
+        answers = Identifier(gallery, options).identify(queries, vectors)
         is_known = [query.own is OwnImages.OTHER_CAMERAS for query in queries]
         is_right = [
             known and answer.label == answer.true_label
@@ -174,15 +180,6 @@ class Calibrate:
             similarities=torch.tensor([a.similarity for a in answers], dtype=torch.float64),
             is_known=torch.tensor(is_known, dtype=torch.bool),
             is_right=torch.tensor(is_right, dtype=torch.bool),
-        )
-
-    def _entry(self, calibration: Calibration, *, num_images: int) -> AuditEntry:
-        rate = calibration.false_accept_rate
-        return AuditEntry(
-            at=self._now(),
-            action=AuditAction.CALIBRATE,
-            subject=f"{calibration.fusion}, false-accept rate {rate:g}",
-            num_images=num_images,
         )
 
     def _calibration(self, trials: OpenSetTrials, point: OperatingPoint) -> Calibration:
@@ -197,8 +194,27 @@ class Calibrate:
             intercept=intercept,
             num_known=num_known,
             num_unknown=len(trials.similarities) - num_known,
-            fusion=self._recipe.words(are_tracklets=self._are_tracklets),
+            fusion=self.recipe.words(are_tracklets=self.are_tracklets),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Queries, and the images that they were made of."""
+
+    queries: Sequence[Query]
+    source: ImageSource
+
+
+def _labelled(source: ImageSource) -> ImageSource:
+    """Choose the labelled images; people are known by their labels."""
+    images = [image for image in source.images() if image.label is not None]
+    if not images:
+        raise EvaluationError(
+            "no query has a label: name images as in Market-1501, put them in one sub-folder per "
+            "person, or give a CSV with the columns path,label"
+        )
+    return select_images(source, images)
 
 
 def _has_answer(query: Query, vector: Tensor, gallery: Gallery) -> bool:
@@ -211,16 +227,6 @@ def _has_answer(query: Query, vector: Tensor, gallery: Gallery) -> bool:
         not query.hides(image, similarity=cosine)
         for image, cosine in zip(images, cosines, strict=True)
     )
-
-
-def _refuse_known(non_mated: Sequence[Query], gallery: Gallery) -> None:
-    labels = sorted({query.label for query in non_mated if query.label is not None})
-    known = gallery.images(labels=labels)
-    if known:
-        raise EvaluationError(
-            f"{known[0].label} is among the unknown people and in {gallery.place}: leave images of "
-            "known people out of the unknown people"
-        )
 
 
 def _require_enough(queries: Sequence[Query], rate: float) -> None:

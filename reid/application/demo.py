@@ -6,10 +6,10 @@ from typing import cast
 
 from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.identify import IdentificationOutcome, Identify
-from reid.application.image_selection import ImageSelection
 from reid.application.train import Train, TrainingRequest
 from reid.domain.errors import EvaluationError
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.lists import select_images
 from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import ImageSource
 from reid.ports.runs import RunStore
@@ -70,7 +70,7 @@ class Demo:
             raise EvaluationError("the training run was not evaluated")
         queries, gallery = self._open_images()
         listed = queries.images()
-        few = ImageSelection(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
+        few = select_images(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
         identification = self._identify.run_among(
             few, gallery, open_gallery=lambda _: self._open_gallery()
         )

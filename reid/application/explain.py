@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from reid.application.image_selection import split_off_unreadable
 from reid.domain.errors import DatasetError
 from reid.domain.services.explaining import PairExplainer
+from reid.domain.services.lists import split_off_unreadable
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.explanations import DeletionCheck, ExplainedImage, Explanation
 from reid.domain.values.samples import ListedImage

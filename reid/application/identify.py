@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from reid.application.image_selection import split_off_unreadable
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.identification import IdentificationOptions
-from reid.domain.services.query_embedding import embed_queries
+from reid.domain.services.identifier import Identifier
+from reid.domain.services.lists import split_off_unreadable
+from reid.domain.services.queries import embed_queries, queries_of, vectors_of_queries
 from reid.domain.values.encoders import EncoderDescription
 from reid.domain.values.galleries import (
     EVERYTHING,
@@ -51,8 +52,6 @@ class IdentificationOutcome:
     """How the gallery was brought up to date with a list of images; None where it was not."""
 
     fusion: str = "best"
-    """How similarities to the images of a person were fused."""
-
     threshold: float | None = None
     """Matches of a lower similarity were rejected; None: no match was."""
 
@@ -66,26 +65,18 @@ class IdentificationOutcome:
         return self.num_correct / self.num_judged if self.num_judged else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identify:
     """Names the people in query images by a gallery."""
 
-    def __init__(
-        self,
-        *,
-        encoder: ImageEncoder,
-        embedder: Embedder,
-        enrolment: Enrolment,
-        options: IdentificationOptions | None = None,
-    ) -> None:
-        """Keep the parts; None stands for the default options."""
-        self._encoder = encoder
-        self._embedder = embedder
-        self._enrolment = enrolment
-        self._options = options or IdentificationOptions()
+    encoder: ImageEncoder
+    embedder: Embedder
+    enrolment: Enrolment
+    options: IdentificationOptions = field(default_factory=IdentificationOptions)
 
     def require_decision(self, gallery: Gallery) -> None:
         """Raise a GalleryError if the gallery's threshold is wanted but is for another fusion."""
-        self._options.decision_for(gallery)
+        self.options.decide(gallery.describe().calibrations, place=gallery.place)
 
     def run(
         self, queries: ImageSource, gallery: Gallery, *, within: GalleryFilter = EVERYTHING
@@ -102,13 +93,12 @@ class Identify:
             GalleryError: It is empty, or another encoder made it.
         """
         asked, unreadable = split_off_unreadable(queries, role="query")
-        fingerprint = self._enrolment.fingerprint_matching(
+        fingerprint = self.enrolment.fingerprint_matching(
             gallery, asked.images(), what="the queries"
         )
-        options = replace(self._options, within=self._options.within.narrowed(within))
-        return self._answer(
-            asked, unreadable, options=options, gallery=gallery, fingerprint=fingerprint
-        )
+        options = replace(self.options, within=self.options.within.narrowed(within))
+        outcome = self._answer(asked, gallery, fingerprint, options=options)
+        return replace(outcome, unreadable_queries=unreadable)
 
     def run_among(
         self,
@@ -130,41 +120,42 @@ class Identify:
             GalleryError: The gallery cannot be written.
         """
         asked, unreadable = split_off_unreadable(queries, role="query")
-        fingerprint = self._enrolment.fingerprint_for(asked.images(), known.images())
+        fingerprint = self.enrolment.fingerprint_for(asked.images(), known.images())
         with closing(open_gallery(fingerprint)) as gallery:
-            changes = self._enrolment.enroll(gallery, known, mirrors=True, fingerprint=fingerprint)
-            return self._answer(
-                asked,
-                unreadable,
-                options=self._options,
-                gallery=gallery,
-                fingerprint=fingerprint,
-                changes=changes,
-            )
+            changes = self.enrolment.enroll(gallery, known, mirrors=True, fingerprint=fingerprint)
+            outcome = self._answer(asked, gallery, fingerprint, options=self.options)
+        return replace(
+            outcome,
+            unreadable_queries=unreadable,
+            unreadable_gallery=changes.unreadable,
+            changes=changes,
+        )
 
     def _answer(
         self,
         asked: ImageSource,
-        unreadable: tuple[UnreadableImage, ...],
-        *,
-        options: IdentificationOptions,
         gallery: Gallery,
         fingerprint: EncoderFingerprint,
-        changes: GalleryChanges | None = None,
+        *,
+        options: IdentificationOptions,
     ) -> IdentificationOutcome:
+        content = gallery.describe()
         # Before images are embedded, which takes long.
-        require_images(gallery.describe(), place=gallery.place)
-        decision = options.decision_for(gallery)
-        vectors = embed_queries(self._embedder, asked, fingerprint=fingerprint)
-        answers = options.answer(gallery, asked.images(), vectors, decision=decision)
+        require_images(content, place=gallery.place)
+        decision = options.decide(content.calibrations, place=gallery.place)
+        vectors = embed_queries(self.embedder, asked, fingerprint=fingerprint)
+        queries = queries_of(asked.images(), are_tracklets=options.are_tracklets)
+        answers = Identifier(gallery, options, decision).identify(
+            queries, vectors_of_queries(queries, asked.images(), vectors)
+        )
         judged = _judged(answers, gallery=gallery, within=options.within)
-        content, is_exact = gallery.describe(), gallery.is_exact
+        is_exact = gallery.is_exact
         return IdentificationOutcome(
-            encoder=self._encoder.description,
+            encoder=self.encoder.description,
             identifications=answers,
-            unreadable_queries=unreadable,
-            unreadable_gallery=() if changes is None else changes.unreadable,
-            num_gallery=content.num_images,
+            unreadable_queries=(),
+            unreadable_gallery=(),
+            num_gallery=gallery.describe().num_images,
             num_judged=len(judged),
             num_correct=sum(
                 answer.label == answer.true_label and not answer.is_unknown for answer in judged
@@ -173,7 +164,6 @@ class Identify:
             is_exact=is_exact,
             index_recall=1.0 if is_exact else gallery.recall,
             gallery=gallery.place,
-            changes=changes,
             fusion=options.fusion,
             threshold=decision.threshold,
             is_reranked=options.reranking is not None,

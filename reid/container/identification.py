@@ -1,6 +1,5 @@
 """Identification and calibration, from settings."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dependency_injector import providers
@@ -10,15 +9,20 @@ from reid.container.galleries import Galleries
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from reid.adapters.images.given import ImageIntake
     from reid.adapters.pages.documents import PageFile
     from reid.application.calibrate import Calibrate
     from reid.application.identify import Identify
     from reid.application.show_answers import ShowAnswers
+    from reid.domain.services.embedding import Embedder
+    from reid.domain.services.enrolment import Enrolment
+    from reid.domain.services.gallery import Gallery
     from reid.domain.services.identification import IdentificationOptions
-    from reid.domain.services.query_embedding import QueryEmbedding
     from reid.domain.values.page_data import AnswersPageData
     from reid.domain.values.recipes import RerankingRecipe
+    from reid.ports.dataset import ImageSource
     from reid.settings.tasks import IdentifySettings
 
 
@@ -45,11 +49,19 @@ def identification_options(
     )
 
 
-def as_tracklets(
-    options: "IdentificationOptions", *, are_tracklets: bool
-) -> "IdentificationOptions":
-    """Answer for each image, or for the images of a person together, as a client wants."""
-    return replace(options, are_tracklets=are_tracklets)
+def embed_for_gallery(
+    embedder: "Embedder", enrolment: "Enrolment", queries: "ImageSource", gallery: "Gallery"
+) -> "Tensor":
+    """Embed query images as the images of a gallery were embedded.
+
+    Raises:
+        DatasetError: An image cannot be read.
+        GalleryError: The gallery is empty, or another encoder made it.
+    """
+    from reid.domain.services.queries import embed_queries
+
+    fingerprint = enrolment.fingerprint_matching(gallery, queries.images(), what="the queries")
+    return embed_queries(embedder, queries, fingerprint=fingerprint)
 
 
 def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
@@ -57,13 +69,6 @@ def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
     from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
 
     return THUMBNAIL_HEIGHT if wanted else None
-
-
-_ENCODING = {
-    "encoder": Galleries.encoder,
-    "embedder": Galleries.embedder,
-    "enrolment": Galleries.enrolment,
-}
 
 
 class Identification(Galleries):
@@ -76,18 +81,10 @@ class Identification(Galleries):
     )
     identify = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
-        **_ENCODING,
+        encoder=Galleries.encoder,
+        embedder=Galleries.embedder,
+        enrolment=Galleries.enrolment,
         options=options,
-    )
-    identify_each = providers.Singleton["Identify"](
-        Lazily("reid.application.identify:Identify"),
-        **_ENCODING,
-        options=providers.Callable(as_tracklets, options, are_tracklets=False),
-    )
-    identify_together = providers.Singleton["Identify"](
-        Lazily("reid.application.identify:Identify"),
-        **_ENCODING,
-        options=providers.Callable(as_tracklets, options, are_tracklets=True),
     )
     image_intake = providers.Factory["ImageIntake"](
         Lazily("reid.adapters.images.given:ImageIntake"),
@@ -99,11 +96,9 @@ class Identification(Galleries):
     )
     calibrate = providers.Factory["Calibrate"](
         Lazily("reid.application.calibrate:Calibrate"),
-        embed=providers.Singleton["QueryEmbedding"](
-            Lazily("reid.domain.services.query_embedding:QueryEmbedding"),
-            embedder=Galleries.embedder,
-            enrolment=Galleries.enrolment,
-        ),
+        embed=providers.Callable(
+            embed_for_gallery, Galleries.embedder, Galleries.enrolment
+        ).provider,
         now=Foundation.now,
         recipe=options.provided.recipe,
         seed=Foundation.settings.provided.seed,

@@ -67,8 +67,7 @@ def open_gallery_service(container: "Container", name: str) -> "GalleryService":
     from reid.service.gallery_service import GalleryService
 
     service = GalleryService(
-        identify_each=container.identify_each(),
-        identify_together=container.identify_together(),
+        identify=container.identify(),
         fill=container.enroll_gallery(),
         keep=container.maintain_gallery(),
         open_gallery=partial(container.open_gallery, name, create=False),

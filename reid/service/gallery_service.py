@@ -53,8 +53,7 @@ class GalleryService:
     def __init__(
         self,
         *,
-        identify_each: Identify,
-        identify_together: Identify,
+        identify: Identify,
         fill: EnrollGallery,
         keep: MaintainGallery,
         open_gallery: Callable[[], Gallery],
@@ -62,8 +61,7 @@ class GalleryService:
         """Open the gallery.
 
         Args:
-            identify_each: Answers each image.
-            identify_together: Answers the images of a folder together.
+            identify: Answers each image, or the images of a folder together.
             fill: Adds images.
             keep: Removes images.
             open_gallery: Opens the gallery; called again for each addition.
@@ -71,7 +69,10 @@ class GalleryService:
         Raises:
             GalleryError: It is missing or damaged.
         """
-        self._identify = {False: identify_each, True: identify_together}
+        self._identify = {
+            together: replace(identify, options=replace(identify.options, are_tracklets=together))
+            for together in (False, True)
+        }
         self._fill = fill
         self._keep = keep
         self._open_gallery = open_gallery

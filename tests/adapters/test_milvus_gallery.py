@@ -16,10 +16,10 @@ from reid.adapters.galleries.milvus.gallery import open_milvus_gallery
 from reid.adapters.galleries.postgres.gallery import open_postgres_records
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.services.identifier import SEARCHED_FIRST, Identifier
-from reid.domain.services.queries import single_queries
+from reid.domain.services.queries import queries_of
 from reid.domain.values.galleries import AuditAction
-from reid.domain.values.open_set import FusionRecipe
 from reid.domain.values.samples import ListedImage
 from reid.ports.gallery_records import GalleryRecords
 from tests.galleries import STAMP, enroll, entry, new_images, vectors_of
@@ -73,8 +73,8 @@ def test_a_query_reads_no_more_rows_than_answer_it(
     CountingClient.num_rows = 0
     assert gallery.describe().num_images == 600
     assert len(gallery.images(labels=["a"])) == 200
-    people = Identifier(gallery, recipe=FusionRecipe(), top_k=1)
-    people.identify(single_queries([ListedImage(name="q.jpg", label=None)]), vectors_of(1, seed=5))
+    people = Identifier(gallery, IdentificationOptions())
+    people.identify(queries_of([ListedImage(name="q.jpg", label=None)]), vectors_of(1, seed=5))
     assert CountingClient.num_rows <= SEARCHED_FIRST
 
 

@@ -12,8 +12,8 @@ from reid.adapters.indexes.exact import ExactIndex
 from reid.application.calibrate import Calibrate, CalibrationOutcome
 from reid.domain.errors import ConfigurationError, EvaluationError, GalleryError
 from reid.domain.ranking.open_set import confidence_of
-from reid.domain.services.decisions import decide
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import IdentificationOptions
 from reid.domain.services.identifier import Identifier
 from reid.domain.services.queries import Query
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
@@ -111,9 +111,10 @@ def test_the_seed_decides_who_is_an_unknown_person() -> None:
 def test_unknown_people_of_their_own_are_as_often_accepted_as_was_asked_for() -> None:
     gallery = gallery_of(images_of("g", range(100), camera="9"))
     calibration = calibrate(images_of("q", range(100)), gallery).calibration
-    decision = decide([calibration], unknown="auto", fusion="best", place="here")
+    options = IdentificationOptions()
+    decision = options.decide([calibration], place="here")
     fresh = images_of("n", range(500, 800), shots=1)
-    answers = Identifier(gallery, recipe=BEST, top_k=1, decision=decision).identify(
+    answers = Identifier(gallery, options, decision).identify(
         [Query(images=(image,)) for image in fresh],
         torch.stack([vector_of(image) for image in fresh]),
     )

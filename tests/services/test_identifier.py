@@ -14,14 +14,13 @@ from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.ranking.reranking import rerank
-from reid.domain.services.decisions import Decision, Unknown, decide
 from reid.domain.services.gallery import Gallery
+from reid.domain.services.identification import Decision, IdentificationOptions, Unknown
 from reid.domain.services.identifier import Identifier
 from reid.domain.services.queries import (
     OwnImages,
     Query,
-    single_queries,
-    tracklet_queries,
+    queries_of,
     vectors_of_queries,
 )
 from reid.domain.values.galleries import (
@@ -93,9 +92,9 @@ def ask(
     reranking: RerankingRecipe | None = None,
     top_k: int = 2,
 ) -> tuple[Identification, ...]:
-    queries = single_queries([ListedImage(f"q{row}") for row in range(len(vectors))])
-    people = Identifier(gallery, recipe=recipe, top_k=top_k, decision=decision, reranking=reranking)
-    return people.identify(queries, vectors)
+    queries = queries_of([ListedImage(f"q{row}") for row in range(len(vectors))])
+    options = IdentificationOptions(recipe=recipe, top_k=top_k, reranking=reranking)
+    return Identifier(gallery, options, decision or Decision()).identify(queries, vectors)
 
 
 def crowd(num_people: int = 30, num_images: int = 4) -> tuple[Gallery, list[str], Tensor]:
@@ -138,13 +137,15 @@ def test_images_that_are_not_looked_at_are_as_if_not_there(
     rows = [row for row, camera in enumerate(cameras) if camera in "13"]
     alone = gallery_of([labels[row] for row in rows], vectors[rows])
     wanted = ask(alone, queries(), recipe=recipe, reranking=reranking)
-    found = Identifier(
-        gallery_of(labels, vectors, cameras=cameras),
+    options = IdentificationOptions(
         recipe=recipe,
         top_k=2,
         reranking=reranking,
         within=GalleryFilter(cameras=frozenset("13")),
-    ).identify(single_queries([ListedImage(f"q{row}") for row in range(40)]), queries())
+    )
+    found = Identifier(gallery_of(labels, vectors, cameras=cameras), options).identify(
+        queries_of([ListedImage(f"q{row}") for row in range(40)]), queries()
+    )
     for answer, expected in zip(found, wanted, strict=True):
         assert (answer.label, answer.runner_up_label) == (expected.label, expected.runner_up_label)
         assert answer.similarity == pytest.approx(expected.similarity, abs=1e-6)
@@ -156,16 +157,14 @@ def test_images_that_are_not_looked_at_are_as_if_not_there(
 def test_where_nothing_is_looked_at_the_error_says_by_what(
     reranking: RerankingRecipe | None,
 ) -> None:
-    people = Identifier(
-        gallery_of(["anna", "bert"], at(0, 90), cameras="12"),
-        recipe=BEST,
-        top_k=2,
+    options = IdentificationOptions(
         reranking=reranking,
         within=GalleryFilter(cameras=frozenset("9"), added_from="2026-01-01T00:00:00Z"),
     )
+    people = Identifier(gallery_of(["anna", "bert"], at(0, 90), cameras="12"), options)
     wanted = "no answer for q: look at more than images by camera 9, added from 2026-01-01T"
     with pytest.raises(GalleryError, match=wanted):
-        people.identify(single_queries([ListedImage("q")]), at(1))
+        people.identify(queries_of([ListedImage("q")]), at(1))
 
 
 def test_the_mean_of_a_person_s_images_names_the_person() -> None:
@@ -219,11 +218,11 @@ def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
 
 def test_a_query_of_several_images_is_answered_once() -> None:
     images = [ListedImage("z/1.jpg", "z"), ListedImage("z/2.jpg", "z"), ListedImage("y/1.jpg", "y")]
-    queries = tracklet_queries(images)
+    queries = queries_of(images, are_tracklets=True)
     vectors = vectors_of_queries(queries, images, at(0, 20, 90))
     assert torch.allclose(vectors, at(10, 90), atol=1e-6)
     gallery = gallery_of("ab", at(10, 90))
-    first, second = Identifier(gallery, recipe=BEST, top_k=1).identify(queries, vectors)
+    first, second = Identifier(gallery, IdentificationOptions()).identify(queries, vectors)
     assert (first.name, first.names, first.label) == ("z/1.jpg", ("z/1.jpg", "z/2.jpg"), "a")
     assert (second.name, second.names, second.label) == ("y/1.jpg", (), "b")
 
@@ -239,13 +238,13 @@ def test_images_are_grouped_by_folder_else_by_label_and_camera() -> None:
         ListedImage("nameless.jpg"),
         ListedImage("other.jpg"),
     ]
-    sizes = [len(query.images) for query in tracklet_queries(images)]
+    sizes = [len(query.images) for query in queries_of(images, are_tracklets=True)]
     assert sizes == [2, 1, 1, 2, 1, 1]
 
 
 def test_single_images_keep_their_vectors_to_the_bit() -> None:
     images = [ListedImage("b"), ListedImage("a")]
-    assert torch.equal(vectors_of_queries(single_queries(images), images, at(3, 4)), at(3, 4))
+    assert torch.equal(vectors_of_queries(queries_of(images), images, at(3, 4)), at(3, 4))
 
 
 @pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE], ids=lambda recipe: str(recipe.fusion))
@@ -255,7 +254,7 @@ def test_hidden_images_of_the_asked_person_are_no_answer(recipe: FusionRecipe) -
 
     def answer(own: OwnImages) -> Identification:
         query = Query(images=(asked,), own=own)
-        return Identifier(gallery, recipe=recipe, top_k=1).identify([query], at(0))[0]
+        return Identifier(gallery, IdentificationOptions(recipe=recipe)).identify([query], at(0))[0]
 
     everything, protocol, non_mated = map(answer, OwnImages)
     assert (everything.label, protocol.label, non_mated.label) == ("a", "a", "b")
@@ -267,7 +266,7 @@ def test_hidden_images_of_the_asked_person_are_no_answer(recipe: FusionRecipe) -
 def test_a_gallery_of_the_hidden_person_alone_has_no_answer() -> None:
     query = Query(images=(ListedImage("q", "a"),), own=OwnImages.NONE)
     with pytest.raises(GalleryError, match="no answer for q"):
-        Identifier(gallery_of("aa", at(0, 1)), recipe=BEST, top_k=1).identify([query], at(0))
+        Identifier(gallery_of("aa", at(0, 1)), IdentificationOptions()).identify([query], at(0))
 
 
 def test_reranked_answers_are_in_the_order_of_reranked_distances() -> None:
@@ -304,38 +303,37 @@ def test_an_empty_gallery_is_refused(reranking: RerankingRecipe | None) -> None:
 def test_the_threshold_is_the_gallery_s_unless_another_is_asked_for(
     unknown: Unknown, threshold: float | None
 ) -> None:
-    decision = decide([CALIBRATION], unknown=unknown, fusion="best", place="here")
+    decision = IdentificationOptions(unknown=unknown).decide([CALIBRATION], place="here")
     assert decision == Decision(threshold=threshold, calibration=CALIBRATION)
 
 
 def test_without_a_calibration_nobody_is_unknown_unless_asked_for() -> None:
     for unknown, threshold in (("auto", None), ("off", None), (0.3, 0.3)):
-        found = decide([], unknown=unknown, fusion="best", place="here")  # type: ignore[arg-type]
+        options = IdentificationOptions(unknown=unknown)  # type: ignore[arg-type]
+        found = options.decide([], place="here")
         assert found == Decision(threshold=threshold)
 
 
 def test_a_calibration_of_another_fusion_is_refused_and_both_are_named() -> None:
     with pytest.raises(GalleryError, match="'best', not for 'mean, tracklets'"):
-        decide([CALIBRATION], unknown="auto", fusion=MEAN.words(are_tracklets=True), place="here")
+        IdentificationOptions(recipe=MEAN, are_tracklets=True).decide([CALIBRATION], place="here")
 
 
 def test_of_several_calibrations_that_of_the_fusion_counts() -> None:
     of_tracklets = replace(CALIBRATION, fusion="best, tracklets", threshold=0.7)
-    found = decide(
-        [CALIBRATION, of_tracklets], unknown="auto", fusion="best, tracklets", place="here"
-    )
+    options = IdentificationOptions(are_tracklets=True)
+    found = options.decide([CALIBRATION, of_tracklets], place="here")
     assert found == Decision(threshold=0.7, calibration=of_tracklets)
 
 
 def test_another_fusion_has_no_confidence() -> None:
-    assert decide([CALIBRATION], unknown=0.3, fusion="mean", place="here") == Decision(
-        threshold=0.3
-    )
+    options = IdentificationOptions(recipe=MEAN, unknown=0.3)
+    assert options.decide([CALIBRATION], place="here") == Decision(threshold=0.3)
 
 
 def test_reranked_answers_keep_the_threshold_but_have_no_confidence() -> None:
-    decision = decide([CALIBRATION], unknown="auto", fusion="best", place="here", is_reranked=True)
-    assert decision == Decision(threshold=0.5)
+    options = IdentificationOptions(reranking=AGAIN)
+    assert options.decide([CALIBRATION], place="here") == Decision(threshold=0.5)
 
 
 @pytest.mark.parametrize("recipe", [BEST, MEAN, VOTE])
@@ -351,6 +349,6 @@ def test_a_person_who_is_removed_during_a_query_is_no_answer_or_an_old_one(
         return found
 
     monkeypatch.setattr(gallery, "images", list_and_lose)
-    (query,) = single_queries([ListedImage(name="q.jpg", label=None)])
-    (answer,) = Identifier(gallery, recipe=recipe, top_k=1).identify([query], at(1))
+    (query,) = queries_of([ListedImage(name="q.jpg", label=None)])
+    (answer,) = Identifier(gallery, IdentificationOptions(recipe=recipe)).identify([query], at(1))
     assert answer.label == ("b" if recipe is MEAN else "a")

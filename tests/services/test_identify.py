@@ -3,9 +3,9 @@
 import pytest
 
 from reid.application.identify import IdentificationOutcome
-from reid.application.image_selection import ImageSelection
 from reid.domain.errors import ConfigurationError, DatasetError, GalleryError
 from reid.domain.services.identification import IdentificationOptions
+from reid.domain.services.lists import ListedImages, select_images
 from reid.domain.values.open_set import Fusion, FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
@@ -32,7 +32,7 @@ GALLERY = FakeImageSource(
 
 
 def identify(
-    queries: FakeImageSource | ImageSelection,
+    queries: FakeImageSource | ListedImages,
     gallery: FakeImageSource,
     *,
     bench: Workbench | None = None,
@@ -93,7 +93,7 @@ def test_an_approximate_answer_says_so() -> None:
 
 
 def test_a_selection_lists_only_what_was_chosen() -> None:
-    chosen = ImageSelection(FakeImageSource(ASKED), ASKED[1:2])
+    chosen = select_images(FakeImageSource(ASKED), ASKED[1:2])
     assert [a.name for a in identify(chosen, FakeImageSource(PEOPLE)).identifications] == ["q/b"]
 
 

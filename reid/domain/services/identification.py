@@ -1,22 +1,42 @@
-"""From query images to answers, by the requested options.
-
-Letters: N query images, D width.
-"""
+"""How queries are answered: by which images, and what a similarity means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-from torch import Tensor
+import torch
 
-from reid.domain.services.decisions import Decision, Unknown, decide
-from reid.domain.services.gallery import Gallery
-from reid.domain.services.identifier import Identifier, require_rerankable
-from reid.domain.services.queries import single_queries, tracklet_queries, vectors_of_queries
-from reid.domain.values.galleries import EVERYTHING, GalleryFilter
-from reid.domain.values.open_set import FusionRecipe
+from reid.domain.errors import ConfigurationError, GalleryError
+from reid.domain.ranking.open_set import confidence_of
+from reid.domain.values.galleries import EVERYTHING, Calibration, GalleryFilter
+from reid.domain.values.open_set import Fusion, FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
-from reid.domain.values.reports import Identification
-from reid.domain.values.samples import ListedImage
+
+Unknown: TypeAlias = float | Literal["auto", "off"]
+"""Rejects matches below a cosine, below the gallery's calibrated threshold, or none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Turns a similarity into an answer."""
+
+    threshold: float | None = None
+    """Matches of a lower cosine are rejected; None accepts every match."""
+
+    calibration: Calibration | None = None
+    """Gives the confidence; None gives none."""
+
+    def confidence(self, similarity: float) -> float | None:
+        """Compute the probability that an answer is right."""
+        if self.calibration is None:
+            return None
+        cosine = torch.tensor(similarity, dtype=torch.float64)
+        slope, intercept = self.calibration.slope, self.calibration.intercept
+        return float(confidence_of(cosine, slope=slope, intercept=intercept))
+
+    def is_unknown(self, similarity: float) -> bool:
+        """Whether a match is rejected."""
+        return self.threshold is not None and similarity < self.threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,68 +47,55 @@ class IdentificationOptions:
     """Gallery images shown with each answer."""
 
     recipe: FusionRecipe = field(default_factory=FusionRecipe)
+    """How similarities to the images of a person become one."""
+
     are_tracklets: bool = False
     """Whether the images of a person are one query."""
 
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
-    """Re-rank by these parameters; None does not re-rank."""
+    """Order images by k-reciprocal re-ranking among all queries and the whole gallery; similarities
+    stay cosines. None does not re-rank."""
 
     within: GalleryFilter = EVERYTHING
     """Which gallery images are searched."""
 
     def __post_init__(self) -> None:
         """Refuse to re-rank means before images are embedded."""
-        require_rerankable(self.recipe, self.reranking)
+        if self.reranking is not None and self.recipe.fusion is Fusion.MEAN:
+            raise ConfigurationError(
+                "identify.fusion: the mean of a person's images has no re-ranked distance; "
+                "re-rank with best or vote, or turn identify.rerank off"
+            )
 
     @property
     def fusion(self) -> str:
         """Name of the fusion in calibrations."""
         return self.recipe.words(are_tracklets=self.are_tracklets)
 
-    def decision_for(self, gallery: Gallery) -> Decision:
-        """Choose threshold and confidence.
+    def decide(self, calibrations: Sequence[Calibration], *, place: str) -> Decision:
+        """Choose threshold and confidence from the calibrations of a gallery at `place`.
+
+        Re-ranking never answers with a person more similar than the most similar one, so the
+        threshold still holds; how often such answers are right was not measured, so they have no
+        confidence.
 
         Raises:
             GalleryError: The gallery's threshold is requested, but was found for another fusion.
         """
-        return decide(
-            gallery.describe().calibrations,
-            unknown=self.unknown,
-            fusion=self.fusion,
-            place=gallery.place,
-            is_reranked=self.reranking is not None,
+        fitting = next((found for found in calibrations if found.fusion == self.fusion), None)
+        if self.unknown == "auto" and calibrations and fitting is None:
+            known = " and ".join(repr(found.fusion) for found in calibrations)
+            raise GalleryError(
+                f"{place} is calibrated for the fusion {known}, not for {self.fusion!r}: use the "
+                "fusion it is calibrated for, calibrate it for this one too, or set "
+                "identify.unknown to off or to a similarity"
+            )
+        threshold = None
+        if self.unknown == "auto":
+            threshold = fitting.threshold if fitting is not None else None
+        elif self.unknown != "off":
+            threshold = float(self.unknown)
+        return Decision(
+            threshold=threshold, calibration=None if self.reranking is not None else fitting
         )
-
-    def answer(
-        self,
-        gallery: Gallery,
-        images: Sequence[ListedImage],
-        vectors: Tensor,
-        *,
-        decision: Decision | None = None,
-    ) -> tuple[Identification, ...]:
-        """Name the people in images.
-
-        Args:
-            gallery: Known people.
-            images: N queries.
-            vectors: (N, D) float32, rows of unit L2 norm, by the gallery's encoder.
-            decision: As given by `decision_for`; None: it is called.
-
-        Returns:
-            An answer per query, in the order of their first images.
-
-        Raises:
-            GalleryError: The gallery is empty, damaged, or calibrated for another fusion.
-        """
-        identifier = Identifier(
-            gallery,
-            recipe=self.recipe,
-            top_k=self.top_k,
-            decision=decision or self.decision_for(gallery),
-            reranking=self.reranking,
-            within=self.within,
-        )
-        queries = tracklet_queries(images) if self.are_tracklets else single_queries(images)
-        return identifier.identify(queries, vectors_of_queries(queries, images, vectors))

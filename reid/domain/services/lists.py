@@ -1,10 +1,12 @@
 """Lists of images: read when they are first needed, and kept."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from torch import Tensor
 
 from reid.domain.errors import DatasetError
+from reid.domain.services.image_lists import require_readable
 from reid.domain.values.samples import (
     ImageSize,
     ListedImage,
@@ -14,7 +16,7 @@ from reid.domain.values.samples import (
     Split,
     UnreadableImage,
 )
-from reid.ports.dataset import Dataset, ImageReader
+from reid.ports.dataset import Dataset, ImageReader, ImageSource
 
 
 class ListedDataset:
@@ -33,8 +35,7 @@ class ListedDataset:
         """
         self.name = name
         self.reader = reader
-        self._list_split = list_split
-        self._lists: dict[Split, SampleList] = {}
+        self._listed = cache(list_split)
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
         """List a split.
@@ -55,11 +56,6 @@ class ListedDataset:
         """
         return self._listed(split).unparsed
 
-    def _listed(self, split: Split) -> SampleList:
-        if split not in self._lists:
-            self._lists[split] = self._list_split(split)
-        return self._lists[split]
-
 
 def with_reader(dataset: Dataset, reader: ImageReader) -> Dataset:
     """Read a dataset's images by another reader."""
@@ -76,11 +72,7 @@ class ListedImages:
     """An image source of one list and a reader."""
 
     def __init__(
-        self,
-        place: str,
-        *,
-        reader: ImageReader,
-        list_images: Callable[[], Sequence[ListedImage]],
+        self, place: str, *, reader: ImageReader, list_images: Callable[[], Sequence[ListedImage]]
     ) -> None:
         """Keep the parts; the list is not read yet.
 
@@ -91,8 +83,7 @@ class ListedImages:
         """
         self.place = place
         self.reader = reader
-        self._list_images = list_images
-        self._listed: tuple[ListedImage, ...] | None = None
+        self._listed = cache(lambda: tuple(list_images()))
 
     def images(self) -> tuple[ListedImage, ...]:
         """List the images.
@@ -100,9 +91,28 @@ class ListedImages:
         Raises:
             DatasetError: The list cannot be read, or there is no image.
         """
-        if self._listed is None:
-            self._listed = tuple(self._list_images())
-        return self._listed
+        return self._listed()
+
+
+def select_images(source: ImageSource, images: Sequence[ListedImage]) -> ListedImages:
+    """List only some of a source's images."""
+    return ListedImages(source.place, reader=source.reader, list_images=lambda: images)
+
+
+def split_off_unreadable(
+    source: ImageSource, *, role: str
+) -> tuple[ListedImages, tuple[UnreadableImage, ...]]:
+    """Decode every image once; return the readable images and the others.
+
+    Raises:
+        DatasetError: No image can be read; the message calls them by `role`.
+    """
+    listed = source.images()
+    unreadable = source.reader.find_unreadable([image.name for image in listed])
+    bad = {image.name for image in unreadable}
+    readable = select_images(source, [one for one in listed if one.name not in bad])
+    require_readable(readable.images(), unreadable, role=role)
+    return readable, unreadable
 
 
 class ReaderAround:

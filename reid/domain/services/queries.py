@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from reid.domain.ranking.fusion import mean_directions
-from reid.domain.values.galleries import KeptImage
-from reid.domain.values.samples import ListedImage
+from reid.domain.services.embedding import Embedder
+from reid.domain.services.image_lists import camids_of
+from reid.domain.values.galleries import EncoderFingerprint, KeptImage
+from reid.domain.values.samples import ListedImage, Split
+from reid.ports.dataset import ImageSource
 
 SAME_IMAGE = 1 - 1e-5
 """Vectors of at least this cosine count as those of the very same image."""
@@ -52,17 +55,14 @@ class Query:
         return image.camera is not None and image.camera in {p.camera for p in self.images}
 
 
-def single_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
-    """Make every image a query of its own."""
-    return tuple(Query(images=(image,)) for image in images)
+def queries_of(images: Sequence[ListedImage], *, are_tracklets: bool = False) -> tuple[Query, ...]:
+    """Make every image a query of its own; or those of a person one, in the order of first images.
 
-
-def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
-    """Make the images of a person one query, in the order of their first images.
-
-    Images in one sub-folder show one person. Other images are grouped by label and camera, since
+    Images of a tracklet lie in one sub-folder. Other images are grouped by label and camera, since
     the cameras of a person may show different sides; an image without a label stands alone.
     """
+    if not are_tracklets:
+        return tuple(Query(images=(image,)) for image in images)
     groups: dict[tuple[str | None, ...], list[ListedImage]] = {}
     for image in images:
         folder = image.name.rpartition("/")[0]
@@ -70,6 +70,24 @@ def tracklet_queries(images: Sequence[ListedImage]) -> tuple[Query, ...]:
         alone = ("", None, None, image.name)
         groups.setdefault(alone if key[:2] == ("", None) else key, []).append(image)
     return tuple(Query(images=tuple(group)) for group in groups.values())
+
+
+def embed_queries(
+    embedder: Embedder, queries: ImageSource, *, fingerprint: EncoderFingerprint
+) -> Tensor:
+    """Embed images, with their cameras where the fingerprint uses them.
+
+    Returns:
+        (N, D) float32 on the CPU, rows of unit L2 norm.
+
+    Raises:
+        DatasetError: An image cannot be read.
+    """
+    images, camids = queries.images(), None
+    if fingerprint.uses_cameras:
+        camids = camids_of(images, num_cameras=embedder.num_cameras)
+    names = [image.name for image in images]
+    return embedder.embed(queries.reader, names, camids=camids, subset=Split.QUERY)
 
 
 def vectors_of_queries(
