@@ -18,7 +18,7 @@ from benchmarks.plain.embedding import PlainImages
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.events.silent import Silent
-from reid.adapters.images import contents, jpegs
+from reid.adapters.images import contents, decoding
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.services.embedding import Embedder
 from reid.domain.training.augmentation import normalise
@@ -98,7 +98,7 @@ class _Laboratory:
             timing = compare(
                 lambda: exhaust(ours()), lambda: exhaust(plain()), runs=self._size.runs
             )
-        decoder = "simplejpeg" if jpegs.IS_FAST else "Pillow"
+        decoder = "simplejpeg" if decoding.IS_FAST else "Pillow"
         return _row(
             timing,
             part=f"image pipeline, {len(self._images)} JPEGs 128x64 -> "

@@ -60,8 +60,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
     Group.DATASETS: {
         "market1501": "reid.adapters.datasets.market1501:Market1501",
         "msmt17": "reid.adapters.datasets.msmt17:Msmt17",
-        "dukemtmc": "reid.adapters.datasets.dukemtmc:DukeMtmc",
-        "cuhk03": "reid.adapters.datasets.cuhk03:Cuhk03",
+        "dukemtmc": "reid.adapters.datasets.market1501:DukeMtmc",
+        "cuhk03": "reid.adapters.datasets.market1501:Cuhk03",
         "viper": "reid.adapters.datasets.viper:Viper",
         "csv": "reid.adapters.datasets.csv_dataset:CsvDataset",
     },

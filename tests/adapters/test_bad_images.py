@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.images import files, jpegs
+from reid.adapters.images import decoding, files
 from reid.adapters.images.contents import ImageFiles
 from reid.adapters.images.decoding import DECODER_ERRORS
 from reid.adapters.images.decoding import decode as decode_strictly
@@ -110,7 +110,7 @@ def test_a_bad_image_is_refused_by_name_and_reason_and_hides_no_other(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jpegs, "IS_FAST", is_fast and jpegs.IS_FAST)
+    monkeypatch.setattr(decoding, "IS_FAST", is_fast and decoding.IS_FAST)
     make(tmp_path / "bad.jpg")
     (tmp_path / "good.jpg").write_bytes(JPEG)
     files = ImageFiles(tmp_path)
@@ -181,7 +181,7 @@ def test_an_odd_image_is_used_as_what_it_shows(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jpegs, "IS_FAST", is_fast and jpegs.IS_FAST)
+    monkeypatch.setattr(decoding, "IS_FAST", is_fast and decoding.IS_FAST)
     (tmp_path / "odd.jpg").write_bytes(content)
     files = ImageFiles(tmp_path)
     assert files.find_unreadable(["odd.jpg"]) == ()
@@ -195,7 +195,7 @@ def test_an_odd_image_is_used_as_what_it_shows(
 def test_a_jpeg_cut_anywhere_is_never_used_even_with_an_end_mark(
     options: dict[str, object], *, is_fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jpegs, "IS_FAST", is_fast and jpegs.IS_FAST)
+    monkeypatch.setattr(decoding, "IS_FAST", is_fast and decoding.IS_FAST)
     whole = encode(scene(), "JPEG", quality=60, **options)
     shown = decode(whole)
     used = 0
@@ -258,7 +258,7 @@ def test_a_sub_folder_that_cannot_be_listed_is_an_error_not_a_gap(
 def test_no_whole_jpeg_is_taken_for_a_cut_one(
     *, mode: str, progressive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jpegs, "IS_FAST", False)
+    monkeypatch.setattr(decoding, "IS_FAST", False)
     for seed, (height, width) in enumerate([(1, 1), (16, 16), (17, 9), (128, 64), (31, 50)]):
         for subsampling in (0, 1, 2):
             for restarts in (0, 1, 3):

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
-from reid.adapters.datasets.cuhk03 import Cuhk03, parse_cuhk03_name
-from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.files import FilesDataset, FolderPerSplit
+from reid.adapters.datasets.files import FilesDataset
+from reid.adapters.datasets.market1501 import Cuhk03, DukeMtmc, FolderPerSplit, parse_cuhk03_name
 from reid.adapters.datasets.msmt17 import TEST_PIDS_FROM, Msmt17
 from reid.adapters.datasets.viper import Viper, training_half
 from reid.domain.errors import DatasetError

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from reid.adapters.datasets.csv_dataset import CsvDataset
-from reid.adapters.datasets.cuhk03 import parse_cuhk03_name
+from reid.adapters.datasets.market1501 import parse_cuhk03_name
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import read_export_header
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.images import jpegs
+from reid.adapters.images import decoding
 from reid.adapters.images.contents import ImageFiles
 from reid.adapters.images.folders import open_images
 from reid.adapters.images.market_names import parse_market_name
@@ -174,7 +174,7 @@ def images() -> dict[str, bytes]:
 def test_a_damaged_image_is_read_or_refused_in_our_own_words(
     *, count: int, is_fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jpegs, "IS_FAST", is_fast and jpegs.IS_FAST)
+    monkeypatch.setattr(decoding, "IS_FAST", is_fast and decoding.IS_FAST)
     path = tmp_path / "damaged.jpg"
 
     def read(content: bytes) -> None:

@@ -9,14 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reid.adapters.images import jpegs
+from reid.adapters.images import decoding
 from reid.adapters.images.contents import ImageFiles
-from reid.adapters.images.jpegs import decode_plain_jpeg
+from reid.adapters.images.decoding import decode_plain_jpeg
 from reid.adapters.images.resizing import LARGEST_BATCHED_FACTOR, resize
 from reid.domain.values.samples import ImageSize, Resampling
 
 needs_simplejpeg = pytest.mark.skipif(
-    not jpegs.IS_FAST, reason="the extra `fast` is not installed: pip install 'clip-reid[fast]'"
+    not decoding.IS_FAST, reason="the extra `fast` is not installed: pip install 'clip-reid[fast]'"
 )
 Pixels = NDArray[np.uint8]
 
@@ -140,7 +140,7 @@ def test_without_simplejpeg_pixels_are_the_same(
     (tmp_path / "a.jpg").write_bytes(as_jpeg(noise(128, 64)))
     files, size = ImageFiles(tmp_path), ImageSize(256, 128)
     fast = files.read(["a.jpg"], size=size, resampling=Resampling.BICUBIC)
-    monkeypatch.setattr(jpegs, "IS_FAST", False)
+    monkeypatch.setattr(decoding, "IS_FAST", False)
     slow = files.read(["a.jpg"], size=size, resampling=Resampling.BICUBIC)
     assert fast.equal(slow)
 

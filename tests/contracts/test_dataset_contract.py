@@ -10,9 +10,7 @@ from PIL import Image
 
 from reid.adapters.datasets.combined import CombinedDataset
 from reid.adapters.datasets.csv_dataset import CsvDataset
-from reid.adapters.datasets.cuhk03 import Cuhk03
-from reid.adapters.datasets.dukemtmc import DukeMtmc
-from reid.adapters.datasets.market1501 import Market1501
+from reid.adapters.datasets.market1501 import Cuhk03, DukeMtmc, Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.silent import Silent

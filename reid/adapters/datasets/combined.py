@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from reid.adapters.images.contents import ImageContents
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import ListedDataset
 from reid.domain.values.samples import (
@@ -88,6 +89,7 @@ class _ReaderBySet:
 
     def __init__(self, readers: Mapping[str, ImageReader]) -> None:
         self._readers = readers
+        self._of_no_set = ImageContents(self._refuse)
 
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         batch = torch.empty(
@@ -95,49 +97,47 @@ class _ReaderBySet:
             dtype=torch.uint8,
             memory_format=torch.channels_last,
         )
-        for name, rows, own in _by_set(names):
-            if name not in self._readers:
-                raise DatasetError(f"{names[rows[0]]} cannot be read: {self._reason_unknown(name)}")
-            batch[rows] = self._readers[name].read(own, size=size, resampling=resampling)
+        for reader, rows, own in self._by_set(names):
+            batch[rows] = reader.read(own, size=size, resampling=resampling)
         return batch
 
     def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        reasons = self._of_each(names, _reasons_unreadable, otherwise=self._reason_unknown)
-        return tuple(
-            UnreadableImage(name, reason)
-            for name, reason in zip(names, reasons, strict=True)
-            if reason is not None
-        )
+        def reasons(reader: ImageReader, own: list[str]) -> list[str | None]:
+            bad = {one.name: one.reason for one in reader.find_unreadable(own)}
+            return [bad.get(name) for name in own]
+
+        found = zip(names, self._of_each(names, reasons), strict=True)
+        return tuple(UnreadableImage(name, reason) for name, reason in found if reason is not None)
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
-        return self._of_each(
-            names,
-            lambda reader, own: reader.thumbnails(own, height=height),
-            otherwise=lambda _: None,
-        )
+        return self._of_each(names, lambda reader, own: reader.thumbnails(own, height=height))
 
     def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
-        return self._of_each(
-            names, lambda reader, own: reader.content_digests(own), otherwise=lambda _: ""
-        )
+        return self._of_each(names, lambda reader, own: reader.content_digests(own))
 
     def _of_each(
-        self,
-        names: Sequence[str],
-        make: Callable[[ImageReader, list[str]], Sequence[_Made]],
-        *,
-        otherwise: Callable[[str], _Made],
+        self, names: Sequence[str], make: Callable[[ImageReader, list[str]], Sequence[_Made]]
     ) -> tuple[_Made, ...]:
-        """Make a value of each image, or of the name of an unknown set."""
         made: dict[int, _Made] = {}
-        for name, rows, own in _by_set(names):
-            reader = self._readers.get(name)
-            of_set = make(reader, own) if reader else [otherwise(name)] * len(rows)
-            made.update(zip(rows, of_set, strict=True))
+        for reader, rows, own in self._by_set(names):
+            made.update(zip(rows, make(reader, own), strict=True))
         return tuple(made[row] for row in range(len(names)))
 
-    def _reason_unknown(self, name: str) -> str:
-        return f"none of the combined sets is called {name!r} ({', '.join(self._readers)})"
+    def _by_set(self, names: Sequence[str]) -> Iterator[tuple[ImageReader, list[int], list[str]]]:
+        """Divide names by set: its reader, their rows, and their names within the set."""
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(names):
+            rows_of.setdefault(name.partition("/")[0], []).append(row)
+        for own, rows in rows_of.items():
+            if own in self._readers:
+                within = [names[row].removeprefix(f"{own}/") for row in rows]
+                yield self._readers[own], rows, within
+            else:
+                yield self._of_no_set, rows, [names[row] for row in rows]
+
+    def _refuse(self, name: str) -> bytes:
+        own = name.partition("/")[0]
+        raise OSError(f"none of the combined sets is called {own!r} ({', '.join(self._readers)})")
 
 
 def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
@@ -153,19 +153,5 @@ def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
     return named
 
 
-def _by_set(names: Sequence[str]) -> Iterator[tuple[str, list[int], list[str]]]:
-    """Divide names by set: the set's name, their rows, and their names within the set."""
-    rows_of: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        rows_of.setdefault(name.partition("/")[0], []).append(row)
-    for own, rows in rows_of.items():
-        yield own, rows, [names[row].removeprefix(f"{own}/") for row in rows]
-
-
 def _count_cameras(dataset: Dataset, splits: Sequence[Split]) -> int:
     return 1 + max(sample.camid for split in splits for sample in dataset.samples(split))
-
-
-def _reasons_unreadable(reader: ImageReader, names: Sequence[str]) -> list[str | None]:
-    bad = {one.name: one.reason for one in reader.find_unreadable(names)}
-    return [bad.get(name) for name in names]

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reid.adapters.datasets.files import FilesDataset
-from reid.adapters.images.tables import Row, read_table, refuse_repeats
+from reid.adapters.images.tables import Row, read_table
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import JUNK_PID, Annotation, SampleList, Split
 
@@ -36,9 +36,12 @@ class CsvDataset(FilesDataset):
     @cached_property
     def _rows(self) -> list[Row]:
         table = self.root / self._given.name
-        rows = read_table(table, columns=COLUMNS, header=",".join(COLUMNS))
-        refuse_repeats(rows, lambda row: (_split(row), row.name))
-        return rows
+        return read_table(
+            table,
+            columns=COLUMNS,
+            header=",".join(COLUMNS),
+            once=lambda row: (_split(row), row.name),
+        )
 
     def _list(self, split: Split) -> SampleList:
         rows = [row for row in self._rows if _split(row) is split]

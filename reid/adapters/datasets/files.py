@@ -1,16 +1,14 @@
 """Datasets of image files under one folder: a layout finds the folder and lists the splits."""
 
 import os
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from reid.adapters.images.contents import ImageFiles
-from reid.adapters.images.files import is_image_name, readable_name
-from reid.adapters.images.market_names import FOLDERS, holds_market1501, parse_market_name
+from reid.adapters.images.files import image_names
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import ListedDataset
-from reid.domain.values.samples import Annotation, SampleList, Split
+from reid.domain.values.samples import SampleList, Split
 
 
 class FilesDataset(ListedDataset):
@@ -63,11 +61,7 @@ class FilesDataset(ListedDataset):
         raise NotImplementedError
 
     def _find_root(self, given: Path) -> Path:
-        """Find the dataset's folder: the given one, or one under a usual name in it.
-
-        Raises:
-            DatasetError: None of them is; the message says what was searched where.
-        """
+        """Find the dataset's folder: the given one, or one under a usual name in it."""
         if not given.is_dir():
             problem = "is not a folder" if given.exists() else "does not exist"
             raise DatasetError(
@@ -82,42 +76,11 @@ class FilesDataset(ListedDataset):
         )
 
     def _image_names(self, folder: Path) -> list[str]:
-        """List the images that lie directly in a folder, in no order.
-
-        Raises:
-            DatasetError: It cannot be listed.
-        """
+        """List the images that lie directly in a folder, in no order."""
         try:
-            with os.scandir(folder) as entries:
-                return [readable_name(one.name) for one in entries if is_image_name(one.name)]
+            return list(image_names(folder, below=False))
         except OSError as error:
             raise DatasetError(
                 f"{folder} cannot be listed: {error.strerror}; {self.title} needs {self.needs} in "
                 f"{self.root}"
             ) from error
-
-    def _sorted_out(
-        self, found: Iterable[tuple[str, Annotation | None]], *, place: Path
-    ) -> SampleList:
-        return SampleList.sorted_out(found, place=str(place), expected=self.expected)
-
-
-class FolderPerSplit(FilesDataset):
-    """Market-1501's layout: a folder per split, names with person and camera.
-
-    Override `_parse` for other names.
-    """
-
-    needs = f"the folders {', '.join(FOLDERS.values())}"
-
-    def _holds(self, folder: Path) -> bool:
-        return holds_market1501(folder)
-
-    def _parse(self, name: str) -> Annotation | None:
-        return parse_market_name(name)
-
-    def _list(self, split: Split) -> SampleList:
-        folder = self.root / FOLDERS[split]
-        names = self._image_names(folder)
-        found = ((f"{folder.name}/{name}", self._parse(name)) for name in names)
-        return self._sorted_out(found, place=folder)

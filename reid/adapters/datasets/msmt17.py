@@ -83,7 +83,7 @@ class Msmt17(FilesDataset):
             for path in lists
             for line in _lines(path)
         )
-        return self._sorted_out(named, place=lists[0])
+        return SampleList.sorted_out(named, place=str(lists[0]), expected=self.expected)
 
 
 def _image_folder(root: Path, split: Split) -> str:

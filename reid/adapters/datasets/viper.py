@@ -50,7 +50,7 @@ class Viper(FilesDataset):
         wanted = training_half(people, seed=self._split_seed)
         if split is not Split.TRAIN:
             wanted = people - wanted
-        return self._sorted_out(
+        return SampleList.sorted_out(
             (
                 (name, annotation)
                 for camera in _CAMERAS_OF[split]
@@ -58,7 +58,8 @@ class Viper(FilesDataset):
                 # Names that cannot be parsed are in their camera's list, but in no training half.
                 if (split is not Split.TRAIN if annotation is None else annotation.pid in wanted)
             ),
-            place=self.root / _CAMERAS_OF[split][0],
+            place=str(self.root / _CAMERAS_OF[split][0]),
+            expected=self.expected,
         )
 
     def _annotations(self, camera: str) -> Iterator[tuple[str, Annotation | None]]:

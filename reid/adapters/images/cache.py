@@ -30,11 +30,7 @@ class CachedReader(ReaderAround):
         self._kept: dict[tuple[ImageSize, Resampling], dict[str, Tensor]] = {}
 
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Read what is not kept yet; see the port.
-
-        Raises:
-            DatasetError: An image cannot be read.
-        """
+        """Read what is not kept yet."""
         kept = self._kept.setdefault((size, resampling), {})
         missing = [name for name in dict.fromkeys(names) if name not in kept]
         fresh: Mapping[str, Tensor] = {}
@@ -53,15 +49,13 @@ class CachedReader(ReaderAround):
 
     def _keep(self, kept: dict[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
         for name, pixels in fresh.items():
-            if self._is_filled or pixels.nbytes > self._room:
-                self._report_filled()
+            if self._is_filled:
+                return
+            if pixels.nbytes > self._room:
+                self._is_filled = True
+                num_kept = sum(len(images) for images in self._kept.values())
+                self._listener(ImageCacheFilled(num_kept=num_kept, num_bytes=self._num_bytes))
                 return
             # A copy: a view would keep the whole batch in memory.
             kept[name] = pixels.clone()
             self._room -= pixels.nbytes
-
-    def _report_filled(self) -> None:
-        if not self._is_filled:
-            num_kept = sum(len(images) for images in self._kept.values())
-            self._listener(ImageCacheFilled(num_kept=num_kept, num_bytes=self._num_bytes))
-        self._is_filled = True

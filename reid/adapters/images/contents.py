@@ -60,14 +60,7 @@ class ImageContents:
         self._keeping = Lock()
 
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Decode and resize.
-
-        Returns:
-            (B, 3, H, W) uint8 RGB, channels last in memory, in the order of the names.
-
-        Raises:
-            DatasetError: An image is missing, damaged, truncated, or suspiciously large.
-        """
+        """Decode and resize: (B, 3, H, W), channels last in memory."""
 
         def read_run(rows: slice) -> NDArray[np.uint8]:
             decoded = [self._require(name) for name in names[rows]]
@@ -80,12 +73,19 @@ class ImageContents:
 
     def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """Decode every image in full and list those that fail."""
-        reasons = _of_each(self._reason_unreadable, names)
-        return tuple(
-            UnreadableImage(name, reason)
-            for name, reason in zip(names, reasons, strict=True)
-            if reason
-        )
+
+        def check(name: str) -> UnreadableImage | None:
+            try:
+                decoded = decode(self._content_of(name))
+            except DECODER_ERRORS as error:
+                return UnreadableImage(name, describe_decoder_error(error))
+            with self._keeping:
+                if decoded.nbytes <= self._room and name not in self._kept:
+                    self._room -= decoded.nbytes
+                    self._kept[name] = decoded
+            return None
+
+        return tuple(filter(None, _of_each(check, names)))
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs; None for images that cannot be read."""
@@ -96,7 +96,9 @@ class ImageContents:
         return _of_each(self._digest, names)
 
     def _require(self, name: str) -> NDArray[np.uint8]:
-        kept = self._take(name)
+        with self._keeping:
+            kept = self._kept.pop(name, None)
+            self._room += 0 if kept is None else kept.nbytes
         if kept is not None:
             return kept
         try:
@@ -106,14 +108,6 @@ class ImageContents:
                 f"{self._called(name)} cannot be read: {describe_decoder_error(error)}; replace "
                 "the image or remove it"
             ) from error
-
-    def _reason_unreadable(self, name: str) -> str | None:
-        try:
-            decoded = decode(self._content_of(name))
-        except DECODER_ERRORS as error:
-            return describe_decoder_error(error)
-        self._keep(name, decoded)
-        return None
 
     def _thumbnail(self, name: str, *, height: int) -> bytes | None:
         try:
@@ -126,18 +120,6 @@ class ImageContents:
             return digest_of_content(self._content_of(name))
         except OSError:
             return ""
-
-    def _keep(self, name: str, decoded: NDArray[np.uint8]) -> None:
-        with self._keeping:
-            if decoded.nbytes <= self._room and name not in self._kept:
-                self._room -= decoded.nbytes
-                self._kept[name] = decoded
-
-    def _take(self, name: str) -> NDArray[np.uint8] | None:
-        with self._keeping:
-            kept = self._kept.pop(name, None)
-            self._room += 0 if kept is None else kept.nbytes
-            return kept
 
 
 class ImageFiles(ImageContents):

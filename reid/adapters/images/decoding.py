@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from io import BytesIO
 from typing import TypeAlias
 
@@ -16,13 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from reid.adapters.images.jpegs import decode_plain_jpeg
 from reid.adapters.images.wholeness import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     require_whole_jpeg,
     require_whole_png,
 )
+
+if find_spec("simplejpeg") is not None:
+    from simplejpeg import decode_jpeg, decode_jpeg_header
+
+    IS_FAST = True
+else:
+    IS_FAST = False  # the extra `fast` is not installed
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """Formats that are decoded, whatever the file's ending. Pillow knows more, some of which start
@@ -45,6 +52,10 @@ DECODER_ERRORS = (
 )
 """Pillow's decoders raise all of these on damaged files."""
 
+_BASELINE_JPEG = b"\xff\xc0"
+_EXIF_OR_XMP = b"\xff\xe1"
+"""Both may say which way is up."""
+
 Content: TypeAlias = bytes | NDArray[np.uint8]
 """An image's file, or its (H, W, 3) RGB pixels."""
 
@@ -62,6 +73,29 @@ def decode(content: Content) -> NDArray[np.uint8]:
         return content
     pixels = decode_plain_jpeg(content)
     return _decode_by_pillow(content) if pixels is None else pixels
+
+
+def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+    """Decode a baseline colour JPEG without an orientation.
+
+    Both simplejpeg and Pillow use libjpeg-turbo, with its accurate DCT and smooth chroma
+    upsampling, so the pixels are the same.
+
+    Returns:
+        (H, W, 3) uint8 RGB; None for everything that is left to Pillow: other files, those that
+        libjpeg-turbo complains about, and sizes that Pillow refuses.
+    """
+    if not IS_FAST or _BASELINE_JPEG not in data or _EXIF_OR_XMP in data:
+        return None
+    try:
+        height, width, colour_space, _ = decode_jpeg_header(data)
+        if colour_space != "YCbCr" or _is_bomb(height * width):
+            return None
+        # Strict: a warning is an error. Truncated images are then left for Pillow to refuse.
+        pixels: NDArray[np.uint8] = decode_jpeg(data, colorspace="RGB", strict=True)
+    except ValueError:
+        return None
+    return pixels
 
 
 def digest_of_content(content: Content) -> str:
@@ -104,21 +138,20 @@ def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
 
 def _decode_anything(data: bytes) -> NDArray[np.uint8]:
     with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
-        _refuse_bomb(image)
+        # Pillow only warns, and other threads may lose its warning.
+        if _is_bomb(image.width * image.height):
+            raise Image.DecompressionBombError(
+                f"{image.width} x {image.height} pixels, more than {Image.MAX_IMAGE_PIXELS}: could "
+                "be a decompression bomb"
+            )
         # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
         # Market-1501 has no EXIF, so its pixels are the same.
         upright: Image.Image = ImageOps.exif_transpose(image)
         return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
 
 
-def _refuse_bomb(image: Image.Image) -> None:
-    """Refuse what Pillow only warns about; other threads may lose its warning."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} pixels, more than {limit}: could be a decompression "
-            "bomb"
-        )
+def _is_bomb(num_pixels: int) -> bool:
+    return Image.MAX_IMAGE_PIXELS is not None and num_pixels > Image.MAX_IMAGE_PIXELS
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:

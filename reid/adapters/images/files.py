@@ -1,8 +1,10 @@
-"""Image files: which files are images, and what they contain."""
+"""Image files: which files of a folder are images, and what they contain."""
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"})
 """File endings that count as images, in any case."""
@@ -28,6 +30,31 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def image_names(root: Path, *, below: bool) -> Iterator[str]:
+    """Name the images in a folder, in no order, by their path from there.
+
+    Every other file is passed over here, and nowhere else. A folder that is named like an image is
+    listed where nothing in it is, so that an error reports it.
+
+    Args:
+        root: The folder.
+        below: Whether to list its sub-folders, too, except dot folders.
+
+    Raises:
+        OSError: A folder cannot be listed.
+    """
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
+        inside = Path(folder).relative_to(root)
+        if not below:
+            files += subfolders
+            subfolders.clear()
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in filter(is_image_name, files):
+            yield readable_name((inside / name).as_posix())
+        if not files and not subfolders and is_image_name(inside.name):
+            yield readable_name(inside.as_posix())
+
+
 def read_file(path: Path) -> bytes:
     """Read a regular file.
 
@@ -41,6 +68,11 @@ def read_file(path: Path) -> bytes:
     if size > MOST_BYTES:
         raise OSError(f"{size // 2**20} MiB, more than any image's {MOST_BYTES // 2**20}")
     return path.read_bytes()
+
+
+def _refuse_unlisted(error: OSError) -> NoReturn:
+    """Raise an error, where os.walk would silently skip the folder."""
+    raise error
 
 
 def _reason_absent(path: Path) -> str:

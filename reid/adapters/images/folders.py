@@ -1,14 +1,13 @@
 """Images for `identify`: a folder, a folder per person, a CSV, or a single file."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from reid.adapters.images.contents import ImageFiles
-from reid.adapters.images.files import IMAGE_ENDINGS, is_image_name, readable_name
+from reid.adapters.images.files import IMAGE_ENDINGS, image_names, is_image_name, readable_name
 from reid.adapters.images.market_names import FOLDERS, holds_market1501, parse_market_name
-from reid.adapters.images.tables import read_table, refuse_repeats
+from reid.adapters.images.tables import read_table
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import ListedImages
 from reid.domain.values.samples import JUNK_PID, ListedImage, Split
@@ -19,6 +18,8 @@ REQUIRED_COLUMNS = ("path", "label")
 
 KEPT_BYTES = 256 * 2**20
 """Memory for decoded images between checking and reading them."""
+
+_ENDINGS = " ".join(sorted(IMAGE_ENDINGS))
 
 
 def open_images(path: Path) -> ImageSource:
@@ -60,7 +61,7 @@ def list_folder(root: Path) -> tuple[ListedImage, ...]:
     """
     if not root.is_dir():
         raise DatasetError(
-            f"{root} is not a folder of images, an image ({_endings()}) or a .csv list"
+            f"{root} is not a folder of images, an image ({_ENDINGS}) or a .csv list"
             if root.exists()
             else f"{root} does not exist; give a folder of images, an image or a .csv list"
         )
@@ -69,30 +70,35 @@ def list_folder(root: Path) -> tuple[ListedImage, ...]:
             f"{root} is a whole Market-1501, not a list of images; give one of its folders, for "
             f"example {root / FOLDERS[Split.GALLERY]}"
         )
-    names = [name for name in sorted(_walk(root)) if not _is_junk(name)]
+    try:
+        names = [name for name in sorted(image_names(root, below=True)) if not _is_junk(name)]
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename} cannot be listed: {error.strerror}; make it readable, or move it "
+            "away"
+        ) from error
     if not names:
-        raise DatasetError(f"{root} holds no image ({_endings()}), nor do its sub-folders")
-    return tuple(_image(name) for name in names)
+        raise DatasetError(f"{root} holds no image ({_ENDINGS}), nor do its sub-folders")
+    return tuple(map(_image, names))
 
 
 def list_table(path: Path) -> tuple[ListedImage, ...]:
     """List the images of a CSV with the columns path, label and, if wanted, camera.
 
-    Paths start from the CSV's folder, separated by `/`, and stay below it; an empty label or camera
-    is None, and blanks around cells are stripped. The result is sorted by path.
+    An empty label or camera is None. The result is sorted by path.
 
     Raises:
-        DatasetError: The file cannot be read, its header is wrong, it has no rows, or a row's path
-            is absolute, outside the folder, repeated or missing; the message names the line.
+        DatasetError: See `read_table`; or a path is repeated.
     """
-    rows = read_table(path, columns=REQUIRED_COLUMNS, header="path,label or path,label,camera")
-    refuse_repeats(rows, lambda row: row.name)
-    images = [
-        ListedImage(
-            name=row.name, label=row.cell("label") or None, camera=row.cell("camera") or None
-        )
-        for row in rows
-    ]
+    rows = read_table(
+        path,
+        columns=REQUIRED_COLUMNS,
+        header="path,label or path,label,camera",
+        once=lambda row: row.name,
+    )
+    images = (
+        ListedImage(row.name, row.cell("label") or None, row.cell("camera") or None) for row in rows
+    )
     return tuple(sorted(images, key=lambda image: image.name))
 
 
@@ -110,24 +116,6 @@ def _is_one_image(path: Path) -> bool:
     return path.is_file() and is_image_name(path.name)
 
 
-def _walk(root: Path) -> Iterator[str]:
-    for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        below = Path(folder).relative_to(root)
-        for name in filter(is_image_name, files):
-            yield readable_name((below / name).as_posix())
-        # An empty folder named like an image: listed, so that an error reports it.
-        if not files and not subfolders and is_image_name(below.name):
-            yield readable_name(below.as_posix())
-
-
-def _refuse_unlisted(error: OSError) -> NoReturn:
-    """Raise an error, where os.walk would silently skip the folder."""
-    raise DatasetError(
-        f"{error.filename} cannot be listed: {error.strerror}; make it readable, or move it away"
-    ) from error
-
-
 def _is_junk(name: str) -> bool:
     parsed = parse_market_name(name)
     return "/" not in name and parsed is not None and parsed.pid == JUNK_PID
@@ -138,9 +126,5 @@ def _image(name: str) -> ListedImage:
     person = folders.partition("/")[0]
     parsed = parse_market_name(file)
     if parsed is None:
-        return ListedImage(name=name, label=person or None)
-    return ListedImage(name=name, label=person or f"{parsed.pid:04d}", camera=str(parsed.camid + 1))
-
-
-def _endings() -> str:
-    return " ".join(sorted(IMAGE_ENDINGS))
+        return ListedImage(name, person or None)
+    return ListedImage(name, person or f"{parsed.pid:04d}", camera=str(parsed.camid + 1))

@@ -1,6 +1,6 @@
 """Images that a program passes in: paths, contents of files, or pixels.
 
-Letters: B batch, H W pixels.
+Letters: H W pixels.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,13 @@ from reid.adapters.images.decoding import (
     DECODER_ERRORS,
     IMAGE_FORMATS,
     Content,
+    decode,
     describe_decoder_error,
     digest_of_content,
+    strict_about_size,
 )
 from reid.adapters.images.files import read_file
+from reid.adapters.images.resizing import encode_thumbnail, resize
 from reid.domain.errors import DatasetError
 from reid.domain.services.lists import ListedImages
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
@@ -48,13 +51,10 @@ class GivenImages(ListedImages):
 
     def __init__(self, given: Sequence[GivenImage], *, place: str) -> None:
         """Keep the images in order; `place` is their sender."""
-        self._given = given
-        super().__init__(place, reader=_GivenReader(given), list_images=self._list)
-
-    def _list(self) -> list[ListedImage]:
-        if not self._given:
+        if not given:
             raise DatasetError("no image was given: give one at least")
-        return [one.image for one in self._given]
+        listed = [one.image for one in given]
+        super().__init__(place, reader=_GivenReader(given), list_images=lambda: listed)
 
 
 class _GivenReader(ImageContents):
@@ -86,50 +86,43 @@ def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
         place: Their sender, or the folder that the paths start from.
 
     Raises:
-        DatasetError: Pixels are not (H, W, 3) uint8, or an image is given twice.
+        DatasetError: Pixels are not (H, W, 3) uint8, an image is given twice, or none is.
     """
     given = [_given(one) for one in images]
-    names = {one.image.name for one in given}
-    if len(names) < len(given):
+    if len({one.image.name for one in given}) < len(given):
         raise DatasetError("an image is given twice at once: give it once")
     return GivenImages(given, place=place)
 
 
 def _given(one: ImageLike) -> GivenImage:
     if isinstance(one, str | Path):
-        return GivenImage(ListedImage(name=str(one)), Path(one))
-    if not isinstance(one, bytes) and not _are_pixels(one):
+        return GivenImage(ListedImage(str(one)), Path(one))
+    if isinstance(one, np.ndarray) and (
+        one.dtype != np.uint8 or one.shape[2:] != (3,) or one.size == 0
+    ):
         raise DatasetError(
             f"pixels must be (H, W, 3) uint8 in RGB order, got {one.shape} {one.dtype}: convert "
             "them, or give the file's content"
         )
     digest = digest_of_content(one)
-    return GivenImage(ListedImage(name=digest), one, digest)
+    return GivenImage(ListedImage(digest), one, digest)
 
 
-def _are_pixels(one: NDArray[np.uint8]) -> bool:
-    return one.dtype == np.uint8 and one.shape[2:] == (3,) and one.size > 0
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageIntake:
     """Checks, decodes and resizes images from clients at once.
 
     An image waits for its turn in a few kilobytes, however large its file.
     """
 
-    def __init__(
-        self, *, size: ImageSize, max_pixels: int, thumbnail_height: int | None = None
-    ) -> None:
-        """Keep the limits.
+    size: ImageSize
+    """Of the encoder's images."""
 
-        Args:
-            size: Size of the encoder's images.
-            max_pixels: Most pixels of an image, checked before it is decoded.
-            thumbnail_height: Height of thumbnails in pixels; None: make none.
-        """
-        self._size = size
-        self._max_pixels = max_pixels
-        self._thumbnail_height = thumbnail_height
+    max_pixels: int
+    """Checked before an image is decoded."""
+
+    thumbnail_height: int | None = None
+    """In pixels; None: no thumbnails."""
 
     def take(self, content: bytes, image: ListedImage) -> GivenImage:
         """Take the content of one file, of any kind and size.
@@ -137,37 +130,25 @@ class ImageIntake:
         Raises:
             DatasetError: It is no image, damaged, truncated, or has too many pixels.
         """
-        require_modest(content, max_pixels=self._max_pixels, called=image.name)
-        contents = ImageContents(lambda _: content)
-        names = [image.name]
-        pixels = contents.read(names, size=self._size, resampling=Resampling.BILINEAR)
         thumbnail = None
-        if self._thumbnail_height is not None:
-            (thumbnail,) = contents.thumbnails(names, height=self._thumbnail_height)
+        try:
+            with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as header:
+                width, height = header.size
+            if width * height > self.max_pixels:
+                raise DatasetError(
+                    f"{image.name} has {width} x {height} pixels, more than the "
+                    f"{self.max_pixels:,} allowed: send the person cut out, or a smaller image"
+                )
+            with strict_about_size():
+                decoded = decode(content)
+            if self.thumbnail_height is not None:
+                thumbnail = encode_thumbnail(decoded, height=self.thumbnail_height)
+        except DECODER_ERRORS as error:
+            raise DatasetError(
+                f"{image.name} cannot be read: {describe_decoder_error(error)}; send an image "
+                f"({', '.join(IMAGE_FORMATS)})"
+            ) from error
+        (pixels,) = resize([decoded], size=self.size, resampling=Resampling.BILINEAR)
         return GivenImage(
-            image,
-            np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy()),  # (H, W, 3)
-            digest=digest_of_content(content),
-            thumbnail=thumbnail,
-        )
-
-
-def require_modest(content: bytes, *, max_pixels: int, called: str) -> None:
-    """Read an image's header, and refuse an image that is too large to decode.
-
-    Raises:
-        DatasetError: It is of no known format, or has too many pixels.
-    """
-    try:
-        with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as image:
-            width, height = image.size
-    except DECODER_ERRORS as error:
-        raise DatasetError(
-            f"{called} cannot be read: {describe_decoder_error(error)}; send an image "
-            f"({', '.join(IMAGE_FORMATS)})"
-        ) from error
-    if width * height > max_pixels:
-        raise DatasetError(
-            f"{called} has {width} x {height} pixels, more than the {max_pixels:,} allowed: send "
-            "the person cut out, or a smaller image"
+            image, np.ascontiguousarray(pixels), digest_of_content(content), thumbnail
         )

@@ -33,54 +33,46 @@ class Row:
         return f"{self.table}, line {self.line}"
 
 
-def read_table(path: Path, *, columns: Sequence[str], header: str) -> list[Row]:
+def read_table(
+    path: Path, *, columns: Sequence[str], header: str, once: Callable[[Row], Hashable]
+) -> list[Row]:
     """Read a table in the order of its lines.
 
-    Paths start from the table's folder, separated by `/`, and stay below it.
+    Paths start from the table's folder, separated by `/`, and stay below it; blanks around cells
+    are stripped.
 
     Args:
         path: A CSV in UTF-8 whose first line names the columns.
         columns: Required columns, the path included; others are ignored.
         header: The correct first line, for messages.
+        once: What no two rows may have in common.
 
     Raises:
         DatasetError: The file cannot be read, its header is wrong, it has no rows, or a row's path
-            is absolute, outside the folder or missing; the message names the line.
+            is absolute, outside the folder, repeated or missing; the message names the line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            _require(columns, reader.fieldnames, path=path, header=header)
+            missing = [name for name in columns if name not in reader.fieldnames]
+            if missing:
+                raise DatasetError(
+                    f"{path}, line 1: no column {' and no column '.join(missing)}; the header "
+                    f"must be {header}"
+                )
             rows = list(_rows(reader, path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"{path} cannot be read as UTF-8 CSV: {reason}") from error
     if not rows:
         raise DatasetError(f"{path} lists no image: a header alone, or nothing at all")
-    return rows
-
-
-def refuse_repeats(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> None:
-    """Refuse two rows of the same key.
-
-    Raises:
-        DatasetError: There are such rows; the message names both lines.
-    """
     seen: dict[Hashable, Row] = {}
     for row in rows:
-        earlier = seen.setdefault(key(row), row)
+        earlier = seen.setdefault(once(row), row)
         if earlier is not row:
             raise DatasetError(f"{row.place}: {row.name} stands on line {earlier.line} already")
-
-
-def _require(columns: Sequence[str], fieldnames: Sequence[str], *, path: Path, header: str) -> None:
-    missing = [name for name in columns if name not in fieldnames]
-    if missing:
-        raise DatasetError(
-            f"{path}, line 1: no column {' and no column '.join(missing)}; the header must be "
-            f"{header}"
-        )
+    return rows
 
 
 def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[Row]:

@@ -65,11 +65,11 @@ def require_whole_jpeg(
         IndexError: A segment is cut short.
     """
     _require_all_scans(content)
-    if not np.array_equal(decode(_with_enrolment(content)), pixels):
+    if not np.array_equal(decode(_with_filling(content)), pixels):
         raise ValueError("the image's data end too early")
 
 
-def _with_enrolment(content: bytes) -> bytes:
+def _with_filling(content: bytes) -> bytes:
     """Insert bytes behind the data of all scans.
 
     A scan that is cut between two restarts decodes no more than the next restart, so add that, too.
