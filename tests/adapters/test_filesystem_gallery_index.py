@@ -206,7 +206,6 @@ def test_blocks_of_a_long_scan_give_the_answers_of_one(
     within = GalleryFilter(cameras=frozenset("123"))
     expected = gallery.search(vectors_of(9, seed=3), 40, within=within)
     monkeypatch.setattr("reid.adapters.galleries.rows._ENTRIES_PER_BLOCK", 700)
-    monkeypatch.setattr("reid.adapters.galleries.rows._QUERY_CHUNK", 4)
     found = gallery.search(vectors_of(9, seed=3), 40, within=within)
     assert torch.equal(found.indices, expected.indices)
     assert torch.allclose(found.distances, expected.distances, atol=1e-6)

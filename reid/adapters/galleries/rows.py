@@ -1,6 +1,6 @@
 """Vectors in rows with ascending keys, of which the first ones are indexed.
 
-Letters: Q queries, R rows, A rows asked for, K answers, D width, B queries or rows of a block.
+Letters: Q queries, R rows, K answers, D width.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,13 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
-from reid.domain.ranking.distances import distances, rank
+from reid.domain.ranking.distances import find_nearest, rescore
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
 
 _ENTRIES_PER_BLOCK = 2**23
-"""Numbers gathered or computed at once (32 MiB)."""
-
-_QUERY_CHUNK = 256
+"""Numbers gathered at once (32 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +53,23 @@ class RowsView:
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:  # noqa: ARG002
         """Ask the index, and compare with the rows beside it; see the port."""
         if self.index is None:
-            return Neighbours(
-                indices=torch.empty((len(queries), 0), dtype=torch.int64),
-                distances=torch.empty((len(queries), 0)),
-            )
+            return _nothing(len(queries))
         found = self.index.search(queries, min(k, self.num_indexed))
-        if self.num_indexed > len(self.rows):  # it was built for a later state
-            rows = torch.where(found.indices < len(self.rows), found.indices, -1)
-            found = _ordered(rows, found.distances.masked_fill(rows < 0, torch.inf))
-        elif self.num_indexed < len(self.rows):
-            beside = scan(queries, self.rows, k=k, first_row=self.num_indexed)
-            rows = torch.cat([found.indices, beside.indices], dim=1)
-            # Measured in one way, so that equal vectors tie whichever of the two found them.
-            found = _ordered(rows, _distances_of(rows, queries, self.rows))
-        return self._as_keys(found, k=k)
+        num_rows = len(self.rows)
+        if self.num_indexed != num_rows:
+            # The index may be of a later state. Rows beside it are compared one by one, and all are
+            # measured in one way, so that equal vectors tie whichever of the two found them.
+            candidates = torch.where(found.indices < num_rows, found.indices, -1)
+            if self.num_indexed < num_rows:
+                beside = find_nearest(queries, self.rows[self.num_indexed :], k=k)
+                candidates = torch.cat([candidates, beside.indices + self.num_indexed], dim=1)
+            num_answers = min(k, candidates.shape[1])
+            found = rescore(candidates, queries=queries, gallery=self.rows, k=num_answers)
+        return self._as_keys(found)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Compare with some rows; see the port."""
-        rows = self._rows_of(keys)
-        return self._as_keys(scan(queries, self.rows, k=k, rows=rows), k=k)
+        return self._as_keys(scan(queries, self.rows, self._rows_of(keys), k=k))
 
     def _rows_of(self, keys: Sequence[int]) -> Tensor:
         wanted = np.asarray(keys, dtype=np.int64)
@@ -86,85 +82,41 @@ class RowsView:
             )
         return torch.from_numpy(rows)
 
-    def _as_keys(self, found: Neighbours, *, k: int) -> Neighbours:
-        rows = found.indices[:, :k]
+    def _as_keys(self, found: Neighbours) -> Neighbours:
         if not len(self.keys):
-            return Neighbours(indices=rows, distances=found.distances[:, :k])
-        keys = torch.from_numpy(self.keys[rows.clamp(min=0).numpy()])
+            return found
+        keys = torch.from_numpy(self.keys[found.indices.clamp(min=0).numpy()])
         return Neighbours(
-            indices=torch.where(rows >= 0, keys, -1), distances=found.distances[:, :k]
+            indices=torch.where(found.indices >= 0, keys, -1), distances=found.distances
         )
 
 
-def scan(
-    queries: Tensor,
-    vectors: Tensor,
-    *,
-    k: int,
-    rows: Tensor | None = None,
-    first_row: int = 0,
-) -> Neighbours:
-    """Compare queries with rows, block by block, exactly.
+def scan(queries: Tensor, vectors: Tensor, rows: Tensor, *, k: int) -> Neighbours:
+    """Compare (Q, D) queries with some of (R, D) vectors, block by block, exactly.
 
     Args:
         queries: (Q, D).
         vectors: (R, D).
+        rows: Which to look at, ascending.
         k: Answers wanted.
-        rows: Which to look at, ascending; None: all from `first_row` on.
-        first_row: Ignored where `rows` are given.
 
     Returns:
         Rows as indices, at most k columns.
     """
-    best = Neighbours(
-        indices=torch.empty((len(queries), 0), dtype=torch.int64),
-        distances=torch.empty((len(queries), 0)),
-    )
-    num_rows = len(vectors) - first_row if rows is None else len(rows)
-    step = max(1, _ENTRIES_PER_BLOCK // max(vectors.shape[1], min(_QUERY_CHUNK, len(queries)), 1))
-    for start in range(0, num_rows, step):
-        stop = min(start + step, num_rows)
-        if rows is None:
-            part, numbers = vectors[first_row + start : first_row + stop], None
-        else:
-            numbers = rows[start:stop]
-            part = vectors[numbers]
-        found = _ranked(queries, part, k=k)
-        own = found.indices + first_row + start if numbers is None else numbers[found.indices]
-        merged = _ordered(
-            torch.cat([best.indices, own], dim=1),
-            torch.cat([best.distances, found.distances], dim=1),
-        )
-        best = Neighbours(indices=merged.indices[:, :k], distances=merged.distances[:, :k])
+    best = _nothing(len(queries))
+    for part in torch.split(rows, max(1, _ENTRIES_PER_BLOCK // max(1, vectors.shape[1]))):
+        if not len(part):
+            break
+        found = find_nearest(queries, vectors[part], k=k)
+        indices = torch.cat([best.indices, part[found.indices]], dim=1)
+        distances = torch.cat([best.distances, found.distances], dim=1)
+        order = torch.from_numpy(np.lexsort((indices.numpy(), distances.numpy()))[:, :k].copy())
+        best = Neighbours(indices=indices.gather(1, order), distances=distances.gather(1, order))
     return best
 
 
-def _ranked(queries: Tensor, part: Tensor, *, k: int) -> Neighbours:
-    """Rank one block of (B, D) rows."""
-    num_answers = min(k, len(part))
-    indices = torch.empty((len(queries), num_answers), dtype=torch.int64)
-    found = torch.empty((len(queries), num_answers))
-    for start in range(0, len(queries), _QUERY_CHUNK):
-        chunk = slice(start, start + _QUERY_CHUNK)
-        block = distances(queries[chunk], part)  # (B, R)
-        indices[chunk] = rank(block, k=num_answers)
-        found[chunk] = block.gather(1, indices[chunk])
-    return Neighbours(indices=indices, distances=found)
-
-
-def _distances_of(rows: Tensor, queries: Tensor, vectors: Tensor) -> Tensor:
-    """Measure (Q, A) rows each on its own; infinity where the row is -1."""
-    found = torch.empty(rows.shape)
-    step = max(1, _ENTRIES_PER_BLOCK // max(1, rows.shape[1] * vectors.shape[1]))
-    for start in range(0, len(queries), step):
-        chunk = slice(start, start + step)
-        near = vectors[rows[chunk].clamp(min=0)]  # (B, A, D)
-        cosines = (near * queries[chunk, None]).sum(dim=2)  # (B, A)
-        found[chunk] = (1 - cosines).clamp_(min=0, max=2)
-    return found.masked_fill(rows < 0, torch.inf)
-
-
-def _ordered(rows: Tensor, found: Tensor) -> Neighbours:
-    """Sort answers by distance, then by row."""
-    order = torch.from_numpy(np.lexsort((rows.numpy(), found.numpy())))
-    return Neighbours(indices=rows.gather(1, order), distances=found.gather(1, order))
+def _nothing(num_queries: int) -> Neighbours:
+    return Neighbours(
+        indices=torch.empty((num_queries, 0), dtype=torch.int64),
+        distances=torch.empty((num_queries, 0)),
+    )

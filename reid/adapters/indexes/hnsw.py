@@ -27,10 +27,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from reid.adapters.indexes.approximate import ApproximateIndex
-from reid.adapters.indexes.exact import rescore
 from reid.adapters.indexes.index_files import IndexFacts, append_facts, map_file, read_facts
 from reid.adapters.indexes.stored import Built
 from reid.domain.errors import VectorIndexError
+from reid.domain.ranking.distances import rescore
 from reid.domain.values.ranking import Neighbours
 
 _BUILD_EXPANSION = 100
