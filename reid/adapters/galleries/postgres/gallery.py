@@ -1,10 +1,11 @@
 """A gallery in PostgreSQL with pgvector: one server, many clients, filters in SQL."""
 
 import hashlib
+import re
 
 from reid.adapters.galleries.postgres.records import PostgresRecords
-from reid.adapters.galleries.postgres.sessions import Sessions, has_pgvector
-from reid.adapters.galleries.postgres.tables import Tables, tables_of
+from reid.adapters.galleries.postgres.sessions import Sessions
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.galleries.postgres.vectors import PostgresVectors
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
@@ -44,13 +45,16 @@ def open_postgres_gallery(
         GalleryError: The database cannot be reached or has no pgvector, the name is not allowed, or
             there is no such gallery and `create` is False.
     """
-    tables = tables_of(name, tenant=tenant)
-    sessions = Sessions(
-        address, gallery=_called(name, tenant), lock_seconds=lock_seconds, has_vectors=True
-    )
-    _open(sessions, tables, create=create, with_vectors=True)
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is None:
+        raise GalleryError(
+            f"{name!r} names no gallery in PostgreSQL: give a lower-case letter and up to "
+            "30 lower-case letters, digits and underscores"
+        )
+    tables = Tables(f"reid_{name}", tenant, has_vectors=True)
+    sessions = Sessions(address, gallery=_called(name, tenant), lock_seconds=lock_seconds)
+    records = _opened(sessions, tables, create=create)
     vectors = PostgresVectors(sessions, tables, recall=recall, exact_up_to=exact_up_to)
-    return Gallery(PostgresRecords(sessions, tables), vectors)
+    return Gallery(records, vectors)
 
 
 def open_postgres_records(
@@ -74,56 +78,44 @@ def open_postgres_records(
     if len(name) > _LONGEST_NAME:
         digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
         short = f"{name[: _LONGEST_NAME - len(digest) - 1]}_{digest}"
-    tables = Tables(f"reid{kind}_{short}", tenant)
-    sessions = Sessions(
-        address,
-        gallery=f"the records of {_called(name, tenant)}",
-        lock_seconds=lock_seconds,
-        has_vectors=False,
-    )
-    _open(sessions, tables, create=create, with_vectors=False)
-    return PostgresRecords(sessions, tables)
+    called = f"the records of {_called(name, tenant)}"
+    sessions = Sessions(address, gallery=called, lock_seconds=lock_seconds)
+    tables = Tables(f"reid{kind}_{short}", tenant, has_vectors=False)
+    return _opened(sessions, tables, create=create)
 
 
 def _called(name: str, tenant: str) -> str:
     return f"the gallery {name}" + (f" of {tenant}" if tenant else "")
 
 
-def _open(sessions: Sessions, tables: Tables, *, create: bool, with_vectors: bool) -> None:
+def _opened(sessions: Sessions, tables: Tables, *, create: bool) -> PostgresRecords:
     """Make the tables and the tenant's row where they are missing and wanted."""
     try:
         # Looked for first, since a user who may change rows may lack the right to make tables.
-        is_made, is_there = _look(sessions, tables)
-        if is_there:
-            return
-        if not create:
+        with sessions.reading() as connection:
+            name = tables.named("state").as_string(connection)
+            found = connection.execute("select to_regclass(%s)", [name]).fetchone()
+            are_made = found != (None,)
+            row = tables.statement("select from {state} where {own}")
+            is_there = are_made and connection.execute(row).fetchone() is not None
+        if not is_there and not create:
             raise GalleryError(
                 f"{sessions.place} does not exist: build it first, or correct its name, "
                 "gallery.tenant or the address"
             )
-        with sessions.transaction() as connection:
-            # Without a lock, two processes could both find no tables and make them.
-            connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
-            if with_vectors and not has_pgvector(connection):
-                connection.execute("create extension vector")
-            for statement in () if is_made else tables.creation(with_vectors=with_vectors):
-                connection.execute(statement)
-            connection.execute(
-                tables.statement(
-                    "insert into {state} (tenant) values ({tenant}) on conflict do nothing"
+        if not is_there:
+            with sessions.transaction() as connection:
+                # Without a lock, two processes could both find no tables and make them.
+                connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
+                for statement in () if are_made else tables.creation():
+                    connection.execute(statement)
+                connection.execute(
+                    tables.statement(
+                        "insert into {state} (tenant) values ({tenant}) on conflict do nothing"
+                    )
                 )
-            )
-        sessions.forget_idle()
+            sessions.forget_idle()
     except GalleryError:
         sessions.close()
         raise
-
-
-def _look(sessions: Sessions, tables: Tables) -> tuple[bool, bool]:
-    """Whether the tables are there, and whether the tenant is."""
-    with sessions.reading() as connection:
-        name = tables.named("state").as_string(connection)
-        if connection.execute("select to_regclass(%s)", [name]).fetchone() == (None,):
-            return False, False
-        own = connection.execute(tables.statement("select from {state} where {own}"))
-        return True, own.fetchone() is not None
+    return PostgresRecords(sessions, tables)

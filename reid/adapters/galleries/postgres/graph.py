@@ -129,7 +129,7 @@ class Graph:
         walk = Walk(_EXPANSIONS[-1], 1.0)
         for expansion in _EXPANSIONS:
             prepare_walk(connection, expansion, num_answers=2)
-            found = ask(connection, statement, probes, values={"k": 2, "num_candidates": 20})
+            found = ask(connection, statement, probes, k=2, num_candidates=20)
             others = found.distances.masked_fill(found.indices == keys[:, None], torch.inf)
             is_found = others.amin(dim=1) <= nearest + _SAME_DISTANCE  # (P,)
             walk = Walk(expansion, float(is_found.double().mean()))

@@ -3,16 +3,16 @@
 Letters: Q queries, D width, K answers.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from psycopg.sql import Composed
 from torch import Tensor
 
 from reid.adapters.galleries.postgres.sessions import Connection
 from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.sql_records import Value
+from reid.adapters.galleries.tensors import neighbours_of
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.ranking import Neighbours
 
@@ -48,39 +48,28 @@ def _ranked(tables: Tables, rows: str) -> Composed:
 
 def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) -> None:
     """Set how the graph is searched until the transaction ends."""
-    wide = min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))
-    for setting, value in (
-        ("hnsw.ef_search", str(wide)),
-        ("hnsw.iterative_scan", "relaxed_order"),
-        ("hnsw.max_scan_tuples", "200000"),
+    settings = {
+        "hnsw.ef_search": str(min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))),
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": "200000",
         # The planner would rather sort few rows, and underestimates the cost: each vector lies in a
         # page of its own.
-        ("enable_seqscan", "off"),
-        ("enable_sort", "off"),
-    ):
-        connection.execute("select set_config(%s, %s, true)", [setting, value])
+        "enable_seqscan": "off",
+        "enable_sort": "off",
+    }
+    for name, value in settings.items():
+        connection.execute("select set_config(%s, %s, true)", [name, value])
 
 
 def ask(
-    connection: Connection, statement: Composed, queries: Tensor, *, values: Mapping[str, Any]
+    connection: Connection, statement: Composed, queries: Tensor, **values: Value
 ) -> Neighbours:
-    """Run a statement for each of (Q, D) queries.
-
-    Returns:
-        (Q, K) keys and distances, -1 and infinity where fewer were found; K is `values["k"]`, or
-        less where no query has so many.
-    """
-    found = [
+    """Run a statement with its other parameters for each of (Q, D) queries: (Q, K)."""
+    answers = [
         connection.execute(statement, {**values, "query": query}).fetchall()
         for query in as_array(queries)
     ]
-    num_columns = max(map(len, found), default=0)
-    indices = torch.full((len(queries), num_columns), -1)  # (Q, K)
-    distances = torch.full((len(queries), num_columns), torch.inf)  # (Q, K)
-    for row, answers in enumerate(found):
-        indices[row, : len(answers)] = torch.tensor([key for key, _ in answers], dtype=torch.int64)
-        distances[row, : len(answers)] = torch.tensor([away for _, away in answers])
-    return Neighbours(indices=indices, distances=distances)
+    return neighbours_of(answers, k=max(map(len, answers), default=0))
 
 
 def as_vector(value: Any) -> np.ndarray:  # noqa: ANN401  (pgvector's, or numpy's by its version)

@@ -57,8 +57,7 @@ class PostgresRecords:
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the tables; thoroughly: rewrite them, which locks them."""
-        how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
-        self._sessions.run(self._tables.statement(f"vacuum ({how}) {{images}}, {{removed}}"))
+        self._sessions.vacuum(self._tables, "{images}, {removed}", is_thorough=is_thorough)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,15 +1,15 @@
 """Sessions with a PostgreSQL server, whose errors are explained to users."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, local
 from typing import Any
 
 import psycopg
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.sql import Composed
 
+from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.galleries.sql_records import DamagedRecordError, damaged
 from reid.domain.errors import GalleryError
 
@@ -25,7 +25,7 @@ _UNLESS_GIVEN: Mapping[str, str | int] = {
 """Seconds, and milliseconds. By default a system waits for hours for a machine that was switched
 off or cut off from the network."""
 
-_OF_SERVER: Mapping[str, int] = {
+_OF_SERVER = {
     "tcp_keepalives_idle": 30,
     "tcp_keepalives_interval": 10,
     "tcp_keepalives_count": 3,
@@ -39,16 +39,13 @@ class Sessions:
     A thread has at most one transaction, in which all users of this object take part.
     """
 
-    def __init__(
-        self, address: str, *, gallery: str, lock_seconds: float, has_vectors: bool
-    ) -> None:
+    def __init__(self, address: str, *, gallery: str, lock_seconds: float) -> None:
         """Keep the address; nothing is opened yet.
 
         Args:
             address: Of the database, as libpq takes it.
             gallery: Which gallery it is about, for messages.
             lock_seconds: How long to wait for another writer.
-            has_vectors: Whether pgvector's vectors are read and written.
 
         Raises:
             GalleryError: It is no address.
@@ -58,7 +55,6 @@ class Sessions:
 
         self._address = address
         self._lock_seconds = lock_seconds
-        self._has_vectors = has_vectors
         self._idle: list[Connection] = []
         self._lock = Lock()
         self._is_closed = False
@@ -101,10 +97,11 @@ class Sessions:
             connection.execute("set transaction isolation level repeatable read, read only")
             yield connection
 
-    def run(self, statement: Composed) -> None:
-        """Execute a statement outside of transactions."""
+    def vacuum(self, tables: Tables, names: str, *, is_thorough: bool) -> None:
+        """Free the room of deleted rows; thoroughly: rewrite the tables, which locks them."""
+        how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
         with self.connected() as connection:
-            connection.execute(statement)
+            connection.execute(tables.statement(f"vacuum ({how}) {names}"))
 
     def forget_idle(self) -> None:
         """Close idle connections; later ones know extensions that were made since."""
@@ -145,7 +142,7 @@ class Sessions:
         try:
             for name, value in settings.items():
                 connection.execute("select set_config(%s, %s, false)", [name, str(value)])
-            if self._has_vectors and has_pgvector(connection):
+            with suppress(psycopg.ProgrammingError):  # there is no pgvector, and perhaps no need
                 register_vector(connection)
         except BaseException:
             connection.close()
@@ -165,12 +162,6 @@ class Sessions:
             raise damaged(self.place, error) from error
         except (psycopg.Error, UnicodeEncodeError) as error:
             raise GalleryError(f"{self.place}: {str(error).strip()}") from error
-
-
-def has_pgvector(connection: Connection) -> bool:
-    """Whether the database has the extension."""
-    asked = "select from pg_extension where extname = 'vector'"
-    return connection.execute(asked).fetchone() is not None
 
 
 def _was_ended(connection: Connection) -> bool:

@@ -34,6 +34,7 @@ _RECORDS = (
     "num_images bigint not null)",
 )
 _VECTORS = (
+    "create extension if not exists vector",
     "create table if not exists {vectors} (tenant text not null, key bigint not null, "
     'label text not null, camera text, added_at text collate "C" not null, '
     "vector vector not null, primary key (tenant, key))",
@@ -50,6 +51,7 @@ class Tables:
     """What the names of the gallery's tables begin with."""
 
     tenant: str
+    has_vectors: bool
 
     def __post_init__(self) -> None:
         """Refuse tenants that cannot be written in a statement.
@@ -79,20 +81,7 @@ class Tables:
             **parts,
         )
 
-    def creation(self, *, with_vectors: bool) -> tuple[Composed, ...]:
+    def creation(self) -> tuple[Composed, ...]:
         """Return the statements that make missing tables and indexes."""
-        return tuple(map(self.statement, (*_RECORDS, *_VECTORS) if with_vectors else _RECORDS))
-
-
-def tables_of(name: str, *, tenant: str) -> Tables:
-    """Find the tables of a gallery whose vectors are in PostgreSQL, too.
-
-    Raises:
-        GalleryError: No gallery or no tenant can have such a name.
-    """
-    if re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is None:
-        raise GalleryError(
-            f"{name!r} names no gallery in PostgreSQL: give a lower-case letter and up to "
-            "30 lower-case letters, digits and underscores"
-        )
-    return Tables(f"reid_{name}", tenant)
+        texts = (*_RECORDS, *_VECTORS) if self.has_vectors else _RECORDS
+        return tuple(map(self.statement, texts))

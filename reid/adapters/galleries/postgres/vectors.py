@@ -3,16 +3,11 @@
 Vectors are pgvector's `vector`, float32 to the bit. A tenant's vectors up to a given number, and
 those that a filter leaves up to that number, are all compared; beyond it, a graph finds candidates,
 which are then compared exactly.
-
-Letters: Q queries, D width, K answers.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from reid.adapters.galleries.filters import condition_of
@@ -27,8 +22,8 @@ from reid.adapters.galleries.postgres.ranking import (
 )
 from reid.adapters.galleries.postgres.sessions import Connection, Sessions
 from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.tensors import vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
-from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
@@ -62,13 +57,13 @@ class PostgresVectors(WithoutUpkeep):
         """See what the transaction sees."""
         connection = self._sessions.current
         walk = self._graph.walk(connection)
-        return PostgresView(connection, self._tables, walk=walk, exact_up_to=self._exact_up_to)
+        return PostgresView(connection, self._tables, walk, self._exact_up_to)
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Insert rows."""
         statement = self._tables.statement(
             "insert into {vectors} (tenant, key, label, camera, added_at, vector) "
-            "values ({tenant}, %s, %s, %s, %s, %b)"
+            "values ({tenant}, %s, %s, %s, %s, %s)"
         )
         with self._sessions.current.cursor() as cursor:
             cursor.executemany(
@@ -82,8 +77,8 @@ class PostgresVectors(WithoutUpkeep):
 
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Delete rows."""
-        statement = "delete from {vectors} where {own} and key = any(%s)"
-        self._sessions.current.execute(self._tables.statement(statement), [list(keys)])
+        statement = self._tables.statement("delete from {vectors} where {own} and key among :keys")
+        self._sessions.current.execute(statement, {"keys": list(keys)})
         return state
 
     def settle(self) -> None:
@@ -92,8 +87,7 @@ class PostgresVectors(WithoutUpkeep):
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the table; thoroughly: rewrite it, which locks it, and measure recall again."""
-        how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
-        self._sessions.run(self._tables.statement(f"vacuum ({how}) {{vectors}}"))
+        self._sessions.vacuum(self._tables, "{vectors}", is_thorough=is_thorough)
         if is_thorough:
             self._graph.tend(is_forced=True)
 
@@ -112,74 +106,55 @@ class PostgresVectors(WithoutUpkeep):
             yield f"the vector of image {key} has width {width}: remove the image"
 
 
+@dataclass(frozen=True, slots=True)
 class PostgresView:
     """Vectors as a transaction sees them."""
 
-    is_ready = True
+    connection: Connection
+    tables: Tables
+    walk: Walk | None
+    """None: there is no graph."""
 
-    def __init__(
-        self, connection: Connection, tables: Tables, *, walk: Walk | None, exact_up_to: int
-    ) -> None:
-        """Keep the parts; without a `walk` there is no graph."""
-        self._connection = connection
-        self._tables = tables
-        self._walk = walk
-        self._exact_up_to = exact_up_to
+    exact_up_to: int
+    is_ready: bool = True
 
     @property
     def recall(self) -> float:
         """As measured last; 1 where no graph is used."""
-        return 1.0 if self._walk is None else self._walk.recall
+        return 1.0 if self.walk is None else self.walk.recall
 
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
-        statement = "select key, vector from {vectors} where {own} and key = any(%s)"
-        rows = self._connection.execute(
-            self._tables.statement(statement), [list(keys)], binary=True
+        statement = self.tables.statement(
+            "select key, vector from {vectors} where {own} and key among :keys"
         )
+        rows = self.connection.execute(statement, {"keys": list(keys)}, binary=True)
         found = {key: as_vector(vector) for key, vector in rows}
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise GalleryError(f"the gallery is damaged: image {missing} has no vector; remove it")
-        if not keys:
-            return torch.empty((0, 0))
-        width = Counter(len(vector) for vector in found.values()).most_common(1)[0][0]
-        for key, vector in found.items():
-            if len(vector) != width:
-                raise GalleryError(
-                    f"the gallery is damaged: the vector of image {key} has width "
-                    f"{len(vector)}, others have {width}: remove the image"
-                )
-        return torch.from_numpy(np.stack([found[key] for key in keys]))
+        return vectors_by_key(found, keys, place="the gallery")
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
         """Rank what a filter admits, exactly or by the graph."""
         condition, values = condition_of(within)
-        if self._walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
-            return self._ask(queries, k, condition, values=values)
-        prepare_walk(self._connection, self._walk.expansion, num_answers=k)
-        statement = candidates(self._tables, condition, width=queries.shape[1])
-        limits = {"k": k, "num_candidates": 2 * k}
-        return ask(self._connection, statement, queries, values=values | limits)
+        if self.walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
+            statement = exactly(self.tables, condition)
+            return ask(self.connection, statement, queries, k=k, **values)
+        prepare_walk(self.connection, self.walk.expansion, num_answers=k)
+        statement = candidates(self.tables, condition, width=queries.shape[1])
+        return ask(self.connection, statement, queries, k=k, num_candidates=2 * k, **values)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Rank some, exactly."""
-        return self._ask(queries, k, "key among :keys", values={"keys": list(keys)})
-
-    def _ask(
-        self, queries: Tensor, k: int, condition: str, *, values: Mapping[str, Any]
-    ) -> Neighbours:
-        statement = exactly(self._tables, condition)
-        return ask(self._connection, statement, queries, values={**values, "k": k})
+        statement = exactly(self.tables, "key among :keys")
+        return ask(self.connection, statement, queries, k=k, keys=list(keys))
 
     def _admits_few(self, within: GalleryFilter) -> bool:
         """Whether a filter leaves no more than is compared exactly."""
         if within == EVERYTHING:
             return False
         condition, values = condition_of(within)
-        statement = self._tables.statement(
+        statement = self.tables.statement(
             f"select count(*) from (select from {{vectors}} where {{own}} and {condition} "
-            f"limit {self._exact_up_to + 1}) as looked_at"
+            f"limit {self.exact_up_to + 1}) as looked_at"
         )
-        row = self._connection.execute(statement, values).fetchone()
-        return row is None or row[0] <= self._exact_up_to
+        row = self.connection.execute(statement, values).fetchone()
+        return row is None or row[0] <= self.exact_up_to
