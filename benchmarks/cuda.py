@@ -27,6 +27,7 @@ from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.services.stage_loop import StageLoop
 from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
@@ -215,11 +216,9 @@ class _Work:
             encoder=self._encoder,
             dataset=self._images,
             embedder=Embedder(encoder=self._encoder, listener=clock, batch_size=64),
-            runs=self._runs,
-            listener=clock,
+            loop=StageLoop(runs=self._runs, listener=clock, checkpoint_every=recipe.epochs),
             recipe=recipe,
             seed=1,
-            checkpoint_every=recipe.epochs,
         )
         return clock, stage.run()
 
@@ -230,11 +229,9 @@ class _Work:
         stage = FineTuning(
             encoder=self._encoder,
             dataset=self._images,
-            runs=self._runs,
-            listener=clock,
+            loop=StageLoop(runs=self._runs, listener=clock, checkpoint_every=recipe.epochs),
             recipe=recipe,
             seed=1,
-            checkpoint_every=recipe.epochs,
         )
         stage.run(prompts)
         return clock

@@ -9,8 +9,8 @@ from typing import Any, cast
 from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.records import read_evaluation
 from reid.domain.errors import CheckpointError, DatasetError
+from reid.domain.events import Stage
 from reid.domain.ranking.metrics import QueryScores
-from reid.domain.services.fine_tuning import ENCODER
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.evaluations import (
@@ -65,7 +65,7 @@ class EvaluateRun:
             DatasetError: A list or image cannot be read.
             EvaluationError: No query has a true match.
         """
-        weights = self._runs.load(ENCODER)
+        weights = self._runs.load(Stage.ENCODER)
         if weights is None:
             raise CheckpointError(f"{self._runs.place} holds no trained encoder: train one first")
         weights_digest = digest_of(weights.tensors)

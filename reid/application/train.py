@@ -7,8 +7,9 @@ from enum import StrEnum
 from reid.application.evaluate import Evaluation
 from reid.application.evaluate_run import EvaluateRun
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.domain.events import Stage
 from reid.domain.services.fine_tuning import FineTuning
-from reid.domain.services.prompt_learning import PROMPTS, PromptLearning
+from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.domain.values.evaluations import EVALUATION
@@ -137,7 +138,7 @@ class Train:
 
     def _finished_prompts(self) -> Checkpoint:
         source = self._earlier or self._runs
-        prompts = source.load(PROMPTS)
+        prompts = source.load(Stage.PROMPTS)
         if prompts is None:
             raise CheckpointError(
                 f"{source.place} has no finished prompts to start from: learn them there first, "
@@ -158,7 +159,7 @@ class Train:
         has_own_prompts = (
             request.scope is TrainingScope.ENCODER
             and self._earlier is None
-            and (prompts is not None or self._runs.load(PROMPTS) is not None)
+            and (prompts is not None or self._runs.load(Stage.PROMPTS) is not None)
         )
         if request.resume or has_own_prompts:
             mode = RunMode.GO_ON

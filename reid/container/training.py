@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reid.application.train import Train
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
+    from reid.domain.services.stage_loop import StageLoop
     from reid.domain.training.losses import Loss
     from reid.ports.dataset import ImageSource
     from reid.ports.runs import RunStore
@@ -108,26 +109,28 @@ class Training(Evaluation, Identification):
         Foundation.settings.provided.dataset.cache_mib,
         listener=training_listener,
     )
+    stage_loop = providers.Singleton["StageLoop"](
+        Lazily("reid.domain.services.stage_loop:StageLoop"),
+        runs=Evaluation.runs,
+        listener=training_listener,
+        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
+    )
     prompt_learning = providers.Singleton["PromptLearning"](
         Lazily("reid.domain.services.prompt_learning:PromptLearning"),
         encoder=Evaluation.trainable,
         dataset=Evaluation.combined,
         embedder=Evaluation.embedder,
-        runs=Evaluation.runs,
-        listener=training_listener,
+        loop=stage_loop,
         recipe=Foundation.settings.provided.prompts,
         seed=Foundation.settings.provided.seed,
-        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
     )
     fine_tuning = providers.Singleton["FineTuning"](
         Lazily("reid.domain.services.fine_tuning:FineTuning"),
         encoder=Evaluation.trainable,
         dataset=training_dataset,
-        runs=Evaluation.runs,
-        listener=training_listener,
+        loop=stage_loop,
         recipe=Foundation.settings.provided.finetuning,
         seed=Foundation.settings.provided.seed,
-        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
         losses=providers.Callable(create_losses, Foundation.settings.provided.finetuning.losses),
     )
     train = providers.Singleton["Train"](

@@ -6,6 +6,7 @@ from reid.adapters.images.cache import CachedReader
 from reid.domain.events import ImageCacheFilled
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.lists import with_reader
+from reid.domain.services.stage_loop import StageLoop
 from reid.domain.values.checkpoints import Checkpoint
 from tests.services.training import Laboratory, assert_same
 
@@ -18,8 +19,7 @@ def test_training_from_memory_gives_the_same_bits(prompts: Checkpoint, num_bytes
     result = FineTuning(
         encoder=laboratory.encoder,
         dataset=with_reader(laboratory.dataset, cached),
-        runs=laboratory.runs,
-        listener=laboratory.listener,
+        loop=StageLoop(runs=laboratory.runs, listener=laboratory.listener),
         recipe=laboratory.fine_tuning,
         seed=laboratory.seed,
     ).run(prompts)

@@ -9,6 +9,7 @@ from reid.domain.events import EpochFinished, Event
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
+from reid.domain.services.stage_loop import StageLoop
 from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
@@ -77,10 +78,10 @@ class Laboratory:
         return {
             "encoder": self.encoder,
             "dataset": self.dataset,
-            "runs": self.runs,
-            "listener": self.listener,
+            "loop": StageLoop(
+                runs=self.runs, listener=self.listener, checkpoint_every=self.checkpoint_every
+            ),
             "seed": self.seed,
-            "checkpoint_every": self.checkpoint_every,
         }
 
 

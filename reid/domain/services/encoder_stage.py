@@ -6,9 +6,11 @@ Letters: N images, C identities, E width of the shared space, B batch.
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from reid.domain.events import Stage
 from reid.domain.seeding import generator_for
+from reid.domain.services.freezing import freeze_text
 from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage, without_averages
 from reid.domain.training.heads import ReidHeads
@@ -16,6 +18,7 @@ from reid.domain.training.losses import Loss
 from reid.domain.training.objectives import Objective, fine_tuning_objective, with_losses
 from reid.domain.training.optimizers import fine_tuning_optimizer
 from reid.domain.training.sampling import GeneratorDraws, pk_batches
+from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.transfers import to_device
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Split, labels_by_pid
@@ -26,18 +29,20 @@ from reid.ports.image_encoder import TrainableEncoder
 class EncoderStage:
     """An image tower with heads that learn from PK batches."""
 
+    name = Stage.ENCODER
+    batch_settings = "finetuning.identities_per_batch or finetuning.images_per_identity"
+
     def __init__(
         self,
         *,
         encoder: TrainableEncoder,
-        heads: ReidHeads,
         dataset: Dataset,
         text_features: Tensor | None,
         recipe: FineTuningRecipe,
         losses: Mapping[str, Loss],
         seed: int,
     ) -> None:
-        """Keep the parts, on one device.
+        """Put new heads on the encoder, whose text tower is frozen.
 
         `text_features` (C, E) are those of the identities' prompts; None trains without them. There
         is a loss for each weight of `recipe.losses`.
@@ -45,8 +50,7 @@ class EncoderStage:
         samples = dataset.samples(Split.TRAIN)
         label_of = labels_by_pid(samples)
         self._encoder = encoder
-        self._heads = heads
-        self._dataset = dataset
+        self._reader = dataset.reader
         self._images = [sample.name for sample in samples]
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
@@ -54,9 +58,22 @@ class EncoderStage:
         self._recipe = recipe
         self._losses = losses
         self._seed = seed
-        self.optimizer = fine_tuning_optimizer(self._named_parameters(), recipe)
+        freeze_text(encoder)
+        self._heads = ReidHeads(
+            final_width=encoder.geometry.final_width,
+            projected_width=encoder.geometry.projected_width,
+            num_identities=len(label_of),
+            generator=generator_for(seed, "encoder", "heads"),
+        ).to(encoder.device)
+        named = [*self._heads.named_parameters(), *encoder.named_parameters()]
+        self.optimizer = fine_tuning_optimizer(named, recipe)
+        self.num_epochs = recipe.epochs
         decay = recipe.ema_decay
         self._average = ExponentialMovingAverage(self.weights(), decay=decay) if decay > 0 else None
+
+    def learning_rate(self, epoch: int) -> float:
+        """Compute the rate of an epoch; see `TrainingStage`."""
+        return fine_tuning_rate(epoch, self._recipe)
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch tower and heads between batch statistics and running ones."""
@@ -123,12 +140,9 @@ class EncoderStage:
             {name: tensor for name, tensor in state.items() if name not in own}
         )
 
-    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [*self._heads.named_parameters(), *self._encoder.named_parameters()]
-
     def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
         geometry = self._encoder.geometry
-        pixels = self._dataset.reader.read(
+        pixels = self._reader.read(
             [self._images[row] for row in rows.tolist()],
             size=geometry.image_size,
             resampling=Resampling.BICUBIC,

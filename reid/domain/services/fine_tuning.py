@@ -6,22 +6,17 @@ Letters: N images, C identities, E width of the shared space, B batch, P identit
 """
 
 from collections.abc import Mapping
-from functools import partial
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
-from reid.domain.seeding import generator_for
 from reid.domain.services.encoder_stage import EncoderStage
-from reid.domain.services.freezing import freeze_text
 from reid.domain.services.prompt_learning import TEXT_FEATURES
-from reid.domain.services.stage_loop import StageLoop
+from reid.domain.services.stage_loop import StageLoop, state_name
 from reid.domain.services.stage_states import WAY_OUT
-from reid.domain.training.heads import ReidHeads
 from reid.domain.training.losses import Loss
-from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,
     ENCODER_FORMAT,
@@ -33,51 +28,27 @@ from reid.domain.values.counts import counted
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Split, labels_by_pid
 from reid.ports.dataset import Dataset
-from reid.ports.events import EventListener
 from reid.ports.image_encoder import TrainableEncoder
-from reid.ports.runs import RunStore
 
-ENCODER = "encoder"
-"""Name of the finished stage's checkpoint."""
+_OWN_CHECKPOINTS = (Stage.ENCODER, state_name(Stage.ENCODER))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuning:
     """Trains the image encoder and its heads on PK batches."""
 
-    def __init__(
-        self,
-        *,
-        encoder: TrainableEncoder,
-        dataset: Dataset,
-        runs: RunStore,
-        listener: EventListener,
-        recipe: FineTuningRecipe,
-        seed: int,
-        checkpoint_every: int = 1,
-        losses: Mapping[str, Loss] = MappingProxyType({}),
-    ) -> None:
-        """Keep the parts, with a loss for each weight of `recipe.losses`."""
-        self._encoder = encoder
-        self._dataset = dataset
-        self._runs = runs
-        self._losses = losses
-        self._recipe = recipe
-        self._seed = seed
-        self._loop = StageLoop(
-            name=Stage.ENCODER,
-            result=ENCODER,
-            num_epochs=recipe.epochs,
-            learning_rate=partial(fine_tuning_rate, recipe=recipe),
-            runs=runs,
-            listener=listener,
-            checkpoint_every=checkpoint_every,
-            batch_settings="finetuning.identities_per_batch or finetuning.images_per_identity",
-        )
+    encoder: TrainableEncoder
+    dataset: Dataset
+    loop: StageLoop
+    recipe: FineTuningRecipe
+    seed: int
+    losses: Mapping[str, Loss] = field(default_factory=dict)
+    """One for each weight of `recipe.losses`."""
 
     @property
     def needs_prompts(self) -> bool:
         """Whether the objective reads the prompts' text features."""
-        return self._recipe.image_to_text_weight > 0
+        return self.recipe.image_to_text_weight > 0
 
     def run(self, prompts: Checkpoint | None) -> Checkpoint:
         """Train the encoder in place, or load into it what the run store already has.
@@ -96,23 +67,30 @@ class FineTuning:
             CheckpointError: The prompts belong to other identities or to another encoder, or the
                 run store cannot be read or written.
         """
-        finished = self._loop.finished(self._require_own)
+        finished = self.loop.finished(Stage.ENCODER, self.recipe.epochs, check=self._require_own)
         if finished is not None:
-            self._encoder.load_state(image_tower_of(finished))
+            self.encoder.load_state(image_tower_of(finished))
             return finished
         self.check_recipe()
         text_features = None
         if prompts is not None:
             self.check_prompts(prompts)
-            text_features = prompts.tensors[TEXT_FEATURES].to(self._encoder.device)
-        stage = self._stage(text_features)
+            text_features = prompts.tensors[TEXT_FEATURES].to(self.encoder.device)
+        stage = EncoderStage(
+            encoder=self.encoder,
+            dataset=self.dataset,
+            text_features=text_features,
+            recipe=self.recipe,
+            losses=self.losses,
+            seed=self.seed,
+        )
         stage.set_training(enabled=True)
         try:
-            losses = self._loop.train(stage)
+            losses = self.loop.train(stage)
         finally:
             stage.set_training(enabled=False)
         stage.settle()
-        return self._loop.finish(self._checkpoint(stage, losses=losses))
+        return self.loop.finish(stage.name, self._checkpoint(stage, losses=losses))
 
     def check_recipe(self) -> None:
         """Check that the training set can fill a batch.
@@ -120,7 +98,7 @@ class FineTuning:
         Raises:
             ConfigurationError: It has fewer identities than a batch needs.
         """
-        known, wanted = len(self._pids()), self._recipe.identities_per_batch
+        known, wanted = len(self._pids()), self.recipe.identities_per_batch
         if known < wanted:
             raise ConfigurationError(
                 f"finetuning.identities_per_batch is {wanted}, but the training set has "
@@ -146,8 +124,8 @@ class FineTuning:
                 f"the prompts are of {counted(count, 'identity', 'identities')}, but this training "
                 f"set has {len(pids)}, or other ones; learn prompts on this dataset first"
             )
-        description = self._encoder.description
-        if prompts.header.get("encoder_digest") != digest_of(self._encoder.state()):
+        description = self.encoder.description
+        if prompts.header.get("encoder_digest") != digest_of(self.encoder.state()):
             raise CheckpointError(
                 f"the prompts were learned with {prompts.header.get('encoder')}, "
                 f"{prompts.header.get('weights')}, but the encoder is {description.name}, "
@@ -161,18 +139,19 @@ class FineTuning:
         name = encoder.get("name") if isinstance(encoder, dict) else None
         found = (
             ("kind", finished.header.get("format"), ENCODER_FORMAT),
-            ("encoder", name, self._encoder.description.name),
+            ("encoder", name, self.encoder.description.name),
             ("number of identities", finished.header.get("num_identities"), len(self._pids())),
         )
         for what, there, here in found:
             if there != here:
+                place = self.loop.runs.place_of(Stage.ENCODER)
                 raise CheckpointError(
-                    f"{self._runs.place_of(ENCODER)} is not of this run: its {what} is {there!r}, "
-                    f"and {here!r} is wanted; {WAY_OUT}"
+                    f"{place} is not of this run: its {what} is {there!r}, and {here!r} is wanted; "
+                    f"{WAY_OUT}"
                 )
 
     def _pids(self) -> list[int]:
-        return list(labels_by_pid(self._dataset.samples(Split.TRAIN)))
+        return list(labels_by_pid(self.dataset.samples(Split.TRAIN)))
 
     def check_untrained(self) -> None:
         """Check that nothing of stage 2 would be overwritten beside the finished prompts.
@@ -180,39 +159,20 @@ class FineTuning:
         Raises:
             CheckpointError: There is a trained encoder, or the state of an unfinished one.
         """
-        for name in (ENCODER, self._loop.state_name):
-            if self._runs.load(name) is not None:
+        for name in _OWN_CHECKPOINTS:
+            if self.loop.runs.load(name) is not None:
                 raise CheckpointError(
-                    f"{self._runs.place} has trained an encoder already ({name}); resume the run, "
-                    "or overwrite it to train again"
+                    f"{self.loop.runs.place} has trained an encoder already ({name}); resume the "
+                    "run, or overwrite it to train again"
                 )
 
     def forget(self) -> None:
         """Discard the run's trained encoder, finished or not; prompts stay."""
-        for name in (ENCODER, self._loop.state_name):
-            self._runs.discard(name)
-
-    def _stage(self, text_features: Tensor | None) -> EncoderStage:
-        geometry = self._encoder.geometry
-        freeze_text(self._encoder)
-        heads = ReidHeads(
-            final_width=geometry.final_width,
-            projected_width=geometry.projected_width,
-            num_identities=len(self._pids()),
-            generator=generator_for(self._seed, "encoder", "heads"),
-        ).to(self._encoder.device)
-        return EncoderStage(
-            encoder=self._encoder,
-            heads=heads,
-            dataset=self._dataset,
-            text_features=text_features,
-            recipe=self._recipe,
-            losses=self._losses,
-            seed=self._seed,
-        )
+        for name in _OWN_CHECKPOINTS:
+            self.loop.runs.discard(name)
 
     def _checkpoint(self, stage: EncoderStage, *, losses: Mapping[str, float]) -> Checkpoint:
-        description = self._encoder.description
+        description = self.encoder.description
         return Checkpoint(
             tensors=stage.weights(),
             header={

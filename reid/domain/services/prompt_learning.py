@@ -7,6 +7,7 @@ Letters: N images, C identities, E width of the shared space, B batch.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -30,13 +31,8 @@ from reid.domain.values.prompts import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset
-from reid.ports.events import EventListener
 from reid.ports.image_encoder import TrainableEncoder
-from reid.ports.runs import RunStore
 from reid.ports.text_encoder import TextEncoder
-
-PROMPTS = "prompts"
-"""Name of the finished stage's checkpoint."""
 
 TEXT_FEATURES = "text_features"
 """Name of the (C, E) tensor that stage 2 learns from."""
@@ -45,37 +41,16 @@ _TEXT_CHUNK = 64
 """Prompts that go through the text encoder at once after the training."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptLearning:
     """Learns context tokens for every training identity."""
 
-    def __init__(
-        self,
-        *,
-        encoder: TrainableEncoder,
-        dataset: Dataset,
-        embedder: Embedder,
-        runs: RunStore,
-        listener: EventListener,
-        recipe: PromptLearningRecipe,
-        seed: int,
-        checkpoint_every: int = 1,
-    ) -> None:
-        """Keep the parts; nothing is read or computed yet."""
-        self._encoder = encoder
-        self._dataset = dataset
-        self._embedder = embedder
-        self._recipe = recipe
-        self._seed = seed
-        self._loop = StageLoop(
-            name=Stage.PROMPTS,
-            result=PROMPTS,
-            num_epochs=recipe.epochs,
-            learning_rate=partial(prompt_learning_rate, recipe=recipe),
-            runs=runs,
-            listener=listener,
-            checkpoint_every=checkpoint_every,
-            batch_settings="prompts.batch_size",
-        )
+    encoder: TrainableEncoder
+    dataset: Dataset
+    embedder: Embedder
+    loop: StageLoop
+    recipe: PromptLearningRecipe
+    seed: int
 
     def run(self) -> Checkpoint:
         """Learn the prompts, or return those that the run store already has.
@@ -89,13 +64,13 @@ class PromptLearning:
             EncoderError: As `check`.
             CheckpointError: The run store cannot be read or written.
         """
-        finished = self._loop.finished()
+        finished = self.loop.finished(Stage.PROMPTS, self.recipe.epochs)
         if finished is not None:
             return finished
-        samples = self._dataset.samples(Split.TRAIN)
+        samples = self.dataset.samples(Split.TRAIN)
         stage = self._stage(samples)
-        losses = self._loop.train(stage)
-        return self._loop.finish(self._checkpoint(stage, samples=samples, losses=losses))
+        losses = self.loop.train(stage)
+        return self.loop.finish(stage.name, self._checkpoint(stage, samples=samples, losses=losses))
 
     def check(self) -> None:
         """Check that the encoder can read prompts such as the recipe's.
@@ -107,43 +82,43 @@ class PromptLearning:
 
     def _embed_template(self) -> PromptEmbedding:
         return self._text().embed_template(
-            self._recipe.template, num_context_tokens=self._recipe.num_context_tokens
+            self.recipe.template, num_context_tokens=self.recipe.num_context_tokens
         )
 
     def _text(self) -> TextEncoder:
-        if self._encoder.text is None:
-            description = self._encoder.description
+        if self.encoder.text is None:
+            description = self.encoder.description
             raise EncoderError(
                 f"encoder.weights: {description.name} ({description.weights}) has no text encoder, "
                 "so prompts cannot be learned; start from a whole CLIP model such as OpenAI's, or "
                 "set finetuning.image_to_text_weight to 0 and train without prompts"
             )
-        return self._encoder.text
+        return self.encoder.text
 
     def _stage(self, samples: Sequence[Sample]) -> "_PromptStage":
-        freeze_text(self._encoder, freezes_images=True)
+        freeze_text(self.encoder, freezes_images=True)
         label_of = labels_by_pid(samples)
         learner = PromptLearner(
             self._embed_template(),
             num_identities=len(label_of),
-            num_context_tokens=self._recipe.num_context_tokens,
-            generator=generator_for(self._seed, "prompts", "initialise"),
-        ).to(self._encoder.device)
+            num_context_tokens=self.recipe.num_context_tokens,
+            generator=generator_for(self.seed, "prompts", "initialise"),
+        ).to(self.encoder.device)
         return _PromptStage(
             text=self._text(),
             learner=learner,
-            features=self._embedder.project(
-                self._dataset.reader, [sample.name for sample in samples], subset=Split.TRAIN
+            features=self.embedder.project(
+                self.dataset.reader, [sample.name for sample in samples], subset=Split.TRAIN
             ),
             labels=torch.tensor([label_of[sample.pid] for sample in samples]),
-            recipe=self._recipe,
-            seed=self._seed,
+            recipe=self.recipe,
+            seed=self.seed,
         )
 
     def _checkpoint(
         self, stage: "_PromptStage", *, samples: Sequence[Sample], losses: Mapping[str, float]
     ) -> Checkpoint:
-        description = self._encoder.description
+        description = self.encoder.description
         return Checkpoint(
             tensors={
                 "prompt_learner.cls_ctx": stage.learner.cls_ctx.detach(),
@@ -154,51 +129,55 @@ class PromptLearning:
                 "version": CHECKPOINT_VERSION,
                 "encoder": description.name,
                 "weights": description.weights,
-                "encoder_digest": digest_of(self._encoder.state()),
-                "template": self._recipe.template,
+                "encoder_digest": digest_of(self.encoder.state()),
+                "template": self.recipe.template,
                 "pids": list(labels_by_pid(samples)),
                 "losses": dict(losses),
             },
         )
 
 
+@dataclass(eq=False)
 class _PromptStage:
     """Context tokens that learn against cached image features."""
 
-    def __init__(
-        self,
-        *,
-        text: TextEncoder,
-        learner: PromptLearner,
-        features: Tensor,
-        labels: Tensor,
-        recipe: PromptLearningRecipe,
-        seed: int,
-    ) -> None:
-        self.learner = learner
-        self.optimizer = prompt_optimizer(learner, recipe)
-        self._text = text
-        self._features = features  # (N, E)
-        self._labels = labels  # (N,), on the CPU: the device would be held up to count them
-        self._batch_size = recipe.batch_size
-        self._seed = seed
+    text: TextEncoder
+    learner: PromptLearner
+    features: Tensor
+    """(N, E)"""
+
+    labels: Tensor
+    """(N,), on the CPU: the device would be held up to count them."""
+
+    recipe: PromptLearningRecipe
+    seed: int
+
+    name = Stage.PROMPTS
+    batch_settings = "prompts.batch_size"
+
+    def __post_init__(self) -> None:
+        self.optimizer = prompt_optimizer(self.learner, self.recipe)
+        self.num_epochs = self.recipe.epochs
+
+    def learning_rate(self, epoch: int) -> float:
+        return prompt_learning_rate(epoch, self.recipe)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
-        generator = generator_for(self._seed, "prompts", "batches", epoch)
-        return shuffled_batches(len(self._labels), self._batch_size, generator)
+        generator = generator_for(self.seed, "prompts", "batches", epoch)
+        return shuffled_batches(len(self.labels), self.recipe.batch_size, generator)
 
     def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:  # noqa: ARG002 nothing random in a step
-        labels = self._labels[rows]  # (B,)
+        labels = self.labels[rows]  # (B,)
         # One text pass per distinct identity, then one row per image: differs from CLIP-ReID,
         # which encodes a prompt as often as its identity occurs, to the same result.
         distinct, row_of = torch.unique(labels, return_inverse=True)
         # F.embedding, because the gradient of plain indexing is summed in any order.
-        send = partial(to_device, self._features.device)
+        send = partial(to_device, self.features.device)
         texts = F.embedding(send(row_of), self._describe(send(distinct)))  # (B, E)
-        return prompt_objective(self._features[send(rows)], texts, labels=send(labels))
+        return prompt_objective(self.features[send(rows)], texts, labels=send(labels))
 
     def _describe(self, labels: Tensor) -> Tensor:
-        return self._text.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
+        return self.text.encode_prompts(self.learner(labels), prefix=self.learner.prefix)
 
     @torch.no_grad()
     def text_features(self) -> Tensor:
