@@ -69,7 +69,7 @@ def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths:
             **facts,
             "torch": Lazily("reid.adapters.devices:torch_facts"),
             "OpenAI's weights": Lazily(
-                "reid.adapters.encoders.cached_weights:describe_cached_weights"
+                "reid.adapters.encoders.openai_weights:describe_cached_weights"
             ),
         }
     facts = {**facts, "settings": lambda: dict(told)}

@@ -11,8 +11,8 @@ plug-ins in their metadata, in the group of that name. Both are called in the sa
     reid.losses     factory() -> Loss, a callable of features and labels
     reid.trackers   factory(**options) -> tracker
 
-To add a built-in adapter: write its file and add its line here, or, for a kind of CLIP encoder,
-in `reid/adapters/encoders/registry.py`.
+To add a built-in adapter: write its file and add its line here; a kind of CLIP encoder is also an
+entry of `reid/adapters/encoders/kinds.py`.
 """
 
 import sys
@@ -23,7 +23,6 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import signature
 from typing import Any, TypeAlias
 
-from reid.adapters.encoders.registry import FAMILIES
 from reid.domain.errors import ConfigurationError
 from reid.extras import EXTRAS, UNRECORDED_EXTRAS, needed_for
 from reid.importing import paused_collection
@@ -56,7 +55,7 @@ class Group(StrEnum):
 _CLIP = "reid.adapters.encoders.clip:create_clip_encoder"
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
-    Group.ENCODERS: dict.fromkeys(FAMILIES, _CLIP),
+    Group.ENCODERS: dict.fromkeys(("rn50", "vit-b16", "rn-tiny", "vit-tiny"), _CLIP),
     Group.DATASETS: {
         "market1501": "reid.adapters.datasets.market1501:Market1501",
         "msmt17": "reid.adapters.datasets.msmt17:Msmt17",

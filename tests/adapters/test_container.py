@@ -13,7 +13,7 @@ from reid.adapters.datasets.market1501 import Cuhk03, DukeMtmc, Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
-from reid.adapters.encoders.registry import FAMILIES
+from reid.adapters.encoders.kinds import KINDS
 from reid.adapters.events.silent import Silent
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
@@ -89,7 +89,7 @@ def test_a_weights_file_without_a_named_encoder_goes_to_the_built_in_factory() -
 
 
 def test_the_container_offers_every_built_in_architecture() -> None:
-    assert set(BUILT_IN[Group.ENCODERS]) == set(FAMILIES)
+    assert set(BUILT_IN[Group.ENCODERS]) == set(KINDS)
 
 
 def test_settings_become_the_encoder_s_request() -> None:

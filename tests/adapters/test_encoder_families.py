@@ -1,17 +1,13 @@
-"""A family of encoders is one module and one line of the registry."""
+"""A family of encoders is one module and an entry of the table of kinds."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from reid.adapters.encoders import registry
 from reid.adapters.encoders.architecture import (
     HALVES,
     Architecture,
@@ -21,6 +17,7 @@ from reid.adapters.encoders.architecture import (
 )
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
+from reid.adapters.encoders.kinds import KINDS
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
@@ -88,10 +85,7 @@ TOY = ToyArchitecture(
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ClipEncoder:
-    module = ModuleType("reid.adapters.encoders.toy")
-    vars(module)["ARCHITECTURES"] = (TOY,)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(cast("dict[str, str]", registry.FAMILIES), "toy", "toy")
+    monkeypatch.setitem(KINDS, "toy", TOY)
     return create_clip_encoder(EncoderRequest(kind="toy"))
 
 

@@ -3,15 +3,12 @@
 import hashlib
 import os
 import platform
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reid.adapters.devices import torch_facts
-from reid.adapters.encoders import cached_weights
-from reid.adapters.encoders.architecture import Publication
-from reid.adapters.encoders.registry import architecture_named
+from reid.adapters.encoders import openai_weights
 from reid.adapters.surroundings import (
     lacks_bf16,
     machine_facts,
@@ -120,24 +117,21 @@ def test_cached_archives_are_told_from_damaged_and_missing_ones(
     content = b"weights"
     digest = hashlib.sha256(content).hexdigest()
     monkeypatch.setattr(
-        cached_weights,
-        "architectures",
-        lambda: {
-            kind: replace(
-                architecture_named(kind),
-                published=Publication(url=f"https://host/{digest}/{kind}.pt", hub="none/here/"),
-            )
+        openai_weights,
+        "PUBLISHED",
+        {
+            kind: {"url": f"https://host/{digest}/{kind}.pt", "hf_hub": "none/here/"}
             for kind in ("rn50", "vit-b16")
         },
     )
     resnet, vit = (tmp_path / f"{kind}.pt" for kind in ("rn50", "vit-b16"))
     resnet.write_bytes(content)
     vit.write_bytes(content[:3])
-    told = cached_weights.describe_cached_weights(tmp_path)
+    told = openai_weights.describe_cached_weights(tmp_path)
     assert told["rn50"] == "cached, as OpenAI's archive"
     assert told["vit-b16"] == "cached, but damaged: it will be fetched again"
     resnet.unlink()
-    assert cached_weights.describe_cached_weights(tmp_path)["rn50"].startswith("not cached")
+    assert openai_weights.describe_cached_weights(tmp_path)["rn50"].startswith("not cached")
 
 
 def test_chosen_settings_are_told_with_who_chose_them(

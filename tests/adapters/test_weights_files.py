@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
-from reid.adapters.encoders.registry import architecture_named
-from reid.adapters.encoders.weights import download_openai_weights, read_weights_file
+from reid.adapters.encoders.openai_weights import download_openai_weights
+from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
@@ -511,9 +511,9 @@ def test_openai_weights_come_through_the_downloader(tmp_path: Path) -> None:
         asked.append((config["url"], prefer_hf_hub))
         return str(path)
 
-    weights = download_openai_weights(architecture_named("vit-b16"), fetch=fetch)
+    weights = download_openai_weights("vit-b16", fetch=fetch)
     assert weights.words == "openai"
-    assert weights.activation is Activation.QUICK_GELU
+    assert weights.options == {"activation": "quick_gelu"}
     assert "image_encoder.conv1.weight" in weights.image
     ((url, prefers_hub),) = asked
     assert url.endswith("ViT-B-16.pt")
@@ -527,7 +527,7 @@ def test_without_network_the_message_says_what_to_do(kind: str) -> None:
         raise FileNotFoundError("hub") if prefer_hf_hub else URLError("no route")
 
     with pytest.raises(EncoderError) as caught:
-        download_openai_weights(architecture_named(kind), fetch=fetch)
+        download_openai_weights(kind, fetch=fetch)
     message = str(caught.value)
     assert "no route" in message
     assert ".pt" in message
@@ -549,7 +549,7 @@ def test_without_a_network_nobody_waits_for_the_second_host() -> None:
         raise URLError(gaierror(-2, "Name or service not known"))
 
     with pytest.raises(EncoderError, match=r"Name or service not known.*encoder.weights"):
-        download_openai_weights(architecture_named("vit-b16"), fetch=fetch)
+        download_openai_weights("vit-b16", fetch=fetch)
     assert asked == [False]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reid.adapters.encoders import clip
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.encoders.weights import download_openai_weights
+from reid.adapters.encoders.openai_weights import download_openai_weights
 from reid.adapters.safetensors_file import read_checkpoint
 from reid.domain.values.encoders import EncoderRequest
 from tests.e2e.program import as_json, draw_people, run

@@ -8,16 +8,18 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor
 
 from reid.adapters.encoders.image_tower import Grid, ImageTower
-from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import Activation, EncoderGeometry, Pooling
+from reid.domain.values.json_values import JsonValue
 from reid.domain.values.samples import ImageSize
 
 IMAGE_PREFIX = "image_encoder."
 """Begins the names of an image tower's weights, as in the paper's released checkpoints."""
 
+PixelStatistics: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and deviation of red, green and blue."""
+
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
 
 Measures: TypeAlias = tuple[int | tuple[int, ...], int, int]
 """Layers, width and projected width."""
@@ -29,20 +31,6 @@ class TextConfiguration:
 
     width: int
     layers: int
-    head_width: int = 64
-    context_length: int = 77
-    vocabulary_size: int = 49408
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Where OpenAI's weights are published."""
-
-    url: str
-    """OpenAI's archive; the folder's name is its SHA-256."""
-
-    hub: str
-    """Repository with the same weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +48,6 @@ class Architecture(ABC):
     kind: str
     """Name in settings."""
 
-    published: Publication | None = None
-    """None where OpenAI published nothing."""
-
     layers: int | tuple[int, ...]
     """Blocks of a ViT, or blocks per stage of a ResNet."""
 
@@ -70,7 +55,6 @@ class Architecture(ABC):
     """Width of a ViT's tokens, or of a ResNet's stem."""
 
     projected_width: int
-    head_width: int = 64
     patch_size: int = 16
     """Pixels along one position: a ViT's patch, or a cell of a ResNet's last map."""
 
@@ -81,8 +65,8 @@ class Architecture(ABC):
     """None for an encoder without a text tower."""
 
     image_size: ImageSize
-    pixel_statistics: tuple[tuple[float, float, float], tuple[float, float, float]]
-    """Mean and deviation with which CLIP-ReID feeds this backbone; not CLIP's own."""
+    pixel_statistics: PixelStatistics
+    """With which CLIP-ReID feeds this backbone; not CLIP's own."""
 
     @property
     @abstractmethod
@@ -103,7 +87,7 @@ class Architecture(ABC):
             0 for missing weights; None for another family's weights.
         """
 
-    def grid(self, image_size: ImageSize, *, stride: int) -> Grid:
+    def grid(self, image_size: ImageSize, stride: int) -> Grid:
         """Lay positions every `stride` pixels.
 
         CLIP-ReID, section 4.1 (overlapping patches: stride 12).
@@ -146,7 +130,7 @@ class EncoderPlan:
     @property
     def grid(self) -> Grid:
         """Grid of the encoder's images."""
-        return self.architecture.grid(self.image_size, stride=self.stride)
+        return self.architecture.grid(self.image_size, self.stride)
 
     @property
     def geometry(self) -> EncoderGeometry:

@@ -11,15 +11,12 @@ from torch import Tensor, nn
 
 from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.input_checks import check_inputs
+from reid.adapters.encoders.kinds import kind_named
+from reid.adapters.encoders.openai_weights import download_openai_weights
 from reid.adapters.encoders.plans import plan_encoder
-from reid.adapters.encoders.registry import architecture_named
 from reid.adapters.encoders.text_encoder import ClipTextEncoder
 from reid.adapters.encoders.towers import build_towers, check_state
-from reid.adapters.encoders.weights import (
-    WeightsFile,
-    download_openai_weights,
-    read_weights_file,
-)
+from reid.adapters.encoders.weights import WeightsFile, read_weights_file
 from reid.domain.errors import ConfigurationError
 from reid.domain.transfers import to_device
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
@@ -167,7 +164,7 @@ def _find_weights(request: EncoderRequest) -> WeightsFile | None:
     if request.weights == "random":
         return None
     if request.weights == "openai":
-        return download_openai_weights(architecture_named(request.kind))
+        return download_openai_weights(kind_named(request.kind).kind)
     return read_weights_file(Path(request.weights))
 
 

@@ -1,9 +1,7 @@
 """The plan of an encoder: a request reconciled with its weights file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from reid.adapters.encoders.architecture import (
     IMAGE_PREFIX,
@@ -12,10 +10,9 @@ from reid.adapters.encoders.architecture import (
     Measures,
     length_of,
 )
-from reid.adapters.encoders.registry import FAMILIES, architecture_named, architectures
+from reid.adapters.encoders.kinds import KINDS, kind_named
 from reid.adapters.encoders.weights import CAMERA_NAME, WeightsFile
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.samples import ImageSize
@@ -27,8 +24,7 @@ _KNOWN_SIZES = tuple(
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sampling:
+class _Sampling(NamedTuple):
     """How images become a grid."""
 
     image_size: ImageSize
@@ -46,36 +42,39 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
         ConfigurationError: The request makes no sense by itself.
         EncoderError: The request contradicts the file, or the file lacks information.
     """
-    if weights is None:
-        architecture, trained = architecture_named(request.kind), None
-    else:
-        architecture = _architecture_of(request, weights)
-        trained = _sampling_of(request, weights, architecture)
-    own = trained or _Sampling(architecture.image_size, architecture.usual_strides[0])
+    kind = kind_named(request.kind) if weights is None else _kind_of(request, weights)
+    if request.pooling not in kind.poolings:
+        raise ConfigurationError(
+            f"encoder.pooling: {kind.kind} has no maps to pool by {request.pooling}; leave it out, "
+            "or use a ResNet"
+        )
+    activation = _choose("activation", request, weights, usual=Activation.QUICK_GELU)
+    pooling = _choose("pooling", request, weights, usual=Pooling.AVERAGE)
+    scale = weights.options.get("camera_scale") if weights else None
+    trained = None if weights is None else _sampling_of(request, weights, kind)
+    own = trained or _Sampling(kind.image_size, kind.usual_strides[0])
     size, stride = request.image_size or own.image_size, request.stride or own.stride
-    num_cameras = _num_cameras(request, weights, architecture)
-    if min(size.height, size.width) < (least := architecture.patch_size):
+    num_cameras = _num_cameras(request, weights, kind)
+    if min(size.height, size.width) < (least := kind.patch_size):
         raise ConfigurationError(
             f"encoder.image_size: {size} is smaller than a patch; use {least}x{least} or more"
         )
-    architecture.check_stride(size, stride)
+    kind.check_stride(size, stride)
     return EncoderPlan(
-        architecture=architecture,
+        architecture=kind,
         image_size=size,
         stride=stride,
         num_cameras=num_cameras,
-        camera_scale=_camera_scale(request, weights),
-        activation=_choice(request, weights, "activation", usual=Activation.QUICK_GELU),
-        pooling=_pooling(request, weights, architecture),
-        source_grid=architecture.grid(trained.image_size, stride=trained.stride)
-        if trained
-        else architecture.pretraining_grid,
+        camera_scale=float(scale) if isinstance(scale, int | float) else request.camera_scale,
+        activation=activation,
+        pooling=pooling,
+        source_grid=kind.grid(*trained) if trained else kind.pretraining_grid,
     )
 
 
-def _architecture_of(request: EncoderRequest, weights: WeightsFile) -> Architecture:
+def _kind_of(request: EncoderRequest, weights: WeightsFile) -> Architecture:
     found = _recognise(weights)
-    if request.kind is not None and architecture_named(request.kind) is not found:
+    if request.kind is not None and kind_named(request.kind) is not found:
         raise EncoderError(
             f"{weights.origin} holds a {found.kind}, but encoder.kind is {request.kind}: leave "
             "that out, or name other weights"
@@ -84,23 +83,43 @@ def _architecture_of(request: EncoderRequest, weights: WeightsFile) -> Architect
 
 
 def _recognise(weights: WeightsFile) -> Architecture:
-    author = weights.encoder.get("name")
-    if weights.encoder and author not in FAMILIES:
+    if weights.author is not None and weights.author not in KINDS:
         raise EncoderError(
-            f"{weights.origin} was written by the encoder {author!r}, which is not built in: name "
-            "that encoder's kind and install its plug-in"
+            f"{weights.origin} was written by the encoder {weights.author!r}, which is not built "
+            "in: name that encoder's kind and install its plug-in"
         )
     measured: Measures | None = None
-    for architecture in architectures().values():
+    for architecture in KINDS.values():
         found = architecture.measure(weights.image)
         if found == architecture.measures:
             return architecture
         measured = found or measured
     sizes = "layers {}, width {}, projected width {}".format(*measured) if measured else "none"
     raise EncoderError(
-        f"{weights.origin} holds an encoder of unknown size ({sizes}): known are "
-        f"{', '.join(FAMILIES)}"
+        f"{weights.origin} holds an encoder of unknown size ({sizes}): known are {', '.join(KINDS)}"
     )
+
+
+def _choose(
+    name: str, request: EncoderRequest, weights: WeightsFile | None, *, usual: _Choice
+) -> _Choice:
+    """Take the option that the weights name, or else the request's, whose default is `usual`."""
+    asked: _Choice = getattr(request, name)
+    said = weights.options.get(name) if weights else None
+    if weights is None or said is None:
+        return asked
+    known = type(usual)
+    if said not in list(known):
+        raise EncoderError(
+            f"{weights.origin} was trained with the {name} {said!r}, which this version does not "
+            "know"
+        )
+    if asked not in (usual, said):
+        raise EncoderError(
+            f"{weights.origin} was trained with the {name} {said}, not {asked}: leave "
+            f"encoder.{name} out, or name other weights"
+        )
+    return known(said)
 
 
 def _sampling_of(
@@ -112,11 +131,11 @@ def _sampling_of(
     trained, grid = None, architecture.pretraining_grid
     if weights.is_resized:
         trained = (
-            _sampling_from_header(weights)
-            if weights.encoder
+            _sampling_in(weights)
+            if weights.author is not None
             else _sampling_from_count(num_positions, request, weights, architecture)
         )
-        grid = architecture.grid(trained.image_size, stride=trained.stride)
+        grid = architecture.grid(*trained)
     if num_positions != grid.num_positions:
         raise EncoderError(
             f"{weights.origin} has {counted(num_positions, 'position embedding')} where its kind "
@@ -125,24 +144,19 @@ def _sampling_of(
     return trained
 
 
-def _sampling_from_header(weights: WeightsFile) -> _Sampling:
-    match weights.encoder.get("options"):
+def _sampling_in(weights: WeightsFile) -> _Sampling:
+    match weights.options:
         case {"image_size": [int(height), int(width)], "stride": int(stride)} if (
             min(height, width, stride) > 0
         ):
             return _Sampling(ImageSize(height, width), stride)
-        case _:
-            raise EncoderError(
-                f"{weights.origin} does not say its image size and stride: write it again by a "
-                "training"
-            )
+    raise EncoderError(
+        f"{weights.origin} does not say its image size and stride: write it again by a training"
+    )
 
 
 def _sampling_from_count(
-    num_positions: int,
-    request: EncoderRequest,
-    weights: WeightsFile,
-    architecture: Architecture,
+    num_positions: int, request: EncoderRequest, weights: WeightsFile, architecture: Architecture
 ) -> _Sampling:
     sizes = {*_KNOWN_SIZES, request.image_size or architecture.image_size}
     strides = {*architecture.usual_strides}
@@ -152,13 +166,12 @@ def _sampling_from_count(
         _Sampling(size, stride)
         for size in sizes
         for stride in strides
-        if architecture.grid(size, stride=stride).num_positions == num_positions
+        if architecture.grid(size, stride).num_positions == num_positions
     ]
     asked = [
-        sampling
-        for sampling in fitting
-        if request.image_size in (None, sampling.image_size)
-        and request.stride in (None, sampling.stride)
+        found
+        for found in fitting
+        if request.image_size in (None, found.image_size) and request.stride in (None, found.stride)
     ]
     for candidates in (asked, fitting):
         if len(candidates) == 1:
@@ -190,41 +203,3 @@ def _num_cameras(
             "should be known: leave the number out, or pass weights without camera embeddings"
         )
     return len(cameras)
-
-
-def _options_of(weights: WeightsFile | None) -> Mapping[str, JsonValue]:
-    options = weights.encoder.get("options") if weights else None
-    return options if isinstance(options, dict) else {}
-
-
-def _camera_scale(request: EncoderRequest, weights: WeightsFile | None) -> float:
-    scale = _options_of(weights).get("camera_scale")
-    return float(scale) if isinstance(scale, int | float) else request.camera_scale
-
-
-def _pooling(
-    request: EncoderRequest, weights: WeightsFile | None, architecture: Architecture
-) -> Pooling:
-    if request.pooling not in architecture.poolings:
-        raise ConfigurationError(
-            f"encoder.pooling: {architecture.kind} has no maps to pool by {request.pooling}; leave "
-            "it out, or use a ResNet"
-        )
-    found = _choice(request, weights, "pooling", usual=Pooling.AVERAGE)
-    return found if found in architecture.poolings else architecture.poolings[0]
-
-
-def _choice(
-    request: EncoderRequest, weights: WeightsFile | None, name: str, *, usual: _Choice
-) -> _Choice:
-    """Take the option that the weights name, or else the request's, whose default is `usual`."""
-    asked: _Choice = getattr(request, name)
-    known: _Choice | None = getattr(weights, name, None)
-    if known is None:
-        return asked
-    if weights is not None and asked not in (usual, known):
-        raise EncoderError(
-            f"{weights.origin} was trained with the {name} {known}, not {asked}: leave "
-            f"encoder.{name} out, or name other weights"
-        )
-    return known

@@ -19,12 +19,11 @@ from reid.adapters.encoders.architecture import (
     Architecture,
     EncoderPlan,
     Measures,
-    Publication,
-    TextConfiguration,
+    PixelStatistics,
     count_children,
     length_of,
 )
-from reid.adapters.encoders.blocks import Projection, attend_once
+from reid.adapters.encoders.blocks import HEAD_WIDTH, Projection, attend_once
 from reid.adapters.encoders.image_tower import Grid, ImageTower
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Pooling
@@ -36,6 +35,7 @@ _REDUCTION = 16
 """Pixels along a cell of the maps of layers 3 and 4; CLIP's own last stage halves its map again."""
 
 _EXPANSION = 4
+_PRETRAINING_GRID = Grid(7, 7)
 _GEM_EXPONENT = 3
 """Initial value in Radenovic et al. 2018, arXiv:1711.02512; usual where it is not learned."""
 
@@ -53,6 +53,8 @@ class ResNetArchitecture(Architecture):
     usual_strides = (_REDUCTION,)
 
     layers: tuple[int, int, int, int]
+    pretraining_grid: Grid = _PRETRAINING_GRID
+    pixel_statistics: PixelStatistics = IMAGENET_STATISTICS
 
     @property
     def feature_widths(self) -> tuple[int, int]:
@@ -173,7 +175,7 @@ class ModifiedResNet(nn.Module):
         self.attnpool = AttentionPool(
             architecture.pretraining_grid.num_positions,
             width * 32,
-            num_heads=width * 32 // architecture.head_width,
+            num_heads=width * 32 // HEAD_WIDTH,
             out_width=architecture.projected_width,
         )
         pool = self.attnpool
@@ -268,33 +270,3 @@ def _stage(in_width: int, width: int, num_blocks: int, *, stride: int) -> nn.Seq
     first = Bottleneck(in_width, width, stride=stride)
     rest = [Bottleneck(width * _EXPANSION, width, stride=1) for _ in range(1, num_blocks)]
     return nn.Sequential(first, *rest)
-
-
-ARCHITECTURES = (
-    ResNetArchitecture(
-        kind="rn50",
-        published=Publication(
-            url="https://openaipublic.azureedge.net/clip/models/"
-            "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762/RN50.pt",
-            hub="timm/resnet50_clip.openai/",
-        ),
-        layers=(3, 4, 6, 3),
-        width=64,
-        projected_width=1024,
-        pretraining_grid=Grid(7, 7),
-        text=TextConfiguration(width=512, layers=12),
-        image_size=ImageSize(256, 128),
-        pixel_statistics=IMAGENET_STATISTICS,
-    ),
-    ResNetArchitecture(
-        kind="rn-tiny",
-        layers=(1, 1, 1, 1),
-        width=16,
-        projected_width=64,
-        pretraining_grid=Grid(7, 7),
-        text=TextConfiguration(width=64, layers=2),
-        image_size=ImageSize(128, 64),
-        pixel_statistics=IMAGENET_STATISTICS,
-    ),
-)
-"""The tiny one is for trials and tests on a CPU."""

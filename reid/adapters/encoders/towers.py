@@ -25,7 +25,7 @@ def build_towers(
     Raises:
         EncoderError: The weights do not fit.
     """
-    architecture = plan.architecture
+    architecture, text = plan.architecture, None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # noqa: TID251 - torch's own initialisers take no generator
         with ExitStack() as building:
@@ -34,7 +34,9 @@ def build_towers(
                 building.enter_context(torch.device("meta"))
                 building.enter_context(WithoutDrawing())
             image = architecture.build_image_tower(plan)
-            text = _text_tower(plan)
+            if architecture.text is not None and (weights is None or weights.text):
+                width = architecture.projected_width
+                text = TextTower(architecture.text, out_width=width, activation=plan.activation)
         if weights is None:
             image.redraw()
         if plan.num_cameras:
@@ -42,18 +44,12 @@ def build_towers(
             image.cv_embed = nn.Parameter(nn.init.trunc_normal_(cameras, std=_CAMERA_STD))
     _fit_positions(image, plan)
     if weights is not None:
-        _enroll(image, _image_state(plan, weights, image), origin=weights.origin)
-        text = None if text is None else _fill_text(text, weights)
+        _assign(image, _image_state(plan, weights, image), origin=weights.origin)
+        if text is not None:
+            if f"{TEXT_PREFIX}token_embedding.weight" not in weights.text:
+                text.token_embedding = None
+            _assign(text, weights.text, prefix=TEXT_PREFIX, origin=weights.origin)
     return image, text
-
-
-def _text_tower(plan: EncoderPlan) -> TextTower | None:
-    architecture = plan.architecture
-    if architecture.text is None:
-        return None
-    return TextTower(
-        architecture.text, out_width=architecture.projected_width, activation=plan.activation
-    )
 
 
 def _fit_positions(image: ImageTower, plan: EncoderPlan) -> None:
@@ -84,16 +80,7 @@ def _image_state(plan: EncoderPlan, weights: WeightsFile, image: ImageTower) -> 
     return state
 
 
-def _fill_text(text: TextTower, weights: WeightsFile) -> TextTower | None:
-    if not weights.text:
-        return None
-    if f"{TEXT_PREFIX}token_embedding.weight" not in weights.text:
-        text.token_embedding = None
-    _enroll(text, weights.text, prefix=TEXT_PREFIX, origin=weights.origin)
-    return text
-
-
-def _enroll(
+def _assign(
     module: nn.Module, state: Mapping[str, Tensor], *, origin: str, prefix: str = ""
 ) -> None:
     """Assign the tensors to a module that was built without storage."""

@@ -15,8 +15,7 @@ from reid.adapters.encoders.architecture import (
     Architecture,
     EncoderPlan,
     Measures,
-    Publication,
-    TextConfiguration,
+    PixelStatistics,
     count_children,
     length_of,
 )
@@ -28,6 +27,8 @@ from reid.domain.values.explanations import AttentionTrace, Cells
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
 
+_PRETRAINING_GRID = Grid(14, 14)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViTArchitecture(Architecture):
@@ -38,6 +39,8 @@ class ViTArchitecture(Architecture):
     usual_strides = (16, 12)
 
     layers: int
+    pretraining_grid: Grid = _PRETRAINING_GRID
+    pixel_statistics: PixelStatistics = HALVES
 
     @property
     def feature_widths(self) -> tuple[int, int]:
@@ -83,7 +86,6 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(
             width,
             num_layers=architecture.layers,
-            head_width=architecture.head_width,
             activation=activation,
         )
         self.ln_post = LayerNorm(width)
@@ -153,33 +155,3 @@ class VisionTransformerTower(ImageTower):
         (extent, _), (stride, _) = patches.kernel_size, patches.stride
         rows, columns = ((length - extent) // stride + 1 for length in images.shape[2:])
         return Cells(rows=rows, columns=columns, stride=stride, extent=extent)
-
-
-ARCHITECTURES = (
-    ViTArchitecture(
-        kind="vit-b16",
-        published=Publication(
-            url="https://openaipublic.azureedge.net/clip/models/"
-            "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f/ViT-B-16.pt",
-            hub="timm/vit_base_patch16_clip_224.openai/",
-        ),
-        layers=12,
-        width=768,
-        projected_width=512,
-        pretraining_grid=Grid(14, 14),
-        text=TextConfiguration(width=512, layers=12),
-        image_size=ImageSize(256, 128),
-        pixel_statistics=HALVES,
-    ),
-    ViTArchitecture(
-        kind="vit-tiny",
-        layers=12,
-        width=64,
-        projected_width=32,
-        pretraining_grid=Grid(14, 14),
-        text=TextConfiguration(width=64, layers=2),
-        image_size=ImageSize(128, 64),
-        pixel_statistics=HALVES,
-    ),
-)
-"""The tiny one is for trials and tests on a CPU."""

@@ -4,18 +4,14 @@ Whatever the layout, tensors get the names of the paper's released checkpoints: 
 `text_encoder.*` and `cv_embed`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from http.client import HTTPException
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from socket import gaierror
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.architecture import IMAGE_PREFIX, Architecture
+from reid.adapters.encoders.architecture import IMAGE_PREFIX
 from reid.adapters.encoders.tensor_files import Header, read_tensors
 from reid.adapters.encoders.text_encoder import TEXT_PREFIX
 from reid.domain.errors import CheckpointError, EncoderError
@@ -25,6 +21,7 @@ from reid.domain.values.checkpoints import (
     require_known_version,
 )
 from reid.domain.values.encoders import Activation, Pooling
+from reid.domain.values.json_values import JsonValue
 
 CAMERA_NAME = "cv_embed"
 
@@ -34,7 +31,8 @@ _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
 _MODULE_PREFIX = "module."
 """Added by data-parallel training."""
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
+_OLDEST_OPTIONS = {"activation": Activation.QUICK_GELU.value, "pooling": Pooling.AVERAGE.value}
+"""Of runs from before there was a choice, which their files do not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +54,15 @@ class WeightsFile:
     is_resized: bool
     """True if positions lie on a re-identification grid, False for CLIP's square one."""
 
-    activation: Activation | None = None
-    """What the transformers were trained with; None where the file does not say."""
+    author: str | None = None
+    """Kind of encoder that wrote it; None for files that reid did not write."""
 
-    pooling: Pooling | None = None
-    """How a ResNet's maps were pooled in its training; None where the file does not say."""
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What the file says of how it was trained, as in `EncoderDescription.options`."""
 
     is_pretrained: bool = True
     num_identities: int | None = None
     """Rows of the classifier; None where the file has none."""
-
-    encoder: Header = field(default_factory=dict)
-    """Entry `encoder` of the header of reid's own files: name, weights, is_pretrained, options."""
 
 
 def read_weights_file(path: Path) -> WeightsFile:
@@ -75,7 +70,7 @@ def read_weights_file(path: Path) -> WeightsFile:
 
     Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
     checkpoints, CLIP-ReID's checkpoints, and the encoder checkpoints of reid's own runs; pickled or
-    as safetensors. Only reid's own say which activation and pooling they were trained with.
+    as safetensors. Only reid's own say with which options they were trained.
 
     Raises:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
@@ -87,56 +82,11 @@ def read_weights_file(path: Path) -> WeightsFile:
             f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
         )
     tensors, header = read_tensors(path)
-    if isinstance(header, dict):
+    if header is not None:
         return _from_reid(path, tensors, header)
     if all(name.startswith(_MODULE_PREFIX) for name in tensors):
         tensors = {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
     return _from_foreign(path, tensors)
-
-
-def _fetch_by_open_clip(config: dict[str, str], *, prefer_hf_hub: bool) -> str:
-    # It takes seconds to import.
-    from open_clip.pretrained import download_pretrained
-
-    return str(download_pretrained(config, prefer_hf_hub=prefer_hf_hub))
-
-
-def download_openai_weights(
-    architecture: Architecture, *, fetch: Callable[..., str] = _fetch_by_open_clip
-) -> WeightsFile:
-    """Fetch OpenAI's weights into open_clip's cache, or find them there.
-
-    Raises:
-        EncoderError: OpenAI published none for this architecture, or they cannot be downloaded.
-    """
-    if architecture.published is None:
-        raise EncoderError(
-            f"encoder.weights: OpenAI published none for {architecture.kind}; name a weights file "
-            "or a finished run's encoder, or choose the encoder vit-b16 or rn50"
-        )
-    config = {"url": architecture.published.url, "hf_hub": architecture.published.hub}
-    loaded = read_weights_file(_fetch_from_either_host(config, architecture.kind, fetch=fetch))
-    return replace(loaded, words="openai", activation=Activation.QUICK_GELU)
-
-
-def _fetch_from_either_host(
-    config: dict[str, str], kind: str, *, fetch: Callable[..., str]
-) -> Path:
-    # OpenAI's own archive first, because open_clip checks its digest.
-    failure: Exception | None = None
-    for prefers_hub in (False, True):
-        try:
-            return Path(fetch(config, prefer_hf_hub=prefers_hub))
-        except (OSError, HTTPException, RuntimeError) as error:
-            failure = failure or error
-            # Without a network, asking the hub would take a minute.
-            if isinstance(getattr(error, "reason", None), gaierror):
-                break
-    raise EncoderError(
-        f"OpenAI's weights for {kind} are not on this machine and cannot be downloaded "
-        f"({failure}): fetch {config.get('url')} on a machine with network access and name the "
-        "file in encoder.weights"
-    ) from failure
 
 
 def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> WeightsFile:
@@ -150,6 +100,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Wei
         require_known_version(header.get("version", 1), known=CHECKPOINT_VERSION, place=str(path))
     except CheckpointError as error:
         raise EncoderError(str(error)) from error
+    options = encoder.get("options")
     image, text = _split_released(tensors)
     return WeightsFile(
         origin=str(path),
@@ -157,26 +108,11 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Wei
         image=image,
         text=text,
         is_resized=True,
-        activation=_choice_in(path, encoder, "activation", unsaid=Activation.QUICK_GELU),
-        pooling=_choice_in(path, encoder, "pooling", unsaid=Pooling.AVERAGE),
+        author=str(encoder.get("name")),
+        options=_OLDEST_OPTIONS | (options if isinstance(options, dict) else {}),
         is_pretrained=bool(encoder.get("is_pretrained", False)),
         num_identities=_num_identities(tensors),
-        encoder=encoder,
     )
-
-
-def _choice_in(path: Path, encoder: Header, name: str, *, unsaid: _Choice) -> _Choice:
-    """Read an option; runs from before it existed do not name it."""
-    options = encoder.get("options")
-    said = options.get(name) if isinstance(options, dict) else None
-    if said is None:
-        return unsaid
-    known = type(unsaid)
-    if said not in list(known):
-        raise EncoderError(
-            f"{path} was trained with the {name} {said!r}, which this version does not know"
-        )
-    return known(said)
 
 
 def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
