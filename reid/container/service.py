@@ -10,11 +10,9 @@ from reid.small_files import FileBoundsError
 if TYPE_CHECKING:
     from reid.container.root import Container
     from reid.service.gallery_service import GalleryService
-    from reid.service.limits import Limits
     from reid.settings.schema import Settings
     from reid.settings.tasks import ServiceSettings
 
-_MIB = 2**20
 _MOST_TOKEN_BYTES = 4096
 
 
@@ -45,13 +43,16 @@ def serve_gallery(
             "answers unrelated clients: leave it out"
         )
     service = settings.service
+    if service.held_mib < service.body_mib:
+        raise ConfigurationError(
+            f"service.held_mib {service.held_mib} is less than service.body_mib "
+            f"{service.body_mib}: no body of that size would ever be accepted"
+        )
     serve(
         lambda: open_gallery_service(container, gallery),
         create_intake=container.image_intake,
-        host=service.host,
-        port=service.port,
+        settings=service,
         token=token_of(service),
-        limits=limits_of(service),
         batch_size=settings.evaluation.batch_size,
         announce=announce,
     )
@@ -73,8 +74,7 @@ def open_gallery_service(container: "Container", name: str) -> "GalleryService":
         open_gallery=partial(container.open_gallery, name, create=False),
     )
     try:
-        service.require_encoder(container.enrolment())
-        service.require_decision()
+        service.require_suitable(container.enrolment())
     except BaseException:
         service.close()
         raise
@@ -112,29 +112,3 @@ def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not text"
     return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
-def limits_of(settings: "ServiceSettings") -> "Limits":
-    """Convert settings to the service's limits.
-
-    Raises:
-        ConfigurationError: All bodies together may hold less than a single one.
-    """
-    from reid.service.limits import Limits
-
-    if settings.held_mib < settings.body_mib:
-        raise ConfigurationError(
-            f"service.held_mib {settings.held_mib} is less than service.body_mib "
-            f"{settings.body_mib}: no body of that size would ever be accepted"
-        )
-    return Limits(
-        body_bytes=settings.body_mib * _MIB,
-        held_bytes=settings.held_mib * _MIB,
-        images=settings.images,
-        pixels=settings.pixels,
-        waiting=settings.waiting,
-        connections=settings.connections,
-        header_seconds=settings.header_seconds,
-        body_seconds=settings.body_seconds,
-        seconds=settings.seconds,
-    )

@@ -12,16 +12,15 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from reid.adapters.images.given import GivenImage, ImageIntake
+from reid.adapters.pages.documents import render
 from reid.application.galleries import RemovalOutcome
 from reid.domain.values.durations import parse_time
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.samples import ListedImage
-from reid.service.bodies import HeldBytes, Sent, as_utf8, read_sent, said_twice
+from reid.service.bodies import Bodies, Sent, as_utf8, said_twice
 from reid.service.gallery_service import GalleryService, ServiceQuery
 from reid.service.http_errors import HttpError, answer_errors, busy
-from reid.service.limits import Limits
 from reid.service.metrics import CONTENT_TYPE, Metrics
-from reid.service.page import CONTENT_SECURITY_POLICY, describe_api
 from reid.service.schema import (
     FORM_OR_IMAGE,
     NOT_FOUND,
@@ -38,8 +37,13 @@ from reid.service.schema import (
     SeenByQuery,
 )
 from reid.service.worker import Worker
+from reid.settings.tasks import ServiceSettings
 
 _Result = TypeVar("_Result")
+_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'"
+}
 
 
 class Api:
@@ -47,17 +51,17 @@ class Api:
 
     def __init__(
         self,
-        worker: Worker[GalleryService],
+        worker: Worker,
         *,
         intake: ImageIntake,
-        limits: Limits,
-        held: HeldBytes,
+        limits: ServiceSettings,
+        bodies: Bodies,
     ) -> None:
         """Keep the parts."""
         self._worker = worker
         self._intake = intake
-        self._limits = limits
-        self._held = held
+        self._seconds = limits.seconds
+        self._bodies = bodies
         # One thread decodes while the worker is in the encoder, one image at a time, so that
         # memory never holds several large ones.
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="reid-decoder")
@@ -94,10 +98,9 @@ class Api:
             if (digest := one.digest) is not None
         }
         images = tuple(named.values())
-        added = await self._answered(
+        return await self._answered(
             lambda: self._worker.change(lambda service: service.add(images), num_images=len(images))
         )
-        return AddedImages(added.images, added.outcome.changes)
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
         """Remove an image from the gallery."""
@@ -129,8 +132,7 @@ class Api:
         label: str | None = None,
         camera: str | None = None,
     ) -> tuple[GivenImage, ...]:
-        with self._held.share() as take:
-            sent = await read_sent(request, take, limits=self._limits)
+        async with self._bodies.read(request) as sent:
             label = _said_once("label", sent.fields.get("label"), label)
             camera = _said_once("camera", sent.fields.get("camera"), camera)
             if not is_query and label is None:
@@ -156,13 +158,10 @@ class Api:
 
     async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(self._seconds):
                 return await asyncio.wrap_future(ask())
         except TimeoutError:
-            raise busy(
-                f"no answer within {self._limits.seconds:g} s: ask again later",
-                retry_seconds=self._limits.retry_seconds,
-            ) from None
+            raise busy(f"no answer within {self._seconds:g} s: ask again later") from None
 
 
 def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
@@ -197,8 +196,9 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def show_page() -> HTMLResponse:
-        policy = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return HTMLResponse(describe_api(app.openapi()), headers=policy)
+        title = f"{app.title} {app.version}"
+        page = render("routes.html", title=title, assets=["routes.css"], schema=app.openapi())
+        return HTMLResponse(page, headers=_POLICY)
 
     answer_errors(app)
     return app

@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -11,19 +11,19 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from reid.service.http_errors import HttpError, busy
-from reid.service.limits import Limits
+from reid.settings.tasks import ServiceSettings
 
+FORM = "multipart/form-data"
 FIELDS = ("label", "camera")
 """Text fields of a form."""
 
 _NUM_FIELDS = 8
 """Parts that are read besides the images, so that an error can name an unknown one."""
 
+_MIB = 2**20
 _CLOSE = {"Connection": "close"}
 _RAW = "latin-1"
 """Starlette's fallback charset; as a form's charset it preserves every byte for `as_utf8`."""
-
-FORM = "multipart/form-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,69 +36,38 @@ class Sent:
     fields: dict[str, str]
 
 
-class HeldBytes:
-    """Counts the bytes of all bodies in memory."""
+class Bodies:
+    """Reads bodies, and counts the bytes of all that are in memory."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServiceSettings) -> None:
         """Start at zero."""
         self._limits = limits
         self.num_bytes = 0
         """Bytes held now."""
 
-    @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
-        """Yield a function that counts a request's bytes until the block ends.
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Sent]:
+        """Read a request's images and fields: a form, or one image as the whole body.
 
-        The function raises an `HttpError` when the limit is reached.
+        Its bytes count until the block ends.
+
+        Raises:
+            HttpError: It has another type, is too large or too slow, or has no image or too many,
+                or other bodies take up the memory.
         """
         share = 0
 
         def take(count: int) -> None:
             nonlocal share
-            if self.num_bytes + count > self._limits.held_bytes:
-                raise busy(
-                    "too many bytes are being received already: try again in a moment",
-                    retry_seconds=self._limits.retry_seconds,
-                )
+            if self.num_bytes + count > self._limits.held_mib * _MIB:
+                raise busy("too many bytes are being received already: try again in a moment")
             self.num_bytes += count
             share += count
 
         try:
-            yield take
+            yield await _read(request, take, self._limits)
         finally:
             self.num_bytes -= share
-
-
-async def read_sent(request: Request, take: Callable[[int], None], *, limits: Limits) -> Sent:
-    """Read a request's images and fields: a form, or one image as the whole body.
-
-    Args:
-        request: A request whose body is unread.
-        take: Counts bytes; see `HeldBytes.share`.
-        limits: Limits on the body.
-
-    Raises:
-        HttpError: It has another type, is too large or too slow, or has no image or too many.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != FORM and not kind.startswith("image/"):
-        raise HttpError(
-            415, f"cannot read {kind or 'a body without a type'}: send {FORM} or image/*"
-        )
-    body = _bounded(request, take, limits=limits)
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            if kind == FORM:
-                return await _read_form(request.headers, body, limits)
-            return Sent((("image", b"".join([chunk async for chunk in body])),), {})
-    except TimeoutError:
-        raise HttpError(
-            408,
-            f"the body took longer than {limits.body_seconds:g} s: send smaller images",
-            headers=_CLOSE,
-        ) from None
-    except ClientDisconnect:
-        raise HttpError(400, "the body is cut off: send it again") from None
 
 
 def as_utf8(content: bytes, *, what: str) -> str:
@@ -118,61 +87,80 @@ def said_twice(name: str, *, where: str) -> HttpError:
     return HttpError(422, f"{name} is given more than once {where}: give it once")
 
 
+async def _read(request: Request, take: Callable[[int], None], limits: ServiceSettings) -> Sent:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != FORM and not kind.startswith("image/"):
+        raise HttpError(
+            415, f"cannot read {kind or 'a body without a type'}: send {FORM} or image/*"
+        )
+    body = _bounded(request, take, most_bytes=limits.body_mib * _MIB)
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            if kind == FORM:
+                return await _read_form(request.headers, body, limits)
+            return Sent((("image", b"".join([chunk async for chunk in body])),), {})
+    except TimeoutError:
+        raise HttpError(
+            408,
+            f"the body took longer than {limits.body_seconds:g} s: send smaller images",
+            headers=_CLOSE,
+        ) from None
+    except ClientDisconnect:
+        raise HttpError(400, "the body is cut off: send it again") from None
+
+
 async def _bounded(
-    request: Request, take: Callable[[int], None], *, limits: Limits
+    request: Request, take: Callable[[int], None], *, most_bytes: int
 ) -> AsyncGenerator[bytes, None]:
     too_large = HttpError(
         413,
-        f"the body has more than {limits.body_bytes:,} bytes: send fewer or smaller images",
+        f"the body has more than {most_bytes:,} bytes: send fewer or smaller images",
         headers=_CLOSE,
     )
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limits.body_bytes:
+    if declared.isdigit() and int(declared) > most_bytes:
         raise too_large
     num_bytes = 0
     async for chunk in request.stream():
         # Counted on arrival: a chunked body declares no length.
         num_bytes += len(chunk)
-        if num_bytes > limits.body_bytes:
+        if num_bytes > most_bytes:
             raise too_large
         take(len(chunk))
         yield chunk
 
 
 class _FormParser(MultiPartParser):
-    """Refuses forms with too many parts or without the last boundary."""
+    """Refuses forms with too many parts, and notices the last boundary."""
 
     spool_max_size = sys.maxsize
     max_parts: int
-    _is_whole = False
-    _num_begun = 0
+    is_whole = False
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
-        self._num_begun += 1
-        if self._num_begun > self.max_parts:
+        if len(self.items) >= self.max_parts:
             raise HttpError(
                 413, f"the form has more than {self.max_parts} parts: send fewer at once"
             )
 
     def on_end(self) -> None:
-        self._is_whole = True
+        self.is_whole = True
 
-    async def parse(self) -> FormData:
-        self.stream = self._whole(self.stream)
-        return await super().parse()
 
-    async def _whole(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _read_form(
+    headers: Headers, body: AsyncGenerator[bytes, None], limits: ServiceSettings
+) -> Sent:
+    async def whole() -> AsyncGenerator[bytes, None]:
         async for chunk in body:
             yield chunk
         # Starlette ignores parts without an end, and closes their files if reading fails.
-        if not self._is_whole:
+        if not parser.is_whole:
             raise HttpError(400, "the form is cut off: its last boundary is missing")
 
-
-async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits: Limits) -> Sent:
     kind = f"{headers['content-type']}; charset={_RAW}"
-    parser = _FormParser(Headers({"content-type": kind}), body, max_part_size=limits.body_bytes)
+    most_bytes = limits.body_mib * _MIB
+    parser = _FormParser(Headers({"content-type": kind}), whole(), max_part_size=most_bytes)
     parser.max_parts = limits.images + _NUM_FIELDS
     try:
         form = await parser.parse()
@@ -185,7 +173,7 @@ async def _read_form(headers: Headers, body: AsyncGenerator[bytes, None], limits
         await form.close()
 
 
-def _checked(form: FormData, limits: Limits) -> Sent:
+def _checked(form: FormData, limits: ServiceSettings) -> Sent:
     images: list[tuple[str, bytes]] = []
     fields: dict[str, str] = {}
     for name, value in form.multi_items():

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from reid.adapters.images.given import GivenImage, GivenImages
 from reid.application.galleries import (
     EnrollGallery,
-    EnrolmentOutcome,
     MaintainGallery,
     RemovalOutcome,
 )
@@ -17,11 +16,11 @@ from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import (
     EVERYTHING,
     GalleryFilter,
-    KeptImage,
     require_same_encoder,
 )
 from reid.domain.values.reports import Identification
 from reid.service.http_errors import HttpError
+from reid.service.schema import AddedImages
 
 SOURCE = "service"
 """Source of images that clients send."""
@@ -37,14 +36,6 @@ class ServiceQuery:
 
     within: GalleryFilter = EVERYTHING
     """The gallery images to search."""
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """Images that a request added to the gallery."""
-
-    images: tuple[KeptImage, ...]
-    outcome: EnrolmentOutcome
 
 
 class GalleryService:
@@ -84,24 +75,17 @@ class GalleryService:
         """Images in the gallery when last counted; safe to read in any thread."""
         return self._num_images
 
-    def require_encoder(self, enrolment: Enrolment) -> None:
-        """Refuse an encoder that did not make the gallery, before any request.
+    def require_suitable(self, enrolment: Enrolment) -> None:
+        """Refuse a gallery of another encoder, or one whose calibration fits no kind of query.
 
         Raises:
-            GalleryError: Another one made it.
+            GalleryError: Another encoder made it, or it is calibrated neither for single images
+                nor for several images of one person.
         """
         kept = self._gallery.describe().fingerprint
-        if kept is None:
-            return
-        fingerprint = replace(enrolment.fingerprint_for(), uses_cameras=kept.uses_cameras)
-        require_same_encoder(fingerprint, kept=kept, place=self._gallery.place, what="queries")
-
-    def require_decision(self) -> None:
-        """Refuse a gallery whose calibration fits neither kind of query.
-
-        Raises:
-            GalleryError: It fits neither single images nor several images of one person.
-        """
+        if kept is not None:
+            fingerprint = replace(enrolment.fingerprint_for(), uses_cameras=kept.uses_cameras)
+            require_same_encoder(fingerprint, kept=kept, place=self._gallery.place, what="queries")
         try:
             self._identify[True].require_decision(self._gallery)
         except GalleryError:
@@ -153,7 +137,7 @@ class GalleryService:
             )
         return {number: tuple(found) for number, found in answers.items()}
 
-    def add(self, images: Sequence[GivenImage]) -> Added:
+    def add(self, images: Sequence[GivenImage]) -> AddedImages:
         """Add images to the gallery.
 
         Raises:
@@ -166,9 +150,8 @@ class GalleryService:
         names = {one.image.name for one in images}
         labels = {one.image.label for one in images if one.image.label is not None}
         kept = self._gallery.images(labels=sorted(labels))
-        return Added(
-            tuple(one for one in kept if one.source == SOURCE and one.name in names), outcome
-        )
+        added = tuple(one for one in kept if one.source == SOURCE and one.name in names)
+        return AddedImages(added, outcome.changes)
 
     def remove(self, key: int) -> RemovalOutcome:
         """Remove an image.

@@ -5,9 +5,8 @@ import hmac
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reid.service.http_errors import HttpError, as_response
@@ -121,7 +120,7 @@ class _Visit:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self._has_unread_body:
-                message = {**message, "headers": _with_close(message.get("headers", ()))}
+                MutableHeaders(scope=message)["Connection"] = "close"
             await self._send(message)
         elif self._has_unread_body and not message.get("more_body", False):
             # On an immediate close, the kernel would drop the answer with the bytes still arriving.
@@ -139,8 +138,3 @@ class _Visit:
                     num_bytes += len((await self.receive()).get("body", b""))
         except TimeoutError:
             return
-
-
-def _with_close(headers: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401  (of ASGI)
-    others = [(name, value) for name, value in headers if name.lower() != b"connection"]
-    return [*others, (b"connection", b"close")]

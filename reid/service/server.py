@@ -3,10 +3,10 @@
 import asyncio
 import ipaddress
 import math
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,12 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from reid.adapters.images.given import ImageIntake
 from reid.domain.errors import ConfigurationError
 from reid.service.api import Api, create_app
-from reid.service.bodies import HeldBytes
+from reid.service.bodies import Bodies
 from reid.service.gallery_service import GalleryService
-from reid.service.limits import Limits
 from reid.service.metrics import Metrics
 from reid.service.middleware import Middleware
 from reid.service.worker import Worker
+from reid.settings.tasks import ServiceSettings
 
 _MAX_HEADER_BYTES = 16 * 1024
 _SHORTEST_TOKEN = 16
@@ -73,10 +73,8 @@ def serve(
     open_gallery_service: Callable[[], GalleryService],
     *,
     create_intake: Callable[[], ImageIntake],
-    host: str,
-    port: int,
+    settings: ServiceSettings,
     token: str | None,
-    limits: Limits,
     batch_size: int,
     announce: Callable[[str], None],
 ) -> None:
@@ -85,10 +83,8 @@ def serve(
     Args:
         open_gallery_service: Opens encoder and gallery, in the thread that uses them.
         create_intake: Called once the encoder is open.
-        host: Name or address to listen on.
-        port: Port to listen on; 0 for any free one.
+        settings: Address, and limits on the resources of clients.
         token: Token of the clients; None: only this machine is served.
-        limits: Limits on the resources of clients.
         batch_size: Images per batch of the encoder.
         announce: Receives the address once the service is ready.
 
@@ -96,34 +92,24 @@ def serve(
         ConfigurationError: The token is missing or short, or the address is not available.
         ReidError: Encoder or gallery cannot be opened.
     """
-    require_token(host, token)
-    with _bound(host, port) as listener:
-        worker = Worker(
-            open_gallery_service,
-            max_waiting=limits.waiting,
-            batch_size=batch_size,
-            retry_seconds=limits.retry_seconds,
-        )
+    require_token(settings.host, token)
+    with _bound(settings.host, settings.port) as listener:
+        worker = Worker(open_gallery_service, max_waiting=settings.waiting, batch_size=batch_size)
         # A signal may arrive while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            held = HeldBytes(limits)
-            metrics = _metrics_of(worker, held, worker.start())
-            with closing(Api(worker, intake=create_intake(), limits=limits, held=held)) as api:
+            service, bodies = worker.start(), Bodies(settings)
+            metrics = Metrics(
+                num_waiting=lambda: worker.num_waiting,
+                num_held_bytes=lambda: bodies.num_bytes,
+                num_images=lambda: service.num_images,
+            )
+            api = Api(worker, intake=create_intake(), limits=settings, bodies=bodies)
+            with closing(api):
                 app = create_app(api, metrics, version=version("clip-reid"))
                 guarded = Middleware(app, token=token, metrics=metrics)
-                server = _Server(_config(guarded, limits=limits))
+                server = _Server(_config(guarded, limits=settings))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
-
-
-def _metrics_of(
-    worker: Worker[GalleryService], held: HeldBytes, service: GalleryService
-) -> Metrics:
-    return Metrics(
-        num_waiting=lambda: worker.num_waiting,
-        num_held_bytes=lambda: held.num_bytes,
-        num_images=lambda: service.num_images,
-    )
 
 
 @contextmanager
@@ -147,13 +133,10 @@ def _address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(app: Middleware, *, limits: Limits) -> uvicorn.Config:
-    def create_protocol(*arguments: Any, **named: Any) -> asyncio.Protocol:  # noqa: ANN401
-        return _ImpatientProtocol(*arguments, limits=limits, **named)
-
+def _config(app: Middleware, *, limits: ServiceSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=create_protocol,  # type: ignore[arg-type]  # any factory will do
+        http=partial(_ImpatientProtocol, limits=limits),  # type: ignore[arg-type]  # any factory will do
         ws="none",
         lifespan="off",
         log_config=None,
@@ -176,19 +159,16 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
-        try:
+        with super().capture_signals():
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            # Uvicorn would raise them again.
+            self._captured_signals.clear()
 
 
 class _ImpatientProtocol(H11Protocol):
     """Closes connections whose header takes too long, for which uvicorn has no deadline."""
 
-    def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:  # noqa: ANN401
+    def __init__(self, *arguments: Any, limits: ServiceSettings, **named: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments, **named)
         self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None
@@ -216,13 +196,8 @@ class _ImpatientProtocol(H11Protocol):
 
     def _start_waiting(self) -> None:
         self._stop_waiting()
-        self._deadline = self.loop.call_later(self._limits.header_seconds, self._hang_up)
+        self._deadline = self.loop.call_later(self._limits.header_seconds, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline = None
-
-    def _hang_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()

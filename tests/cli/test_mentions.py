@@ -67,7 +67,7 @@ def test_an_error_keeps_its_class_and_its_parts() -> None:
 def test_a_client_reads_parameters() -> None:
     refusal = http_error_of(GalleryError("widen `identify.seen_by`, or change `identify.unknown`"))
     told = "widen seen_by, or change identify.unknown"
-    assert (refusal.status, refusal.message) == (409, told)
+    assert (refusal.status_code, refusal.detail) == (409, told)
 
 
 def test_every_hinted_phrase_is_one_of_the_core() -> None:

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from reid.adapters.images import contents, files
 from reid.adapters.images.given import ImageIntake
 from reid.cli.app import app
-from reid.container.service import limits_of
 from reid.service.gallery_service import GalleryService
 from reid.service.server import serve
 from reid.settings.tasks import ServiceSettings
@@ -110,7 +109,6 @@ def test_a_signal_while_the_service_starts_ends_it_and_its_thread() -> None:
             self.is_closed = True
 
     service = Idle()
-    limits = limits_of(ServiceSettings())
 
     def interrupt() -> ImageIntake:
         raise KeyboardInterrupt
@@ -119,15 +117,13 @@ def test_a_signal_while_the_service_starts_ends_it_and_its_thread() -> None:
         serve(
             lambda: cast(GalleryService, service),
             create_intake=interrupt,
-            host="127.0.0.1",
-            port=0,
+            settings=ServiceSettings(port=0),
             token=None,
-            limits=limits,
             batch_size=1,
             announce=print,
         )
     assert service.is_closed
-    assert "reid-worker" not in {thread.name for thread in threading.enumerate()}
+    assert not [one for one in threading.enumerate() if one.name.startswith("reid-worker")]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

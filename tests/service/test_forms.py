@@ -10,26 +10,16 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from reid.service.bodies import HeldBytes, Sent, read_sent
+from reid.service.bodies import Bodies, Sent
 from reid.service.http_errors import HttpError
-from reid.service.limits import Limits
+from reid.settings.tasks import ServiceSettings
 
-LIMITS = Limits(
-    body_bytes=10_000,
-    held_bytes=20_000,
-    images=6,
-    pixels=1,
-    waiting=1,
-    connections=1,
-    header_seconds=1.0,
-    body_seconds=60.0,
-    seconds=1.0,
-)
+LIMITS = ServiceSettings(body_mib=1, held_mib=2, images=6)
 NAMED = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'
 IMAGE = b'--b\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n1\r\n'
 
 
-def read(kind: str, chunks: Sequence[bytes], *, held: HeldBytes | None = None) -> Sent:
+def read(kind: str, chunks: Sequence[bytes], *, bodies: Bodies | None = None) -> Sent:
     coming: Iterator[Message] = iter(
         [
             *({"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks),
@@ -42,8 +32,8 @@ def read(kind: str, chunks: Sequence[bytes], *, held: HeldBytes | None = None) -
 
     async def reading() -> Sent:
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
-        with (held or HeldBytes(LIMITS)).share() as take:
-            return await read_sent(Request(scope, receive), take, limits=LIMITS)
+        async with (bodies or Bodies(LIMITS)).read(Request(scope, receive)) as sent:
+            return sent
 
     return asyncio.run(reading())
 
@@ -97,21 +87,21 @@ def test_a_charset_of_the_form_s_own_changes_nothing() -> None:
         ("multipart/form-data; boundary=b", NAMED * 15 + b"--b--", 413),
         ("multipart/form-data; boundary=b", IMAGE * 7 + b"--b--", 413),
         ("multipart/form-data; boundary=b", NAMED + b"--b--", 422),
-        ("image/png", bytes(10_001), 413),
+        ("image/png", bytes(2**20 + 1), 413),
     ],
 )
 def test_what_is_no_form_is_refused(kind: str, body: bytes, status: int) -> None:
     with pytest.raises(HttpError) as refused:
         read(kind, [body])
-    assert refused.value.status == status
+    assert refused.value.status_code == status
 
 
 def test_bodies_together_hold_no_more_than_is_said() -> None:
-    held = HeldBytes(LIMITS)
-    with held.share() as take:
-        take(15_000)
-        with pytest.raises(HttpError, match="being received") as refused:
-            read("image/png", [bytes(3000), bytes(3000)], held=held)
-        assert refused.value.status == 503
-        assert held.num_bytes == 15_000
-    assert held.num_bytes == 0
+    bodies = Bodies(LIMITS)
+    assert read("image/png", [bytes(2**20)], bodies=bodies).images
+    assert bodies.num_bytes == 0
+    bodies.num_bytes = 2**21 - 5000
+    with pytest.raises(HttpError, match="being received") as refused:
+        read("image/png", [bytes(3000), bytes(3000)], bodies=bodies)
+    assert refused.value.status_code == 503
+    assert bodies.num_bytes == 2**21 - 5000

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Event
+from typing import cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from reid.adapters.images.given import GivenImage
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import ListedImage
-from reid.service.gallery_service import ServiceQuery
+from reid.service.gallery_service import GalleryService, ServiceQuery
 from reid.service.http_errors import HttpError
 from reid.service.worker import Answers, Worker
 
@@ -58,8 +59,10 @@ def labels(future: "Future[Answers]") -> list[str]:
 @contextmanager
 def working(
     service: SlowService, *, max_waiting: int = 100, batch_size: int = 4
-) -> Iterator[Worker[SlowService]]:
-    worker = Worker(lambda: service, max_waiting=max_waiting, batch_size=batch_size)
+) -> Iterator[Worker]:
+    worker = Worker(
+        lambda: cast(GalleryService, service), max_waiting=max_waiting, batch_size=batch_size
+    )
     worker.start()
     try:
         yield worker
@@ -68,7 +71,7 @@ def working(
         worker.close()
 
 
-def busy(worker: Worker[SlowService]) -> "Future[Answers]":
+def busy(worker: Worker) -> "Future[Answers]":
     """Ask something and wait until it is in the encoder."""
     first = worker.identify(asked("first"))
     while worker.num_waiting:
@@ -93,7 +96,7 @@ def test_changes_are_made_in_their_turn() -> None:
     with working(service) as worker:
         busy(worker)
         before = worker.identify(asked("a"))
-        change = worker.change(lambda service: len(service.batches), num_images=1)
+        change = worker.change(lambda _: len(service.batches), num_images=1)
         after = worker.identify(asked("b"))
         service.go.set()
         assert (labels(before), change.result(timeout=30), labels(after)) == (["a"], 2, ["b"])
@@ -107,7 +110,7 @@ def test_a_full_queue_sends_clients_away_until_there_is_room() -> None:
         waiting = worker.identify(asked("a", "b", "c"))
         with pytest.raises(HttpError) as refused:
             worker.identify(asked("d"))
-        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+        assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
         service.go.set()
         assert labels(waiting) == ["a", "b", "c"]
         assert labels(worker.identify(asked("d"))) == ["d"]
@@ -157,7 +160,7 @@ def test_closing_finishes_what_waits_and_takes_nothing_new() -> None:
 
 
 def test_what_opening_raises_is_raised_by_start() -> None:
-    def fail() -> SlowService:
+    def fail() -> GalleryService:
         raise GalleryError("none: build it")
 
     worker = Worker(fail, max_waiting=1, batch_size=1)
@@ -170,7 +173,7 @@ def test_a_change_that_fails_leaves_the_worker_at_work() -> None:
     service = SlowService()
     service.go.set()
 
-    def fail(_: SlowService) -> None:
+    def fail(_: GalleryService) -> None:
         raise GalleryError("in use: wait")
 
     with working(service) as worker:
