@@ -64,7 +64,7 @@ class Demo:
             ReidError: As the use cases do.
         """
         self._draw()
-        untrained = self._evaluate.run()
+        untrained = self._evaluate.run()[0]
         trained = self._train.run(TrainingRequest(overwrite=True)).evaluation
         if trained is None:
             raise EvaluationError("the training run was not evaluated")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reid.application.evaluate_run import EvaluateRun
+from reid.application.evaluate import EvaluateRun
 from reid.application.records import (
     RecordedEvaluation,
     read_evaluation,

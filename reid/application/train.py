@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from reid.application.evaluate import Evaluation
-from reid.application.evaluate_run import EvaluateRun
+from reid.application.evaluate import EvaluateRun, Evaluation
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.services.fine_tuning import FineTuning
@@ -98,7 +97,7 @@ class Train:
         prompts = None
         if request.scope is not TrainingScope.PROMPTS:
             self._fine_tuning.check_recipe()
-            self._evaluate.check()
+            self._evaluate.evaluate.check()
         if request.scope is TrainingScope.PROMPTS or self._learns_prompts(request):
             self._prompt_learning.check()
         elif self._fine_tuning.needs_prompts:

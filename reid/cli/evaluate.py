@@ -78,7 +78,7 @@ def evaluate(
         if record and uses_run(settings):
             evaluation, analysis = _evaluate_and_record(container, recipe=recipe, as_json=as_json)
         else:
-            evaluation, _, analysis = container.evaluate().run_queries(recipe=recipe)
+            evaluation, _, analysis = container.evaluate().run(recipe=recipe)
             _echo(evaluation, as_json=as_json)
         if analysis is not None:
             for place in _show(container, evaluation, analysis, report=report, plots=plots):
@@ -91,10 +91,12 @@ def _evaluate_and_record(
     container: "Container", *, recipe: AnalysisRecipe | None, as_json: bool
 ) -> tuple["Evaluation", EvaluationAnalysis | None]:
     """Print before writing, so that a full disk loses no scores."""
+    from reid.application.evaluate import name_for
+
     use_case, records = container.evaluate_run(), container.records()
     evaluation, record, analysis = use_case.run(recipe=recipe)
     _echo(evaluation, as_json=as_json)
-    name = use_case.name_for(record, records)
+    name = name_for(record, records)
     if name is not None:
         use_case.keep(record, name=name)
         if not as_json:

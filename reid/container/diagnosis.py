@@ -159,13 +159,10 @@ def _index(settings: "Settings", kind: str) -> "VectorIndex":
 
 
 def _score(queries: "EmbeddingSet", gallery: "EmbeddingSet") -> "EvaluationReport":
-    from reid.adapters.events.silent import Silent
     from reid.adapters.indexes.exact import ExactIndex
-    from reid.domain.services.embedding import Embedder
-    from reid.domain.services.reidentification import Reidentification
+    from reid.domain.services.scoring import score_queries
 
-    embedder = Embedder(encoder=_tiny_encoder(_TINY[0], "cpu"), listener=Silent())
-    return Reidentification(embedder=embedder, index=ExactIndex()).score(queries, gallery)
+    return score_queries(queries, gallery, index=ExactIndex())[0]
 
 
 def _try_gallery_in_a_folder() -> str:

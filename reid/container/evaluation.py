@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from reid.adapters.runs.filesystem import FilesystemRunStore
     from reid.adapters.runs.records import FilesystemRunRecords
     from reid.application.compare_runs import CompareRuns
-    from reid.application.evaluate import Evaluate
-    from reid.application.evaluate_run import EvaluateRun
+    from reid.application.evaluate import Evaluate, EvaluateRun
     from reid.application.records import RecordedEvaluation
     from reid.application.report_runs import ReportRuns
     from reid.application.reproduce import Reproduce
     from reid.application.show_evaluation import ShowEvaluation
-    from reid.domain.services.reidentification import Reidentification
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.page_data import EvaluationPageData
@@ -165,16 +163,12 @@ class Evaluation(Encoders, Indexes):
         Lazily("reid.adapters.runs.records:FilesystemRunRecords"),
         Foundation.settings.provided.run.directory,
     )
-    reidentification = providers.Singleton["Reidentification"](
-        Lazily("reid.domain.services.reidentification:Reidentification"),
-        embedder=Encoders.embedder,
-        index=Indexes.index,
-    )
     evaluate = providers.Singleton["Evaluate"](
         Lazily("reid.application.evaluate:Evaluate"),
         encoder=Encoders.encoder,
         dataset=Encoders.dataset,
-        reidentification=reidentification,
+        embedder=Encoders.embedder,
+        index=Indexes.index,
         map_maker=providers.Callable(lay_out_map, seed=Foundation.settings.provided.seed).provider,
         reranking=providers.Callable(
             reranking_of,
@@ -185,9 +179,8 @@ class Evaluation(Encoders, Indexes):
         screened=Encoders.dataset,
     )
     evaluate_run = providers.Singleton["EvaluateRun"](
-        Lazily("reid.application.evaluate_run:EvaluateRun"),
+        Lazily("reid.application.evaluate:EvaluateRun"),
         evaluate=evaluate,
-        dataset=Encoders.dataset,
         runs=runs,
         settings=providers.Callable(evaluation_settings, Foundation.settings),
         environment=providers.Callable(machine, Foundation.settings),

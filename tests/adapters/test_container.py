@@ -214,7 +214,7 @@ def test_evaluation_runs_on_whatever_is_put_in_place_of_the_adapters() -> None:
     made = Container(
         settings=settings, encoder=FakeEncoder(), listed=FakeDataset(), index=FakeIndex()
     )
-    report = made.evaluate().run().report
+    report = made.evaluate().run()[0].report
     assert isinstance(report, EvaluationReport)
     assert report.reranking == settings.reranking
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from reid.application.evaluate import Evaluate
-from reid.application.evaluate_run import EvaluateRun
+from reid.application.evaluate import Evaluate, EvaluateRun, name_for
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.samples import Split, digest_of_samples
@@ -47,12 +45,12 @@ class Bench:
             evaluate=Evaluate(
                 encoder=self.encoder,
                 dataset=self.dataset,
-                reidentification=Reidentification(embedder=embedder, index=self.index),
+                embedder=embedder,
+                index=self.index,
                 map_maker=FakeMapMaker(),
                 reranking=self.reranking,
                 remove_same_camera=self.remove_same_camera,
             ),
-            dataset=self.dataset,
             runs=self.runs,
             settings=self.settings,
             environment={"device": "cpu"},
@@ -62,7 +60,7 @@ class Bench:
     def evaluate(self) -> str:
         use_case = self.use_case()
         _, record, _ = use_case.run()
-        name = use_case.name_for(record, FakeRunRecords.of(self.runs))
+        name = name_for(record, FakeRunRecords.of(self.runs))
         assert name is not None
         use_case.keep(record, name=name)
         return name

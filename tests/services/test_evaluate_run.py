@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reid.application.evaluate import name_for
 from reid.application.records import (
     RecordedEvaluation,
     evaluation_names,
@@ -106,7 +107,7 @@ def test_a_dataset_without_training_images_is_evaluated_and_recorded() -> None:
 def test_weights_without_a_run_are_scored_and_nothing_is_named() -> None:
     bench = Bench()
     use_case = bench.use_case()
-    assert use_case.name_for(use_case.run()[1], FakeRunRecords()) is None
+    assert name_for(use_case.run()[1], FakeRunRecords()) is None
 
 
 def test_a_run_without_an_encoder_is_refused() -> None:

@@ -7,7 +7,6 @@ import pytest
 from reid.application.evaluate import DetailedEvaluation, Evaluate
 from reid.application.show_evaluation import ShowEvaluation
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.analyses import AnalysisRecipe
 from reid.domain.values.page_data import EvaluationPageData
 from reid.domain.values.recipes import RerankingRecipe
@@ -35,10 +34,11 @@ def evaluated(
     return Evaluate(
         encoder=encoder,
         dataset=DATASET,
-        reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+        embedder=embedder,
+        index=FakeIndex(),
         map_maker=map_maker or FakeMapMaker(),
         reranking=reranking,
-    ).run_queries(recipe=recipe)
+    ).run(recipe=recipe)
 
 
 def test_an_evaluation_tells_what_lies_behind_it_where_that_is_asked_for() -> None:

@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from reid.application.check_dataset import count_splits
-from reid.application.evaluate import Evaluate
-from reid.application.evaluate_run import EvaluateRun
+from reid.application.evaluate import Evaluate, EvaluateRun
 from reid.application.train import Train, TrainingRequest, TrainingScope
 from reid.domain.errors import CheckpointError, ConfigurationError, EncoderError, ReidError
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import Reidentification
 from reid.domain.values.samples import Split, SplitStatistics
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -40,10 +38,10 @@ class Workshop:
                 evaluate=Evaluate(
                     encoder=laboratory.encoder,
                     dataset=laboratory.dataset,
-                    reidentification=Reidentification(embedder=embedder, index=FakeIndex()),
+                    embedder=embedder,
+                    index=FakeIndex(),
                     map_maker=FakeMapMaker(),
                 ),
-                dataset=laboratory.dataset,
                 runs=laboratory.runs,
                 settings={},
                 environment={},

@@ -14,7 +14,9 @@ from reid.domain.ranking.analysis import (
     similarity_histogram,
 )
 from reid.domain.ranking.exact_scores import score_embeddings
+from reid.domain.values.analyses import AnalysisRecipe
 from reid.domain.values.features import EmbeddingSet
+from reid.domain.values.samples import Sample
 
 
 def people(count: int, *, seed: int) -> EmbeddingSet:
@@ -29,7 +31,13 @@ def people(count: int, *, seed: int) -> EmbeddingSet:
     )
 
 
+def samples_of(images: EmbeddingSet) -> list[Sample]:
+    rows = zip(images.pids.tolist(), images.camids.tolist(), strict=True)
+    return [Sample(str(row), pid, camid) for row, (pid, camid) in enumerate(rows)]
+
+
 QUERIES, GALLERY = people(23, seed=1), people(61, seed=2)
+LISTS = samples_of(QUERIES), samples_of(GALLERY)
 
 
 def ranked(query: int, *, rule: bool, camera: int | None = None) -> list[int]:
@@ -112,8 +120,8 @@ def test_the_hardest_queries_come_with_what_was_ranked_above_the_match(*, rule: 
         scores,
         queries=QUERIES,
         gallery=GALLERY,
-        num_queries=5,
-        num_ranked=3,
+        lists=LISTS,
+        recipe=AnalysisRecipe(num_hardest=5, num_ranked=3),
         remove_same_camera=rule,
     )
     precisions = {
@@ -121,21 +129,25 @@ def test_the_hardest_queries_come_with_what_was_ranked_above_the_match(*, rule: 
         for query in range(len(QUERIES))
         if (precision := average_precision(query, ranked(query, rule=rule))) is not None
     }
-    assert [one.query for one in found] == sorted(precisions, key=lambda q: precisions[q])[:5]
-    for one in found:
-        rows = ranked(one.query, rule=rule)
-        first = next(n for n, r in enumerate(rows) if GALLERY.pids[r] == QUERIES.pids[one.query])
-        assert [row for row, _ in one.above] == rows[: min(first, 3)]
-        assert one.match[0] == rows[first]
-        cosine = float(GALLERY.vectors[rows[first]] @ QUERIES.vectors[one.query])
-        assert one.match[1] == pytest.approx(cosine, abs=1e-6)
+    hardest = sorted(precisions, key=lambda q: precisions[q])[:5]
+    assert [one.name for one in found] == [str(query) for query in hardest]
+    for query, one in zip(hardest, found, strict=True):
+        rows = ranked(query, rule=rule)
+        first = next(n for n, r in enumerate(rows) if GALLERY.pids[r] == QUERIES.pids[query])
+        assert [image.name for image in one.above] == [str(r) for r in rows[: min(first, 3)]]
+        assert one.match.name == str(rows[first])
+        cosine = float(GALLERY.vectors[rows[first]] @ QUERIES.vectors[query])
+        assert one.match.similarity == pytest.approx(cosine, abs=1e-6)
 
 
 def test_a_query_without_a_match_is_no_hard_one() -> None:
     alone = EmbeddingSet(QUERIES.vectors[:2], torch.tensor([99, 1]), torch.tensor([7, 7]))
     scores = score_embeddings(alone, GALLERY)
-    (only,) = hardest_queries(scores, queries=alone, gallery=GALLERY, num_queries=9, num_ranked=1)
-    assert only.query == 1
+    lists = samples_of(alone), LISTS[1]
+    (only,) = hardest_queries(
+        scores, queries=alone, gallery=GALLERY, lists=lists, recipe=AnalysisRecipe()
+    )
+    assert only.name == "1"
 
 
 def test_a_sample_has_whole_people_from_all_of_the_list() -> None:

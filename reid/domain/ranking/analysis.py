@@ -5,7 +5,8 @@ Memory is bounded: queries and gallery are compared in stretches.
 Letters: Q queries, G gallery, B queries and W gallery rows at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,23 +15,16 @@ from torch import Tensor
 from reid.domain.ranking.distances import distances, rank
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.ranking.metrics import QueryScores
-from reid.domain.values.analyses import CameraPairs, SimilarityHistogram
+from reid.domain.values.analyses import AnalysisRecipe, CameraPairs, HardQuery, SimilarityHistogram
 from reid.domain.values.features import EmbeddingSet
+from reid.domain.values.reports import RankedImage
+from reid.domain.values.samples import Sample
+
+Lists: TypeAlias = tuple[Sequence[Sample], Sequence[Sample]]
 
 _ROWS_PER_STRETCH = 256
 _STRETCH_LENGTH = 2**14
 """Similarities held at once: 16 MiB, and their bins."""
-
-
-@dataclass(frozen=True, slots=True)
-class RankedRows:
-    """A query's first match and the images ranked above it."""
-
-    query: int
-    above: tuple[tuple[int, float], ...]
-    """Gallery rows and similarities, nearest first."""
-
-    match: tuple[int, float]
 
 
 def camera_pairs(
@@ -40,11 +34,12 @@ def camera_pairs(
 
     A query counts where that camera has a true match of it. All rows are of unit L2 norm.
     """
-    asked, seen = _cameras_of(queries), _cameras_of(gallery)
+    asked, seen = (tuple(sorted(set(one.camids.tolist()))) for one in (queries, gallery))
     shares: list[list[float | None]] = [[] for _ in asked]
     counts: list[list[int]] = [[] for _ in asked]
     for camera in seen:
-        part = _of_camera(gallery, camera)
+        rows = gallery.camids == camera
+        part = EmbeddingSet(gallery.vectors[rows], gallery.pids[rows], gallery.camids[rows])
         scores = score_embeddings(queries, part, remove_same_camera=remove_same_camera)
         for row, own in enumerate(asked):
             counted = (queries.camids.cpu() == own) & scores.is_valid
@@ -76,7 +71,9 @@ def similarity_histogram(
         some = queries.part(start, start + _ROWS_PER_STRETCH)
         for first in range(0, len(gallery), _STRETCH_LENGTH):
             part = gallery.part(first, first + _STRETCH_LENGTH)
-            bins = _bins(1 - distances(some.vectors, part.vectors), num_bins)  # (B, W)
+            cosines = 1 - distances(some.vectors, part.vectors)  # (B, W)
+            scaled = (cosines + 1) * (num_bins / 2)
+            bins = scaled.floor().clamp(0, num_bins - 1).int().cpu().numpy()  # (B, W)
             is_same = (some.pids[:, None] == part.pids[None, :]).cpu().numpy()
             is_junk = (some.camids[:, None] == part.camids[None, :]).cpu().numpy() & is_same
             everyone += np.bincount(bins.ravel(), minlength=num_bins)
@@ -95,25 +92,24 @@ def hardest_queries(
     *,
     queries: EmbeddingSet,
     gallery: EmbeddingSet,
-    num_queries: int,
-    num_ranked: int,
+    lists: Lists,
+    recipe: AnalysisRecipe,
     remove_same_camera: bool = True,
-) -> tuple[RankedRows, ...]:
+) -> tuple[HardQuery, ...]:
     """Find the queries of lowest average precision, and what was ranked above their first match.
 
     Args:
         scores: Of all queries, by the exact ranking.
         queries: Rows of unit L2 norm.
         gallery: On the same device, rows of unit L2 norm.
-        num_queries: How many to find; ties by row.
-        num_ranked: How many images above the first match to list at most.
+        lists: The samples of queries and gallery, in the order of the rows.
+        recipe: How many queries to find, ties by row, and how many images above the match to list.
         remove_same_camera: Whether the same-camera rule applies.
     """
     valid = scores.is_valid.nonzero().flatten()  # rows of queries
     order = scores.average_precision[valid].sort(stable=True).indices
-    chosen = valid[order[:num_queries]]
     found = []
-    for row in chosen.tolist():
+    for row in valid[order[: recipe.num_hardest]].tolist():
         one = queries.part(row, row + 1)
         apart = distances(one.vectors, gallery.vectors)  # (1, G)
         is_match = (gallery.pids == one.pids).cpu()
@@ -122,9 +118,34 @@ def hardest_queries(
         ranking = ranking[~is_junk[ranking]]
         place = int(is_match[ranking].int().argmax())
         similarities = 1 - apart[0].cpu()
-        *above, match = ((r, float(similarities[r])) for r in ranking[: place + 1].tolist())
-        found.append(RankedRows(query=row, above=tuple(above[:num_ranked]), match=match))
+        *above, match = (
+            RankedImage(
+                name=lists[1][near].name,
+                label=str(lists[1][near].pid),
+                similarity=float(similarities[near]),
+                camera=camera_of(lists[1][near]),
+            )
+            for near in ranking[: place + 1].tolist()
+        )
+        sample = lists[0][row]
+        found.append(
+            HardQuery(
+                name=sample.name,
+                label=str(sample.pid),
+                camera=camera_of(sample),
+                average_precision=float(scores.average_precision[row]),
+                first_match_rank=int(scores.first_match_rank[row]),
+                num_matches=int(scores.num_matches[row]),
+                above=tuple(above[: recipe.num_ranked]),
+                match=match,
+            )
+        )
     return tuple(found)
+
+
+def camera_of(sample: Sample) -> str:
+    """Name a camera as Market-1501 does, from 1."""
+    return str(sample.camid + 1)
 
 
 def choose_people(
@@ -150,18 +171,3 @@ def choose_people(
             rows.extend(own)
             left -= len(own)
     return torch.tensor(sorted(picked[0])).long(), torch.tensor(sorted(picked[1])).long()
-
-
-def _bins(cosines: Tensor, num_bins: int) -> np.ndarray:
-    scaled = (cosines + 1) * (num_bins / 2)
-    found: np.ndarray = scaled.floor().clamp(0, num_bins - 1).int().cpu().numpy()
-    return found
-
-
-def _cameras_of(images: EmbeddingSet) -> tuple[int, ...]:
-    return tuple(sorted(set(images.camids.tolist())))
-
-
-def _of_camera(images: EmbeddingSet, camera: int) -> EmbeddingSet:
-    rows = images.camids == camera
-    return EmbeddingSet(images.vectors[rows], images.pids[rows], images.camids[rows])

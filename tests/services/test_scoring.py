@@ -6,7 +6,7 @@ import torch
 from reid.domain.errors import EncoderError, EvaluationError
 from reid.domain.events import ImagesEmbedded
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.reidentification import APPROXIMATE_DEPTH, Reidentification
+from reid.domain.services.scoring import APPROXIMATE_DEPTH, score_queries
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
@@ -17,16 +17,33 @@ from tests.fakes.listener import RecordingListener
 from tests.fakes.vector_index import FakeIndex
 
 
-def build(index: FakeIndex | None = None) -> Reidentification:
-    embedder = Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=3)
-    return Reidentification(embedder=embedder, index=index or FakeIndex())
+def score(
+    queries: EmbeddingSet,
+    gallery: EmbeddingSet,
+    index: FakeIndex | None = None,
+    *,
+    reranking: RerankingRecipe | None = None,
+    remove_same_camera: bool = True,
+) -> EvaluationReport:
+    report, _ = score_queries(
+        queries,
+        gallery,
+        index=index or FakeIndex(),
+        reranking=reranking,
+        remove_same_camera=remove_same_camera,
+    )
+    return report
 
 
 def evaluate(
     dataset: FakeDataset, index: FakeIndex | None = None, *, remove_same_camera: bool = True
 ) -> EvaluationReport:
-    service = build(index)
-    return service.score(*service.embed_lists(dataset), remove_same_camera=remove_same_camera)
+    embedder = Embedder(encoder=FakeEncoder(), listener=RecordingListener(), batch_size=3)
+    queries, gallery = (
+        embedder.embed_samples(dataset, dataset.samples(split), subset=split)
+        for split in (Split.QUERY, Split.GALLERY)
+    )
+    return score(queries, gallery, index, remove_same_camera=remove_same_camera)
 
 
 def unit(*rows: list[float]) -> torch.Tensor:
@@ -86,7 +103,7 @@ def test_cameras_can_be_left_out_whatever_the_encoder_knows() -> None:
 
 
 def test_scores_follow_the_protocol() -> None:
-    report = build().score(QUERIES, RANKED)
+    report = score(QUERIES, RANKED)
     assert report.cmc == (0.0, 1.0, 1.0, 1.0)
     assert report.mean_average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert report.mean_inverse_negative_penalty == pytest.approx(2 / 3)
@@ -96,7 +113,7 @@ def test_scores_follow_the_protocol() -> None:
 
 
 def test_without_the_same_camera_rule_every_image_counts() -> None:
-    report = build().score(QUERIES, RANKED, remove_same_camera=False)
+    report = score(QUERIES, RANKED, remove_same_camera=False)
     assert report.rank(1) == 1.0
     assert not report.is_same_camera_removed
 
@@ -104,7 +121,7 @@ def test_without_the_same_camera_rule_every_image_counts() -> None:
 def test_re_ranking_is_exact_and_leaves_the_index_alone() -> None:
     index = FakeIndex(is_exact=False, recall=0.5)
     recipe = RerankingRecipe(k1=2, k2=1)
-    report = build(index).score(QUERIES, RANKED, reranking=recipe)
+    report = score(QUERIES, RANKED, index, reranking=recipe)
     assert index.num_builds == 0
     assert report.is_exact
     assert report.index_recall == 1.0
@@ -113,7 +130,7 @@ def test_re_ranking_is_exact_and_leaves_the_index_alone() -> None:
 
 def test_an_approximate_index_marks_the_report() -> None:
     index = FakeIndex(is_exact=False, recall=0.9, num_found=2)
-    report = build(index).score(QUERIES, RANKED)
+    report = score(QUERIES, RANKED, index)
     assert not report.is_exact
     assert report.index_recall == 0.9
     assert report.mean_average_precision == pytest.approx(0.0)
@@ -127,13 +144,13 @@ def test_an_approximate_index_is_asked_for_a_bounded_number_of_answers() -> None
         torch.ones(size, dtype=torch.int64),
     )
     index = FakeIndex(is_exact=False)
-    build(index).score(QUERIES, gallery)
+    score(QUERIES, gallery, index)
     assert index.asked == [(1, APPROXIMATE_DEPTH)]
 
 
 def test_an_exact_index_is_not_asked_for_an_order_that_is_known_without_it() -> None:
     index = FakeIndex()
-    report = build(index).score(QUERIES, RANKED)
+    report = score(QUERIES, RANKED, index)
     assert index.asked == []
     assert report.is_exact
     assert report.index_recall == 1.0
@@ -151,7 +168,7 @@ def test_many_queries_are_ranked_in_chunks_with_the_same_result() -> None:
         QUERIES.vectors.repeat(600, 1), QUERIES.pids.repeat(600), QUERIES.camids.repeat(600)
     )
     index = FakeIndex(is_exact=False)
-    many, one = build(index).score(queries, RANKED), build().score(QUERIES, RANKED)
+    many, one = score(queries, RANKED, index), score(QUERIES, RANKED)
     assert len(index.asked) == 3
     assert (many.num_queries, many.num_valid_queries) == (600, 600)
     assert many.cmc == one.cmc
