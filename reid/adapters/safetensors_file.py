@@ -117,46 +117,21 @@ def verify_digest(
     Raises:
         ValueError: They differ, or the header is not ours.
     """
-    return verified_header(parse_header(metadata), lambda: digest_of(tensors))
-
-
-def parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Read our header, digest included; ValueError where it is not ours."""
     header = parse_json(metadata[HEADER_KEY])
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
-    return header
-
-
-def verified_header(
-    header: Mapping[str, JsonValue], digest_tensors: Callable[[], str]
-) -> dict[str, JsonValue]:
-    """Compare a header from `parse_header` and the digest of its tensors; see `verify_digest`.
-
-    Raises:
-        ValueError: They differ.
-    """
-    rest = dict(header)
-    claimed = rest.pop(DIGEST_KEY, None)
+    claimed = header.pop(DIGEST_KEY, None)
     if claimed is None:
         raise ValueError("its digest is missing")
-    if claimed != digest_with_header(rest, digest_tensors()):
+    if claimed != digest_with_header(header, digest_of(tensors)):
         raise ValueError("its content does not match its digest")
-    return rest
+    return header
 
 
 def digest_with_header(header: Mapping[str, JsonValue], tensors: str) -> str:
     """Hash a file by its header and the digest of its tensors."""
     text = json.dumps([header, tensors], sort_keys=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def sealed_header(header: Mapping[str, JsonValue], tensors: str) -> str:
-    """Write a header as JSON, with a digest of it and of the tensors' digest."""
-    # Through JSON, so that the digest is of what a reader gets.
-    plain = json.loads(json.dumps(dict(header)))
-    plain[DIGEST_KEY] = digest_with_header(plain, tensors)
-    return json.dumps(plain, sort_keys=True)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -168,5 +143,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()
     }
-    header = sealed_header(checkpoint.header, digest_of(tensors))
-    replace_file(path, save(tensors, {HEADER_KEY: header}))
+    # Through JSON, so that the digest is of what a reader gets.
+    header = json.loads(json.dumps(dict(checkpoint.header)))
+    header[DIGEST_KEY] = digest_with_header(header, digest_of(tensors))
+    replace_file(path, save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)}))

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import islice
 
 import numpy as np
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_pages import each_image, each_page
+from reid.domain.services.gallery_pages import each_page
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -23,8 +22,7 @@ from reid.domain.values.galleries import (
     NewImage,
     require_same_encoder,
 )
-from reid.domain.values.gallery_archives import ArchivedGallery
-from reid.ports.gallery_archive import GalleryArchive
+from reid.ports.gallery_archive import ArchivedGallery, ArchivePart, GalleryArchive
 
 IMPORTED = "imported: "
 """Prefix of the source of imported images, which is not a folder of this machine."""
@@ -51,9 +49,8 @@ class TransferGallery:
             ArchivedGallery(
                 fingerprint=content.fingerprint,
                 num_images=content.num_images,
-                images=lambda: _images_of(gallery, version=content.version),
-                vectors=lambda: _vectors_of(gallery, version=content.version),
                 calibrations=content.calibrations,
+                parts=lambda: _parts_of(gallery, version=content.version),
             )
         )
         entry = self._entry(AuditAction.EXPORT, archive.place, content.num_images)
@@ -106,11 +103,10 @@ class TransferGallery:
         self, gallery: Gallery, content: ArchivedGallery, *, archive: GalleryArchive, is_new: bool
     ) -> None:
         """Add the parts, each with a line in the audit log."""
-        images = map(_imported, content.images())
         num_done = num_added = 0
         try:
-            for vectors in content.vectors():
-                part = tuple(islice(images, len(vectors)))
+            for images, vectors in content.parts():
+                part = [_imported(image) for image in images]
                 rows = range(len(part)) if is_new else _lacking(gallery, part, vectors)
                 subject = _subject(archive.place, num_done, len(part), total=content.num_images)
                 if rows:
@@ -136,26 +132,20 @@ class TransferGallery:
         return AuditEntry(at=self._now(), action=action, subject=subject, num_images=count)
 
 
-def _images_of(gallery: Gallery, *, version: int) -> Iterator[NewImage]:
-    for kept in each_image(gallery):
-        yield NewImage(
-            name=kept.name,
-            source=kept.source,
-            content=kept.content,
-            label=kept.label,
-            camera=kept.camera,
-            expires_at=kept.expires_at,
-        )
-    _require_unchanged(gallery, version=version)
-
-
-def _vectors_of(gallery: Gallery, *, version: int) -> Iterator[Tensor]:
+def _parts_of(gallery: Gallery, *, version: int) -> Iterator[ArchivePart]:
     for page in each_page(gallery):
-        yield gallery.vectors([kept.key for kept in page])
-    _require_unchanged(gallery, version=version)
-
-
-def _require_unchanged(gallery: Gallery, *, version: int) -> None:
+        images = [
+            NewImage(
+                name=kept.name,
+                source=kept.source,
+                content=kept.content,
+                label=kept.label,
+                camera=kept.camera,
+                expires_at=kept.expires_at,
+            )
+            for kept in page
+        ]
+        yield images, gallery.vectors([kept.key for kept in page])
     if gallery.describe().version != version:
         raise GalleryError(
             f"{gallery.place} was changed while it was exported, so nothing was written: export it "
@@ -174,19 +164,23 @@ def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
 
     To save memory, 8-byte hashes are compared first.
     """
-    named = (_number_of(_imported(image)) for image in content.images())
+    named = map(_number_of, _images_of(content))
     numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_images))
     suspects = set(numbers[1:][numbers[1:] == numbers[:-1]].tolist())
     if not suspects:
         return
     seen: set[tuple[str, str]] = set()
-    for image in map(_imported, content.images()):
+    for image in _images_of(content):
         if _number_of(image) in suspects:
             if _name_of(image) in seen:
                 raise GalleryError(
                     f"{place} holds {image.name} of {image.source} twice: nothing was imported"
                 )
             seen.add(_name_of(image))
+
+
+def _images_of(content: ArchivedGallery) -> Iterator[NewImage]:
+    return (_imported(image) for images, _ in content.parts() for image in images)
 
 
 def _name_of(image: NewImage | KeptImage) -> tuple[str, str]:

@@ -226,4 +226,4 @@ class Galleries(Encoders, Indexes):
     transfer_gallery = providers.Singleton["TransferGallery"](
         Lazily("reid.application.gallery_transfer:TransferGallery"), now=Foundation.now
     )
-    open_archive = providers.Object(Lazily("reid.adapters.galleries.archive.file:FileArchive"))
+    open_archive = providers.Object(Lazily("reid.adapters.galleries.archive:FileArchive"))

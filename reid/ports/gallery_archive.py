@@ -1,8 +1,29 @@
-"""A gallery in one file, for export and import."""
+"""A gallery in one file, for export and import.
 
-from typing import Protocol
+Letters: N images of a part, D width.
+"""
 
-from reid.domain.values.gallery_archives import ArchivedGallery
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from torch import Tensor
+
+from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
+
+ArchivePart: TypeAlias = tuple[Sequence[NewImage], Tensor]
+"""N images without thumbnails, and their (N, D) float32 vectors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedGallery:
+    """Vectors and what is known of their images; neither thumbnails nor the audit log."""
+
+    fingerprint: EncoderFingerprint
+    num_images: int
+    calibrations: tuple[Calibration, ...]
+    parts: Callable[[], Iterator[ArchivePart]]
+    """Each call starts from the first image; only a part of a large gallery is in memory."""
 
 
 class GalleryArchive(Protocol):

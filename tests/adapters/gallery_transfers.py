@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.galleries.archive import FileArchive
 from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.application.gallery_transfer import TransferGallery
@@ -25,7 +25,7 @@ from reid.domain.values.galleries import (
     KeptImage,
     NewImage,
 )
-from reid.domain.values.gallery_archives import ArchivedGallery
+from reid.ports.gallery_archive import ArchivedGallery, ArchivePart
 
 PART = 8192
 WIDTH = 512
@@ -104,9 +104,9 @@ def export_and_die(folder: Path, file: Path) -> None:
 
     class Dying(FileArchive):
         def write(self, content: ArchivedGallery) -> None:
-            super().write(replace(content, vectors=lambda: halved(content.vectors())))
+            super().write(replace(content, parts=lambda: halved(content.parts())))
 
-    def halved(parts: Iterator[Tensor]) -> Iterator[Tensor]:
+    def halved(parts: Iterator[ArchivePart]) -> Iterator[ArchivePart]:
         yield next(parts)
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -24,7 +24,7 @@ from reid.adapters.datasets.market1501 import parse_cuhk03_name
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import read_export_header
 from reid.adapters.encoders.weights import read_weights_file
-from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.galleries.archive import FileArchive
 from reid.adapters.images import decoding
 from reid.adapters.images.contents import ImageFiles
 from reid.adapters.images.folders import open_images

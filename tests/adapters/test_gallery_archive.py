@@ -1,41 +1,56 @@
 """Exported galleries are untrusted: nothing in them is believed unchecked."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from reid.adapters import atomic_files
-from reid.adapters.galleries.archive.file import FileArchive
-from reid.adapters.galleries.archive.records import read_records
-from reid.adapters.safetensors_file import digest_with_header, read_checkpoint, write_checkpoint
+from reid.adapters.galleries.archive import FileArchive
 from reid.domain.errors import GalleryError
-from reid.domain.values.checkpoints import Checkpoint, digest_of
-from tests.fakes.gallery_archive import two_images
+from reid.ports.gallery_archive import ArchivePart
+from tests.fakes.gallery_archive import two_images, whole
+
+RECORDS = (
+    ["a.jpg", "s", "c", "l", None, None],
+    ["a/\u00e9\U0001f600.jpg", 's"\\]', "c", "l,[", "1", "2026-01-01T00:00:00Z"],
+)
 
 
 def forge(
     path: Path,
     *,
-    header: dict[str, Any] | None = None,
-    rows: object = None,
-    tensors: dict[str, torch.Tensor] | None = None,
+    header: Mapping[str, object] | None = None,
+    records: Sequence[object] = RECORDS,
+    vectors: torch.Tensor | None = None,
 ) -> None:
     """Write a file whose digest is right, whatever its content."""
-    FileArchive(path).write(two_images())
-    found = read_checkpoint(path)
-    about: dict[str, Any] = {**found.header, **(header or {})}
-    del about["digest"]
-    tensors = {**found.tensors, **(tensors or {})}
-    if rows is not None:
-        text = bytearray(json.dumps(rows).encode())
-        tensors["records"] = torch.frombuffer(text, dtype=torch.uint8)
-    about["digest"] = digest_with_header(about, digest_of(tensors))
-    write_checkpoint(path, Checkpoint(tensors=tensors, header=about))
+    about = {
+        "format": "reid-gallery",
+        "version": 1,
+        "num_images": 2,
+        "fingerprint": asdict(two_images().fingerprint),
+        "calibrations": [],
+        **(header or {}),
+    }
+    rows = (torch.eye(2, 6) if vectors is None else vectors).numpy()
+    forge_lines(path, about, *zip(records, rows, strict=True))
+
+
+def forge_lines(path: Path, header: object, *images: tuple[object, np.ndarray]) -> None:
+    def line(value: object) -> bytes:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return text.encode() + b"\n"
+
+    content = line(header) + b"".join(line(record) + row.tobytes() for record, row in images)
+    digest = blake2b(content, digest_size=16).hexdigest()
+    path.write_bytes(content + f"{digest}\n".encode())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +68,7 @@ def forge(
     ],
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
     FileArchive(path).write(two_images(name=name))
     with pytest.raises(GalleryError, match="leads out of its folder"):
         FileArchive(path).read()
@@ -61,117 +76,150 @@ def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("position", [0.3, 0.6, 0.99])
 def test_a_flipped_bit_is_noticed(tmp_path: Path, position: float) -> None:
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
     FileArchive(path).write(two_images())
     data = bytearray(path.read_bytes())
     data[int(position * len(data))] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(GalleryError, match=r"gallery\.safetensors"):
+    with pytest.raises(GalleryError, match=r"gallery\.archive"):
         FileArchive(path).read()
 
 
+def test_a_file_of_the_documented_form_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.archive"
+    forge(path)
+    images, vectors = whole(FileArchive(path).read())
+    assert [(one.name, one.source, one.label, one.camera) for one in images] == [
+        ("a.jpg", "s", "l", None),
+        (RECORDS[1][0], 's"\\]', "l,[", "1"),
+    ]
+    assert torch.equal(vectors, torch.eye(2, 6))
+
+
 @pytest.mark.parametrize(
-    "rows",
+    ("record", "reason"),
     [
-        [],
-        {},
-        "text",
-        [["a"], ["b"]],
-        [[1, "s", "c", "l", None, None], ["b", "s", "c", "l", None, None]],
-        [["a", "s", "c", "l", 7, None], ["b", "s", "c", "l", None, None]],
+        ({}, "no list of its fields"),
+        ('"text"', "no list of its fields"),
+        (["a"], "no list of its fields"),
+        ([[*RECORDS[0]]], "no list of its fields"),
+        ([1, "s", "c", "l", None, None], "name is no text"),
+        (["a", "s", "c", None, None, None], "label is no text"),
+        (["a", "s", "c", "l", 7, None], "camera is no text"),
+        ('["\\ud800", "s", "c", "l", null, null]', "characters that are none"),
+        ('["a\\u0000", "s", "c", "l", null, null]', "characters that are none"),
+        ('["i", "s", "c", "l\\u0000", null, null]', "characters that are none"),
+        ('["a", "s", "c", "l", null, null] []', "Extra data"),
+        ('["a', "Invalid control character"),
+        ("[" * 100_000, "nested too deeply"),
+        ('["' + "a" * 5 * 2**20, "too long"),
+        ("", "Expecting value"),
     ],
 )
-def test_records_of_another_form_are_refused(tmp_path: Path, rows: object) -> None:
-    path = tmp_path / "gallery.safetensors"
-    forge(path, rows=rows)
-    with pytest.raises(GalleryError, match="damaged"):
+def test_records_of_another_form_are_refused(tmp_path: Path, record: object, reason: str) -> None:
+    path = tmp_path / "gallery.archive"
+    forge(path, records=[RECORDS[0], record])
+    with pytest.raises(GalleryError, match=f"damaged .*{reason}"):
+        FileArchive(path).read()
+
+
+def test_a_record_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.archive"
+    forge(path)
+    path.write_bytes(path.read_bytes().replace(b'"a.jpg"', b'"a\xc3jpg"'))
+    with pytest.raises(GalleryError, match=r"damaged .*utf-8"):
         FileArchive(path).read()
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"format": "reid-encoder"}, "no exported gallery"),
+        ({"format": "reid-encoder"}, "no exported gallery; give a file that an export"),
         ({"version": 2}, "of version 2, this program reads 1"),
         ({"fingerprint": {"name": "x"}}, "damaged"),
-        ({"calibration": {"threshold": 1}}, "damaged"),
+        ({"calibrations": {"threshold": 1}}, "damaged"),
+        ({"calibrations": None}, "damaged"),
+        ({"num_images": 3}, "damaged"),
+        ({"num_images": 1}, "damaged .*does not match its digest"),
+        ({"num_images": 10**12}, "damaged .*cut short"),
+        ({"num_images": -1}, "does not count its images"),
+        ({"num_images": True}, "does not count its images"),
+        ({"num_images": "2"}, "does not count its images"),
     ],
 )
 def test_a_header_of_another_form_is_refused(
     tmp_path: Path, header: dict[str, Any], message: str
 ) -> None:
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
     forge(path, header=header)
     with pytest.raises(GalleryError, match=message):
         FileArchive(path).read()
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"text", b"[]\n", b"{" * 2**23])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "gallery.archive"
+    path.write_bytes(content)
+    with pytest.raises(GalleryError, match="no exported gallery; give a file that an export"):
+        FileArchive(path).read()
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="nowhere"):
-        FileArchive(tmp_path / "nowhere" / "gallery.safetensors").write(two_images())
+        FileArchive(tmp_path / "nowhere" / "gallery.archive").write(two_images())
 
 
-def whole(path: Path) -> bytes:
+def written(path: Path) -> bytes:
     FileArchive(path).write(two_images())
     return path.read_bytes()
 
 
 def test_a_file_is_to_the_byte_what_its_version_wrote_at_first(tmp_path: Path) -> None:
-    path, at_first = tmp_path / "gallery.safetensors", tmp_path / "at-first.safetensors"
+    path, at_first = tmp_path / "gallery.archive", tmp_path / "at-first.archive"
     given = two_images()
-    rows = [
-        [one.name, one.source, one.content, one.label, one.camera, one.expires_at]
-        for one in given.images()
-    ]
-    text = bytearray(json.dumps(rows, ensure_ascii=False).encode())
-    tensors = {
-        "vectors": torch.cat([*given.vectors()]),
-        "records": torch.frombuffer(text, dtype=torch.uint8),
-    }
-    about: dict[str, Any] = {
+    images, vectors = whole(given)
+    header = {
         "format": "reid-gallery",
         "version": 1,
+        "num_images": 2,
         "fingerprint": asdict(given.fingerprint),
-        "calibration": [asdict(calibration) for calibration in given.calibrations],
+        "calibrations": [asdict(calibration) for calibration in given.calibrations],
     }
-    header = {**about, "digest": digest_with_header(about, digest_of(tensors))}
-    write_checkpoint(at_first, Checkpoint(tensors=tensors, header=header))
-    assert whole(path) == at_first.read_bytes()
+    records = [
+        [one.name, one.source, one.content, one.label, one.camera, one.expires_at] for one in images
+    ]
+    forge_lines(at_first, header, *zip(records, vectors.numpy(), strict=True))
+    assert written(path) == at_first.read_bytes()
 
 
 def test_damage_to_any_byte_and_any_cut_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "gallery.safetensors"
-    good = whole(path)
+    path = tmp_path / "gallery.archive"
+    good = written(path)
     for place in range(len(good)):
         damaged = bytearray(good)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with pytest.raises(GalleryError, match=r"gallery\.safetensors"):
+        with pytest.raises(GalleryError, match=r"gallery\.archive"):
             FileArchive(path).read()
     for length in range(len(good)):
         path.write_bytes(good[:length])
-        with pytest.raises(GalleryError, match=r"gallery\.safetensors"):
+        with pytest.raises(GalleryError, match=r"gallery\.archive"):
             FileArchive(path).read()
 
 
-@pytest.mark.parametrize(
-    ("name", "tensor", "reason"),
-    [
-        ("vectors", torch.full((2, 6), 0.5), "not of unit L2 norm"),
-        ("vectors", torch.full((2, 6), float("nan")), "not of unit L2 norm"),
-        ("vectors", torch.eye(2, 5), "not of the width of its encoder"),
-        ("vectors", torch.eye(3, 6), "do not go together"),
-        ("vectors", torch.eye(2, 6, dtype=torch.float64), "is of type 'F64'"),
-        ("records", torch.eye(2, 6), "not of their types"),
-        ("others", torch.eye(2, 6), "other tensors"),
-    ],
-)
-def test_tensors_of_another_form_are_refused(
-    tmp_path: Path, name: str, tensor: torch.Tensor, reason: str
-) -> None:
-    path = tmp_path / "gallery.safetensors"
-    forge(path, tensors={name: tensor})
-    with pytest.raises(GalleryError, match=f"damaged .*{reason}"):
+@pytest.mark.parametrize("value", [0.5, float("nan")])
+def test_vectors_that_are_not_of_unit_norm_are_refused(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "gallery.archive"
+    forge(path, vectors=torch.full((2, 6), value))
+    with pytest.raises(GalleryError, match=r"damaged .*not of unit L2 norm"):
+        FileArchive(path).read()
+
+
+@pytest.mark.parametrize("width", [5, 7])
+def test_vectors_of_another_width_are_refused(tmp_path: Path, width: int) -> None:
+    path = tmp_path / "gallery.archive"
+    forge(path, vectors=torch.eye(2, width))
+    with pytest.raises(GalleryError, match="damaged"):
         FileArchive(path).read()
 
 
@@ -187,25 +235,23 @@ def test_tensors_of_another_form_are_refused(
     ],
 )
 def test_an_encoder_of_another_form_is_refused(tmp_path: Path, fingerprint: dict[str, Any]) -> None:
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
     forge(path, header={"fingerprint": {**asdict(two_images().fingerprint), **fingerprint}})
     with pytest.raises(GalleryError, match="its encoder is not described as it should be"):
         FileArchive(path).read()
 
 
-@pytest.mark.parametrize("tell", ["images", "vectors"])
-def test_a_file_that_changes_after_it_was_verified_is_not_believed(
-    tmp_path: Path, tell: str
-) -> None:
-    path = tmp_path / "gallery.safetensors"
-    good = whole(path)
+def test_a_file_that_changes_after_it_was_verified_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.archive"
+    good = written(path)
     found = FileArchive(path).read()
-    path.write_bytes(good + b" ")
-    with pytest.raises(GalleryError, match="was changed while it was read"):
-        list(getattr(found, tell)())
+    for content in (good + b" ", good[:-60], b""):
+        path.write_bytes(content)
+        with pytest.raises(GalleryError, match="was changed while it was read"):
+            list(found.parts())
     path.unlink()
     with pytest.raises(GalleryError, match="was changed while it was read"):
-        list(getattr(found, tell)())
+        list(found.parts())
 
 
 @pytest.mark.parametrize("is_unnamed", [True, False])
@@ -214,18 +260,18 @@ def test_content_that_breaks_off_leaves_nothing(
 ) -> None:
     if not is_unnamed:
         monkeypatch.setattr(atomic_files, "_open_unnamed", lambda _: None)
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
 
-    def broken() -> Iterator[torch.Tensor]:
-        yield from two_images().vectors()
+    def broken() -> Iterator[ArchivePart]:
+        yield from two_images().parts()
         raise GalleryError("no more")
 
     with pytest.raises(GalleryError, match="no more"):
-        FileArchive(path).write(replace(two_images(), vectors=broken))
+        FileArchive(path).write(replace(two_images(), parts=broken))
     assert list(tmp_path.iterdir()) == []
-    whole(path)
+    written(path)
     assert list(tmp_path.iterdir()) == [path]
-    assert tuple(FileArchive(path).read().images()) == tuple(two_images().images())
+    assert whole(FileArchive(path).read())[0] == whole(two_images())[0]
 
 
 @pytest.mark.parametrize("is_unnamed", [True, False])
@@ -234,81 +280,32 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_its_owner(
 ) -> None:
     if not is_unnamed:
         monkeypatch.setattr(atomic_files, "_open_unnamed", lambda _: None)
-    path = tmp_path / "gallery.safetensors"
+    path = tmp_path / "gallery.archive"
 
-    def slow() -> Iterator[torch.Tensor]:
+    def slow() -> Iterator[ArchivePart]:
         path.write_text("another's")
-        yield from two_images().vectors()
+        yield from two_images().parts()
 
     with pytest.raises(GalleryError, match="exists"):
-        FileArchive(path).write(replace(two_images(), vectors=slow))
+        FileArchive(path).write(replace(two_images(), parts=slow))
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "another's"
+
+
+IMAGES = whole(two_images())[0]
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
         ({"num_images": 3}, "2 images are given of a gallery of 3"),
-        ({"vectors": lambda: iter([torch.eye(3, 6)])}, "3 vectors are given of a gallery of 2"),
-        ({"vectors": lambda: iter([torch.eye(2, 5)])}, "are not of width 6"),
+        ({"parts": lambda: iter([(IMAGES, torch.eye(3, 6))])}, r"vectors \(3, 6\) of 2 images"),
+        ({"parts": lambda: iter([(IMAGES, torch.eye(2, 5))])}, "are not of width 6"),
     ],
 )
 def test_content_that_contradicts_itself_is_not_written(
     tmp_path: Path, other: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        FileArchive(tmp_path / "gallery.safetensors").write(replace(two_images(), **other))
+        FileArchive(tmp_path / "gallery.archive").write(replace(two_images(), **other))
     assert list(tmp_path.iterdir()) == []
-
-
-# Records
-
-
-ROW = ["a/\u00e9\U0001f600.jpg", 's"\\]', "c", "l,[", "1", None]
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("num_rows", [0, 1, 3])
-@pytest.mark.parametrize("indent", [None, 1])
-def test_records_are_read_wherever_their_text_is_cut(
-    size: int, num_rows: int, indent: int | None
-) -> None:
-    text = json.dumps([ROW] * num_rows, ensure_ascii=size % 2 == 0, indent=indent).encode()
-    blocks = [text[start : start + size] for start in range(0, len(text), size)]
-    found = list(read_records(blocks))
-    assert [(one.name, one.source, one.label, one.expires_at) for one in found] == [
-        (ROW[0], ROW[1], ROW[3], None)
-    ] * num_rows
-
-
-ROW_TEXT = json.dumps(ROW)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "no list of images"),
-        ("{}", "no list of images"),
-        (f"[{ROW_TEXT}", "no list of images"),
-        (f"[{ROW_TEXT},]", "is no list"),
-        (f"[{ROW_TEXT} {ROW_TEXT}]", "no list of images"),
-        (f"[{ROW_TEXT}] []", "something follows"),
-        (f"[[{ROW_TEXT}]]", "argument"),
-        (f"[{ROW_TEXT[:-9]}", "Unterminated string"),
-        ("[" * 100_000, "nested too deeply"),
-        ('[["\\ud800", "s", "c", "l", null, null]]', "name is no text"),
-        ('[["a\\u0000", "s", "c", "l", null, null]]', "name is no text"),
-        ('[["i", "s", "c", "l\\u0000", null, null]]', "label is no text"),
-        ('[["' + "a" * 5 * 2**20, "too long"),
-    ],
-)
-def test_text_that_is_no_records_is_refused(text: str, reason: str) -> None:
-    blocks = [text[start : start + 2**20].encode() for start in range(0, len(text), 2**20)]
-    with pytest.raises(ValueError, match=reason):
-        list(read_records(blocks))
-
-
-def test_text_that_ends_within_a_character_is_refused() -> None:
-    with pytest.raises(ValueError, match="utf-8"):
-        list(read_records([b'[["\xc3']))

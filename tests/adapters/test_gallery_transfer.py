@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.galleries.archive import FileArchive
 from tests.adapters import gallery_transfers
 from tests.adapters.gallery_changes import spawn
 from tests.adapters.gallery_transfers import (
@@ -32,7 +32,7 @@ def files_below(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not gallery_transfers.STATUS.exists(), reason="this system does not tell")
 def test_neither_export_nor_import_takes_the_memory_of_all_vectors(tmp_path: Path) -> None:
-    known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.safetensors"
+    known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.archive"
     enroll(known, NUM_IMAGES)
     size_of_all = 4 * WIDTH * NUM_IMAGES
     for work, folder in ((export, known), (import_into, other)):
@@ -52,14 +52,14 @@ def test_a_killed_export_leaves_nothing(tmp_path: Path) -> None:
     known, place = tmp_path / "known", tmp_path / "place"
     enroll(known, PART + 1)
     place.mkdir()
-    process = spawn(export_and_die, known, place / "known.safetensors")
+    process = spawn(export_and_die, known, place / "known.archive")
     process.join()
     assert process.exitcode == -9
     assert files_below(place) == []
 
 
 def test_a_killed_import_leaves_whole_parts_and_the_next_finishes_it(tmp_path: Path) -> None:
-    known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.safetensors"
+    known, other, file = tmp_path / "known", tmp_path / "other", tmp_path / "known.archive"
     enroll(known, 9000)
     with closing(open_gallery(known)) as gallery:
         gallery.calibrate([CALIBRATION], entry=gallery.audit()[0])
@@ -82,4 +82,4 @@ def test_a_killed_import_leaves_whole_parts_and_the_next_finishes_it(tmp_path: P
         assert gallery.audit()[-2].subject == f"{file}, images 8001 to 9000 of 9000"
         kept = gallery.page(after=0, limit=9000)
         vectors = gallery.vectors([image.key for image in kept])
-    assert torch.equal(vectors, torch.cat([*FileArchive(file).read().vectors()]))
+    assert torch.equal(vectors, torch.cat([part for _, part in FileArchive(file).read().parts()]))

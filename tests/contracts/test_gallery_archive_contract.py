@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.galleries.archive.file import FileArchive
+from reid.adapters.galleries.archive import FileArchive
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration
 from reid.ports.gallery_archive import GalleryArchive
-from tests.fakes.gallery_archive import FakeArchive, two_images
+from tests.fakes.gallery_archive import FakeArchive, two_images, whole
 from tests.galleries import CALIBRATION
 
 ARCHIVES: dict[str, Callable[[Path], GalleryArchive]] = {
@@ -40,8 +40,8 @@ def test_a_gallery_comes_back_as_it_was(
         calibrations,
     )
     for _ in range(2):
-        assert tuple(read.images()) == tuple(written.images())
-        assert torch.equal(torch.cat([*read.vectors()]), torch.cat([*written.vectors()]))
+        assert whole(read)[0] == whole(written)[0]
+        assert torch.equal(whole(read)[1], whole(written)[1])
 
 
 def test_nothing_is_overwritten(archive: GalleryArchive) -> None:

@@ -25,7 +25,7 @@ from reid.application.gallery_transfer import TransferGallery
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, EncoderFingerprint, GalleryFilter
-from reid.domain.values.gallery_archives import ArchivedGallery
+from reid.ports.gallery_archive import ArchivedGallery, ArchivePart
 from tests.fakes.gallery_archive import FakeArchive
 from tests.galleries import CALIBRATION, STAMP, enroll, entry, new_images, vectors_of
 from tests.milvus import lite_address
@@ -406,20 +406,24 @@ def test_closing_twice_is_safe(gallery: Gallery) -> None:
 
 
 class Breaking(FakeArchive):
-    """Comes to an end after so many parts."""
+    """Comes to an end after so many parts, when it is read for the second time."""
 
     def __init__(self, whole: FakeArchive, *, num_parts: int) -> None:
         super().__init__()
-        self.whole, self.num_parts = whole, num_parts
+        self.whole, self.num_parts, self.is_first = whole, num_parts, True
 
     def read(self) -> ArchivedGallery:
         content = self.whole.read()
 
-        def vectors() -> Iterator[Tensor]:
-            yield from islice(content.vectors(), self.num_parts)
+        def parts() -> Iterator[ArchivePart]:
+            if self.is_first:
+                self.is_first = False
+                yield from content.parts()
+                return
+            yield from islice(content.parts(), self.num_parts)
             raise GalleryError("no more")
 
-        return replace(content, vectors=vectors)
+        return replace(content, parts=parts)
 
 
 class Kept:

@@ -223,7 +223,7 @@ def test_a_label_that_begins_with_a_dash_is_forgotten_behind_two(
 
 
 def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: Path) -> None:
-    file, other = tmp_path / "people.safetensors", tmp_path / "other"
+    file, other = tmp_path / "people.archive", tmp_path / "other"
     run("gallery", "export", gallery, file)
     run("gallery", "import", other, file)
     answers = [as_json(identify(people, place))["identifications"] for place in (gallery, other)]
@@ -243,7 +243,7 @@ def test_an_export_comes_back_as_it_was(people: Path, gallery: Path, tmp_path: P
 
 
 def test_a_damaged_export_leaves_nothing(gallery: Path, tmp_path: Path) -> None:
-    file, other = tmp_path / "people.safetensors", tmp_path / "other"
+    file, other = tmp_path / "people.archive", tmp_path / "other"
     run("gallery", "export", gallery, file)
     content = bytearray(file.read_bytes())
     content[-5] ^= 1

@@ -29,7 +29,7 @@ COMMANDS = {
     "identify": "identify {people}/query --run {trained} --gallery {people}/bounding_box_test "
     "--no-cache --report {place}/page.html",
     "gallery build": "gallery build {place}/known {people}/bounding_box_test --run {trained}",
-    "gallery export": "gallery export {known} {place}/known.safetensors",
+    "gallery export": "gallery export {known} {place}/known.archive",
     "export": "export {place}/exported --run {trained}",
     "report": "report {trained} --page {place}/page.md",
 }
@@ -152,7 +152,7 @@ FULL_DISK = [
     "evaluate --data {people} --run {disk}/run",
     "report {trained} --page {disk}/page.md",
     "gallery build {disk}/known {people}/bounding_box_test --run {trained}",
-    "gallery export {known} {disk}/known.safetensors",
+    "gallery export {known} {disk}/known.archive",
 ]
 
 

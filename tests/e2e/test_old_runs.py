@@ -71,7 +71,7 @@ def test_an_old_run_whose_last_state_is_damaged_is_resumed_from_the_one_before(o
 
 @pytest.mark.usefixtures("old")
 def test_an_old_gallery_is_imported_and_answers() -> None:
-    run("gallery", "import", "gallery", "gallery.safetensors")
+    run("gallery", "import", "gallery", "gallery.archive")
     answers = as_json(
         run("identify", "people/query", "--gallery", "gallery", "--run", "finished", "--json")
     )
@@ -119,7 +119,6 @@ RESUME = ("train", "--config", "settings.toml", "--run", "interrupted", "--resum
             5,
             ("evaluate", "--config", "settings.toml", "--run", "finished"),
         ),
-        ("gallery.safetensors", 8, ("gallery", "import", "gallery", "gallery.safetensors")),
     ],
 )
 def test_a_newer_checkpoint_is_refused_by_both_versions(
@@ -129,6 +128,13 @@ def test_a_newer_checkpoint_is_refused_by_both_versions(
     said = run(*arguments, expect=code).stderr
     assert "version 9" in said
     assert "this program reads" in said
+
+
+def test_a_newer_export_of_a_gallery_is_refused(old: Path) -> None:
+    path = old / "gallery.archive"
+    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9'))
+    said = run("gallery", "import", "gallery", path, expect=8).stderr
+    assert "is of version 9, this program reads 1" in said
 
 
 def test_a_newer_run_and_newer_settings_are_refused_by_both_versions(old: Path) -> None:

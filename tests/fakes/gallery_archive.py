@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
-from reid.domain.values.gallery_archives import ArchivedGallery
+from reid.ports.gallery_archive import ArchivedGallery
 from tests.galleries import CALIBRATION
 
 
@@ -24,9 +24,11 @@ def archived(
     return ArchivedGallery(
         fingerprint=fingerprint,
         num_images=len(images),
-        images=lambda: iter(images),
-        vectors=lambda: iter(torch.split(vectors, part_size)),
         calibrations=calibrations,
+        parts=lambda: (
+            (images[start : start + part_size], vectors[start : start + part_size])
+            for start in range(0, len(images), part_size)
+        ),
     )
 
 
@@ -58,6 +60,12 @@ def two_images(
     )
 
 
+def whole(content: ArchivedGallery) -> tuple[tuple[NewImage, ...], Tensor]:
+    parts = list(content.parts())
+    images = tuple(image for images, _ in parts for image in images)
+    return images, torch.cat([vectors for _, vectors in parts])
+
+
 class FakeArchive:
     def __init__(self, *, part_size: int = 2) -> None:
         self.content: ArchivedGallery | None = None
@@ -72,8 +80,7 @@ class FakeArchive:
             raise GalleryError("the fake archive exists")
         self.content = archived(
             content.fingerprint,
-            tuple(content.images()),
-            torch.cat(list(content.vectors())),
+            *whole(content),
             calibrations=content.calibrations,
             part_size=self.part_size,
         )

@@ -1,7 +1,7 @@
 """Checkpoints of training."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,35 +27,14 @@ class Checkpoint:
     header: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class TensorBlocks:
-    """A tensor whose bytes come block by block."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    blocks: Iterable[bytes | bytearray | memoryview]
-
-
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
     """Hash named tensors by names and bytes, independent of their order."""
-    return digest_of_blocks(_in_one_block(name, tensors[name]) for name in sorted(tensors))
-
-
-def digest_of_blocks(tensors: Iterable[TensorBlocks]) -> str:
-    """Hash tensors, ascending by name, as `digest_of` does, with one block at a time in memory."""
     digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}\n".encode())
-        for block in tensor.blocks:
-            digest.update(block)
+    for name in sorted(tensors):
+        here = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {here.dtype} {tuple(here.shape)}\n".encode())
+        digest.update(here.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _in_one_block(name: str, tensor: Tensor) -> TensorBlocks:
-    here = tensor.detach().cpu().contiguous()
-    content = here.reshape(-1).view(torch.uint8).numpy().data
-    return TensorBlocks(name, here.dtype, tuple(here.shape), [content])
 
 
 def require_known_version(found: object, *, known: int, place: str) -> None:

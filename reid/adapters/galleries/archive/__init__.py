@@ -1,1 +1,0 @@
-"""A gallery in one file, to be taken elsewhere."""
