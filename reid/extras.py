@@ -8,10 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from reid.domain.errors import ConfigurationError
 
-RECORDED_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
-"""Packages whose versions every run records, besides those of `EXTRAS`."""
+_PACKAGES = ("clip-reid", "torch", "open_clip_torch", "numpy", "pillow")
 
-PACKAGES = (*RECORDED_PACKAGES, "scipy", "safetensors", "pydantic", "huggingface_hub", "annoy")
+PACKAGES = (*_PACKAGES, "scipy", "safetensors", "pydantic", "huggingface_hub", "annoy")
 """Packages whose versions a bug report lists."""
 
 
@@ -29,25 +28,23 @@ class Extra:
 
 
 EXTRAS = (
-    Extra("simplejpeg", "fast", "decodes JPEGs", otherwise="Pillow does, slower, the same pixels"),
-    Extra("openvino", "openvino", "runs encoders exported for it", otherwise="torch runs encoders"),
-    Extra("faiss-cpu", "hnsw", "searches by HNSW", otherwise="the exact index and Annoy search"),
-    Extra("fastapi", "serve", "answers over HTTP", otherwise="reid serve cannot be used"),
-    Extra("scikit-learn", "plots", "makes the map of a page", otherwise="pages have no map"),
-    Extra("onnxruntime", "onnx", "runs encoders exported for it", otherwise="torch runs encoders"),
+    Extra("simplejpeg", "fast", "decodes JPEGs", "Pillow does, slower, the same pixels"),
+    Extra("openvino", "openvino", "runs encoders exported for it", "torch runs encoders"),
+    Extra("faiss-cpu", "hnsw", "searches by HNSW", "the exact index and Annoy search"),
+    Extra("fastapi", "serve", "answers over HTTP", "reid serve cannot be used"),
+    Extra("scikit-learn", "plots", "makes the map of a page", "pages have no map"),
+    Extra("onnxruntime", "onnx", "runs encoders exported for it", "torch runs encoders"),
+    Extra("resvg-py", "plots", "draws charts as PNG", "charts are SVG files"),
+    Extra("psycopg", "postgres", "keeps galleries in PostgreSQL", "galleries are folders"),
+    Extra("pymilvus", "milvus", "keeps galleries in Milvus", "galleries are folders"),
 )
 
-UNRECORDED_EXTRAS = (
-    Extra("resvg-py", "plots", "draws charts as PNG", otherwise="charts are SVG files"),
-    Extra(
-        "psycopg",
-        "postgres",
-        "keeps galleries in PostgreSQL",
-        otherwise="galleries are folders",
-    ),
-    Extra("pymilvus", "milvus", "keeps galleries in Milvus", otherwise="galleries are folders"),
+_CHANGE_NO_RESULT = {"resvg-py", "psycopg", "pymilvus"}
+RECORDED_PACKAGES = (
+    *_PACKAGES,
+    *(extra.package for extra in EXTRAS if extra.package not in _CHANGE_NO_RESULT),
 )
-"""Optional packages that change no result, so no run records them."""
+"""Packages whose versions every run records."""
 
 
 def installed_version(package: str) -> str | None:
@@ -83,7 +80,7 @@ def needed_for(what: str, *, package: str) -> Iterator[None]:
 
     Args:
         what: The feature that needs it, for the message.
-        package: A package of `EXTRAS` or `UNRECORDED_EXTRAS`.
+        package: A package of `EXTRAS`.
 
     Raises:
         ConfigurationError: The package is missing, or installed and broken.
@@ -91,8 +88,7 @@ def needed_for(what: str, *, package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        known = (*EXTRAS, *UNRECORDED_EXTRAS)
-        extra = next(extra.extra for extra in known if extra.package == package)
+        extra = next(extra.extra for extra in EXTRAS if extra.package == package)
         found = installed_version(package)
         if found is None:
             reason, install = "is not installed", "pip install"

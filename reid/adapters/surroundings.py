@@ -17,14 +17,13 @@ from reid.domain.values.json_values import JsonValue
 _MIB = 2**20
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-_PATH = re.compile(r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?")
+_PATH = r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?"
 """An absolute path: what follows a slash that is not part of a word."""
 
 
 def processor_name(*, cpuinfo: Path = _CPUINFO) -> str:
     """Return the processor's name, or its architecture where the system does not name it."""
-    name = _first_entry("model name", cpuinfo)
-    return name or platform.processor() or platform.machine()
+    return _entries(cpuinfo).get("model name") or platform.processor() or platform.machine()
 
 
 def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
@@ -32,14 +31,8 @@ def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
 
     False where Linux's description of the processors is missing.
     """
-    flags = set(_first_entry("flags", cpuinfo).split())
+    flags = set(_entries(cpuinfo).get("flags", "").split())
     return bool(flags) and not flags & _BF16_FLAGS
-
-
-def _first_entry(key: str, cpuinfo: Path) -> str:
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    entries = (line.partition(":") for line in lines)
-    return next((words.strip() for name, _, words in entries if name.strip() == key), "")
 
 
 def machine_facts(
@@ -58,14 +51,20 @@ def machine_facts(
         "processors for us": os.cpu_count() if usable is None else len(usable(0)),
         "memory MiB": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB,
     }
-    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
-    entries = {name: words.split() for name, _, words in (line.partition(":") for line in lines)}
+    entries = _entries(meminfo)
     for name, shown in (("MemTotal", "memory MiB"), ("MemAvailable", "free memory MiB")):
-        if entries.get(name):
-            facts[shown] = int(entries[name][0]) // 1024
+        if name in entries:
+            facts[shown] = int(entries[name].split()[0]) // 1024
     with suppress(OSError, ValueError):
         facts["memory limit MiB"] = int(limit.read_text()) // _MIB
     return facts
+
+
+def _entries(path: Path) -> dict[str, str]:
+    """Read a file of lines `name: text`, if it exists; the first line of a name counts."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    parts = (line.partition(":") for line in reversed(lines))
+    return {name.strip(): text.strip() for name, _, text in parts}
 
 
 def try_writing(folder: Path) -> str:
@@ -95,15 +94,8 @@ def try_writing(folder: Path) -> str:
 
 
 def temporary_folder() -> Path:
-    """Return the folder for temporary files.
-
-    Raises:
-        ConfigurationError: None can be written.
-    """
-    try:
-        return Path(tempfile.gettempdir())
-    except OSError as error:
-        raise ConfigurationError(f"there is no folder for temporary files: {error}") from error
+    """Return the folder for temporary files; an `OSError` says that none can be written."""
+    return Path(tempfile.gettempdir())
 
 
 def private_places() -> dict[str, str]:
@@ -115,7 +107,7 @@ def private_places() -> dict[str, str]:
         (Path.home, "<home>"),
         (temporary_folder, "<temporary folder>"),
     ):
-        with suppress(OSError, RuntimeError, ConfigurationError):
+        with suppress(OSError, RuntimeError):
             place = tell()
             places |= {str(place): shown, str(place.resolve()): shown}
     return places
@@ -137,21 +129,17 @@ def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Calla
         places: Absolute paths and their replacements.
         names: Whole words and their replacements.
     """
-    by_length = sorted(places.items(), key=lambda entry: len(entry[0]), reverse=True)
-    patterns: list[tuple[str | re.Pattern[str], str]] = [
-        # The root folder would match every path.
-        *((rf"{re.escape(place)}(?![\w.-])", shown) for place, shown in by_length if place != "/"),
-        (_PATH, "<path>"),
-        *(
-            (rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown)
-            for name, shown in names.items()
-            if name
-        ),
+    # The root folder would match every path.
+    longest_first = sorted(places.keys() - {"/"}, key=len, reverse=True)
+    private = [
+        *(rf"{re.escape(place)}(?![\w.-])" for place in longest_first),
+        _PATH,
+        *(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names if name),
     ]
+    shown = {**places, **names}
+    pattern = re.compile("|".join(private))
 
     def conceal(text: str) -> str:
-        for pattern, shown in patterns:
-            text = re.sub(pattern, shown, text)
-        return text
+        return pattern.sub(lambda found: shown.get(found.group(), "<path>"), text)
 
     return conceal

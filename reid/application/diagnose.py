@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from reid.domain.values.json_values import JsonValue
 
-Facts: TypeAlias = Mapping[str, Callable[[], JsonValue]]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """A test of one part of the installation."""
 
@@ -18,7 +15,6 @@ class Check:
     """Returns what was found; raises whatever it fails with."""
 
     advice: str
-    """What to do where it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,27 +34,20 @@ class CheckOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Facts about an installation, and its checks."""
+    """Facts about an installation by subject, and its checks."""
 
     facts: Mapping[str, JsonValue]
-    """By subject, in the order of the page."""
-
     checks: tuple[CheckOutcome, ...]
 
     @property
-    def failures(self) -> tuple[CheckOutcome, ...]:
+    def failures(self) -> list[CheckOutcome]:
         """The checks that failed."""
-        return tuple(outcome for outcome in self.checks if not outcome.is_passed)
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether every check passed."""
-        return not self.failures
+        return [outcome for outcome in self.checks if not outcome.is_passed]
 
 
 def diagnose(
     *,
-    facts: Facts,
+    facts: Mapping[str, Callable[[], JsonValue]],
     checks: Sequence[Check],
     clock: Callable[[], float],
     conceal: Callable[[str], str],
@@ -68,17 +57,11 @@ def diagnose(
     `conceal` removes private parts of a text; it is applied to every text except names.
     """
 
-    def fact(tell: Callable[[], JsonValue]) -> JsonValue:
-        try:
-            return _concealed(tell(), conceal)
-        except Exception as error:  # noqa: BLE001  (a broken installation raises anything)
-            return conceal(f"unknown: {_reason(error)}")
-
     def outcome(check: Check) -> CheckOutcome:
         before = clock()
         try:
             finding, is_passed = check.run(), True
-        except Exception as error:  # noqa: BLE001  (likewise)
+        except Exception as error:  # noqa: BLE001  (a broken installation raises anything)
             finding, is_passed = _reason(error), False
         return CheckOutcome(
             name=check.name,
@@ -89,9 +72,16 @@ def diagnose(
         )
 
     return Diagnosis(
-        facts={subject: fact(tell) for subject, tell in facts.items()},
+        facts={subject: _concealed(_fact(tell), conceal) for subject, tell in facts.items()},
         checks=tuple(map(outcome, checks)),
     )
+
+
+def _fact(tell: Callable[[], JsonValue]) -> JsonValue:
+    try:
+        return tell()
+    except Exception as error:  # noqa: BLE001  (likewise)
+        return f"unknown: {_reason(error)}"
 
 
 def _concealed(value: JsonValue, conceal: Callable[[str], str]) -> JsonValue:

@@ -22,7 +22,7 @@ from reid.cli.reproduce import reproduce
 from reid.cli.serve import serve
 from reid.cli.settings import settings
 from reid.cli.train import train
-from reid.extras import EXTRAS, UNRECORDED_EXTRAS, describe_extra
+from reid.extras import EXTRAS, describe_extra
 
 app = typer.Typer(
     name="reid",
@@ -37,7 +37,7 @@ app = typer.Typer(
 def _show_version(wanted: bool) -> None:  # noqa: FBT001  (Typer calls it with the flag)
     if wanted:
         packages = (f"{name} {version(name)}" for name in ("torch", "open_clip_torch", "pillow"))
-        extras = map(describe_extra, (*EXTRAS, *UNRECORDED_EXTRAS))
+        extras = map(describe_extra, EXTRAS)
         lines = [f"reid {version('clip-reid')}", *packages, *extras]
         typer.echo("\n".join(lines))
         raise typer.Exit

@@ -39,9 +39,9 @@ def doctor(
     container = load_container()(settings=resolved.settings)
     diagnosis = container.diagnose(told=told, shows_paths=paths)
     typer.echo(to_json(diagnosis) if as_json else in_options("\n".join(_lines(diagnosis))))
-    if not diagnosis.is_sound:
-        failed = ", ".join(outcome.name for outcome in diagnosis.failures)
-        typer.echo(f"Error: {counted(len(diagnosis.failures), 'check')} failed: {failed}", err=True)
+    if failed := [outcome.name for outcome in diagnosis.failures]:
+        counts = counted(len(failed), "check")
+        typer.echo(f"Error: {counts} failed: {', '.join(failed)}", err=True)
         raise typer.Exit(EXIT_UNSOUND)
 
 

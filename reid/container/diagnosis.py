@@ -18,63 +18,50 @@ from reid.adapters.surroundings import (
     temporary_folder,
     try_writing,
 )
-from reid.application.diagnose import Check, Diagnosis, Facts, diagnose
+from reid.application.diagnose import Check, Diagnosis, diagnose
 from reid.container.encoders import create_encoder
 from reid.container.galleries import cache_folder
-from reid.container.gallery_engines import GalleryRequest, open_folder
 from reid.container.indexes import create_index
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
-from reid.extras import (
-    EXTRAS,
-    PACKAGES,
-    UNRECORDED_EXTRAS,
-    describe_extra,
-    installed_version,
-    versions_of,
-)
-from reid.importing import Lazily
+from reid.extras import EXTRAS, PACKAGES, describe_extra, installed_version, versions_of
+from reid.importing import Lazily, paused_collection
 
 if TYPE_CHECKING:
-    from reid.domain.values.features import EmbeddingSet
-    from reid.domain.values.reports import EvaluationReport
+    from reid.domain.values.json_values import JsonValue
     from reid.ports.image_encoder import TrainableEncoder
-    from reid.ports.vector_index import VectorIndex
-    from reid.settings.schema import Settings
+    from reid.settings.schema import IndexSettings, Settings
 
-_TINY = ("rn-tiny", "vit-tiny")
 REINSTALL = "install again in a new environment: pip install clip-reid; if it stays, report it"
 
 
 def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths: bool) -> Diagnosis:
-    """Gather the facts and run the checks; without importable libraries, report only that.
+    """Gather the facts and run the checks; without importable libraries, only those of folders.
 
     Args:
         settings: Folders, device and index.
         told: Settings to show.
         shows_paths: Whether to show paths and the names of user and machine.
     """
-    facts: Facts = {
+    folders = _folders(settings)
+    facts: dict[str, Callable[[], JsonValue]] = {
         "versions": lambda: dict(versions_of(PACKAGES)),
         "machine": machine_facts,
-        "extras": lambda: [describe_extra(extra) for extra in (*EXTRAS, *UNRECORDED_EXTRAS)],
+        "extras": lambda: [describe_extra(extra) for extra in EXTRAS],
+        "torch": Lazily("reid.adapters.devices:torch_facts"),
+        "OpenAI's weights": Lazily("reid.adapters.encoders.openai_weights:describe_cached_weights"),
+        "settings": lambda: dict(told),
     }
-    try:
-        Lazily("reid.application.self_tests:try_encoder").load()
-    except (ImportError, OSError) as error:
-        checks = [Check(name="libraries", run=partial(_fail, error), advice=REINSTALL)]
-    else:
-        checks = [*_folder_checks(settings), *_part_checks(settings)]
-        facts = {
-            **facts,
-            "torch": Lazily("reid.adapters.devices:torch_facts"),
-            "OpenAI's weights": Lazily(
-                "reid.adapters.encoders.openai_weights:describe_cached_weights"
-            ),
-        }
-    facts = {**facts, "settings": lambda: dict(told)}
     if shows_paths:
-        facts = {**facts, "folders": lambda: {name: str(f()) for name, f in _folders(settings)}}
+        facts["folders"] = lambda: {name: str(place()) for name, (place, _) in folders.items()}
+    checks = [
+        Check(f"{name} folder", partial(_try_folder, place), advice)
+        for name, (place, advice) in folders.items()
+    ]
+    try:
+        checks.extend(_part_checks(settings))
+    except (ImportError, OSError) as error:
+        checks.append(Check("libraries", partial(_fail, error), REINSTALL))
     return diagnose(
         facts=facts,
         checks=checks,
@@ -83,98 +70,83 @@ def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths:
     )
 
 
+def _folders(settings: "Settings") -> dict[str, tuple[Callable[[], Path], str]]:
+    """List the folders that are written, and what to do where one cannot be."""
+    return {
+        "run": (
+            settings.run.directory.absolute,
+            "name a writable folder by `run.directory = DIR`, or make room on its disk",
+        ),
+        "cache": (
+            cache_folder(settings.gallery).absolute,
+            "name another by `gallery.cache = DIR`, or do without (`gallery.use_cache = false`)",
+        ),
+        "temporary": (
+            temporary_folder,
+            "set the variable TMPDIR to a writable folder, or make room",
+        ),
+    }
+
+
+def _try_folder(place: Callable[[], Path]) -> str:
+    return try_writing(place())
+
+
 def _fail(error: Exception) -> str:
     raise error
 
 
-def _folders(settings: "Settings") -> tuple[tuple[str, Callable[[], Path]], ...]:
-    return (
-        ("run", settings.run.directory.absolute),
-        ("cache", cache_folder(settings.gallery).absolute),
-        ("temporary", temporary_folder),
-    )
-
-
-_FOLDER_ADVICE = {
-    "run": "name a writable folder by `run.directory = DIR`, or make room on its disk",
-    "cache": "name another by `gallery.cache = DIR`, or do without (`gallery.use_cache = false`)",
-    "temporary": "set the variable TMPDIR to a writable folder, or make room",
-}
-
-
-def _folder_checks(settings: "Settings") -> list[Check]:
-    return [
-        Check(
-            name=f"{name} folder",
-            run=lambda folder=folder: try_writing(folder()),  # type: ignore[misc]
-            advice=_FOLDER_ADVICE[name],
-        )
-        for name, folder in _folders(settings)
-    ]
-
-
 def _part_checks(settings: "Settings") -> list[Check]:
-    from reid.adapters.devices import resolve_device
-    from reid.application.self_tests import try_device, try_encoder, try_evaluator, try_index
-
-    def check(name: str, run: Callable[[], str], advice: str = REINSTALL) -> Check:
-        return Check(name=name, run=run, advice=advice)
+    with paused_collection():
+        from reid.adapters.devices import resolve_device
+        from reid.application.self_tests import try_device, try_encoder, try_evaluator
 
     kinds = ["exact", "annoy", *(["hnsw"] if installed_version("faiss-cpu") else [])]
     return [
         *(
-            check(f"encoder {kind}", partial(try_encoder, partial(_tiny_encoder, kind, "cpu")))
-            for kind in _TINY
+            Check(f"encoder {kind}", partial(try_encoder, partial(_tiny_encoder, kind)), REINSTALL)
+            for kind in ("rn-tiny", "vit-tiny")
         ),
-        check(
+        Check(
             f"device {settings.device}",
             lambda: try_device(
-                partial(_tiny_encoder, _TINY[0]), device=resolve_device(settings.device)
+                partial(_tiny_encoder, "rn-tiny"), device=resolve_device(settings.device)
             ),
             "use the processor (`device = cpu`), and check the driver and the build of torch",
         ),
         *(
-            check(
+            Check(
                 f"index {kind}",
-                lambda kind=kind: try_index(_index(settings, kind)),  # type: ignore[misc]
-                "search exactly meanwhile (`index.kind = exact`); " + REINSTALL,
+                partial(_try_index, settings.index, kind),
+                f"search exactly meanwhile (`index.kind = exact`); {REINSTALL}",
             )
             for kind in dict.fromkeys([*kinds, settings.index.kind])
         ),
-        check("evaluator", lambda: try_evaluator(_score)),
-        check("gallery", _try_gallery_in_a_folder),
+        Check("evaluator", try_evaluator, REINSTALL),
+        Check("gallery", _try_gallery, REINSTALL),
     ]
 
 
-def _tiny_encoder(kind: str, device: str) -> "TrainableEncoder":
+def _tiny_encoder(kind: str, device: str = "cpu") -> "TrainableEncoder":
     return create_encoder(
         EncoderRequest(kind=kind, image_size=ImageSize(64, 32), seed=1, device=device)
     )
 
 
-def _index(settings: "Settings", kind: str) -> "VectorIndex":
+def _try_index(settings: "IndexSettings", kind: str) -> str:
+    from reid.application.self_tests import try_index
+
     # Options in the file are for the index in use.
-    options = settings.index.options if kind == settings.index.kind else {}
-    return create_index(settings.index.model_copy(update={"kind": kind, "options": options}))
+    options = settings.options if kind == settings.kind else {}
+    return try_index(create_index(settings.model_copy(update={"kind": kind, "options": options})))
 
 
-def _score(queries: "EmbeddingSet", gallery: "EmbeddingSet") -> "EvaluationReport":
-    from reid.adapters.indexes.exact import ExactIndex
-    from reid.domain.services.scoring import score_queries
-
-    return score_queries(queries, gallery, index=ExactIndex())[0]
-
-
-def _try_gallery_in_a_folder() -> str:
+def _try_gallery() -> str:
+    from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
     from reid.adapters.indexes.exact import ExactIndex
     from reid.application.self_tests import try_gallery
 
     with tempfile.TemporaryDirectory(prefix="reid-doctor-") as folder:
-        request = partial(
-            GalleryRequest,
-            name=str(Path(folder) / "gallery"),
-            tenant="",
-            create_index=ExactIndex,
-            options={},
+        return try_gallery(
+            partial(open_filesystem_gallery, Path(folder) / "gallery", create_index=ExactIndex)
         )
-        return try_gallery(lambda create: open_folder(request(create=create)))

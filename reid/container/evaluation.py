@@ -11,7 +11,7 @@ from reid.container.foundation import Foundation
 from reid.container.indexes import Indexes
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.evaluations import EVALUATION
-from reid.extras import EXTRAS, RECORDED_PACKAGES, needed_for, versions_of
+from reid.extras import RECORDED_PACKAGES, needed_for, versions_of
 from reid.importing import Lazily
 from reid.settings.loading import plain_settings
 from reid.settings.recorded import changed_settings, departures_from_recipe
@@ -108,7 +108,7 @@ def machine(settings: "Settings") -> dict[str, "JsonValue"]:
     from reid.adapters.surroundings import processor_name
 
     return {
-        "versions": dict(versions_of((*RECORDED_PACKAGES, *(extra.package for extra in EXTRAS)))),
+        "versions": dict(versions_of(RECORDED_PACKAGES)),
         "platform": platform.platform(),
         "processor": processor_name(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),

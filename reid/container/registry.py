@@ -24,7 +24,7 @@ from inspect import signature
 from typing import Any, TypeAlias
 
 from reid.domain.errors import ConfigurationError
-from reid.extras import EXTRAS, UNRECORDED_EXTRAS, needed_for
+from reid.extras import EXTRAS, needed_for
 from reid.importing import paused_collection
 
 Factory: TypeAlias = Callable[..., Any]
@@ -156,7 +156,7 @@ def load(found: EntryPoint) -> Factory:
 
 
 def _load_built_in(found: EntryPoint) -> Factory:
-    needed = (extra for extra in (*EXTRAS, *UNRECORDED_EXTRAS) if extra.extra in found.extras)
+    needed = (extra for extra in EXTRAS if extra.extra in found.extras)
     package = next((extra.package for extra in needed), None)
     if package is None:
         return found.load()  # type: ignore[no-any-return]  # likewise

@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from reid.cli.app import app
-from reid.extras import EXTRAS, UNRECORDED_EXTRAS, describe_extra
+from reid.extras import EXTRAS, describe_extra
 
 
 def test_the_version_names_what_is_used_and_what_could_be() -> None:
@@ -22,8 +22,7 @@ def test_the_version_names_what_is_used_and_what_could_be() -> None:
     first, *packages = result.stdout.splitlines()
     assert re.fullmatch(r"reid \d+\.\d+\.\d+", first)
     assert packages[0] == f"torch {version('torch')}"
-    extras = [*EXTRAS, *UNRECORDED_EXTRAS]
-    assert [describe_extra(extra) for extra in extras] == packages[-len(extras) :]
+    assert [describe_extra(extra) for extra in EXTRAS] == packages[-len(EXTRAS) :]
 
 
 def test_without_arguments_it_shows_its_commands() -> None:
