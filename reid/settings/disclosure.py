@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from reid.settings.catalogue import known_settings
+from pydantic import SecretStr
+
+from reid.settings.catalogue import types_of
 from reid.settings.layers import Origin, OriginKind
 from reid.settings.loading import ResolvedSettings, SettingRow
 from reid.settings.schema import WEIGHTS_BY_NAME
@@ -29,11 +31,11 @@ def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str,
 
 
 def _value(row: SettingRow, *, shows_paths: bool) -> str:
-    leaf = known_settings().get(row.key)
-    if row.key in _NEVER_SHOWN or (leaf is not None and leaf.is_secret):
+    types = types_of(row.key) or frozenset()
+    if row.key in _NEVER_SHOWN or SecretStr in types:
         return NOT_SHOWN
     # Settings of plug-ins may hold anything.
-    is_private = leaf is None or leaf.is_path or leaf.is_open or row.key in _PRIVATE
+    is_private = types & {Path, dict} or row.key in _PRIVATE
     if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
         is_private = True
     return NOT_SHOWN if is_private and not shows_paths else str(row.value)

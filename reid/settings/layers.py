@@ -1,20 +1,19 @@
-"""Sources of settings: recipe, file, environment and options, each a flat layer."""
+"""Sources of settings (recipe, file, environment and options), and how they override each other."""
 
+import os
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
+from pydantic import SecretStr
 from pydantic_settings import EnvSettingsSource
 
 from reid.domain.errors import ConfigurationError
-from reid.settings.catalogue import (
-    known_sections,
-    known_settings,
-    nearest_known,
-    open_setting_above,
-)
+from reid.settings.catalogue import known_sections, nearest_known, types_of
 from reid.settings.recipes import RECIPES
 from reid.settings.schema import ENVIRONMENT_DELIMITER, ENVIRONMENT_PREFIX, Settings
 from reid.small_files import MOST_SETTINGS_BYTES, parse_json, read_bounded
@@ -24,19 +23,17 @@ VERSION_KEY = "version"
 SETTINGS_VERSION = 1
 """Version of settings files; a file without a version has the first."""
 
-NOT_SETTINGS = frozenset(
-    {
-        CONFIG_FILE_VARIABLE,
-        "REID_MARKET1501_ROOT",
-        "REID_MARKET1501_FEATURES",
-        "REID_PUBLIC_DATASETS",
-    }
+NOT_SETTINGS = (
+    CONFIG_FILE_VARIABLE,
+    "REID_MARKET1501_ROOT",
+    "REID_MARKET1501_FEATURES",
+    "REID_PUBLIC_DATASETS",
 )
 """Variables with the prefix that are not settings, but paths for the program and the tests."""
 
 
 class OriginKind(StrEnum):
-    """Kinds of layers, weakest first."""
+    """Kinds of sources, weakest first."""
 
     DEFAULT = "default"
     RECIPE = "recipe"
@@ -67,53 +64,54 @@ DEFAULT = Origin()
 OPTION = Origin(OriginKind.OPTION)
 
 
-@dataclass(slots=True)
-class Layer:
-    """Values by dotted name, the source of each, and problems."""
+class Given(NamedTuple):
+    """A value and its source."""
 
-    values: dict[str, object] = field(default_factory=dict)
-    origins: dict[str, Origin] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    value: object
+    origin: Origin
 
-    def add(self, key: str, value: object, *, origin: Origin) -> None:
-        """Add a value, or a table of values, under a dotted name."""
-        if key in known_sections() or (_is_open(key) and isinstance(value, Mapping)):
-            self._add_table(key, value, origin=origin)
-        elif key in known_settings() or open_setting_above(key):
-            self._set(key, value, origin=origin)
+
+NOTHING = Given(None, DEFAULT)
+Source: TypeAlias = Iterable[tuple[str, Given]]
+"""Values, or tables of values, by dotted name."""
+
+
+class Layers:
+    """Values by dotted name, later ones over earlier ones, and problems."""
+
+    def __init__(self, source: Source) -> None:
+        """Merge the values of a source, key by key."""
+        self.values: dict[str, Given] = {}
+        self.problems: list[str] = []
+        for key, given in source:
+            self._add(key, given)
+
+    def _add(self, key: str, given: Given) -> None:
+        value, origin = given
+        types, is_section = types_of(key), key in known_sections()
+        if isinstance(value, Mapping) and (is_section or dict in (types or ())):
+            for name, entry in value.items():
+                if "." in name:
+                    self._refuse(key, f"a name cannot hold a dot, got {name!r}", origin)
+                else:
+                    self._add(f"{key}.{name}", Given(entry, origin))
+        elif is_section:
+            self._refuse(key, "is a table of settings, not a value", origin)
+        elif types is None:
+            nearest = nearest_known(key.replace(" ", ""))
+            meant = f"did you mean {nearest}?" if nearest else "`reid settings` lists all of them"
+            self._refuse(key, f"there is no such setting; {meant}", origin)
         else:
-            self.problems.append(f"{key}: {_unknown(key)} ({origin})")
+            for other in [name for name in self.values if _overlap(name, key)]:
+                del self.values[other]
+            self.values[key] = given
 
-    def add_text(self, key: str, text: str, *, origin: Origin) -> None:
-        """Add a value that is given as text, as in options and the environment."""
-        leaf = known_settings().get(key)
-        self.add(key, text if leaf and leaf.is_text else parse_text(text), origin=origin)
-
-    def update(self, stronger: "Layer") -> None:
-        """Override values by those of a stronger layer, key by key."""
-        for key, value in stronger.values.items():
-            self._set(key, value, origin=stronger.origins[key])
-        self.problems.extend(stronger.problems)
-
-    def _add_table(self, key: str, value: object, *, origin: Origin) -> None:
-        if not isinstance(value, Mapping):
-            self.problems.append(f"{key}: is a table of settings, not a value ({origin})")
-            return
-        for name, entry in value.items():
-            if "." in name:
-                self.problems.append(f"{key}: a name cannot hold a dot, got {name!r} ({origin})")
-            else:
-                self.add(f"{key}.{name}", entry, origin=origin)
-
-    def _set(self, key: str, value: object, *, origin: Origin) -> None:
-        for other in [name for name in self.values if _overlap(name, key)]:
-            del self.values[other], self.origins[other]
-        self.values[key] = value
-        self.origins[key] = origin
+    def _refuse(self, key: str, problem: str, origin: Origin) -> None:
+        self.problems.append(f"{key}: {problem} ({origin})")
 
 
-def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
-    """Collect the values of a recipe, which `asked_by` named.
+def recipe_values(name: str, *, asked_by: Origin = DEFAULT) -> Source:
+    """Yield the values of a recipe, which `asked_by` named.
 
     Raises:
         ConfigurationError: There is no recipe of that name.
@@ -123,36 +121,33 @@ def recipe_layer(name: str, *, asked_by: Origin = DEFAULT) -> Layer:
             f"recipe: there is no recipe {name!r}; the recipes are "
             f"{', '.join(RECIPES)} ({asked_by})"
         )
-    layer = Layer()
     for key, value in RECIPES[name].items():
-        layer.add(key, value, origin=Origin(OriginKind.RECIPE, name))
-    return layer
+        yield key, Given(value, Origin(OriginKind.RECIPE, name))
 
 
-def file_layer(path: Path, *, named_by: str = "") -> Layer:
-    """Collect the values of a TOML file; `named_by` is the variable that names it, if any.
+def file_values(path: Path | None) -> Source:
+    """Yield the values of a TOML file; None: of the one that REID_CONFIG_FILE names, if any.
 
     Raises:
         ConfigurationError: It is missing, a folder, unreadable, not TOML, or of a newer version.
     """
-    cause = f" ({named_by} names it)" if named_by else ""
+    cause = ""
+    if path is None:
+        if not (named := os.environ.get(CONFIG_FILE_VARIABLE)):
+            return
+        path, cause = Path(named), f" ({CONFIG_FILE_VARIABLE} names it)"
     if path.is_dir():
         raise ConfigurationError(f"settings file {path} is a folder; name a TOML file{cause}")
     if not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist{cause}")
     try:
         content = tomllib.loads(read_bounded(path, most_bytes=MOST_SETTINGS_BYTES))
-    except RecursionError as error:
-        raise ConfigurationError(
-            f"settings file {path} cannot be read: it is nested too deeply"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
-    layer = Layer()
+    except (ValueError, OSError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigurationError(f"settings file {path} cannot be read: {reason}") from error
     _check_version(content.pop(VERSION_KEY, SETTINGS_VERSION), path)
     for key, value in content.items():
-        layer.add(key, value, origin=Origin(OriginKind.FILE, str(path)))
-    return layer
+        yield key, Given(value, Origin(OriginKind.FILE, str(path)))
 
 
 def _check_version(found: object, path: Path) -> None:
@@ -165,64 +160,55 @@ def _check_version(found: object, path: Path) -> None:
         )
 
 
-def environment_layer() -> Layer:
-    """Collect the values of variables of the form `REID_SECTION__KEY`."""
-    layer = Layer()
+def environment_values() -> Source:
+    """Yield the values of variables of the form `REID_SECTION__KEY`."""
     for name, text in EnvSettingsSource(Settings, case_sensitive=True).env_vars.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_SETTINGS or text is None:
-            continue
-        origin = Origin(OriginKind.ENVIRONMENT, name)
-        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split(ENVIRONMENT_DELIMITER)
-        layer.add_text(".".join(path), text, origin=origin)
-    return layer
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS and text is not None:
+            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split(ENVIRONMENT_DELIMITER)
+            key = ".".join(path)
+            yield key, Given(_parsed(key, text), Origin(OriginKind.ENVIRONMENT, name))
 
 
-def option_layer(assignments: Sequence[str], options: Mapping[str, object]) -> Layer:
-    """Collect the values of the command line.
+def option_values(assignments: Sequence[str], options: Mapping[str, object]) -> Source:
+    """Yield the values of the command line.
 
     Args:
         assignments: Texts `section.key=value`, with values as in TOML; quotes may be left out.
         options: Values by dotted name, which override assignments; None counts as not given.
+
+    Raises:
+        ConfigurationError: An assignment has no name or no `=`.
     """
-    layer = Layer()
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if equals and key.strip():
-            layer.add_text(key.strip(), text.strip(), origin=OPTION)
-        else:
-            layer.problems.append(f"{assignment}: should be written section.key=value ({OPTION})")
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not (key and equals):
+            raise ConfigurationError(
+                f"{assignment}: should be written section.key=value ({OPTION})"
+            )
+        yield key, Given(_parsed(key, text), OPTION)
     for key, value in options.items():
         if value is not None:
-            layer.add(key, value, origin=OPTION)
-    return layer
+            yield key, Given(value, OPTION)
+
+
+def _parsed(key: str, text: str) -> object:
+    types = types_of(key)
+    is_text = types is not None and types <= {str, Path, SecretStr}
+    return text if is_text else parse_text(text)
 
 
 def parse_text(text: str) -> object:
     """Parse a TOML value, else a JSON value, else return the text."""
-    try:
+    with suppress(tomllib.TOMLDecodeError, RecursionError):
         document = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
-        document = {}
-    value = document.get("value")
-    if len(document) == 1 and isinstance(value, bool | int | float | str | list | dict):
-        return value
-    try:
+        value = document["value"]
+        if len(document) == 1 and isinstance(value, bool | int | float | str | list | dict):
+            return value
+    with suppress(ValueError):
         return parse_json(text) if text.startswith(("{", "[")) else text
-    except ValueError:
-        return text
-
-
-def _is_open(key: str) -> bool:
-    leaf = known_settings().get(key)
-    return leaf.is_open if leaf else open_setting_above(key) is not None
+    return text
 
 
 def _overlap(one: str, other: str) -> bool:
     """Whether the names are equal or one contains the other."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
-
-
-def _unknown(key: str) -> str:
-    nearest = nearest_known(key.replace(" ", ""))
-    meant = f"; did you mean {nearest}?" if nearest else "; `reid settings` lists all of them"
-    return f"there is no such setting{meant}"

@@ -1,32 +1,31 @@
-"""Merge the layers of settings, validate the result, and keep the source of each value."""
+"""Merge the sources of settings, validate the result, and keep the source of each value."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from reid.domain.errors import ConfigurationError
-from reid.settings.catalogue import known_settings
 from reid.settings.layers import (
-    CONFIG_FILE_VARIABLE,
     DEFAULT,
-    Layer,
+    NOTHING,
+    Given,
+    Layers,
     Origin,
-    environment_layer,
-    file_layer,
-    option_layer,
-    recipe_layer,
+    environment_values,
+    file_values,
+    option_values,
+    recipe_values,
 )
 from reid.settings.problems import problems_of
 from reid.settings.recipes import recipe_for
 from reid.settings.schema import WEIGHTS_BY_NAME, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class SettingRow:
+class SettingRow(NamedTuple):
     """A setting to display."""
 
     key: str
@@ -47,14 +46,10 @@ class ResolvedSettings:
         """Return the source of a setting."""
         return self.origins.get(key, DEFAULT)
 
-    def rows(self) -> tuple[SettingRow, ...]:
-        """List every setting in the order of the schema."""
-        plain = self.settings.model_dump(mode="json")
-        return tuple(
-            SettingRow(key=key, value=value, origin=self.origin_of(key))
-            for name in known_settings()
-            for key, value in _entries(name, _value_at(plain, name))
-        )
+    def rows(self) -> list[SettingRow]:
+        """List every setting in the order of the schema, with a row for each free option."""
+        values = _entries(plain_settings(self.settings))
+        return [SettingRow(key, value, self.origin_of(key)) for key, value in values]
 
 
 def load_settings(
@@ -76,18 +71,14 @@ def load_settings(
         ConfigurationError: The file is missing or not TOML, or settings are unknown or out of
             range: a line `section.key: problem` for each.
     """
-    given = Layer()
-    if config is not None:
-        given.update(file_layer(config))
-    elif path := os.environ.get(CONFIG_FILE_VARIABLE):
-        given.update(file_layer(Path(path), named_by=CONFIG_FILE_VARIABLE))
-    given.update(environment_layer())
-    given.update(option_layer(assignments, options or {}))
-    if given.problems:
-        raise ConfigurationError("\n".join(given.problems))
-    merged = _recipe_below(given, usual=usual_recipe)
-    merged.update(given)
-    return ResolvedSettings(settings=_validated(merged), origins=merged.origins)
+    sources = file_values(config), environment_values(), option_values(assignments, options or {})
+    layers = Layers(chain(*sources))
+    if layers.problems:
+        raise ConfigurationError("\n".join(layers.problems))
+    merged = _over_recipe(layers.values, usual=usual_recipe)
+    return ResolvedSettings(
+        settings=_validated(merged), origins={key: given.origin for key, given in merged.items()}
+    )
 
 
 def settings_of_recipe(name: str) -> Settings:
@@ -96,39 +87,37 @@ def settings_of_recipe(name: str) -> Settings:
     Raises:
         ConfigurationError: There is no recipe of that name.
     """
-    return _validated(recipe_layer(name))
+    return _validated(Layers(recipe_values(name)).values)
 
 
-def _recipe_below(given: Layer, *, usual: str | None) -> Layer:
-    """Return the layer of the named recipe, else that of the encoder."""
-    named = _text_or_none(given.values.pop("recipe", None))
-    origin = given.origins.pop("recipe", DEFAULT)
-    kind = _text_or_none(given.values.get("encoder.kind"))
-    going = recipe_for(kind) if kind or usual is None else usual
-    layer = recipe_layer(named or going, asked_by=origin)
-    weights = given.values.get("encoder.weights", WEIGHTS_BY_NAME[0])
-    if named is None and usual is None and kind is None and weights not in WEIGHTS_BY_NAME:
+def _over_recipe(given: dict[str, Given], *, usual: str | None) -> dict[str, Given]:
+    """Put values over those of the named recipe, else over those of the encoder's."""
+    named, asked_by = given.pop("recipe", NOTHING)
+    named, kind = _text_or_none(named), _text_or_none(given.get("encoder.kind", NOTHING).value)
+    recipe = named or (recipe_for(kind) if kind or usual is None else usual)
+    below = Layers(recipe_values(recipe, asked_by=asked_by)).values
+    weights = given.get("encoder.weights", NOTHING).value
+    if not (named or usual or kind) and weights not in (None, *WEIGHTS_BY_NAME):
         # No encoder is named: the weights file determines it, not the default recipe.
-        del layer.values["encoder.kind"], layer.origins["encoder.kind"]
-    layer.values["recipe"] = named or going
-    layer.origins["recipe"] = origin if named else DEFAULT
-    return layer
+        del below["encoder.kind"]
+    below["recipe"] = Given(recipe, asked_by if named else DEFAULT)
+    return Layers(chain(below.items(), given.items())).values
 
 
 def _text_or_none(value: object) -> str | None:
     return None if value is None or str(value).lower() == "none" else str(value)
 
 
-def _validated(merged: Layer) -> Settings:
+def _validated(given: Mapping[str, Given]) -> Settings:
     try:
-        return Settings.model_validate(_nested(merged.values))
+        return Settings.model_validate(_nested(given))
     except ValidationError as error:
-        raise ConfigurationError("\n".join(problems_of(error, merged))) from error
+        raise ConfigurationError("\n".join(problems_of(error, given))) from error
 
 
-def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+def _nested(given: Mapping[str, Given]) -> dict[str, Any]:
     root: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, (value, _) in given.items():
         *sections, name = key.split(".")
         table = root
         for section in sections:
@@ -137,20 +126,13 @@ def _nested(values: Mapping[str, object]) -> dict[str, Any]:
     return root
 
 
-def _value_at(plain: Mapping[str, Any], key: str) -> object:
-    value: Any = plain
-    for name in key.split("."):
-        value = value[name]
-    return value
-
-
-def _entries(key: str, value: object) -> Iterator[tuple[str, object]]:
-    """Yield a row for each entry of a table of options."""
-    if isinstance(value, dict) and value:
-        for name, entry in value.items():
-            yield from _entries(f"{key}.{name}", entry)
-    else:
-        yield key, value
+def _entries(table: Mapping[str, Any], *, above: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of a table and of the tables in it, by dotted name."""
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _entries(value, above=f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def plain_settings(settings: Settings) -> dict[str, Any]:

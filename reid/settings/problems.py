@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from reid.settings.catalogue import known_sections, known_settings
-from reid.settings.layers import DEFAULT, Layer
+from reid.settings.catalogue import known_sections, known_settings, types_of
+from reid.settings.layers import NOTHING, Given
 
 _WORDS: Mapping[str, str] = {
     "extra_forbidden": "there is no such setting",
@@ -16,7 +16,7 @@ _WORDS: Mapping[str, str] = {
 """Messages for settings files in place of pydantic's, by error type."""
 
 
-def problems_of(error: ValidationError, merged: Layer) -> Iterator[str]:
+def problems_of(error: ValidationError, given: Mapping[str, Given]) -> Iterator[str]:
     """Yield `section.key: expectation, got value (source)` for every invalid value."""
     found: dict[tuple[str, str], list[str]] = {}
     for details in error.errors():
@@ -30,15 +30,11 @@ def problems_of(error: ValidationError, merged: Layer) -> Iterator[str]:
             key = f"{key}.{name}"
         found.setdefault((key, place), []).append(message)
     for (key, place), messages in found.items():
-        got = f", got {merged.values[key]!r}" if _is_shown(key, merged) else ""
+        is_shown = key in given and SecretStr not in (types_of(key) or ())
+        got = f", got {given[key].value!r}" if is_shown else ""
         # A value of several possible types is refused once for each.
         problem = ", or ".join(dict.fromkeys(messages))
-        yield f"{key}{place}: {problem}{got} ({_blame(key, merged)})"
-
-
-def _is_shown(key: str, merged: Layer) -> bool:
-    leaf = known_settings().get(key)
-    return key in merged.values and not (leaf is not None and leaf.is_secret)
+        yield f"{key}{place}: {problem}{got} ({_blame(key, given)})"
 
 
 def _known_part(location: Sequence[int | str]) -> str:
@@ -57,15 +53,13 @@ def _place_within(location: Sequence[int | str], key: str) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
 
 
-def _blame(key: str, merged: Layer) -> str:
+def _blame(key: str, given: Mapping[str, Given]) -> str:
     """Name the source of a value or, for a default, the sources of its neighbours."""
-    origin = merged.origins.get(key, DEFAULT)
-    if origin.is_chosen:
-        return str(origin)
+    origin = given.get(key, NOTHING).origin
     section = key.rpartition(".")[0]
     neighbours = [
         f"{name} from {other}"
-        for name, other in merged.origins.items()
+        for name, (_, other) in given.items()
         if section and name.startswith(f"{section}.") and other.is_chosen
     ]
-    return "; ".join([str(origin), *neighbours])
+    return "; ".join([str(origin), *([] if origin.is_chosen else neighbours)])
