@@ -6,6 +6,7 @@ Letters: G gallery, Q queries, D width, K answers.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from reid.domain.ranking.distances import is_as_near
 from reid.domain.seeding import generator_for
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
+
+_Made = TypeVar("_Made")
 
 NUM_ANSWERS = 10
 QUICK_MILLISECONDS = 10.0
@@ -62,28 +65,21 @@ class IndexBenchReport:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchIndexes:
     """Builds each index over the same vectors and searches it with the same queries."""
 
-    def __init__(
-        self,
-        *,
-        kinds: Mapping[str, Callable[[], VectorIndex]],
-        exact: Callable[[], VectorIndex],
-        clock: Callable[[], float],
-        size_of: Callable[[VectorIndex], int | None],
-        seed: int,
-    ) -> None:
-        """Keep what is compared.
+    kinds: Mapping[str, Callable[[], VectorIndex]]
+    """Makers of indexes, by the names that settings use."""
 
-        `kinds` makes an index, by the name that settings use; `exact` the one that others are
-        compared with. `size_of` gives the bytes of a built index in a file, None where it has none.
-        """
-        self._kinds = kinds
-        self._exact = exact
-        self._clock = clock
-        self._size_of = size_of
-        self._seed = seed
+    exact: Callable[[], VectorIndex]
+    """Makes the index that the others are compared with."""
+
+    clock: Callable[[], float]
+    size_of: Callable[[VectorIndex], int | None]
+    """Bytes of a built index in a file; None where it has none."""
+
+    seed: int
 
     def run(self, vectors: Tensor, *, queries: Tensor | None = None) -> IndexBenchReport:
         """Measure every index.
@@ -101,11 +97,11 @@ class BenchIndexes:
                 f"{len(vectors)} vectors are too few to compare indexes: name a larger gallery"
             )
         asked = asked[:_MOST_QUERIES]
-        reference = self._exact()
+        reference = self.exact()
         reference.build(gallery)
         nearest = reference.search(asked, NUM_ANSWERS)
         figures, failures = [], []
-        for kind, create in self._kinds.items():
+        for kind, create in self.kinds.items():
             try:
                 figures.append(self._measure(kind, create(), gallery, asked, nearest))
             except ReidError as error:
@@ -126,41 +122,34 @@ class BenchIndexes:
     def _divided(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Hold rows out as queries."""
         count = min(_MOST_QUERIES, len(vectors) // _HELD_OUT_SHARE)
-        generator = generator_for(self._seed, "index bench")
+        generator = generator_for(self.seed, "index bench")
         order = torch.randperm(len(vectors), generator=generator)
         return vectors[order[count:].sort().values], vectors[order[:count]]
 
     def _measure(
-        self,
-        kind: str,
-        index: VectorIndex,
-        gallery: Tensor,
-        queries: Tensor,
-        nearest: Neighbours,
+        self, kind: str, index: VectorIndex, gallery: Tensor, queries: Tensor, nearest: Neighbours
     ) -> IndexFigures:
-        build_seconds = self._seconds(lambda: index.build(gallery))
+        _, build_seconds = self._timed(lambda: index.build(gallery))
         index.search(queries[:1], NUM_ANSWERS)  # the preparation by a first search is not timed
-        answers: list[Neighbours] = []
-        seconds = self._seconds(lambda: answers.append(index.search(queries, NUM_ANSWERS)))
+        answers, seconds = self._timed(lambda: index.search(queries, NUM_ANSWERS))
         singles = [
-            self._seconds(partial(index.search, query, NUM_ANSWERS))
+            self._timed(partial(index.search, query, NUM_ANSWERS))[1]
             for query in torch.split(queries[:_SINGLE_QUERIES], 1)
         ]
         return IndexFigures(
             kind=kind,
             is_exact=index.is_exact,
-            recall_at_1=share_found(answers[0], nearest, k=1),
-            recall_at_10=share_found(answers[0], nearest, k=NUM_ANSWERS),
+            recall_at_1=share_found(answers, nearest, k=1),
+            recall_at_10=share_found(answers, nearest, k=NUM_ANSWERS),
             queries_per_second=len(queries) / max(seconds, 1e-9),
             milliseconds_per_query=1e3 * sorted(singles)[len(singles) // 2],
             build_seconds=build_seconds,
-            num_bytes=self._size_of(index) or 0,
+            num_bytes=self.size_of(index) or 0,
         )
 
-    def _seconds(self, work: Callable[[], object]) -> float:
-        before = self._clock()
-        work()
-        return self._clock() - before
+    def _timed(self, work: Callable[[], _Made]) -> tuple[_Made, float]:
+        before = self.clock()
+        return work(), self.clock() - before
 
 
 def share_found(answers: Neighbours, nearest: Neighbours, *, k: int) -> float:

@@ -28,13 +28,8 @@ def create_dataset(settings: "SourceSettings", *, key: str = "dataset") -> "Data
         ConfigurationError: No distribution offers this kind, a built-in one has no root, or it
             takes other options.
     """
-    found = registry.find(Group.DATASETS, settings.kind, setting=f"{key}.kind")
-    place = f"{key}.options"
-    options = registry.options_of(
-        settings.kind_options, settings.options, key=place, kind=settings.kind
-    )
     require_root(settings, key=key)
-    dataset: Dataset = registry.call(found, settings.root, options=options, key=place)
+    dataset: Dataset = registry.create(Group.DATASETS, settings, settings.root, section=key)
     return dataset
 
 

@@ -51,9 +51,6 @@ def open_gallery(
         GalleryError: It is missing or cannot be opened.
     """
     found = registry.find(Group.GALLERIES, settings.kind)
-    options = registry.options_of(
-        settings.kind_options, settings.options, key="gallery.options", kind=settings.kind
-    )
     records_address = settings.postgres.address
     request = GalleryRequest(
         name=name,
@@ -61,7 +58,7 @@ def open_gallery(
         tenant=settings.tenant,
         create_index=create_index,
         records_address=None if records_address is None else records_address.get_secret_value(),
-        options=options,
+        options=registry.options_of(settings, section="gallery"),
     )
     opened: Gallery = registry.load(found)(request)
     return opened

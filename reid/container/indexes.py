@@ -25,11 +25,7 @@ def create_index(settings: "IndexSettings") -> "VectorIndex":
     Raises:
         ConfigurationError: No distribution offers this kind, or it takes other options.
     """
-    found, key = registry.find(Group.INDEXES, settings.kind), "index.options"
-    options = registry.options_of(
-        settings.kind_options, settings.options, key=key, kind=settings.kind
-    )
-    index: VectorIndex = registry.call(found, options=options, key=key)
+    index: VectorIndex = registry.create(Group.INDEXES, settings, section="index")
     return index
 
 
@@ -42,14 +38,12 @@ def create_index_bench(settings: "Settings", kinds: Sequence[str] | None = None)
     from reid.adapters.indexes.exact import ExactIndex
     from reid.application.bench_indexes import BenchIndexes
 
-    wanted = tuple(kinds or BUILT_IN[Group.INDEXES])
-    for kind in wanted:
+    creators = {}
+    for kind in kinds or BUILT_IN[Group.INDEXES]:
         registry.find(Group.INDEXES, kind)
+        creators[kind] = partial(create_index, settings.index.model_copy(update={"kind": kind}))
     return BenchIndexes(
-        kinds={
-            kind: partial(create_index, settings.index.model_copy(update={"kind": kind}))
-            for kind in wanted
-        },
+        kinds=creators,
         exact=ExactIndex,
         clock=time.perf_counter,
         size_of=size_in_file,

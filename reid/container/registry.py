@@ -21,11 +21,14 @@ from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reid.domain.errors import ConfigurationError
 from reid.extras import EXTRAS, needed_for
 from reid.importing import paused_collection
+
+if TYPE_CHECKING:
+    from reid.settings.schema import GallerySettings, IndexSettings, SourceSettings
 
 Factory: TypeAlias = Callable[..., Any]
 
@@ -183,20 +186,38 @@ def call(found: EntryPoint, *arguments: object, options: Mapping[str, object], k
     return factory(*arguments, **options)
 
 
+def create(
+    group: Group,
+    settings: "GallerySettings | IndexSettings | SourceSettings",
+    *arguments: object,
+    section: str,
+) -> Any:  # noqa: ANN401
+    """Call the factory that the settings of a section name, with their options.
+
+    Raises:
+        ConfigurationError: No distribution offers this kind, or it takes other options.
+    """
+    found = find(group, settings.kind, setting=f"{section}.kind")
+    options = options_of(settings, section=section)
+    return call(found, *arguments, options=options, key=f"{section}.options")
+
+
 def options_of(
-    section: Mapping[str, object] | None, free: Mapping[str, object], *, key: str, kind: str
+    settings: "GallerySettings | IndexSettings | SourceSettings", *, section: str
 ) -> Mapping[str, object]:
     """Return a kind's own section of settings, or its free options if it has no section.
 
     Raises:
-        ConfigurationError: There are free options, under `key`, in addition to a section.
+        ConfigurationError: There are free options in addition to a section.
     """
-    if section is None:
-        return free
-    if free:
-        place = key.removesuffix("options") + kind
-        raise ConfigurationError(f"{key}: {kind} takes none: its own settings are in {place}")
-    return section
+    own, kind = settings.kind_options, settings.kind
+    if own is None:
+        return settings.options
+    if settings.options:
+        raise ConfigurationError(
+            f"{section}.options: {kind} takes none: its own settings are in {section}.{kind}"
+        )
+    return own
 
 
 def _offer(entry_point: EntryPoint) -> str:

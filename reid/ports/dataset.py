@@ -33,11 +33,9 @@ class ImageReader(Protocol):
         Raises:
             DatasetError: An image cannot be read; names the image and the reason.
         """
-        ...
 
     def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
         """Decode every image in full and list those that fail, in the order of the names."""
-        ...
 
     def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
         """Make small JPEGs for people to look at.
@@ -50,7 +48,6 @@ class ImageReader(Protocol):
             A JPEG without metadata for each name, in their order; None where the image cannot be
             read.
         """
-        ...
 
     def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
         """Identify images by the bytes of their files, whatever their names.
@@ -59,7 +56,6 @@ class ImageReader(Protocol):
             A digest per image, in the order of the names; empty for a file that cannot be read, for
             which `find_unreadable` gives the reason.
         """
-        ...
 
 
 class Dataset(Protocol):
@@ -68,12 +64,10 @@ class Dataset(Protocol):
     @property
     def name(self) -> str:
         """Name of the dataset in reports."""
-        ...
 
     @property
     def reader(self) -> ImageReader:
         """Reads the images listed; may be used before any list is read."""
-        ...
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
         """List a split.
@@ -83,7 +77,6 @@ class Dataset(Protocol):
         Raises:
             DatasetError: The folder is missing or holds no image of this split.
         """
-        ...
 
     def unparsed_names(self, split: Split) -> tuple[str, ...]:
         """List the images of a split left out because their names give no person or camera.
@@ -91,7 +84,6 @@ class Dataset(Protocol):
         Raises:
             DatasetError: The folder is missing.
         """
-        ...
 
 
 class ImageSource(Protocol):
@@ -100,12 +92,10 @@ class ImageSource(Protocol):
     @property
     def place(self) -> str:
         """The folder that the names start from, or the sender of the images."""
-        ...
 
     @property
     def reader(self) -> ImageReader:
         """Reads the images listed."""
-        ...
 
     def images(self) -> tuple[ListedImage, ...]:
         """List the images, sorted by name, with labels and cameras where they are known.
@@ -113,4 +103,3 @@ class ImageSource(Protocol):
         Raises:
             DatasetError: The folder is missing or holds no image.
         """
-        ...

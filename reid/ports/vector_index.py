@@ -16,7 +16,6 @@ class VectorIndex(Protocol):
     @property
     def is_exact(self) -> bool:
         """False where reports must call results approximate."""
-        ...
 
     @property
     def recall(self) -> float:
@@ -25,7 +24,6 @@ class VectorIndex(Protocol):
         Raises:
             VectorIndexError: Nothing was built yet.
         """
-        ...
 
     def build(self, gallery: Tensor) -> None:
         """Replace the content.
@@ -36,7 +34,6 @@ class VectorIndex(Protocol):
         Raises:
             VectorIndexError: No rows, or a row that is not of unit norm.
         """
-        ...
 
     def search(self, queries: Tensor, k: int) -> Neighbours:
         """Rank gallery rows by cosine distance 1 - cos, nearest first, ties by row number.
@@ -52,7 +49,6 @@ class VectorIndex(Protocol):
         Raises:
             VectorIndexError: Nothing was built yet, k below 1, or queries of another width.
         """
-        ...
 
 
 class PersistentIndex(VectorIndex, Protocol):
@@ -64,7 +60,6 @@ class PersistentIndex(VectorIndex, Protocol):
         Raises:
             VectorIndexError: Nothing was built yet, or the file cannot be written.
         """
-        ...
 
     def load(self, path: str, *, gallery: Tensor) -> None:
         """Read what `save` wrote, mapped into memory where that can be.
@@ -77,4 +72,3 @@ class PersistentIndex(VectorIndex, Protocol):
         Raises:
             VectorIndexError: The file cannot be read, or does not fit the rows.
         """
-        ...
