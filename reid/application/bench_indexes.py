@@ -153,13 +153,7 @@ class BenchIndexes:
 
 
 def share_found(answers: Neighbours, nearest: Neighbours, *, k: int) -> float:
-    """Share of the k nearest rows that are among the first k answers; ties count as found.
-
-    Args:
-        answers: (Q, K) of an index.
-        nearest: (Q, K) of the exact one.
-        k: At most so many are looked at.
-    """
+    """Share of the k nearest rows that are among the first k answers; ties count as found."""
     farthest = nearest.distances[:, :k].amax(dim=1, keepdim=True)  # (Q, 1)
     return float(is_as_near(answers.distances[:, :k], farthest).double().mean())
 

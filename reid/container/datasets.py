@@ -34,11 +34,7 @@ def create_dataset(settings: "SourceSettings", *, key: str = "dataset") -> "Data
 
 
 def combine_datasets(dataset: "Dataset", also: Sequence["SourceSettings"]) -> "Dataset":
-    """Append the training lists of other datasets to a dataset's.
-
-    Raises:
-        ConfigurationError: One of them cannot be opened; see `create_dataset`.
-    """
+    """Append the training lists of other datasets to a dataset's; see `create_dataset`."""
     if not also:
         return dataset
     from reid.adapters.datasets.combined import CombinedDataset

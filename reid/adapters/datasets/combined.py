@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate, chain, count
 from typing import TypeVar
 
 import torch
@@ -38,12 +39,7 @@ class CombinedDataset(ListedDataset):
     """
 
     def __init__(self, first: Dataset, *, others: Sequence[Dataset]) -> None:
-        """Keep the datasets; nothing is read yet.
-
-        Args:
-            first: For training and testing.
-            others: For training. The distractors of each, pid 0, are kept as one person.
-        """
+        """Keep the datasets; the distractors of each of the `others`, pid 0, become one person."""
         self._sets = _named((first, *others))
         readers = {name: dataset.reader for name, dataset in self._sets.items()}
         super().__init__(
@@ -78,10 +74,8 @@ class CombinedDataset(ListedDataset):
     def _first_cameras(self) -> Sequence[int]:
         """Return the number of each set's camera 0 among all cameras."""
         first, *others = self._sets.values()
-        starts = [0, _count_cameras(first, tuple(Split))]
-        for dataset in others[:-1]:
-            starts.append(starts[-1] + _count_cameras(dataset, (Split.TRAIN,)))
-        return starts
+        trained = (_count_cameras(dataset, (Split.TRAIN,)) for dataset in others[:-1])
+        return tuple(accumulate((0, _count_cameras(first, tuple(Split)), *trained)))
 
 
 class _ReaderBySet:
@@ -144,12 +138,9 @@ def _named(datasets: Sequence[Dataset]) -> Mapping[str, Dataset]:
     """Name each set without slashes; sets of the same name are numbered."""
     named: dict[str, Dataset] = {}
     for dataset in datasets:
-        plain = name = dataset.name.replace("/", "_")
-        number = 1
-        while name in named:
-            number += 1
-            name = f"{plain} {number}"
-        named[name] = dataset
+        plain = dataset.name.replace("/", "_")
+        numbered = (f"{plain} {number}" for number in count(2))
+        named[next(name for name in chain([plain], numbered) if name not in named)] = dataset
     return named
 
 

@@ -45,11 +45,7 @@ class FilesDataset(ListedDataset):
 
     @cached_property
     def root(self) -> Path:
-        """The folder that names of images start from.
-
-        Raises:
-            DatasetError: There is no dataset of this layout.
-        """
+        """The folder that names of images start from; DatasetError where there is none."""
         return self._find_root(self._given)
 
     def _holds(self, folder: Path) -> bool:

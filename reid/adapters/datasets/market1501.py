@@ -13,10 +13,7 @@ _CUHK03_PAIR = re.compile(r"([1-9])_(\d{3})_([12])_\d+", re.ASCII)
 
 
 class FolderPerSplit(FilesDataset):
-    """Market-1501's layout: a folder per split, names with person and camera.
-
-    Override `_parse` for other names.
-    """
+    """Market-1501's layout; override `_parse` for other names."""
 
     needs = f"the folders {', '.join(FOLDERS.values())}"
 
@@ -81,13 +78,7 @@ class Cuhk03(FolderPerSplit):
     expected = "named like 0001_c1_1.png"
 
     def __init__(self, root: Path, *, boxes: Literal["detected", "labeled"] = "detected") -> None:
-        """Keep the folder; nothing is read yet.
-
-        Args:
-            root: The folder that holds `detected` and `labeled`, its parent where it has one of the
-                usual names, or the folder of the boxes itself.
-            boxes: Which of the two to list.
-        """
+        """Keep the folder of the chosen `boxes`, the folder above it, or that one's parent."""
         super().__init__(root, variant=boxes)
         self._boxes = boxes
         self.title = f"CUHK03 ({boxes})"

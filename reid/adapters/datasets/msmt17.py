@@ -8,18 +8,15 @@ from reid.adapters.datasets.files import FilesDataset
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import Annotation, SampleList, Split
 
+_TEST_FOLDERS = ("test", "mask_test_v2", "mask_test_V2")
 IMAGE_FOLDERS = {
     Split.TRAIN: ("train", "mask_train_v2", "mask_train_V2"),
-    Split.QUERY: ("test", "mask_test_v2", "mask_test_V2"),
-    Split.GALLERY: ("test", "mask_test_v2", "mask_test_V2"),
+    Split.QUERY: _TEST_FOLDERS,
+    Split.GALLERY: _TEST_FOLDERS,
 }
 """Folders of a split's images: of the first version, or of the second, whose faces are masked."""
 
-LISTS = {
-    Split.TRAIN: "list_train.txt",
-    Split.QUERY: "list_query.txt",
-    Split.GALLERY: "list_gallery.txt",
-}
+LISTS = {split: f"list_{split}.txt" for split in Split}
 VALIDATION_LIST = "list_val.txt"
 
 TEST_PIDS_FROM = 10_001
@@ -48,13 +45,7 @@ class Msmt17(FilesDataset):
     needs = f"{', '.join(LISTS.values())} and the folders train and test (or mask_train_v2, ...)"
 
     def __init__(self, root: Path, *, train_on_val: bool = True) -> None:
-        """Keep the folder; nothing is read yet.
-
-        Args:
-            root: The folder that holds the lists and the folders `train` and `test`, or its parent
-                where the folder has one of the usual names.
-            train_on_val: Whether the training list includes the validation list.
-        """
+        """Keep the folder; `train_on_val` adds the validation list to the training list."""
         super().__init__(root, variant="" if train_on_val else "without val")
         self._train_on_val = train_on_val
 
@@ -101,14 +92,10 @@ def _lines(path: Path) -> Iterator[str]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        hint = (
-            "; to train without it, set dataset.msmt17.train_on_val=false"
-            if path.name == VALIDATION_LIST
-            else ""
-        )
+        hint = "; to train without it, set dataset.msmt17.train_on_val=false"
         raise DatasetError(
             f"{path} cannot be read: {reason}; MSMT17 needs lists of lines such as "
-            f"{_EXAMPLE!r}{hint}"
+            f"{_EXAMPLE!r}{hint if path.name == VALIDATION_LIST else ''}"
         ) from error
     return (line for line in map(str.strip, text.splitlines()) if line)
 

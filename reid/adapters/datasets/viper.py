@@ -31,13 +31,7 @@ class Viper(FilesDataset):
     needs = f"the folders {' and '.join(CAMERAS)}"
 
     def __init__(self, root: Path, *, split_seed: int = 0) -> None:
-        """Keep the folder; nothing is read yet.
-
-        Args:
-            root: The folder that holds `cam_a` and `cam_b`, or its parent where the folder has one
-                of the usual names.
-            split_seed: Determines the halves, on any machine and for any training seed.
-        """
+        """Keep the folder; `split_seed` decides the halves, whatever the training seed."""
         super().__init__(root, variant=f"split {split_seed}")
         self._split_seed = split_seed
 

@@ -72,7 +72,14 @@ def decode(content: Content) -> NDArray[np.uint8]:
     if not isinstance(content, bytes):
         return content
     pixels = decode_plain_jpeg(content)
-    return _decode_by_pillow(content) if pixels is None else pixels
+    if pixels is not None:
+        return pixels
+    if content.startswith(PNG_SIGNATURE):
+        require_whole_png(content)
+    pixels = _decode_by_pillow(content)
+    if content.startswith(JPEG_SIGNATURE):
+        require_whole_jpeg(content, pixels, decode=_decode_by_pillow)
+    return pixels
 
 
 def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
@@ -128,15 +135,6 @@ def strict_about_size() -> Iterator[None]:
 
 
 def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
-    if data.startswith(PNG_SIGNATURE):
-        require_whole_png(data)
-    pixels = _decode_anything(data)
-    if data.startswith(JPEG_SIGNATURE):
-        require_whole_jpeg(data, pixels, decode=_decode_anything)
-    return pixels
-
-
-def _decode_anything(data: bytes) -> NDArray[np.uint8]:
     with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
         # Pillow only warns, and other threads may lose its warning.
         if _is_bomb(image.width * image.height):

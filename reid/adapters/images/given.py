@@ -81,10 +81,6 @@ def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
     Paths are their own names; contents and pixels are named by their digest, so that the same image
     gets the same name again.
 
-    Args:
-        images: Each path and content once.
-        place: Their sender, or the folder that the paths start from.
-
     Raises:
         DatasetError: Pixels are not (H, W, 3) uint8, an image is given twice, or none is.
     """

@@ -23,11 +23,6 @@ THUMBNAIL_QUALITY = 80
 WIDEST_THUMBNAIL = 3
 """Largest ratio of a thumbnail's width to the requested height."""
 
-_FILTERS = {
-    Resampling.BILINEAR: Image.Resampling.BILINEAR,
-    Resampling.BICUBIC: Image.Resampling.BICUBIC,
-}
-
 
 def resize(
     images: Sequence[NDArray[np.uint8]], *, size: ImageSize, resampling: Resampling
@@ -45,7 +40,11 @@ def resize(
     shapes = {pixels.shape[:2] for pixels in images}
     if len(shapes) == 1 and _is_equal_batched(*shapes.pop(), size=size, resampling=resampling):
         return _resize_batch(np.stack(images), size)
-    return np.stack([_resize_one(pixels, size, _FILTERS[resampling]) for pixels in images])
+    kernel = Image.Resampling[resampling.name]
+    resized = (
+        Image.fromarray(pixels).resize((size.width, size.height), kernel) for pixels in images
+    )
+    return np.stack([np.asarray(image, dtype=np.uint8) for image in resized])
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8], *, height: int) -> bytes:
@@ -81,10 +80,3 @@ def _resize_batch(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint
         stored, (size.height, size.width), mode="bilinear", antialias=True, align_corners=False
     )
     return resized.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
-
-
-def _resize_one(
-    pixels: NDArray[np.uint8], size: ImageSize, resampling: Image.Resampling
-) -> NDArray[np.uint8]:
-    image = Image.fromarray(pixels).resize((size.width, size.height), resampling)
-    return np.asarray(image, dtype=np.uint8)

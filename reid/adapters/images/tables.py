@@ -14,11 +14,9 @@ PATH = "path"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a table."""
+    """A line of a table; `name` is the image's path from the table's folder."""
 
     name: str
-    """The image's path from the table's folder."""
-
     cells: Mapping[str, str]
     line: int
     table: Path

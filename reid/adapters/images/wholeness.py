@@ -26,11 +26,7 @@ _FILLING = bytes((37 * place + 181) % 251 for place in range(96))
 
 
 def require_whole_png(content: bytes) -> None:
-    """Check every chunk's checksum; Pillow skips those of the pixels.
-
-    Raises:
-        ValueError: A chunk is damaged or cut short, or the end is missing.
-    """
+    """Check every chunk's checksum, or raise ValueError; Pillow skips those of the pixels."""
     place = len(PNG_SIGNATURE)
     while place < len(content):
         length = int.from_bytes(content[place : place + 4])
@@ -53,12 +49,8 @@ def require_whole_jpeg(
 
     libjpeg fills in missing data, and Pillow drops its warning. A complete scan ignores bytes
     between its end and the next marker, but a scan that is cut short decodes them. So the image is
-    decoded again with such bytes inserted, and must not change.
-
-    Args:
-        content: The file.
-        pixels: As `decode` made them of it.
-        decode: A decoder by libjpeg.
+    decoded again with such bytes inserted, and must not change from the `pixels` that `decode`, a
+    decoder by libjpeg, made of it.
 
     Raises:
         ValueError: The end is missing, or a scan or part of one.

@@ -74,16 +74,9 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
     def __init__(
         self, *, recall: float = 0.95, trees: int | None = None, search_k: int | None = None
     ) -> None:
-        """Start empty.
+        """Start empty; trees, and candidates per query, are chosen for the recall if not given.
 
-        Args:
-            recall: Wanted share of gallery rows whose nearest other row is found.
-            trees: Size of the forest; None: chosen for the recall.
-            search_k: Candidates looked at per query; None: chosen for the recall. Where both are
-                given, they are used whatever the recall is.
-
-        Raises:
-            VectorIndexError: A value is out of range.
+        Where both are given, they are used whatever the recall is.
         """
         super().__init__(recall=recall, effort=search_k)
         self._trees = self._in_range("trees", trees)
@@ -184,7 +177,10 @@ def _add_facts(source: Path, target: Path, facts: IndexFacts) -> IndexFacts:
 def _read_facts(path: Path, gallery: Tensor) -> IndexFacts:
     """Read the facts that `_add_facts` wrote, and check the file's links."""
     nodes = _nodes_of(path, gallery.shape[1])
-    end = len(nodes) - _count_copies(nodes)
+    # Copies of roots have as many rows below them as the last node; those of the facts have none.
+    rows_below = nodes[:, :_NUMBER_BYTES].copy().view("<i4")[:, 0]  # (N,)
+    others = np.flatnonzero(rows_below != rows_below[-1])
+    end = int(others[-1]) + 1 if len(others) else 0
     _, num_nodes = _HEADER.unpack(nodes[end - 1, : _HEADER.size].tobytes())
     content = b""
     if 0 < num_nodes <= min(_MOST_NODES, end):
@@ -209,21 +205,9 @@ def _nodes_of(path: Path, width: int) -> np.ndarray:
     return content.reshape(-1, node_bytes)
 
 
-def _count_copies(nodes: np.ndarray) -> int:
-    """Count the copies of roots, which have as many rows below them as the last node."""
-    rows_below = nodes[:, :_NUMBER_BYTES]  # the bytes of an int32
-    for number, below in enumerate(rows_below[::-1]):
-        if not np.array_equal(below, rows_below[-1]):
-            if not below.any():
-                return number
-            break
-    raise ValueError("what was measured is missing")
-
-
 def _checksum(forest: np.ndarray, copies: np.ndarray, *, num_rows: int) -> int:
     """CRC-32 of the heads of rows and of all other nodes, whose numbers may be links."""
-    heads = np.ascontiguousarray(forest[:num_rows, : _HEADER.size])
-    found = zlib.crc32(heads.data)
-    for part in (forest[num_rows:], copies):
+    found = 0
+    for part in (forest[:num_rows, : _HEADER.size], forest[num_rows:], copies):
         found = zlib.crc32(np.ascontiguousarray(part).data, found)
     return found

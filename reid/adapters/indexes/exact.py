@@ -36,41 +36,36 @@ _ERROR = struct.Struct("<d")
 _ROUNDED_BYTES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Screen:
-    """The gallery rounded to float16, and the largest rounding error of a row."""
+@dataclass(slots=True)
+class _Rows:
+    """A gallery, and its copy rounded to float16 once it is needed."""
 
-    rows: Tensor
+    gallery: Tensor
+    """(G, D) float32, on the device where it is searched."""
+
+    rounded: Tensor | None = None
     """(G, D) float16."""
 
-    error: float
+    error: float = 0.0
     """Largest L2 norm of a row minus its rounded copy."""
 
-    @classmethod
-    def of(cls, gallery: Tensor) -> "_Screen":
-        """Round a gallery, a few rows at a time."""
-        rows = gallery.half()
-        parts = zip(torch.split(gallery, 1024), torch.split(rows, 1024), strict=True)
-        errors = [float((part - rounded.float()).norm(dim=1).amax()) for part, rounded in parts]
-        return cls(rows=rows, error=max(errors))
+    def require_rounded(self) -> Tensor:
+        """Round the gallery, a few rows at a time."""
+        if self.rounded is None:
+            rounded = self.gallery.half()
+            parts = zip(torch.split(self.gallery, 1024), torch.split(rounded, 1024), strict=True)
+            self.error = max(
+                float((part - copy.float()).norm(dim=1).amax()) for part, copy in parts
+            )
+            self.rounded = rounded
+        return self.rounded
 
-    @classmethod
-    def read(cls, path: Path, *, shape: torch.Size) -> "_Screen":
-        """Map what `write` wrote into memory."""
-        num_bytes = shape.numel() * _ROUNDED_BYTES
-        content = map_file(path, num_bytes + _ERROR.size)
-        (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
-        if not 0 <= error < 1:  # or NaN
-            raise ValueError(f"its rows were rounded by {error}")
-        rows = content[:num_bytes].view("<f2").reshape(shape)
-        return cls(rows=torch.from_numpy(rows), error=error)
-
-    def write(self, path: Path) -> None:
-        """Write rows, then the error."""
-        with path.open("wb") as file:
-            for part in torch.split(self.rows.cpu(), 1024):
-                file.write(part.numpy().astype("<f2", copy=False).data)
-            file.write(_ERROR.pack(self.error))
+    def are_worth_screening(self, k: int) -> bool:
+        return (
+            self.gallery.device.type == "cpu"
+            and self.gallery.numel() >= _SCREENED_ENTRIES
+            and k * _SCREENED_SHARE <= len(self.gallery)
+        )
 
     def candidates(self, query: Tensor, k: int) -> Tensor:
         """Find all rows that may be among the k nearest.
@@ -80,40 +75,14 @@ class _Screen:
         k-th largest true cosine is at least c - m, and rows of such a true cosine have a rounded
         one of at least c - 2 m.
 
-        Args:
-            query: (1, D) float32.
-            k: At most G.
-
         Returns:
             (C,) int64 gallery rows, ascending, C at least k.
         """
         rounded = query.half()  # (1, D)
-        cosines = F.linear(rounded, self.rows)[0].float()  # (G,)
+        cosines = F.linear(rounded, self.require_rounded())[0].float()  # (G,)
         margin = float((query - rounded.float()).norm()) + self.error + _PRODUCT_ERROR
         least = cosines.topk(k).values[-1] - 2 * margin
         return (cosines >= least).nonzero()[:, 0]
-
-
-@dataclass(slots=True)
-class _Rows:
-    """A gallery, and its rounded copy once it is needed."""
-
-    gallery: Tensor
-    """(G, D), on the device where it is searched."""
-
-    screen: _Screen | None = None
-
-    def require_screen(self) -> _Screen:
-        if self.screen is None:
-            self.screen = _Screen.of(self.gallery)
-        return self.screen
-
-    def are_worth_screening(self, k: int) -> bool:
-        return (
-            self.gallery.device.type == "cpu"
-            and self.gallery.numel() >= _SCREENED_ENTRIES
-            and k * _SCREENED_SHARE <= len(self.gallery)
-        )
 
 
 class ExactIndex(StoredIndex[_Rows]):
@@ -130,24 +99,29 @@ class ExactIndex(StoredIndex[_Rows]):
         return Built(_Rows(gallery), IndexFacts.of(self.kind, gallery))
 
     def _search(self, built: Built[_Rows], queries: Tensor, *, k: int) -> Neighbours:
-        """Rank gallery rows.
-
-        Distances that round to the same float32 are tied and ordered by row number, also across the
-        boundary of the last answer.
-        """
-        gallery = built.structure.gallery
-        if len(queries) == 1 and built.structure.are_worth_screening(k):
-            query = queries.to(gallery)
-            rows = built.structure.require_screen().candidates(query, k)  # (C,)
+        rows = built.structure
+        if len(queries) == 1 and rows.are_worth_screening(k):
+            query = queries.to(rows.gallery)
+            found = rows.candidates(query, k)  # (C,)
             # Too few are found where damage has put NaN into the copy.
-            if k <= len(rows) <= len(gallery) // _CHECKED_SHARE:
-                return rescore(rows[None], queries=query, gallery=gallery, k=k)
-        return find_nearest(queries, gallery, k=k)
+            if k <= len(found) <= len(rows.gallery) // _CHECKED_SHARE:
+                return rescore(found[None], queries=query, gallery=rows.gallery, k=k)
+        return find_nearest(queries, rows.gallery, k=k)
 
     def _write(self, built: Built[_Rows], part: Path) -> IndexFacts:
-        built.structure.require_screen().write(part)
+        """Write the rounded rows, then their error."""
+        with part.open("wb") as file:
+            for rows in torch.split(built.structure.require_rounded().cpu(), 1024):
+                file.write(rows.numpy().astype("<f2", copy=False).data)
+            file.write(_ERROR.pack(built.structure.error))
         return append_facts(part, built.facts)
 
     def _read(self, path: Path, gallery: Tensor) -> Built[_Rows]:
         facts = read_facts(path, kind=self.kind, gallery=gallery)
-        return Built(_Rows(gallery, _Screen.read(path, shape=gallery.shape)), facts)
+        num_bytes = gallery.numel() * _ROUNDED_BYTES
+        content = map_file(path, num_bytes + _ERROR.size)
+        (error,) = _ERROR.unpack(content[num_bytes:].tobytes())
+        if not 0 <= error < 1:  # or NaN
+            raise ValueError(f"its rows were rounded by {error}")
+        rounded = torch.from_numpy(content[:num_bytes].view("<f2").reshape(gallery.shape))
+        return Built(_Rows(gallery, rounded, error), facts)

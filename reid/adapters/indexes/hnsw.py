@@ -82,11 +82,7 @@ class HnswIndex(ApproximateIndex[_Graph]):
         Args:
             recall: Wanted share of gallery rows whose nearest other row is found.
             connectivity: Links per row and layer (M of the paper), twice as many in the lowest.
-            expansion: Rows kept in view while searching (ef of the paper), whatever the recall;
-                None: chosen for the recall.
-
-        Raises:
-            VectorIndexError: A value is out of range.
+            expansion: Rows kept in view while searching (ef); None: chosen for the recall.
         """
         super().__init__(recall=recall, effort=expansion)
         if not 2 <= connectivity <= _LARGEST_CONNECTIVITY:
@@ -144,11 +140,7 @@ class HnswIndex(ApproximateIndex[_Graph]):
 
 
 def _require_searchable(graph: faiss.Index, facts: IndexFacts) -> None:
-    """Refuse graphs that faiss reads, but whose search would leave their memory.
-
-    Raises:
-        ValueError: It is a graph of other rows, or damaged.
-    """
+    """Refuse graphs that faiss reads, but whose search would leave their memory: ValueError."""
     hnsw, storage = graph.hnsw, faiss.downcast_index(graph.storage)
     shape = (facts.num_rows, facts.width)
     code_bytes = 2 * facts.num_rows * facts.width

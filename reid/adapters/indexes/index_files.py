@@ -60,13 +60,11 @@ class IndexFacts:
         cls, kind: str, gallery: Tensor, *, recall: float = 1.0, effort: int = 1
     ) -> "IndexFacts":
         """Describe a structure over (G, D) float32 rows."""
-        num_rows, width = gallery.shape
-        fingerprint = _fingerprint(gallery)
         return cls(
             kind=kind,
-            num_rows=num_rows,
-            width=width,
-            fingerprint=fingerprint,
+            num_rows=gallery.shape[0],
+            width=gallery.shape[1],
+            fingerprint=_fingerprint(gallery),
             recall=recall,
             effort=effort,
         )
@@ -93,13 +91,9 @@ class IndexFacts:
             raise ValueError(f"it looks at {facts.effort} rows")
         if type(facts.recall) not in (int, float) or not 0 <= facts.recall <= 1:
             raise ValueError(f"its recall is {facts.recall}")
-        if facts.kind != kind:
-            raise ValueError(f"it is of the kind {facts.kind}, not {kind}")
-        if (facts.num_rows, facts.width) != tuple(gallery.shape):
-            raise ValueError(
-                f"it is of {facts.num_rows} rows of width {facts.width}, not the "
-                f"{tuple(gallery.shape)} given"
-            )
+        found, wanted = (facts.kind, facts.num_rows, facts.width), (kind, *gallery.shape)
+        if found != wanted:
+            raise ValueError(f"its kind, rows and width are {found}, not {wanted}")
         if facts.fingerprint != _fingerprint(gallery):
             raise ValueError("it is of other rows")
         return facts
@@ -133,11 +127,7 @@ def read_facts(path: Path, *, kind: str, gallery: Tensor) -> IndexFacts:
 
 @contextmanager
 def replacing(path: str) -> Iterator[Path]:
-    """Yield a file to write, which replaces `path` once it is complete and on the disk.
-
-    Raises:
-        VectorIndexError: It cannot be written.
-    """
+    """Yield a file to write, which replaces `path` once it is complete and on the disk."""
     try:
         with replaced(Path(path), temporary=Path(f"{path}.part")) as part:
             yield part
@@ -151,17 +141,12 @@ def replacing(path: str) -> Iterator[Path]:
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Turn the errors of reading a damaged file into one.
-
-    Raises:
-        VectorIndexError: The file cannot be read as an index.
-    """
+    """Turn the errors of reading a damaged file into one."""
     try:
         yield
     except (OSError, ValueError, TypeError, RuntimeError, MemoryError, struct.error) as error:
-        raise VectorIndexError(
-            f"{path} cannot be read as an index ({error}): build it again"
-        ) from error
+        message = f"{path} cannot be read as an index ({error}): build it again"
+        raise VectorIndexError(message) from error
 
 
 def map_file(path: Path, num_bytes: int) -> np.ndarray:
@@ -170,10 +155,7 @@ def map_file(path: Path, num_bytes: int) -> np.ndarray:
     A search touches thousands of places all over a file, and the first touch of each page has a
     cost. With a million vectors of 1280-d, opening a graph and the first query are two to three
     times as fast in Linux's pages of 2 MiB as in those of 4 KiB. The array is writable, as torch
-    wants it, but changes stay in memory.
-
-    Raises:
-        ValueError: It is shorter than that, or empty.
+    wants it, but changes stay in memory. A shorter file is a ValueError.
     """
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)

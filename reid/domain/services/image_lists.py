@@ -20,16 +20,7 @@ _UNWRITTEN = ("Cc", "Cs")
 def require_readable(
     readable: Sequence[ListedImage], unreadable: Sequence[UnreadableImage], *, role: str
 ) -> None:
-    """Refuse a list without a readable image.
-
-    Args:
-        readable: Images that can be decoded.
-        unreadable: The others.
-        role: What to call the images.
-
-    Raises:
-        DatasetError: No image can be read.
-    """
+    """Raise a DatasetError if no image can be read; `role` is what it calls them."""
     if readable:
         return
     raise DatasetError(

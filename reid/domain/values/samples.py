@@ -52,21 +52,18 @@ class Resampling(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of one person seen by one camera."""
+    """One image of one person seen by one camera; its dataset reads it by its name."""
 
     name: str
-    """Name by which the dataset that listed it reads it."""
-
     pid: int
     camid: int
 
 
 class Annotation(NamedTuple):
-    """Person and camera of an image."""
+    """Person and zero-based camera of an image."""
 
     pid: int
     camid: int
-    """Zero-based."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +77,14 @@ class SampleList:
     """Images left out because their names give no person or camera, sorted."""
 
     place: str = "the dataset"
-    """What lists the split, for messages."""
-
     expected: str = ""
-    """Which images the split consists of, for messages: `named like 0002_c1s1.jpg`."""
+    """What lists the split, and of which images it consists, for messages."""
 
     @classmethod
     def sorted_out(
         cls, found: Iterable[tuple[str, Annotation | None]], *, place: str, expected: str
     ) -> "SampleList":
-        """Sort images by name, keep each name once, drop junk, set those without annotation apart.
-
-        Args:
-            found: Names with their annotations, where they have one.
-            place: See the field.
-            expected: See the field.
-        """
+        """Sort by name, keep each name once, drop junk, set images without annotation apart."""
         images = sorted(dict(found).items())
         return cls(
             tuple(Sample(name, *known) for name, known in images if known and known[0] != JUNK_PID),
