@@ -17,7 +17,7 @@ from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.embedding import PlainImages
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.images import contents, decoding
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.services.embedding import Embedder
@@ -113,7 +113,7 @@ class _Laboratory:
     def folder(self) -> Row:
         images = self._images[: self._size.num_embedded]
         batch_size = max(self._size.num_embedded // 4, 1)
-        embedder = Embedder(encoder=self._encoder, listener=Silent(), batch_size=batch_size)
+        embedder = Embedder(encoder=self._encoder, listener=Broadcast(), batch_size=batch_size)
         starts = range(0, len(images), batch_size)
         batches = [self._read_plainly(images[start : start + batch_size]) for start in starts]
 

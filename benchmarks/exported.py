@@ -23,7 +23,7 @@ from reid.adapters.encoders.exported import (
     read_export_header,
 )
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.application.export import MAX_DEVIATION, Export
 from reid.domain.numerical_error import measure_error, probe_images
@@ -132,7 +132,7 @@ class _Laboratory:
 
 def _nearest(encoder: ImageEncoder, people: Market1501) -> Tensor:
     """Find each query's nearest gallery row."""
-    embedder = Embedder(encoder=encoder, listener=Silent(), batch_size=16)
+    embedder = Embedder(encoder=encoder, listener=Broadcast(), batch_size=16)
     queries, gallery = (
         embedder.embed_samples(people.reader, people.samples(split), subset=split).vectors
         for split in (Split.QUERY, Split.GALLERY)

@@ -13,7 +13,7 @@ from benchmarks.embedding import exhaust, one_core
 from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.training_input import plain_training_input
 from reid.adapters.datasets.market1501 import Market1501
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.seeding import generator_for
@@ -59,7 +59,7 @@ def rows(scale: Scale) -> Iterator[Row]:
             identities=size.identities, test_identities=2, images_per_camera=2, cameras=3
         ).draw(root)
         source = Market1501(root)
-        cached = CachedReader(source.reader, num_bytes=2**31, listener=Silent())
+        cached = CachedReader(source.reader, num_bytes=2**31, listener=Broadcast())
         names = [sample.name for sample in source.samples(Split.TRAIN)]
         batches = [names[row : row + size.batch] for row in range(0, len(names), size.batch)]
         plain = plain_training_input(GEOMETRY, recipe)

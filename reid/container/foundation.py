@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from dependency_injector import containers, providers
 
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.domain.values.durations import time_text
 from reid.settings.schema import Settings
 
@@ -18,5 +18,5 @@ class Foundation(containers.DeclarativeContainer):
     """Shared providers."""
 
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
-    listener = providers.Singleton(Silent)
+    listener = providers.Singleton(Broadcast)
     now = providers.Object(utc_now)

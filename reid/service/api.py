@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from reid.adapters.images.given import GivenImage, ImageIntake
 from reid.adapters.pages.documents import render
@@ -20,7 +21,7 @@ from reid.domain.values.samples import ListedImage
 from reid.service.bodies import Bodies, Sent, as_utf8, said_twice
 from reid.service.gallery_service import GalleryService, ServiceQuery
 from reid.service.http_errors import HttpError, answer_errors, busy
-from reid.service.metrics import CONTENT_TYPE, Metrics
+from reid.service.metrics import Metrics
 from reid.service.schema import (
     FORM_OR_IMAGE,
     NOT_FOUND,
@@ -37,7 +38,6 @@ from reid.service.schema import (
     SeenByQuery,
 )
 from reid.service.worker import Worker
-from reid.settings.tasks import ServiceSettings
 
 _Result = TypeVar("_Result")
 _POLICY = {
@@ -50,18 +50,13 @@ class Api:
     """Routes over a worker."""
 
     def __init__(
-        self,
-        worker: Worker,
-        *,
-        intake: ImageIntake,
-        limits: ServiceSettings,
-        bodies: Bodies,
+        self, worker: Worker, *, intake: ImageIntake, bodies: Bodies, seconds: float
     ) -> None:
-        """Keep the parts."""
+        """Keep the parts, and the time for an answer once a body has arrived."""
         self._worker = worker
         self._intake = intake
-        self._seconds = limits.seconds
         self._bodies = bodies
+        self._seconds = seconds
         # One thread decodes while the worker is in the encoder, one image at a time, so that
         # memory never holds several large ones.
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="reid-decoder")
@@ -84,7 +79,7 @@ class Api:
         )
         images = await self._taken(request, camera=camera, is_query=True)
         asked = ServiceQuery(images, is_one_person=one_person, within=within)
-        return Answers(await self._answered(lambda: self._worker.identify(asked)))
+        return Answers(await self._answered(self._worker.identify(asked)))
 
     async def add(
         self, request: Request, *, label: LabelQuery = None, camera: CameraQuery = None
@@ -99,7 +94,7 @@ class Api:
         }
         images = tuple(named.values())
         return await self._answered(
-            lambda: self._worker.change(lambda service: service.add(images), num_images=len(images))
+            self._worker.change(lambda service: service.add(images), num_images=len(images))
         )
 
     async def remove(self, key: Annotated[int, Path(ge=1, lt=2**63)]) -> Removed:
@@ -153,13 +148,13 @@ class Api:
         )
 
     async def _removed(self, work: Callable[[GalleryService], RemovalOutcome]) -> Removed:
-        outcome = await self._answered(lambda: self._worker.change(work, num_images=0))
+        outcome = await self._answered(self._worker.change(work, num_images=0))
         return Removed(outcome.num_images, outcome.num_left)
 
-    async def _answered(self, ask: "Callable[[], Future[_Result]]") -> _Result:
+    async def _answered(self, future: "Future[_Result]") -> _Result:
         try:
             async with asyncio.timeout(self._seconds):
-                return await asyncio.wrap_future(ask())
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise busy(f"no answer within {self._seconds:g} s: ask again later") from None
 
@@ -188,7 +183,7 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
     @app.get("/metrics", response_class=Response)
     async def show_metrics() -> Response:
         """Return metrics in Prometheus' text format."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def show_schema() -> JSONResponse:

@@ -68,12 +68,8 @@ class GalleryService:
         self._keep = keep
         self._open_gallery = open_gallery
         self._gallery = open_gallery()
-        self._num_images = self._gallery.describe().num_images
-
-    @property
-    def num_images(self) -> int:
+        self.num_images = self._gallery.describe().num_images
         """Images in the gallery when last counted; safe to read in any thread."""
-        return self._num_images
 
     def require_suitable(self, enrolment: Enrolment) -> None:
         """Refuse a gallery of another encoder, or one whose calibration fits no kind of query.
@@ -125,7 +121,7 @@ class GalleryService:
             name = sent[error.name].image.name
             raise NoAnswerError(place=error.place, name=name, advice=error.advice) from error
         # Other programs may have changed the gallery.
-        self._num_images = outcome.num_gallery
+        self.num_images = outcome.num_gallery
         answers: dict[int, list[Identification]] = {number: [] for number in queries}
         for found in outcome.identifications:
             answers[int(found.name.partition("/")[0])].append(
@@ -183,4 +179,4 @@ class GalleryService:
         self._gallery.close()
 
     def _count(self) -> None:
-        self._num_images = self._gallery.describe().num_images
+        self.num_images = self._gallery.describe().num_images

@@ -97,13 +97,9 @@ def serve(
         worker = Worker(open_gallery_service, max_waiting=settings.waiting, batch_size=batch_size)
         # A signal may arrive while the encoder loads; its thread must not outlive that.
         with closing(worker):
-            service, bodies = worker.start(), Bodies(settings)
-            metrics = Metrics(
-                num_waiting=lambda: worker.num_waiting,
-                num_held_bytes=lambda: bodies.num_bytes,
-                num_images=lambda: service.num_images,
-            )
-            api = Api(worker, intake=create_intake(), limits=settings, bodies=bodies)
+            bodies = Bodies(settings)
+            metrics = Metrics(worker, bodies, worker.start())
+            api = Api(worker, intake=create_intake(), bodies=bodies, seconds=settings.seconds)
             with closing(api):
                 app = create_app(api, metrics, version=version("clip-reid"))
                 guarded = Middleware(app, token=token, metrics=metrics)

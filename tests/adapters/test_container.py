@@ -14,7 +14,7 @@ from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.kinds import KINDS
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
@@ -158,8 +158,8 @@ def test_training_images_are_kept_in_memory_unless_there_is_none_for_them(tmp_pa
 
 
 def test_the_listener_is_silent_unless_one_is_given() -> None:
-    assert isinstance(container().listener(), Silent)
-    listener = Silent()
+    assert isinstance(container().listener(), Broadcast)
+    listener = Broadcast()
     settings = load_settings().settings
     assert Container(settings=settings, listener=listener).listener() is listener
 

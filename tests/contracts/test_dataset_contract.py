@@ -13,7 +13,7 @@ from reid.adapters.datasets.csv_dataset import CsvDataset
 from reid.adapters.datasets.market1501 import Cuhk03, DukeMtmc, Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
-from reid.adapters.events.silent import Silent
+from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.images.cache import CachedReader
 from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import DrawnDataset
@@ -100,7 +100,7 @@ def _combined(folder: Path) -> Dataset:
 
 def _cached(folder: Path) -> Dataset:
     built = _built(folder)
-    return with_reader(built, CachedReader(built.reader, num_bytes=9000, listener=Silent()))
+    return with_reader(built, CachedReader(built.reader, num_bytes=9000, listener=Broadcast()))
 
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {

@@ -11,17 +11,16 @@ from rich.console import Console
 from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.events.jsonl_log import JsonlLog
 from reid.adapters.events.rich_progress import RichProgress
-from reid.adapters.events.silent import Silent
 from reid.domain.events import Event
 from reid.ports.events import EventListener
 from tests.fakes.listener import A_RUN, RecordingListener
 
 LISTENERS: dict[str, Callable[[Path], EventListener]] = {
-    "silent": lambda _: Silent(),
+    "silent": lambda _: Broadcast(),
     "jsonl": lambda folder: JsonlLog(folder / "metrics.jsonl"),
     "rich": lambda _: RichProgress(console=Console(file=StringIO())),
     "rich terminal": lambda _: RichProgress(console=Console(file=StringIO(), force_terminal=True)),
-    "broadcast": lambda _: Broadcast([Silent(), RecordingListener()]),
+    "broadcast": lambda _: Broadcast([Broadcast(), RecordingListener()]),
     "fake": lambda _: RecordingListener(),
 }
 

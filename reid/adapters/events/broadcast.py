@@ -1,4 +1,4 @@
-"""One event, several listeners."""
+"""One event, any number of listeners."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from reid.ports.events import EventListener
 
 
 class Broadcast:
-    """Passes every event on, in the order of its listeners."""
+    """Passes every event on, in the order of its listeners; without any, it ignores events."""
 
-    def __init__(self, listeners: Sequence[EventListener]) -> None:
+    def __init__(self, listeners: Sequence[EventListener] = ()) -> None:
         """Keep the listeners."""
         self._listeners = tuple(listeners)
 

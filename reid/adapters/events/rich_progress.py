@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self, assert_never
+from typing import assert_never
 
 from rich.console import Console
 from rich.progress import (
@@ -35,44 +34,29 @@ STAGE_TITLES = {
 }
 
 
-class RichProgress:
+class RichProgress(Progress):
     """Shows a bar for the current work, on a terminal only, and a line for every finished epoch."""
 
     def __init__(
         self, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare the display, which the `with` block starts and ends."""
-        self._console = console or Console(stderr=True, highlight=False)
-        self._progress = Progress(
+        console = console or Console(stderr=True, highlight=False)
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[rate]}"),
-            console=self._console,
+            console=console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
         )
         self._clock = clock
         self._task: TaskID | None = None
-        self._subset: str | None = None
         self._began = 0.0
         self._images = 0
         self._epoch_began = 0.0
-
-    def __enter__(self) -> Self:
-        """Start the display."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Remove the bar."""
-        self._progress.stop()
 
     def __call__(self, event: Event, /) -> None:
         """Show the event."""
@@ -85,11 +69,17 @@ class RichProgress:
                 self._finish_epoch(event)
             case ImagesEmbedded():
                 self._embed(event)
-            case StageFinished():
-                self._drop_task()
-            case ImageCacheFilled() | CheckpointDamaged():
-                self._line(_notice(event))
-            case CheckpointSaved():
+            case ImageCacheFilled():
+                self._line(
+                    f"{event.num_kept} decoded images fill {event.num_bytes // 2**20} MiB: the "
+                    "others are decoded in every epoch; dataset.cache_mib gives them more"
+                )
+            case CheckpointDamaged():
+                self._line(
+                    f"{event.name} is damaged: going on from the one saved before it, of epoch "
+                    f"{event.epoch}"
+                )
+            case StageFinished() | CheckpointSaved():
                 pass
             case _:
                 assert_never(event)
@@ -108,9 +98,8 @@ class RichProgress:
         self._update(completed=event.step)
 
     def _embed(self, event: ImagesEmbedded) -> None:
-        if self._subset != event.subset or self._task is None:
+        if event.done == 0:
             self._new_task(f"embedding {event.subset}", total=event.total)
-            self._subset = event.subset
         self._images = event.done
         self._update(completed=event.done)
         if event.done == event.total:
@@ -134,34 +123,21 @@ class RichProgress:
 
     def _new_task(self, description: str, *, total: int) -> None:
         self._drop_task()
-        self._task = self._progress.add_task(description, total=total, rate="")
+        self._task = self.add_task(description, total=total, rate="")
         self._began, self._images = self._clock(), 0
 
     def _update(self, *, completed: int) -> None:
-        if self._task is None:
-            return
-        seconds = self._clock() - self._began
-        self._progress.update(self._task, completed=completed, rate=_rate(self._images, seconds))
+        if self._task is not None:
+            rate = _rate(self._images, self._clock() - self._began)
+            self.update(self._task, completed=completed, rate=rate)
 
     def _drop_task(self) -> None:
         if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task, self._subset = None, None
+            self.remove_task(self._task)
+        self._task = None
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
-
-
-def _notice(event: ImageCacheFilled | CheckpointDamaged) -> str:
-    if isinstance(event, CheckpointDamaged):
-        return (
-            f"{event.name} is damaged: going on from the one saved before it, of epoch "
-            f"{event.epoch}"
-        )
-    return (
-        f"{event.num_kept} decoded images fill {event.num_bytes // 2**20} MiB: the others are "
-        "decoded in every epoch; dataset.cache_mib gives them more"
-    )
+        self.console.print(text, markup=False, soft_wrap=True)
 
 
 def _time(seconds: float) -> str:
