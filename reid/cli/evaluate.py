@@ -127,13 +127,16 @@ def _show(
     plots: Path | None,
 ) -> tuple[str, ...]:
     """Write the page and the charts; return their paths."""
+    from reid.application.page_data import evaluation_page_data
+
     pages: list[Page[EvaluationPageData]] = [container.evaluation_page(report)] if report else []
     if plots:
         pages.append(container.chart_files(plots, rasterise=_rasteriser(container)))
-    return container.show_evaluation(pages=pages).run(
+    content = evaluation_page_data(
         evaluation.report,
         analysis,
         reader=container.dataset().reader,
         title=f"Evaluation on {evaluation.dataset}",
         notes=(*evaluation_notes(evaluation.report), render_encoder(evaluation.encoder)),
     )
+    return tuple(place for page in pages for place in page.write(content))

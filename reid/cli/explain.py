@@ -11,7 +11,7 @@ from reid.container.checks import require_images
 from reid.container.program import wired
 
 if TYPE_CHECKING:
-    from reid.application.explain import ExplanationOutcome, ImageOutcome
+    from reid.domain.values.explanations import DeletionCheck, Explanation
     from reid.settings.loading import ResolvedSettings
 
 QueryArgument = Annotated[Path, typer.Argument(metavar="QUERY", help="An image.")]
@@ -50,27 +50,41 @@ def explain(
     with wired(settings, num_cameras=0) as container:
         page = container.explanation_page()(output)
         open_images = container.images()
-        outcome = container.explain().run(open_images(query), open_images(gallery), page=page)
-    typer.echo(to_json(outcome) if as_json else _render(outcome))
+        explanation = container.explainer().explain(open_images(query), open_images(gallery))
+        place = page.write(explanation)[0]
+    typer.echo((_as_json if as_json else _render)(explanation, place))
 
 
-def _render(outcome: "ExplanationOutcome") -> str:
-    cameras = "used" if outcome.are_cameras_used else "left out"
+def _as_json(explanation: "Explanation", place: str) -> str:
+    """Write all but pixels and weights."""
+    pair = {"query": explanation.query, "gallery": explanation.gallery}
+    facts = {
+        name: getattr(explanation, name)
+        for name in ("encoder", "similarity", "method", "are_cameras_used")
+    }
+    checked = {
+        role: {"image": one.image, "check": one.check, "is_check_passed": one.check.is_passed}
+        for role, one in pair.items()
+    }
+    return to_json({**facts, **checked, "page": place})
+
+
+def _render(explanation: "Explanation", place: str) -> str:
+    cameras = "used" if explanation.are_cameras_used else "left out"
     return "\n".join(
         [
-            f"Similarity: {outcome.similarity:.4f} (cosine)",
-            render_encoder(outcome.encoder),
-            f"Method: {outcome.method}; cameras {cameras}",
-            _render_check("query", outcome.query),
-            _render_check("gallery image", outcome.gallery),
-            f"Wrote {outcome.page}",
+            f"Similarity: {explanation.similarity:.4f} (cosine)",
+            render_encoder(explanation.encoder),
+            f"Method: {explanation.method}; cameras {cameras}",
+            _render_check("query", explanation.query.check),
+            _render_check("gallery image", explanation.gallery.check),
+            f"Wrote {place}",
         ]
     )
 
 
-def _render_check(role: str, explained: "ImageOutcome") -> str:
-    check = explained.check
-    verdict = "" if explained.is_check_passed else "; do not rely on the marks here"
+def _render_check(role: str, check: "DeletionCheck") -> str:
+    verdict = "" if check.is_passed else "; do not rely on the marks here"
     return (
         f"Without {check.share:.0%} of the {role}: {check.most_marked:.4f} where marked most, "
         f"{check.least_marked:.4f} where marked least, {check.random:.4f} at random{verdict}"

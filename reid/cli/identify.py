@@ -16,7 +16,7 @@ from reid.domain.errors import DatasetError
 
 if TYPE_CHECKING:
     from reid.application.identify import IdentificationOutcome
-    from reid.application.show_answers import Thumbnails
+    from reid.application.page_data import Thumbnails
     from reid.container.root import Container
     from reid.ports.dataset import ImageSource
     from reid.settings.loading import ResolvedSettings
@@ -71,7 +71,7 @@ def identify(
     require_images(queries)
     require_gallery(settings.gallery, gallery)
     with wired(settings, num_cameras=0) as container:
-        from reid.application.show_answers import thumbnails_in, thumbnails_kept
+        from reid.application.page_data import thumbnails_in, thumbnails_kept
 
         asked = container.images()(queries)
         show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
@@ -108,13 +108,15 @@ def _show(
     err: bool,
 ) -> None:
     """Write the page of the answers, if one is wanted, and print its path."""
+    from reid.application.page_data import answers_page_data
+
     if path is None:
         return
-    place = container.show_answers(page=container.answers_page(path)).run(
+    content = answers_page_data(
         outcome.identifications,
         queries=queries.reader,
         gallery=thumbnails,
         title="Who is on these images",
         notes=tuple(answer_notes(outcome, names_place=False)),
     )
-    typer.echo(f"Wrote {place}", err=err)
+    typer.echo(f"Wrote {container.answers_page(path).write(content)[0]}", err=err)

@@ -18,7 +18,6 @@ from reid.importing import Lazily
 
 if TYPE_CHECKING:
     from reid.adapters.encoders.exported import ExportedEncoder
-    from reid.application.explain import Explain
     from reid.application.export import Export
     from reid.domain.services.embedding import Embedder
     from reid.domain.services.explaining import PairExplainer
@@ -224,18 +223,13 @@ class Encoders(Datasets):
     explanation_page = providers.Object(
         Lazily("reid.adapters.pages.heatmaps:open_explanation_page")
     )
-    explain = providers.Singleton["Explain"](
-        Lazily("reid.application.explain:Explain"),
-        explainer=providers.Singleton["PairExplainer"](
-            Lazily("reid.domain.services.explaining:PairExplainer"),
-            encoder=providers.Callable(require_explainable, encoder),
-            method=providers.Callable(
-                explanation_method, Foundation.settings.provided.explain.method
-            ),
-            uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
-            masked_share=Foundation.settings.provided.explain.masked_share,
-            seed=Foundation.settings.provided.seed,
-        ),
+    explainer = providers.Singleton["PairExplainer"](
+        Lazily("reid.domain.services.explaining:PairExplainer"),
+        encoder=providers.Callable(require_explainable, encoder),
+        method=providers.Callable(explanation_method, Foundation.settings.provided.explain.method),
+        uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
+        masked_share=Foundation.settings.provided.explain.masked_share,
+        seed=Foundation.settings.provided.seed,
     )
     open_export_folder = providers.Object(Lazily("reid.adapters.encoders.exporting:ExportFolder"))
     export = providers.Singleton["Export"](

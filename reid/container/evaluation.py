@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from reid.application.records import RecordedEvaluation
     from reid.application.report_runs import ReportRuns
     from reid.application.reproduce import Reproduce
-    from reid.application.show_evaluation import ShowEvaluation
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.page_data import EvaluationPageData
@@ -193,9 +192,6 @@ class Evaluation(Encoders, Indexes):
         Lazily("reid.adapters.pages.evaluation:ChartFiles")
     )
     rasteriser = providers.Callable(rasteriser)
-    show_evaluation = providers.Factory["ShowEvaluation"](
-        Lazily("reid.application.show_evaluation:ShowEvaluation")
-    )
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Singleton["CompareRuns"](
         Lazily("reid.application.compare_runs:CompareRuns"), seed=Foundation.settings.provided.seed

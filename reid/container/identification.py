@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from reid.adapters.pages.documents import PageFile
     from reid.application.calibrate import Calibrate
     from reid.application.identify import Identify
-    from reid.application.show_answers import ShowAnswers
     from reid.domain.services.embedding import Embedder
     from reid.domain.services.enrolment import Enrolment
     from reid.domain.services.gallery import Gallery
@@ -109,7 +108,4 @@ class Identification(Galleries):
     answers_page = providers.Factory["PageFile[AnswersPageData]"](
         Lazily("reid.adapters.pages.documents:PageFile"),
         render=Lazily("reid.adapters.pages.answers:render_answers_page"),
-    )
-    show_answers = providers.Factory["ShowAnswers"](
-        Lazily("reid.application.show_answers:ShowAnswers")
     )

@@ -9,6 +9,7 @@ from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.services.explaining import PairExplainer
+from reid.domain.services.lists import select_images
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
 
@@ -49,7 +50,9 @@ def test_masking_what_is_marked_costs_more_similarity_than_masking_anything_else
             for image in gallery.images()
             if image.label == query.label and image.camera != query.camera
         )
-        explanation = explainer.explain((queries.reader, gallery.reader), (query, match))
+        explanation = explainer.explain(
+            select_images(queries, [query]), select_images(gallery, [match])
+        )
         assert explanation.are_cameras_used == (request_.num_cameras > 0)
         checks += [explanation.query.check, explanation.gallery.check]
     found = torch.tensor([[c.most_marked, c.least_marked, c.random] for c in checks])

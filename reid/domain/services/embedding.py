@@ -4,6 +4,7 @@ Letters: N images, D embedding width, E width of the shared space.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -22,27 +23,20 @@ from reid.ports.events import EventListener
 from reid.ports.image_encoder import ImageEncoder
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedder:
     """Runs an image encoder over lists of images."""
 
-    def __init__(
-        self,
-        *,
-        encoder: ImageEncoder,
-        listener: EventListener,
-        batch_size: int = 64,
-        uses_cameras: bool = True,
-    ) -> None:
-        """Keep the encoder; `uses_cameras=False` leaves cameras out in any case."""
-        self._encoder = encoder
-        self._listener = listener
-        self._batch_size = batch_size
-        self._uses_cameras = uses_cameras
+    encoder: ImageEncoder
+    listener: EventListener
+    batch_size: int = 64
+    uses_cameras: bool = True
+    """False leaves cameras out in any case."""
 
     @property
     def num_cameras(self) -> int:
         """Cameras that are distinguished; 0 where they are ignored or left out."""
-        return self._encoder.geometry.num_cameras if self._uses_cameras else 0
+        return self.encoder.geometry.num_cameras if self.uses_cameras else 0
 
     def embed(
         self, reader: ImageReader, names: Sequence[str], *, camids: Tensor | None, subset: str
@@ -84,7 +78,7 @@ class Embedder:
         batches = self._batches(
             reader, names, camids=camids, subset=subset, select=ImageFeatures.embedding
         )
-        num_batches = -(-part_size // self._batch_size)
+        num_batches = -(-part_size // self.batch_size)
         while part := list(islice(batches, num_batches)):
             yield F.normalize(torch.cat(part), dim=1)
 
@@ -109,7 +103,7 @@ class Embedder:
         projected = self._batches(
             reader, names, camids=None, subset=subset, select=lambda features: features.projected
         )
-        return torch.cat(list(projected)).to(self._encoder.device)
+        return torch.cat(list(projected)).to(self.encoder.device)
 
     def _batches(
         self,
@@ -120,32 +114,32 @@ class Embedder:
         subset: str,
         select: Callable[[ImageFeatures], Tensor],
     ) -> Iterator[Tensor]:
-        self._listener(ImagesEmbedded(subset=subset, done=0, total=len(names)))
-        known = camids if self._uses_cameras else None
-        starts = range(0, len(names), self._batch_size)
-        batches = [slice(start, start + self._batch_size) for start in starts]
+        self.listener(ImagesEmbedded(subset=subset, done=0, total=len(names)))
+        known = camids if self.uses_cameras else None
+        starts = range(0, len(names), self.batch_size)
+        batches = [slice(start, start + self.batch_size) for start in starts]
         # The reader decodes the next batch while the encoder works on this one. For a single batch
         # a thread costs more than it saves.
         reading = prefetch if len(batches) > 1 else map
-        read = reading(lambda rows: self._read(reader, names[rows]), batches)
+        image_size = self.encoder.geometry.image_size
+
+        def read_rows(rows: slice) -> Tensor:
+            return reader.read(names[rows], size=image_size, resampling=Resampling.BILINEAR)
+
+        read = reading(read_rows, batches)
         for rows, pixels in zip(batches, read, strict=True):
             cameras = None if known is None else known[rows]
             size = f"while describing {len(pixels)} images at once"
             with explain_out_of_memory("evaluation.batch_size", during=size), torch.no_grad():
-                features = self._encoder.encode_images(self._normalise(pixels), cameras)
-                selected = select(features).cpu()
+                images = normalised_for(self.encoder, pixels)
+                selected = select(self.encoder.encode_images(images, cameras)).cpu()
             done = min(rows.stop, len(names))
-            self._listener(ImagesEmbedded(subset=subset, done=done, total=len(names)))
+            self.listener(ImagesEmbedded(subset=subset, done=done, total=len(names)))
             yield selected
 
-    def _read(self, reader: ImageReader, names: Sequence[str]) -> Tensor:
-        size = self._encoder.geometry.image_size
-        return reader.read(names, size=size, resampling=Resampling.BILINEAR)
 
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        geometry = self._encoder.geometry
-        return normalise(
-            to_device(self._encoder.device, pixels),
-            mean=geometry.pixel_mean,
-            std=geometry.pixel_std,
-        )
+def normalised_for(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+    """Copy (B, 3, H, W) uint8 pixels to an encoder's device, and normalise them as it expects."""
+    geometry = encoder.geometry
+    copied = to_device(encoder.device, pixels)
+    return normalise(copied, mean=geometry.pixel_mean, std=geometry.pixel_std)

@@ -5,12 +5,13 @@ Letters: B batch, D width, h w grid, P = h * w cells, H W pixels.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reid.domain.errors import ConfigurationError
+from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.explanation import (
     mask_pixels,
     roll_out,
@@ -20,8 +21,8 @@ from reid.domain.explanation import (
     weigh_map,
 )
 from reid.domain.seeding import generator_for
-from reid.domain.training.augmentation import normalise
-from reid.domain.transfers import to_device
+from reid.domain.services.embedding import normalised_for
+from reid.domain.services.lists import split_off_unreadable
 from reid.domain.values.explanations import (
     AttentionTrace,
     Cells,
@@ -33,7 +34,7 @@ from reid.domain.values.explanations import (
     MapTrace,
 )
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
-from reid.ports.dataset import ImageReader
+from reid.ports.dataset import ImageSource
 from reid.ports.explanation import ExplainableEncoder
 
 NUM_DRAWS = 8
@@ -52,96 +53,83 @@ _TIE_BREAK = 1e-6
 """Share of the largest weight: orders pixels of equal weight by chance rather than by place."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairExplainer:
     """Explains the similarity of pairs, and checks each explanation on the pair itself."""
 
-    def __init__(
-        self,
-        *,
-        encoder: ExplainableEncoder,
-        method: ExplanationMethod | None = None,
-        uses_cameras: bool = True,
-        masked_share: float = 0.2,
-        seed: int = 0,
-    ) -> None:
-        """Keep the parts, with the encoder in evaluation mode.
+    encoder: ExplainableEncoder
+    """In evaluation mode."""
 
-        Without a method, the best for the encoder is used. `uses_cameras=False` leaves cameras out,
-        also for an encoder that knows them. `masked_share` of an image's pixels is masked by its
-        check.
-        """
-        self._encoder = encoder
-        self._method = method
-        self._uses_cameras = uses_cameras
-        self._masked_share = masked_share
-        self._seed = seed
+    method: ExplanationMethod | None = None
+    """None: the best for the encoder."""
 
-    def explain(
-        self, readers: tuple[ImageReader, ImageReader], images: tuple[ListedImage, ListedImage]
-    ) -> Explanation:
-        """Explain what makes a gallery image similar to a query, the first of each pair.
+    uses_cameras: bool = True
+    """False leaves cameras out, also for an encoder that knows them."""
+
+    masked_share: float = 0.2
+    """Share of an image's pixels that its check masks."""
+
+    seed: int = 0
+
+    def explain(self, query: ImageSource, gallery: ImageSource) -> Explanation:
+        """Explain what makes a gallery image similar to a query.
 
         Raises:
             ConfigurationError: The method does not suit the encoder.
-            DatasetError: An image cannot be read.
+            DatasetError: A source is not one readable image.
         """
-        pixels = self._read(readers, images)
+        sources = (query, gallery)
+        images = (_only_image(query, role="query"), _only_image(gallery, role="gallery"))
+        pixels = normalised_for(
+            self.encoder,
+            torch.cat([self._read(*one) for one in zip(sources, images, strict=True)]),
+        )
         camids = self._camids_of(images)
-        trace = self._encoder.trace_images(pixels, camids)
-        method = choose_method(trace, self._method)
+        trace = self.encoder.trace_images(pixels, camids)
+        method = choose_method(trace, self.method)
         score = score_pair(trace.features.embedding())
         weights = weigh_cells(trace, method=method, score=score)
         fields = self._spread(weights, cells=trace.cells)  # (2, H, W)
         fields = fields / fields.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
         checks = self._check(pixels, camids, fields=fields, cells=trace.cells)
-        query, gallery = (
+        explained = [
             ExplainedImage(
                 image=image,
-                pixels=self._read_to_show(reader, image.name),
+                pixels=self._read_to_show(source, image),
                 weights=field.float().cpu(),
                 check=check,
             )
-            for reader, image, field, check in zip(readers, images, fields, checks, strict=True)
-        )
+            for source, image, field, check in zip(sources, images, fields, checks, strict=True)
+        ]
         return Explanation(
-            query=query,
-            gallery=gallery,
+            query=explained[0],
+            gallery=explained[1],
             similarity=float(score.detach()),
             method=method,
-            encoder=self._encoder.description,
+            encoder=self.encoder.description,
             are_cameras_used=camids is not None,
         )
 
-    def _read(self, readers: Sequence[ImageReader], images: Sequence[ListedImage]) -> Tensor:
-        """Read the pair as the encoder takes it: (2, 3, H, W)."""
-        geometry = self._encoder.geometry
-        pixels = torch.cat(
-            [
-                reader.read([image.name], size=geometry.image_size, resampling=Resampling.BILINEAR)
-                for reader, image in zip(readers, images, strict=True)
-            ]
-        )
-        return normalise(
-            to_device(self._encoder.device, pixels),
-            mean=geometry.pixel_mean,
-            std=geometry.pixel_std,
-        )
+    def _read(self, source: ImageSource, image: ListedImage) -> Tensor:
+        """Read an image as the encoder takes it: (1, 3, H, W)."""
+        size = self.encoder.geometry.image_size
+        return source.reader.read([image.name], size=size, resampling=Resampling.BILINEAR)
 
-    def _read_to_show(self, reader: ImageReader, name: str) -> Tensor:
-        size = self._encoder.geometry.image_size
+    def _read_to_show(self, source: ImageSource, image: ListedImage) -> Tensor:
+        size = self.encoder.geometry.image_size
         scale = math.ceil(SHOWN_HEIGHT / size.height)
         shown = ImageSize(scale * size.height, scale * size.width)
-        return reader.read([name], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
+        return source.reader.read([image.name], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
 
     def _camids_of(self, images: Sequence[ListedImage]) -> Tensor | None:
         """Number the cameras from zero; None unless the encoder knows those of both images."""
-        num_cameras = self._encoder.geometry.num_cameras if self._uses_cameras else 0
+        num_cameras = self.encoder.geometry.num_cameras if self.uses_cameras else 0
         known = {str(camid + 1): camid for camid in range(num_cameras)}
         camids = [known[image.camera] for image in images if image.camera in known]
         return torch.tensor(camids) if len(camids) == len(images) else None
 
     def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
-        size = self._encoder.geometry.image_size
+        size = self.encoder.geometry.image_size
         return spread_over_pixels(weights, cells=cells, height=size.height, width=size.width)
 
     @torch.no_grad()
@@ -149,7 +137,7 @@ class PairExplainer:
         self, images: Tensor, camids: Tensor | None, *, fields: Tensor, cells: Cells
     ) -> list[DeletionCheck]:
         """Mask parts of one image at a time, and compare with the other one unmasked."""
-        generator = generator_for(self._seed, "explanation")
+        generator = generator_for(self.seed, "explanation")
         drawn = torch.rand(NUM_DRAWS, cells.rows * cells.columns, generator=generator)
         chance = self._spread(drawn, cells=cells).to(fields)  # (N, H, W)
         whole = self._embed(images, camids)  # (2, D)
@@ -157,12 +145,12 @@ class PairExplainer:
         for side, field in enumerate(fields):
             orders = torch.cat([torch.stack([field, -field]) + _TIE_BREAK * chance[:1], chance])
             copies = images[side].expand(len(orders), -1, -1, -1)
-            masked = mask_pixels(copies, orders, share=self._masked_share)
+            masked = mask_pixels(copies, orders, share=self.masked_share)
             cameras = None if camids is None else camids[side].expand(len(orders))
             found = (self._embed(masked, cameras) @ whole[1 - side]).tolist()
             checks.append(
                 DeletionCheck(
-                    share=self._masked_share,
+                    share=self.masked_share,
                     most_marked=found[0],
                     least_marked=found[1],
                     random=sum(found[2:]) / NUM_DRAWS,
@@ -171,7 +159,18 @@ class PairExplainer:
         return checks
 
     def _embed(self, images: Tensor, camids: Tensor | None) -> Tensor:
-        return F.normalize(self._encoder.encode_images(images, camids).embedding(), dim=1)
+        return F.normalize(self.encoder.encode_images(images, camids).embedding(), dim=1)
+
+
+def _only_image(source: ImageSource, *, role: str) -> ListedImage:
+    listed = source.images()
+    if len(listed) != 1:
+        raise DatasetError(
+            f"an explanation is of one {role} image, but {len(listed)} were given, from "
+            f"{listed[0].name} on: name a single image"
+        )
+    readable, _ = split_off_unreadable(source, role=role)
+    return readable.images()[0]
 
 
 def choose_method(trace: ImageTrace, wanted: ExplanationMethod | None) -> ExplanationMethod:

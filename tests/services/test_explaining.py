@@ -1,18 +1,16 @@
-"""The explanation use case on fakes."""
+"""Explanations on fakes."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from reid.application.explain import Explain, ExplanationOutcome
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.services.explaining import SHOWN_HEIGHT, PairExplainer
 from reid.domain.values.explanations import DeletionCheck, Explanation, ExplanationMethod
 from reid.domain.values.samples import ImageSize, ListedImage
 from tests.fakes.dataset import FakeImageSource
 from tests.fakes.explanation import FakeExplainableEncoder
-from tests.fakes.page import FakePage
 
 QUERY = ListedImage("q/a", "anna", "1")
 GALLERY = ListedImage("g/a", "anna", "3")
@@ -23,34 +21,27 @@ def explain(
     query: ListedImage = QUERY,
     gallery: ListedImage = GALLERY,
     *,
-    page: FakePage[Explanation] | None = None,
     num_cameras: int = 0,
     method: ExplanationMethod | None = None,
     uses_cameras: bool = True,
-) -> ExplanationOutcome:
+) -> Explanation:
     explainer = PairExplainer(
         encoder=FakeExplainableEncoder(num_cameras=num_cameras, image_size=SIZE),
         method=method,
         uses_cameras=uses_cameras,
     )
-    sources = FakeImageSource([query]), FakeImageSource([gallery])
-    return Explain(explainer=explainer).run(*sources, page=page or FakePage[Explanation]())
+    return explainer.explain(FakeImageSource([query]), FakeImageSource([gallery]))
 
 
 def test_the_similarity_is_the_cosine_of_the_embeddings() -> None:
-    page = FakePage[Explanation]()
-    outcome = explain(page=page)
-    assert -1 <= outcome.similarity <= 1
-    assert outcome.page == "page"
-    (shown,) = page.written
-    assert shown.similarity == outcome.similarity
+    shown = explain()
+    assert -1 <= shown.similarity <= 1
     assert (shown.query.image, shown.gallery.image) == (QUERY, GALLERY)
 
 
 def test_weights_lie_on_the_encoders_pixels_and_reach_from_zero_to_one() -> None:
-    page = FakePage[Explanation]()
-    explain(ListedImage("q/a", "anna"), ListedImage("g/b", "bert"), page=page)
-    for part in (page.written[0].query, page.written[0].gallery):
+    explained = explain(ListedImage("q/a", "anna"), ListedImage("g/b", "bert"))
+    for part in (explained.query, explained.gallery):
         assert part.weights.shape == (SIZE.height, SIZE.width)
         assert part.weights.dtype == torch.float32
         assert part.weights.min() >= 0
@@ -58,14 +49,13 @@ def test_weights_lie_on_the_encoders_pixels_and_reach_from_zero_to_one() -> None
 
 
 def test_images_are_shown_at_a_multiple_of_the_encoders_size() -> None:
-    page = FakePage[Explanation]()
-    explain(page=page)
     scale = SHOWN_HEIGHT // SIZE.height
-    assert page.written[0].query.pixels.shape == (3, scale * SIZE.height, scale * SIZE.width)
+    assert explain().query.pixels.shape == (3, scale * SIZE.height, scale * SIZE.width)
 
 
 def test_the_same_seed_gives_the_same_check() -> None:
-    assert explain() == explain()
+    first, again = explain(), explain()
+    assert (first.query.check, first.gallery.check) == (again.query.check, again.gallery.check)
 
 
 @pytest.mark.parametrize(
@@ -91,17 +81,17 @@ def test_a_method_that_needs_attention_is_refused_without(method: ExplanationMet
 
 
 def test_several_images_on_one_side_are_refused() -> None:
-    use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
+    explainer = PairExplainer(encoder=FakeExplainableEncoder())
     several = FakeImageSource([QUERY, GALLERY])
     with pytest.raises(DatasetError, match="one gallery image, but 2 were given, from g/a on"):
-        use_case.run(FakeImageSource([QUERY]), several, page=FakePage[Explanation]())
+        explainer.explain(FakeImageSource([QUERY]), several)
 
 
 def test_a_damaged_image_is_named() -> None:
-    use_case = Explain(explainer=PairExplainer(encoder=FakeExplainableEncoder()))
+    explainer = PairExplainer(encoder=FakeExplainableEncoder())
     damaged = FakeImageSource([QUERY], damaged={"q/a": "truncated"})
     with pytest.raises(DatasetError, match="q/a: truncated"):
-        use_case.run(damaged, FakeImageSource([GALLERY]), page=FakePage[Explanation]())
+        explainer.explain(damaged, FakeImageSource([GALLERY]))
 
 
 def test_a_check_is_passed_where_the_marks_matter_most() -> None:

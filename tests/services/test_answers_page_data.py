@@ -1,4 +1,4 @@
-"""The use case that shows answers, on fakes."""
+"""The content of pages of answers, on fakes."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,12 @@ import torch
 from torch.nn.functional import normalize
 
 from reid.adapters.galleries.memory import open_memory_gallery
-from reid.application.show_answers import ShowAnswers, thumbnails_in, thumbnails_kept
+from reid.application.page_data import answers_page_data, thumbnails_in, thumbnails_kept
 from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
 from reid.domain.values.page_data import AnswersPageData, PageLimits, Verdict
 from reid.domain.values.reports import Identification, RankedImage
 from reid.domain.values.samples import ListedImage
 from tests.fakes.dataset import FakeImageSource
-from tests.fakes.page import FakePage
 from tests.fakes.vector_index import FakeIndex
 from tests.page_data import ANSWERS, answer
 
@@ -26,13 +25,14 @@ STAMP = EncoderFingerprint(name="fake", weights="random", digest="0" * 64, width
 def shown(
     answers: Sequence[Identification] = ANSWERS, *, limits: PageLimits | None = None
 ) -> AnswersPageData:
-    page = FakePage[AnswersPageData]()
-    place = ShowAnswers(page=page, limits=limits).run(
-        answers, queries=QUERIES, gallery=thumbnails_in(GALLERY), title="Who", notes=["so"]
+    return answers_page_data(
+        answers,
+        queries=QUERIES,
+        gallery=thumbnails_in(GALLERY),
+        title="Who",
+        notes=["so"],
+        limits=limits,
     )
-    assert place == "page"
-    (page_data,) = page.written
-    return page_data
 
 
 def test_every_image_is_shown_once() -> None:
