@@ -16,7 +16,7 @@ from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.galleries.postgres.gallery import open_postgres_gallery
 from reid.adapters.galleries.postgres.graph import Graph
 from reid.adapters.galleries.postgres.ranking import candidates, prepare_walk
-from reid.adapters.galleries.postgres.sessions import Connection, Sessions
+from reid.adapters.galleries.postgres.sessions import Session, Sessions
 from reid.adapters.galleries.postgres.tables import Tables
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
@@ -45,8 +45,7 @@ def sessions_of(gallery: Gallery) -> Sessions:
 
 
 def tables_of(gallery: Gallery) -> Tables:
-    records: Any = gallery._records
-    return cast(Tables, records._tables)
+    return sessions_of(gallery).tables
 
 
 def graph_of(gallery: Gallery) -> Graph:
@@ -54,9 +53,9 @@ def graph_of(gallery: Gallery) -> Graph:
     return cast(Graph, vectors._graph)
 
 
-def connection_of(change: RecordsWriter) -> Connection:
+def session_of(change: RecordsWriter) -> Session:
     writer: Any = change
-    return cast(Connection, writer._connection)
+    return cast(Session, writer._session)
 
 
 def test_another_connection_finds_everything(open_gallery: Open) -> None:
@@ -183,12 +182,13 @@ def test_the_graph_is_what_a_search_reads(open_gallery: Open) -> None:
 
 
 def _plan_of(gallery: Gallery) -> str:
-    statement = candidates(tables_of(gallery), "true", width=16)
-    with sessions_of(gallery).reading() as connection:
-        prepare_walk(connection, 40, num_answers=5)
-        rows = connection.execute(
-            SQL("explain ") + statement,
-            {"query": vectors_of(1)[0].numpy(), "k": 5, "num_candidates": 10},
+    with sessions_of(gallery).reading() as session:
+        prepare_walk(session, 40, num_answers=5)
+        rows = session.run(
+            "explain " + candidates("true", width=16),
+            query=vectors_of(1)[0].numpy(),
+            k=5,
+            num_candidates=10,
         ).fetchall()
     return "\n".join(line for (line,) in rows)
 
@@ -259,7 +259,7 @@ def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_befo
         with gallery._records.writing() as change:
             assert change.remove([1, 2], erases=False) == 2
             with psycopg.connect(server_address(), autocommit=True) as other:
-                process = connection_of(change).info.backend_pid
+                process = session_of(change).connection.info.backend_pid
                 other.execute("select pg_terminate_backend(%s, 10000)", [process])
 
     with closing(open_gallery()) as gallery:

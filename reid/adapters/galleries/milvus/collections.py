@@ -21,8 +21,7 @@ from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 
 _CONSISTENCY = "Strong"
 _LONGEST_TEXT = 8192
-_CONNECTIVITY = 24
-_BUILD_EXPANSION = 100
+_INDEXES: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 24, "efConstruction": 100}, "FLAT": {}}
 _ESCAPES = str.maketrans(
     {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"},
 )
@@ -46,6 +45,7 @@ class Collections:
             GalleryError: Milvus cannot be reached.
         """
         self.place = place
+        self.is_exact = index == "FLAT"
         self._index = index
         self._is_local = "://" not in address
         self._loaded: set[str] = set()
@@ -120,18 +120,19 @@ class Collections:
         *,
         limit: int,
         condition: str,
-        effort: Mapping[str, int],
-    ) -> Sequence[Iterable[Mapping[str, Any]]]:
+        effort: int,
+    ) -> Iterable[Iterable[Mapping[str, Any]]]:
         """Find the nearest rows of each query by inner product."""
         self.has(collection)
+        parameters = {} if self.is_exact else {"ef": max(effort, limit)}
         with self.client() as client:
-            found: Sequence[Iterable[Mapping[str, Any]]] = client.search(
+            found: Iterable[Iterable[Mapping[str, Any]]] = client.search(
                 collection,
                 data=queries,
                 limit=limit,
                 filter=condition,
                 output_fields=["key"],
-                search_params={"metric_type": "IP", "params": dict(effort)},
+                search_params={"metric_type": "IP", "params": parameters},
                 consistency_level=_CONSISTENCY,
             )
         return found
@@ -154,14 +155,9 @@ class Collections:
             client.load_collection(collection)
 
     def _index_vectors(self, client: MilvusClient, collection: str) -> None:
-        walk = {"M": _CONNECTIVITY, "efConstruction": _BUILD_EXPANSION}
         index = client.prepare_index_params()
-        index.add_index(
-            "vector",
-            index_type=self._index,
-            metric_type="IP",
-            params={} if self._index == "FLAT" else walk,
-        )
+        parameters = dict(_INDEXES[self._index])
+        index.add_index("vector", index_type=self._index, metric_type="IP", params=parameters)
         client.create_index(collection, index, sync=False)
 
     @contextmanager
@@ -197,8 +193,7 @@ def condition_in_milvus(within: GalleryFilter) -> str:
         return ""
     condition, values = condition_of(within)
     literals = {name: _literal(value) for name, value in values.items()}
-    condition = condition.replace(" among ", " in ")
-    return re.sub(r":(\w+)", lambda name: literals[name[1]], condition)
+    return re.sub(r":(\w+)", lambda name: literals[name[1]], condition.replace(" among ", " in "))
 
 
 def _literal(value: str | list[str]) -> str:

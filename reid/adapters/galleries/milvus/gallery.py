@@ -42,12 +42,14 @@ def open_milvus_gallery(
         wait_seconds: How long to wait for another writer, where the records are in that file.
 
     Raises:
-        GalleryError: Milvus or the records cannot be reached, the name or the index is none, a
+        GalleryError: Milvus or the records cannot be reached, the name is not allowed, a
             cluster has no records, or there is no such gallery and none is to be made.
     """
-    _require_name(name)
-    if index not in ("HNSW", "FLAT"):
-        raise GalleryError(f"gallery.milvus.index: {index!r} should be HNSW or FLAT")
+    if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
+        raise GalleryError(
+            f"{name!r} names no gallery in Milvus: give a letter and up to 60 letters, digits "
+            "and underscores"
+        )
     place = f"the gallery {name}" + (f" of {tenant}" if tenant else "") + " in Milvus"
     if open_records is not None:
         records = open_records()
@@ -60,15 +62,7 @@ def open_milvus_gallery(
     except BaseException:
         records.close()
         raise
-    return Gallery(records, MilvusVectors(collections, index=index), place=place)
-
-
-def _require_name(name: str) -> None:
-    if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]{0,60}", name) is None:
-        raise GalleryError(
-            f"{name!r} names no gallery in Milvus: give a letter and up to 60 letters, digits "
-            "and underscores"
-        )
+    return Gallery(records, MilvusVectors(collections), place=place)
 
 
 def _records_beside(address: str, *, name: str, tenant: str) -> Path:

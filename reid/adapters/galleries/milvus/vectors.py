@@ -11,6 +11,7 @@ Letters: Q queries, D width, K answers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from reid.adapters.galleries.milvus.collections import Collections, condition_in_milvus
 from reid.adapters.galleries.rows import RowsView
+from reid.adapters.galleries.tensors import neighbours_of, vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
+from reid.domain.ranking.distances import is_as_near
 from reid.domain.services.gallery_checks import as_array
-from reid.domain.values.galleries import GalleryFilter, KeptImage
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
 
 _KEYS_AT_ONCE = 4000
@@ -34,7 +37,6 @@ _QUERIES_AT_ONCE = 256
 _EXPANSION = 128
 _REFERENCE_EXPANSION = 4096
 _NUM_PROBES = 100
-_SAME_DISTANCE = 1e-6
 
 
 class MilvusVectors(WithoutUpkeep):
@@ -51,22 +53,21 @@ class MilvusVectors(WithoutUpkeep):
         "which is up to the cluster's operator"
     )
 
-    def __init__(self, collections: Collections, *, index: str) -> None:
-        """Keep the client; `index` is `HNSW`, or `FLAT`, which is exact."""
+    def __init__(self, collections: Collections) -> None:
+        """Keep the client."""
         self._collections = collections
-        self._index = index
         self._used: str | None = None
         self._measured: dict[str, tuple[int, float]] = {}
 
     @property
     def is_exact(self) -> bool:
-        """Whether the index is FLAT."""
-        return self._index == "FLAT"
+        """Whether the index is."""
+        return self._collections.is_exact
 
     def view(self, state: str) -> "MilvusView":
         """See what there is."""
         self._used = state
-        return MilvusView(self._collections, state, is_exact=self.is_exact, measured=self._measured)
+        return MilvusView(self._collections, state, self._measured)
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Insert rows, down to the disk, in the place of what an interrupted writer left."""
@@ -126,67 +127,52 @@ class MilvusVectors(WithoutUpkeep):
         self._collections.close()
 
 
+@dataclass(frozen=True, slots=True)
 class MilvusView:
     """The vectors of a collection; behind the port."""
 
-    is_ready = True
+    collections: Collections
+    collection: str
+    measured: dict[str, tuple[int, float]]
+    """Rows and recall by collection, as measured last."""
 
-    def __init__(
-        self,
-        collections: Collections,
-        collection: str,
-        *,
-        is_exact: bool,
-        measured: dict[str, tuple[int, float]],
-    ) -> None:
-        """Keep the parts; `measured` holds how many rows there were, and the recall."""
-        self._collections = collections
-        self._collection = collection
-        self._is_exact = is_exact
-        self._measured = measured
+    is_ready: bool = True
 
     @property
     def recall(self) -> float:
-        """Recall against a search of 32 times the usual effort, by up to 100 images; 1 for FLAT.
+        """Recall against a search of 32 times the usual effort, by up to 100 images; 1 if exact.
 
         An exact search over a cluster's rows would take too long.
         """
-        if self._is_exact or not self._collections.has(self._collection):
+        if self.collections.is_exact or not self.collections.has(self.collection):
             return 1.0
         count = self._count()
-        known = self._measured.get(self._collection)
+        known = self.measured.get(self.collection)
         if known is None or known[0] != count:
             known = count, self._measure() if count > 1 else 1.0
-            self._measured[self._collection] = known
+            self.measured[self.collection] = known
         return known[1]
 
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
-        if not keys:
-            return torch.empty((0, 0))
         found: dict[int, np.ndarray] = {}
-        if self._collections.has(self._collection):
+        if self.collections.has(self.collection):
             for part in _parts(sorted(set(keys)), _KEYS_AT_ONCE):
-                rows = self._collections.query(
-                    self._collection, f"key in {list(part)}", ["key", "vector"]
+                rows = self.collections.query(
+                    self.collection, f"key in {list(part)}", ["key", "vector"]
                 )
                 found |= {row["key"]: np.array(row["vector"], dtype=np.float32) for row in rows}
-        missing = next((key for key in keys if key not in found), None)
-        if missing is not None:
-            raise GalleryError(
-                f"{self._collections.place} is damaged: image {missing} has no vector; remove it"
-            )
-        return torch.from_numpy(np.stack([found[key] for key in keys]))
+        return vectors_by_key(found, keys, place=self.collections.place)
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
         """Ask Milvus; see the port."""
         num_answers = k if k <= _MOST_ANSWERS else min(k, self._count())
         if num_answers > _MOST_ANSWERS:
             raise GalleryError(
-                f"{self._collections.place} gives at most {_MOST_ANSWERS:,} answers, not "
+                f"{self.collections.place} gives at most {_MOST_ANSWERS:,} answers, not "
                 f"{num_answers:,}: ask for fewer (identify.top_k)"
             )
-        return self._ask(queries, num_answers, condition=condition_in_milvus(within))
+        return self._ask(queries, num_answers, within=within)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Read the vectors and compare."""
@@ -194,48 +180,44 @@ class MilvusView:
         return view.among(queries, k, keys=keys)
 
     def _ask(
-        self, queries: Tensor, k: int, *, condition: str = "", expansion: int = _EXPANSION
+        self,
+        queries: Tensor,
+        k: int,
+        *,
+        within: GalleryFilter = EVERYTHING,
+        effort: int = _EXPANSION,
     ) -> Neighbours:
         """Search; more than is wanted, so that equally near ones are ordered by key."""
-        limit = min(_MOST_ANSWERS, 2 * k + 16)
-        effort = {} if self._is_exact else {"ef": max(expansion, limit)}
-        indices = torch.full((len(queries), k), -1)  # (Q, K)
-        distances = torch.full((len(queries), k), torch.inf)  # (Q, K)
+        condition, limit = condition_in_milvus(within), min(_MOST_ANSWERS, 2 * k + 16)
+        answers = []
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            answers = self._collections.search(
-                self._collection,
-                queries[start : start + _QUERIES_AT_ONCE].tolist(),
-                limit=limit,
-                condition=condition,
-                effort=effort,
+            part = queries[start : start + _QUERIES_AT_ONCE].tolist()
+            found = self.collections.search(
+                self.collection, part, limit=limit, condition=condition, effort=effort
             )
-            for row, hits in enumerate(answers, start):
-                ranked = _ranked(hits)[:k]
-                indices[row, : len(ranked)] = torch.tensor([key for _, key in ranked]).long()
-                distances[row, : len(ranked)] = torch.tensor([away for away, _ in ranked])
-        return Neighbours(indices=indices, distances=distances)
+            answers += [_ranked(hits)[:k] for hits in found]
+        return neighbours_of(answers, k=k)
 
     def _count(self) -> int:
-        (counted,) = self._collections.query(self._collection, "", ["count(*)"])
+        (counted,) = self.collections.query(self.collection, "", ["count(*)"])
         return int(counted["count(*)"])
 
     def _measure(self) -> float:
-        rows = self._collections.query(self._collection, "key >= 0", ["vector"], limit=_NUM_PROBES)
+        rows = self.collections.query(self.collection, "key >= 0", ["vector"], limit=_NUM_PROBES)
         probes = torch.tensor([row["vector"] for row in rows], dtype=torch.float32)
         found = self._ask(probes, 2)
-        best = self._ask(probes, 2, expansion=_REFERENCE_EXPANSION)
-        return float((found.distances <= best.distances + _SAME_DISTANCE)[:, 1].double().mean())
+        best = self._ask(probes, 2, effort=_REFERENCE_EXPANSION)
+        return float(is_as_near(found.distances, best.distances)[:, 1].double().mean())
 
 
-def _ranked(hits: Iterable[Mapping[str, Any]]) -> list[tuple[float, int]]:
+def _ranked(hits: Iterable[Mapping[str, Any]]) -> list[tuple[int, float]]:
     """Order answers by distance as float32, then by key."""
     found = [
-        (float(np.float32(min(2.0, max(0.0, 1 - hit["distance"])))), int(hit["key"]))
+        (int(hit["key"]), float(np.float32(min(2.0, max(0.0, 1 - hit["distance"])))))
         for hit in hits
     ]
-    return sorted(found)
+    return sorted(found, key=lambda one: (one[1], one[0]))
 
 
 def _parts(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Split a sequence."""
     return (values[start : start + size] for start in range(0, len(values), size))

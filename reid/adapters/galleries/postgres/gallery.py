@@ -51,10 +51,10 @@ def open_postgres_gallery(
             "30 lower-case letters, digits and underscores"
         )
     tables = Tables(f"reid_{name}", tenant, has_vectors=True)
-    sessions = Sessions(address, gallery=_called(name, tenant), lock_seconds=lock_seconds)
-    records = _opened(sessions, tables, create=create)
-    vectors = PostgresVectors(sessions, tables, recall=recall, exact_up_to=exact_up_to)
-    return Gallery(records, vectors)
+    called = _called(name, tenant)
+    sessions = _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
+    vectors = PostgresVectors(sessions, recall=recall, exact_up_to=exact_up_to)
+    return Gallery(PostgresRecords(sessions), vectors)
 
 
 def open_postgres_records(
@@ -78,44 +78,43 @@ def open_postgres_records(
     if len(name) > _LONGEST_NAME:
         digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
         short = f"{name[: _LONGEST_NAME - len(digest) - 1]}_{digest}"
-    called = f"the records of {_called(name, tenant)}"
-    sessions = Sessions(address, gallery=called, lock_seconds=lock_seconds)
     tables = Tables(f"reid{kind}_{short}", tenant, has_vectors=False)
-    return _opened(sessions, tables, create=create)
+    called = f"the records of {_called(name, tenant)}"
+    return PostgresRecords(
+        _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
+    )
 
 
 def _called(name: str, tenant: str) -> str:
     return f"the gallery {name}" + (f" of {tenant}" if tenant else "")
 
 
-def _opened(sessions: Sessions, tables: Tables, *, create: bool) -> PostgresRecords:
+def _opened(
+    address: str, tables: Tables, *, called: str, create: bool, lock_seconds: float
+) -> Sessions:
     """Make the tables and the tenant's row where they are missing and wanted."""
+    sessions = Sessions(address, tables, gallery=called, lock_seconds=lock_seconds)
     try:
         # Looked for first, since a user who may change rows may lack the right to make tables.
-        with sessions.reading() as connection:
-            name = tables.named("state").as_string(connection)
-            found = connection.execute("select to_regclass(%s)", [name]).fetchone()
-            are_made = found != (None,)
-            row = tables.statement("select from {state} where {own}")
-            is_there = are_made and connection.execute(row).fetchone() is not None
-        if not is_there and not create:
+        with sessions.reading() as session:
+            name = tables.named("state").as_string(session.connection)
+            are_made = session.run("select to_regclass(:name)", name=name).fetchone() != (None,)
+            own = "select from {state} where {own}"
+            if are_made and session.run(own).fetchone() is not None:
+                return sessions
+        if not create:
             raise GalleryError(
                 f"{sessions.place} does not exist: build it first, or correct its name, "
                 "gallery.tenant or the address"
             )
-        if not is_there:
-            with sessions.transaction() as connection:
-                # Without a lock, two processes could both find no tables and make them.
-                connection.execute("select pg_advisory_xact_lock(hashtext('reid'))")
-                for statement in () if are_made else tables.creation():
-                    connection.execute(statement)
-                connection.execute(
-                    tables.statement(
-                        "insert into {state} (tenant) values ({tenant}) on conflict do nothing"
-                    )
-                )
-            sessions.forget_idle()
+        with sessions.transaction() as session:
+            # Without a lock, two processes could both find no tables and make them.
+            session.run("select pg_advisory_xact_lock(hashtext('reid'))")
+            for statement in () if are_made else tables.creation:
+                session.run(statement)
+            session.run("insert into {state} (tenant) values ({tenant}) on conflict do nothing")
+        sessions.forget_idle()
     except GalleryError:
         sessions.close()
         raise
-    return PostgresRecords(sessions, tables)
+    return sessions

@@ -6,12 +6,9 @@ Letters: Q queries, D width, K answers.
 from typing import Any
 
 import numpy as np
-from psycopg.sql import Composed
 from torch import Tensor
 
-from reid.adapters.galleries.postgres.sessions import Connection
-from reid.adapters.galleries.postgres.tables import Tables
-from reid.adapters.galleries.sql_records import Value
+from reid.adapters.galleries.postgres.sessions import Session
 from reid.adapters.galleries.tensors import neighbours_of
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.ranking import Neighbours
@@ -20,33 +17,32 @@ LARGEST_EXPANSION = 1000
 """pgvector's limit of hnsw.ef_search."""
 
 
-def exactly(tables: Tables, condition: str) -> Composed:
+def exactly(condition: str) -> str:
     """Rank the vectors that a condition admits.
 
     Distances are rounded to float32; equal ones are ordered by key. The parameters are `query`,
     `k`, and those of the condition.
     """
-    return _ranked(tables, f"{{vectors}} where {{own}} and {condition}")
+    return _ranked(f"{{vectors}} where {{own}} and {condition}")
 
 
-def candidates(tables: Tables, condition: str, *, width: int) -> Composed:
+def candidates(condition: str, *, width: int) -> str:
     """Rank those of the admitted vectors that the graph finds; `num_candidates` is a parameter."""
     return _ranked(
-        tables,
         f"(select key, vector from {{vectors}} where {{own}} and {condition} "
         f"order by (vector::halfvec({width})) <#> (:query::halfvec({width})) "
-        "limit :num_candidates) as near",
+        "limit :num_candidates) as near"
     )
 
 
-def _ranked(tables: Tables, rows: str) -> Composed:
-    return tables.statement(
+def _ranked(rows: str) -> str:
+    return (
         "select key, greatest(1 + (vector <#> :query), 0)::real as distance "
         f"from {rows} order by distance, key limit :k"
     )
 
 
-def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) -> None:
+def prepare_walk(session: Session, expansion: int, *, num_answers: int) -> None:
     """Set how the graph is searched until the transaction ends."""
     settings = {
         "hnsw.ef_search": str(min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))),
@@ -58,16 +54,13 @@ def prepare_walk(connection: Connection, expansion: int, *, num_answers: int) ->
         "enable_sort": "off",
     }
     for name, value in settings.items():
-        connection.execute("select set_config(%s, %s, true)", [name, value])
+        session.run("select set_config(:name, :value, true)", name=name, value=value)
 
 
-def ask(
-    connection: Connection, statement: Composed, queries: Tensor, **values: Value
-) -> Neighbours:
+def ask(session: Session, statement: str, queries: Tensor, **values: object) -> Neighbours:
     """Run a statement with its other parameters for each of (Q, D) queries: (Q, K)."""
     answers = [
-        connection.execute(statement, {**values, "query": query}).fetchall()
-        for query in as_array(queries)
+        session.run(statement, query=query, **values).fetchall() for query in as_array(queries)
     ]
     return neighbours_of(answers, k=max(map(len, answers), default=0))
 

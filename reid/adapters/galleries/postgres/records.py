@@ -14,8 +14,7 @@ from typing import Any
 
 import psycopg
 
-from reid.adapters.galleries.postgres.sessions import Connection, Sessions
-from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.postgres.sessions import Session, Sessions
 from reid.adapters.galleries.sql_records import (
     COLUMNS,
     FIELDS,
@@ -35,29 +34,27 @@ class PostgresRecords:
         "server's operator"
     )
 
-    def __init__(self, sessions: Sessions, tables: Tables) -> None:
-        """Keep the parts; the tables are there."""
+    def __init__(self, sessions: Sessions) -> None:
+        """Keep the sessions with a server that has the tables."""
         self.place = sessions.place
         self._sessions = sessions
-        self._tables = tables
 
     @contextmanager
     def reading(self) -> Iterator["PostgresTransaction"]:
         """Begin a transaction that sees one state."""
-        with self._sessions.reading() as connection:
-            yield PostgresTransaction(connection, self._tables)
+        with self._sessions.reading() as session:
+            yield PostgresTransaction(session)
 
     @contextmanager
     def writing(self, *, waits: bool = True) -> Iterator["PostgresTransaction"]:
         """Begin a transaction as the tenant's one writer."""
-        lock = "select from {state} where {own} for update" + ("" if waits else " nowait")
-        with self._sessions.transaction() as connection:
-            connection.execute(self._tables.statement(lock))
-            yield PostgresTransaction(connection, self._tables)
+        with self._sessions.transaction() as session:
+            session.run("select from {state} where {own} for update" + " nowait" * (not waits))
+            yield PostgresTransaction(session)
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the tables; thoroughly: rewrite them, which locks them."""
-        self._sessions.vacuum(self._tables, "{images}, {removed}", is_thorough=is_thorough)
+        self._sessions.vacuum("{images}, {removed}", is_thorough=is_thorough)
 
     def close(self) -> None:
         """Close the connections."""
@@ -67,10 +64,9 @@ class PostgresRecords:
 class PostgresTransaction(RecordsTransaction):
     """Reads and writes the tenant's rows within a transaction of PostgreSQL."""
 
-    def __init__(self, connection: Connection, tables: Tables) -> None:
-        """Keep a connection within a transaction."""
-        self._connection = connection
-        self._tables = tables
+    def __init__(self, session: Session) -> None:
+        """Keep a session within a transaction."""
+        self._session = session
 
     def require_in_place(self) -> None:
         """Do nothing: tables are not replaced while a transaction reads them."""
@@ -91,7 +87,7 @@ class PostgresTransaction(RecordsTransaction):
             name: value if isinstance(value, str | int) else list(value)
             for name, value in values.items()
         }
-        return self._connection.execute(self._tables.statement(text), listed)
+        return self._session.run(text, **listed)
 
     def _state_row(self) -> Sequence[Any]:
         found = self._run(
@@ -114,18 +110,14 @@ class PostgresTransaction(RecordsTransaction):
     def _insert(
         self, kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
     ) -> None:
-        statement = self._tables.statement(
+        self._session.run_many(
             f"insert into {{images}} (tenant, {COLUMNS}, thumbnail, vector_checksum) "
-            f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})"
+            f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})",
+            (
+                (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
+                for one, image, checksum in zip(kept, images, checksums, strict=True)
+            ),
         )
-        with self._connection.cursor() as cursor:
-            cursor.executemany(
-                statement,
-                (
-                    (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
-                    for one, image, checksum in zip(kept, images, checksums, strict=True)
-                ),
-            )
 
     def _delete(self, condition: str, **values: Value) -> int:
         return self._run(

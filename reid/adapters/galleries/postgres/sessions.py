@@ -1,7 +1,8 @@
 """Sessions with a PostgreSQL server, whose errors are explained to users."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from threading import Lock, local
 from typing import Any
 
@@ -33,17 +34,35 @@ _OF_SERVER = {
 """The same at the other end: a client that was cut off holds its lock for a minute only."""
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection, and the tables that its statements are about."""
+
+    connection: Connection
+    tables: Tables
+
+    def run(self, text: str, **values: object) -> psycopg.Cursor[Any]:
+        """Execute a statement with its values; see `Tables.statement`."""
+        return self.connection.execute(self.tables.statement(text), values, binary=True)
+
+    def run_many(self, text: str, rows: Iterable[Sequence[object]]) -> None:
+        """Execute a statement for each row of values, `%s`."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(self.tables.statement(text), rows)
+
+
 class Sessions:
     """Lends connections to one thread at a time; opens another where the server closed the last.
 
     A thread has at most one transaction, in which all users of this object take part.
     """
 
-    def __init__(self, address: str, *, gallery: str, lock_seconds: float) -> None:
+    def __init__(self, address: str, tables: Tables, *, gallery: str, lock_seconds: float) -> None:
         """Keep the address; nothing is opened yet.
 
         Args:
             address: Of the database, as libpq takes it.
+            tables: Of the gallery.
             gallery: Which gallery it is about, for messages.
             lock_seconds: How long to wait for another writer.
 
@@ -53,6 +72,7 @@ class Sessions:
         self.place = f"{gallery} in PostgreSQL {_server_of(address)}"
         """Gallery, server and database; without the password."""
 
+        self.tables = tables
         self._address = address
         self._lock_seconds = lock_seconds
         self._idle: list[Connection] = []
@@ -61,14 +81,14 @@ class Sessions:
         self._own = local()
 
     @property
-    def current(self) -> Connection:
-        """The connection of this thread's transaction."""
-        connection: Connection = self._own.connection
-        return connection
+    def current(self) -> Session:
+        """The session of this thread's transaction."""
+        session: Session = self._own.session
+        return session
 
     @contextmanager
-    def connected(self) -> Iterator[Connection]:
-        """Lend a connection, each statement a transaction of its own.
+    def connected(self) -> Iterator[Session]:
+        """Lend a session, each statement a transaction of its own.
 
         Raises:
             GalleryError: The server cannot be reached or refuses, or another writer takes too long.
@@ -76,32 +96,32 @@ class Sessions:
         with self._explained():
             connection = self._take()
             try:
-                yield connection
+                yield Session(connection, self.tables)
             finally:
                 self._give_back(connection)
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Session]:
         """Begin this thread's transaction."""
-        with self.connected() as connection, connection.transaction():
-            self._own.connection = connection
+        with self.connected() as session, session.connection.transaction():
+            self._own.session = session
             try:
-                yield connection
+                yield session
             finally:
-                del self._own.connection
+                del self._own.session
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Session]:
         """Begin a transaction that sees one state."""
-        with self.transaction() as connection:
-            connection.execute("set transaction isolation level repeatable read, read only")
-            yield connection
+        with self.transaction() as session:
+            session.run("set transaction isolation level repeatable read, read only")
+            yield session
 
-    def vacuum(self, tables: Tables, names: str, *, is_thorough: bool) -> None:
+    def vacuum(self, names: str, *, is_thorough: bool) -> None:
         """Free the room of deleted rows; thoroughly: rewrite the tables, which locks them."""
         how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
-        with self.connected() as connection:
-            connection.execute(tables.statement(f"vacuum ({how}) {names}"))
+        with self.connected() as session:
+            session.run(f"vacuum ({how}) {names}")
 
     def forget_idle(self) -> None:
         """Close idle connections; later ones know extensions that were made since."""

@@ -81,7 +81,7 @@ class Tables:
             **parts,
         )
 
-    def creation(self) -> tuple[Composed, ...]:
-        """Return the statements that make missing tables and indexes."""
-        texts = (*_RECORDS, *_VECTORS) if self.has_vectors else _RECORDS
-        return tuple(map(self.statement, texts))
+    @property
+    def creation(self) -> tuple[str, ...]:
+        """The statements that make missing tables and indexes."""
+        return (*_RECORDS, *_VECTORS) if self.has_vectors else _RECORDS

@@ -20,8 +20,7 @@ from reid.adapters.galleries.postgres.ranking import (
     exactly,
     prepare_walk,
 )
-from reid.adapters.galleries.postgres.sessions import Connection, Sessions
-from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.postgres.sessions import Session, Sessions
 from reid.adapters.galleries.tensors import vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery_checks import as_array
@@ -38,47 +37,38 @@ class PostgresVectors(WithoutUpkeep):
 
     filters = True
 
-    def __init__(
-        self, sessions: Sessions, tables: Tables, *, recall: float, exact_up_to: int
-    ) -> None:
-        """Keep sessions and tables, both those of the records; the rest is for the graph."""
+    def __init__(self, sessions: Sessions, *, recall: float, exact_up_to: int) -> None:
+        """Keep the sessions, which are the records'; the rest is for the graph."""
         self._sessions = sessions
-        self._tables = tables
-        self._exact_up_to = exact_up_to
-        self._graph = Graph(sessions, tables, recall=recall, exact_up_to=exact_up_to)
+        self._graph = Graph(sessions, recall, exact_up_to)
 
     @property
     def is_exact(self) -> bool:
         """Whether no graph is used."""
-        with self._sessions.reading() as connection:
-            return self._graph.walk(connection) is None
+        with self._sessions.reading() as session:
+            return self._graph.walk(session) is None
 
     def view(self, state: str) -> "PostgresView":  # noqa: ARG002
         """See what the transaction sees."""
-        connection = self._sessions.current
-        walk = self._graph.walk(connection)
-        return PostgresView(connection, self._tables, walk, self._exact_up_to)
+        session = self._sessions.current
+        return PostgresView(session, self._graph.walk(session), self._graph.exact_up_to)
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Insert rows."""
-        statement = self._tables.statement(
+        self._sessions.current.run_many(
             "insert into {vectors} (tenant, key, label, camera, added_at, vector) "
-            "values ({tenant}, %s, %s, %s, %s, %s)"
+            "values ({tenant}, %s, %s, %s, %s, %s)",
+            (
+                (one.key, one.label, one.camera, one.added_at, vector)
+                for one, vector in zip(images, as_array(vectors), strict=True)
+            ),
         )
-        with self._sessions.current.cursor() as cursor:
-            cursor.executemany(
-                statement,
-                (
-                    (one.key, one.label, one.camera, one.added_at, vector)
-                    for one, vector in zip(images, as_array(vectors), strict=True)
-                ),
-            )
         return state
 
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Delete rows."""
-        statement = self._tables.statement("delete from {vectors} where {own} and key among :keys")
-        self._sessions.current.execute(statement, {"keys": list(keys)})
+        text = "delete from {vectors} where {own} and key among :keys"
+        self._sessions.current.run(text, keys=list(keys))
         return state
 
     def settle(self) -> None:
@@ -87,21 +77,18 @@ class PostgresVectors(WithoutUpkeep):
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the table; thoroughly: rewrite it, which locks it, and measure recall again."""
-        self._sessions.vacuum(self._tables, "{vectors}", is_thorough=is_thorough)
+        self._sessions.vacuum("{vectors}", is_thorough=is_thorough)
         if is_thorough:
             self._graph.tend(is_forced=True)
 
     def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
         """Look at widths, and at the graph."""
-        connection = self._sessions.current
-        widths = connection.execute(
-            self._tables.statement(
-                "select key, vector_dims(vector) from {vectors} where {own} and "
-                "vector_dims(vector) <> "
-                "(select (fingerprint->>'width')::int from {state} where {own})"
-            )
+        session = self._sessions.current
+        widths = session.run(
+            "select key, vector_dims(vector) from {vectors} where {own} and vector_dims(vector) <> "
+            "(select (fingerprint->>'width')::int from {state} where {own})"
         ).fetchall()
-        yield from self._graph.faults(connection)
+        yield from self._graph.faults(session)
         for key, width in widths:
             yield f"the vector of image {key} has width {width}: remove the image"
 
@@ -110,8 +97,7 @@ class PostgresVectors(WithoutUpkeep):
 class PostgresView:
     """Vectors as a transaction sees them."""
 
-    connection: Connection
-    tables: Tables
+    session: Session
     walk: Walk | None
     """None: there is no graph."""
 
@@ -125,10 +111,8 @@ class PostgresView:
 
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
-        statement = self.tables.statement(
-            "select key, vector from {vectors} where {own} and key among :keys"
-        )
-        rows = self.connection.execute(statement, {"keys": list(keys)}, binary=True)
+        text = "select key, vector from {vectors} where {own} and key among :keys"
+        rows = self.session.run(text, keys=list(keys))
         found = {key: as_vector(vector) for key, vector in rows}
         return vectors_by_key(found, keys, place="the gallery")
 
@@ -136,25 +120,23 @@ class PostgresView:
         """Rank what a filter admits, exactly or by the graph."""
         condition, values = condition_of(within)
         if self.walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
-            statement = exactly(self.tables, condition)
-            return ask(self.connection, statement, queries, k=k, **values)
-        prepare_walk(self.connection, self.walk.expansion, num_answers=k)
-        statement = candidates(self.tables, condition, width=queries.shape[1])
-        return ask(self.connection, statement, queries, k=k, num_candidates=2 * k, **values)
+            return ask(self.session, exactly(condition), queries, k=k, **values)
+        prepare_walk(self.session, self.walk.expansion, num_answers=k)
+        statement = candidates(condition, width=queries.shape[1])
+        return ask(self.session, statement, queries, k=k, num_candidates=2 * k, **values)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Rank some, exactly."""
-        statement = exactly(self.tables, "key among :keys")
-        return ask(self.connection, statement, queries, k=k, keys=list(keys))
+        return ask(self.session, exactly("key among :keys"), queries, k=k, keys=list(keys))
 
     def _admits_few(self, within: GalleryFilter) -> bool:
         """Whether a filter leaves no more than is compared exactly."""
         if within == EVERYTHING:
             return False
         condition, values = condition_of(within)
-        statement = self.tables.statement(
+        row = self.session.run(
             f"select count(*) from (select from {{vectors}} where {{own}} and {condition} "
-            f"limit {self.exact_up_to + 1}) as looked_at"
-        )
-        row = self.connection.execute(statement, values).fetchone()
+            f"limit {self.exact_up_to + 1}) as looked_at",
+            **values,
+        ).fetchone()
         return row is None or row[0] <= self.exact_up_to
