@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
-from reid.settings.fields import ByKind, Device, Duration, Name, Options, Section, Unsettable
+from reid.settings.fields import ByKind, Count, Device, Duration, Name, Options, Section, Unsettable
 from reid.settings.tasks import (
     EvaluationSettings,
     ExplainSettings,
@@ -154,8 +154,8 @@ class AnnoySettings(Section):
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of nearest neighbours to find; determines unset `trees` and `search_k`."""
 
-    trees: Unsettable[PositiveInt] = None
-    search_k: Unsettable[PositiveInt] = None
+    trees: Unsettable[Count] = None
+    search_k: Unsettable[Count] = None
 
 
 class HnswSettings(Section):
@@ -167,7 +167,7 @@ class HnswSettings(Section):
     connectivity: int = Field(default=32, ge=2, le=512)
     """Links per row; more raise a low recall and take longer to build."""
 
-    expansion: Unsettable[PositiveInt] = None
+    expansion: Unsettable[Count] = None
 
 
 class IndexSettings(ByKind):

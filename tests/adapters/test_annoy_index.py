@@ -114,24 +114,6 @@ def test_no_file_is_left_but_the_one_saved(tmp_path: Path, monkeypatch: pytest.M
     assert torch.equal(index.search(unit_vectors(50), 1).indices.flatten(), torch.arange(50))
 
 
-@pytest.mark.parametrize(
-    ("recall", "trees", "search_k", "complaint"),
-    [
-        (0.0, None, None, "recall must be within"),
-        (1.1, None, None, "recall must be within"),
-        (float("nan"), None, None, "recall must be within"),
-        (0.9, 0, None, "trees must be within"),
-        (0.9, None, 0, "search_k must be within"),
-        (0.9, None, 2**31, "search_k must be within"),
-    ],
-)
-def test_settings_out_of_range_are_refused(
-    recall: float, trees: int | None, search_k: int | None, complaint: str
-) -> None:
-    with pytest.raises(VectorIndexError, match=complaint):
-        AnnoyIndex(recall=recall, trees=trees, search_k=search_k)
-
-
 def test_probes_know_the_nearest_other_row() -> None:
     gallery = unit_vectors(150)
     probes = _Probes.draw(gallery)

@@ -97,24 +97,6 @@ def test_a_gallery_of_copies_is_searched() -> None:
     assert index.search(unit_vectors(1), 3).distances.max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("recall", "connectivity", "expansion", "complaint"),
-    [
-        (0.0, 32, None, "recall must be within"),
-        (float("nan"), 32, None, "recall must be within"),
-        (0.9, 1, None, "connectivity must be within"),
-        (0.9, 513, None, "connectivity must be within"),
-        (0.9, 32, 0, "expansion must be within"),
-        (0.9, 32, 2**31, "expansion must be within"),
-    ],
-)
-def test_settings_out_of_range_are_refused(
-    recall: float, connectivity: int, expansion: int | None, complaint: str
-) -> None:
-    with pytest.raises(VectorIndexError, match=complaint):
-        HnswIndex(recall=recall, connectivity=connectivity, expansion=expansion)
-
-
 NUM_ROWS = 300
 
 

@@ -79,7 +79,7 @@ class AnnoyIndex(ApproximateIndex[_Forest]):
         Where both are given, they are used whatever the recall is.
         """
         super().__init__(recall=recall, effort=search_k)
-        self._trees = self._in_range("trees", trees)
+        self._trees = trees
         self._leaves_choice = trees is None or search_k is None
 
     @property

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from reid.adapters.indexes.index_files import LARGEST_EFFORT, IndexFacts
+from reid.adapters.indexes.index_files import IndexFacts
 from reid.adapters.indexes.stored import Built, S, StoredIndex
 from reid.domain.errors import VectorIndexError
 from reid.domain.ranking.distances import find_nearest, is_as_near
@@ -44,17 +44,10 @@ class ApproximateIndex(StoredIndex[S]):
         Args:
             recall: Wanted share of gallery rows whose nearest other row is found.
             effort: How much is looked at per query, whatever the recall; None: chosen for it.
-
-        Raises:
-            VectorIndexError: A value is out of range.
         """
-        if not 0 < recall <= 1:
-            raise VectorIndexError(
-                f"{self.name}'s wanted recall must be within (0, 1], got {recall}"
-            )
         super().__init__()
         self._wanted_recall = recall
-        self._effort = self._in_range(self.effort_name, effort)
+        self._effort = effort
         self._leaves_choice = effort is None
 
     @property
@@ -93,14 +86,6 @@ class ApproximateIndex(StoredIndex[S]):
     @abstractmethod
     def _efforts(self, structure: S) -> tuple[int, int]:
         """Return the least and the largest effort to try."""
-
-    @classmethod
-    def _in_range(cls, name: str, value: int | None) -> int | None:
-        if value is not None and not 1 <= value <= LARGEST_EFFORT:
-            raise VectorIndexError(
-                f"{cls.name}'s {name} must be within 1..{LARGEST_EFFORT}, got {value}"
-            )
-        return value
 
     def _tune(self, structure: S, probes: "_Probes") -> tuple[int, float]:
         """Raise the effort until enough probes find their nearest row; return effort and recall."""

@@ -29,7 +29,6 @@ from torch import Tensor
 from reid.adapters.indexes.approximate import ApproximateIndex
 from reid.adapters.indexes.index_files import IndexFacts, append_facts, map_file, read_facts
 from reid.adapters.indexes.stored import Built
-from reid.domain.errors import VectorIndexError
 from reid.domain.ranking.distances import rescore
 from reid.domain.values.ranking import Neighbours
 
@@ -43,7 +42,6 @@ _LARGEST_EXPANSION = 10_000
 _ROWS_PER_STRETCH = 2**16
 """Rows added at once, so that a gallery mapped from a file is not copied as a whole."""
 
-_LARGEST_CONNECTIVITY = 512
 _FAISS_KIND = b"IHNs"
 """First bytes of faiss's files of such graphs."""
 
@@ -85,10 +83,6 @@ class HnswIndex(ApproximateIndex[_Graph]):
             expansion: Rows kept in view while searching (ef); None: chosen for the recall.
         """
         super().__init__(recall=recall, effort=expansion)
-        if not 2 <= connectivity <= _LARGEST_CONNECTIVITY:
-            raise VectorIndexError(
-                f"HNSW's connectivity must be within 2..{_LARGEST_CONNECTIVITY}, got {connectivity}"
-            )
         self._connectivity = connectivity
 
     def _structures(self, vectors: Tensor) -> Iterator[_Graph]:

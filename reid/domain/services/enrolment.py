@@ -9,7 +9,7 @@ from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.enrolment_plan import ListComparison
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.image_lists import (
+from reid.domain.services.lists import (
     camids_of,
     first_without_camera,
     require_labels,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reid.domain.ranking.fusion import mean_directions
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.image_lists import camids_of
+from reid.domain.services.lists import camids_of
 from reid.domain.values.galleries import EncoderFingerprint, KeptImage
 from reid.domain.values.samples import ListedImage, Split
 from reid.ports.dataset import ImageSource
