@@ -54,7 +54,7 @@ PlotOption = Annotated[
 ]
 
 
-@takes_settings(*ENCODER_OPTIONS, "use_cameras", "fusion", "tracklets")
+@takes_settings(*ENCODER_OPTIONS, "evaluation.use_cameras", "identify.fusion", "identify.tracklets")
 def calibrate(
     resolved: "ResolvedSettings",
     *,

@@ -45,7 +45,7 @@ dataset_app = typer.Typer(
 
 
 @dataset_app.command("check")
-@takes_settings("dataset", data=RootArgument)
+@takes_settings("dataset.kind", arguments={"dataset.root": RootArgument})
 def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """Count a dataset's people, images and cameras.
 

@@ -55,7 +55,11 @@ PlotsOption = Annotated[
 ]
 
 
-@takes_settings(*DATASET_OPTIONS, "rerank", "same_camera_rule", "use_cameras", "skip_bad")
+@takes_settings(
+    *DATASET_OPTIONS,
+    *("evaluation.rerank", "evaluation.same_camera_rule", "evaluation.use_cameras"),
+    "dataset.skip_bad",
+)
 def evaluate(
     resolved: "ResolvedSettings",
     *,

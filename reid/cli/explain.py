@@ -30,7 +30,10 @@ OutputOption = Annotated[
 ]
 
 
-@takes_settings("recipe", "encoder", "weights", "seed", "device", "run", "method", "use_cameras")
+@takes_settings(
+    *("recipe", "encoder.kind", "encoder.weights", "seed", "device", "run.directory"),
+    *("explain.method", "evaluation.use_cameras"),
+)
 def explain(
     resolved: "ResolvedSettings",
     *,

@@ -35,7 +35,7 @@ MaxErrorOption = Annotated[
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
 
 
-@takes_settings("recipe", "encoder", "weights", "seed", "run")
+@takes_settings("recipe", "encoder.kind", "encoder.weights", "seed", "run.directory")
 def export(
     resolved: "ResolvedSettings",
     *,

@@ -60,7 +60,10 @@ ClearOption = Annotated[
 ]
 AuditOption = Annotated[bool, typer.Option("--audit", help="Also print the audit log.")]
 
-_ENROLMENT_OPTIONS = (*ENCODER_OPTIONS, "use_cameras", "expire_after", "thumbnails")
+_ENROLMENT_OPTIONS = (
+    *ENCODER_OPTIONS,
+    *("evaluation.use_cameras", "gallery.expire_after", "gallery.thumbnails"),
+)
 
 gallery_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Keep a gallery of known people."
@@ -161,7 +164,7 @@ def check(
 
 
 @gallery_app.command("compact")
-@takes_settings("index")
+@takes_settings("index.kind")
 def compact(
     resolved: "ResolvedSettings", *, gallery: GalleryArgument, as_json: JsonOption = False
 ) -> None:

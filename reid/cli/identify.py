@@ -49,8 +49,9 @@ ReportOption = Annotated[
 
 @takes_settings(
     *ENCODER_OPTIONS,
-    *("top_k", "use_cameras", "use_cache", "fusion", "unknown"),
-    *("seen_by", "added_from", "added_until", "tracklets", "rerank_answers"),
+    *("identify.top_k", "evaluation.use_cameras", "gallery.use_cache", "identify.fusion"),
+    *("identify.unknown", "identify.seen_by", "identify.added_from", "identify.added_until"),
+    *("identify.tracklets", "identify.rerank"),
 )
 def identify(
     resolved: "ResolvedSettings",

@@ -1,21 +1,18 @@
 """Options that set a setting, each declared once, and options that many commands share."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
+from types import MappingProxyType
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
 from reid.cli.mentions import mentioning
 
-if TYPE_CHECKING:
-    from reid.settings.loading import ResolvedSettings
-
-_Own = ParamSpec("_Own")
-_KEYWORD = Parameter.KEYWORD_ONLY
+Command: TypeAlias = Callable[..., None]
 
 ConfigOption = Annotated[
     Path | None,
@@ -25,6 +22,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
 ]
+_SHARED = {"config": ConfigOption, "assignments": SetOption}
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -40,184 +38,140 @@ def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class SettingOption:
+class Option:
     """An option that sets a setting."""
 
-    setting: str
-    kind: Any
-    flags: str
-    """`--data`, or `--rerank/--no-rerank`."""
+    usage: str
+    """`--data ROOT`, or `--rerank/--no-rerank`."""
 
-    metavar: str | None
     help: str
+    kind: Any = str
+    """Type of the value, unless it is a switch."""
+
+    @property
+    def flags(self) -> str:
+        """`--data`, or `--rerank/--no-rerank`."""
+        return self.usage.split()[0]
 
     @property
     def annotation(self) -> Any:  # noqa: ANN401  (an annotation can be anything)
         """The annotated type of a command's parameter."""
-        option = typer.Option(self.flags, metavar=self.metavar, help=self.help)
-        return Annotated[self.kind | None, option]
+        kind = bool if "/" in self.usage else self.kind
+        metavar = self.usage.removeprefix(self.flags).strip() or None
+        return Annotated[kind | None, typer.Option(self.flags, metavar=metavar, help=self.help)]
 
 
-def _text(setting: str, flag: str, metavar: str, text: str, *, kind: Any = str) -> SettingOption:  # noqa: ANN401
-    return SettingOption(setting, kind, flag, metavar, text)
-
-
-def _switch(setting: str, name: str, text: str) -> SettingOption:
-    return SettingOption(setting, bool, f"--{name}/--no-{name}", None, text)
-
-
-SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = {
-    "recipe": _text(
-        "recipe",
-        "--recipe",
-        "NAME",
+SETTING_OPTIONS: Final[Mapping[str, Option]] = {
+    "recipe": Option(
+        "--recipe NAME",
         "Defaults to start from: vit-b16, vit-b16-sie-olp, rn50, tiny, scratch-cpu, scratch-rn50 "
         "or scratch-vit-b16.",
     ),
-    "encoder": _text(
-        "encoder.kind", "--encoder", "KIND", "rn50, vit-b16, rn-tiny, vit-tiny or a plug-in."
+    "encoder.kind": Option("--encoder KIND", "rn50, vit-b16, rn-tiny, vit-tiny or a plug-in."),
+    "encoder.weights": Option("--weights FILE", "openai, random or a file."),
+    "dataset.kind": Option(
+        "--dataset KIND", "market1501, msmt17, dukemtmc, cuhk03, viper, csv or a plug-in."
     ),
-    "weights": _text("encoder.weights", "--weights", "FILE", "openai, random or a file."),
-    "dataset": _text(
-        "dataset.kind",
-        "--dataset",
-        "KIND",
-        "market1501, msmt17, dukemtmc, cuhk03, viper, csv or a plug-in.",
-    ),
-    "data": _text("dataset.root", "--data", "ROOT", "Folder (or CSV) of the dataset.", kind=Path),
-    "skip_bad": _switch(
-        "dataset.skip_bad",
-        "skip-bad",
+    "dataset.root": Option("--data ROOT", "Folder (or CSV) of the dataset.", kind=Path),
+    "dataset.skip_bad": Option(
+        "--skip-bad/--no-skip-bad",
         "List and leave out images that cannot be read, instead of failing.",
     ),
-    "index": _text("index.kind", "--index", "KIND", "exact, annoy, hnsw or a plug-in."),
-    "seed": _text("seed", "--seed", "N", "Seed of everything random.", kind=int),
-    "device": _text("device", "--device", "NAME", "auto, cpu, cuda, cuda:N or mps."),
-    "run": _text("run.directory", "--run", "DIR", "Folder of the training run.", kind=Path),
-    "prompts": _text(
-        "run.prompts", "--prompts", "DIR", "Run whose prompts stage 2 starts from.", kind=Path
-    ),
-    "top_k": _text("identify.top_k", "--top-k", "N", "Gallery images shown per answer.", kind=int),
-    "rerank": _switch("evaluation.rerank", "rerank", "Re-rank by k-reciprocal neighbours."),
-    "rerank_answers": _switch("identify.rerank", "rerank", "Re-rank by k-reciprocal neighbours."),
-    "same_camera_rule": _switch(
-        "evaluation.same_camera_rule",
-        "same-camera-rule",
+    "index.kind": Option("--index KIND", "exact, annoy, hnsw or a plug-in."),
+    "seed": Option("--seed N", "Seed of everything random.", kind=int),
+    "device": Option("--device NAME", "auto, cpu, cuda, cuda:N or mps."),
+    "run.directory": Option("--run DIR", "Folder of the training run.", kind=Path),
+    "run.prompts": Option("--prompts DIR", "Run whose prompts stage 2 starts from.", kind=Path),
+    "identify.top_k": Option("--top-k N", "Gallery images shown per answer.", kind=int),
+    "evaluation.rerank": Option("--rerank/--no-rerank", "Re-rank by k-reciprocal neighbours."),
+    "identify.rerank": Option("--rerank/--no-rerank", "Re-rank by k-reciprocal neighbours."),
+    "evaluation.same_camera_rule": Option(
+        "--same-camera-rule/--no-same-camera-rule",
         "Leave out gallery images of the query's own person and camera.",
     ),
-    "use_cameras": _switch(
-        "evaluation.use_cameras",
-        "cameras",
-        "Use the images' cameras where the encoder has camera embeddings.",
+    "evaluation.use_cameras": Option(
+        "--cameras/--no-cameras", "Use the images' cameras where the encoder has camera embeddings."
     ),
-    "use_cache": _switch(
-        "gallery.use_cache",
-        "cache",
-        "Cache the vectors of a gallery that is a plain folder or list.",
+    "gallery.use_cache": Option(
+        "--cache/--no-cache", "Cache the vectors of a gallery that is a plain folder or list."
     ),
-    "expire_after": _text(
-        "gallery.expire_after",
-        "--expire-after",
-        "TIME",
+    "gallery.expire_after": Option(
+        "--expire-after TIME",
         "How long to keep the images: 12h, 30d, 8w; `reid gallery check` then erases them.",
     ),
-    "thumbnails": _switch("gallery.thumbnails", "thumbnails", "Keep a small JPEG of each image."),
-    "fusion": _text(
-        "identify.fusion",
-        "--fusion",
-        "NAME",
+    "gallery.thumbnails": Option(
+        "--thumbnails/--no-thumbnails", "Keep a small JPEG of each image."
+    ),
+    "identify.fusion": Option(
+        "--fusion NAME",
         "Similarity of a person: of the best image (best), the mean image (mean), or by a vote of "
         "the nearest images (vote).",
     ),
-    "unknown": _text(
-        "identify.unknown",
-        "--unknown",
-        "SIMILARITY",
+    "identify.unknown": Option(
+        "--unknown SIMILARITY",
         "Reject matches below this similarity: a number, auto (as calibrated) or off.",
     ),
-    "seen_by": _text(
-        "identify.seen_by",
-        "--seen-by",
-        "CAMERA",
+    "identify.seen_by": Option(
+        "--seen-by CAMERA",
         "Search only gallery images from this camera; may be repeated.",
         kind=list[str],
     ),
-    "added_from": _text(
-        "identify.added_from",
-        "--added-from",
-        "DAY",
-        "Search only images added on this day (UTC) or later: 2026-01-31.",
+    "identify.added_from": Option(
+        "--added-from DAY", "Search only images added on this day (UTC) or later: 2026-01-31."
     ),
-    "added_until": _text(
-        "identify.added_until",
-        "--added-until",
-        "DAY",
-        "Search only images added before this day.",
+    "identify.added_until": Option(
+        "--added-until DAY", "Search only images added before this day."
     ),
-    "tracklets": _switch(
-        "identify.tracklets",
-        "tracklets",
+    "identify.tracklets": Option(
+        "--tracklets/--no-tracklets",
         "Treat the images of a sub-folder, or of one label and camera, as one query.",
     ),
-    "method": _text(
-        "explain.method", "--method", "NAME", "auto, gradient-rollout, rollout (ViT) or grad-cam."
-    ),
-    "host": _text("service.host", "--host", "NAME", "Address to listen on; 0.0.0.0 for all."),
-    "port": _text(
-        "service.port", "--port", "N", "Port to listen on; 0 for any free one.", kind=int
-    ),
-    "token_file": _text(
-        "service.token_file",
-        "--token-file",
-        "FILE",
-        "File with the token that clients must send.",
-        kind=Path,
+    "explain.method": Option("--method NAME", "auto, gradient-rollout, rollout (ViT) or grad-cam."),
+    "service.host": Option("--host NAME", "Address to listen on; 0.0.0.0 for all."),
+    "service.port": Option("--port N", "Port to listen on; 0 for any free one.", kind=int),
+    "service.token_file": Option(
+        "--token-file FILE", "File with the token that clients must send.", kind=Path
     ),
 }
-"""Options by parameter name."""
+"""Options by setting."""
 
-ENCODER_OPTIONS = ("recipe", "encoder", "weights", "index", "seed", "device", "run")
-"""For commands that describe images of lists or galleries."""
-
-DATASET_OPTIONS = (*ENCODER_OPTIONS[:3], "dataset", "data", *ENCODER_OPTIONS[3:])
+DATASET_OPTIONS = (
+    *("recipe", "encoder.kind", "encoder.weights", "dataset.kind", "dataset.root"),
+    *("index.kind", "seed", "device", "run.directory"),
+)
 """For commands that describe a dataset."""
+
+ENCODER_OPTIONS = tuple(name for name in DATASET_OPTIONS if not name.startswith("dataset."))
+"""For commands that describe images of lists or galleries."""
 
 
 def takes_settings(
-    *names: str,
+    *settings: str,
     usual_recipe: str | None = None,
-    **arguments: Any,  # noqa: ANN401  (annotations)
-) -> Callable[[Callable[Concatenate["ResolvedSettings", _Own], None]], Callable[..., None]]:
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+) -> Callable[[Command], Command]:
     """Add `--config`, `--set` and setting options to a command, and pass it the settings.
 
     The command's first parameter receives the resolved settings; the rest are its own.
 
     Args:
-        names: Keys of `SETTING_OPTIONS`.
+        settings: Keys of `SETTING_OPTIONS`.
         usual_recipe: Recipe to start from when neither a recipe nor an encoder is named.
-        arguments: Annotated types of positional arguments that set a setting, by option name.
+        arguments: Annotated types of positional arguments, by the setting that each sets.
     """
-    settings = {name: SETTING_OPTIONS[name].setting for name in (*names, *arguments)}
-    flags = {settings[name]: SETTING_OPTIONS[name].flags for name in names}
-    shared = {
-        "config": ConfigOption,
-        "assignments": SetOption,
-        **arguments,
-        **{name: SETTING_OPTIONS[name].annotation for name in names},
-    }
+    names = {setting: setting.replace(".", "_") for setting in (*settings, *arguments)}
+    shared = [
+        *(_parameter(names[key], arguments[key], default=Parameter.empty) for key in arguments),
+        *(_parameter(name, kind) for name, kind in _SHARED.items()),
+        *(_parameter(names[key], SETTING_OPTIONS[key].annotation) for key in settings),
+    ]
+    flags = {setting: SETTING_OPTIONS[setting].flags for setting in settings}
 
-    def decorate(
-        command: Callable[Concatenate["ResolvedSettings", _Own], None],
-    ) -> Callable[..., None]:
-        def run(
-            *,
-            config: Path | None,
-            assignments: list[str] | None,
-            **values: Any,  # noqa: ANN401
-        ) -> None:
+    def decorate(command: Command) -> Command:
+        def run(*, config: Path | None, assignments: list[str] | None, **values: object) -> None:
             from reid.settings.loading import load_settings
 
-            given = {setting: values.pop(name) for name, setting in settings.items()}
+            given = {setting: values.pop(name) for setting, name in names.items()}
             with mentioning(flags):
                 resolved = load_settings(
                     config=config,
@@ -225,35 +179,23 @@ def takes_settings(
                     options=given,
                     usual_recipe=usual_recipe,
                 )
-                command(resolved, **values)  # type: ignore[call-arg]  # Typer fills them by name
+                command(resolved, **values)
 
-        _declare(run, of=command, shared=shared, required=set(arguments))
+        _declare(run, of=command, shared=shared)
         return run
 
     return decorate
 
 
-def _declare(
-    run: Callable[..., None],
-    *,
-    of: Callable[..., None],
-    shared: Mapping[str, Any],
-    required: Set[str],
-) -> None:
+def _parameter(name: str, kind: object, *, default: object = None) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _declare(run: Command, *, of: Command, shared: Sequence[Parameter]) -> None:
     """Give a function a command's name, help and own parameters, followed by the shared ones."""
-    parameters = [
-        *(one.replace(kind=_KEYWORD) for one in list(signature(of).parameters.values())[1:]),
-        *(
-            Parameter(
-                name,
-                _KEYWORD,
-                annotation=kind,
-                default=Parameter.empty if name in required else None,
-            )
-            for name, kind in shared.items()
-        ),
-    ]
+    own = [*signature(of).parameters.values()][1:]
+    parameters = [*(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own), *shared]
     update_wrapper(run, of)
     del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
-    run.__signature__ = signature(run).replace(parameters=parameters)  # type: ignore[attr-defined]  # read by Typer
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by Typer
     run.__annotations__ = {one.name: one.annotation for one in parameters}

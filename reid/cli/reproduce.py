@@ -33,7 +33,7 @@ ToleranceOption = Annotated[
 ]
 
 
-@takes_settings("data", "device")
+@takes_settings("dataset.root", "device")
 def reproduce(
     resolved: "ResolvedSettings",
     *,

@@ -22,8 +22,9 @@ _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 
 @takes_settings(
     *ENCODER_OPTIONS,
-    *("top_k", "use_cameras", "fusion", "unknown", "expire_after", "thumbnails"),
-    *("host", "port", "token_file"),
+    *("identify.top_k", "evaluation.use_cameras", "identify.fusion", "identify.unknown"),
+    *("gallery.expire_after", "gallery.thumbnails", "service.host", "service.port"),
+    "service.token_file",
 )
 def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
     """Identify, add and erase people over HTTP until stopped."""

@@ -30,7 +30,7 @@ OverwriteOption = Annotated[
 ]
 
 
-@takes_settings(*DATASET_OPTIONS, "prompts", "same_camera_rule", "skip_bad")
+@takes_settings(*DATASET_OPTIONS, "run.prompts", "evaluation.same_camera_rule", "dataset.skip_bad")
 def train(
     resolved: "ResolvedSettings",
     *,

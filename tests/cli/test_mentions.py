@@ -13,7 +13,7 @@ from reid.domain.errors import GalleryError, NoAnswerError
 from reid.service.http_errors import http_error_of
 from reid.settings.catalogue import known_settings
 
-FLAGS = {option.setting: option.flags for option in SETTING_OPTIONS.values()}
+FLAGS = {setting: option.flags for setting, option in SETTING_OPTIONS.items()}
 
 
 @pytest.mark.parametrize(
