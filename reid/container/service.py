@@ -5,7 +5,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reid.domain.errors import ConfigurationError
-from reid.small_files import FileBoundsError
 
 if TYPE_CHECKING:
     from reid.container.root import Container
@@ -69,8 +68,8 @@ def open_gallery_service(container: "Container", name: str) -> "GalleryService":
 
     service = GalleryService(
         identify=container.identify(),
-        fill=container.enroll_gallery(),
-        keep=container.maintain_gallery(),
+        enroll=container.enroll_gallery(),
+        maintain=container.maintain_gallery(),
         open_gallery=partial(container.open_gallery, name, create=False),
     )
     try:
@@ -98,17 +97,14 @@ def token_of(settings: "ServiceSettings") -> str | None:
         # It need not be a regular file: a shell's <(...) is a pipe.
         with settings.token_file.open("rb") as file:
             content = file.read(_MOST_TOKEN_BYTES + 1)
-        if len(content) > _MOST_TOKEN_BYTES:
-            raise FileBoundsError(f"larger than {_MOST_TOKEN_BYTES} bytes")
-        return content.decode().strip()
-    except (OSError, UnicodeDecodeError, FileBoundsError) as error:
-        raise ConfigurationError(
-            f"service.token_file: {settings.token_file} cannot be read ({_reason(error)}): name a "
-            "file that holds the token and nothing else"
-        ) from error
-
-
-def _reason(error: OSError | UnicodeDecodeError | FileBoundsError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return "not text"
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+        reason = f"larger than {_MOST_TOKEN_BYTES} bytes"
+        if len(content) <= _MOST_TOKEN_BYTES:
+            return content.decode().strip()
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except UnicodeDecodeError:
+        reason = "not text"
+    raise ConfigurationError(
+        f"service.token_file: {settings.token_file} cannot be read ({reason}): name a file that "
+        "holds the token and nothing else"
+    )

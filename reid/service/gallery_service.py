@@ -45,16 +45,16 @@ class GalleryService:
         self,
         *,
         identify: Identify,
-        fill: EnrollGallery,
-        keep: MaintainGallery,
+        enroll: EnrollGallery,
+        maintain: MaintainGallery,
         open_gallery: Callable[[], Gallery],
     ) -> None:
         """Open the gallery.
 
         Args:
             identify: Answers each image, or the images of a folder together.
-            fill: Adds images.
-            keep: Removes images.
+            enroll: Adds images.
+            maintain: Removes images.
             open_gallery: Opens the gallery; called again for each addition.
 
         Raises:
@@ -64,8 +64,8 @@ class GalleryService:
             together: replace(identify, options=replace(identify.options, are_tracklets=together))
             for together in (False, True)
         }
-        self._fill = fill
-        self._keep = keep
+        self._enroll = enroll
+        self._maintain = maintain
         self._open_gallery = open_gallery
         self._gallery = open_gallery()
         self.num_images = self._gallery.describe().num_images
@@ -141,7 +141,7 @@ class GalleryService:
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         source = GivenImages(images, place=SOURCE)
-        outcome = self._fill.run(source, open_gallery=self._open_gallery, mirrors=False)
+        outcome = self._enroll.run(source, open_gallery=self._open_gallery, mirrors=False)
         self._count()
         names = {one.image.name for one in images}
         labels = {one.image.label for one in images if one.image.label is not None}
@@ -157,7 +157,7 @@ class GalleryService:
         """
         if not self._gallery.images(keys=[key]):
             raise HttpError(404, f"no image {key} in the gallery: use a key from an answer")
-        outcome = self._keep.remove_keys(self._gallery, [key])
+        outcome = self._maintain.remove_keys(self._gallery, [key])
         self._count()
         return outcome
 
@@ -170,7 +170,7 @@ class GalleryService:
         """
         if not self._gallery.images(labels=[label]):
             raise HttpError(404, "this label is not in the gallery: nothing to erase")
-        outcome = self._keep.forget(self._gallery, label)
+        outcome = self._maintain.forget(self._gallery, label)
         self._count()
         return outcome
 

@@ -31,17 +31,12 @@ class Middleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         visit = _Visit(scope, receive, send)
         started = time.perf_counter()
         try:
             refusal = self._refusal(scope)
-            if refusal is None:
-                await self._app(scope, visit.receive, visit.send)
-            else:
-                await as_response(refusal)(scope, visit.receive, visit.send)
+            app = self._app if refusal is None else as_response(refusal)
+            await app(scope, visit.receive, visit.send)
         finally:
             self._metrics.count(
                 scope["method"] if scope["method"] in KNOWN_METHODS else "other",

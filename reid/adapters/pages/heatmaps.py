@@ -3,7 +3,6 @@
 Letters: H W pixels.
 """
 
-import base64
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -107,7 +106,7 @@ def render_explanation(explanation: Explanation) -> str:
         heading=heading,
         lines=lines,
         images_of_pair=[
-            (role, _named(one), _as_url(_image(one)), _as_url(overlay(one))) for role, one in pair
+            (role, _named(one), _as_png(_image(one)), _as_png(overlay(one))) for role, one in pair
         ],
     )
 
@@ -160,7 +159,3 @@ def _as_png(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _as_url(image: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(_as_png(image)).decode()
