@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
@@ -17,7 +17,6 @@ from reid.domain.values.samples import ImageSize, Split
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
-    from reid.adapters.encoders.exported import ExportedEncoder
     from reid.application.export import Export
     from reid.domain.services.embedding import Embedder
     from reid.domain.services.explaining import PairExplainer
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
     from reid.ports.explanation import ExplainableEncoder
-    from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
+    from reid.ports.image_encoder import Encoder, ImageEncoder, TrainableEncoder
     from reid.settings.schema import Settings
 
 _WITHOUT_KIND = "vit-b16"
 """Its factory reads weights files that name their encoder."""
 
 
-def create_image_encoder(request: EncoderRequest) -> Union["TrainableEncoder", "ExportedEncoder"]:
+def create_image_encoder(request: EncoderRequest) -> "Encoder":
     """Build the requested encoder, or open it if the weights are an exported encoder.
 
     Raises:
@@ -47,12 +46,7 @@ def create_image_encoder(request: EncoderRequest) -> Union["TrainableEncoder", "
 
 
 def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
-    """Build the requested encoder, built-in or plugged-in.
-
-    Raises:
-        ConfigurationError: No distribution offers this kind, or the request is inconsistent.
-        EncoderError: The weights cannot be loaded or do not fit.
-    """
+    """Build the requested encoder, built-in or plugged-in; raises as `create_image_encoder`."""
     from reid.adapters.safetensors_file import read_header
 
     trained = read_header(Path(request.weights)).get("encoder")
@@ -69,13 +63,28 @@ def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
             raise ConfigurationError(f"encoder.options: {kind or 'this encoder'} takes none")
         encoder: TrainableEncoder = registry.load(found)(request)
         return encoder
-    factory, request = registry.load(found), replace(request, kind=kind)
-    if isinstance(trained, dict):
-        return _restore_plugged_in(factory, request, trained)
-    return _plugged_in(factory, request)
+    return _create_plugged_in(
+        registry.load(found),
+        replace(request, kind=kind),
+        trained=trained if isinstance(trained, dict) else None,
+    )
 
 
-def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "TrainableEncoder":
+def _create_plugged_in(
+    factory: registry.Factory,
+    request: EncoderRequest,
+    *,
+    trained: Mapping[str, "JsonValue"] | None,
+) -> "TrainableEncoder":
+    """Build the architecture that a run's checkpoint describes, and load its image tower."""
+    from reid.adapters.safetensors_file import read_checkpoint
+    from reid.domain.services.fine_tuning import image_tower_of
+
+    checkpoint = request.weights
+    if trained is not None:
+        options = trained.get("options")
+        known = options if isinstance(options, dict) else {}
+        request = replace(request, weights="random", options={**known, **request.options})
     encoder: TrainableEncoder = factory(request)
     # Checkpoints name their encoder, so another name would make its runs unreadable.
     if encoder.description.name != request.kind:
@@ -83,34 +92,16 @@ def _plugged_in(factory: registry.Factory, request: EncoderRequest) -> "Trainabl
             f"encoder.kind: the plug-in {request.kind!r} calls itself "
             f"{encoder.description.name!r}; its description must carry the entry point's name"
         )
+    if trained is not None:
+        encoder.load_state(image_tower_of(read_checkpoint(Path(checkpoint))))
     return encoder
 
 
-def _restore_plugged_in(
-    factory: registry.Factory, request: EncoderRequest, trained: Mapping[str, "JsonValue"]
-) -> "TrainableEncoder":
-    """Build the architecture that a run's checkpoint describes, then load its image tower."""
-    from reid.adapters.safetensors_file import read_checkpoint
-    from reid.domain.services.fine_tuning import image_tower_of
+def require_trainable(encoder: "Encoder") -> "TrainableEncoder":
+    """Return the encoder if it can be trained; EncoderError if something else executes it."""
+    from reid.ports.image_encoder import FrozenEncoder
 
-    options = trained.get("options")
-    known = options if isinstance(options, dict) else {}
-    encoder = _plugged_in(
-        factory, replace(request, weights="random", options={**known, **request.options})
-    )
-    encoder.load_state(image_tower_of(read_checkpoint(Path(request.weights))))
-    return encoder
-
-
-def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> "TrainableEncoder":
-    """Return the encoder if it can be trained.
-
-    Raises:
-        EncoderError: It is an exported encoder.
-    """
-    from reid.adapters.encoders.exported import ExportedEncoder
-
-    if isinstance(encoder, ExportedEncoder):
+    if isinstance(encoder, FrozenEncoder):
         raise EncoderError(
             f"{encoder.description.name} ({encoder.description.weights}) describes images only: "
             "train from the weights that it was exported from"
@@ -119,19 +110,15 @@ def require_trainable(encoder: Union["TrainableEncoder", "ExportedEncoder"]) -> 
 
 
 def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
-    """Return the encoder if its features can be explained.
-
-    Raises:
-        EncoderError: It is an exported encoder, or a plug-in that does not support explanation.
-    """
-    from reid.adapters.encoders.exported import ExportedEncoder
+    """Return the encoder if its features can be explained; EncoderError if they cannot."""
     from reid.ports.explanation import ExplainableEncoder
+    from reid.ports.image_encoder import FrozenEncoder
 
     if isinstance(encoder, ExplainableEncoder):
         return encoder
     advice = (
         "explain by the run or weights that it was exported from"
-        if isinstance(encoder, ExportedEncoder)
+        if isinstance(encoder, FrozenEncoder)
         else "a plugged-in encoder needs the method trace_images of reid/ports/explanation.py"
     )
     raise EncoderError(

@@ -25,14 +25,13 @@ from reid.importing import Lazily
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from reid.adapters.encoders.exported import ExportedEncoder
     from reid.adapters.galleries.cache import GalleryCache
     from reid.application.galleries import EnrollGallery, MaintainGallery
     from reid.application.gallery_transfer import TransferGallery
     from reid.domain.services.enrolment import Enrolment
     from reid.domain.services.gallery import Gallery
     from reid.ports.dataset import ImageSource
-    from reid.ports.image_encoder import TrainableEncoder
+    from reid.ports.image_encoder import Encoder
     from reid.ports.vector_index import VectorIndex
     from reid.settings.schema import GallerySettings
 
@@ -110,25 +109,21 @@ def open_source(name: str) -> Union["ImageSource", None]:
     return open_images(Path(name)) if Path(name).exists() else None
 
 
-def encoder_fingerprint(
-    encoder: Union["TrainableEncoder", "ExportedEncoder"],
-) -> EncoderFingerprint:
+def encoder_fingerprint(encoder: "Encoder") -> EncoderFingerprint:
     """Return the encoder's fingerprint, without cameras.
 
     An exported encoder has that of its original, with which it was compared.
     """
-    from reid.adapters.encoders.exported import ExportedEncoder
     from reid.domain.values.checkpoints import digest_of
+    from reid.ports.image_encoder import FrozenEncoder
 
     description = encoder.description
-    if isinstance(encoder, ExportedEncoder):
-        digest = encoder.weights_digest
-    else:
-        digest = digest_of(encoder.state())
     return EncoderFingerprint(
         name=description.name,
         weights=description.weights,
-        digest=digest,
+        digest=encoder.weights_digest
+        if isinstance(encoder, FrozenEncoder)
+        else digest_of(encoder.state()),
         width=encoder.geometry.embedding_width,
         options=description.options,
     )

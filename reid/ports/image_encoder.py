@@ -4,7 +4,7 @@ Letters: B batch, H W pixels.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,16 @@ class ImageEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class FrozenEncoder(ImageEncoder, Protocol):
+    """An image encoder that cannot be trained, because something else executes it."""
+
+    @property
+    def weights_digest(self) -> str:
+        """Digest of the image tower that it was made from, as `digest_of` computes it."""
+        ...
+
+
 class TrainableEncoder(ImageEncoder, Protocol):
     """An image encoder that can be trained, perhaps with a text encoder of the same space.
 
@@ -85,3 +95,7 @@ class TrainableEncoder(ImageEncoder, Protocol):
             EncoderError: A name is missing or unknown, or a shape differs; nothing is changed then.
         """
         ...
+
+
+Encoder: TypeAlias = TrainableEncoder | FrozenEncoder
+"""What a factory of encoders returns."""

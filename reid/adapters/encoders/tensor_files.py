@@ -9,17 +9,15 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reid.adapters.encoders.torchscript_tensors import read_torchscript
-from reid.adapters.safetensors_file import DIGEST_KEY, HEADER_KEY, read_unreplaced, verify_digest
+from reid.adapters.safetensors_file import read_safetensors
 from reid.domain.errors import EncoderError
-from reid.domain.values.checkpoints import JsonValue
-from reid.small_files import parse_json
+from reid.domain.values.json_values import JsonValue
 
 Header: TypeAlias = Mapping[str, JsonValue]
 
@@ -32,76 +30,40 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
     """
     with path.open("rb") as file:
         start = file.read(9)
-    if path.suffix == ".safetensors" or start[8:] == b"{":
-        return read_unreplaced(path, _read_safetensors)
-    if _is_torchscript(path):
-        return _read_torchscript(path), None
-    return _read_pickle(path), None
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = parse_json(metadata[HEADER_KEY]) if HEADER_KEY in metadata else None
-            if header is not None:
-                verify_digest(metadata, tensors)
-            elif any(DIGEST_KEY in text for text in metadata.values()):
-                raise ValueError("the name of its header is gone")
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(path, error) from error
-    return tensors, header
+        if path.suffix == ".safetensors" or start[8:] == b"{":
+            return read_safetensors(path)
+        content = read_torchscript(path) if _is_torchscript(path) else _read_pickle(path)
+    except pickle.UnpicklingError as error:
+        raise EncoderError(
+            f"{path} is no weights file, or holds Python objects that could run code when loaded: "
+            "save the model's state_dict, or better a safetensors file, and pass that"
+        ) from error
+    except Exception as error:  # damaged pickles and archives raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise EncoderError(
+            f"{path} cannot be read as weights ({reason}): it is damaged, cut short, or of another "
+            "kind; copy or download it again"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return tensors, None
 
 
 def _is_torchscript(path: Path) -> bool:
-    try:
-        if not zipfile.is_zipfile(path):
-            return False
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception as error:  # damaged names raise nearly anything
-        raise _damaged(path, error) from error
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     return any("/code/" in name for name in names) and any(
         name.endswith("/constants.pkl") for name in names
     )
 
 
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    try:
-        return read_torchscript(path)
-    except pickle.UnpicklingError as error:
-        raise _unsafe(path) from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise _damaged(path, error) from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice to the file's author
-            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
-    except pickle.UnpicklingError as error:
-        raise _unsafe(path) from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise _damaged(path, error) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping):
-        raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def _unsafe(path: Path) -> EncoderError:
-    return EncoderError(
-        f"{path} is no weights file, or holds Python objects that could run code when loaded: "
-        "save the model's state_dict, or better a safetensors file, and pass that"
-    )
-
-
-def _damaged(path: Path, error: Exception) -> EncoderError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return EncoderError(
-        f"{path} cannot be read as weights ({reason}): it is damaged, cut short, or of another "
-        "kind; copy or download it again"
-    )
+def _read_pickle(path: Path) -> Any:  # noqa: ANN401  (whatever a pickle can hold)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice to the file's author
+        return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
