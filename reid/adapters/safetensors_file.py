@@ -22,7 +22,7 @@ HEADER_KEY = "reid"
 """The only entry of a file's metadata: safetensors writes several in random order, and the same
 checkpoint must give the same bytes."""
 
-DIGEST_KEY = "content_digest"
+_DIGEST_KEY = "content_digest"
 """Entry of the header with the digest of its rest and the tensors."""
 
 # torch raises RuntimeError where the file is gone before it is opened for the tensors.
@@ -91,11 +91,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue] | None]:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if HEADER_KEY not in metadata:
-        if any(DIGEST_KEY in text for text in metadata.values()):
+        if any(_DIGEST_KEY in text for text in metadata.values()):
             raise ValueError("the name of its header is gone")
         return tensors, None
     header = _parse_header(metadata)
-    claimed = header.pop(DIGEST_KEY, None)
+    claimed = header.pop(_DIGEST_KEY, None)
     if claimed is None:
         raise ValueError("its digest is missing")
     if claimed != _digest(header, tensors):
@@ -142,5 +142,5 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     # Through JSON, so that the digest is of what a reader gets.
     header = json.loads(json.dumps(dict(checkpoint.header)))
-    header[DIGEST_KEY] = _digest(header, tensors)
+    header[_DIGEST_KEY] = _digest(header, tensors)
     replace_file(path, save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True)}))
