@@ -1,7 +1,7 @@
 """Maintain a gallery: add and remove images, forget people, check and compact it."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -9,7 +9,6 @@ from hashlib import sha256
 from reid.domain.errors import GalleryError
 from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_pages import each_image
 from reid.domain.values.counts import counted
 from reid.domain.values.durations import parse_duration, time_after
 from reid.domain.values.galleries import (
@@ -22,8 +21,8 @@ from reid.domain.values.galleries import (
 from reid.ports.dataset import ImageSource
 
 _ADVICE = {
-    "label": "reid gallery list tells the labels",
-    "image": "give its name as reid identify tells it, or its whole path",
+    "label": "list the gallery to see its labels",
+    "image": "give its name as in an answer, or its whole path",
 }
 
 
@@ -35,10 +34,8 @@ class EnrolmentOutcome:
     content: GalleryDescription
     num_labels: int
     """Labels of the listed images."""
-
     is_new: bool
     """Whether the gallery never held images before."""
-
     changes: GalleryChanges
 
 
@@ -61,7 +58,6 @@ class CheckOutcome:
     num_images: int
     num_expired: int
     """Images that were erased because they had expired."""
-
     faults: tuple[str, ...]
     residual_traces: str | None = None
     """As in a removal, where anything was erased."""
@@ -84,7 +80,6 @@ class GalleryContent:
     content: GalleryDescription
     num_expiring: int
     """Images with an expiry time."""
-
     labels: tuple[LabelContent, ...]
     audit: tuple[AuditEntry, ...]
 
@@ -115,9 +110,8 @@ class EnrollGallery:
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         num_labels = len({image.label for image in source.images()})
-        expires_at = None
-        if self._expire_after is not None:
-            expires_at = time_after(self._now(), self._expire_after)
+        lasts = self._expire_after
+        expires_at = None if lasts is None else time_after(self._now(), lasts)
         with closing(open_gallery()) as gallery:
             is_new = gallery.describe().version == 0
             changes = self._enrolment.enroll(
@@ -132,12 +126,12 @@ class EnrollGallery:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaintainGallery:
     """Removes images from a gallery, checks and compacts it."""
 
-    def __init__(self, *, now: Callable[[], str]) -> None:
-        """Keep the clock, which gives the time as galleries write it."""
-        self._now = now
+    now: Callable[[], str]
+    """Gives the time as galleries write it."""
 
     def remove(
         self, gallery: Gallery, *, names: Sequence[str] = (), labels: Sequence[str] = ()
@@ -147,20 +141,20 @@ class MaintainGallery:
         Raises:
             GalleryError: The gallery has no such name or label.
         """
-        candidates = {
-            *gallery.images(labels=labels),
-            *gallery.images(names=sorted({end for name in names for end in _ends(name)})),
-        }
-        kept = sorted(candidates, key=lambda image: image.key)
-        found = [image for image in kept if _is_named(image, names, labels)]
+        under_sources = sorted({end for name in names for end in _ends(name)})
+        candidates = {*gallery.images(labels=labels), *gallery.images(names=under_sources)}
+        found = [
+            image
+            for image in sorted(candidates, key=lambda image: image.key)
+            if image.label in labels or any(name in names for name in _names(image))
+        ]
         named = {name for image in found for name in _names(image)}
         _require_all(names, named, what="image", place=gallery.place)
         people = {image.label for image in found}
         _require_all(labels, people, what="label", place=gallery.place)
         subject = f"{counted(len(names), 'name')}, {counted(len(labels), 'label')}"
         entry = self._entry(AuditAction.REMOVE, subject, count=len(found))
-        num_removed = gallery.remove([image.key for image in found], entry=entry)
-        return _removal(gallery, num_removed)
+        return _removal(gallery, gallery.remove([image.key for image in found], entry=entry))
 
     def remove_keys(self, gallery: Gallery, keys: Sequence[int]) -> RemovalOutcome:
         """Remove images by their keys, which are in answers; unknown keys are ignored."""
@@ -170,15 +164,18 @@ class MaintainGallery:
     def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
         """Erase a person, and verify it; the outcome names what a server may still hold.
 
-        The audit log gets a line with a digest of the label.
+        The audit log gets a line with a digest of the label, so that who knows the label can find
+        the line.
 
         Raises:
             GalleryError: Nobody has the label, or something of the person is left.
         """
         keys = [image.key for image in gallery.images(labels=[label])]
-        _require_all([label], {label} if keys else (), what="label", place=gallery.place)
-        entry = self._entry(AuditAction.FORGET, digest_of_label(label), count=len(keys))
-        num_erased = gallery.erase(keys, entry=entry)
+        _require_all([label], {label} if keys else set(), what="label", place=gallery.place)
+        digest = f"sha256:{sha256(label.encode()).hexdigest()}"
+        num_erased = gallery.erase(
+            keys, entry=self._entry(AuditAction.FORGET, digest, count=len(keys))
+        )
         left = len(gallery.images(labels=[label])) + len(gallery.images(keys=keys))
         faults = gallery.check()
         if left or faults:
@@ -191,7 +188,7 @@ class MaintainGallery:
 
     def check(self, gallery: Gallery) -> CheckOutcome:
         """Erase what has expired, then look for damage."""
-        now = self._now()
+        now = self.now()
         expired = [image.key for image in gallery.images(expired_at=now)]
         if expired:
             subject = f"images that were to be kept until {now}"
@@ -213,14 +210,12 @@ class MaintainGallery:
 
     def list(self, gallery: Gallery) -> GalleryContent:
         """List the gallery's people and its audit log."""
-        sizes: Counter[str] = Counter()
-        cameras: dict[str, set[str]] = {}
+        cameras: dict[str, list[str | None]] = {}
         num_expiring = 0
-        for image in each_image(gallery):
-            sizes[image.label] += 1
-            num_expiring += image.expires_at is not None
-            if image.camera is not None:
-                cameras.setdefault(image.label, set()).add(image.camera)
+        for page in gallery.pages():
+            for image in page:
+                cameras.setdefault(image.label, []).append(image.camera)
+                num_expiring += image.expires_at is not None
         return GalleryContent(
             place=gallery.place,
             content=gallery.describe(),
@@ -228,31 +223,23 @@ class MaintainGallery:
             labels=tuple(
                 LabelContent(
                     label=label,
-                    num_images=sizes[label],
-                    cameras=tuple(sorted(cameras.get(label, ()))),
+                    num_images=len(found),
+                    cameras=tuple(sorted({camera for camera in found if camera is not None})),
                 )
-                for label in sorted(sizes)
+                for label, found in sorted(cameras.items())
             ),
             audit=gallery.audit(),
         )
 
     def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=subject, num_images=count)
+        return AuditEntry(at=self.now(), action=action, subject=subject, num_images=count)
 
 
-def digest_of_label(label: str) -> str:
-    """Name a forgotten person in the audit log, so that who knows the label can find the line."""
-    return f"sha256:{sha256(label.encode()).hexdigest()}"
-
-
-def _is_named(image: KeptImage, names: Sequence[str], labels: Sequence[str]) -> bool:
-    return image.label in labels or any(name in names for name in _names(image))
-
-
-def _ends(name: str) -> list[str]:
-    """List the names an image may have under its source, given its name or whole path."""
-    parts = name.split("/")
-    return ["/".join(parts[start:]) for start in range(len(parts))]
+def _ends(name: str) -> Iterator[str]:
+    """Yield the names an image may have under its source, given its name or whole path."""
+    while name:
+        yield name
+        name = name.partition("/")[2]
 
 
 def _names(image: KeptImage) -> tuple[str, str]:
@@ -260,9 +247,7 @@ def _names(image: KeptImage) -> tuple[str, str]:
     return image.name, f"{image.source}/{image.name}"
 
 
-def _require_all(
-    wanted: Sequence[str], found: "set[str] | tuple[str, ...]", *, what: str, place: str
-) -> None:
+def _require_all(wanted: Sequence[str], found: AbstractSet[str], *, what: str, place: str) -> None:
     missing = [name for name in wanted if name not in found]
     if missing:
         raise GalleryError(

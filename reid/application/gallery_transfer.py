@@ -13,7 +13,6 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.gallery_pages import each_page
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -123,7 +122,7 @@ class TransferGallery:
                 raise
             raise GalleryError(
                 f"{error}; the first {num_done} of {content.num_images} images are in "
-                f"{gallery.place} already: run the same command again to continue from there"
+                f"{gallery.place} already: import the file again to continue from there"
             ) from error
         if not num_added:
             gallery.note(self._entry(AuditAction.IMPORT, archive.place, 0))
@@ -133,7 +132,7 @@ class TransferGallery:
 
 
 def _parts_of(gallery: Gallery, *, version: int) -> Iterator[ArchivePart]:
-    for page in each_page(gallery):
+    for page in gallery.pages():
         images = [
             NewImage(
                 name=kept.name,

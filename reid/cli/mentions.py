@@ -20,6 +20,9 @@ HINTS: Final[Mapping[str, str]] = {
     "give images of unknown people": "--unknown-people",
     "ask for a larger rate": "--false-accept-rate",
     "admit a larger deviation": "--max-error",
+    "list the gallery": "reid gallery list",
+    "give its name as in an answer": "reid identify",
+    "import the file again": "reid gallery import",
     "train the encoder": "reid train",
     "evaluate the run": "reid evaluate --run RUN --data ROOT",
 }

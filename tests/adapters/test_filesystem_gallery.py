@@ -357,7 +357,7 @@ def test_an_erasure_that_a_reader_delays_says_so(folder: Path, gallery: Gallery)
     )
     with closing(hasty):
         with (
-            gallery._snapshots.current(),
+            gallery._states.current(),
             pytest.raises(GalleryError, match=r"still reads.*are removed"),
         ):
             hasty.erase([key], entry=entry(AuditAction.FORGET))
@@ -526,6 +526,18 @@ def test_a_truncated_or_missing_file_of_vectors_is_found_and_named(
         assert "vectors-1.f32 is missing" in other.check()[0]
         with pytest.raises(GalleryError, match=r"vectors-1\.f32 is missing"):
             other.search(vector_of("a"), 1)
+
+
+def test_faults_found_before_unreadable_vectors_are_named_too(
+    folder: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(gallery, names_of(20))
+    path = folder / "vectors-1.f32"
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr(SqliteTransaction, "faults", lambda _: iter(["a record is damaged"]))
+    first, second = gallery.check()
+    assert first == "a record is damaged"
+    assert "vectors-1.f32 is damaged" in second
 
 
 def test_a_search_among_damaged_vectors_tells_how_to_find_them(

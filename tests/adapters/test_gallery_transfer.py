@@ -42,7 +42,7 @@ def test_neither_export_nor_import_takes_the_memory_of_all_vectors(tmp_path: Pat
         assert int((tmp_path / "growth").read_text()) < size_of_all
     assert file.stat().st_size > size_of_all
     with closing(open_gallery(other)) as gallery:
-        kept = gallery.page(after=7 * PART, limit=PART)
+        *_, kept = gallery.pages(PART)
         assert kept[-1].name == f"{NUM_IMAGES - 1}.jpg"
         last = gallery.vectors([image.key for image in kept])
         assert torch.equal(last, vectors_of(7 * PART, PART))
@@ -72,14 +72,14 @@ def test_a_killed_import_leaves_whole_parts_and_the_next_finishes_it(tmp_path: P
         assert gallery.describe().calibrations == ()
         assert gallery.check() == ()
         assert gallery.audit()[-1].subject == f"{file}, images 4001 to 8000 of 9000"
-        before = gallery.page(after=0, limit=8000)
+        (before,) = gallery.pages(8000)
     import_into(other, file)
     with closing(open_gallery(other)) as gallery:
         assert gallery.describe().num_images == 9000
         assert gallery.describe().calibrations == (CALIBRATION,)
         assert gallery.check() == ()
-        assert gallery.page(after=0, limit=8000) == before
+        assert next(gallery.pages(8000)) == before
         assert gallery.audit()[-2].subject == f"{file}, images 8001 to 9000 of 9000"
-        kept = gallery.page(after=0, limit=9000)
+        (kept,) = gallery.pages(9000)
         vectors = gallery.vectors([image.key for image in kept])
     assert torch.equal(vectors, torch.cat([part for _, part in FileArchive(file).read().parts()]))

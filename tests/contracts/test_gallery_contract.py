@@ -212,15 +212,12 @@ def test_images_whose_time_has_come_are_looked_up(gallery: Gallery) -> None:
 
 
 def test_pages_give_every_image_once_in_order(gallery: Gallery) -> None:
-    assert gallery.page(after=0, limit=5) == ()
+    assert [*gallery.pages(5)] == []
     keys = enroll(gallery, 12)
     gallery.remove(keys[3:5], entry=entry(AuditAction.REMOVE, day=2))
-    first = gallery.page(after=0, limit=4)
-    second = gallery.page(after=first[-1].key, limit=4)
-    third = gallery.page(after=second[-1].key, limit=4)
+    first, second, third = gallery.pages(4)
     assert (len(first), len(second), len(third)) == (4, 4, 2)
     assert (*first, *second, *third) == gallery.images()
-    assert gallery.page(after=third[-1].key, limit=4) == ()
 
 
 def test_every_image_finds_itself_first(gallery: Gallery) -> None:

@@ -95,8 +95,8 @@ def test_images_are_removed_by_name_path_or_label() -> None:
 @pytest.mark.parametrize(
     ("names", "labels", "problem"),
     [
-        (["1", "9"], [], "has no image '9', so nothing was changed; give its name as reid iden"),
-        ([], ["anna", "zoe"], "has no label 'zoe', .*; reid gallery list tells the labels"),
+        (["1", "9"], [], "has no image '9', so nothing was changed; give its name as in an answer"),
+        ([], ["anna", "zoe"], "has no label 'zoe', .*; list the gallery to see its labels"),
         (["1"], ["zoe"], "has no label 'zoe'"),
     ],
 )

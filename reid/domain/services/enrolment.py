@@ -1,7 +1,8 @@
 """Fill a gallery from a list of images, embedding only what it has not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -45,11 +46,9 @@ class Enrolment:
         now: Callable[[], str],
         keeps_thumbnails: bool = False,
     ) -> None:
-        """Keep the parts.
+        """Keep the parts; with `keeps_thumbnails`, images that lack one get theirs, too.
 
-        `fingerprint` gives the embedder's fingerprint, cameras left out; `now` the time, as
-        galleries write it. With `keeps_thumbnails`, images that were kept without one get theirs
-        too.
+        `fingerprint` gives the embedder's, cameras left out; `now` the time, as galleries write it.
         """
         self._keeps_thumbnails = keeps_thumbnails
         self._embedder = embedder
@@ -134,21 +133,18 @@ class Enrolment:
         plan = comparison.plan(listed)
         unreadable = source.reader.find_unreadable([image.name for image in plan.fresh])
         enrolled = _enrolled_names(listed, unreadable)
-        write = _Writer(
-            gallery,
-            fingerprint=fingerprint,
-            now=self._now,
-            source=source,
-            action=AuditAction.BUILD if mirrors else AuditAction.ADD,
-            keeps_thumbnails=self._keeps_thumbnails,
-        )
+        fresh = [image for image in plan.fresh if image.name in enrolled]
+        action = AuditAction.BUILD if mirrors else AuditAction.ADD
+        add = partial(self._add, gallery, source, fingerprint=fingerprint, action=action)
         for part in plan.parts(PART_SIZE):
             vectors = gallery.vectors([update.vector_of.key for update in part])
-            write.add([update.image for update in part], vectors)
-        fresh = [image for image in plan.fresh if image.name in enrolled]
-        self._embed(source, fresh, comparison=comparison, write=write)
-        gone = comparison.kept.keys() - enrolled if mirrors else ()
-        write.remove([comparison.kept[name].key for name in gone])
+            add([update.image for update in part], vectors)
+        for images, vectors in self._embedded(source, fresh, fingerprint):
+            add([comparison.new_image(image) for image in images], vectors)
+        kept = comparison.kept if mirrors else {}
+        gone = [image.key for name, image in kept.items() if name not in enrolled]
+        if gone:
+            gallery.remove(gone, entry=self._entry(AuditAction.REMOVE, source, len(gone)))
         return GalleryChanges(
             num_listed=len(listed),
             num_embedded=len(fresh),
@@ -158,18 +154,17 @@ class Enrolment:
             unreadable=unreadable,
         )
 
-    def _embed(
+    def _embedded(
         self,
         source: ImageSource,
         images: Sequence[ListedImage],
-        *,
-        comparison: ListComparison,
-        write: "_Writer",
-    ) -> None:
+        fingerprint: EncoderFingerprint,
+    ) -> Iterator[tuple[Sequence[ListedImage], Tensor]]:
+        """Yield images and their (N, D) vectors, part by part."""
         if not images:
             return
         camids = None
-        if write.fingerprint.uses_cameras:
+        if fingerprint.uses_cameras:
             camids = camids_of(images, num_cameras=self._embedder.num_cameras)
         start = 0
         for vectors in self._embedder.embed_parts(
@@ -179,9 +174,31 @@ class Enrolment:
             subset=Split.GALLERY,
             part_size=PART_SIZE,
         ):
-            part = images[start : start + len(vectors)]
-            write.add([comparison.new_image(image) for image in part], vectors)
+            yield images[start : start + len(vectors)], vectors
             start += len(vectors)
+
+    def _add(
+        self,
+        gallery: Gallery,
+        source: ImageSource,
+        images: Sequence[NewImage],
+        vectors: Tensor,
+        *,
+        fingerprint: EncoderFingerprint,
+        action: AuditAction,
+    ) -> None:
+        if self._keeps_thumbnails:
+            names = [image.name for image in images]
+            small = source.reader.thumbnails(names, height=THUMBNAIL_HEIGHT)
+            images = [
+                replace(image, thumbnail=thumbnail)
+                for image, thumbnail in zip(images, small, strict=True)
+            ]
+        entry = self._entry(action, source, len(images))
+        gallery.add(images, vectors, fingerprint=fingerprint, entry=entry)
+
+    def _entry(self, action: AuditAction, source: ImageSource, count: int) -> AuditEntry:
+        return AuditEntry(at=self._now(), action=action, subject=source.place, num_images=count)
 
     def _require_cameras(self, images: Sequence[ListedImage], *, place: str, what: str) -> None:
         stray = first_without_camera(images, num_cameras=self._embedder.num_cameras)
@@ -209,44 +226,3 @@ def _enrolled_names(
     require_labels(readable)
     require_writable_names(readable)
     return {image.name for image in readable}
-
-
-class _Writer:
-    """Writes parts into a gallery, each with a line in the audit log."""
-
-    def __init__(
-        self,
-        gallery: Gallery,
-        *,
-        fingerprint: EncoderFingerprint,
-        now: Callable[[], str],
-        source: ImageSource,
-        action: AuditAction,
-        keeps_thumbnails: bool,
-    ) -> None:
-        self.fingerprint = fingerprint
-        self._gallery = gallery
-        self._now = now
-        self._source = source
-        self._action = action
-        self._keeps_thumbnails = keeps_thumbnails
-
-    def add(self, images: Sequence[NewImage], vectors: Tensor) -> None:
-        if self._keeps_thumbnails:
-            names = [image.name for image in images]
-            small = self._source.reader.thumbnails(names, height=THUMBNAIL_HEIGHT)
-            images = [
-                replace(image, thumbnail=thumbnail)
-                for image, thumbnail in zip(images, small, strict=True)
-            ]
-        entry = self._entry(self._action, len(images))
-        self._gallery.add(images, vectors, fingerprint=self.fingerprint, entry=entry)
-
-    def remove(self, keys: Sequence[int]) -> None:
-        if keys:
-            self._gallery.remove(keys, entry=self._entry(AuditAction.REMOVE, len(keys)))
-
-    def _entry(self, action: AuditAction, count: int) -> AuditEntry:
-        return AuditEntry(
-            at=self._now(), action=action, subject=self._source.place, num_images=count
-        )

@@ -12,7 +12,7 @@ The rules by which records and vectors stay consistent are here, once for all ki
 Letters: N images added, Q queries, D width, K answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 from torch import Tensor
@@ -25,8 +25,7 @@ from reid.domain.services.gallery_checks import (
     require_kept,
 )
 from reid.domain.services.gallery_search import search_view
-from reid.domain.services.gallery_snapshots import GallerySnapshots
-from reid.domain.services.gallery_upkeep import GalleryUpkeep
+from reid.domain.services.gallery_states import GalleryStates
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditEntry,
@@ -42,6 +41,9 @@ from reid.domain.values.galleries import (
 from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import GalleryRecords
 from reid.ports.gallery_vectors import GalleryVectors
+
+PAGE_SIZE = 8192
+"""Images; with 1280-d vectors beside them, 40 MiB."""
 
 
 class Gallery:
@@ -59,8 +61,7 @@ class Gallery:
         self._records = records
         self._vectors = vectors
         self.place = records.place if place is None else place
-        self._snapshots = GallerySnapshots(records, vectors, place=self.place)
-        self._upkeep = GalleryUpkeep(records, vectors)
+        self._states = GalleryStates(records, vectors, place=self.place)
 
     @property
     def is_exact(self) -> bool:
@@ -70,7 +71,7 @@ class Gallery:
     @property
     def recall(self) -> float:
         """Share of nearest neighbours found, as measured by the index in use; 1 if exact."""
-        with self._snapshots.searchable() as now:
+        with self._states.searchable() as now:
             return now.view.recall
 
     @property
@@ -96,14 +97,19 @@ class Gallery:
         with self._records.reading() as now:
             return now.images(**wanted)
 
-    def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
-        """List the next images by ascending key, to read large galleries in parts.
+    def pages(self, size: int = PAGE_SIZE) -> Iterator[tuple[KeptImage, ...]]:
+        """Yield all images by ascending key in pages, so that only a part of them is in memory.
 
-        The first page begins after key 0, the last is empty. Each page is of the state when it is
-        read; compare `describe().version` where that matters.
+        Each page is of the state when it is read; compare `describe().version` where that matters.
         """
-        with self._records.reading() as now:
-            return now.page(after=after, limit=limit)
+        after = 0
+        while True:
+            with self._records.reading() as now:
+                page = now.page(after=after, limit=size)
+            if not page:
+                return
+            yield page
+            after = page[-1].key
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors.
@@ -114,7 +120,7 @@ class Gallery:
         Raises:
             GalleryError: A key is not kept.
         """
-        with self._snapshots.current() as now:
+        with self._states.current() as now:
             require_kept(keys, now.records.admitted(keys, within=EVERYTHING), place=self.place)
             return now.view.of(keys)
 
@@ -151,7 +157,7 @@ class Gallery:
             GalleryError: Another encoder made what is kept, lengths differ, a row is not of unit
                 norm, or nothing can be written; nothing is changed then.
         """
-        self._upkeep.finish_changes()
+        self._states.finish_changes()
         with self._records.writing() as change:
             state = change.state()
             check_additions(
@@ -166,7 +172,7 @@ class Gallery:
             )
             change.keep_vectors_state(self._vectors.add(state.vectors, kept, vectors))
             change.note(entry)
-        self._upkeep.follow_up()
+        self._states.follow_up()
         return tuple(image.key for image in kept)
 
     def remove(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
@@ -174,11 +180,11 @@ class Gallery:
 
         No later search finds them. Their traces on the disk are cleared by `compact`.
         """
-        self._upkeep.finish_changes()
+        self._states.finish_changes()
         with self._records.writing() as change:
             num_removed = change.remove(keys, erases=False)
             change.note(entry)
-        self._upkeep.follow_up()
+        self._states.follow_up()
         return num_removed
 
     def erase(self, keys: Sequence[int], *, entry: AuditEntry) -> int:
@@ -190,12 +196,12 @@ class Gallery:
         server cannot reach the server's logs, nor decide when space is freed: see
         `residual_traces`.
         """
-        self._upkeep.finish_changes()
+        self._states.finish_changes()
         with self._records.writing() as change:
             num_erased = change.remove(keys, erases=True)
             change.note(entry)
         try:
-            self._upkeep.leave_no_trace()
+            self._states.leave_no_trace()
         except GalleryError as error:
             raise GalleryError(
                 f"{error}; the images are removed, but traces of them stay: compact the gallery "
@@ -220,7 +226,7 @@ class Gallery:
                 unit norm.
         """
         asked = queries.detach().cpu().float()
-        with self._snapshots.searchable() as now:
+        with self._states.searchable() as now:
             known = now.state.description
             check_queries(asked, k=k, fingerprint=known.fingerprint, num_images=known.num_images)
             return search_view(
@@ -252,27 +258,20 @@ class Gallery:
 
     def check(self) -> tuple[str, ...]:
         """Look for damage (digests, lengths, norms, records without vectors): a sentence each."""
-        self._upkeep.finish_changes()
-        try:
-            with self._records.reading() as now:
-                faults = [*now.faults(), *self._vectors.faults(now.state().vectors)]
-            with self._snapshots.current() as whole:
-                faults += whole.faults()
-        except GalleryError as error:
-            return (str(error),)
-        return tuple(faults)
+        self._states.finish_changes()
+        return tuple(self._states.faults())
 
     def compact(self) -> None:
         """Free the space of removed images, clear their traces, and rebuild the index."""
-        self._upkeep.leave_no_trace(is_thorough=True)
+        self._states.leave_no_trace(is_thorough=True)
         with self._records.reading() as now:
             state = now.state()
         if state.description.num_images:
-            self._snapshots.prepare(state)
+            self._states.prepare(state)
 
     def finish_changes(self) -> None:
         """Finish interrupted changes, unless another writer is at work."""
-        self._upkeep.finish_changes()
+        self._states.finish_changes()
 
     def close(self) -> None:
         """Release files and connections; safe to call twice."""
