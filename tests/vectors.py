@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reid.domain.ranking.reranking import reranked_distances
+from reid.domain.values.recipes import RerankingRecipe
 from reid.ports.vector_index import VectorIndex
 
 
@@ -19,3 +21,9 @@ def share_found(index: VectorIndex, gallery: Tensor) -> float:
     answers = index.search(gallery, 2).indices
     others = [next(row for row in rows if row != own) for own, rows in enumerate(answers.tolist())]
     return float((torch.tensor(others) == cosines.argmax(dim=1)).double().mean())
+
+
+def rerank(queries: Tensor, gallery: Tensor, recipe: RerankingRecipe) -> Tensor:
+    """Compute the re-ranked distances of all queries at once: (Q, G)."""
+    blocks = list(reranked_distances(queries, gallery, recipe=recipe))
+    return torch.cat([torch.empty((0, len(gallery))), *blocks])

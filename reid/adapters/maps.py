@@ -12,8 +12,7 @@ from torch import Tensor
 
 from reid.domain.values.analyses import MapLayout
 
-_SEEDS = 2**32
-"""scikit-learn takes smaller seeds."""
+_SEEDS = 2**32  # scikit-learn takes smaller seeds
 
 
 def lay_out_by_tsne(vectors: Tensor, *, perplexity: float, seed: int) -> MapLayout:

@@ -43,9 +43,7 @@ class CalibrationOutcome:
     calibration: Calibration
     report: OpenSetReport
     unreadable: tuple[UnreadableImage, ...]
-    num_unlabelled: int
-    """Images without a label, left out; unknown people need none."""
-
+    num_unlabelled: int  # images without a label, left out; unknown people need none
     num_unmatched: int
     """Queries left out because the gallery has their person from their own camera only."""
 
@@ -65,11 +63,8 @@ class Calibrate:
 
     now: Callable[[], str]
     recipe: FusionRecipe
-    seed: int
-    """Decides who is searched as unknown."""
-
-    are_tracklets: bool = False
-    """Whether the images of a person are one query."""
+    seed: int  # decides who is searched as unknown
+    are_tracklets: bool = False  # whether the images of a person are one query
 
     def run(
         self,

@@ -65,8 +65,7 @@ class Evaluate:
     map_maker: MapMaker
     reranking: RerankingRecipe | None = None
     remove_same_camera: bool = True
-    screened: ScreenedDataset | None = None
-    """The dataset where it may leave bad images out."""
+    screened: ScreenedDataset | None = None  # the dataset where it may leave bad images out
 
     def check(self) -> None:
         """Check from the lists alone that an evaluation is possible.
@@ -129,9 +128,7 @@ class EvaluateRun:
 
     evaluate: Evaluate
     runs: RunStore
-    settings: Mapping[str, JsonValue]
-    """The scores depend on these, on images and on weights."""
-
+    settings: Mapping[str, JsonValue]  # the scores depend on these, on images and on weights
     environment: Mapping[str, JsonValue]
     clock: Callable[[], float] = time.perf_counter
 

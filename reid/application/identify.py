@@ -34,20 +34,12 @@ class IdentificationOutcome:
     unreadable_queries: tuple[UnreadableImage, ...]
     unreadable_gallery: tuple[UnreadableImage, ...]
     num_gallery: int
-    num_judged: int
-    """Queries whose own label is known and in the gallery."""
-
-    num_correct: int
-    """Judged queries whose answer is right and not rejected as unknown."""
-
-    are_cameras_used: bool
-    """False also where the encoder does not know the camera of an image."""
-
+    num_judged: int  # queries whose own label is known and in the gallery
+    num_correct: int  # judged queries whose answer is right and not rejected as unknown
+    are_cameras_used: bool  # False also where the encoder does not know the camera of an image
     is_exact: bool
     index_recall: float
-    gallery: str
-    """Where the known people's images are kept."""
-
+    gallery: str  # where the known people's images are kept
     changes: GalleryChanges | None = None
     """How the gallery was brought up to date with a list of images; None where it was not."""
 

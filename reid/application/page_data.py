@@ -12,9 +12,7 @@ from reid.domain.values.page_data import AnswersPageData, EvaluationPageData, Pa
 from reid.domain.values.reports import EvaluationReport, Identification, RankedImage
 from reid.ports.dataset import ImageReader, ImageSource
 
-_IMAGES_AT_ONCE = 256
-"""Thumbnails made before the remaining bytes are checked."""
-
+_IMAGES_AT_ONCE = 256  # thumbnails made before the remaining bytes are checked
 Thumbnails: TypeAlias = Callable[[Sequence[RankedImage], int], Sequence[bytes | None]]
 """Makes JPEGs of gallery images up to a height in pixels; None where there is no image."""
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from reid.domain.values.explanations import Cells
 
-_ALIKE = 1 - 1e-6
-"""Cosine above which float32 cannot distinguish two vectors."""
+_ALIKE = 1 - 1e-6  # cosine above which float32 cannot distinguish two vectors
 
 
 def roll_out(attention: Sequence[Tensor]) -> Tensor:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from reid.domain.ranking.distances import distances, rank
 from reid.domain.ranking.metrics import score_rankings, summarise
-from reid.domain.ranking.reranking import rerank
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
+from tests.vectors import rerank
 
 NUM_QUERIES = 60
 NUM_RERANKED_QUERIES = 30

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import ConfigurationError, GalleryError
-from reid.domain.ranking.reranking import rerank
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.identification import Decision, IdentificationOptions, Unknown
 from reid.domain.services.identifier import Identifier
@@ -36,6 +35,7 @@ from reid.domain.values.open_set import Fusion, FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import ListedImage
+from tests.vectors import rerank
 
 WIDTH = 8
 STAMP = EncoderFingerprint(name="rn-tiny", weights="random", digest="aa", width=WIDTH)

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.domain.ranking import reranking
-from reid.domain.ranking.reranking import rerank, reranked_distances
+from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.values.recipes import RerankingRecipe
+from tests.vectors import rerank
 
 
 def clustered_rows(num_rows: int, *, seed: int, width: int = 16, num_clusters: int = 8) -> Tensor:

@@ -23,8 +23,7 @@ from reid.domain.values.samples import Sample
 Lists: TypeAlias = tuple[Sequence[Sample], Sequence[Sample]]
 
 _ROWS_PER_STRETCH = 256
-_STRETCH_LENGTH = 2**14
-"""Similarities held at once: 16 MiB, and their bins."""
+_STRETCH_LENGTH = 2**14  # similarities held at once: 16 MiB, and their bins
 
 
 def camera_pairs(

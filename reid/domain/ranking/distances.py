@@ -12,15 +12,9 @@ from reid.domain.values.ranking import Neighbours
 _ENTRIES_PER_BLOCK = 2**21
 """Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
 
-_COMPARED_ENTRIES = 2**23
-"""Distances held at once while the nearest are searched (32 MiB)."""
-
-_RESCORED_NUMBERS = 2**22
-"""Entries of candidates' vectors held at once (16 MiB)."""
-
-_MINIMUM_COMPARED_ROWS = 32
-"""Fewer queries at once would read the whole gallery too often."""
-
+_COMPARED_ENTRIES = 2**23  # distances held at once while the nearest are searched (32 MiB)
+_RESCORED_NUMBERS = 2**22  # entries of candidates' vectors held at once (16 MiB)
+_MINIMUM_COMPARED_ROWS = 32  # fewer queries at once would read the whole gallery too often
 _SAME_DISTANCE = 1e-6
 """Two roundings of one distance may differ by this much; rows as near as that are equivalent."""
 

@@ -20,12 +20,8 @@ from reid.domain.ranking.distances import distances
 from reid.domain.ranking.metrics import QueryScores, count_so_far, score_hits
 from reid.domain.values.features import EmbeddingSet
 
-_ENTRIES_PER_STRETCH = 2**23
-"""Distances held at once while ranks are counted (32 MiB)."""
-
-_ROWS_PER_STRETCH = 256
-"""Fewer queries at once would make the matrix product slow."""
-
+_ENTRIES_PER_STRETCH = 2**23  # distances held at once while ranks are counted (32 MiB)
+_ROWS_PER_STRETCH = 256  # fewer queries at once would make the matrix product slow
 _LARGEST_WHOLE_GALLERY = 2**16
 """Larger galleries are compared a stretch at a time, so that memory does not grow with them."""
 
@@ -121,7 +117,8 @@ class _Counting:
             own[inside] = stretch(start)[owners[inside], rows[inside] - start]
         order = np.lexsort((rows, own, owners))
         owners, rows, own = owners[order], rows[order], own[order]
-        junk = self._is_junk(queries, owners, rows)
+        is_same_camera = queries.camids.cpu().numpy()[owners] == self._camids[rows]
+        junk = is_same_camera & self._remove_same_camera
         nearer_junk = count_so_far(torch.from_numpy(junk), torch.from_numpy(owners)).numpy()
         owners, rows, own = owners[~junk], rows[~junk], own[~junk]
         ranks = 1 - nearer_junk[~junk]
@@ -140,10 +137,6 @@ class _Counting:
         owners = np.repeat(np.arange(len(pids)), counts)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
         return owners, self._rows[starts[owners] + within]
-
-    def _is_junk(self, queries: EmbeddingSet, owners: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        same: np.ndarray = queries.camids.cpu().numpy()[owners] == self._camids[rows]
-        return same & self._remove_same_camera
 
 
 def _stretches(
@@ -171,15 +164,9 @@ def _count_nearer(
 ) -> np.ndarray:
     """Count the gallery images that come before each true match, on as many cores as torch uses.
 
-    Args:
-        block: (B, W) distances to the gallery rows from `first` on.
-        first: Gallery row.
-        owners: (P,) query of each match, ascending.
-        own: (P,) distance of each match, ascending per query.
-        rows: (P,) gallery row of each match, ascending among equal distances.
-
-    Returns:
-        (P,) int64.
+    `block` is (B, W), the distances to the gallery rows from `first` on. Of the (P,) matches,
+    `owners` are the queries, ascending; `own` the distances, ascending per query; `rows` the
+    gallery rows, ascending among equal distances.
     """
     counts = np.zeros(len(own), dtype=np.int64)
     bounds = np.searchsorted(owners, np.arange(len(block) + 1)).tolist()

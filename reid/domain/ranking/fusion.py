@@ -9,19 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SMALLEST_NORM = 1e-6
-"""Shorter means have no direction: the vectors cancel each other out."""
+_SMALLEST_NORM = 1e-6  # shorter means have no direction: the vectors cancel each other out
 
 
 @dataclass(frozen=True, slots=True)
 class RankedIdentities:
     """People in the order in which they answer a query, each once."""
 
-    people: Tensor
-    """(P,) int64."""
-
-    similarities: Tensor
-    """(P,) float32 cosines, fused."""
+    people: Tensor  # (P,) int64
+    similarities: Tensor  # (P,) float32 cosines, fused
 
 
 def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tensor:

@@ -22,15 +22,11 @@ from reid.domain.values.samples import Sample
 class QueryScores:
     """Scores of each query; those of query chunks can be joined."""
 
-    average_precision: Tensor
-    """(Q,) float64 in 0..1; 0 where the query has no true match."""
-
+    average_precision: Tensor  # (Q,) float64 in 0..1; 0 where the query has no true match
     inverse_negative_penalty: Tensor
     """(Q,) float64 in 0..1: R over the rank of the last true match, 0 if one was not found."""
 
-    first_match_rank: Tensor
-    """(Q,) int64, one-based; 0 where no true match is among the answers."""
-
+    first_match_rank: Tensor  # (Q,) int64, one-based; 0 where no true match is among the answers
     num_matches: Tensor
     """(Q,) int64: R, true matches in the whole gallery after the same-camera rule."""
 
@@ -82,7 +78,14 @@ def score_rankings(
     Raises:
         ValueError: `ranking` does not fit the sets.
     """
-    _check_ranking(ranking, num_queries=len(queries), num_gallery=len(gallery))
+    num_gallery = len(gallery)
+    if ranking.ndim != 2 or len(ranking) != len(queries) or ranking.shape[1] > num_gallery:
+        raise ValueError(
+            f"ranking {tuple(ranking.shape)} does not fit {len(queries)} queries and "
+            f"{num_gallery} gallery rows"
+        )
+    if ranking.numel() and not -1 <= int(ranking.min()) <= int(ranking.max()) < num_gallery:
+        raise ValueError(f"ranking holds rows outside -1..{num_gallery - 1}")
     ranking = ranking.cpu()
     is_match = queries.pids.cpu()[:, None] == gallery.pids.cpu()[None, :]  # (Q, G)
     is_junk = torch.zeros_like(is_match)
@@ -160,16 +163,6 @@ def require_matches(
     raise EvaluationError(
         _explain_no_match(len(queries), is_same_camera_removed=remove_same_camera)
     )
-
-
-def _check_ranking(ranking: Tensor, *, num_queries: int, num_gallery: int) -> None:
-    if ranking.ndim != 2 or len(ranking) != num_queries or ranking.shape[1] > num_gallery:
-        raise ValueError(
-            f"ranking {tuple(ranking.shape)} does not fit {num_queries} queries and "
-            f"{num_gallery} gallery rows"
-        )
-    if ranking.numel() and not -1 <= int(ranking.min()) <= int(ranking.max()) < num_gallery:
-        raise ValueError(f"ranking holds rows outside -1..{num_gallery - 1}")
 
 
 def count_so_far(flags: Tensor, rows: Tensor) -> Tensor:

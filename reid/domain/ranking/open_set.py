@@ -19,25 +19,17 @@ from torch import Tensor
 
 from reid.domain.values.open_set import OpenSetReport, OperatingPoint
 
-_ROUNDING = 1e-9
-"""0.29 * 100 must count as 29 unknown people, not as 28."""
-
-_POINTS_PER_DECADE = 24
-"""Of the curve's false-accept rates: closer ones coincide in a plot."""
+_ROUNDING = 1e-9  # 0.29 * 100 must count as 29 unknown people, not as 28
+_POINTS_PER_DECADE = 24  # of the curve's false-accept rates: closer ones coincide in a plot
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSetTrials:
     """Answers to queries whose truth is known."""
 
-    similarities: Tensor
-    """(T,) float64, of the answer; finite."""
-
-    is_known: Tensor
-    """(T,) bool, whether the person was in the gallery."""
-
-    is_right: Tensor
-    """(T,) bool, whether the answer is that person."""
+    similarities: Tensor  # (T,) float64, of the answer; finite
+    is_known: Tensor  # (T,) bool, whether the person was in the gallery
+    is_right: Tensor  # (T,) bool, whether the answer is that person
 
     def __post_init__(self) -> None:
         """Refuse contradictory trials."""
@@ -64,7 +56,7 @@ def summarise_trials(trials: OpenSetTrials, rates: Sequence[float]) -> OpenSetRe
     return OpenSetReport(
         num_known=steps.num_known,
         num_unknown=steps.num_unknown,
-        rank_1=steps.num_right_at(-math.inf) / steps.num_known,
+        rank_1=int(trials.is_right.sum()) / steps.num_known,
         points=tuple(steps.operate(rate) for rate in sorted(rates)),
         curve=_thinned(*steps.curve()),
     )
@@ -104,34 +96,29 @@ class _Steps:
                 f"{self.num_unknown}"
             )
 
-    def num_right_at(self, threshold: float) -> int:
-        """Count known queries that are named correctly at or above a threshold."""
-        return len(self._right) - int(np.searchsorted(self._right, threshold, side="left"))
-
-    def num_false_at(self, threshold: float) -> int:
-        """Count unknown people at or above a threshold."""
-        return self.num_unknown - int(np.searchsorted(self._non_mated, threshold, side="left"))
-
     def operate(self, rate: float) -> OperatingPoint:
         """Choose the lowest threshold whose false-accept rate is at most `rate`."""
         if not 0 <= rate <= 1:
             raise ValueError(f"a false-accept rate lies in 0..1, got {rate}")
         admitted = math.floor(rate * self.num_unknown + _ROUNDING)
         threshold = self._above_all_but(admitted)
-        share_right = self.num_right_at(threshold) / self.num_known
+        false, right = self._rates_at(np.array([threshold]))
         return OperatingPoint(
             false_accept_rate=rate,
             threshold=threshold,
-            measured_false_accept_rate=self.num_false_at(threshold) / self.num_unknown,
-            identification_rate=share_right if shows_rate(self.num_unknown, rate) else None,
+            measured_false_accept_rate=float(false[0]),
+            identification_rate=float(right[0]) if shows_rate(self.num_unknown, rate) else None,
         )
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Give the best identification rate at every false-accept rate that occurs, ascending."""
         stops = [*np.unique(self._non_mated)[::-1].tolist(), -math.inf]
-        above = np.array([np.nextafter(stop, math.inf) for stop in stops])
-        false = self.num_unknown - np.searchsorted(self._non_mated, above, side="left")
-        right = len(self._right) - np.searchsorted(self._right, above, side="left")
+        return self._rates_at(np.nextafter(np.array(stops), math.inf))
+
+    def _rates_at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the shares of unknown people and of right answers that reach each threshold."""
+        false = self.num_unknown - np.searchsorted(self._non_mated, thresholds, side="left")
+        right = len(self._right) - np.searchsorted(self._right, thresholds, side="left")
         return false / self.num_unknown, right / self.num_known
 
     def _above_all_but(self, admitted: int) -> float:
@@ -219,14 +206,9 @@ def _log_odds(targets: np.ndarray) -> float:
 
 
 def confidence_of(similarities: Tensor, *, slope: float, intercept: float) -> Tensor:
-    """Turn similarities into the probability that the answer is right; see `fit_confidence`.
-
-    Args:
-        similarities: Any shape.
-        slope: As fitted.
-        intercept: As fitted.
+    """Turn similarities into the probability that the answer is right, by `fit_confidence`.
 
     Returns:
-        float64 in 0..1, of the same shape.
+        float64 in 0..1, of the shape of the similarities.
     """
     return torch.sigmoid(slope * similarities.double() + intercept)

@@ -27,12 +27,8 @@ from reid.domain.values.recipes import RerankingRecipe
 if TYPE_CHECKING:
     from scipy import sparse
 
-_ENTRIES_PER_BLOCK = 2**22
-"""Entries of a dense block held at once (16 MiB of float32)."""
-
-_TILE = 2**11
-"""Images compared with as many others at once."""
-
+_ENTRIES_PER_BLOCK = 2**22  # entries of a dense block held at once (16 MiB of float32)
+_TILE = 2**11  # images compared with as many others at once
 _GROUPS_PER_NEIGHBOUR = 8
 """Of a tile's columns, to bound the distance of a row's K-th neighbour: more groups bound it more
 closely, but take longer to select from."""
@@ -42,14 +38,9 @@ closely, but take longer to select from."""
 class _Neighbourhood:
     """The part of the distances among all images that is kept."""
 
-    nearest: np.ndarray
-    """(N, K) int64, nearest first, the image itself at the front."""
-
-    distances: np.ndarray
-    """(N, K) float32, of the nearest."""
-
-    largest: np.ndarray
-    """(N,) float32 largest distance of each row, positive."""
+    nearest: np.ndarray  # (N, K) int64, nearest first, the image itself at the front
+    distances: np.ndarray  # (N, K) float32, of the nearest
+    largest: np.ndarray  # (N,) float32 largest distance of each row, positive
 
     def among_nearest(self, k: int) -> "sparse.csr_array":
         """(N, N) indicator of each row's k nearest images."""
@@ -65,23 +56,12 @@ class _Neighbourhood:
     def pairs(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Number the pairs of `rows` with their nearest, row times N plus column, ascending.
 
-        Returns:
-            (P,) numbers and (P,) float32 distances of the pairs.
+        Their distances come with them: (P,) each.
         """
         order = self.nearest[rows].argsort(axis=1)
         numbers = np.arange(len(self.nearest))[rows, None] * len(self.nearest) + self.nearest[rows]
         near = np.take_along_axis(self.distances[rows], order, axis=1)
         return np.take_along_axis(numbers, order, axis=1).ravel(), near.ravel()
-
-
-def rerank(queries: Tensor, gallery: Tensor, recipe: RerankingRecipe) -> Tensor:
-    """Compute re-ranked distances of all queries at once; see `reranked_distances`.
-
-    Returns:
-        (Q, G) float32 on the CPU, in 0..1.
-    """
-    blocks = list(reranked_distances(queries, gallery, recipe=recipe))
-    return torch.cat(blocks) if blocks else torch.empty((0, len(gallery)))
 
 
 def reranked_distances(
@@ -105,7 +85,9 @@ def reranked_distances(
     images = torch.cat([queries, gallery])  # (N, D)
     neighbourhood = _find_neighbourhood(images, recipe.k1 + 1)
     encoding = _encode(images, neighbourhood=neighbourhood, k1=recipe.k1)
-    encoding = _expand_queries(encoding, neighbourhood=neighbourhood, k2=recipe.k2)
+    near = neighbourhood.among_nearest(recipe.k2)
+    # Each encoding becomes the mean over the image's k2 nearest (eq. 11).
+    encoding = (near @ encoding / np.float32(min(recipe.k2, len(images)))).tocsr()
     num_queries = len(queries)
     inverted = encoding[num_queries:].tocsc()
     for start, stop in _blocks(num_queries, len(gallery)):
@@ -146,10 +128,8 @@ class _Nearest:
 
     def __init__(self, num_images: int, *, k: int) -> None:
         nothing = order_keys(np.array([np.inf], dtype=np.float32), np.array([2**31 - 1]))
-        self.keys = np.broadcast_to(nothing, (num_images, k)).copy()
-        """(N, K) order keys, ascending."""
-        self.largest = np.zeros(num_images, dtype=np.float32)
-        """(N,) distance of the farthest."""
+        self.keys = np.broadcast_to(nothing, (num_images, k)).copy()  # (N, K), ascending
+        self.largest = np.zeros(num_images, dtype=np.float32)  # (N,) distance of the farthest
 
     def take(self, block: Tensor, *, first: int, start: int) -> None:
         """Merge the (B, W) distances of images from `first` on to those from `start` on."""
@@ -234,10 +214,7 @@ def _weigh(
 def _member_distances(
     images: Tensor, neighbourhood: _Neighbourhood, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """Look up the distances of pairs whose `right` is near `left`, ascending; compute the others.
-
-    All are (P,).
-    """
+    """Look up the distances of (P,) pairs, ascending, whose sides are near; compute the others."""
     known, known_distances = neighbourhood.pairs(slice(left[0], left[-1] + 1))
     pairs = left * len(images) + right
     places = np.searchsorted(known, pairs).clip(max=len(known) - 1)
@@ -255,15 +232,6 @@ def _pair_distances(images: Tensor, left: np.ndarray, right: np.ndarray) -> np.n
         cosines = torch.einsum("pd,pd->p", images[rows], images[others])
         found[start:stop] = (1 - cosines).clamp(min=0).cpu().numpy()
     return found
-
-
-def _expand_queries(
-    encoding: "sparse.csr_array", *, neighbourhood: _Neighbourhood, k2: int
-) -> "sparse.csr_array":
-    """Replace each encoding by the mean over the image's k2 nearest (eq. 11)."""
-    members = neighbourhood.among_nearest(k2)
-    size = min(k2, members.shape[1])
-    return (members @ encoding / np.float32(size)).tocsr()
 
 
 def _jaccard_distances(encoding: "sparse.csr_array", inverted: "sparse.csc_array") -> Tensor:

@@ -17,11 +17,8 @@ from reid.domain.values.comparisons import CONFIDENCE, NUM_RESAMPLES, ScoreDiffe
 
 MEASURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
 
-_ENTRIES_PER_BLOCK = 2**21
-"""Entries of (resamples, queries) held at once: 16 MiB."""
-
-_ROUNDING = 1e-12
-"""Means this near differ only by the order of summation."""
+_ENTRIES_PER_BLOCK = 2**21  # entries of (resamples, queries) held at once: 16 MiB
+_ROUNDING = 1e-12  # means this near differ only by the order of summation
 
 
 def compare_scores(
@@ -49,7 +46,11 @@ def compare_scores(
     if not pairs:
         return []
     tables = [(_measure(first), _measure(second)) for first, second in pairs]
-    _check_matches([scores.num_matches for pair in pairs for scores in pair])
+    known = [scores.num_matches for pair in pairs for scores in pair]
+    if not all(torch.equal(matches, known[0]) for matches in known):
+        raise ValueError("the scores are of other queries, or by another protocol")
+    if not (known[0] > 0).any():
+        raise ValueError("no query has a true match")
     differences = torch.cat([second - first for first, second in tables])  # (S, Q)
     lows, highs = bootstrap_interval(differences, seed=seed, num_resamples=num_resamples)
     p_values = sign_flip_p_values(differences, seed=seed, num_resamples=num_resamples)
@@ -156,10 +157,3 @@ def _measure(scores: QueryScores) -> Tensor:
     return torch.stack(
         [scores.average_precision[is_valid], scores.inverse_negative_penalty[is_valid], *hits]
     )
-
-
-def _check_matches(found: Sequence[Tensor]) -> None:
-    if not all(torch.equal(matches, found[0]) for matches in found):
-        raise ValueError("the scores are of other queries, or by another protocol")
-    if not (found[0] > 0).any():
-        raise ValueError("no query has a true match")

@@ -15,8 +15,7 @@ from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis, MapP
 from reid.domain.values.features import EmbeddingSet
 from reid.ports.maps import MapMaker
 
-MIN_IMAGES = 8
-"""A map of fewer is not drawn."""
+MIN_IMAGES = 8  # a map of fewer is not drawn
 
 
 def analyse(

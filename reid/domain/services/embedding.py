@@ -30,8 +30,7 @@ class Embedder:
     encoder: ImageEncoder
     listener: EventListener
     batch_size: int = 64
-    uses_cameras: bool = True
-    """False leaves cameras out in any case."""
+    uses_cameras: bool = True  # False leaves cameras out in any case
 
     @property
     def num_cameras(self) -> int:

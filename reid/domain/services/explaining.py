@@ -37,12 +37,8 @@ from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 from reid.ports.dataset import ImageSource
 from reid.ports.explanation import ExplainableEncoder
 
-NUM_DRAWS = 8
-"""Random masks in a deletion check."""
-
-SHOWN_HEIGHT = 384
-"""Least height in pixels of the images that are shown."""
-
+NUM_DRAWS = 8  # random masks in a deletion check
+SHOWN_HEIGHT = 384  # least height in pixels of the images that are shown
 _METHODS_OF: Mapping[type[ImageTrace], tuple[ExplanationMethod, ...]] = {
     AttentionTrace: (ExplanationMethod.GRADIENT_ROLLOUT, ExplanationMethod.ROLLOUT),
     MapTrace: (ExplanationMethod.GRAD_CAM,),
@@ -57,18 +53,10 @@ _TIE_BREAK = 1e-6
 class PairExplainer:
     """Explains the similarity of pairs, and checks each explanation on the pair itself."""
 
-    encoder: ExplainableEncoder
-    """In evaluation mode."""
-
-    method: ExplanationMethod | None = None
-    """None: the best for the encoder."""
-
-    uses_cameras: bool = True
-    """False leaves cameras out, also for an encoder that knows them."""
-
-    masked_share: float = 0.2
-    """Share of an image's pixels that its check masks."""
-
+    encoder: ExplainableEncoder  # in evaluation mode
+    method: ExplanationMethod | None = None  # None: the best for the encoder
+    uses_cameras: bool = True  # False leaves cameras out, also for an encoder that knows them
+    masked_share: float = 0.2  # share of an image's pixels that its check masks
     seed: int = 0
 
     def explain(self, query: ImageSource, gallery: ImageSource) -> Explanation:

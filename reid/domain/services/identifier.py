@@ -29,16 +29,12 @@ from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification, RankedImage
 
-QUESTION_CHUNK = 256
-"""Queries searched at once: bounds answers and records held."""
-
+QUESTION_CHUNK = 256  # queries searched at once: bounds answers and records held
 CANDIDATE_IMAGES = 100
 """Nearest images whose people are compared by their mean: comparing with everybody would read the
 whole gallery for each query."""
 
-SEARCHED_FIRST = 32
-"""Answers requested at first: mostly they include a second person."""
-
+SEARCHED_FIRST = 32  # answers requested at first: mostly they include a second person
 _ACCEPTS_ALL = Decision()
 
 
@@ -47,9 +43,7 @@ class _Answers:
     """Gallery images for one query, nearest first."""
 
     query: Query
-    vector: Tensor
-    """(D,)"""
-
+    vector: Tensor  # (D,)
     images: Sequence[RankedImage]
 
     @property

@@ -17,8 +17,7 @@ from reid.domain.values.galleries import EncoderFingerprint, KeptImage
 from reid.domain.values.samples import ListedImage, Split
 from reid.ports.dataset import ImageSource
 
-SAME_IMAGE = 1 - 1e-5
-"""Vectors of at least this cosine count as those of the very same image."""
+SAME_IMAGE = 1 - 1e-5  # vectors of at least this cosine count as those of the very same image
 
 
 class OwnImages(Enum):
@@ -28,17 +27,14 @@ class OwnImages(Enum):
     OTHER_CAMERAS = auto()
     """Neither those by the query's own camera, as in evaluation, nor the very same image."""
 
-    NONE = auto()
-    """As if the person were unknown."""
+    NONE = auto()  # as if the person were unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Images of one person who is to be named."""
 
-    images: tuple[ListedImage, ...]
-    """At least one."""
-
+    images: tuple[ListedImage, ...]  # at least one
     own: OwnImages = OwnImages.ALL
 
     @property

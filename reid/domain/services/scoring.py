@@ -11,9 +11,7 @@ from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.ports.vector_index import VectorIndex
 
-QUERY_CHUNK = 256
-"""Queries searched at once in an approximate index: bounds memory."""
-
+QUERY_CHUNK = 256  # queries searched at once in an approximate index: bounds memory
 APPROXIMATE_DEPTH = 1000
 """Answers of an approximate index in evaluation; true matches beyond them count as missed."""
 

@@ -34,26 +34,18 @@ class SplitRecord:
 class QueryRecord:
     """How each query fared, in the order of the dataset's list."""
 
-    query: Sequence[str]
-    """Names of the images."""
-
+    query: Sequence[str]  # names of the images
     average_precision: Sequence[float]
     inverse_negative_penalty: Sequence[float]
     first_match_rank: Sequence[int]
     num_matches: Sequence[int]
-    query_digest: str
-    """Digest of the list of queries."""
-
+    query_digest: str  # of the list of queries
     weights_digest: str
 
     def __post_init__(self) -> None:
         """Refuse columns that disagree."""
-        columns = (
-            self.average_precision,
-            self.inverse_negative_penalty,
-            self.first_match_rank,
-            self.num_matches,
-        )
+        names = ("average_precision", "inverse_negative_penalty", "first_match_rank", "num_matches")
+        columns = [getattr(self, name) for name in names]
         lengths = {len(column) for column in (self.query, *columns)}
         if len(lengths) != 1:
             raise ValueError(f"columns of different lengths: {sorted(lengths)}")
@@ -65,24 +57,17 @@ class QueryRecord:
 class EvaluationRecord:
     """Scores, and everything that they depend on."""
 
-    name: str
-    """`evaluation`, or that and the variant: `evaluation-reranked`."""
-
+    name: str  # `evaluation`, or that and the variant: `evaluation-reranked`
     dataset: str
     encoder: Mapping[str, Any]
     report: EvaluationReport
-    data: Mapping[str, SplitRecord]
-    """By split; training images are missing where the dataset has none."""
-
+    data: Mapping[str, SplitRecord]  # training images are missing where the dataset has none
     weights_digest: str
-    settings: Mapping[str, Any]
-    """Nested settings that the scores depend on, beside data and weights."""
-
+    settings: Mapping[str, Any]  # nested; the scores depend on these, data and weights
     seconds: float
     environment: Mapping[str, Any]
     left_out: tuple[UnreadableImage, ...] = ()
-    queries: QueryRecord | None = None
-    """Kept in a separate file; None where the record was read from a file."""
+    queries: QueryRecord | None = None  # in a file of its own; None where read from a file
 
     def digest_of(self, split: str) -> str | None:
         """Return a list's digest; None where the dataset has no such list."""

@@ -33,20 +33,15 @@ class Cells:
 
     rows: int
     columns: int
-    stride: int
-    """Pixels from one cell's edge to the next one's."""
-
-    extent: int
-    """Pixels along a cell's edge; more than `stride` where cells overlap."""
+    stride: int  # pixels from one cell's edge to the next one's
+    extent: int  # pixels along a cell's edge; more than `stride` where cells overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionTrace:
     """A transformer's features, and the attention that led to them."""
 
-    features: ImageFeatures
-    """Differentiable in `attention`."""
-
+    features: ImageFeatures  # differentiable in `attention`
     attention: tuple[Tensor, ...]
     """One (B, A, L, L) per block, first block first: row i is how token i distributes its
     attention; token 0 is the class token."""
@@ -58,12 +53,8 @@ class AttentionTrace:
 class MapTrace:
     """A convolutional network's features, and the map that they were pooled from."""
 
-    features: ImageFeatures
-    """Differentiable in `maps`, as far as they depend on it."""
-
-    maps: Tensor
-    """(B, C, h, w)."""
-
+    features: ImageFeatures  # differentiable in `maps`, as far as they depend on it
+    maps: Tensor  # (B, C, h, w)
     cells: Cells
 
 
@@ -75,14 +66,9 @@ class DeletionCheck:
     """The pair's similarity after a share of one image's pixels was masked."""
 
     share: float
-    """Share of the pixels, in 0..1."""
-
-    most_marked: float
-    """Without the pixels that the explanation marks most."""
-
+    most_marked: float  # without the pixels that the explanation marks most
     least_marked: float
-    random: float
-    """Without patches drawn at random, mean over draws."""
+    random: float  # without patches drawn at random, mean over draws
 
     @property
     def is_passed(self) -> bool:
@@ -95,9 +81,7 @@ class ExplainedImage:
     """One image of the pair."""
 
     image: ListedImage
-    pixels: Tensor
-    """(3, n * H, n * W) uint8 RGB to be shown, n times the encoder's size."""
-
+    pixels: Tensor  # (3, n * H, n * W) uint8 RGB to be shown, n times the encoder's size
     weights: Tensor
     """(H, W) float32 on the CPU, at the encoder's size: 1 at the largest, 0 where nothing adds."""
 
@@ -110,9 +94,7 @@ class Explanation:
 
     query: ExplainedImage
     gallery: ExplainedImage
-    similarity: float
-    """Cosine, in -1..1."""
-
+    similarity: float  # cosine, in -1..1
     method: ExplanationMethod
     encoder: EncoderDescription
     are_cameras_used: bool

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import TypedDict
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.calibrations import Calibration as Calibration
-from reid.domain.values.calibrations import with_calibrations as with_calibrations
 from reid.domain.values.fingerprints import EncoderFingerprint as EncoderFingerprint
 from reid.domain.values.fingerprints import require_same_encoder as require_same_encoder
+from reid.domain.values.open_set import Calibration as Calibration
+from reid.domain.values.open_set import with_calibrations as with_calibrations
 from reid.domain.values.samples import UnreadableImage
 
 

@@ -1,10 +1,11 @@
-"""How the images of a person become one similarity, and how well unknown people are rejected.
+"""How the images of a person become one similarity, and how unknown people are rejected.
 
 A query is known if its person is in the gallery, else an unknown person. Rates are shares in 0..1.
 Imports no torch.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,9 +28,7 @@ class FusionRecipe:
     """A fusion with its constants."""
 
     fusion: Fusion = Fusion.BEST
-    votes: int = 5
-    """Nearest images that vote."""
-
+    votes: int = 5  # nearest images that vote
     temperature: float = 0.07
     """A vote weighs exp(similarity / temperature) (Wu et al. 2018, arXiv:1805.01978)."""
 
@@ -52,12 +51,8 @@ class FusionRecipe:
 class OperatingPoint:
     """A threshold chosen for a false-accept rate, and the rates it reaches."""
 
-    false_accept_rate: float
-    """As requested: the threshold accepts at most this share of the unknown people."""
-
-    threshold: float
-    """Answers of a lower similarity are rejected."""
-
+    false_accept_rate: float  # as requested: at most this share of unknown people is accepted
+    threshold: float  # answers of a lower similarity are rejected
     measured_false_accept_rate: float
     """FPIR of ISO/IEC 19795-1: share of unknown people for whom somebody is named."""
 
@@ -74,12 +69,8 @@ class OpenSetReport:
 
     num_known: int
     num_unknown: int
-    rank_1: float
-    """Share of known queries answered correctly if every answer counts."""
-
-    points: tuple[OperatingPoint, ...]
-    """By ascending false-accept rate."""
-
+    rank_1: float  # share of known queries answered correctly if every answer counts
+    points: tuple[OperatingPoint, ...]  # by ascending false-accept rate
     curve: tuple[tuple[float, float], ...]
     """(false-accept rate, identification rate), both ascending, thinned for plots."""
 
@@ -87,3 +78,28 @@ class OpenSetReport:
     def resolution(self) -> float:
         """Smallest false-accept rate above 0 that the unknown people can resolve."""
         return 1 / self.num_unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Turns similarities into decisions, as found on labelled images by one encoder."""
+
+    threshold: float  # matches of a lower cosine are rejected as unknown people
+    false_accept_rate: float  # share of unknown people that the threshold may accept, as requested
+    measured_false_accept_rate: float
+    identification_rate: float  # share of known people who are named, and rightly
+    slope: float
+    intercept: float
+    """Confidence that the answer is right: 1 / (1 + exp(-(slope * cosine + intercept)))."""
+
+    num_known: int  # queries on which it was found
+    num_unknown: int
+    fusion: str = "best"  # see `FusionRecipe.words`
+
+
+def with_calibrations(
+    kept: Sequence[Calibration], new: Sequence[Calibration]
+) -> tuple[Calibration, ...]:
+    """Replace calibrations by new ones of the same fusion; ascending by fusion."""
+    by_fusion = {calibration.fusion: calibration for calibration in (*kept, *new)}
+    return tuple(by_fusion[fusion] for fusion in sorted(by_fusion))

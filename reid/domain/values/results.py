@@ -16,8 +16,7 @@ class StageCurves:
 
     stage: str
     epochs: tuple[int, ...]
-    losses: Mapping[str, tuple[float, ...]]
-    """By term, a mean for each epoch."""
+    losses: Mapping[str, tuple[float, ...]]  # by term, a mean for each epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +25,16 @@ class RunSummary:
 
     name: str
     recipe: str
-    departures: tuple[str, ...]
-    """Settings other than the recipe's, as `key = value`."""
-
+    departures: tuple[str, ...]  # settings other than the recipe's, as `key = value`
     encoder: str
-    initialisation: str
-    """`random`, `OpenAI CLIP`, or which checkpoint."""
-
+    initialisation: str  # `random`, `OpenAI CLIP`, or which checkpoint
     trained_on: str
     seed: int | None
     curves: tuple[StageCurves, ...]
-    training_seconds: float | None
-    """Sum over all epochs; None where the training was not logged."""
-
+    training_seconds: float | None  # None where the training was not logged
     device: str
     evaluations: tuple[EvaluationRecord, ...]
-    outdated: tuple[str, ...] = ()
-    """Evaluations left out: they are of weights that the run no longer has."""
+    outdated: tuple[str, ...] = ()  # evaluations left out, of weights that are replaced
 
     def num_epochs(self, stage: str) -> int | None:
         """Count the epochs of a stage; None where the run did not do it."""
@@ -55,9 +47,7 @@ class RunPair:
 
     first: str
     second: str
-    evaluation: str
-    """Dataset and protocol."""
-
+    evaluation: str  # dataset and protocol
     differences: tuple[ScoreDifference, ...]
 
 
@@ -76,8 +66,7 @@ class AblationRow:
 
     run: str
     changes: tuple[SettingChange, ...]
-    differences: tuple[ScoreDifference, ...]
-    """The baseline comes first in each."""
+    differences: tuple[ScoreDifference, ...]  # the baseline comes first in each
 
     @property
     def is_other_seed(self) -> bool:
@@ -94,9 +83,7 @@ class Ablation:
     """The runs that are near one baseline; at least one."""
 
     baseline: str
-    evaluation: str
-    """Dataset and protocol."""
-
+    evaluation: str  # dataset and protocol
     runs: tuple[AblationRow, ...]
 
     def scores_of_seeds(self, measure: str) -> tuple[float, ...]:
@@ -122,9 +109,7 @@ class Results:
 
     runs: tuple[RunSummary, ...]
     pairs: tuple[RunPair, ...]
-    uncompared: tuple[str, ...]
-    """Runs whose records do not say how each query fared."""
-
+    uncompared: tuple[str, ...]  # runs whose records do not say how each query fared
     published_baselines: tuple[PublishedBaseline, ...]
     ablation: Ablation | None = None
     """Runs shown by their difference to a baseline only; they are not among `runs`."""
