@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from reid.application.compare_runs import JudgedQueries
 from reid.application.records import (
+    JudgedQueries,
     RecordedEvaluation,
     evaluation_names,
     has_queries,

@@ -30,55 +30,39 @@ class DemoOutcome:
     identification: IdentificationOutcome
 
 
-class Demo:
-    """Draws people, scores an encoder, trains it, scores it again, and identifies a few queries."""
+def run_demo(
+    *,
+    draw: Callable[[], object],
+    train: Train,
+    evaluate: Evaluate,
+    identify: Identify,
+    open_gallery: Callable[[], Gallery],
+    open_images: Callable[[], tuple[ImageSource, ImageSource]],
+    runs: RunStore,
+) -> DemoOutcome:
+    """Draw people, score an encoder, train it, score it again, and identify a few queries.
 
-    def __init__(
-        self,
-        *,
-        draw: Callable[[], None],
-        train: Train,
-        evaluate: Evaluate,
-        identify: Identify,
-        open_gallery: Callable[[], Gallery],
-        open_images: Callable[[], tuple[ImageSource, ImageSource]],
-        runs: RunStore,
-    ) -> None:
-        """Keep the use cases, which share one encoder and one dataset.
+    The use cases share one encoder and one dataset, which `draw` makes. `open_gallery` opens an
+    empty gallery, `open_images` the query and gallery images for `identify`. The outcome is
+    recorded beside the training run.
 
-        `draw` makes the dataset, `open_gallery` an empty gallery, `open_images` the query and
-        gallery images for `identify`; the outcome is recorded beside the training run.
-        """
-        self._draw = draw
-        self._train = train
-        self._evaluate = evaluate
-        self._identify = identify
-        self._open_gallery = open_gallery
-        self._open_images = open_images
-        self._runs = runs
-
-    def run(self) -> DemoOutcome:
-        """Run the whole demo.
-
-        Raises:
-            ReidError: As the use cases do.
-        """
-        self._draw()
-        untrained = self._evaluate.run()[0]
-        trained = self._train.run(TrainingRequest(overwrite=True)).evaluation
-        if trained is None:
-            raise EvaluationError("the training run was not evaluated")
-        queries, gallery = self._open_images()
-        listed = queries.images()
-        few = select_images(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
-        identification = self._identify.run_among(
-            few, gallery, open_gallery=lambda _: self._open_gallery()
-        )
-        outcome = DemoOutcome(
-            untrained=untrained,
-            trained=trained,
-            # Trained in place: the encoder still describes its initial weights.
-            identification=replace(identification, encoder=trained.encoder),
-        )
-        self._runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
-        return outcome
+    Raises:
+        ReidError: As the use cases do.
+    """
+    draw()
+    untrained = evaluate.run()[0]
+    trained = train.run(TrainingRequest(overwrite=True)).evaluation
+    if trained is None:
+        raise EvaluationError("the training run was not evaluated")
+    queries, gallery = open_images()
+    listed = queries.images()
+    few = select_images(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
+    identification = identify.run_among(few, gallery, open_gallery=lambda _: open_gallery())
+    outcome = DemoOutcome(
+        untrained=untrained,
+        trained=trained,
+        # Trained in place: the encoder still describes its initial weights.
+        identification=replace(identification, encoder=trained.encoder),
+    )
+    runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
+    return outcome

@@ -79,45 +79,66 @@ def read_evaluation(records: RunRecords, name: str = EVALUATION) -> EvaluationRe
         raise _damaged(records, name, error) from error
 
 
-def read_with_queries(source: RecordedEvaluation) -> tuple[EvaluationRecord, QueryRecord]:
-    """Read an evaluation and the scores of its queries.
+@dataclass(frozen=True, slots=True)
+class JudgedQueries:
+    """An evaluation with the scores of its queries."""
 
-    Raises:
-        CheckpointError: One of the two was not recorded or is damaged, or they do not belong
-            together.
-    """
-    records = source.records
-    record = read_evaluation(records, source.name)
-    name = f"{record.name}{QUERIES_SUFFIX}"
-    content = records.report(name)
-    if content is None:
-        raise CheckpointError(
-            f"{records.place} does not say how each query fared ({name} is missing); evaluate the "
-            "run again"
+    source: RecordedEvaluation
+    record: EvaluationRecord
+    queries: QueryRecord
+
+    @classmethod
+    def of(cls, source: RecordedEvaluation) -> "JudgedQueries":
+        """Read it.
+
+        Raises:
+            CheckpointError: One of the two was not recorded or is damaged, or they do not belong
+                together.
+        """
+        records = source.records
+        record = read_evaluation(records, source.name)
+        name = f"{record.name}{QUERIES_SUFFIX}"
+        content = records.report(name)
+        if content is None:
+            raise CheckpointError(
+                f"{records.place} does not say how each query fared ({name} is missing); evaluate "
+                "the run again"
+            )
+        try:
+            queries = QueryRecord(**content)
+        except (TypeError, ValueError) as error:
+            raise _damaged(records, name, error) from error
+        recorded = (record.digest_of("query"), record.weights_digest)
+        if (queries.query_digest, queries.weights_digest) != recorded:
+            raise CheckpointError(
+                f"{name} of {records.place} belongs to another evaluation than {record.name}; "
+                "evaluate the run again"
+            )
+        return cls(source, record, queries)
+
+    @property
+    def scores(self) -> QueryScores:
+        """Scores of each query, as tensors."""
+        kept = self.queries
+        negative_penalty = torch.tensor(kept.inverse_negative_penalty, dtype=torch.float64)
+        return QueryScores(
+            average_precision=torch.tensor(kept.average_precision, dtype=torch.float64),
+            inverse_negative_penalty=negative_penalty,
+            first_match_rank=torch.tensor(kept.first_match_rank, dtype=torch.int64),
+            num_matches=torch.tensor(kept.num_matches, dtype=torch.int64),
         )
-    try:
-        queries = QueryRecord(**content)
-    except (TypeError, ValueError) as error:
-        raise _damaged(records, name, error) from error
-    recorded = (record.digest_of("query"), record.weights_digest)
-    if (queries.query_digest, queries.weights_digest) != recorded:
-        raise CheckpointError(
-            f"{name} of {records.place} belongs to another evaluation than {record.name}; evaluate "
-            "the run again"
-        )
-    return record, queries
 
+    @property
+    def task(self) -> tuple[str | None, str | None, bool]:
+        """What scores must share to be comparable: queries, gallery and protocol."""
+        record = self.record
+        same_camera = record.report.is_same_camera_removed
+        return record.digest_of("query"), record.digest_of("gallery"), same_camera
 
-def scores_of(queries: QueryRecord) -> QueryScores:
-    """Convert recorded scores to tensors."""
-    return QueryScores(
-        average_precision=torch.tensor(queries.average_precision, dtype=torch.float64),
-        inverse_negative_penalty=torch.tensor(
-            queries.inverse_negative_penalty, dtype=torch.float64
-        ),
-        first_match_rank=torch.tensor(queries.first_match_rank, dtype=torch.int64),
-        num_matches=torch.tensor(queries.num_matches, dtype=torch.int64),
-    )
+    @property
+    def protocol(self) -> tuple[object, ...]:
+        """What evaluations of one kind share: the task and the way of ranking."""
+        return self.task, self.record.variant
 
 
 def _damaged(records: RunRecords, name: str, error: Exception) -> CheckpointError:

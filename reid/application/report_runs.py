@@ -8,8 +8,8 @@ from math import isfinite, nan
 from typing import Any, TypeAlias
 
 from reid.application.ablation import SettingsDiffer, find_ablation
-from reid.application.compare_runs import JudgedQueries
 from reid.application.records import (
+    JudgedQueries,
     RecordedEvaluation,
     evaluation_names,
     has_queries,
@@ -45,26 +45,17 @@ class ReportOutcome:
     """Runs shown by their difference to the baseline only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRuns:
     """Makes the results page of recorded runs; their weights are not needed."""
 
-    def __init__(
-        self,
-        *,
-        page: Page[Results],
-        departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]],
-        changes: SettingsDiffer,
-        seed: int,
-    ) -> None:
-        """Keep the parts.
+    page: Page[Results]
+    departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]]
+    """Lists a run's settings that differ from the named recipe's."""
 
-        `departures` lists a run's settings that differ from the named recipe's, `changes` those
-        that differ between two runs; `seed` decides the draws of the comparisons.
-        """
-        self._page = page
-        self._departures = departures
-        self._changes = changes
-        self._seed = seed
+    changes: SettingsDiffer
+    seed: int
+    """Decides the draws of the comparisons."""
 
     def run(self, runs: Sequence[RunRecords], *, baseline: str | None = None) -> ReportOutcome:
         """Read the runs and write the page, runs in the order given.
@@ -87,7 +78,7 @@ class ReportRuns:
             )
         ablation = None
         if baseline is not None:
-            ablation = find_ablation(runs, baseline, changes=self._changes, seed=self._seed)
+            ablation = find_ablation(runs, baseline, changes=self.changes, seed=self.seed)
         near = tuple(one.run for one in ablation.runs) if ablation else ()
         shown = [one for one in runs if one.name not in near]
         summaries = tuple(map(self._summary, shown))
@@ -99,7 +90,7 @@ class ReportRuns:
             published_baselines=PUBLISHED_BASELINES,
             ablation=ablation,
         )
-        page, *figures = self._page.write(results)
+        page, *figures = self.page.write(results)
         return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ablation=near)
 
     def _summary(self, records: RunRecords) -> RunSummary:
@@ -116,7 +107,7 @@ class ReportRuns:
         return RunSummary(
             name=records.name,
             recipe=recipe,
-            departures=self._departures(recipe, fingerprint),
+            departures=self.departures(recipe, fingerprint),
             encoder=_encoder(fingerprint.get("encoder.kind"), own),
             initialisation=_initialisation(fingerprint.get("encoder.weights"), own),
             trained_on=_trained_on(settings, own, digest=fingerprint.get("dataset.digest")),
@@ -136,7 +127,7 @@ class ReportRuns:
         for group in alike.values():
             pairs = list(combinations(group, 2))
             scores = [(first.scores, second.scores) for first, second in pairs]
-            compared = compare_scores(scores, seed=self._seed)
+            compared = compare_scores(scores, seed=self.seed)
             for (first, second), differences in zip(pairs, compared, strict=True):
                 yield RunPair(
                     first=first.source.records.name,

@@ -6,9 +6,9 @@ from typing import Any
 
 from reid.application.evaluate import EvaluateRun
 from reid.application.records import (
+    JudgedQueries,
     RecordedEvaluation,
     read_evaluation,
-    read_with_queries,
     require_manifest,
 )
 from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
@@ -87,41 +87,36 @@ class ReproductionOutcome:
         return not self.differing
 
 
-class Reproduce:
-    """Checks a recorded evaluation; the record stays as it is."""
+def reproduce(
+    source: RecordedEvaluation, *, evaluate: EvaluateRun, tolerance: float = 0.0
+) -> ReproductionOutcome:
+    """Repeat a recorded evaluation; the record stays as it is.
 
-    def __init__(self, *, evaluate: EvaluateRun) -> None:
-        """Keep the use case, made from the recorded settings."""
-        self._evaluate = evaluate
+    Args:
+        source: The record.
+        evaluate: Made from the recorded settings.
+        tolerance: Largest accepted difference of a mean score, as a share.
 
-    def run(self, source: RecordedEvaluation, *, tolerance: float = 0.0) -> ReproductionOutcome:
-        """Evaluate again.
-
-        Args:
-            source: The record.
-            tolerance: Largest accepted difference of a mean score, as a share.
-
-        Raises:
-            CheckpointError: The record or the weights are missing, damaged or too old.
-            DatasetError: A list or image cannot be read.
-            EvaluationError: No query has a true match.
-        """
-        record, queries = read_with_queries(source)
-        _, again, _ = self._evaluate.run()
-        then, now = record.report.measures, again.report.measures
-        return ReproductionOutcome(
-            run=source.records.place,
-            evaluation=source.name,
-            dataset=again.dataset,
-            scores=tuple(
-                ScorePair(measure=name, recorded=then[name], now=now[name]) for name in then
-            ),
-            tolerance=tolerance,
-            causes=tuple(_changes(*_causes(record, again))),
-            environment=tuple(_changes(_surroundings(record), _surroundings(again))),
-            num_changed_queries=_count_changed(queries, again.queries),
-            num_queries=len(queries.query),
-        )
+    Raises:
+        CheckpointError: The record or the weights are missing, damaged or too old.
+        DatasetError: A list or image cannot be read.
+        EvaluationError: No query has a true match.
+    """
+    judged = JudgedQueries.of(source)
+    record, queries = judged.record, judged.queries
+    _, again, _ = evaluate.run()
+    then, now = record.report.measures, again.report.measures
+    return ReproductionOutcome(
+        run=source.records.place,
+        evaluation=source.name,
+        dataset=again.dataset,
+        scores=tuple(ScorePair(measure=name, recorded=then[name], now=now[name]) for name in then),
+        tolerance=tolerance,
+        causes=_changes(*_causes(record, again)),
+        environment=_changes(_surroundings(record), _surroundings(again)),
+        num_changed_queries=_count_changed(queries, again.queries),
+        num_queries=len(queries.query),
+    )
 
 
 def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Mapping[str, Any]]:
@@ -168,10 +163,12 @@ def _surroundings(record: EvaluationRecord) -> dict[str, Any]:
     return {"data.train": record.digest_of("train"), **dict(_flattened(record.environment))}
 
 
-def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    for part in {**recorded, **now}:
-        if recorded.get(part) != now.get(part):
-            yield Change(part=part, recorded=recorded.get(part), now=now.get(part))
+def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:
+    return tuple(
+        Change(part=part, recorded=recorded.get(part), now=now.get(part))
+        for part in {**recorded, **now}
+        if recorded.get(part) != now.get(part)
+    )
 
 
 def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,6 @@ from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
 from reid.domain.values.evaluations import EVALUATION
 from reid.domain.values.samples import Split, UnreadableImage, digest_of_samples
-from reid.ports.dataset import Dataset
 from reid.ports.runs import RunMode, RunStore
 
 
@@ -49,37 +48,21 @@ class TrainingOutcome:
     """Unreadable training images that were left out, as requested."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
     """Runs the training stages and evaluates the encoder."""
 
-    def __init__(
-        self,
-        *,
-        dataset: Dataset,
-        prompt_learning: PromptLearning,
-        fine_tuning: FineTuning,
-        evaluate: EvaluateRun,
-        runs: RunStore,
-        fingerprint: Mapping[str, JsonValue],
-        environment: Mapping[str, JsonValue],
-        earlier: RunStore | None = None,
-        screened: ScreenedDataset | None = None,
-    ) -> None:
-        """Keep the parts.
+    dataset: ScreenedDataset
+    prompt_learning: PromptLearning
+    fine_tuning: FineTuning
+    evaluate: EvaluateRun
+    runs: RunStore
+    fingerprint: Mapping[str, JsonValue]
+    """Settings that decide the result."""
 
-        `fingerprint` holds the settings that decide the result. Stage 2 starts from the prompts of
-        the run `earlier`, or else of this run. `screened` is the dataset, to find bad images before
-        hours of work; without it they are found when they are read.
-        """
-        self._screened = screened
-        self._dataset = dataset
-        self._prompt_learning = prompt_learning
-        self._fine_tuning = fine_tuning
-        self._evaluate = evaluate
-        self._runs = runs
-        self._fingerprint = fingerprint
-        self._environment = environment
-        self._earlier = earlier
+    environment: Mapping[str, JsonValue]
+    earlier: RunStore | None = None
+    """The run whose prompts stage 2 starts from; None: this run."""
 
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.
@@ -93,50 +76,44 @@ class Train:
             EncoderError: The encoder cannot read the prompts that are to be learned.
             EvaluationError: The dataset allows no evaluation by this protocol.
         """
-        _check_request(request, earlier=self._earlier, runs=self._runs)
+        _check_request(request, earlier=self.earlier, runs=self.runs)
         prompts = None
         if request.scope is not TrainingScope.PROMPTS:
-            self._fine_tuning.check_recipe()
-            self._evaluate.evaluate.check()
+            self.fine_tuning.check_recipe()
+            self.evaluate.evaluate.check()
         if request.scope is TrainingScope.PROMPTS or self._learns_prompts(request):
-            self._prompt_learning.check()
-        elif self._fine_tuning.needs_prompts:
+            self.prompt_learning.check()
+        elif self.fine_tuning.needs_prompts:
             prompts = self._finished_prompts()
-            self._fine_tuning.check_prompts(prompts)
-        self._screen(request.scope)
+            self.fine_tuning.check_prompts(prompts)
+        is_scored = request.scope is not TrainingScope.PROMPTS
+        # Finds bad images before hours of work.
+        self.dataset.require_readable(tuple(Split) if is_scored else (Split.TRAIN,))
         try:
             self._begin(request, prompts)
             return self._work(request, prompts)
         finally:
-            self._runs.release()
+            self.runs.release()
 
     def _learns_prompts(self, request: TrainingRequest) -> bool:
         """Whether both stages run; prompts are learned only if the objective reads them."""
-        return request.scope is TrainingScope.ALL and self._fine_tuning.needs_prompts
+        return request.scope is TrainingScope.ALL and self.fine_tuning.needs_prompts
 
     def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
-        left_out = self._left_out()
+        left_out = self.dataset.left_out((Split.TRAIN,))
         if request.scope is TrainingScope.PROMPTS:
-            self._prompt_learning.run()
+            self.prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None, left_out=left_out)
         if self._learns_prompts(request):
-            prompts = self._prompt_learning.run()
-        self._fine_tuning.run(prompts)
-        evaluation, record, _ = self._evaluate.run()
+            prompts = self.prompt_learning.run()
+        self.fine_tuning.run(prompts)
+        evaluation, record, _ = self.evaluate.run()
         evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
-        self._evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
+        self.evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
         return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
 
-    def _screen(self, scope: TrainingScope) -> None:
-        if self._screened is not None:
-            is_scored = scope is not TrainingScope.PROMPTS
-            self._screened.require_readable(tuple(Split) if is_scored else (Split.TRAIN,))
-
-    def _left_out(self) -> tuple[UnreadableImage, ...]:
-        return self._screened.left_out((Split.TRAIN,)) if self._screened else ()
-
     def _finished_prompts(self) -> Checkpoint:
-        source = self._earlier or self._runs
+        source = self.earlier or self.runs
         prompts = source.load(Stage.PROMPTS)
         if prompts is None:
             raise CheckpointError(
@@ -149,16 +126,16 @@ class Train:
     def _begin(self, request: TrainingRequest, prompts: Checkpoint | None) -> None:
         fingerprint = {
             name: value
-            for name, value in self._fingerprint.items()
+            for name, value in self.fingerprint.items()
             if not name.startswith(_UNUSED_SETTINGS[request.scope])
         }
-        fingerprint["dataset.digest"] = digest_of_samples(self._dataset.samples(Split.TRAIN))
+        fingerprint["dataset.digest"] = digest_of_samples(self.dataset.samples(Split.TRAIN))
         if prompts is not None:
             fingerprint["prompts.digest"] = digest_of(prompts.tensors)
         has_own_prompts = (
             request.scope is TrainingScope.ENCODER
-            and self._earlier is None
-            and (prompts is not None or self._runs.load(Stage.PROMPTS) is not None)
+            and self.earlier is None
+            and (prompts is not None or self.runs.load(Stage.PROMPTS) is not None)
         )
         if request.resume or has_own_prompts:
             mode = RunMode.GO_ON
@@ -166,14 +143,14 @@ class Train:
             mode = RunMode.REPLACE if request.overwrite else RunMode.NEW
         starts_again = has_own_prompts and not request.resume
         if starts_again and not request.overwrite:
-            self._fine_tuning.check_untrained()
-        environment = dict(self._environment)
-        if self._left_out():
-            environment["left_out"] = [asdict(bad) for bad in self._left_out()]
-        self._runs.begin(fingerprint, environment, mode=mode)
+            self.fine_tuning.check_untrained()
+        environment = dict(self.environment)
+        if left_out := self.dataset.left_out((Split.TRAIN,)):
+            environment["left_out"] = [asdict(bad) for bad in left_out]
+        self.runs.begin(fingerprint, environment, mode=mode)
         # After `begin`, which refuses other settings: a refused run must lose nothing.
         if starts_again and request.overwrite:
-            self._fine_tuning.forget()
+            self.fine_tuning.forget()
 
 
 _UNUSED_SETTINGS = {

@@ -38,7 +38,7 @@ def compare(
     require_run(first, second)
     with wired(resolved.settings) as container:
         open_evaluation = container.open_evaluation()
-        outcome = container.compare().run(open_evaluation(first), open_evaluation(second))
+        outcome = container.compare(open_evaluation(first), open_evaluation(second))
     typer.echo(to_json(outcome) if as_json else render_comparison(outcome))
 
 

@@ -31,5 +31,5 @@ def demo(
 
     settings = demo_settings(resolved.settings, folder=folder)
     with wired(settings) as container:
-        outcome = container.demo().run()
+        outcome = container.demo()
     typer.echo(to_json(outcome) if as_json else render_demo(outcome, settings=settings))

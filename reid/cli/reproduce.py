@@ -47,7 +47,7 @@ def reproduce(
         source = container.open_evaluation()(run)
     settings = _settings_of(source, run=run, resolved=resolved)
     with wired(settings, num_cameras=0) as container:
-        outcome = container.reproduce().run(source, tolerance=tolerance)
+        outcome = container.reproduce(source, tolerance=tolerance)
     typer.echo(to_json(outcome) if as_json else "\n".join(_lines(outcome)))
     if not outcome.is_reproduced:
         hint = (

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from reid.adapters.pages.markdown import MarkdownPage
     from reid.adapters.runs.filesystem import FilesystemRunStore
     from reid.adapters.runs.records import FilesystemRunRecords
-    from reid.application.compare_runs import CompareRuns
     from reid.application.evaluate import Evaluate, EvaluateRun
     from reid.application.records import RecordedEvaluation
     from reid.application.report_runs import ReportRuns
-    from reid.application.reproduce import Reproduce
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
     from reid.domain.values.page_data import EvaluationPageData
@@ -193,11 +191,11 @@ class Evaluation(Encoders, Indexes):
     )
     rasteriser = providers.Callable(rasteriser)
     open_evaluation = providers.Object(open_evaluation)
-    compare = providers.Singleton["CompareRuns"](
-        Lazily("reid.application.compare_runs:CompareRuns"), seed=Foundation.settings.provided.seed
+    compare = providers.Callable(
+        Lazily("reid.application.compare_runs:compare_runs"), seed=Foundation.settings.provided.seed
     )
-    reproduce = providers.Singleton["Reproduce"](
-        Lazily("reid.application.reproduce:Reproduce"), evaluate=evaluate_run
+    reproduce = providers.Callable(
+        Lazily("reid.application.reproduce:reproduce"), evaluate=evaluate_run
     )
     open_records = providers.Object(Lazily("reid.adapters.runs.records:FilesystemRunRecords"))
     collect_records = providers.Object(Lazily("reid.adapters.runs.records:collect_records"))

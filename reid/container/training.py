@@ -16,7 +16,6 @@ from reid.domain.errors import ConfigurationError
 from reid.importing import Lazily
 
 if TYPE_CHECKING:
-    from reid.application.demo import Demo
     from reid.application.train import Train
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
@@ -143,10 +142,9 @@ class Training(Evaluation, Identification):
         fingerprint=providers.Callable(fingerprint_settings, Foundation.settings),
         environment=providers.Callable(environment, Foundation.settings),
         earlier=providers.Callable(open_earlier_run, Foundation.settings.provided.run.prompts),
-        screened=Evaluation.combined,
     )
-    demo = providers.Singleton["Demo"](
-        Lazily("reid.application.demo:Demo"),
+    demo = providers.Callable(
+        Lazily("reid.application.demo:run_demo"),
         draw=providers.Callable(
             draw_demo_people,
             Foundation.settings.provided.dataset.root,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reid.application.compare_runs import CompareRuns
+from reid.application.compare_runs import compare_runs
 from reid.application.records import RecordedEvaluation
 from reid.domain.errors import CheckpointError, EvaluationError
 from tests.fakes.run_records import FakeRunRecords
@@ -13,8 +13,8 @@ from tests.recorded import recorded_run
 
 
 def compare(one: FakeRunRecords, other: FakeRunRecords) -> Any:
-    return CompareRuns(seed=3).run(
-        RecordedEvaluation(one, "evaluation"), RecordedEvaluation(other, "evaluation")
+    return compare_runs(
+        RecordedEvaluation(one, "evaluation"), RecordedEvaluation(other, "evaluation"), seed=3
     )
 
 
@@ -81,7 +81,7 @@ def test_another_file_of_a_run_is_no_evaluation_and_those_there_are_named(name: 
     source = RecordedEvaluation(one, name)
     said = f"memory/one holds no evaluation called '{name}' \\(there is: evaluation\\)"
     with pytest.raises(CheckpointError, match=said):
-        CompareRuns(seed=3).run(source, source)
+        compare_runs(source, source, seed=3)
 
 
 def test_a_damaged_evaluation_says_how_to_record_it_anew() -> None:

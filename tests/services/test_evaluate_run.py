@@ -8,12 +8,11 @@ import pytest
 
 from reid.application.evaluate import name_for
 from reid.application.records import (
+    JudgedQueries,
     RecordedEvaluation,
     evaluation_names,
     read_evaluation,
-    read_with_queries,
     require_manifest,
-    scores_of,
 )
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import digest_of
@@ -44,9 +43,10 @@ def test_the_scores_of_the_queries_average_to_the_report() -> None:
     bench = Bench(dataset=FakeDataset(test_identities=6))
     bench.evaluate()
     source = RecordedEvaluation(FakeRunRecords.of(bench.runs), "evaluation")
-    record, queries = read_with_queries(source)
+    judged = JudgedQueries.of(source)
+    record, queries = judged.record, judged.queries
     assert tuple(queries.query) == tuple(s.name for s in bench.dataset.samples(Split.QUERY))
-    scores = scores_of(queries)
+    scores = judged.scores
     assert scores.average_precision.mean().item() == record.report.mean_average_precision
     hits = (scores.first_match_rank == 1).double().mean().item()
     assert hits == record.report.rank(1)
@@ -132,7 +132,7 @@ def test_missing_foreign_and_damaged_records_are_told_apart() -> None:
     for reports, words in cases:
         damaged = FakeRunRecords(reports={"evaluation": good.reports["evaluation"], **reports})
         with pytest.raises(CheckpointError, match=words):
-            read_with_queries(RecordedEvaluation(damaged, "evaluation"))
+            JudgedQueries.of(RecordedEvaluation(damaged, "evaluation"))
     with pytest.raises(CheckpointError, match=r"'other' \(there is: evaluation\)"):
         read_evaluation(good, "other")
     with pytest.raises(CheckpointError, match=r"evaluation of .* cannot be read"):

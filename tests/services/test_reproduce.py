@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from reid.application.records import RecordedEvaluation
-from reid.application.reproduce import Reproduce, ReproductionOutcome, recorded_settings
+from reid.application.reproduce import ReproductionOutcome, recorded_settings
+from reid.application.reproduce import reproduce as reproduce_evaluation
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import Checkpoint
 from tests.fakes.dataset import FakeDataset
@@ -25,7 +26,7 @@ def bench() -> Bench:
 def reproduce(bench: Bench, *, tolerance: float = 0.0, **changes: Any) -> ReproductionOutcome:
     source = RecordedEvaluation(FakeRunRecords.of(bench.runs), "evaluation")
     again = replace(bench, **changes)
-    return Reproduce(evaluate=again.use_case()).run(source, tolerance=tolerance)
+    return reproduce_evaluation(source, evaluate=again.use_case(), tolerance=tolerance)
 
 
 def test_the_same_evaluation_is_reproduced(bench: Bench) -> None:

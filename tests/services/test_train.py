@@ -10,6 +10,7 @@ from reid.application.evaluate import Evaluate, EvaluateRun
 from reid.application.train import Train, TrainingRequest, TrainingScope
 from reid.domain.errors import CheckpointError, ConfigurationError, EncoderError, ReidError
 from reid.domain.services.embedding import Embedder
+from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.samples import Split, SplitStatistics
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
@@ -31,7 +32,7 @@ class Workshop:
         laboratory = self.laboratory
         embedder = Embedder(encoder=laboratory.encoder, listener=laboratory.listener)
         return Train(
-            dataset=laboratory.dataset,
+            dataset=ScreenedDataset(laboratory.dataset, skips_bad=False),
             prompt_learning=laboratory.prompt_learning(),
             fine_tuning=laboratory.encoder_tuning(),
             evaluate=EvaluateRun(
