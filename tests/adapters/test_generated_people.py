@@ -8,11 +8,10 @@ from PIL import Image
 
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.images.market_names import parse_market_name
-from reid.adapters.synthetic import generator
 from reid.adapters.synthetic.figures import SUPERSAMPLING, Figure, Pose
 from reid.adapters.synthetic.generator import MARKER, DrawnDataset, GenerationReport
 from reid.adapters.synthetic.people import BAGS, HAIRCUTS, LOWERS, PATTERNS, invent_people
-from reid.adapters.synthetic.scenes import Camera, photograph
+from reid.adapters.synthetic.scenes import Camera
 from reid.application.check_dataset import CheckDataset
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import ImageSize, Split
@@ -161,13 +160,14 @@ def test_an_interrupted_run_leaves_nothing_behind(
 ) -> None:
     drawn = []
 
-    def interrupt(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
-        drawn.append(camera)
+    def interrupt(camera: Camera, figures: Image.Image, random: Random) -> Image.Image:
+        drawn.append(figures)
         if len(drawn) == 3:
             raise KeyboardInterrupt
-        return photograph(figures, camera, random=random)
+        return photograph(camera, figures, random)
 
-    monkeypatch.setattr(generator, "photograph", interrupt)
+    photograph = Camera.photograph
+    monkeypatch.setattr(Camera, "photograph", interrupt)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "drawn")
     assert not list(tmp_path.iterdir())
@@ -185,7 +185,7 @@ def test_every_garment_can_be_drawn_from_every_side() -> None:
     assert seen == {*PATTERNS, *LOWERS, *HAIRCUTS, *BAGS}
     for person, quarter in itertools.product(people, range(8)):
         canvas = Image.new("RGBA", (16 * SUPERSAMPLING, 32 * SUPERSAMPLING), (0, 0, 0, 0))
-        pose = Pose(yaw=quarter * 0.785, stride=0.4, centre=0.5, top=0.04, scale=0.9)
+        pose = Pose(quarter * 0.785, stride=0.4, centre=0.5, top=0.04, scale=0.9)
         Figure(canvas, person, pose).draw()
         alpha = np.asarray(canvas.reduce(SUPERSAMPLING))[..., 3]
         assert 0.1 < (alpha > 128).mean() < 0.7  # a person, neither a dot nor a wall

@@ -21,7 +21,7 @@ from reid.domain.training.losses import (
     identity_loss,
     supervised_contrastive_loss,
 )
-from reid.domain.training.sampling import pk_batches
+from reid.domain.training.sampling import Draws, pk_batches
 from reid.domain.training.schedules import fine_tuning_rate, prompt_learning_rate
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
@@ -99,10 +99,11 @@ def test_stage_two_rates_equal_the_references(
     assert rates == golden[name].tolist()
 
 
-class ReferenceDraws:
+class ReferenceDraws(Draws):
     """Draws as the reference does: `random` for order, legacy numpy for repetition."""
 
     def __init__(self, seed: int) -> None:
+        super().__init__(generator_for(seed))
         self._random = random.Random(seed)
         self._numpy = np.random.RandomState(seed)
 

@@ -9,7 +9,6 @@ from reid.domain.errors import CheckpointError
 from reid.domain.seeding import generator_for
 from reid.domain.training.optimizers import (
     NamedAdam,
-    ParameterGroup,
     fine_tuning_optimizer,
     prompt_optimizer,
 )
@@ -225,7 +224,7 @@ def test_gradients_longer_than_the_limit_are_cut_to_it() -> None:
     for limit, length in ((0.0, 5.0), (10.0, 5.0), (1.0, 1.0)):
         parameter = nn.Parameter(torch.zeros(2))
         adam = NamedAdam(
-            [ParameterGroup({"weight": parameter}, factor=1.0)],
+            [("weight", parameter)],
             learning_rate=0.1,
             weight_decay=0.0,
             max_grad_norm=limit,
@@ -246,6 +245,3 @@ def test_a_name_that_comes_twice_is_refused() -> None:
     twice = [("weight", nn.Parameter(torch.ones(1))), ("weight", nn.Parameter(torch.ones(1)))]
     with pytest.raises(ValueError, match="comes twice"):
         fine_tuning_optimizer(twice, RECIPE)
-    groups = [ParameterGroup(dict([pair]), factor=1.0) for pair in twice]
-    with pytest.raises(ValueError, match="in two groups"):
-        NamedAdam(groups, learning_rate=0.1, weight_decay=0.0)

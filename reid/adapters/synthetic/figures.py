@@ -6,11 +6,10 @@ of the head (0) to the soles (1), all in body heights. The yaw turns it before t
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from PIL import Image, ImageDraw
 
@@ -27,8 +26,7 @@ _SHOULDERS, _HIPS = 0.165, 0.5
 _SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pose:
+class Pose(NamedTuple):
     """What changes from image to image, apart from light and scene."""
 
     yaw: float
@@ -38,10 +36,8 @@ class Pose:
     """Radians between a leg and the vertical, signed: which foot is ahead."""
 
     centre: float
-    """Centre of the body, as a share of the image's width."""
-
     top: float
-    """Top of the head, as a share of the image's height."""
+    """Centre of the body and top of the head, as shares of the image's width and height."""
 
     scale: float
     """Height of an average body as a share of the image's height."""

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 
 from reid.adapters.images.market_names import FOLDERS
 from reid.adapters.synthetic.figures import SUPERSAMPLING, Figure, Pose
-from reid.adapters.synthetic.people import Colour, Person, invent_people, invent_person
-from reid.adapters.synthetic.scenes import WALLS, Camera, invent_camera, photograph
+from reid.adapters.synthetic.people import Colour, Person, invent_people
+from reid.adapters.synthetic.scenes import WALLS, Camera
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
 
@@ -189,7 +189,7 @@ class _Studio:
         self._size = drawn.size
         self._random = Random(f"images {drawn.seed}")
         self._cameras = [
-            invent_camera(Random(f"camera {drawn.seed} {number}"), number=number, size=drawn.size)
+            Camera(Random(f"camera {drawn.seed} {number}"), number=number, size=drawn.size)
             for number in range(drawn.cameras)
         ]
         self._frames = [0] * drawn.cameras
@@ -201,10 +201,9 @@ class _Studio:
         enlarged = (self._size.width * SUPERSAMPLING, self._size.height * SUPERSAMPLING)
         canvas = Image.new("RGBA", enlarged, (0, 0, 0, 0))
         if shot.pid != DISTRACTOR_PID or random.random() < _SHARE_OF_PASSERS_BY:
-            Figure(canvas, shot.person or invent_person(random), pose).draw()
+            Figure(canvas, shot.person or Person(random), pose).draw()
         _stand_before(canvas, random, pose)
-        figures = canvas.reduce(SUPERSAMPLING)
-        return self._name(shot), photograph(figures, camera, random=random)
+        return self._name(shot), camera.photograph(canvas.reduce(SUPERSAMPLING), random)
 
     def _name(self, shot: _Shot) -> str:
         self._frames[shot.camid] += self._random.randint(25, 150)
@@ -222,13 +221,8 @@ def _pose(random: Random, camera: Camera, *, is_junk: bool) -> Pose:
     if is_junk:
         scale *= random.choice((0.45, 1.8, 2.3))
         top, centre = random.uniform(-0.9, 0.5), random.choice((0.0, 0.1, 0.9, 1.0))
-    return Pose(
-        yaw=yaw + random.gauss(0, 0.3),
-        stride=random.uniform(-0.5, 0.5),
-        centre=centre,
-        top=top,
-        scale=scale,
-    )
+    facing, stride = yaw + random.gauss(0, 0.3), random.uniform(-0.5, 0.5)
+    return Pose(facing, stride, centre, top, scale)
 
 
 def _stand_before(canvas: Image.Image, random: Random, pose: Pose) -> None:
@@ -236,8 +230,8 @@ def _stand_before(canvas: Image.Image, random: Random, pose: Pose) -> None:
     kind, colour = random.random(), random.choice(WALLS)
     if kind < 0.06:
         edge, yaw = random.choice((-0.08, 1.08)), random.uniform(0, 2 * math.pi)
-        passing = Pose(yaw=yaw, stride=0.3, centre=edge, top=pose.top + 0.03, scale=pose.scale)
-        Figure(canvas, invent_person(random), passing).draw()
+        passing = Pose(yaw, 0.3, edge, pose.top + 0.03, pose.scale)
+        Figure(canvas, Person(random), passing).draw()
     elif kind < 0.11:
         left = random.choice((random.uniform(0.0, 0.3), random.uniform(0.65, 0.95)))
         _block(canvas, (left, 0.0, left + 0.08, 1.0), colour)

@@ -1,6 +1,5 @@
 """The drawn people: what is the same in every image of a person."""
 
-from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
@@ -33,56 +32,32 @@ BAGS = ("none", "backpack", "shoulder bag")
 _MAX_TRIES = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Clothes and build of one drawn person."""
+    """Clothes and build of one drawn person, drawn at random."""
 
-    pattern: tuple[int, int]
-    upper: Colour
-    upper_second: Colour
-    has_long_sleeves: bool
-    lower_kind: str
-    lower: Colour
-    skin: Colour
-    haircut: str
-    hair: Colour
-    hat: Colour | None
-    bag: str
-    bag_colour: Colour
-    shoes: Colour
-    build: float
-    """Width relative to the average."""
-
-    height: float
-    """Height relative to the average."""
+    def __init__(self, random: Random) -> None:
+        """Choose everything; the order of the draws decides who a seed invents."""
+        upper, second, hat, bag = (_shade(random, one) for one in random.sample(CLOTHES, 4))
+        self.upper, self.upper_second, self.bag_colour = upper, second, bag
+        self.pattern = random.choice(PATTERNS)
+        self.has_long_sleeves = random.random() < 0.5
+        self.lower_kind = random.choice(LOWERS)
+        self.lower = _shade(random, random.choice(TROUSERS))
+        self.skin = random.choice(SKINS)
+        self.haircut = random.choice(HAIRCUTS)
+        self.hair = random.choice(HAIRS)
+        self.hat = hat if random.random() < 0.2 else None
+        self.bag = random.choice(BAGS)
+        self.shoes = random.choice(SHOES)
+        # Width and height relative to the average.
+        self.build = random.uniform(0.86, 1.22)
+        self.height = random.uniform(0.92, 1.05)
 
     @property
     def looks(self) -> tuple[object, ...]:
         """Garments and pattern, and colours that differ at a glance."""
         coarse = (tuple(part // 64 for part in colour) for colour in (self.upper, self.lower))
         return self.pattern, self.lower_kind, *coarse
-
-
-def invent_person(random: Random) -> Person:
-    """Draw a person's looks at random."""
-    upper, second, hat, bag = (_shade(random, one) for one in random.sample(CLOTHES, 4))
-    return Person(
-        pattern=random.choice(PATTERNS),
-        upper=upper,
-        upper_second=second,
-        has_long_sleeves=random.random() < 0.5,
-        lower_kind=random.choice(LOWERS),
-        lower=_shade(random, random.choice(TROUSERS)),
-        skin=random.choice(SKINS),
-        haircut=random.choice(HAIRCUTS),
-        hair=random.choice(HAIRS),
-        hat=hat if random.random() < 0.2 else None,
-        bag=random.choice(BAGS),
-        bag_colour=bag,
-        shoes=random.choice(SHOES),
-        build=random.uniform(0.86, 1.22),
-        height=random.uniform(0.92, 1.05),
-    )
 
 
 def invent_people(random: Random, count: int) -> list[Person]:
@@ -93,7 +68,7 @@ def invent_people(random: Random, count: int) -> list[Person]:
     people: dict[tuple[object, ...], Person] = {}
     for number in range(count):
         for _ in range(_MAX_TRIES):
-            person = invent_person(random)
+            person = Person(random)
             if person.looks not in people:
                 break
         people[person.looks if person.looks not in people else (number,)] = person

@@ -3,7 +3,6 @@
 Letters: H W pixels.
 """
 
-from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
@@ -29,63 +28,40 @@ _PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25
 """Size of a camera's view, in images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """What is the same in all images of one camera."""
+    """Colours, light, blur and place that all images of one camera share."""
 
-    gains: Pixels
-    """(3,) factors of red, green and blue: exposure and colour cast."""
+    def __init__(self, random: Random, *, number: int, size: ImageSize) -> None:
+        """Set up at random; neighbouring numbers get different places and colour casts."""
+        warmth = random.uniform(0.08, 0.24) * (1 if number % 2 else -1)
+        cast = np.array([1 + warmth, 1 + random.uniform(-0.1, 0.1), 1 - warmth], dtype=np.float32)
+        self._gains = cast * np.float32(random.uniform(0.72, 1.18))
+        self._contrast = np.float32(random.uniform(0.7, 1.1))
+        self._blur = random.uniform(0.3, 0.85)  # standard deviation in pixels of an image 128 high
+        self._noise = random.uniform(4.0, 12.0)  # the largest error of a pixel value
+        self._light = random.uniform(-1.0, 1.0)  # the side from which light falls on people
+        # Radians: where most people face, since they walk along one path.
+        self.favourite_yaw = random.uniform(0.0, 6.283)
+        self._panorama = _paint_panorama(random, number=number, size=size)
 
-    contrast: float
-    blur: float
-    """Standard deviation in pixels of an image 128 high."""
-
-    noise: float
-    """Largest error of a pixel value."""
-
-    light: float
-    """-1..1: the side from which light falls on people."""
-
-    favourite_yaw: float
-    """Radians: where most people face, since they walk along one path."""
-
-    panorama: Image.Image
-    """The place before it is photographed."""
-
-
-def invent_camera(random: Random, *, number: int, size: ImageSize) -> Camera:
-    """Set up a camera at random; neighbouring numbers get different places and colour casts."""
-    warmth = random.uniform(0.08, 0.24) * (1 if number % 2 else -1)
-    cast = np.array([1 + warmth, 1 + random.uniform(-0.1, 0.1), 1 - warmth], dtype=np.float32)
-    return Camera(
-        gains=cast * np.float32(random.uniform(0.72, 1.18)),
-        contrast=random.uniform(0.7, 1.1),
-        blur=random.uniform(0.3, 0.85),
-        noise=random.uniform(4.0, 12.0),
-        light=random.uniform(-1.0, 1.0),
-        favourite_yaw=random.uniform(0.0, 6.283),
-        panorama=_paint_panorama(random, number=number, size=size),
-    )
-
-
-def photograph(figures: Image.Image, camera: Camera, *, random: Random) -> Image.Image:
-    """Take an RGB image of RGBA figures before a random part of the camera's place."""
-    width, height = figures.size
-    left = random.randint(0, camera.panorama.width - width)
-    top = random.randint(0, camera.panorama.height - height)
-    scene = camera.panorama.crop((left, top, left + width, top + height))
-    side = np.linspace(-0.3, 0.3, width, dtype=np.float32)[None, :, None] * camera.light
-    folds = _waves(random, height=height, width=width, cell=height // 12 + 1) * np.float32(0.2)
-    layers = np.asarray(figures, dtype=np.float32)  # (H, W, 4)
-    alpha = layers[..., 3:] / 255  # (H, W, 1)
-    lit = layers[..., :3] * (1 + side + folds[..., None])
-    seen = np.asarray(scene, dtype=np.float32) * (1 - alpha) + lit * alpha
-    toned = (seen - 118) * np.float32(camera.contrast) + 118
-    exposed = _image(toned * camera.gains * np.float32(random.uniform(0.92, 1.08)))
-    blurred = exposed.filter(ImageFilter.GaussianBlur(camera.blur * height / 128))
-    errors = np.frombuffer(random.randbytes(height * width * 3), dtype=np.uint8)
-    error = (errors.reshape(height, width, 3).astype(np.float32) / 128 - 1) * camera.noise
-    return _image(np.asarray(blurred, dtype=np.float32) + error)
+    def photograph(self, figures: Image.Image, random: Random) -> Image.Image:
+        """Take an RGB image of RGBA figures before a random part of the camera's place."""
+        width, height = figures.size
+        left = random.randint(0, self._panorama.width - width)
+        top = random.randint(0, self._panorama.height - height)
+        scene = self._panorama.crop((left, top, left + width, top + height))
+        side = np.linspace(-0.3, 0.3, width, dtype=np.float32)[None, :, None] * self._light
+        folds = _waves(random, height=height, width=width, cell=height // 12 + 1) * np.float32(0.2)
+        layers = np.asarray(figures, dtype=np.float32)  # (H, W, 4)
+        alpha = layers[..., 3:] / 255  # (H, W, 1)
+        lit = layers[..., :3] * (1 + side + folds[..., None])
+        seen = np.asarray(scene, dtype=np.float32) * (1 - alpha) + lit * alpha
+        toned = (seen - 118) * self._contrast + 118
+        exposed = _image(toned * self._gains * np.float32(random.uniform(0.92, 1.08)))
+        blurred = exposed.filter(ImageFilter.GaussianBlur(self._blur * height / 128))
+        errors = np.frombuffer(random.randbytes(height * width * 3), dtype=np.uint8)
+        error = (errors.reshape(height, width, 3).astype(np.float32) / 128 - 1) * self._noise
+        return _image(np.asarray(blurred, dtype=np.float32) + error)
 
 
 def _image(pixels: Pixels) -> Image.Image:

@@ -15,9 +15,9 @@ from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage, without_averages
 from reid.domain.training.heads import ReidHeads
 from reid.domain.training.losses import Loss
-from reid.domain.training.objectives import Objective, fine_tuning_objective, with_losses
+from reid.domain.training.objectives import Objective, fine_tuning_objective
 from reid.domain.training.optimizers import fine_tuning_optimizer
-from reid.domain.training.sampling import GeneratorDraws, pk_batches
+from reid.domain.training.sampling import Draws, pk_batches
 from reid.domain.training.schedules import fine_tuning_rate
 from reid.domain.transfers import to_device
 from reid.domain.values.recipes import FineTuningRecipe
@@ -86,7 +86,7 @@ class EncoderStage:
             self._labels.tolist(),
             num_identities=self._recipe.identities_per_batch,
             images_per_identity=self._recipe.images_per_identity,
-            draws=GeneratorDraws(generator_for(self._seed, "encoder", "batches", epoch)),
+            draws=Draws(generator_for(self._seed, "encoder", "batches", epoch)),
             camids=self._camids.tolist() if self._recipe.sampling == "cameras" else None,
         )
         return [torch.tensor(batch) for batch in batches]
@@ -97,15 +97,13 @@ class EncoderStage:
             self._read(rows, epoch=epoch, step=step), self._camids[rows]
         )
         labels = to_device(self._encoder.device, self._labels[rows])
-        objective = fine_tuning_objective(
+        return fine_tuning_objective(
             features,
             self._heads(features),
             labels=labels,
             text_features=self._text_features,
             recipe=self._recipe,
-        )
-        return with_losses(
-            objective, features, labels=labels, losses=self._losses, weights=self._recipe.losses
+            losses=self._losses,
         )
 
     def after_step(self) -> None:

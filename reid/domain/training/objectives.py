@@ -5,6 +5,8 @@ Letters: B batch, C identities, E width of the shared space.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -55,6 +57,7 @@ def fine_tuning_objective(
     labels: Tensor,
     text_features: Tensor | None,
     recipe: FineTuningRecipe,
+    losses: Mapping[str, Loss] = MappingProxyType({}),
 ) -> Objective:
     """Separate identities by class, by distance and by their prompts.
 
@@ -67,49 +70,29 @@ def fine_tuning_objective(
         labels: (B,) int64.
         text_features: (C, E) float, one row per identity, constant; None leaves prompts out.
         recipe: Gives margin, smoothing and weights.
+        losses: Added to the paper's objective, each summed over the three feature levels; by the
+            names of their weights in the recipe, none that of another term.
     """
     smoothing = recipe.label_smoothing
-    identity = identity_loss(scores.final, labels, smoothing=smoothing) + identity_loss(
-        scores.projected, labels, smoothing=smoothing
-    )
-    triplet = sum_of_triplets(features, labels=labels, margin=recipe.triplet_margin)
-    total = recipe.identity_weight * identity + recipe.triplet_weight * triplet
-    terms = {"identity": identity, "triplet": triplet}
+    triplet = partial(batch_hard_triplet_loss, margin=recipe.triplet_margin)
+    terms = {
+        "identity": identity_loss(scores.final, labels, smoothing=smoothing)
+        + identity_loss(scores.projected, labels, smoothing=smoothing),
+        "triplet": _sum_over_levels(triplet, features, labels),
+    }
+    total = recipe.identity_weight * terms["identity"] + recipe.triplet_weight * terms["triplet"]
     if text_features is not None:
         terms["i2tce"] = image_to_text_loss(
             features.projected, text_features, labels, smoothing=smoothing
         )
         total = total + recipe.image_to_text_weight * terms["i2tce"]
-    return Objective(total=total, terms=terms)
-
-
-def with_losses(
-    objective: Objective,
-    features: ImageFeatures,
-    *,
-    labels: Tensor,
-    losses: Mapping[str, Loss],
-    weights: Mapping[str, float],
-) -> Objective:
-    """Add plugged-in losses to an objective, each summed over the three feature levels.
-
-    Args:
-        objective: Returned unchanged where there are no losses.
-        features: Of the same batch.
-        labels: (B,) int64.
-        losses: By name, none that of a term of the objective.
-        weights: By the same names.
-    """
-    total, terms = objective.total, dict(objective.terms)
     for name, loss in losses.items():
-        levels = (features.penultimate, features.final, features.projected)
-        terms[name] = loss(levels[0], labels) + loss(levels[1], labels) + loss(levels[2], labels)
-        total = total + weights[name] * terms[name]
+        terms[name] = _sum_over_levels(loss, features, labels)
+        total = total + recipe.losses[name] * terms[name]
     return Objective(total=total, terms=terms)
 
 
-def sum_of_triplets(features: ImageFeatures, *, labels: Tensor, margin: float) -> Tensor:
-    """Add up the batch-hard triplet losses of all three feature levels."""
+def _sum_over_levels(loss: Loss, features: ImageFeatures, labels: Tensor) -> Tensor:
     levels = (features.penultimate, features.final, features.projected)
-    losses = [batch_hard_triplet_loss(level, labels, margin=margin) for level in levels]
-    return losses[0] + losses[1] + losses[2]
+    first, second, third = (loss(level, labels) for level in levels)
+    return first + second + third

@@ -1,7 +1,6 @@
 """Adam for both stages, with its state under parameter names, as checkpoints keep it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +12,7 @@ from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 STATE_PREFIX = "adam."
 """Begins the names of the tensors that `NamedAdam.state` gives, and of no others."""
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-_PARTS = (*_MOMENTS, "step")
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
-    """Parameters that learn at the same rate."""
-
-    parameters: Mapping[str, nn.Parameter]
-    factor: float
-    """Times the rate of the schedule."""
+_PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class NamedAdam:
@@ -36,36 +25,41 @@ class NamedAdam:
 
     def __init__(
         self,
-        groups: Iterable[ParameterGroup],
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
         *,
         learning_rate: float,
         weight_decay: float,
+        bias_factor: float = 1.0,
         max_grad_norm: float = 0.0,
     ) -> None:
-        """Take parameters in groups.
+        """Take the parameters that require a gradient.
 
         Args:
-            groups: Disjoint; their order does not affect the result.
+            named_parameters: A parameter is a bias where "bias" stands in its name (attention's
+                `in_proj_bias` and the norms' biases too).
             learning_rate: Until `set_learning_rate` changes it.
-            weight_decay: Times the parameter, added to its gradient.
+            weight_decay: Times the parameter, added to its gradient; biases too.
+            bias_factor: Biases learn at this times the rate.
             max_grad_norm: L2 norm of all gradients together to which larger ones are cut (Pascanu
                 et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
 
         Raises:
-            ValueError: There is no parameter at all, or a name stands in two groups.
+            ValueError: Nothing requires a gradient, or a name comes twice.
         """
-        kept = [group for group in groups if group.parameters]
-        names = [name for group in kept for name in group.parameters]
-        if not names:
+        listed = [(name, one) for name, one in named_parameters if one.requires_grad]
+        weights = {name: one for name, one in listed if "bias" not in name}
+        biases = {name: one for name, one in listed if "bias" in name}
+        self._parameters = weights | biases
+        if not listed:
             raise ValueError("there is no parameter to train: none requires a gradient")
-        if len(set(names)) != len(names):
-            raise ValueError(f"parameter names stand in two groups: {sorted(names)}")
-        self._parameters = {
-            name: parameter for group in kept for name, parameter in group.parameters.items()
-        }
+        if len(self._parameters) != len(listed):
+            raise ValueError(
+                "a parameter name comes twice; put a prefix before each module's names"
+            )
+        groups = [(weights, 1.0), (biases, bias_factor)]
         # fused: one pass over all tensors of a group; several times faster than a loop on the CPU.
         self._adam = torch.optim.Adam(
-            [{"params": list(group.parameters.values()), "factor": group.factor} for group in kept],
+            [{"params": list(own.values()), "factor": factor} for own, factor in groups if own],
             weight_decay=weight_decay,
             fused=True,
         )
@@ -83,7 +77,7 @@ class NamedAdam:
         self._adam.step()
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set each group's learning rate to `rate` times the group's factor."""
+        """Set the learning rate; that of biases is larger by their factor."""
         for group in self._adam.param_groups:
             group["lr"] = rate * group["factor"]
 
@@ -104,7 +98,7 @@ class NamedAdam:
             Adam's own, which the next step changes in place: copy what must outlast it.
         """
         return {
-            _state_name(part, name): self._adam.state[parameter][part].detach()
+            f"{STATE_PREFIX}{part}.{name}": self._adam.state[parameter][part].detach()
             for name, parameter in self._parameters.items()
             if parameter in self._adam.state
             for part in _PARTS
@@ -121,47 +115,25 @@ class NamedAdam:
                 that is not here; nothing is changed then.
         """
         own = {name: tensor for name, tensor in tensors.items() if name.startswith(STATE_PREFIX)}
-        states = {
-            name: self._state_of(name, own)
-            for name in self._parameters
-            if any(_state_name(part, name) in own for part in _PARTS)
-        }
-        surplus = set(own) - {_state_name(part, name) for name in states for part in _PARTS}
-        if surplus:
+        states: dict[Tensor, dict[str, Tensor]] = {}
+        for name, parameter in self._parameters.items():
+            names = {part: f"{STATE_PREFIX}{part}.{name}" for part in _PARTS}
+            found = {part: own.pop(place) for part, place in names.items() if place in own}
+            if found:
+                states[parameter] = _copied(found, name, parameter)
+        if own:
             raise CheckpointError(
                 f"the checkpoint holds optimiser state for parameters that are not trained here "
-                f"({_some(surplus)}); resume with the settings of the run that wrote it"
+                f"({_some(own)}); resume with the settings of the run that wrote it"
             )
         self._adam.state.clear()
-        for name, state in states.items():
-            self._adam.state[self._parameters[name]] = state
-
-    def _state_of(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parameter = self._parameters[name]
-        missing = {part for part in _PARTS if _state_name(part, name) not in tensors}
-        if missing:
-            raise CheckpointError(
-                f"the checkpoint lacks {_some(missing)} of {name} in the optimiser's state; "
-                "it is damaged, go back to an earlier one or start the stage again"
-            )
-        return {
-            part: _copy(
-                tensors[_state_name(part, name)],
-                like=parameter if part in _MOMENTS else _step_like(parameter),
-                title=f"{part} of {name}",
-            )
-            for part in _PARTS
-        }
+        self._adam.state.update(states)
 
 
 def prompt_optimizer(learner: PromptLearner, recipe: PromptLearningRecipe) -> NamedAdam:
-    """Build stage 1's optimiser, of the learned tokens only.
-
-    Raises:
-        ValueError: The learner's parameters are frozen.
-    """
+    """Build stage 1's optimiser, of the learned tokens only."""
     return NamedAdam(
-        [ParameterGroup(_trainable(learner.named_parameters()), factor=1.0)],
+        learner.named_parameters(),
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
     )
@@ -170,53 +142,34 @@ def prompt_optimizer(learner: PromptLearner, recipe: PromptLearningRecipe) -> Na
 def fine_tuning_optimizer(
     named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: FineTuningRecipe
 ) -> NamedAdam:
-    """Build stage 2's optimiser: two groups, biases learning faster; decay on everything.
-
-    Args:
-        named_parameters: Those that require no gradient are left out. A parameter is a bias where
-            "bias" stands in its name (attention's `in_proj_bias` and the norms' biases too).
-        recipe: Stage 2's constants.
-
-    Raises:
-        ValueError: Nothing requires a gradient, or a name comes twice.
-    """
-    listed = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
-    trainable = _trainable(listed)
-    if len(trainable) != len(listed):
-        raise ValueError("a parameter name comes twice; put a prefix before each module's names")
-    biases = {name: parameter for name, parameter in trainable.items() if "bias" in name}
-    weights = {name: parameter for name, parameter in trainable.items() if "bias" not in name}
+    """Build stage 2's optimiser: biases learn faster; decay on everything."""
     return NamedAdam(
-        [
-            ParameterGroup(weights, factor=1.0),
-            ParameterGroup(biases, factor=recipe.bias_learning_rate_factor),
-        ],
+        named_parameters,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
+        bias_factor=recipe.bias_learning_rate_factor,
         max_grad_norm=recipe.max_grad_norm,
     )
 
 
-def _trainable(named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in named if parameter.requires_grad}
-
-
-def _step_like(parameter: Tensor) -> Tensor:
-    return torch.empty((), dtype=torch.float32, device=parameter.device)
-
-
-def _copy(tensor: Tensor, *, like: Tensor, title: str) -> Tensor:
-    if tensor.shape != like.shape:
+def _copied(found: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """Copy a parameter's state, of which each part must be there and of its shape."""
+    if missing := set(_PARTS) - found.keys():
         raise CheckpointError(
-            f"the checkpoint's {title} is {tuple(tensor.shape)}, but {tuple(like.shape)} is needed;"
-            " resume with the settings of the run that wrote it"
+            f"the checkpoint lacks {_some(missing)} of {name} in the optimiser's state; "
+            "it is damaged, go back to an earlier one or start the stage again"
         )
-    # Filled in place so that moments keep the parameter's layout (channels last, for example).
-    return torch.empty_like(like, requires_grad=False).copy_(tensor)
-
-
-def _state_name(part: str, name: str) -> str:
-    return f"{STATE_PREFIX}{part}.{name}"
+    step = torch.empty((), dtype=torch.float32, device=parameter.device)
+    state = {part: step if part == "step" else parameter for part in _PARTS}
+    for part, like in state.items():
+        if found[part].shape != like.shape:
+            raise CheckpointError(
+                f"the checkpoint's {part} of {name} is {tuple(found[part].shape)}, but "
+                f"{tuple(like.shape)} is needed; resume with the settings of the run that wrote it"
+            )
+        # Filled in place so that moments keep the parameter's layout (channels last, for example).
+        state[part] = torch.empty_like(like, requires_grad=False).copy_(found[part])
+    return state
 
 
 def _some(names: Iterable[str]) -> str:

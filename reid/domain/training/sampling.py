@@ -3,33 +3,15 @@
 Letters: P identities per batch, K images per identity, N images, G groups of an identity.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, cycle, islice, zip_longest
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
-class Draws(Protocol):
-    """The three random operations that a PK sampler needs."""
-
-    def choose(self, items: Sequence[int], count: int) -> list[int]:
-        """Draw `count` items with replacement."""
-        ...
-
-    def shuffle(self, items: list[int]) -> None:
-        """Shuffle the items in place."""
-        ...
-
-    def sample(self, items: Sequence[int], count: int) -> list[int]:
-        """Draw `count` different items, in random order."""
-        ...
-
-
-class GeneratorDraws:
-    """Draws from a torch generator: one call and one transfer per operation."""
+class Draws:
+    """The three random operations that a PK sampler needs, a call and a transfer each."""
 
     def __init__(self, generator: torch.Generator) -> None:
         """Draw from `generator` and from nothing else."""
@@ -75,7 +57,7 @@ def pk_batches(
         images_per_identity: K.
         draws: Source of randomness.
         camids: Of the N images, to spread each identity's cameras over its groups so that as many
-            as possible meet in each; None cuts groups at random, as CLIP-ReID does.
+            as possible meet in each; None cuts groups by chance alone.
 
     Returns:
         Batches of P * K rows of `labels`, the K rows of an identity side by side. Their number
@@ -88,14 +70,18 @@ def pk_batches(
         raise ValueError(
             f"a PK batch needs P >= 1 and K >= 1, got P={num_identities}, K={images_per_identity}"
         )
-    groups = _groups_by_label(labels, images_per_identity, draws=draws, camids=camids)
+    groups = {
+        label: _groups(rows, images_per_identity, draws=draws)
+        if camids is None
+        else _groups_across_cameras(rows, images_per_identity, draws=draws, camids=camids)
+        for label, rows in _rows_by(labels, range(len(labels))).items()
+    }
     if len(groups) < num_identities:
         raise ValueError(
             f"a PK batch of {num_identities} identities cannot be filled from {len(groups)}; "
             "lower identities_per_batch or add identities"
         )
-    available = list(groups)
-    batches = []
+    available, batches = list(groups), []
     while len(available) >= num_identities:
         chosen = draws.sample(available, num_identities)
         batches.append([row for label in chosen for row in groups[label].pop(0)])
@@ -103,18 +89,12 @@ def pk_batches(
     return batches
 
 
-def _groups_by_label(
-    labels: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int] | None
-) -> dict[int, list[list[int]]]:
-    rows_by_label: defaultdict[int, list[int]] = defaultdict(list)
-    for row, label in enumerate(labels):
-        rows_by_label[label].append(row)
-    return {
-        label: _groups(rows, size, draws=draws)
-        if camids is None
-        else _groups_across_cameras(rows, size, draws=draws, camids=camids)
-        for label, rows in rows_by_label.items()
-    }
+def _rows_by(keys: Sequence[int], rows: Iterable[int]) -> dict[int, list[int]]:
+    """Sort rows by their keys, in the order in which the keys first come."""
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(keys[row], []).append(row)
+    return found
 
 
 def _groups(rows: list[int], size: int, *, draws: Draws) -> list[list[int]]:
@@ -134,27 +114,18 @@ def _groups_across_cameras(
     a camera with n images is in min(n, G) of them. Cutting the round robin itself would put its
     end, where one camera is left, into few groups.
     """
-    cameras = _shuffled_by_camera(rows, draws=draws, camids=camids)
+    rows_by_camera = _rows_by(camids, rows)
+    for own in rows_by_camera.values():
+        draws.shuffle(own)
+    order_of_cameras = list(rows_by_camera)
+    draws.shuffle(order_of_cameras)
+    cameras = [rows_by_camera[camid] for camid in order_of_cameras]
     turns = chain.from_iterable(zip_longest(*cameras))
     order = [row for row in turns if row is not None]
     num_groups = max(len(order) // size, 1)
     kept = islice(cycle(order), num_groups * size)
-    rank = {camids[own[0]]: place for place, own in enumerate(cameras)}
-    dealt = sorted(kept, key=lambda row: rank[camids[row]])
+    dealt = sorted(kept, key=lambda row: order_of_cameras.index(camids[row]))
     return [dealt[start::num_groups] for start in range(num_groups)]
-
-
-def _shuffled_by_camera(
-    rows: Sequence[int], *, draws: Draws, camids: Sequence[int]
-) -> list[list[int]]:
-    rows_by_camera: defaultdict[int, list[int]] = defaultdict(list)
-    for row in rows:
-        rows_by_camera[camids[row]].append(row)
-    for own in rows_by_camera.values():
-        draws.shuffle(own)
-    order = list(rows_by_camera)
-    draws.shuffle(order)
-    return [rows_by_camera[camid] for camid in order]
 
 
 def shuffled_batches(num_samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
