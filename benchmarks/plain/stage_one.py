@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain.exported import run_block
 from reid.adapters.encoders.text_encoder import TextTower
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 
 CONTEXT_LENGTH = 77
 

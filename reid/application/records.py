@@ -1,14 +1,16 @@
-"""Read the evaluations that runs recorded."""
+"""Read the evaluations that runs recorded, and compare two of them query by query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from reid.domain.errors import CheckpointError
+from reid.domain.errors import CheckpointError, EvaluationError
 from reid.domain.ranking.metrics import QueryScores
+from reid.domain.ranking.significance import compare_scores
 from reid.domain.values.checkpoints import require_known_version
+from reid.domain.values.comparisons import ComparedEvaluation, ComparisonOutcome
 from reid.domain.values.evaluations import (
     EVALUATION,
     QUERIES_SUFFIX,
@@ -17,6 +19,8 @@ from reid.domain.values.evaluations import (
     QueryRecord,
 )
 from reid.ports.records import RunRecords
+
+_NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,53 @@ class JudgedQueries:
     def protocol(self) -> tuple[object, ...]:
         """What evaluations of one kind share: the task and the way of ranking."""
         return self.task, self.record.variant
+
+
+def compare_runs(
+    first: RecordedEvaluation, second: RecordedEvaluation, *, seed: int
+) -> ComparisonOutcome:
+    """Compare two recorded evaluations of the same queries; nothing is embedded or ranked again.
+
+    Raises:
+        CheckpointError: A record is missing or damaged.
+        EvaluationError: They are evaluations of different things.
+    """
+    one, other = JudgedQueries.of(first), JudgedQueries.of(second)
+    if one.task != other.task:
+        raise EvaluationError(
+            f"{first.name} of {first.records.place} and {second.name} of {second.records.place} do "
+            f"not compare: {_difference(one, other)}; evaluate both runs on the same data"
+        )
+    (differences,) = compare_scores([(one.scores, other.scores)], seed=seed)
+    return ComparisonOutcome(
+        first=ComparedEvaluation(run=first.records.place, evaluation=first.name),
+        second=ComparedEvaluation(run=second.records.place, evaluation=second.name),
+        dataset=one.record.dataset,
+        num_queries=one.record.report.num_valid_queries,
+        differences=differences,
+        seed=seed,
+    )
+
+
+def _difference(one: JudgedQueries, other: JudgedQueries) -> str:
+    """Describe the first difference of two tasks."""
+    if one.task[0] != other.task[0]:
+        known, asked = set(one.queries.query), set(other.queries.query)
+        parts = [
+            _examples(sorted(missing), f"queries of the {which} only")
+            for missing, which in ((known - asked, "first"), (asked - known, "second"))
+            if missing
+        ]
+        same_names = "their queries have the same names, but other people or cameras"
+        return " and ".join(parts) or same_names
+    if one.task[1] != other.task[1]:
+        return "they were searched in different galleries"
+    return "one leaves out gallery images from the query's own camera, the other does not"
+
+
+def _examples(names: Sequence[str], what: str) -> str:
+    rest = ", ..." if len(names) > _NUM_EXAMPLES else ""
+    return f"{len(names)} {what} ({', '.join(names[:_NUM_EXAMPLES])}{rest})"
 
 
 def _damaged(records: RunRecords, name: str, error: Exception) -> CheckpointError:

@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 
 from reid.cli.calibrate import calibrate
-from reid.cli.compare import compare
 from reid.cli.dataset import dataset_app
-from reid.cli.demo import demo
 from reid.cli.doctor import doctor
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
@@ -17,11 +15,10 @@ from reid.cli.export import export
 from reid.cli.gallery import gallery_app
 from reid.cli.identify import identify
 from reid.cli.index import index_app
-from reid.cli.report import report
-from reid.cli.reproduce import reproduce
+from reid.cli.runs import compare, report, reproduce
 from reid.cli.serve import serve
 from reid.cli.settings import settings
-from reid.cli.train import train
+from reid.cli.train import demo, train
 from reid.extras import EXTRAS, describe_extra
 
 app = typer.Typer(

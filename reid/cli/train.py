@@ -1,9 +1,11 @@
-"""`reid train`: train an encoder on a dataset."""
+"""`reid train` and `reid demo`: train an encoder on a dataset, or on drawn people."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from reid.cli.answers import render_demo
 from reid.cli.interruption import saying_how_to_resume
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
@@ -27,6 +29,10 @@ ResumeOption = Annotated[
 
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
+]
+FolderArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it exists."),
 ]
 
 
@@ -64,3 +70,19 @@ def train(
         typer.echo(to_json({"run": directory, "dataset": statistics, "outcome": outcome}))
     else:
         typer.echo(render_training(outcome, directory=directory))
+
+
+@takes_settings("seed", usual_recipe="tiny")
+def demo(
+    resolved: "ResolvedSettings",
+    *,
+    folder: FolderArgument = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Draw people, train a tiny encoder, and show what it learned."""
+    from reid.settings.demo import demo_settings
+
+    settings = demo_settings(resolved.settings, folder=folder)
+    with wired(settings) as container:
+        outcome = container.demo()
+    typer.echo(to_json(outcome) if as_json else render_demo(outcome, settings=settings))

@@ -192,7 +192,7 @@ class Evaluation(Encoders, Indexes):
     rasteriser = providers.Callable(rasteriser)
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Callable(
-        Lazily("reid.application.compare_runs:compare_runs"), seed=Foundation.settings.provided.seed
+        Lazily("reid.application.records:compare_runs"), seed=Foundation.settings.provided.seed
     )
     reproduce = providers.Callable(
         Lazily("reid.application.reproduce:reproduce"), evaluate=evaluate_run

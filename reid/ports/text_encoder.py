@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 
 
 class TextEncoder(Protocol):

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from reid.domain.errors import EncoderError
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
-from reid.domain.values.features import ImageFeatures
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import ImageFeatures, PromptEmbedding
 from reid.domain.values.samples import ImageSize
 
 _VOCABULARY = 32

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from reid.application.compare_runs import compare_runs
-from reid.application.records import RecordedEvaluation
+from reid.application.records import RecordedEvaluation, compare_runs
 from reid.domain.errors import CheckpointError, EvaluationError
 from tests.fakes.run_records import FakeRunRecords
 from tests.recorded import recorded_run

@@ -13,7 +13,7 @@ from reid.domain.training.optimizers import (
     prompt_optimizer,
 )
 from reid.domain.training.prompts import PromptLearner
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
 RECIPE = FineTuningRecipe(learning_rate=0.1, weight_decay=0.01)

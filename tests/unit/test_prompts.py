@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from reid.domain.seeding import generator_for
 from reid.domain.training.prompts import PromptLearner
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 
 EMBEDDING = PromptEmbedding(
     prefix=torch.arange(10.0).view(5, 2) + 100, suffix=torch.arange(6.0).view(3, 2) + 200

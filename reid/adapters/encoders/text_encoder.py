@@ -15,7 +15,7 @@ from reid.adapters.encoders.blocks import Block, LayerNorm, Transformer
 from reid.domain.errors import EncoderError
 from reid.domain.values.counts import counted
 from reid.domain.values.encoders import Activation
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 
 TEXT_PREFIX = "text_encoder."
 """Begins the names of a text tower's weights, as in the paper's released checkpoints."""

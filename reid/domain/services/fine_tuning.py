@@ -14,8 +14,7 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.services.encoder_stage import EncoderStage
 from reid.domain.services.prompt_learning import TEXT_FEATURES
-from reid.domain.services.stage_loop import StageLoop, state_name
-from reid.domain.services.stage_states import WAY_OUT
+from reid.domain.services.stage_loop import WAY_OUT, StageLoop, state_name
 from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import (
     CHECKPOINT_VERSION,

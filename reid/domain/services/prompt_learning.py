@@ -27,7 +27,7 @@ from reid.domain.training.sampling import shuffled_batches
 from reid.domain.training.schedules import prompt_learning_rate
 from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, PROMPTS_FORMAT, Checkpoint, digest_of
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
 from reid.ports.dataset import Dataset

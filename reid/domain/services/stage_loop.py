@@ -22,12 +22,13 @@ from reid.domain.events import (
 )
 from reid.domain.memory import explain_out_of_memory
 from reid.domain.services.epoch_losses import EpochLosses, NotFiniteError, in_words
-from reid.domain.services.stage_states import epoch_of_state
 from reid.domain.training.objectives import Objective
 from reid.domain.training.optimizers import STATE_PREFIX, NamedAdam
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
+
+WAY_OUT = "bring back the run's own file, or overwrite the run to train again"
 
 
 class TrainingStage(Protocol):
@@ -217,15 +218,33 @@ class StageLoop:
         return before, epoch
 
     def _epoch_of(self, state: Checkpoint | None, stage: TrainingStage) -> int:
+        """Return after which epoch of this stage a state was saved; 0 where there is none.
+
+        An intact file can still be of another stage, or of a run with another encoder or other
+        identities, copied there by mistake.
+        """
         if state is None:
             return 0
-        return epoch_of_state(
-            state,
-            place=self.runs.place_of(state_name(stage.name)),
-            wanted=stage.state(),
-            ignored_prefix=STATE_PREFIX,
-            num_epochs=stage.num_epochs,
-        )
+        place, kind = self.runs.place_of(state_name(stage.name)), state.header.get("format")
+        if kind != STATE_FORMAT:
+            raise CheckpointError(
+                f"{place} should hold the state of a training ({STATE_FORMAT}), but holds {kind!r}:"
+                f" {WAY_OUT}"
+            )
+        found, expected = _shapes(state.tensors), _shapes(stage.state())
+        for name in sorted(found.keys() | expected.keys()):
+            there, here = found.get(name, "missing"), expected.get(name, "missing")
+            if there != here and not name.startswith(STATE_PREFIX):
+                raise CheckpointError(
+                    f"{place} is of another training: {name} is {there} there and {here} here; "
+                    f"{WAY_OUT}"
+                )
+        epoch = state.header.get("epoch")
+        if not isinstance(epoch, int) or not 1 <= epoch <= stage.num_epochs:
+            raise CheckpointError(
+                f"{place} says epoch {epoch!r}, but the stage has {stage.num_epochs}: {WAY_OUT}"
+            )
+        return epoch
 
 
 def state_name(stage: Stage) -> str:
@@ -242,3 +261,7 @@ def _train_step(stage: TrainingStage, rows: Tensor, *, epoch: int, step: int) ->
         stage.optimizer.step()
         stage.after_step()
     return objective
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: str(tuple(tensor.shape)) for name, tensor in tensors.items()}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reid.domain.values.prompts import PromptEmbedding
+from reid.domain.values.features import PromptEmbedding
 
 _CONTEXT_STD = 0.02
 """Spread of CLIP's own token embeddings at their initialisation."""
