@@ -59,8 +59,8 @@ class Viper(FilesDataset):
     def _annotations(self, camera: str) -> Iterator[tuple[str, Annotation | None]]:
         for name in self._image_names(self.root / camera):
             match = _PATTERN.match(name)
-            annotation = match and Annotation(pid=int(match[1]) + 1, camid=CAMERAS.index(camera))
-            yield f"{camera}/{name}", annotation
+            known = match and Annotation(int(match[1]) + 1, CAMERAS.index(camera))
+            yield f"{camera}/{name}", known
 
 
 def training_half(people: Iterable[int], *, seed: int) -> set[int]:

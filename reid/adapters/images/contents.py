@@ -62,11 +62,10 @@ class ImageContents:
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         """Decode and resize: (B, 3, H, W), channels last in memory."""
 
-        def read_run(rows: slice) -> NDArray[np.uint8]:
-            decoded = [self._require(name) for name in names[rows]]
-            return resize(decoded, size=size, resampling=resampling)
+        def read_run(run: Sequence[str]) -> NDArray[np.uint8]:
+            return resize(list(map(self._require, run)), size=size, resampling=resampling)
 
-        runs = _in_threads(read_run, len(names))
+        runs = _in_threads(read_run, names)
         none = np.empty((0, size.height, size.width, 3), dtype=np.uint8)
         pixels = runs[0] if len(runs) == 1 else np.concatenate([none, *runs])  # (B, H, W, 3)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)  # (B, 3, H, W)
@@ -139,16 +138,15 @@ class ImageFiles(ImageContents):
 
 
 def _of_each(work: Callable[[str], _Result], names: Sequence[str]) -> tuple[_Result, ...]:
-    runs = _in_threads(lambda rows: [work(name) for name in names[rows]], len(names))
-    return tuple(chain.from_iterable(runs))
+    return tuple(chain.from_iterable(_in_threads(lambda run: list(map(work, run)), names)))
 
 
-def _in_threads(work: Callable[[slice], _Result], count: int) -> list[_Result]:
-    """Divide rows 0..count-1 among threads, in one run each."""
-    if not count:
+def _in_threads(work: Callable[[Sequence[str]], _Result], names: Sequence[str]) -> list[_Result]:
+    """Divide names among threads, in one run each."""
+    if not names:
         return []
-    share = math.ceil(count / NUM_THREADS)
-    runs = [slice(start, min(start + share, count)) for start in range(0, count, share)]
+    share = math.ceil(len(names) / NUM_THREADS)
+    runs = [names[start : start + share] for start in range(0, len(names), share)]
     with strict_about_size():
         if len(runs) == 1:  # starting a thread takes longer than reading an image
             return [work(*runs)]

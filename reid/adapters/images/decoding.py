@@ -61,10 +61,7 @@ Content: TypeAlias = bytes | NDArray[np.uint8]
 
 
 def decode(content: Content) -> NDArray[np.uint8]:
-    """Decode an image, upright and in full.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    """Decode an image, upright and in full: (H, W, 3) uint8 RGB.
 
     Raises:
         DECODER_ERRORS: It is damaged, truncated, suspiciously large, or not an image.
@@ -83,14 +80,10 @@ def decode(content: Content) -> NDArray[np.uint8]:
 
 
 def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode a baseline colour JPEG without an orientation.
+    """Decode a baseline colour JPEG without an orientation; None leaves the file to Pillow.
 
     Both simplejpeg and Pillow use libjpeg-turbo, with its accurate DCT and smooth chroma
     upsampling, so the pixels are the same.
-
-    Returns:
-        (H, W, 3) uint8 RGB; None for everything that is left to Pillow: other files, those that
-        libjpeg-turbo complains about, and sizes that Pillow refuses.
     """
     if not IS_FAST or _BASELINE_JPEG not in data or _EXIF_OR_XMP in data:
         return None

@@ -135,17 +135,16 @@ class HnswIndex(ApproximateIndex[_Graph]):
 
 def _require_searchable(graph: faiss.Index, facts: IndexFacts) -> None:
     """Refuse graphs that faiss reads, but whose search would leave their memory: ValueError."""
-    hnsw, storage = graph.hnsw, faiss.downcast_index(graph.storage)
-    shape = (facts.num_rows, facts.width)
-    code_bytes = 2 * facts.num_rows * facts.width
-    if not (graph.ntotal, graph.d) == (storage.ntotal, storage.d) == shape or (
-        graph.metric_type != faiss.METRIC_INNER_PRODUCT or storage.codes.size() != code_bytes
+    hnsw, storage, num_rows = graph.hnsw, faiss.downcast_index(graph.storage), facts.num_rows
+    levels, offsets = _view(hnsw.levels), _view(hnsw.offsets).view(np.int64)  # (G,), (G + 1,)
+    if not (
+        (graph.ntotal, graph.d) == (storage.ntotal, storage.d) == (num_rows, facts.width)
+        and graph.metric_type == faiss.METRIC_INNER_PRODUCT
+        and storage.codes.size() == 2 * num_rows * facts.width
+        and (len(levels), len(offsets)) == (num_rows, num_rows + 1)
     ):
         raise ValueError("it is a graph of other rows")
-    levels, offsets = _view(hnsw.levels), _view(hnsw.offsets).view(np.int64)  # (G,), (G + 1,)
-    if len(levels) != facts.num_rows or len(offsets) != facts.num_rows + 1:
-        raise ValueError("it is a graph of other rows")
-    if not 0 <= hnsw.entry_point < facts.num_rows or not (
+    if not 0 <= hnsw.entry_point < num_rows or not (
         levels[hnsw.entry_point] == levels.max() == hnsw.max_level + 1
     ):
         raise ValueError("a search would begin nowhere")
