@@ -22,13 +22,9 @@ def serve_gallery(
     gallery: str,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve a gallery until a signal stops it.
+    """Serve a gallery, by its folder or name, until a signal stops it.
 
-    Args:
-        container: Made from `settings`.
-        settings: All settings.
-        gallery: The gallery's folder or name.
-        announce: Receives the address once the service is ready.
+    `announce` receives the address once the service is ready.
 
     Raises:
         ConfigurationError: A setting does not suit a service.

@@ -24,8 +24,8 @@ from reid.service.http_errors import HttpError, answer_errors, busy
 from reid.service.metrics import Metrics
 from reid.service.schema import (
     FORM_OR_IMAGE,
-    NOT_FOUND,
     PROBLEMS,
+    REMOVAL_PROBLEMS,
     AddedFromQuery,
     AddedImages,
     AddedUntilQuery,
@@ -170,11 +170,10 @@ def create_app(api: Api, metrics: Metrics, *, version: str) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(_refuse_misread_parameters)],
     )
-    failures = {**PROBLEMS, **NOT_FOUND}
     app.post("/identify", openapi_extra=FORM_OR_IMAGE, responses=PROBLEMS)(api.identify)
     app.post("/images", status_code=201, openapi_extra=FORM_OR_IMAGE, responses=PROBLEMS)(api.add)
-    app.delete("/images/{key}", responses=failures)(api.remove)
-    app.delete("/labels/{label:path}", responses=failures)(api.forget)
+    app.delete("/images/{key}", responses=REMOVAL_PROBLEMS)(api.remove)
+    app.delete("/labels/{label:path}", responses=REMOVAL_PROBLEMS)(api.forget)
     for path, look in (("/health", api.health), ("/health/live", api.live)):
         app.get(path)(look)
         # Load balancers send HEAD.

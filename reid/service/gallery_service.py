@@ -1,6 +1,7 @@
 """The service's use cases, on one gallery that stays open."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reid.adapters.images.given import GivenImage, GivenImages
@@ -96,17 +97,20 @@ class GalleryService:
         Raises:
             GalleryError: The gallery is empty, or another encoder made it.
         """
-        alike: dict[tuple[bool, GalleryFilter], dict[int, ServiceQuery]] = {}
+        alike = defaultdict[tuple[bool, GalleryFilter], dict[int, ServiceQuery]](dict)
         for number, asked in enumerate(queries):
-            alike.setdefault((asked.is_one_person, asked.within), {})[number] = asked
-        answers = dict[int, tuple[Identification, ...]]()
+            alike[asked.is_one_person, asked.within][number] = asked
+        answers: list[list[Identification]] = [[] for _ in queries]
         for (is_one_person, within), chosen in alike.items():
-            answers |= self._identified(chosen, is_one_person=is_one_person, within=within)
-        return tuple(answers[number] for number in range(len(queries)))
+            found = self._identified(chosen, is_one_person=is_one_person, within=within)
+            for number, answer in found:
+                answers[number].append(answer)
+        return tuple(map(tuple, answers))
 
     def _identified(
         self, queries: Mapping[int, ServiceQuery], *, is_one_person: bool, within: GalleryFilter
-    ) -> dict[int, tuple[Identification, ...]]:
+    ) -> Iterator[tuple[int, Identification]]:
+        """Yield each answer with the number of its request."""
         # Names of different requests clash, so each request gets a folder.
         sent = {
             f"{number}/{row}": one
@@ -122,16 +126,10 @@ class GalleryService:
             raise NoAnswerError(place=error.place, name=name, advice=error.advice) from error
         # Other programs may have changed the gallery.
         self.num_images = outcome.num_gallery
-        answers: dict[int, list[Identification]] = {number: [] for number in queries}
         for found in outcome.identifications:
-            answers[int(found.name.partition("/")[0])].append(
-                replace(
-                    found,
-                    name=sent[found.name].image.name,
-                    names=tuple(sent[name].image.name for name in found.names),
-                )
-            )
-        return {number: tuple(found) for number, found in answers.items()}
+            number = int(found.name.partition("/")[0])
+            names = tuple(sent[name].image.name for name in found.names)
+            yield number, replace(found, name=sent[found.name].image.name, names=names)
 
     def add(self, images: Sequence[GivenImage]) -> AddedImages:
         """Add images to the gallery.

@@ -49,24 +49,16 @@ class Problem:
     """What happened, and what to do."""
 
 
+_IMAGE = {"type": "string", "format": "binary"}
+_FORM = {
+    "type": "object",
+    "properties": {"image": {"type": "array", "items": _IMAGE}},
+    "required": ["image"],
+}
 FORM_OR_IMAGE: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "image": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                    "required": ["image"],
-                }
-            },
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-        },
+        "content": {FORM: {"schema": _FORM}, "image/*": {"schema": _IMAGE}},
     }
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -82,8 +74,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: "Too many images wait; Retry-After says when to try again.",
     }.items()
 }
-NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "Not in the gallery."}
+REMOVAL_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    **PROBLEMS,
+    404: {"model": Problem, "description": "Not in the gallery."},
 }
 
 CameraQuery = Annotated[str | None, Query(description="Camera of the images; also a form field")]

@@ -33,42 +33,6 @@ _CROWDED = (
 )
 
 
-def require_token(host: str, token: str | None) -> None:
-    """Refuse to serve other machines without a token.
-
-    Raises:
-        ConfigurationError: The token is missing, short or not ASCII.
-    """
-    if token is None and not is_loopback(host):
-        raise ConfigurationError(
-            f"service.host {host} can be reached from other machines, so clients must bring a "
-            "token: name a file that holds one by `service.token_file`, or set REID_SERVICE__TOKEN"
-        )
-    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
-        raise ConfigurationError(
-            f"service.token must have at least {_SHORTEST_TOKEN} plain characters: take random "
-            "ones, for example from `openssl rand -hex 32`"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name resolves to this machine only.
-
-    Raises:
-        ConfigurationError: There is no such host.
-    """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigurationError(
-            f"service.host: {host!r} cannot be resolved ({error.strerror}): give an address of "
-            "this machine, such as 127.0.0.1 or 0.0.0.0"
-        ) from error
-    return all(
-        ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found
-    )
-
-
 def serve(
     open_gallery_service: Callable[[], GalleryService],
     *,
@@ -92,7 +56,7 @@ def serve(
         ConfigurationError: The token is missing or short, or the address is not available.
         ReidError: Encoder or gallery cannot be opened.
     """
-    require_token(settings.host, token)
+    _require_token(settings.host, token)
     with _bound(settings.host, settings.port) as listener:
         worker = Worker(open_gallery_service, max_waiting=settings.waiting, batch_size=batch_size)
         # A signal may arrive while the encoder loads; its thread must not outlive that.
@@ -106,6 +70,34 @@ def serve(
                 server = _Server(_config(guarded, limits=settings))
                 server.announce = lambda: announce(_address(listener))
                 server.run(sockets=[listener])
+
+
+def _require_token(host: str, token: str | None) -> None:
+    """Refuse to serve other machines without a token, and a weak one."""
+    if token is None and not _is_loopback(host):
+        raise ConfigurationError(
+            f"service.host {host} can be reached from other machines, so clients must bring a "
+            "token: name a file that holds one by `service.token_file`, or set REID_SERVICE__TOKEN"
+        )
+    if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii()):
+        raise ConfigurationError(
+            f"service.token must have at least {_SHORTEST_TOKEN} plain characters: take random "
+            "ones, for example from `openssl rand -hex 32`"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host name resolves to this machine only."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigurationError(
+            f"service.host: {host!r} cannot be resolved ({error.strerror}): give an address of "
+            "this machine, such as 127.0.0.1 or 0.0.0.0"
+        ) from error
+    return all(
+        ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found
+    )
 
 
 @contextmanager
