@@ -14,15 +14,13 @@ from psycopg.sql import SQL
 
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.adapters.galleries.postgres.gallery import open_postgres_gallery
-from reid.adapters.galleries.postgres.graph import Graph
-from reid.adapters.galleries.postgres.ranking import candidates, prepare_walk
-from reid.adapters.galleries.postgres.sessions import Session, Sessions
-from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.postgres.records import PostgresRecords
+from reid.adapters.galleries.postgres.search import Graph, candidates, prepare_walk
+from reid.adapters.galleries.postgres.transaction import PostgresTransaction, Tables
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import AuditAction, EncoderFingerprint, GalleryFilter
-from reid.ports.gallery_records import RecordsWriter
 from tests.galleries import CALIBRATION, STAMP, enroll, entry, new_images, vectors_of
 from tests.postgres import server_address, unused_name
 
@@ -39,23 +37,18 @@ def open_gallery() -> Open:
     return opened
 
 
-def sessions_of(gallery: Gallery) -> Sessions:
-    records: Any = gallery._records
-    return cast(Sessions, records._sessions)
+def records_of(gallery: Gallery) -> PostgresRecords:
+    assert isinstance(gallery._records, PostgresRecords)
+    return gallery._records
 
 
 def tables_of(gallery: Gallery) -> Tables:
-    return sessions_of(gallery).tables
+    return records_of(gallery).tables
 
 
 def graph_of(gallery: Gallery) -> Graph:
     vectors: Any = gallery._vectors
     return cast(Graph, vectors._graph)
-
-
-def session_of(change: RecordsWriter) -> Session:
-    writer: Any = change
-    return cast(Session, writer._session)
 
 
 def test_another_connection_finds_everything(open_gallery: Open) -> None:
@@ -182,9 +175,9 @@ def test_the_graph_is_what_a_search_reads(open_gallery: Open) -> None:
 
 
 def _plan_of(gallery: Gallery) -> str:
-    with sessions_of(gallery).reading() as session:
-        prepare_walk(session, 40, num_answers=5)
-        rows = session.run(
+    with records_of(gallery).reading() as now:
+        prepare_walk(now, 40, num_answers=5)
+        rows = now.run(
             "explain " + candidates("true", width=16),
             query=vectors_of(1)[0].numpy(),
             k=5,
@@ -249,7 +242,7 @@ def test_a_connection_that_the_server_ended_is_opened_again(
 
 
 def processes_of(gallery: Gallery) -> list[int]:
-    return [connection.info.backend_pid for connection in sessions_of(gallery)._idle]
+    return [connection.info.backend_pid for connection in records_of(gallery)._idle]
 
 
 def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_before(
@@ -259,7 +252,7 @@ def test_a_connection_that_breaks_in_the_midst_of_a_change_leaves_the_state_befo
         with gallery._records.writing() as change:
             assert change.remove([1, 2], erases=False) == 2
             with psycopg.connect(server_address(), autocommit=True) as other:
-                process = session_of(change).connection.info.backend_pid
+                process = cast(PostgresTransaction, change).connection.info.backend_pid
                 other.execute("select pg_terminate_backend(%s, 10000)", [process])
 
     with closing(open_gallery()) as gallery:
@@ -331,14 +324,14 @@ def test_a_server_that_is_cut_off_is_not_waited_for_without_end(
 ) -> None:
     with closing(open_gallery()) as gallery:
         gallery.describe()
-        told = sessions_of(gallery)._idle[0].info.get_parameters()
+        told = records_of(gallery)._idle[0].info.get_parameters()
         assert int(told["keepalives_idle"]) + 3 * int(told["keepalives_interval"]) <= 60
         assert int(told["tcp_user_timeout"]) <= 60_000
         assert told["application_name"] == "reid"
     own = make_conninfo(server_address(), keepalives_idle=7, application_name="mine")
     with closing(open_postgres_gallery(own, name=unused_name())) as gallery:
         gallery.describe()
-        told = sessions_of(gallery)._idle[0].info.get_parameters()
+        told = records_of(gallery)._idle[0].info.get_parameters()
         assert (told["keepalives_idle"], told["application_name"]) == ("7", "mine")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid.adapters.galleries.sqlite.tables import SCHEMA_VERSION
+from reid.adapters.galleries.sqlite.transaction import SCHEMA_VERSION
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
 from reid.domain.values.checkpoints import Checkpoint
 from tests.e2e.processes import offer_quick_encoder

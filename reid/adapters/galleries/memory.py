@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.rows import RowsView
-from reid.adapters.galleries.sqlite.failures import explained
-from reid.adapters.galleries.sqlite.tables import make_tables
-from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
+from reid.adapters.galleries.sqlite.records import explained
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction, make_tables
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage

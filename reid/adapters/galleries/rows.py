@@ -92,17 +92,7 @@ class RowsView:
 
 
 def scan(queries: Tensor, vectors: Tensor, rows: Tensor, *, k: int) -> Neighbours:
-    """Compare (Q, D) queries with some of (R, D) vectors, block by block, exactly.
-
-    Args:
-        queries: (Q, D).
-        vectors: (R, D).
-        rows: Which to look at, ascending.
-        k: Answers wanted.
-
-    Returns:
-        Rows as indices, at most k columns.
-    """
+    """Compare (Q, D) queries with some rows of vectors, block by block, exactly: (Q, K) rows."""
     best = _nothing(len(queries))
     for part in torch.split(rows, max(1, _ENTRIES_PER_BLOCK // max(1, vectors.shape[1]))):
         if not len(part):

@@ -54,8 +54,8 @@ class RecordsTransaction(ABC):
     """As read or written last in this transaction, which sees one state."""
 
     @abstractmethod
-    def _run(self, text: str, **values: Value) -> Iterable[Any]:
-        """Execute a statement; return its rows."""
+    def run(self, text: str, **values: Value) -> Iterable[Any]:
+        """Execute a statement with its values; return its rows."""
 
     @abstractmethod
     def _state_row(self) -> Sequence[Any]:
@@ -109,11 +109,11 @@ class RecordsTransaction(ABC):
     def checksums(self, keys: Sequence[int]) -> Mapping[int, int]:
         """Look up the checksums of vectors."""
         text = "select key, vector_checksum from {images} where {own} and key among :keys"
-        return dict(self._run(text, keys=keys))
+        return dict(self.run(text, keys=keys))
 
     def thumbnail(self, key: int) -> bytes | None:
         """Look up a thumbnail."""
-        found = self._run("select {thumbnail} from {images} where {own} and key = :key", key=key)
+        found = self.run("select {thumbnail} from {images} where {own} and key = :key", key=key)
         return next((jpeg for (jpeg,) in found), None)
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
@@ -122,12 +122,12 @@ class RecordsTransaction(ABC):
 
     def removed(self) -> tuple[int, ...]:
         """List the keys of removed images."""
-        found = self._run("select key from {removed} where {own} order by key")
+        found = self.run("select key from {removed} where {own} order by key")
         return tuple(key for (key,) in found)
 
     def audit(self) -> tuple[AuditEntry, ...]:
         """Read the audit log."""
-        found = self._run(
+        found = self.run(
             "select at, action, subject, num_images from {audit} where {own} order by number"
         )
         try:
@@ -141,7 +141,7 @@ class RecordsTransaction(ABC):
     def faults(self) -> Iterator[str]:
         """Compare counts and keys."""
         state = self.state()
-        ((counted, last_key, num_removed),) = self._run(
+        ((counted, last_key, num_removed),) = self.run(
             "select (select count(*) from {images} where {own}), "
             "(select coalesce(max(key), 0) from {images} where {own}), "
             "(select count(*) from {removed} where {own})"
@@ -185,7 +185,7 @@ class RecordsTransaction(ABC):
 
     def forget_removed(self) -> None:
         """Forget the keys of removed images."""
-        self._run("delete from {removed} where {own}")
+        self.run("delete from {removed} where {own}")
         self._keep(replace(self.state(), num_removed=0))
 
     def end_erasure(self) -> None:
@@ -199,11 +199,11 @@ class RecordsTransaction(ABC):
 
     def _images(self, rest: str, **values: Value) -> tuple[KeptImage, ...]:
         text = f"select {COLUMNS} from {{images}} where {{own}} and {rest}"
-        return tuple(map(image_of, self._run(text, **values)))
+        return tuple(map(image_of, self.run(text, **values)))
 
     def _keys(self, rest: str, **values: Value) -> list[int]:
         text = f"select key from {{images}} where {{own}} and {rest}"
-        return [key for (key,) in self._run(text, **values)]
+        return [key for (key,) in self.run(text, **values)]
 
     def _count(
         self,

@@ -236,19 +236,19 @@ class GalleryDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsState:
-    """State of a gallery's records as a whole."""
+    """State of a gallery's records as a whole, by default that of an empty one."""
 
-    description: GalleryDescription
-    last_key: int
-    """The highest key ever assigned; 0 at first."""
+    description: GalleryDescription = GalleryDescription(fingerprint=None, num_images=0)
+    last_key: int = 0
+    """The highest key ever assigned."""
 
-    num_removed: int
+    num_removed: int = 0
     """Removed images whose vectors may still exist."""
 
-    is_erasing: bool
+    is_erasing: bool = False
     """Whether an erasure is pending: traces of removed images must go."""
 
-    vectors: str
+    vectors: str = ""
     """Where the vectors are, as their adapter writes it; empty at first."""
 
 

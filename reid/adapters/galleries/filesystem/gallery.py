@@ -6,8 +6,7 @@ from pathlib import Path
 from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS
 from reid.adapters.galleries.filesystem.vectors import FileVectors
-from reid.adapters.galleries.sqlite.failures import explained, no_gallery
-from reid.adapters.galleries.sqlite.records import SqliteRecords
+from reid.adapters.galleries.sqlite.records import SqliteRecords, explained, no_gallery
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.ports.vector_index import VectorIndex

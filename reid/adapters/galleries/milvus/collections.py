@@ -97,11 +97,18 @@ class Collections:
         with self.client() as client:
             client.drop_collection(collection)
 
+    def delete(self, collection: str, **which: Any) -> None:  # noqa: ANN401  (pymilvus has no types)
+        """Delete rows; `which` is given as to Milvus."""
+        if self.has(collection):
+            with self.client() as client:
+                client.delete(collection, **which)
+
     def query(
         self, collection: str, condition: str, fields: Sequence[str], **limits: int
     ) -> list[dict[str, Any]]:
-        """Read rows, in no order."""
-        self.has(collection)
+        """Read rows, in no order; none where there is no collection."""
+        if not self.has(collection):
+            return []
         with self.client() as client:
             return list(
                 client.query(

@@ -54,7 +54,7 @@ def open_milvus_gallery(
     if open_records is not None:
         records = open_records()
     else:
-        file = _records_beside(address, name=name, tenant=tenant)
+        file = _file_beside(address, name=name, tenant=tenant)
         records = _open_file(file, place=place, create=create, wait_seconds=wait_seconds)
     try:
         _name_collection(records, name)
@@ -65,7 +65,7 @@ def open_milvus_gallery(
     return Gallery(records, MilvusVectors(collections), place=place)
 
 
-def _records_beside(address: str, *, name: str, tenant: str) -> Path:
+def _file_beside(address: str, *, name: str, tenant: str) -> Path:
     """Name the file of records beside that of Milvus Lite."""
     if "://" in address:
         raise GalleryError(
@@ -77,7 +77,7 @@ def _records_beside(address: str, *, name: str, tenant: str) -> Path:
     return file.with_name(f"{file.name}-{name}-{owner}.sqlite")
 
 
-def _open_file(file: Path, *, place: str, create: bool, wait_seconds: float) -> SqliteRecords:
+def _open_file(file: Path, *, place: str, create: bool, wait_seconds: float) -> GalleryRecords:
     if not create and not file.is_file():
         raise GalleryError(
             f"{place} does not exist: build it first, or correct its name, gallery.tenant or the "
@@ -95,8 +95,8 @@ def _name_collection(records: GalleryRecords, name: str) -> None:
     vectors for what a crash left behind.
     """
     with records.reading() as now:
-        is_named = now.state().vectors != ""
-    if not is_named:
-        with records.writing() as change:
-            if not change.state().vectors:
-                change.keep_vectors_state(f"reid_{name}_{secrets.token_hex(6)}")
+        if now.state().vectors:
+            return
+    with records.writing() as change:
+        if not change.state().vectors:
+            change.keep_vectors_state(f"reid_{name}_{secrets.token_hex(6)}")

@@ -86,9 +86,9 @@ class MilvusVectors(WithoutUpkeep):
             }
             for one, vector in zip(images, as_array(vectors), strict=True)
         ]
+        if rows:
+            self._collections.delete(state, filter=f"key >= {rows[0]['key']}")
         with self._collections.client() as client:
-            if rows:
-                client.delete(state, filter=f"key >= {rows[0]['key']}")
             for part in _parts(rows, _INSERTED_AT_ONCE):
                 client.insert(state, part)
             client.flush(state)
@@ -97,23 +97,17 @@ class MilvusVectors(WithoutUpkeep):
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Delete rows."""
         self._used = state
-        if self._collections.has(state):
-            with self._collections.client() as client:
-                for part in _parts(keys, _KEYS_AT_ONCE):
-                    client.delete(state, ids=list(part))
+        for part in _parts(keys, _KEYS_AT_ONCE):
+            self._collections.delete(state, ids=list(part))
         return state
 
     def has_leftovers(self, state: str, *, last_key: int) -> bool:
         """Whether an interrupted writer left rows."""
-        if not self._collections.has(state):
-            return False
         return bool(self._collections.query(state, f"key > {last_key}", ["key"], limit=1))
 
     def tidy(self, state: str, *, last_key: int) -> None:
         """Delete rows that an interrupted writer left."""
-        if self._collections.has(state):
-            with self._collections.client() as client:
-                client.delete(state, filter=f"key > {last_key}")
+        self._collections.delete(state, filter=f"key > {last_key}")
 
     def reclaim(self, *, is_thorough: bool) -> None:  # noqa: ARG002  (Milvus has one way)
         """Ask Milvus to give back the room of deleted rows."""
@@ -144,7 +138,7 @@ class MilvusView:
 
         An exact search over a cluster's rows would take too long.
         """
-        if self.collections.is_exact or not self.collections.has(self.collection):
+        if self.collections.is_exact:
             return 1.0
         count = self._count()
         known = self.measured.get(self.collection)
@@ -156,12 +150,10 @@ class MilvusView:
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
         found: dict[int, np.ndarray] = {}
-        if self.collections.has(self.collection):
-            for part in _parts(sorted(set(keys)), _KEYS_AT_ONCE):
-                rows = self.collections.query(
-                    self.collection, f"key in {list(part)}", ["key", "vector"]
-                )
-                found |= {row["key"]: np.array(row["vector"], dtype=np.float32) for row in rows}
+        for part in _parts(sorted(set(keys)), _KEYS_AT_ONCE):
+            condition = f"key in {list(part)}"
+            for row in self.collections.query(self.collection, condition, ["key", "vector"]):
+                found[row["key"]] = np.array(row["vector"], dtype=np.float32)
         return vectors_by_key(found, keys, place=self.collections.place)
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
@@ -199,8 +191,8 @@ class MilvusView:
         return neighbours_of(answers, k=k)
 
     def _count(self) -> int:
-        (counted,) = self.collections.query(self.collection, "", ["count(*)"])
-        return int(counted["count(*)"])
+        counted = self.collections.query(self.collection, "", ["count(*)"])
+        return int(counted[0]["count(*)"]) if counted else 0
 
     def _measure(self) -> float:
         rows = self.collections.query(self.collection, "key >= 0", ["vector"], limit=_NUM_PROBES)

@@ -4,8 +4,7 @@ import hashlib
 import re
 
 from reid.adapters.galleries.postgres.records import PostgresRecords
-from reid.adapters.galleries.postgres.sessions import Sessions
-from reid.adapters.galleries.postgres.tables import Tables
+from reid.adapters.galleries.postgres.transaction import Tables
 from reid.adapters.galleries.postgres.vectors import PostgresVectors
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
@@ -52,9 +51,9 @@ def open_postgres_gallery(
         )
     tables = Tables(f"reid_{name}", tenant, has_vectors=True)
     called = _called(name, tenant)
-    sessions = _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
-    vectors = PostgresVectors(sessions, recall=recall, exact_up_to=exact_up_to)
-    return Gallery(PostgresRecords(sessions), vectors)
+    records = _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
+    vectors = PostgresVectors(records, recall=recall, exact_up_to=exact_up_to)
+    return Gallery(records, vectors)
 
 
 def open_postgres_records(
@@ -80,9 +79,7 @@ def open_postgres_records(
         short = f"{name[: _LONGEST_NAME - len(digest) - 1]}_{digest}"
     tables = Tables(f"reid{kind}_{short}", tenant, has_vectors=False)
     called = f"the records of {_called(name, tenant)}"
-    return PostgresRecords(
-        _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
-    )
+    return _opened(address, tables, called=called, create=create, lock_seconds=lock_seconds)
 
 
 def _called(name: str, tenant: str) -> str:
@@ -91,30 +88,11 @@ def _called(name: str, tenant: str) -> str:
 
 def _opened(
     address: str, tables: Tables, *, called: str, create: bool, lock_seconds: float
-) -> Sessions:
-    """Make the tables and the tenant's row where they are missing and wanted."""
-    sessions = Sessions(address, tables, gallery=called, lock_seconds=lock_seconds)
+) -> PostgresRecords:
+    records = PostgresRecords(address, tables, gallery=called, lock_seconds=lock_seconds)
     try:
-        # Looked for first, since a user who may change rows may lack the right to make tables.
-        with sessions.reading() as session:
-            name = tables.named("state").as_string(session.connection)
-            are_made = session.run("select to_regclass(:name)", name=name).fetchone() != (None,)
-            own = "select from {state} where {own}"
-            if are_made and session.run(own).fetchone() is not None:
-                return sessions
-        if not create:
-            raise GalleryError(
-                f"{sessions.place} does not exist: build it first, or correct its name, "
-                "gallery.tenant or the address"
-            )
-        with sessions.transaction() as session:
-            # Without a lock, two processes could both find no tables and make them.
-            session.run("select pg_advisory_xact_lock(hashtext('reid'))")
-            for statement in () if are_made else tables.creation:
-                session.run(statement)
-            session.run("insert into {state} (tenant) values ({tenant}) on conflict do nothing")
-        sessions.forget_idle()
+        records.open(create=create)
     except GalleryError:
-        sessions.close()
+        records.close()
         raise
-    return sessions
+    return records

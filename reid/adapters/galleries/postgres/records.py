@@ -8,25 +8,42 @@ until it is used again or a thorough `reclaim` rewrites the tables, in the serve
 until it is recycled, and in backups. Logs and backups are the server's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from threading import Lock, local
 
 import psycopg
+from pgvector.psycopg import register_vector
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from reid.adapters.galleries.postgres.sessions import Session, Sessions
-from reid.adapters.galleries.sql_records import (
-    COLUMNS,
-    FIELDS,
-    DamagedRecordError,
-    RecordsTransaction,
-    Value,
-)
-from reid.domain.values.galleries import AuditEntry, KeptImage, NewImage
+from reid.adapters.galleries.postgres.transaction import Connection, PostgresTransaction, Tables
+from reid.adapters.galleries.sql_records import DamagedRecordError, damaged
+from reid.domain.errors import GalleryError
+
+_UNLESS_GIVEN: Mapping[str, str | int] = {
+    "application_name": "reid",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""Seconds, and milliseconds. By default a system waits for hours for a machine that was switched
+off or cut off from the network."""
+
+_OF_SERVER = {
+    "tcp_keepalives_idle": 30,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+}
+"""The same at the other end: a client that was cut off holds its lock for a minute only."""
 
 
 class PostgresRecords:
-    """Keeps the records of one tenant in the tables of one gallery."""
+    """Keeps the records of one tenant in the tables of one gallery.
+
+    Connections are lent to one thread at a time; another is opened where the server closed the
+    last. A thread has at most one transaction, in which its vectors take part.
+    """
 
     residual_traces = (
         "in free room of the tables' pages until the gallery is compacted, and in the server's "
@@ -34,94 +51,185 @@ class PostgresRecords:
         "server's operator"
     )
 
-    def __init__(self, sessions: Sessions) -> None:
-        """Keep the sessions with a server that has the tables."""
-        self.place = sessions.place
-        self._sessions = sessions
+    def __init__(self, address: str, tables: Tables, *, gallery: str, lock_seconds: float) -> None:
+        """Keep the address; nothing is opened yet.
+
+        Args:
+            address: Of the database, as libpq takes it.
+            tables: Of the gallery and tenant.
+            gallery: What messages call it.
+            lock_seconds: How long to wait for another writer.
+
+        Raises:
+            GalleryError: It is no address.
+        """
+        self.place = f"{gallery} in PostgreSQL {_server_of(address)}"
+        """Gallery, server and database; without the password."""
+
+        self.tables = tables
+        self._address = address
+        self._lock_seconds = lock_seconds
+        self._idle: list[Connection] = []
+        self._lock = Lock()
+        self._is_closed = False
+        self._own = local()
+
+    @property
+    def current(self) -> PostgresTransaction:
+        """This thread's transaction."""
+        transaction: PostgresTransaction = self._own.transaction
+        return transaction
+
+    def open(self, *, create: bool) -> None:
+        """Make the tables and the tenant's row where they are missing and wanted.
+
+        Raises:
+            GalleryError: They are missing and `create` is False, or the server refuses.
+        """
+        # Looked for first, since a user who may change rows may lack the right to make tables.
+        with self.reading() as now:
+            name = self.tables.named("state").as_string(now.connection)
+            are_made = now.run("select to_regclass(:name)", name=name).fetchone() != (None,)
+            own = "select from {state} where {own}"
+            if are_made and now.run(own).fetchone() is not None:
+                return
+        if not create:
+            raise GalleryError(
+                f"{self.place} does not exist: build it first, or correct its name, "
+                "gallery.tenant or the address"
+            )
+        with self.transaction() as change:
+            # Without a lock, two processes could both find no tables and make them.
+            change.run("select pg_advisory_xact_lock(hashtext('reid'))")
+            for statement in () if are_made else self.tables.creation:
+                change.run(statement)
+            change.run("insert into {state} (tenant) values ({tenant}) on conflict do nothing")
+        self._close_idle()  # later connections know the extension
 
     @contextmanager
-    def reading(self) -> Iterator["PostgresTransaction"]:
+    def transaction(self) -> Iterator[PostgresTransaction]:
+        """Begin this thread's transaction.
+
+        Raises:
+            GalleryError: The server cannot be reached or refuses, or another writer takes too long.
+        """
+        with self._lent() as connection, connection.transaction():
+            self._own.transaction = PostgresTransaction(connection, self.tables)
+            try:
+                yield self._own.transaction
+            finally:
+                del self._own.transaction
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresTransaction]:
         """Begin a transaction that sees one state."""
-        with self._sessions.reading() as session:
-            yield PostgresTransaction(session)
+        with self.transaction() as now:
+            now.run("set transaction isolation level repeatable read, read only")
+            yield now
 
     @contextmanager
-    def writing(self, *, waits: bool = True) -> Iterator["PostgresTransaction"]:
+    def writing(self, *, waits: bool = True) -> Iterator[PostgresTransaction]:
         """Begin a transaction as the tenant's one writer."""
-        with self._sessions.transaction() as session:
-            session.run("select from {state} where {own} for update" + " nowait" * (not waits))
-            yield PostgresTransaction(session)
+        with self.transaction() as change:
+            change.run("select from {state} where {own} for update" + " nowait" * (not waits))
+            yield change
 
     def reclaim(self, *, is_thorough: bool) -> None:
-        """Vacuum the tables; thoroughly: rewrite them, which locks them."""
-        self._sessions.vacuum("{images}, {removed}", is_thorough=is_thorough)
+        """Vacuum the tables; see `vacuum`."""
+        self.vacuum("{images}, {removed}", is_thorough=is_thorough)
+
+    def vacuum(self, names: str, *, is_thorough: bool) -> None:
+        """Free the room of deleted rows; thoroughly: rewrite the tables, which locks them."""
+        how = "full, analyze" if is_thorough else "index_cleanup on, truncate on"
+        with self._lent() as connection:
+            connection.execute(self.tables.statement(f"vacuum ({how}) {names}"))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._sessions.close()
+        """Close idle connections, and open no more."""
+        self._is_closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        with self._explained():
+            connection = self._take()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    def _take(self) -> Connection:
+        while True:
+            with self._lock:
+                if self._is_closed:
+                    raise GalleryError(f"{self.place} was closed: open it again")
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._connect()
+            if not _was_ended(connection):
+                return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        is_idle = connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        with self._lock:
+            if is_idle and not self._is_closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self) -> Connection:
+        given = conninfo_to_dict(self._address)
+        rest = {name: value for name, value in _UNLESS_GIVEN.items() if name not in given}
+        connection = psycopg.connect(make_conninfo(self._address, **rest), autocommit=True)
+        settings = {"lock_timeout": round(1000 * self._lock_seconds), **_OF_SERVER}
+        try:
+            for name, value in settings.items():
+                connection.execute("select set_config(%s, %s, false)", [name, str(value)])
+            with suppress(psycopg.ProgrammingError):  # there is no pgvector, and perhaps no need
+                register_vector(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise GalleryError(
+                f"{self.place} is being changed by somebody else for more than "
+                f"{self._lock_seconds:g} s: try again later"
+            ) from error
+        except DamagedRecordError as error:
+            raise damaged(self.place, error) from error
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            raise GalleryError(f"{self.place}: {str(error).strip()}") from error
 
 
-class PostgresTransaction(RecordsTransaction):
-    """Reads and writes the tenant's rows within a transaction of PostgreSQL."""
+def _was_ended(connection: Connection) -> bool:
+    """Whether the server has closed a connection since its last use, as after a restart."""
+    try:
+        # The first read can return the server's parting message, the second its absence.
+        for _ in range(2):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        connection.close()
+    return connection.closed
 
-    def __init__(self, session: Session) -> None:
-        """Keep a session within a transaction."""
-        self._session = session
 
-    def require_in_place(self) -> None:
-        """Do nothing: tables are not replaced while a transaction reads them."""
-
-    def note(self, entry: AuditEntry) -> None:
-        """Append a line to the audit log."""
-        self._run(
-            "insert into {audit} (tenant, at, action, subject, num_images) "
-            "values ({tenant}, :at, :action, :subject, :num_images)",
-            at=entry.at,
-            action=entry.action.value,
-            subject=entry.subject,
-            num_images=entry.num_images,
-        )
-
-    def _run(self, text: str, **values: Value) -> psycopg.Cursor[Any]:
-        listed = {
-            name: value if isinstance(value, str | int) else list(value)
-            for name, value in values.items()
-        }
-        return self._session.run(text, **listed)
-
-    def _state_row(self) -> Sequence[Any]:
-        found = self._run(
-            "select version, num_images, last_key, "
-            "(select count(*) from {removed} where {own}), is_erasing, vectors, "
-            "fingerprint::text, calibrations::text from {state} where {own}"
-        ).fetchone()
-        if found is None:
-            raise DamagedRecordError("the row of its state is missing")
-        return tuple(found)
-
-    def _write_state(self, fields: Mapping[str, int | str]) -> None:
-        self._run(
-            "update {state} set version = :version, num_images = :num_images, "
-            "last_key = :last_key, is_erasing = :is_erasing <> 0, vectors = :vectors, "
-            "fingerprint = :fingerprint, calibrations = :calibrations where {own}",
-            **fields,
-        )
-
-    def _insert(
-        self, kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
-    ) -> None:
-        self._session.run_many(
-            f"insert into {{images}} (tenant, {COLUMNS}, thumbnail, vector_checksum) "
-            f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})",
-            (
-                (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
-                for one, image, checksum in zip(kept, images, checksums, strict=True)
-            ),
-        )
-
-    def _delete(self, condition: str, **values: Value) -> int:
-        return self._run(
-            f"with gone as (delete from {{images}} where {{own}} and {condition} "
-            "returning tenant, key) insert into {removed} select tenant, key from gone",
-            **values,
-        ).rowcount
+def _server_of(address: str) -> str:
+    try:
+        parts = conninfo_to_dict(address)
+    except psycopg.ProgrammingError as error:
+        raise GalleryError(
+            f"gallery.postgres.address is no address of a database ({str(error).strip()}): write "
+            "postgresql://user@host/database"
+        ) from error
+    return f"{parts.get('host', 'localhost')}/{parts.get('dbname', '')}"

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reid.adapters.galleries.filters import condition_of
-from reid.adapters.galleries.postgres.graph import Graph, Walk
-from reid.adapters.galleries.postgres.ranking import (
+from reid.adapters.galleries.postgres.records import PostgresRecords
+from reid.adapters.galleries.postgres.search import (
     LARGEST_EXPANSION,
+    Graph,
+    Walk,
     as_vector,
     ask,
     candidates,
     exactly,
     prepare_walk,
 )
-from reid.adapters.galleries.postgres.sessions import Session, Sessions
+from reid.adapters.galleries.postgres.transaction import PostgresTransaction
 from reid.adapters.galleries.tensors import vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery_checks import as_array
@@ -32,30 +34,30 @@ class PostgresVectors(WithoutUpkeep):
     """Keeps vectors of one tenant, with what filters need; behind the port.
 
     They change with the records or not at all, so there is one state and nothing is left over. They
-    leave traces only where the records do. The sessions are the records' to close.
+    leave traces only where the records do. The connections are the records' to close.
     """
 
     filters = True
 
-    def __init__(self, sessions: Sessions, *, recall: float, exact_up_to: int) -> None:
-        """Keep the sessions, which are the records'; the rest is for the graph."""
-        self._sessions = sessions
-        self._graph = Graph(sessions, recall, exact_up_to)
+    def __init__(self, records: PostgresRecords, *, recall: float, exact_up_to: int) -> None:
+        """Keep the records of the same tenant; the rest is for the graph."""
+        self._records = records
+        self._graph = Graph(records, recall, exact_up_to)
 
     @property
     def is_exact(self) -> bool:
         """Whether no graph is used."""
-        with self._sessions.reading() as session:
-            return self._graph.walk(session) is None
+        with self._records.reading() as now:
+            return self._graph.walk(now) is None
 
     def view(self, state: str) -> "PostgresView":  # noqa: ARG002
         """See what the transaction sees."""
-        session = self._sessions.current
-        return PostgresView(session, self._graph.walk(session), self._graph.exact_up_to)
+        now = self._records.current
+        return PostgresView(now, self._graph.walk(now), self._graph.exact_up_to)
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Insert rows."""
-        self._sessions.current.run_many(
+        self._records.current.run_many(
             "insert into {vectors} (tenant, key, label, camera, added_at, vector) "
             "values ({tenant}, %s, %s, %s, %s, %s)",
             (
@@ -68,7 +70,7 @@ class PostgresVectors(WithoutUpkeep):
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Delete rows."""
         text = "delete from {vectors} where {own} and key among :keys"
-        self._sessions.current.run(text, keys=list(keys))
+        self._records.current.run(text, keys=list(keys))
         return state
 
     def settle(self) -> None:
@@ -77,18 +79,18 @@ class PostgresVectors(WithoutUpkeep):
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Vacuum the table; thoroughly: rewrite it, which locks it, and measure recall again."""
-        self._sessions.vacuum("{vectors}", is_thorough=is_thorough)
+        self._records.vacuum("{vectors}", is_thorough=is_thorough)
         if is_thorough:
             self._graph.tend(is_forced=True)
 
     def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
         """Look at widths, and at the graph."""
-        session = self._sessions.current
-        widths = session.run(
+        now = self._records.current
+        widths = now.run(
             "select key, vector_dims(vector) from {vectors} where {own} and vector_dims(vector) <> "
             "(select (fingerprint->>'width')::int from {state} where {own})"
         ).fetchall()
-        yield from self._graph.faults(session)
+        yield from self._graph.faults(now)
         for key, width in widths:
             yield f"the vector of image {key} has width {width}: remove the image"
 
@@ -97,7 +99,7 @@ class PostgresVectors(WithoutUpkeep):
 class PostgresView:
     """Vectors as a transaction sees them."""
 
-    session: Session
+    now: PostgresTransaction
     walk: Walk | None
     """None: there is no graph."""
 
@@ -112,7 +114,7 @@ class PostgresView:
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors; see the port."""
         text = "select key, vector from {vectors} where {own} and key among :keys"
-        rows = self.session.run(text, keys=list(keys))
+        rows = self.now.run(text, keys=list(keys))
         found = {key: as_vector(vector) for key, vector in rows}
         return vectors_by_key(found, keys, place="the gallery")
 
@@ -120,21 +122,21 @@ class PostgresView:
         """Rank what a filter admits, exactly or by the graph."""
         condition, values = condition_of(within)
         if self.walk is None or 2 * k > LARGEST_EXPANSION or self._admits_few(within):
-            return ask(self.session, exactly(condition), queries, k=k, **values)
-        prepare_walk(self.session, self.walk.expansion, num_answers=k)
+            return ask(self.now, exactly(condition), queries, k=k, **values)
+        prepare_walk(self.now, self.walk.expansion, num_answers=k)
         statement = candidates(condition, width=queries.shape[1])
-        return ask(self.session, statement, queries, k=k, num_candidates=2 * k, **values)
+        return ask(self.now, statement, queries, k=k, num_candidates=2 * k, **values)
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Rank some, exactly."""
-        return ask(self.session, exactly("key among :keys"), queries, k=k, keys=list(keys))
+        return ask(self.now, exactly("key among :keys"), queries, k=k, keys=list(keys))
 
     def _admits_few(self, within: GalleryFilter) -> bool:
         """Whether a filter leaves no more than is compared exactly."""
         if within == EVERYTHING:
             return False
         condition, values = condition_of(within)
-        row = self.session.run(
+        row = self.now.run(
             f"select count(*) from (select from {{vectors}} where {{own}} and {condition} "
             f"limit {self.exact_up_to + 1}) as looked_at",
             **values,

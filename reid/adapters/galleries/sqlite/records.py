@@ -5,20 +5,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 from time import monotonic, sleep
 from typing import TypeAlias
 
 from reid.adapters.atomic_files import new_file
-from reid.adapters.galleries.sqlite.failures import explained, no_gallery
-from reid.adapters.galleries.sqlite.tables import (
+from reid.adapters.galleries.sql_records import DamagedRecordError, damaged
+from reid.adapters.galleries.sqlite.transaction import (
     APPLICATION_ID,
     SCHEMA_VERSION,
+    SqliteTransaction,
     content_of_new,
     has_tables,
     make_tables,
 )
-from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.domain.errors import GalleryError
 
 _PAUSE_SECONDS = 0.02
@@ -48,7 +47,6 @@ class SqliteRecords:
         self._path = path.absolute()
         self._wait_seconds = wait_seconds
         self._idle: list[_Connection] = []
-        self._lock = Lock()
 
     @property
     def is_writable(self) -> bool:
@@ -122,8 +120,7 @@ class SqliteRecords:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        with self._lock:
-            idle, self._idle = self._idle, []
+        idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
@@ -174,18 +171,17 @@ class SqliteRecords:
             is_sound = not connection.in_transaction
         finally:
             if is_sound and is_lasting:
-                with self._lock:
-                    self._idle.append(connection)
+                self._idle.append(connection)
             else:
                 connection.close()
 
     def _take(self) -> _Connection | None:
-        while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None or connection.file == self._identity():
-                return connection
-            connection.close()
+        with suppress(IndexError):  # other threads take, too
+            while connection := self._idle.pop():
+                if connection.file == self._identity():
+                    return connection
+                connection.close()
+        return None
 
     def _identity(self) -> _Identity:
         try:
@@ -231,3 +227,44 @@ class SqliteRecords:
                 f"{self.place} cannot be written: it belongs to somebody else, or its disk is "
                 "read-only; change its permissions, or copy the folder"
             )
+
+
+def no_gallery(place: str) -> GalleryError:
+    """Return the error about a folder without a gallery."""
+    return GalleryError(f"{place} holds no gallery: build one first")
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system into messages for users.
+
+    Raises:
+        GalleryError: In place of `sqlite3.Error` and `OSError`.
+    """
+    try:
+        yield
+    except (sqlite3.Error, DamagedRecordError) as error:
+        raise _explanation(error, place) from error
+    except UnicodeEncodeError as error:
+        raise GalleryError(
+            f"{place} cannot keep the name {error.object!a}: it is no text; rename the file"
+        ) from error
+    except OSError as error:
+        raise GalleryError(
+            f"{place} cannot be read or written: {error.strerror or error}"
+            + (f" ({Path(error.filename).name})" if error.filename else "")
+            + "; the state before is kept: make room or see its permissions"
+        ) from error
+
+
+def _explanation(error: Exception, place: str) -> GalleryError:
+    text = "" if isinstance(error, DamagedRecordError) else str(error)
+    if "locked" in text or "busy" in text:
+        return GalleryError(
+            f"{place} is being changed by another process: wait for it to end, then try again"
+        )
+    if "unable to open" in text:
+        return GalleryError(f"{place} cannot be opened: {text}; see its permissions")
+    if "full" in text or "I/O" in text or "readonly" in text:
+        return GalleryError(f"{place} cannot be written: {text}; make room or see its permissions")
+    return damaged(place, error)

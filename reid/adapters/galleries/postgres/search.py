@@ -1,29 +1,30 @@
-"""The graph that finds candidates among the vectors of a large tenant.
+"""Search in PostgreSQL: statements that rank vectors, and the graph that finds candidates.
 
-It is pgvector's HNSW over vectors rounded to `halfvec`, one per tenant. Its effort is chosen for
-the wanted recall, which is measured when the graph is built, when the gallery has doubled, and when
-it is compacted.
+The graph is pgvector's HNSW over vectors rounded to `halfvec`, one per tenant. Its effort is chosen
+for the wanted recall, which is measured when the graph is built, when the gallery has doubled, and
+when it is compacted.
 
-Letters: D width, P probes, B rows read at once.
+Letters: Q queries, D width, K answers, P probes, B rows read at once.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.postgres.ranking import (
-    LARGEST_EXPANSION,
-    as_vector,
-    ask,
-    candidates,
-    prepare_walk,
-)
-from reid.adapters.galleries.postgres.sessions import Session, Sessions
+from reid.adapters.galleries.postgres.records import PostgresRecords
+from reid.adapters.galleries.postgres.transaction import PostgresTransaction
+from reid.adapters.galleries.tensors import neighbours_of
 from reid.domain.ranking.distances import is_as_near
+from reid.domain.services.gallery_checks import as_array
+from reid.domain.values.ranking import Neighbours
+
+LARGEST_EXPANSION = 1000
+"""pgvector's limit of hnsw.ef_search."""
 
 _LARGEST_WIDTH = 4000
 """pgvector's limit of an HNSW index over halfvec."""
@@ -49,7 +50,7 @@ class Walk:
 class Graph:
     """Builds the graph of a tenant and measures it."""
 
-    sessions: Sessions
+    records: PostgresRecords
     recall: float
     """Wanted share of nearest neighbours found."""
 
@@ -59,19 +60,19 @@ class Graph:
     @property
     def name(self) -> str:
         """Name of the tenant's index."""
-        tables = self.sessions.tables
+        tables = self.records.tables
         digest = hashlib.blake2b(tables.tenant.encode(), digest_size=6).hexdigest()
         return f"{tables.prefix}_near_{digest}"
 
-    def walk(self, session: Session) -> Walk | None:
+    def walk(self, now: PostgresTransaction) -> Walk | None:
         """Read how the graph is searched; None where there is none."""
-        found = session.run("select expansion, recall from {graphs} where {own}").fetchone()
+        found = now.run("select expansion, recall from {graphs} where {own}").fetchone()
         return None if found is None else Walk(*found)
 
     def tend(self, *, is_forced: bool = False) -> None:
         """Build a missing graph; measure it where the gallery has grown or `is_forced`."""
-        with self.sessions.reading() as session:
-            found = session.run(
+        with self.records.reading() as now:
+            found = now.run(
                 "select num_images, (fingerprint->>'width')::int, measured_at "
                 "from {state} left join {graphs} using (tenant) where {own}"
             ).fetchone()
@@ -82,12 +83,12 @@ class Graph:
             return
         if not is_forced and num_images < _MEASURED_AGAIN_AT * (measured_at or 0):
             return
-        with self.sessions.transaction() as session:
-            session.run(self.creation(width))
-        with self.sessions.reading() as session:
-            walk = self._measured(session, width)
-        with self.sessions.transaction() as session:
-            session.run(
+        with self.records.transaction() as now:
+            now.run(self.creation(width))
+        with self.records.reading() as now:
+            walk = self._measured(now, width)
+        with self.records.transaction() as now:
+            now.run(
                 "insert into {graphs} (tenant, expansion, recall, measured_at) "
                 "values ({tenant}, :expansion, :recall, :measured_at) "
                 "on conflict (tenant) do update set (expansion, recall, measured_at) = "
@@ -97,11 +98,11 @@ class Graph:
                 measured_at=num_images,
             )
 
-    def faults(self, session: Session) -> Iterator[str]:
+    def faults(self, now: PostgresTransaction) -> Iterator[str]:
         """Check that the graph in use exists and is valid."""
         text = "select indisvalid from pg_index where indexrelid = to_regclass(:name)"
-        found = session.run(text, name=self.name).fetchone()
-        if self.walk(session) is not None and found != (True,):
+        found = now.run(text, name=self.name).fetchone()
+        if self.walk(now) is not None and found != (True,):
             yield f"the index {self.name} is missing or invalid: compact the gallery"
 
     def creation(self, width: int) -> str:
@@ -112,17 +113,17 @@ class Graph:
             f"with (m = {_CONNECTIVITY}, ef_construction = {_BUILD_EXPANSION}) where {{own}}"
         )
 
-    def _measured(self, session: Session, width: int) -> Walk:
+    def _measured(self, now: PostgresTransaction, width: int) -> Walk:
         """Choose the least effort that finds enough of the probes' nearest other vectors."""
-        drawn = _draw_probes(session)
+        drawn = _draw_probes(now)
         if drawn is None:
             return Walk(_EXPANSIONS[0], 1.0)
         keys, probes, nearest = drawn
         statement = candidates("true", width=width)
         walk = Walk(_EXPANSIONS[-1], 1.0)
         for expansion in _EXPANSIONS:
-            prepare_walk(session, expansion, num_answers=2)
-            found = ask(session, statement, probes, k=2, num_candidates=20)
+            prepare_walk(now, expansion, num_answers=2)
+            found = ask(now, statement, probes, k=2, num_candidates=20)
             others = found.distances.masked_fill(found.indices == keys[:, None], torch.inf)
             is_found = is_as_near(others.amin(dim=1), nearest)  # (P,)
             walk = Walk(expansion, float(is_found.double().mean()))
@@ -131,13 +132,13 @@ class Graph:
         return walk
 
 
-def _draw_probes(session: Session) -> tuple[Tensor, Tensor, Tensor] | None:
+def _draw_probes(now: PostgresTransaction) -> tuple[Tensor, Tensor, Tensor] | None:
     """Take evenly spread vectors, and find the distance of the nearest other one.
 
     Returns:
         (P,) keys, (P, D) vectors, (P,) distances; None where there are no vectors.
     """
-    drawn = session.run(
+    drawn = now.run(
         "select key, vector from (select key, vector, row_number() over (order by key) "
         "as place, count(*) over () as total from {vectors} where {own}) as numbered "
         f"where mod(place, greatest(total / {_NUM_PROBES}, 1)) = 0 limit {_NUM_PROBES}"
@@ -146,9 +147,9 @@ def _draw_probes(session: Session) -> tuple[Tensor, Tensor, Tensor] | None:
         return None
     keys, probes = _columns(drawn)
     nearest = torch.full((len(keys),), torch.inf)
-    with session.connection.cursor("vectors", binary=True) as cursor:
+    with now.connection.cursor("vectors", binary=True) as cursor:
         text = "select key, vector from {vectors} where {own}"
-        cursor.execute(session.tables.statement(text))
+        cursor.execute(now.tables.statement(text))
         while part := cursor.fetchmany(_ROWS_AT_ONCE):
             own, rows = _columns(part)
             away = (1 - probes @ rows.T).clamp(min=0)  # (P, B)
@@ -161,3 +162,55 @@ def _columns(rows: list[tuple[int, object]]) -> tuple[Tensor, Tensor]:
     """Convert B rows to (B,) keys and (B, D) vectors."""
     vectors = np.stack([as_vector(vector) for _, vector in rows])
     return torch.tensor([key for key, _ in rows]), torch.from_numpy(vectors)
+
+
+def exactly(condition: str) -> str:
+    """Rank the vectors that a condition admits.
+
+    Distances are rounded to float32; equal ones are ordered by key. The parameters are `query`,
+    `k`, and those of the condition.
+    """
+    return _ranked(f"{{vectors}} where {{own}} and {condition}")
+
+
+def candidates(condition: str, *, width: int) -> str:
+    """Rank those of the admitted vectors that the graph finds; `num_candidates` is a parameter."""
+    return _ranked(
+        f"(select key, vector from {{vectors}} where {{own}} and {condition} "
+        f"order by (vector::halfvec({width})) <#> (:query::halfvec({width})) "
+        "limit :num_candidates) as near"
+    )
+
+
+def _ranked(rows: str) -> str:
+    return (
+        "select key, greatest(1 + (vector <#> :query), 0)::real as distance "
+        f"from {rows} order by distance, key limit :k"
+    )
+
+
+def prepare_walk(now: PostgresTransaction, expansion: int, *, num_answers: int) -> None:
+    """Set how the graph is searched until the transaction ends."""
+    settings = {
+        "hnsw.ef_search": str(min(LARGEST_EXPANSION, max(expansion, 2 * num_answers))),
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": "200000",
+        # The planner would rather sort few rows, and underestimates the cost: each vector lies in a
+        # page of its own.
+        "enable_seqscan": "off",
+        "enable_sort": "off",
+    }
+    for name, value in settings.items():
+        now.run("select set_config(:name, :value, true)", name=name, value=value)
+
+
+def ask(now: PostgresTransaction, statement: str, queries: Tensor, **values: object) -> Neighbours:
+    """Run a statement with its other parameters for each of (Q, D) queries: (Q, K)."""
+    answers = [now.run(statement, query=query, **values).fetchall() for query in as_array(queries)]
+    return neighbours_of(answers, k=max(map(len, answers), default=0))
+
+
+def as_vector(value: Any) -> np.ndarray:  # noqa: ANN401  (pgvector's, or numpy's by its version)
+    """Convert a vector that the server returned to (D,) float32."""
+    values = value if isinstance(value, np.ndarray) else value.to_numpy()
+    return np.array(values, dtype=np.float32)

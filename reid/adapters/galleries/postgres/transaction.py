@@ -1,15 +1,28 @@
-"""The tables of a gallery in PostgreSQL, and statements over them.
+"""The tables of a gallery in PostgreSQL, and a transaction over them.
 
 A gallery's tables hold several tenants. Their records are separate, and each tenant has its own
 keys.
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import psycopg
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from reid.adapters.galleries.sql_records import (
+    COLUMNS,
+    FIELDS,
+    DamagedRecordError,
+    RecordsTransaction,
+    Value,
+)
 from reid.domain.errors import GalleryError
+from reid.domain.values.galleries import AuditEntry, KeptImage, NewImage
+
+Connection = psycopg.Connection[Any]
 
 _NAMES = ("state", "images", "removed", "audit", "vectors", "graphs", "labels", "contents")
 """Tables and indexes."""
@@ -85,3 +98,73 @@ class Tables:
     def creation(self) -> tuple[str, ...]:
         """The statements that make missing tables and indexes."""
         return (*_RECORDS, *_VECTORS) if self.has_vectors else _RECORDS
+
+
+class PostgresTransaction(RecordsTransaction):
+    """Reads and writes the tenant's rows within a transaction of PostgreSQL."""
+
+    def __init__(self, connection: Connection, tables: Tables) -> None:
+        """Keep a connection within a transaction."""
+        self.connection = connection
+        self.tables = tables
+
+    def run(self, text: str, **values: object) -> psycopg.Cursor[Any]:
+        """Execute a statement with its values; see `Tables.statement`."""
+        given = {name: [*one] if isinstance(one, tuple) else one for name, one in values.items()}
+        return self.connection.execute(self.tables.statement(text), given, binary=True)
+
+    def run_many(self, text: str, rows: Iterable[Sequence[object]]) -> None:
+        """Execute a statement for each row of values, `%s`."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(self.tables.statement(text), rows)
+
+    def require_in_place(self) -> None:
+        """Do nothing: tables are not replaced while a transaction reads them."""
+
+    def note(self, entry: AuditEntry) -> None:
+        """Append a line to the audit log."""
+        self.run(
+            "insert into {audit} (tenant, at, action, subject, num_images) "
+            "values ({tenant}, :at, :action, :subject, :num_images)",
+            at=entry.at,
+            action=entry.action.value,
+            subject=entry.subject,
+            num_images=entry.num_images,
+        )
+
+    def _state_row(self) -> Sequence[Any]:
+        found = self.run(
+            "select version, num_images, last_key, "
+            "(select count(*) from {removed} where {own}), is_erasing, vectors, "
+            "fingerprint::text, calibrations::text from {state} where {own}"
+        ).fetchone()
+        if found is None:
+            raise DamagedRecordError("the row of its state is missing")
+        return tuple(found)
+
+    def _write_state(self, fields: Mapping[str, int | str]) -> None:
+        self.run(
+            "update {state} set version = :version, num_images = :num_images, "
+            "last_key = :last_key, is_erasing = :is_erasing <> 0, vectors = :vectors, "
+            "fingerprint = :fingerprint, calibrations = :calibrations where {own}",
+            **fields,
+        )
+
+    def _insert(
+        self, kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
+    ) -> None:
+        self.run_many(
+            f"insert into {{images}} (tenant, {COLUMNS}, thumbnail, vector_checksum) "
+            f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})",
+            (
+                (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
+                for one, image, checksum in zip(kept, images, checksums, strict=True)
+            ),
+        )
+
+    def _delete(self, condition: str, **values: Value) -> int:
+        return self.run(
+            f"with gone as (delete from {{images}} where {{own}} and {condition} "
+            "returning tenant, key) insert into {removed} select tenant, key from gone",
+            **values,
+        ).rowcount
