@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reid.adapters.galleries.rows import RowsView
 from reid.adapters.galleries.sqlite.records import explained
-from reid.adapters.galleries.sqlite.transaction import SqliteTransaction, make_tables
+from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage
@@ -37,7 +37,7 @@ class MemoryRecords:
             ":memory:", isolation_level=None, check_same_thread=False
         )
         self._lock = RLock()
-        make_tables(self._connection)
+        SqliteTransaction(self._connection).make_tables()
 
     @contextmanager
     def reading(self) -> Iterator[SqliteTransaction]:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from operator import attrgetter
 from typing import Any, TypeAlias, Unpack
 
 from reid.adapters.galleries.filters import condition_of
@@ -28,6 +29,7 @@ from reid.domain.values.galleries import (
 )
 
 FIELDS = tuple(KeptImage.__slots__)
+fields_of = attrgetter(*FIELDS)
 COLUMNS = ", ".join(FIELDS)
 """The columns of a kept image, in the order of its fields."""
 

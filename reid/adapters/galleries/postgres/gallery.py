@@ -33,8 +33,8 @@ def open_postgres_gallery(
 
     Args:
         address: Of the database, as libpq takes it: `postgresql://user@host/database`.
-        name: Of the gallery; part of the names of its tables.
-        create: Make an empty gallery where there is none.
+        name: Part of the names of its tables.
+        create: Whether to make an empty gallery where there is none.
         tenant: Whose images; others in the same tables are never seen.
         recall: Wanted share of nearest neighbours found where a graph is searched.
         exact_up_to: Images of the tenant up to which no graph is used.

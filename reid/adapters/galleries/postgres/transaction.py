@@ -18,6 +18,7 @@ from reid.adapters.galleries.sql_records import (
     DamagedRecordError,
     RecordsTransaction,
     Value,
+    fields_of,
 )
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import AuditEntry, KeptImage, NewImage
@@ -157,7 +158,7 @@ class PostgresTransaction(RecordsTransaction):
             f"insert into {{images}} (tenant, {COLUMNS}, thumbnail, vector_checksum) "
             f"values ({{tenant}}{', %s' * (len(FIELDS) + 2)})",
             (
-                (*(getattr(one, name) for name in FIELDS), image.thumbnail, checksum)
+                (*fields_of(one), image.thumbnail, checksum)
                 for one, image, checksum in zip(kept, images, checksums, strict=True)
             ),
         )

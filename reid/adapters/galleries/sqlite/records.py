@@ -16,7 +16,6 @@ from reid.adapters.galleries.sqlite.transaction import (
     SqliteTransaction,
     content_of_new,
     has_tables,
-    make_tables,
 )
 from reid.domain.errors import GalleryError
 
@@ -130,7 +129,7 @@ class SqliteRecords:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         if not has_tables(connection):
-            make_tables(connection)
+            SqliteTransaction(connection).make_tables()
         connection.execute("COMMIT")
 
     def _require_gallery(self, connection: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from reid.adapters.galleries.sql_records import (
     DamagedRecordError,
     RecordsTransaction,
     Value,
+    fields_of,
     fields_of_state,
     image_of,
 )
@@ -69,6 +70,12 @@ class SqliteTransaction(RecordsTransaction):
         """Keep a connection within a transaction; without `require_in_place` it always is."""
         self._connection = connection
         self._require_in_place = require_in_place
+
+    def make_tables(self) -> None:
+        """Make the tables of a gallery without images."""
+        for statement in _SCHEMA:
+            self._connection.execute(statement)
+        self._write_state(fields_of_state(RecordsState()))
 
     def require_in_place(self) -> None:
         """See the port."""
@@ -124,7 +131,11 @@ class SqliteTransaction(RecordsTransaction):
         return tuple(found[1:-1])
 
     def _write_state(self, fields: Mapping[str, int | str]) -> None:
-        write_state(self._connection, fields)
+        values = tuple(fields.values())
+        self._connection.execute(
+            "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, checksum_of(values)),
+        )
 
     def _insert(
         self, kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
@@ -132,7 +143,12 @@ class SqliteTransaction(RecordsTransaction):
         self._connection.executemany(
             f"INSERT INTO images ({COLUMNS}, vector_checksum, record_checksum) "
             f"VALUES ({', '.join('?' * (len(FIELDS) + 2))})",
-            _rows(kept, images, checksums),
+            (
+                (*fields, checksum, checksum_of(fields, jpeg=image.thumbnail))
+                for fields, image, checksum in zip(
+                    map(fields_of, kept), images, checksums, strict=True
+                )
+            ),
         )
         jpegs = ((one.key, image.thumbnail) for one, image in zip(kept, images, strict=True))
         self._connection.executemany(
@@ -144,14 +160,6 @@ class SqliteTransaction(RecordsTransaction):
         return self.run(f"delete from {{images}} where {condition}", **values).rowcount
 
 
-def _rows(
-    kept: Sequence[KeptImage], images: Sequence[NewImage], checksums: Sequence[int]
-) -> Iterable[tuple[Any, ...]]:
-    for one, image, checksum in zip(kept, images, checksums, strict=True):
-        fields = tuple(getattr(one, name) for name in FIELDS)
-        yield *fields, checksum, checksum_of(fields, jpeg=image.thumbnail)
-
-
 @cache
 def _in_sqlite(text: str) -> str:
     return re.sub(r"among (:\w+)", r"in (select value from json_each(\1))", text.format_map(_NAMES))
@@ -160,22 +168,6 @@ def _in_sqlite(text: str) -> str:
 def has_tables(connection: sqlite3.Connection) -> bool:
     """Whether there are tables."""
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
-
-
-def make_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of a gallery without images."""
-    for statement in _SCHEMA:
-        connection.execute(statement)
-    write_state(connection, fields_of_state(RecordsState()))
-
-
-def write_state(connection: sqlite3.Connection, fields: Mapping[str, int | str]) -> None:
-    """Replace the row of state."""
-    values = tuple(fields.values())
-    connection.execute(
-        "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*values, checksum_of(values)),
-    )
 
 
 def checksum_of(fields: Iterable[object], *, jpeg: bytes | None = None) -> int:
@@ -191,7 +183,7 @@ def content_of_new() -> bytes:
     (https://www.sqlite.org/fileformat2.html, 1.3).
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        make_tables(connection)
+        SqliteTransaction(connection).make_tables()
         content = bytearray(connection.serialize())
     content[18:20] = b"\2\2"
     return bytes(content)
