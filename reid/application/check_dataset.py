@@ -54,11 +54,6 @@ class DatasetCheckReport:
     Market-1501's protocol no query then has a match."""
 
     @property
-    def is_clean(self) -> bool:
-        """Whether nothing was found."""
-        return not self.problems
-
-    @property
     def problems(self) -> tuple[str, ...]:
         """One phrase per kind of problem, with a count and the first examples."""
         found: tuple[tuple[Sequence[object], str], ...] = (
@@ -99,33 +94,27 @@ def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) ->
     return _findings_of_lists(dataset.name, lists).problems
 
 
-class CheckDataset:
-    """Lists a dataset, decodes every image in full, and looks for contradictions."""
+def check_dataset(dataset: Dataset) -> DatasetCheckReport:
+    """List a dataset, decode every image in full, and look for contradictions.
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Keep the dataset to check."""
-        self._dataset = dataset
+    Problems are reported, not raised.
 
-    def __call__(self) -> DatasetCheckReport:
-        """Check everything; problems are reported, not raised.
-
-        Raises:
-            DatasetError: A split is missing or empty, so that there is nothing to check.
-        """
-        dataset = self._dataset
-        splits = {split: dataset.samples(split) for split in Split}
-        listed = [sample for samples in splits.values() for sample in samples]
-        copies = _copies(dataset, listed)
-        return replace(
-            _findings_of_lists(dataset.name, splits),
-            statistics=count_splits(dataset),
-            unreadable=dataset.reader.find_unreadable([sample.name for sample in listed]),
-            unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
-            repeated_images=tuple(copy.name for copy, _ in copies),
-            contradictory_images=tuple(
-                copy.name for copy, original in copies if copy.pid != original.pid
-            ),
-        )
+    Raises:
+        DatasetError: A split is missing or empty, so that there is nothing to check.
+    """
+    splits = {split: dataset.samples(split) for split in Split}
+    listed = [sample for samples in splits.values() for sample in samples]
+    copies = _copies(dataset, listed)
+    return replace(
+        _findings_of_lists(dataset.name, splits),
+        statistics=count_splits(dataset),
+        unreadable=dataset.reader.find_unreadable([sample.name for sample in listed]),
+        unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
+        repeated_images=tuple(copy.name for copy, _ in copies),
+        contradictory_images=tuple(
+            copy.name for copy, original in copies if copy.pid != original.pid
+        ),
+    )
 
 
 def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> DatasetCheckReport:

@@ -53,7 +53,7 @@ def check(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
     """
     require_dataset(resolved.settings.dataset)
     with wired(resolved.settings) as container:
-        found = container.check_dataset()()
+        found = container.check_dataset()
     typer.echo(to_json(found) if as_json else in_options(render_dataset_check(found)))
     if found.unreadable:
         raise DatasetError(

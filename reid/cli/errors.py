@@ -25,10 +25,10 @@ from reid.domain.errors import (
 
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
-"""Python's own code for a traceback: a fault of the program, not of the user."""
+"""Python's own code for a traceback: a fault of the program, not of the user.
 
-EXIT_USAGE: Final = 2
-"""Typer's own code for unknown options and the like."""
+Typer itself ends with 2 after unknown options and the like.
+"""
 
 EXIT_UNSOUND: Final = 9
 """`reid doctor` found something broken."""
@@ -84,12 +84,10 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except ReidError as error:
         typer.echo(describe(error), err=True)
         raise typer.Exit(exit_code_of(error)) from error
-    except Terminated as error:
-        typer.echo("Terminated.", err=True)
-        raise typer.Exit(EXIT_TERMINATED) from error
     except KeyboardInterrupt as error:
-        typer.echo("Interrupted.", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        is_terminated = isinstance(error, Terminated)
+        typer.echo("Terminated." if is_terminated else "Interrupted.", err=True)
+        raise typer.Exit(EXIT_TERMINATED if is_terminated else EXIT_INTERRUPTED) from error
     except BrokenPipeError as error:
         # The reader has seen enough: `head`, for example.
         _discard_standard_output()

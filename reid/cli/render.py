@@ -102,7 +102,7 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
     """Tabulate the splits, then list the dataset's problems."""
     lines = [render_dataset_table(report.statistics), *report.problems]
     lines.extend(_reasons(report.unreadable))
-    if report.is_clean:
+    if not report.problems:
         lines.append("Every image can be read; nothing odd was found.")
     return "\n".join(lines)
 

@@ -80,9 +80,10 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Draw people, train a tiny encoder, and show what it learned."""
-    from reid.settings.demo import demo_settings
-
-    settings = demo_settings(resolved.settings, folder=folder)
+    settings = resolved.settings
+    dataset = settings.dataset.model_copy(update={"root": folder / "data"})
+    run = settings.run.model_copy(update={"directory": folder / "run"})
+    settings = settings.model_copy(update={"dataset": dataset, "run": run})
     with wired(settings) as container:
         outcome = container.demo()
     typer.echo(to_json(outcome) if as_json else render_demo(outcome, settings=settings))

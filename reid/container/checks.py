@@ -14,11 +14,7 @@ FILESYSTEM = "filesystem"
 
 
 def require_images(*paths: Path) -> None:
-    """Refuse images that do not exist.
-
-    Raises:
-        DatasetError: A path does not exist.
-    """
+    """Refuse images that do not exist by a `DatasetError`."""
     for path in paths:
         if not path.exists():
             raise DatasetError(
@@ -29,9 +25,7 @@ def require_images(*paths: Path) -> None:
 def require_dataset(settings: "DatasetSettings", *, also: bool = True) -> None:
     """Refuse a dataset of an unknown kind or whose root does not exist.
 
-    Args:
-        settings: The dataset's settings.
-        also: Whether to check the additional training datasets too.
+    `also` checks the additional training datasets too.
 
     Raises:
         ConfigurationError: No distribution offers the kind, or its root is not set.
@@ -50,11 +44,7 @@ def require_dataset(settings: "DatasetSettings", *, also: bool = True) -> None:
 
 
 def require_root(settings: "SourceSettings", *, key: str) -> None:
-    """Refuse a built-in dataset without a root.
-
-    Raises:
-        ConfigurationError: Its root is not set.
-    """
+    """Refuse a built-in dataset without a root by a `ConfigurationError`."""
     if settings.root is None and settings.kind in registry.BUILT_IN[Group.DATASETS]:
         raise ConfigurationError(f"{key}.root: must be set for {settings.kind}")
 
@@ -67,10 +57,7 @@ def require_gallery(
 ) -> None:
     """Refuse a gallery of an unknown kind or in a folder that does not exist.
 
-    Args:
-        settings: The gallery settings, which name the kind.
-        name: The gallery's folder or name.
-        otherwise: What the command accepts instead of a gallery; None: nothing.
+    `otherwise` is what the command accepts instead of a gallery; None: nothing.
 
     Raises:
         ConfigurationError: No distribution offers the kind.
@@ -87,11 +74,7 @@ def require_gallery(
 
 
 def require_run(*paths: Path) -> None:
-    """Refuse runs that do not exist.
-
-    Raises:
-        CheckpointError: A folder or a record's file does not exist.
-    """
+    """Refuse runs and records that do not exist by a `CheckpointError`."""
     for path in paths:
         if not path.exists():
             raise CheckpointError(f"{path} holds no run: name the folder of a trained run")

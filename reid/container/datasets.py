@@ -14,7 +14,6 @@ from reid.importing import Lazily
 
 if TYPE_CHECKING:
     from reid.adapters.synthetic.generator import DrawnDataset
-    from reid.application.check_dataset import CheckDataset
     from reid.domain.services.screening import ScreenedDataset
     from reid.ports.dataset import Dataset
     from reid.ports.events import EventListener
@@ -87,8 +86,8 @@ class Datasets(Foundation):
         screened=dataset,
         skips_bad=Foundation.settings.provided.dataset.skip_bad,
     )
-    check_dataset = providers.Singleton["CheckDataset"](
-        Lazily("reid.application.check_dataset:CheckDataset"), all_listed
+    check_dataset = providers.Callable(
+        Lazily("reid.application.check_dataset:check_dataset"), all_listed
     )
     statistics = providers.Callable(Lazily("reid.application.check_dataset:count_splits"), combined)
     odd_about_training = providers.Callable(

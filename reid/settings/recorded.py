@@ -24,12 +24,6 @@ def settings_of_record(
 ) -> Settings:
     """Complete an evaluation's recorded settings by run, dataset root and device.
 
-    Args:
-        recorded: As listed by `evaluation_settings` of the container.
-        directory: The run whose encoder is evaluated.
-        root: Folder of the images.
-        device: Device to compute on.
-
     Raises:
         CheckpointError: The run's folder holds no weights.
         ConfigurationError: This version does not know the recorded settings.
@@ -40,12 +34,14 @@ def settings_of_record(
             f"{directory} holds records but no weights ({ENCODER_FILE} is missing): put them "
             "there to evaluate again"
         )
-    values = dict(recorded)
-    values["encoder"] = {**recorded.get("encoder", {}), "weights": str(weights)}
-    values["dataset"] = {**recorded.get("dataset", {}), "root": root}
-    values["run"] = {"directory": directory}
+    named = {
+        "encoder": {**recorded.get("encoder", {}), "weights": str(weights)},
+        "dataset": {**recorded.get("dataset", {}), "root": root},
+        "run": {"directory": directory},
+        "device": device,
+    }
     try:
-        return Settings.model_validate({**values, "device": device})
+        return Settings.model_validate({**recorded, **named})
     except ValidationError as error:
         names = sorted({".".join(map(str, found["loc"])) for found in error.errors()})
         raise ConfigurationError(
@@ -57,12 +53,7 @@ def settings_of_record(
 def root_of_record(
     given: Path | None, *, evaluation: str, trained_with: Mapping[str, Any]
 ) -> Path | None:
-    """Find the images of a recorded evaluation.
-
-    Args:
-        given: The user's choice, if any.
-        evaluation: Name of the record.
-        trained_with: The run's own settings; their dataset serves the run's own evaluation.
+    """Find the images of a recorded evaluation: those given, else those of the run's settings.
 
     Raises:
         ConfigurationError: The evaluation is of another dataset, whose root is not given.
@@ -83,10 +74,6 @@ def departures_from_recipe(name: str, fingerprint: Mapping[str, Any]) -> tuple[s
 
     Paths of weights, and settings that only one version knows, are left out; an unknown recipe
     has no departures.
-
-    Args:
-        name: Name of the recipe.
-        fingerprint: The settings that decided the run's result, by dotted name.
     """
     unchanged = _recipe_settings(name)
     return tuple(
@@ -107,7 +94,7 @@ def changed_settings(
     Args:
         recipe: Name of the baseline's recipe.
         before: The baseline's fingerprint settings by dotted name.
-        after: The run's fingerprint settings.
+        after: The run's.
     """
     known = _recipe_settings(recipe)
     return tuple(

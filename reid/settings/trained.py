@@ -1,7 +1,7 @@
 """Settings of commands that use a trained encoder."""
 
 from reid.domain.errors import CheckpointError, ConfigurationError
-from reid.settings.layers import OriginKind
+from reid.settings.layers import OPTION
 from reid.settings.loading import ResolvedSettings
 from reid.settings.schema import Settings
 
@@ -16,36 +16,31 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
         ConfigurationError: The command line names both.
     """
     settings = resolved.settings
-    unsaid = {
+    weights, run = (resolved.origin_of(key) for key in ("encoder.weights", "run.directory"))
+    if weights == run == OPTION:
+        raise ConfigurationError(
+            "`run.directory` and `encoder.weights` name two encoders: give one of them"
+        )
+    unsaid: dict[str, object] = {
         name: None
         for name in ("kind", "image_size", "stride")
         if not resolved.origin_of(f"encoder.{name}").is_chosen
     }
-    if _names_run(resolved):
+    # A run on the command line overrides weights in other sources.
+    if run == OPTION or not weights.is_chosen:
         path = settings.run.directory / ENCODER_FILE
         if not path.is_file():
             raise CheckpointError(
                 f"{settings.run.directory} holds no trained encoder: train the encoder first, name "
                 "its run by `run.directory`, or name weights by `encoder.weights`"
             )
-        encoder = settings.encoder.model_copy(update=unsaid | {"weights": str(path)})
-    elif settings.encoder.has_weights_file:
-        encoder = settings.encoder.model_copy(update=unsaid)
-    else:
-        encoder = settings.encoder
+        unsaid["weights"] = str(path)
+    elif not settings.encoder.has_weights_file:
+        return settings
+    encoder = settings.encoder.model_copy(update=unsaid)
     return settings.model_copy(update={"encoder": encoder})
 
 
 def uses_run(settings: Settings) -> bool:
     """Whether the encoder is that of the run in the settings."""
     return settings.encoder.weights == str(settings.run.directory / ENCODER_FILE)
-
-
-def _names_run(resolved: ResolvedSettings) -> bool:
-    """Whether to use the run's encoder; a run on the command line overrides other layers."""
-    weights, run = (resolved.origin_of(key).kind for key in ("encoder.weights", "run.directory"))
-    if weights is run is OriginKind.OPTION:
-        raise ConfigurationError(
-            "`run.directory` and `encoder.weights` name two encoders: give one of them"
-        )
-    return run is OriginKind.OPTION or not resolved.origin_of("encoder.weights").is_chosen

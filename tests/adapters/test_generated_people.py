@@ -12,7 +12,7 @@ from reid.adapters.synthetic.figures import SUPERSAMPLING, Figure, Pose
 from reid.adapters.synthetic.generator import MARKER, DrawnDataset, GenerationReport
 from reid.adapters.synthetic.people import BAGS, HAIRCUTS, LOWERS, PATTERNS, invent_people
 from reid.adapters.synthetic.scenes import Camera
-from reid.application.check_dataset import CheckDataset
+from reid.application.check_dataset import check_dataset
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import ImageSize, Split
 
@@ -69,7 +69,7 @@ def test_the_report_counts_what_lies_on_disk(tmp_path: Path) -> None:
 
 def test_the_dataset_check_finds_nothing_to_complain_of(tmp_path: Path) -> None:
     generate(tmp_path / "drawn")
-    report = CheckDataset(Market1501(tmp_path / "drawn"))()
+    report = check_dataset(Market1501(tmp_path / "drawn"))
     assert report.problems == ()
     assert [one.num_cameras for one in report.statistics] == [3, 3, 3]
 

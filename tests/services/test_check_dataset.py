@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from reid.application.check_dataset import CheckDataset, odd_about_lists
+from reid.application.check_dataset import check_dataset, odd_about_lists
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import Sample, Split, SplitStatistics, UnreadableImage
 from tests.fakes.dataset import FakeDataset
@@ -22,8 +22,7 @@ def dataset_of(
 
 
 def test_a_sound_dataset_is_clean_and_counted() -> None:
-    report = CheckDataset(FakeDataset())()
-    assert report.is_clean
+    report = check_dataset(FakeDataset())
     assert report.problems == ()
     assert report.dataset == "fake"
     assert report.statistics == (
@@ -34,69 +33,69 @@ def test_a_sound_dataset_is_clean_and_counted() -> None:
 
 
 def test_damaged_images_are_listed_with_their_reason() -> None:
-    report = CheckDataset(FakeDataset(damaged={"query/0001_c1_00": "truncated"}))()
+    report = check_dataset(FakeDataset(damaged={"query/0001_c1_00": "truncated"}))
     assert report.unreadable == (UnreadableImage("query/0001_c1_00", "truncated"),)
     assert report.problems == ("images that cannot be decoded: 1 (query/0001_c1_00)",)
 
 
 def test_names_that_tell_nobody_are_listed() -> None:
-    report = CheckDataset(FakeDataset(unparsed={Split.GALLERY: ["gallery/holiday.jpg"]}))()
+    report = check_dataset(FakeDataset(unparsed={Split.GALLERY: ["gallery/holiday.jpg"]}))
     assert report.unparsed == ("gallery/holiday.jpg",)
-    assert not report.is_clean
+    assert report.problems
 
 
 def test_people_trained_on_and_tested_with_are_reported() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(
             train=[(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)],
             query=[(2, 0), (4, 0)],
             gallery=[(2, 1), (3, 0), (4, 1)],
         )
-    )()
+    )
     assert report.shared_identities == (2, 3)
 
 
 def test_a_query_of_somebody_absent_and_one_without_another_camera_are_told_apart() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(
             train=[(1, 0), (1, 1)],
             query=[(5, 0), (6, 0), (7, 0)],
             gallery=[(6, 0), (7, 0), (7, 1)],
         )
-    )()
+    )
     assert report.absent_query_identities == (5,)
     assert report.unmatched_queries == ("query/1",)
 
 
 def test_training_identities_with_one_image_are_reported() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(train=[(9, 0), (1, 0), (1, 1), (3, 0)], query=[(2, 0)], gallery=[(2, 1)])
-    )()
+    )
     assert report.single_image_identities == (3, 9)
 
 
 def test_distractors_belong_to_the_gallery_alone() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(
             train=[(0, 0), (0, 1), (1, 0), (1, 1)],
             query=[(0, 0), (2, 0)],
             gallery=[(0, 1), (2, 1)],
         )
-    )()
+    )
     assert report.misplaced_distractors == ("train/0", "train/1", "query/0")
     assert report.shared_identities == ()
 
 
 def test_a_finding_names_the_first_three_only() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(train=[(pid, 0) for pid in range(10, 15)], query=[(2, 0)], gallery=[(2, 1)])
-    )()
+    )
     assert report.problems == ("training identities with a single image: 5 (10, 11, 12, ...)",)
 
 
 def test_a_missing_split_is_an_error_rather_than_a_finding() -> None:
     with pytest.raises(DatasetError, match="no query images"):
-        CheckDataset(dataset_of(train=[(1, 0)], query=[], gallery=[(1, 0)]))()
+        check_dataset(dataset_of(train=[(1, 0)], query=[], gallery=[(1, 0)]))
 
 
 class Copies(FakeDataset):
@@ -114,7 +113,7 @@ def test_copies_are_reported_and_those_of_somebody_else_once_more() -> None:
     original, twin, other = train[0].name, train[1].name, train[-1].name
     assert train[0].pid == train[1].pid != train[-1].pid
     dataset.contents = dict.fromkeys((original, twin, other, gallery[-1].name), "same")
-    report = CheckDataset(dataset)()
+    report = check_dataset(dataset)
     assert report.repeated_images == (twin, other, gallery[-1].name)
     assert report.contradictory_images == (other, gallery[-1].name)
     assert report.problems == (
@@ -126,13 +125,13 @@ def test_copies_are_reported_and_those_of_somebody_else_once_more() -> None:
 def test_unreadable_images_are_no_copies_of_each_other() -> None:
     dataset = Copies()
     dataset.contents = {sample.name: "" for sample in dataset.samples(Split.TRAIN)}
-    assert CheckDataset(dataset)().repeated_images == ()
+    assert check_dataset(dataset).repeated_images == ()
 
 
 def test_one_camera_alone_is_reported_with_the_way_out() -> None:
-    report = CheckDataset(
+    report = check_dataset(
         dataset_of(train=[(1, 0), (1, 1)], query=[(2, 0)], gallery=[(2, 0), (2, 0)])
-    )()
+    )
     assert report.only_camera == 0
     assert report.unmatched_queries == ("query/0",)
     assert "cameras in query and gallery (evaluation.same_camera_rule=false" in report.problems[-1]
@@ -142,7 +141,7 @@ def test_lists_alone_tell_all_but_what_images_hold() -> None:
     dataset = dataset_of(
         train=[(1, 0), (2, 0), (2, 1)], query=[(2, 0), (3, 0)], gallery=[(2, 1), (4, 0)]
     )
-    assert odd_about_lists(dataset) == CheckDataset(dataset)().problems
+    assert odd_about_lists(dataset) == check_dataset(dataset).problems
     assert odd_about_lists(dataset, (Split.QUERY, Split.GALLERY)) == (
         "query identities missing from the gallery: 1 (3)",
     )
