@@ -76,11 +76,7 @@ def describe_extra(extra: Extra) -> str:
 
 @contextmanager
 def needed_for(what: str, *, package: str) -> Iterator[None]:
-    """Turn a failing import of an optional package in the block into advice.
-
-    Args:
-        what: The feature that needs it, for the message.
-        package: A package of `EXTRAS`.
+    """Turn a failing import of a package of `EXTRAS`, needed for `what`, into advice.
 
     Raises:
         ConfigurationError: The package is missing, or installed and broken.
@@ -90,12 +86,10 @@ def needed_for(what: str, *, package: str) -> Iterator[None]:
     except ImportError as error:
         extra = next(extra.extra for extra in EXTRAS if extra.package == package)
         found = installed_version(package)
-        if found is None:
-            reason, install = "is not installed", "pip install"
-        else:
-            reason = (
-                f"is installed ({found}) and cannot be imported: {type(error).__name__}: {error}"
-            )
+        reason, install = "is not installed", "pip install"
+        if found is not None:
+            cause = f"{type(error).__name__}: {error}"
+            reason = f"is installed ({found}) and cannot be imported: {cause}"
             install = "pip install --upgrade"
         raise ConfigurationError(
             f"{what} needs {package}, which {reason}: {install} 'clip-reid[{extra}]'"

@@ -18,18 +18,7 @@ class FileBoundsError(ValueError):
     """A file is too large, nested too deeply or not regular."""
 
 
-def read_bounded(path: Path, *, most_bytes: int) -> str:
-    """Read a regular file in UTF-8.
-
-    Raises:
-        FileBoundsError: It is no regular file, or larger.
-        OSError: It cannot be read.
-        UnicodeDecodeError: It is not UTF-8.
-    """
-    return read_bytes_bounded(path, most_bytes=most_bytes).decode()
-
-
-def read_bytes_bounded(path: Path, *, most_bytes: int) -> bytes:
+def read_bounded(path: Path, *, most_bytes: int) -> bytes:
     """Read a regular file.
 
     Raises:
@@ -48,11 +37,7 @@ def read_bytes_bounded(path: Path, *, most_bytes: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401  (whatever JSON can hold)
-    """Read JSON.
-
-    Raises:
-        ValueError: It is invalid, or nested too deeply.
-    """
+    """Read JSON; a `ValueError` says that it is invalid or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:

@@ -38,12 +38,7 @@ def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
 def machine_facts(
     *, meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
 ) -> dict[str, JsonValue]:
-    """Describe system, processors and memory; no name of machine or user.
-
-    Args:
-        meminfo: Linux's figures of the memory; other systems only know the total.
-        limit: File with the memory limit of a container.
-    """
+    """Describe system, processors, memory and a container's limit of it; names no user."""
     usable = getattr(os, "sched_getaffinity", None)
     facts: dict[str, JsonValue] = {
         "system": platform.platform(),
@@ -68,14 +63,7 @@ def _entries(path: Path) -> dict[str, str]:
 
 
 def try_writing(folder: Path) -> str:
-    """Write, read and remove a file where a folder is or would be made.
-
-    Returns:
-        The finding, without the folder's name.
-
-    Raises:
-        ConfigurationError: It cannot be written.
-    """
+    """Write, read and remove a file where a folder is or would be made, and word the finding."""
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not place.is_dir():
         raise ConfigurationError("a file stands where the folder should be")
@@ -123,12 +111,7 @@ def private_names() -> dict[str, str]:
 
 
 def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces private places, absolute paths and private names in a text.
-
-    Args:
-        places: Absolute paths and their replacements.
-        names: Whole words and their replacements.
-    """
+    """Return a function that replaces private places, other absolute paths, and private words."""
     # The root folder would match every path.
     longest_first = sorted(places.keys() - {"/"}, key=len, reverse=True)
     private = [

@@ -76,20 +76,12 @@ class DatasetCheckReport:
 
 
 def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
-    """Count what a dataset holds, in the order training, query, gallery.
-
-    Raises:
-        DatasetError: A split is missing or empty.
-    """
+    """Count what a dataset holds, in the order training, query, gallery."""
     return tuple(SplitStatistics.of(split, dataset.samples(split)) for split in Split)
 
 
 def odd_about_lists(dataset: Dataset, splits: Sequence[Split] = tuple(Split)) -> tuple[str, ...]:
-    """Find problems of the lists that will be used, as a check reports them; no image is read.
-
-    Raises:
-        DatasetError: One of the lists is missing or empty.
-    """
+    """Find problems of the lists that will be used, as a check reports them; no image is read."""
     lists = {split: dataset.samples(split) if split in splits else () for split in Split}
     return _findings_of_lists(dataset.name, lists).problems
 

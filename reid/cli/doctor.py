@@ -50,11 +50,13 @@ def _lines(diagnosis: "Diagnosis") -> Iterator[str]:
     yield f"reid {version('clip-reid')}"
     for subject, found in diagnosis.facts.items():
         yield f"{subject}:"
-        entries = [_text(found)]
-        if isinstance(found, dict):
-            entries = [f"{name}: {_text(value)}" for name, value in found.items()]
-        elif isinstance(found, list):
-            entries = [str(entry) for entry in found]
+        match found:
+            case dict():
+                entries = [f"{name}: {_text(value)}" for name, value in found.items()]
+            case list():
+                entries = [str(entry) for entry in found]
+            case _:
+                entries = [_text(found)]
         yield from (f"  {entry}" for entry in entries or ["none"])
     width = max(len(outcome.name) for outcome in diagnosis.checks)
     yield "checks:"

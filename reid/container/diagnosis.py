@@ -38,10 +38,7 @@ REINSTALL = "install again in a new environment: pip install clip-reid; if it st
 def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths: bool) -> Diagnosis:
     """Gather the facts and run the checks; without importable libraries, only those of folders.
 
-    Args:
-        settings: Folders, device and index.
-        told: Settings to show.
-        shows_paths: Whether to show paths and the names of user and machine.
+    `told` are settings to show; `shows_paths` shows paths, and the names of user and machine.
     """
     folders = _folders(settings)
     facts: dict[str, Callable[[], JsonValue]] = {

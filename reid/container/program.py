@@ -15,13 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
-    """Yield a container that shows progress on standard error; `providers` replace its own.
-
-    Raises:
-        ConfigurationError: No distribution offers the index, which is created last.
-    """
+    """Yield a container that shows progress on standard error; `providers` replace its own."""
     from reid.adapters.events.rich_progress import RichProgress
 
+    # The index is created last: an unknown one is refused here, before any work.
     registry.find(Group.INDEXES, settings.index.kind)
     _warn_of_slow_precision(settings)
     container = load_container()

@@ -84,24 +84,18 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
 
 
 def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
-    """Look up a kind without importing it.
-
-    Args:
-        group: The group to search.
-        kind: The adapter's name.
-        setting: The setting that holds the name, for messages; None: the group's own.
+    """Look up a kind without importing it; `setting` holds the name, if not the group's own.
 
     Raises:
         ConfigurationError: No distribution offers this kind, two do, or a plug-in takes the name
             of a built-in one.
     """
     built_in, plugins = BUILT_IN[group], find_plugins(group)
-    for name in plugins:
-        if name in built_in:
-            raise ConfigurationError(
-                f"{group.setting}: {_offer(plugins[name])} takes the name of the built-in "
-                f"{name!r}; rename its entry point or uninstall it"
-            )
+    for name in plugins.keys() & built_in.keys():
+        raise ConfigurationError(
+            f"{group.setting}: {_offer(plugins[name])} takes the name of the built-in "
+            f"{name!r}; rename its entry point or uninstall it"
+        )
     if kind in built_in:
         return EntryPoint(kind, built_in[kind], group)
     if kind in plugins:
@@ -113,11 +107,7 @@ def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
 
 
 def find_plugins(group: Group) -> dict[str, EntryPoint]:
-    """List the plug-ins of installed distributions by kind, without importing them.
-
-    Raises:
-        ConfigurationError: Two distributions offer the same kind.
-    """
+    """List installed plug-ins by kind, without importing them; two of a kind are an error."""
     found: dict[str, EntryPoint] = {}
     for entry_point in sorted(_offered(group, tuple(sys.path)), key=lambda entry: entry.name):
         other = found.setdefault(entry_point.name, entry_point)

@@ -13,10 +13,9 @@ from reid.container.training import Training
 
 
 class Container(Training):
-    """Everything a command needs, created on first use.
+    """Everything a command needs, created on first use from `Container(settings=...)`.
 
-    `Container(settings=...)` is enough; `listener` is silent by default. Keyword arguments replace
-    providers: `num_cameras=0` leaves cameras to the weights file if there is no dataset.
+    Keyword arguments replace providers: `num_cameras=0` leaves cameras to the weights file.
     """
 
     diagnose = providers.Callable(run_diagnosis, Foundation.settings)

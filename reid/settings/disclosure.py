@@ -18,10 +18,7 @@ _PRIVATE = ("dataset.also", "gallery.tenant", "service.host")
 
 
 def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str, str]:
-    """List the recipe and every chosen setting with its value and source.
-
-    `shows_paths` shows paths and other private names too; passwords are never shown.
-    """
+    """List the recipe and every chosen setting with its value and source; never a password."""
     shown: dict[str, str] = {}
     for row in resolved.rows():
         if row.origin.is_chosen or row.key == "recipe":

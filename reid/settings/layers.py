@@ -111,11 +111,7 @@ class Layers:
 
 
 def recipe_values(name: str, *, asked_by: Origin = DEFAULT) -> Source:
-    """Yield the values of a recipe, which `asked_by` named.
-
-    Raises:
-        ConfigurationError: There is no recipe of that name.
-    """
+    """Yield the values of a recipe, which `asked_by` named."""
     if name not in RECIPES:
         raise ConfigurationError(
             f"recipe: there is no recipe {name!r}; the recipes are "
@@ -126,11 +122,7 @@ def recipe_values(name: str, *, asked_by: Origin = DEFAULT) -> Source:
 
 
 def file_values(path: Path | None) -> Source:
-    """Yield the values of a TOML file; None: of the one that REID_CONFIG_FILE names, if any.
-
-    Raises:
-        ConfigurationError: It is missing, a folder, unreadable, not TOML, or of a newer version.
-    """
+    """Yield the values of a TOML file; None: of the one that REID_CONFIG_FILE names, if any."""
     cause = ""
     if path is None:
         if not (named := os.environ.get(CONFIG_FILE_VARIABLE)):
@@ -141,7 +133,7 @@ def file_values(path: Path | None) -> Source:
     if not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist{cause}")
     try:
-        content = tomllib.loads(read_bounded(path, most_bytes=MOST_SETTINGS_BYTES))
+        content = tomllib.loads(read_bounded(path, most_bytes=MOST_SETTINGS_BYTES).decode())
     except (ValueError, OSError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigurationError(f"settings file {path} cannot be read: {reason}") from error
@@ -170,14 +162,9 @@ def environment_values() -> Source:
 
 
 def option_values(assignments: Sequence[str], options: Mapping[str, object]) -> Source:
-    """Yield the values of the command line.
+    """Yield the values of the command line: texts `section.key=value`, then those of options.
 
-    Args:
-        assignments: Texts `section.key=value`, with values as in TOML; quotes may be left out.
-        options: Values by dotted name, which override assignments; None counts as not given.
-
-    Raises:
-        ConfigurationError: An assignment has no name or no `=`.
+    Values are written as in TOML, and quotes may be left out; None counts as not given.
     """
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))

@@ -82,11 +82,7 @@ def load_settings(
 
 
 def settings_of_recipe(name: str) -> Settings:
-    """Return the unchanged settings of a recipe.
-
-    Raises:
-        ConfigurationError: There is no recipe of that name.
-    """
+    """Return the unchanged settings of a recipe."""
     return _validated(Layers(recipe_values(name)).values)
 
 

@@ -12,7 +12,7 @@ from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import JsonValue, require_known_version
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
 from reid.ports.records import RunRecords
-from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded, read_bytes_bounded
+from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
@@ -62,7 +62,7 @@ class FilesystemRunRecords:
         path = self._directory / METRICS
         try:
             # A line without a line break is being written, or a killed process left it.
-            text = read_bounded(path, most_bytes=MOST_RECORD_BYTES)
+            text = read_bounded(path, most_bytes=MOST_RECORD_BYTES).decode()
             lines = [parse_json(line) for line in text.rpartition("\n")[0].splitlines()]
         except FileNotFoundError:
             return ()
@@ -77,7 +77,7 @@ class FilesystemRunRecords:
             content = parse_json(
                 _decompressed(path)
                 if path.suffix == ".gz"
-                else read_bounded(path, most_bytes=MOST_RECORD_BYTES)
+                else read_bounded(path, most_bytes=MOST_RECORD_BYTES).decode()
             )
         except FileNotFoundError:
             return None
@@ -131,7 +131,7 @@ def _kept(content: Mapping[str, Any] | None) -> bytes:
 
 def _decompressed(path: Path) -> bytes:
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    short = read_bytes_bounded(path, most_bytes=MOST_RECORD_BYTES)
+    short = read_bounded(path, most_bytes=MOST_RECORD_BYTES)
     content = decompressor.decompress(short, MOST_RECORD_BYTES)
     if not decompressor.eof:
         raise ValueError("it is cut short, or unpacks to more than any record")
