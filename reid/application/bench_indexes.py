@@ -36,18 +36,11 @@ class IndexFigures:
     kind: str
     is_exact: bool
     recall_at_1: float
-    recall_at_10: float
-    """Share of the ten nearest images found, or of all where there are fewer."""
-
-    queries_per_second: float
-    """All queries at once."""
-
-    milliseconds_per_query: float
-    """Median of queries one at a time."""
-
+    recall_at_10: float  # share of the ten nearest images found, or of all where there are fewer
+    queries_per_second: float  # all queries at once
+    milliseconds_per_query: float  # median of queries one at a time
     build_seconds: float
-    num_bytes: int
-    """Size of the index file, beside the vectors; 0 where there is none."""
+    num_bytes: int  # size of the index file, beside the vectors; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +51,7 @@ class IndexBenchReport:
     width: int
     num_queries: int
     figures: tuple[IndexFigures, ...]
-    failures: tuple[str, ...]
-    """A sentence per index that could not be measured."""
-
+    failures: tuple[str, ...]  # a sentence per index that could not be measured
     choice: str
     reason: str
 
@@ -72,9 +63,7 @@ class BenchIndexes:
     kinds: Mapping[str, Callable[[], VectorIndex]]
     """Makers of indexes, by the names that settings use."""
 
-    exact: Callable[[], VectorIndex]
-    """Makes the index that the others are compared with."""
-
+    exact: Callable[[], VectorIndex]  # makes the index that the others are compared with
     clock: Callable[[], float]
     size_of: Callable[[VectorIndex], int | None]
     """Bytes of a built index in a file; None where it has none."""

@@ -19,11 +19,8 @@ _NOISE = 0.1
 class NumericalError:
     """The worst of a batch."""
 
-    angle: float
-    """Largest 1 - cos between a vector and its reference, the references' mean taken off both."""
-
-    relative: float
-    """Largest difference of an entry, as a share of the references' largest entry."""
+    angle: float  # largest 1 - cos of a vector and its reference, less the references' mean
+    relative: float  # largest difference of an entry, as a share of the references' largest entry
 
 
 def measure_error(reference: Tensor, candidate: Tensor, *, mean: Tensor) -> NumericalError:

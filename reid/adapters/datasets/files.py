@@ -14,24 +14,15 @@ from reid.domain.values.samples import SampleList, Split
 class FilesDataset(ListedDataset):
     """A dataset under a folder; a layout overrides `_holds`, `_list` and the texts."""
 
-    title: str
-    """Name of the dataset in messages."""
-
-    known_roots: tuple[str, ...] = ()
-    """Usual names of its folder, in the order of the search."""
-
-    expected: str
-    """Which images a split consists of, for messages."""
-
-    needs: str
-    """What its folder holds, for messages."""
+    title: str  # name of the dataset in messages
+    known_roots: tuple[str, ...] = ()  # usual names of its folder, in the order of the search
+    expected: str  # which images a split consists of, for messages
+    needs: str  # what its folder holds, for messages
 
     def __init__(self, root: Path, *, variant: str = "") -> None:
-        """Keep the folder; nothing is read yet.
+        """Keep the folder, or its parent where the folder has one of the usual names.
 
-        Args:
-            root: The dataset's folder, or its parent where the folder has one of the usual names.
-            variant: Which of several datasets in one folder this is, for reports.
+        `variant` tells in reports which of several datasets in one folder this is.
         """
         self._given = root
         # The folder's own name, so that a look-alike is not reported as the original.

@@ -46,12 +46,10 @@ class ImageContents:
         called: Callable[[str], str] = str,
         num_kept_bytes: int = 0,
     ) -> None:
-        """Keep the source of the contents; nothing is read yet.
+        """Keep what returns an image's content, or raises OSError where there is none.
 
-        Args:
-            content_of: Returns an image's file or pixels; raises OSError where it is missing.
-            called: Returns what errors call an image.
-            num_kept_bytes: Memory for what `find_unreadable` decodes, until it is read.
+        `called` returns what errors call an image; `num_kept_bytes` is memory for what
+        `find_unreadable` decodes, until it is read.
         """
         self._content_of = content_of
         self._called = called

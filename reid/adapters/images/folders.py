@@ -38,8 +38,7 @@ def open_followed(path: Path) -> ImageSource:
     """Open what a gallery can follow: a folder or a CSV; see `open_images`.
 
     Raises:
-        DatasetError: It is one image. Its neighbours are of the same source, and would be removed
-            from the gallery.
+        DatasetError: It is one image, whose neighbours, of the same source, would be removed.
     """
     if _is_one_image(path):
         raise DatasetError(
@@ -85,17 +84,10 @@ def list_folder(root: Path) -> tuple[ListedImage, ...]:
 def list_table(path: Path) -> tuple[ListedImage, ...]:
     """List the images of a CSV with the columns path, label and, if wanted, camera.
 
-    An empty label or camera is None. The result is sorted by path.
-
-    Raises:
-        DatasetError: See `read_table`; or a path is repeated.
+    An empty label or camera is None. The result is sorted by path; see `read_table` for errors.
     """
-    rows = read_table(
-        path,
-        columns=REQUIRED_COLUMNS,
-        header="path,label or path,label,camera",
-        once=lambda row: row.name,
-    )
+    header = "path,label or path,label,camera"
+    rows = read_table(path, columns=REQUIRED_COLUMNS, header=header, once=lambda row: row.name)
     images = (
         ListedImage(row.name, row.cell("label") or None, row.cell("camera") or None) for row in rows
     )

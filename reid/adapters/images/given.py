@@ -39,11 +39,8 @@ class GivenImage:
 
     image: ListedImage
     content: Path | Content
-    digest: str | None = None
-    """Digest of the original content; None: to be computed."""
-
-    thumbnail: bytes | None = None
-    """A small JPEG; None: to be made."""
+    digest: str | None = None  # digest of the original content; None: to be computed
+    thumbnail: bytes | None = None  # a small JPEG; None: to be made
 
 
 class GivenImages(ListedImages):
@@ -76,7 +73,7 @@ class _GivenReader(ImageContents):
 
 
 def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
-    """Make a source of images that a program passes in.
+    """Make a source of images that a program passes in; `place` is their sender, or their folder.
 
     Paths are their own names; contents and pixels are named by their digest, so that the same image
     gets the same name again.
@@ -111,14 +108,9 @@ class ImageIntake:
     An image waits for its turn in a few kilobytes, however large its file.
     """
 
-    size: ImageSize
-    """Of the encoder's images."""
-
-    max_pixels: int
-    """Checked before an image is decoded."""
-
-    thumbnail_height: int | None = None
-    """In pixels; None: no thumbnails."""
+    size: ImageSize  # of the encoder's images
+    max_pixels: int  # checked before an image is decoded
+    thumbnail_height: int | None = None  # in pixels; None: no thumbnails
 
     def take(self, content: bytes, image: ListedImage) -> GivenImage:
         """Take the content of one file, of any kind and size.

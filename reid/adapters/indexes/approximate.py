@@ -32,11 +32,8 @@ class ApproximateIndex(StoredIndex[S]):
 
     is_exact = False
 
-    name: ClassVar[str]
-    """Name in messages."""
-
-    effort_name: ClassVar[str]
-    """Name of the setting."""
+    name: ClassVar[str]  # name in messages
+    effort_name: ClassVar[str]  # name of the setting
 
     def __init__(self, *, recall: float, effort: int | None) -> None:
         """Start empty.
@@ -116,14 +113,9 @@ class ApproximateIndex(StoredIndex[S]):
 class _Probes:
     """Gallery rows of which the nearest other row is known."""
 
-    rows: Tensor
-    """(P,) int64."""
-
-    vectors: Tensor
-    """(P, D) float32, the gallery at `rows`."""
-
-    nearest: Tensor
-    """(P,) float32 distance of the nearest other row."""
+    rows: Tensor  # (P,) int64
+    vectors: Tensor  # (P, D) float32, the gallery at `rows`
+    nearest: Tensor  # (P,) float32 distance of the nearest other row
 
     @classmethod
     def draw(cls, gallery: Tensor) -> "_Probes":

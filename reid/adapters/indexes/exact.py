@@ -40,14 +40,9 @@ _ROUNDED_BYTES = 2
 class _Rows:
     """A gallery, and its copy rounded to float16 once it is needed."""
 
-    gallery: Tensor
-    """(G, D) float32, on the device where it is searched."""
-
-    rounded: Tensor | None = None
-    """(G, D) float16."""
-
-    error: float = 0.0
-    """Largest L2 norm of a row minus its rounded copy."""
+    gallery: Tensor  # (G, D) float32, on the device where it is searched
+    rounded: Tensor | None = None  # (G, D) float16
+    error: float = 0.0  # largest L2 norm of a row minus its rounded copy
 
     def require_rounded(self) -> Tensor:
         """Round the gallery, a few rows at a time."""

@@ -51,11 +51,8 @@ class _Graph:
     """A graph and its rows."""
 
     graph: faiss.Index
-    gallery: Tensor
-    """(G, D) float32 on the CPU."""
-
-    held: object = None
-    """Memory that the graph points into."""
+    gallery: Tensor  # (G, D) float32 on the CPU
+    held: object = None  # memory that the graph points into
 
     def __str__(self) -> str:
         return f"a connectivity of {self.graph.hnsw.nb_neighbors(1)}"
@@ -77,10 +74,8 @@ class HnswIndex(ApproximateIndex[_Graph]):
     ) -> None:
         """Start empty.
 
-        Args:
-            recall: Wanted share of gallery rows whose nearest other row is found.
-            connectivity: Links per row and layer (M of the paper), twice as many in the lowest.
-            expansion: Rows kept in view while searching (ef); None: chosen for the recall.
+        `connectivity` is the number of links per row and layer (M of the paper), twice as many in
+        the lowest; `expansion` that of rows kept in view while searching (ef).
         """
         super().__init__(recall=recall, effort=expansion)
         self._connectivity = connectivity

@@ -45,15 +45,10 @@ class IndexFacts:
     width: int
     fingerprint: str
     recall: float = 1.0
-    effort: int = 1
-    """How much is looked at per search, as the kind counts it."""
-
-    num_bytes: int = 0
-    """Size of the structure in the file."""
-
+    effort: int = 1  # how much is looked at per search, as the kind counts it
+    num_bytes: int = 0  # size of the structure in the file
     trees: int = 0
-    checksum: int = 0
-    """Of a forest's links, which Annoy follows unchecked."""
+    checksum: int = 0  # of a forest's links, which Annoy follows unchecked
 
     @classmethod
     def of(

@@ -16,14 +16,9 @@ class ImageFeatures:
     CLIP-ReID, section 3.3: the triplet loss acts on all three, identity losses on the last two.
     """
 
-    penultimate: Tensor
-    """(B, D0): RN50 pooled layer 3; ViT class token of the last but one block."""
-
-    final: Tensor
-    """(B, D1): RN50 pooled layer 4; ViT class token after the last LayerNorm."""
-
-    projected: Tensor
-    """(B, D2): in the space shared with the text encoder."""
+    penultimate: Tensor  # (B, D0): RN50 pooled layer 3; ViT class token of the last but one block
+    final: Tensor  # (B, D1): RN50 pooled layer 4; ViT class token after the last LayerNorm
+    projected: Tensor  # (B, D2): in the space shared with the text encoder
 
     def embedding(self) -> Tensor:
         """Concatenate final and projected features: (B, D1 + D2), not normalised."""
@@ -34,14 +29,9 @@ class ImageFeatures:
 class EmbeddingSet:
     """Embedded images with their identities and cameras."""
 
-    vectors: Tensor
-    """(N, D) float32, rows of unit L2 norm."""
-
-    pids: Tensor
-    """(N,) int64."""
-
-    camids: Tensor
-    """(N,) int64."""
+    vectors: Tensor  # (N, D) float32, rows of unit L2 norm
+    pids: Tensor  # (N,) int64
+    camids: Tensor  # (N,) int64
 
     def __post_init__(self) -> None:
         """Refuse sets whose parts disagree."""
@@ -69,8 +59,5 @@ class PromptEmbedding:
     CLIP-ReID, section 3.2: "A photo of a [X]1 [X]2 [X]3 ... [X]M person."
     """
 
-    prefix: Tensor
-    """(A, D) float32: start token, "a photo of a"."""
-
-    suffix: Tensor
-    """(Z, D) float32: "person", ".", end token."""
+    prefix: Tensor  # (A, D) float32: start token, "a photo of a"
+    suffix: Tensor  # (Z, D) float32: "person", ".", end token

@@ -70,15 +70,12 @@ class Annotation(NamedTuple):
 class SampleList:
     """Images found for a split."""
 
-    samples: tuple[Sample, ...]
-    """Sorted by name, each name once, without junk."""
-
+    samples: tuple[Sample, ...]  # sorted by name, each name once, without junk
     unparsed: tuple[str, ...] = ()
     """Images left out because their names give no person or camera, sorted."""
 
-    place: str = "the dataset"
-    expected: str = ""
-    """What lists the split, and of which images it consists, for messages."""
+    place: str = "the dataset"  # what lists the split, for messages
+    expected: str = ""  # which images the split consists of, for messages
 
     @classmethod
     def sorted_out(
