@@ -30,8 +30,6 @@ class TrainingRequest:
 
     scope: TrainingScope = TrainingScope.ALL
     resume: bool = False
-    """Continue the existing run."""
-
     overwrite: bool = False
     """Discard the existing run; the encoder's stage alone keeps its own prompts."""
 

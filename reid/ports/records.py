@@ -5,7 +5,10 @@ from typing import Any, Protocol
 
 
 class RunRecords(Protocol):
-    """One run's small records, read only."""
+    """One run's small records, read only.
+
+    What reads one raises a CheckpointError where it is damaged.
+    """
 
     @property
     def name(self) -> str:
@@ -22,25 +25,13 @@ class RunRecords(Protocol):
         ...
 
     def manifest(self) -> Mapping[str, Any] | None:
-        """Return the run's `fingerprint` and `environment`, both mappings; None if there is no run.
-
-        Raises:
-            CheckpointError: It is damaged.
-        """
+        """Return the run's `fingerprint` and `environment`, both mappings; None without a run."""
         ...
 
     def report(self, name: str) -> Mapping[str, Any] | None:
-        """Return a report, or None where there is none of that name.
-
-        Raises:
-            CheckpointError: It is damaged.
-        """
+        """Return a report; None where there is none of that name."""
         ...
 
     def progress(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the training's log, oldest first; empty where there is none.
-
-        Raises:
-            CheckpointError: The log is damaged.
-        """
+        """Return the training's log, oldest first; empty where there is none."""
         ...

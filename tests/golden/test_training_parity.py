@@ -25,6 +25,7 @@ from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 from tests.golden.loading import BIG, TINY, GoldenCase, build_golden_encoder, load_golden
 from tests.golden.rounding import load_rounding
+from tests.rates import learning_rates_of
 from tests.text import text_of
 
 FORWARD = 1e-4
@@ -175,7 +176,7 @@ def train_as_the_official_code_did(case: GoldenCase, folder: Path) -> Trained:
             for name, parameter in trainable.items()
         },
         has_text_gradients=has_text_gradients,
-        rates=stage_two.learning_rates(),
+        rates=learning_rates_of(stage_two),
         state_after=dict(encoder.state()) | dict(heads.state_dict()),
         descriptor_after_step=descriptor,
     )

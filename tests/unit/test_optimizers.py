@@ -15,6 +15,7 @@ from reid.domain.training.optimizers import (
 from reid.domain.training.prompts import PromptLearner
 from reid.domain.values.features import PromptEmbedding
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
+from tests.rates import learning_rates_of
 
 RECIPE = FineTuningRecipe(learning_rate=0.1, weight_decay=0.01)
 
@@ -84,22 +85,22 @@ def test_biases_learn_faster_wherever_the_name_says_bias() -> None:
     names = ["conv.weight", "conv.bias", "attn.in_proj_bias", "attn.in_proj_weight", "ln_1.bias"]
     adam = fine_tuning_optimizer([(name, nn.Parameter(torch.ones(1))) for name in names], RECIPE)
     expected = [0.1, 0.2, 0.2, 0.1, 0.2]
-    assert [adam.learning_rates()[name] for name in names] == pytest.approx(expected)
+    assert [learning_rates_of(adam)[name] for name in names] == pytest.approx(expected)
     adam.set_learning_rate(0.01)
     expected = [0.01, 0.02, 0.02, 0.01, 0.02]
-    assert [adam.learning_rates()[name] for name in names] == pytest.approx(expected)
+    assert [learning_rates_of(adam)[name] for name in names] == pytest.approx(expected)
 
 
 def test_frozen_parameters_are_left_out() -> None:
     moving, frozen = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2), requires_grad=False)
     adam = fine_tuning_optimizer([("moving", moving), ("frozen", frozen)], RECIPE)
-    assert set(adam.learning_rates()) == {"moving"}
+    assert set(learning_rates_of(adam)) == {"moving"}
 
 
 def test_prompts_start_at_the_recipes_rate() -> None:
     recipe = PromptLearningRecipe()
     adam = prompt_optimizer(learner(), recipe)
-    assert adam.learning_rates() == {"cls_ctx": recipe.learning_rate}
+    assert learning_rates_of(adam) == {"cls_ctx": recipe.learning_rate}
 
 
 def test_identities_absent_from_a_batch_still_move() -> None:

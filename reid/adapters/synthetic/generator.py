@@ -166,20 +166,16 @@ class DrawnDataset:
 
 
 def _check_target(root: Path, *, overwrite: bool) -> None:
-    if not root.exists():
-        return
-    if not root.is_dir():
+    if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is a file; name a new folder for the drawn data set")
-    if not any(root.iterdir()) or (overwrite and (root / MARKER).is_file()):
+    if not root.exists() or not any(root.iterdir()) or (overwrite and (root / MARKER).is_file()):
         return
-    raise DatasetError(
-        f"{root} is not empty; "
-        + (
+    advice = "name a new folder, or ask to overwrite a data set drawn earlier"
+    if overwrite:
+        advice = (
             f"it holds no {MARKER}, so it was not drawn by this program and will not be replaced"
-            if overwrite
-            else "name a new folder, or ask to overwrite a data set drawn earlier"
         )
-    )
+    raise DatasetError(f"{root} is not empty; {advice}")
 
 
 class _Studio:

@@ -17,10 +17,10 @@ from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import WAY_OUT, StageLoop, state_name
 from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import (
-    CHECKPOINT_VERSION,
     ENCODER_FORMAT,
     PROMPTS_FORMAT,
     Checkpoint,
+    JsonValue,
     digest_of,
 )
 from reid.domain.values.counts import counted
@@ -89,7 +89,21 @@ class FineTuning:
         finally:
             stage.set_training(enabled=False)
         stage.settle()
-        return self.loop.finish(stage.name, self._checkpoint(stage, losses=losses))
+        return self.loop.finish(
+            stage.name, ENCODER_FORMAT, stage.weights(), header=self._header(), losses=losses
+        )
+
+    def _header(self) -> dict[str, JsonValue]:
+        description = self.encoder.description
+        return {
+            "encoder": {
+                "name": description.name,
+                "weights": description.weights,
+                "is_pretrained": description.is_pretrained,
+                "options": dict(description.options),
+            },
+            "num_identities": len(self._pids()),
+        }
 
     def check_recipe(self) -> None:
         """Check that the training set can fill a batch.
@@ -169,24 +183,6 @@ class FineTuning:
         """Discard the run's trained encoder, finished or not; prompts stay."""
         for name in _OWN_CHECKPOINTS:
             self.loop.runs.discard(name)
-
-    def _checkpoint(self, stage: EncoderStage, *, losses: Mapping[str, float]) -> Checkpoint:
-        description = self.encoder.description
-        return Checkpoint(
-            tensors=stage.weights(),
-            header={
-                "format": ENCODER_FORMAT,
-                "version": CHECKPOINT_VERSION,
-                "encoder": {
-                    "name": description.name,
-                    "weights": description.weights,
-                    "is_pretrained": description.is_pretrained,
-                    "options": dict(description.options),
-                },
-                "num_identities": len(self._pids()),
-                "losses": dict(losses),
-            },
-        )
 
 
 def image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from reid.domain.training.prompts import PromptLearner
 from reid.domain.training.sampling import shuffled_batches
 from reid.domain.training.schedules import prompt_learning_rate
 from reid.domain.transfers import to_device
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, PROMPTS_FORMAT, Checkpoint, digest_of
+from reid.domain.values.checkpoints import PROMPTS_FORMAT, Checkpoint, digest_of
 from reid.domain.values.features import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe
 from reid.domain.values.samples import Sample, Split, labels_by_pid
@@ -70,7 +70,22 @@ class PromptLearning:
         samples = self.dataset.samples(Split.TRAIN)
         stage = self._stage(samples)
         losses = self.loop.train(stage)
-        return self.loop.finish(stage.name, self._checkpoint(stage, samples=samples, losses=losses))
+        return self.loop.finish(
+            stage.name,
+            PROMPTS_FORMAT,
+            {
+                "prompt_learner.cls_ctx": stage.learner.cls_ctx.detach(),
+                TEXT_FEATURES: stage.text_features(),
+            },
+            header={
+                "encoder": self.encoder.description.name,
+                "weights": self.encoder.description.weights,
+                "encoder_digest": digest_of(self.encoder.state()),
+                "template": self.recipe.template,
+                "pids": list(labels_by_pid(samples)),
+            },
+            losses=losses,
+        )
 
     def check(self) -> None:
         """Check that the encoder can read prompts such as the recipe's.
@@ -113,27 +128,6 @@ class PromptLearning:
             labels=torch.tensor([label_of[sample.pid] for sample in samples]),
             recipe=self.recipe,
             seed=self.seed,
-        )
-
-    def _checkpoint(
-        self, stage: "_PromptStage", *, samples: Sequence[Sample], losses: Mapping[str, float]
-    ) -> Checkpoint:
-        description = self.encoder.description
-        return Checkpoint(
-            tensors={
-                "prompt_learner.cls_ctx": stage.learner.cls_ctx.detach(),
-                TEXT_FEATURES: stage.text_features(),
-            },
-            header={
-                "format": PROMPTS_FORMAT,
-                "version": CHECKPOINT_VERSION,
-                "encoder": description.name,
-                "weights": description.weights,
-                "encoder_digest": digest_of(self.encoder.state()),
-                "template": self.recipe.template,
-                "pids": list(labels_by_pid(samples)),
-                "losses": dict(losses),
-            },
         )
 
 

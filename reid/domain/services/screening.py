@@ -58,9 +58,9 @@ class ScreenedDataset(ListedDataset):
             bad = {image.name for image in self._screen(split)}
             samples = tuple(sample for sample in samples if sample.name not in bad)
             if not samples:
+                found = self._listed_bad()
                 raise DatasetError(
-                    f"not one of the {split} images of {self.name} can be read: "
-                    + self._listed_bad()
+                    f"not one of the {split} images of {self.name} can be read: {found}"
                 )
         return SampleList(samples, self._dataset.unparsed_names(split))
 

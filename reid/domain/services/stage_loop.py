@@ -24,7 +24,7 @@ from reid.domain.memory import explain_out_of_memory
 from reid.domain.services.epoch_losses import EpochLosses, NotFiniteError, in_words
 from reid.domain.training.objectives import Objective
 from reid.domain.training.optimizers import STATE_PREFIX, NamedAdam
-from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint, JsonValue
 from reid.ports.events import EventListener
 from reid.ports.runs import RunStore
 
@@ -121,12 +121,21 @@ class StageLoop:
         self.listener(StageFinished(stage.name))
         return losses
 
-    def finish(self, name: Stage, checkpoint: Checkpoint) -> Checkpoint:
+    def finish(
+        self,
+        name: Stage,
+        kind: str,
+        tensors: Mapping[str, Tensor],
+        *,
+        header: Mapping[str, JsonValue],
+        losses: Mapping[str, float],
+    ) -> Checkpoint:
         """Save the finished stage's checkpoint in place of its state, and return it.
 
         Raises:
             CheckpointError: It cannot be written.
         """
+        checkpoint = Checkpoint(tensors, _header(kind, **header, losses=dict(losses)))
         self.runs.save(name, checkpoint)
         self.runs.discard(state_name(name))
         return checkpoint
@@ -171,16 +180,8 @@ class StageLoop:
                 f"epoch {epoch}, at its last step or shortly before: {broken[0]} is not finite, "
                 f"with mean losses {in_words(losses)}"
             )
-        checkpoint = Checkpoint(
-            tensors,
-            header={
-                "format": STATE_FORMAT,
-                "version": CHECKPOINT_VERSION,
-                "epoch": epoch,
-                "losses": dict(losses),
-            },
-        )
-        self.runs.save(state_name(stage.name), checkpoint, keep_previous=True)
+        header = _header(STATE_FORMAT, epoch=epoch, losses=dict(losses))
+        self.runs.save(state_name(stage.name), Checkpoint(tensors, header), keep_previous=True)
         self.listener(CheckpointSaved(state_name(stage.name), epoch))
 
     def _restore(self, stage: TrainingStage) -> tuple[int, dict[str, float]]:
@@ -250,6 +251,10 @@ class StageLoop:
 def state_name(stage: Stage) -> str:
     """Name the checkpoint from which an interrupted stage resumes."""
     return f"{stage}-state"
+
+
+def _header(kind: str, **facts: JsonValue) -> dict[str, JsonValue]:
+    return {"format": kind, "version": CHECKPOINT_VERSION, **facts}
 
 
 def _train_step(stage: TrainingStage, rows: Tensor, *, epoch: int, step: int) -> Objective:

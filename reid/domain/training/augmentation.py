@@ -5,7 +5,7 @@ Letters: B batch, H W pixels, T attempts.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,9 @@ from reid.domain.transfers import to_device
 from reid.domain.values.recipes import FineTuningRecipe
 
 _BOX_SHARE = (0.02, 1 / 3)
-"""Least and largest share of the image that is covered (Zhong et al. 2017, section 4.2)."""
-
 _BOX_ASPECT = (0.3, 1 / 0.3)
-"""Least and largest height over width of the covered box."""
+"""Least and largest share of the image that a box covers, and height over width of the box (Zhong
+et al. 2017, section 4.2)."""
 
 _NUM_ATTEMPTS = 10
 """Boxes drawn at most until one fits into the image."""
@@ -29,8 +28,7 @@ _NUM_IN_CACHE = 2
 """Images of 256 x 128 pixels in float32 that make up 0.8 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
+class _Box(NamedTuple):
     """A rectangle of one image of a batch, in pixels."""
 
     row: int
@@ -38,6 +36,11 @@ class _Box:
     left: int
     height: int
     width: int
+
+    def of(self, images: Tensor) -> Tensor:
+        """View the rectangle: (3, height, width)."""
+        rows = slice(self.top, self.top + self.height)
+        return images[self.row, :, rows, self.left : self.left + self.width]
 
 
 def normalise(
@@ -159,8 +162,7 @@ def _patch(images: Tensor, probability: float, *, generator: torch.Generator) ->
         other, below, right = drawn[box.row]
         source = (box.row + 1 + int(other * (count - 1))) % count
         top, left = int(below * (height - box.height + 1)), int(right * (width - box.width + 1))
-        patch = images[source, :, top : top + box.height, left : left + box.width]
-        patched[box.row, :, box.top :, box.left :][:, : box.height, : box.width] = patch
+        box.of(patched).copy_(box._replace(row=source, top=top, left=left).of(images))
     return patched
 
 
@@ -219,10 +221,7 @@ def _erase(pixels: Tensor, boxes: Sequence[_Box], *, generator: torch.Generator)
     drawn = [torch.randn(size, generator=generator, device=generator.device) for size in sizes]
     noises = to_device(pixels.device, torch.cat(drawn))
     for box, noise in zip(boxes, torch.split(noises, sizes), strict=True):
-        bottom, right = box.top + box.height, box.left + box.width
-        pixels[box.row, :, box.top : bottom, box.left : right] = noise.view(
-            3, box.height, box.width
-        )
+        box.of(pixels).copy_(noise.view(3, box.height, box.width))
 
 
 def _uniform(shape: tuple[int, ...], *, generator: torch.Generator) -> Tensor:

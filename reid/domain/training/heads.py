@@ -15,13 +15,10 @@ _CLASSIFIER_STD = 0.001
 
 @dataclass(frozen=True, slots=True)
 class IdentityScores:
-    """Logits of the two classifiers."""
+    """Logits from the final and from the projected feature: (B, C) float32 each."""
 
     final: Tensor
-    """(B, C) float32, from the final feature."""
-
     projected: Tensor
-    """(B, C) float32, from the projected feature."""
 
 
 class ReidHeads(nn.Module):

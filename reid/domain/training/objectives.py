@@ -24,13 +24,10 @@ from reid.domain.values.recipes import FineTuningRecipe
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A value to minimise, and its terms."""
+    """A value to minimise, differentiable, and its terms by name, before weighting; () float."""
 
     total: Tensor
-    """() float, differentiable."""
-
     terms: dict[str, Tensor]
-    """() float each, by name, before weighting."""
 
 
 def prompt_objective(images: Tensor, texts: Tensor, *, labels: Tensor) -> Objective:

@@ -81,15 +81,6 @@ class NamedAdam:
         for group in self._adam.param_groups:
             group["lr"] = rate * group["factor"]
 
-    def learning_rates(self) -> dict[str, float]:
-        """Return the learning rate of each parameter, by name."""
-        rates = {
-            id(parameter): float(group["lr"])
-            for group in self._adam.param_groups
-            for parameter in group["params"]
-        }
-        return {name: rates[id(parameter)] for name, parameter in self._parameters.items()}
-
     def state(self) -> dict[str, Tensor]:
         """Return both moments and the step count of every parameter that was ever updated.
 

@@ -4,6 +4,7 @@ Letters: P identities per batch, K images per identity, N images, G groups of an
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain, cycle, islice, zip_longest
 
 import torch
@@ -49,7 +50,7 @@ def pk_batches(
     Hermans et al. 2017, arXiv:1703.07737, section 2, as CLIP-ReID does it: each identity's images
     are shuffled and cut into groups of K (an identity with fewer than K repeats some, a remainder
     is left out); a batch takes one group of each of P identities that still have any; the epoch
-    ends when fewer than P do.
+    ends when fewer than P do, so that the number of batches varies.
 
     Args:
         labels: Of the N images.
@@ -60,22 +61,16 @@ def pk_batches(
             as possible meet in each; None cuts groups by chance alone.
 
     Returns:
-        Batches of P * K rows of `labels`, the K rows of an identity side by side. Their number
-        varies from epoch to epoch.
+        Batches of P * K rows of `labels`, the K rows of an identity side by side.
 
     Raises:
         ValueError: P or K below 1, or fewer than P identities.
     """
     if num_identities < 1 or images_per_identity < 1:
-        raise ValueError(
-            f"a PK batch needs P >= 1 and K >= 1, got P={num_identities}, K={images_per_identity}"
-        )
-    groups = {
-        label: _groups(rows, images_per_identity, draws=draws)
-        if camids is None
-        else _groups_across_cameras(rows, images_per_identity, draws=draws, camids=camids)
-        for label, rows in _rows_by(labels, range(len(labels))).items()
-    }
+        given = f"P={num_identities}, K={images_per_identity}"
+        raise ValueError(f"a PK batch needs P >= 1 and K >= 1, got {given}")
+    split = partial(_groups, size=images_per_identity, draws=draws, camids=camids)
+    groups = {label: split(rows) for label, rows in _rows_by(labels, range(len(labels))).items()}
     if len(groups) < num_identities:
         raise ValueError(
             f"a PK batch of {num_identities} identities cannot be filled from {len(groups)}; "
@@ -97,7 +92,11 @@ def _rows_by(keys: Sequence[int], rows: Iterable[int]) -> dict[int, list[int]]:
     return found
 
 
-def _groups(rows: list[int], size: int, *, draws: Draws) -> list[list[int]]:
+def _groups(
+    rows: list[int], *, size: int, draws: Draws, camids: Sequence[int] | None
+) -> list[list[int]]:
+    if camids is not None:
+        return _groups_across_cameras(rows, size, draws=draws, camids=camids)
     shuffled = draws.choose(rows, size) if len(rows) < size else list(rows)
     draws.shuffle(shuffled)
     return [shuffled[start : start + size] for start in range(0, len(shuffled) - size + 1, size)]
