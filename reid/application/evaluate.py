@@ -11,9 +11,8 @@ from reid.domain.errors import CheckpointError, DatasetError
 from reid.domain.events import Stage
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.ranking.metrics import QueryScores, require_matches
-from reid.domain.services.analysing import analyse
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.scoring import score_queries
+from reid.domain.services.scoring import analyse, score_queries
 from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.checkpoints import JsonValue, digest_of

@@ -94,27 +94,25 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
 
     A page that others may read leaves out the place of the gallery (`names_place=False`).
     """
-    yield (
-        f"{counted(len(outcome.identifications), 'query', 'queries')} against "
-        f"{counted(outcome.num_gallery, 'gallery image')}"
-    )
+    queries = counted(len(outcome.identifications), "query")
+    yield f"{queries} against {counted(outcome.num_gallery, 'gallery image')}"
     if names_place:
-        yield f"Gallery: {outcome.gallery}{_embedded(outcome)}"
+        embedded = ""
+        if (changes := outcome.changes) is not None:
+            listed = counted(changes.num_listed, "image")
+            embedded = f", {changes.num_embedded} of {listed} embedded now"
+        yield f"Gallery: {outcome.gallery}{embedded}"
     yield render_encoder(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, since not every image has one that the encoder knows"
     yield from _manner_notes(outcome)
     if outcome.threshold is not None:
         num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
-        yield (
-            f"Unknown: {num_unknown} of "
-            f"{counted(len(outcome.identifications), 'query', 'queries')}, below a similarity of "
-            f"{outcome.threshold:.3f}"
-        )
+        yield f"Unknown: {num_unknown} of {queries}, below a similarity of {outcome.threshold:.3f}"
     if outcome.accuracy is not None:
         yield (
             f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of "
-            f"{counted(outcome.num_judged, 'query', 'queries')} whose label is known and in the "
+            f"{counted(outcome.num_judged, 'query')} whose label is known and in the "
             "gallery); the query's own camera counts, so this is not the protocol's Rank-1"
         )
 
@@ -132,10 +130,3 @@ def _manner_notes(outcome: "IdentificationOutcome") -> Iterator[str]:
         yield f"Fusion: {outcome.fusion}"
     if outcome.is_reranked:
         yield "Re-ranked: answers are in the order of re-ranked distances; similarities are cosines"
-
-
-def _embedded(outcome: "IdentificationOutcome") -> str:
-    if outcome.changes is None:
-        return ""
-    listed = counted(outcome.changes.num_listed, "image")
-    return f", {outcome.changes.num_embedded} of {listed} embedded now"

@@ -1,6 +1,6 @@
 """`reid identify`: name the people in images."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,21 +75,21 @@ def identify(
         from reid.application.page_data import thumbnails_in, thumbnails_kept
 
         asked = container.images()(queries)
-        show = partial(_show, container, queries=asked, path=report, err=as_csv or as_json)
-        if container.is_gallery(gallery):
-            with closing(container.open_gallery(gallery, create=False)) as kept:
+        with ExitStack() as opened:
+            if container.is_gallery(gallery):
+                kept = opened.enter_context(closing(container.open_gallery(gallery, create=False)))
                 outcome = container.identify().run(asked, kept)
-                warn_if_untrained(outcome.encoder)
-                typer.echo(write(outcome))
-                show(outcome, thumbnails_kept(kept, open_source=container.open_source()))
-        else:
-            known = container.images()(Path(gallery))
-            outcome = container.identify().run_among(
-                asked, known, open_gallery=partial(container.open_cache, gallery)
-            )
+                thumbnails = thumbnails_kept(kept, open_source=container.open_source())
+            else:
+                known = container.images()(Path(gallery))
+                open_cache = partial(container.open_cache, gallery)
+                outcome = container.identify().run_among(asked, known, open_gallery=open_cache)
+                thumbnails = thumbnails_in(known.reader)
             warn_if_untrained(outcome.encoder)
             typer.echo(write(outcome))
-            show(outcome, thumbnails_in(known.reader))
+            if report is not None:
+                place = _write_page(container, report, outcome, asked, thumbnails)
+                typer.echo(f"Wrote {place}", err=as_csv or as_json)
     unreadable = {
         "query image": outcome.unreadable_queries,
         "gallery image": outcome.unreadable_gallery,
@@ -99,20 +99,15 @@ def identify(
         raise DatasetError("\n".join(problems))
 
 
-def _show(
+def _write_page(
     container: "Container",
+    path: Path,
     outcome: "IdentificationOutcome",
-    thumbnails: "Thumbnails",
-    *,
     queries: "ImageSource",
-    path: Path | None,
-    err: bool,
-) -> None:
-    """Write the page of the answers, if one is wanted, and print its path."""
+    thumbnails: "Thumbnails",
+) -> str:
     from reid.application.page_data import answers_page_data
 
-    if path is None:
-        return
     content = answers_page_data(
         outcome.identifications,
         queries=queries.reader,
@@ -120,4 +115,4 @@ def _show(
         title="Who is on these images",
         notes=tuple(answer_notes(outcome, names_place=False)),
     )
-    typer.echo(f"Wrote {container.answers_page(path).write(content)[0]}", err=err)
+    return container.answers_page(path).write(content)[0]

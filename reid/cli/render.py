@@ -199,15 +199,16 @@ def render_scores(report: EvaluationReport) -> str:
 
 def evaluation_notes(report: EvaluationReport) -> list[str]:
     """Describe how the scores were computed, a line each."""
-    lines = [
-        f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
-        f"among {counted(report.num_gallery, 'gallery image')}",
-        f"Search: {_search(report)}",
-    ]
+    recall = f"the index finds {report.index_recall:.1%} of nearest neighbours"
     same_camera = "kept; not comparable with the Market-1501 protocol"
     if report.is_same_camera_removed:
         same_camera = "left out, as in the Market-1501 protocol"
-    lines.append(f"Same camera: {same_camera}")
+    lines = [
+        f"Queries: {report.num_valid_queries} of {report.num_queries} have a true match "
+        f"among {counted(report.num_gallery, 'gallery image')}",
+        f"Search: {'exact' if report.is_exact else f'approximate, scores too; {recall}'}",
+        f"Same camera: {same_camera}",
+    ]
     if (recipe := report.reranking) is not None:
         weight = f"{recipe.original_weight:g}"
         lines.append(f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={weight}")
@@ -236,8 +237,7 @@ def toml_value(value: object) -> str:
 
 def to_json(report: object) -> str:
     """Write a report as JSON; dataclasses become objects, enumerations and paths strings."""
-    plain = asdict(report) if is_dataclass(report) and not isinstance(report, type) else report
-    return json.dumps(plain, indent=2, default=_plain)
+    return json.dumps(report, indent=2, default=_plain)
 
 
 def _reasons(images: Sequence[UnreadableImage]) -> list[str]:
@@ -250,11 +250,3 @@ def _plain(value: object) -> Any:  # noqa: ANN401  (whatever JSON can hold)
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _search(report: EvaluationReport) -> str:
-    if report.is_exact:
-        return "exact"
-    return (
-        f"approximate, scores too; the index finds {report.index_recall:.1%} of nearest neighbours"
-    )

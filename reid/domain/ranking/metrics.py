@@ -207,7 +207,7 @@ def score_hits(rows: Tensor, *, ranks: Tensor, num_matches: Tensor) -> QueryScor
 def _explain_no_match(num_queries: int, *, is_same_camera_removed: bool) -> str:
     if num_queries == 0:
         return "there is no query image; nothing can be evaluated"
-    asked = counted(num_queries, "query", "queries")
+    asked = counted(num_queries, "query")
     if not is_same_camera_removed:
         return (
             f"not one of {asked} shows a person of whom the gallery has an image; "
