@@ -242,11 +242,7 @@ def source_of(
     label: str | None = None,
     camera: str | None = None,
 ) -> ImageSource:
-    """Convert images to an image source.
-
-    Raises:
-        DatasetError: Label or camera is not a name, or the images cannot be listed.
-    """
+    """Convert images to an image source, whose labels and cameras are those given, if any."""
     label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, images)
     if label is camera is None:

@@ -16,11 +16,7 @@ _OPEN_FILES = Path("/proc/self/fd")
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace `path` in one step, flushed to the disk.
-
-    Raises:
-        CheckpointError: The folder cannot be written or the disk is full.
-    """
+    """Replace `path` in one step, flushed to the disk; a `CheckpointError` says why it failed."""
     try:
         with replaced(path) as temporary:
             temporary.write_bytes(content)
@@ -32,12 +28,8 @@ def replace_file(path: Path, content: bytes) -> None:
 def replaced(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
     """Yield the name of a file to write, which replaces `path` once it is on the disk.
 
-    Args:
-        path: The final name.
-        temporary: The name until then, in the same folder; None: a hidden one that ends in `.tmp`.
-
-    Raises:
-        OSError: The file cannot be written; `path` is unchanged, and nothing else is left.
+    The name is `temporary`, in the same folder, or a hidden one that ends in `.tmp`. If the file
+    cannot be written, `path` is unchanged and nothing else is left.
     """
     temporary = temporary or _beside(path)
     try:
@@ -55,11 +47,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that gets its name once it is complete and on the disk; nothing is overwritten.
 
     On file systems with unnamed files, such as Linux's, a killed process leaves nothing; on others
-    it can leave a hidden file that ends in `.tmp`.
-
-    Raises:
-        FileExistsError: The name is taken.
-        OSError: The file cannot be written; nothing is left.
+    it can leave a hidden file that ends in `.tmp`. A taken name is a `FileExistsError`.
     """
     temporary = _beside(path)
     unnamed = _open_unnamed(path.parent)

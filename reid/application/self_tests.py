@@ -111,10 +111,7 @@ def try_evaluator(
 
 
 def try_gallery(open_gallery: Callable[..., Gallery]) -> str:
-    """Add people to a new gallery, find them after opening it again, erase one, and check it.
-
-    `open_gallery` opens the same gallery at every call; `create=True` makes it.
-    """
+    """Add people to a new gallery, find them after opening it again, erase one, and check it."""
     vectors = _unit_rows(6)
     fingerprint = EncoderFingerprint(
         name="self-test", weights="none", digest="self-test", width=_WIDTH
