@@ -41,16 +41,12 @@ def name_of_device(name: str) -> str | None:
 def torch_facts() -> dict[str, JsonValue]:
     """Describe torch's build and the devices that it finds."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    module = None if accelerator is None else torch.get_device_module(accelerator)
-    tell = getattr(module, "get_device_name", None)
     count = torch.accelerator.device_count() if accelerator is not None else 0
-    seen: list[JsonValue] = [
-        f"{accelerator}:{number}" + (f" {tell(number)}" if tell else "") for number in range(count)
-    ]
+    devices = [f"{accelerator}:{number}" for number in range(count)]
     return {
         "version": torch.__version__,
         "cuda": torch.version.cuda,
-        "accelerators": seen,
+        "accelerators": [f"{device} {name_of_device(device) or ''}".rstrip() for device in devices],
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "threads between operations": torch.get_num_interop_threads(),

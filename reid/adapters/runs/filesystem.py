@@ -15,7 +15,7 @@ from reid.adapters.atomic_files import (
     replace_file,
     sync_folder,
 )
-from reid.adapters.runs.locking import FolderInUseError, FolderLock
+from reid.adapters.runs.locking import FolderLock
 from reid.adapters.runs.records import (
     MANIFEST,
     MANIFEST_VERSION,
@@ -137,11 +137,6 @@ class FilesystemRunStore:
         try:
             self._lock.take()
             sync_folder(self._directory.parent)
-        except FolderInUseError as error:
-            raise CheckpointError(
-                f"{self._directory} is in use by another training ({error}): wait for its end, or "
-                "name another run.directory"
-            ) from error
         except OSError as error:
             raise cannot_be_written(self._directory, error) from error
 

@@ -1,4 +1,4 @@
-"""A lock on a folder that ends with its process."""
+"""A lock on a run's folder that ends with its process."""
 
 import errno
 import os
@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from reid.domain.errors import CheckpointError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -14,10 +16,6 @@ LOCK = ".training.lock"
 
 _CANNOT_LOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _MOST_HOLDER_BYTES = 200
-
-
-class FolderInUseError(Exception):
-    """Another process holds the folder; the message says which, if it is known."""
 
 
 class FolderLock:
@@ -29,6 +27,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         """Keep the folder's name; nothing is touched yet."""
+        self._folder = folder
         self._path = folder / LOCK
         self._opened: int | None = None
 
@@ -41,7 +40,7 @@ class FolderLock:
         """Hold the folder until `release`, or until the process ends.
 
         Raises:
-            FolderInUseError: Another process holds it.
+            CheckpointError: Another process holds it.
             OSError: The folder cannot be written.
         """
         while self._opened is None:
@@ -52,7 +51,9 @@ class FolderLock:
                     # For messages only: a full disk does not matter here.
                     with suppress(OSError):
                         os.truncate(opened, 0)
-                        os.write(opened, _myself().encode())
+                        os.write(
+                            opened, f"process {os.getpid()} on {socket.gethostname()}".encode()
+                        )
             finally:
                 if self._opened is None:
                     os.close(opened)
@@ -73,14 +74,13 @@ class FolderLock:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 holder = os.read(opened, _MOST_HOLDER_BYTES).decode(errors="replace")
-                raise FolderInUseError(holder or "another process") from error
+                raise CheckpointError(
+                    f"{self._folder} is in use by another training ({holder or 'another process'}):"
+                    " wait for its end, or name another run.directory"
+                ) from error
             except OSError as error:
                 if error.errno not in _CANNOT_LOCK:
                     raise
         with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(opened), self._path.stat())
         return False
-
-
-def _myself() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
