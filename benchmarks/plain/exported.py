@@ -6,17 +6,18 @@ from torch import Tensor
 
 from reid.adapters.encoders.blocks import Block
 from reid.adapters.encoders.image_tower import ImageTower
-from reid.adapters.encoders.resnet import AttentionPool, ResNetTower
-from reid.adapters.encoders.vision_transformer import VisionTransformerTower
+from reid.adapters.encoders.resnet import AttentionPool, ModifiedResNet
+from reid.adapters.encoders.vision_transformer import VisionTransformer
 
 
 @torch.no_grad()
 def embedding(tower: ImageTower, images: Tensor) -> Tensor:
     """Describe images by a tower's weights: (B, final + projected width), not normalised."""
-    if isinstance(tower, ResNetTower):
-        return _resnet(tower, images)
-    assert isinstance(tower, VisionTransformerTower)
-    return _vit(tower, images)
+    visual = tower.image_encoder
+    if isinstance(visual, ModifiedResNet):
+        return _resnet(visual, images)
+    assert isinstance(visual, VisionTransformer)
+    return _vit(visual, images)
 
 
 def run_block(block: Block, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -28,8 +29,7 @@ def run_block(block: Block, tokens: Tensor, mask: Tensor | None = None) -> Tenso
     return result
 
 
-def _vit(tower: VisionTransformerTower, images: Tensor) -> Tensor:
-    visual = tower.image_encoder
+def _vit(visual: VisionTransformer, images: Tensor) -> Tensor:
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
     token = visual.class_embedding.expand(len(images), 1, -1)
     tokens = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding)
@@ -40,8 +40,7 @@ def _vit(tower: VisionTransformerTower, images: Tensor) -> Tensor:
     return torch.cat([tokens[:, 0], projected[:, 0]], dim=1)
 
 
-def _resnet(tower: ResNetTower, images: Tensor) -> Tensor:
-    visual = tower.image_encoder
+def _resnet(visual: ModifiedResNet, images: Tensor) -> Tensor:
     maps = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))
     pooled = attend_from_everywhere(visual.attnpool, maps)  # (1 + P, B, E)
     return torch.cat([maps.mean(dim=(2, 3)), pooled[0]], dim=1)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from benchmarks.plain.exported import attend_from_everywhere, run_block
 from reid.adapters.encoders.image_tower import ImageTower
-from reid.adapters.encoders.resnet import ResNetTower
-from reid.adapters.encoders.vision_transformer import VisionTransformerTower
+from reid.adapters.encoders.resnet import ModifiedResNet
+from reid.adapters.encoders.vision_transformer import VisionTransformer
 from reid.domain.training.heads import ReidHeads
 from reid.domain.values.recipes import FineTuningRecipe
 
@@ -69,14 +69,14 @@ class PlainStageTwo:
 
 def describe(tower: ImageTower, images: Tensor) -> Levels:
     """Run a tower with everything that the paper's code computes."""
-    if isinstance(tower, ResNetTower):
-        return _resnet(tower, images)
-    assert isinstance(tower, VisionTransformerTower)
-    return _vit(tower, images)
-
-
-def _vit(tower: VisionTransformerTower, images: Tensor) -> Levels:
     visual = tower.image_encoder
+    if isinstance(visual, ModifiedResNet):
+        return _resnet(visual, images)
+    assert isinstance(visual, VisionTransformer)
+    return _vit(visual, images)
+
+
+def _vit(visual: VisionTransformer, images: Tensor) -> Levels:
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
     token = visual.class_embedding.expand(len(images), 1, -1)
     tokens = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding)
@@ -88,8 +88,7 @@ def _vit(tower: VisionTransformerTower, images: Tensor) -> Levels:
     return tokens[:, 0], final[:, 0], projected[:, 0]
 
 
-def _resnet(tower: ResNetTower, images: Tensor) -> Levels:
-    visual = tower.image_encoder
+def _resnet(visual: ModifiedResNet, images: Tensor) -> Levels:
     third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
     fourth = visual.layer4(third)
     pooled = attend_from_everywhere(visual.attnpool, fourth)  # (1 + P, B, E)

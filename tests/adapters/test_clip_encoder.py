@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from reid.adapters.encoders.blocks import Block, Projections, attend
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.adapters.encoders.image_tower import Grid, resize_positions
-from reid.adapters.encoders.resnet import ResNetTower, pool_generalised
+from reid.adapters.encoders.resnet import ModifiedResNet, pool_generalised
 from reid.adapters.encoders.text_encoder import template_tokens
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -104,15 +104,15 @@ def test_towers_with_gelu_equal_those_whose_perceptrons_are_written_out(
     assert torch.allclose(images, with_quick_gelu[0], rtol=1e-3) != has_transformer
 
 
-def maps_of(tower: ResNetTower, images: Tensor) -> list[Tensor]:
+def maps_of(visual: ModifiedResNet, images: Tensor) -> list[Tensor]:
     """What layers 3 and 4 put out."""
     seen: list[Tensor] = []
     hooks = [
         layer.register_forward_hook(lambda _module, _given, maps: seen.append(maps))
-        for layer in (tower.image_encoder.layer3, tower.image_encoder.layer4)
+        for layer in (visual.layer3, visual.layer4)
     ]
     with torch.no_grad():
-        tower(images, None)
+        visual(images, None)
     for hook in hooks:
         hook.remove()
     return seen
@@ -122,11 +122,12 @@ def test_gem_is_the_cube_root_of_the_mean_cube_of_layers_3_and_4() -> None:
     images = noise(3, 3, 48, 32)
     encoder = create_clip_encoder(replace(RN, pooling=Pooling.GEM))
     assert encoder.description.options["pooling"] == "gem"
-    assert isinstance(encoder.image_tower, ResNetTower)
+    visual = encoder.image_tower.image_encoder
+    assert isinstance(visual, ModifiedResNet)
     with torch.no_grad():
         features = encoder.encode_images(images)
     pooled = (features.penultimate, features.final)
-    for got, maps in zip(pooled, maps_of(encoder.image_tower, images), strict=True):
+    for got, maps in zip(pooled, maps_of(visual, images), strict=True):
         expected = (maps.double() ** 3).mean(dim=(2, 3)) ** (1 / 3)
         torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
         assert (got >= maps.mean(dim=(2, 3)) - 1e-6).all()
@@ -361,10 +362,10 @@ def test_a_vit_and_its_text_tower_equal_open_clip_s_forward_pass() -> None:
 
 
 def test_the_attention_pool_equals_open_clip_s_which_asks_from_everywhere() -> None:
-    model, tower = open_clip_like(RN), square(RN).image_tower
-    assert isinstance(tower, ResNetTower)
+    model, visual = open_clip_like(RN), square(RN).image_tower.image_encoder
+    assert isinstance(visual, ModifiedResNet)
     # Positions are for the finer last map of re-identification; open_clip's own here.
-    pool = tower.image_encoder.attnpool
+    pool = visual.attnpool
     pool.positional_embedding = nn.Parameter(noise(50, 512))
     model.visual.attnpool.load_state_dict(pool.state_dict())
     maps = noise(2, 512, 7, 7)

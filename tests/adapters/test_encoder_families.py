@@ -16,7 +16,7 @@ from reid.adapters.encoders.architecture import (
     length_of,
 )
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
-from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
+from reid.adapters.encoders.image_tower import Grid, Visual, drawn
 from reid.adapters.encoders.kinds import KINDS
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError
@@ -26,7 +26,7 @@ from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
 
 
-class Visual(nn.Module):
+class Toy(Visual):
     """Means of patches, each weighed by its position."""
 
     def __init__(self, width: int, num_positions: int) -> None:
@@ -34,16 +34,9 @@ class Visual(nn.Module):
         self.conv1 = nn.Conv2d(3, width, 8, stride=8)
         self.places = drawn(1 + num_positions, width, std=1.0)
 
-
-class ToyTower(ImageTower):
-    def __init__(self, visual: Visual) -> None:
-        super().__init__()
-        self.image_encoder = visual
-
-    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:  # noqa: ARG002
-        visual = self.image_encoder
-        cells = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
-        mean = (cells * visual.places[1:]).mean(dim=1)
+    def forward(self, images: Tensor, cameras: Tensor | None) -> ImageFeatures:  # noqa: ARG002
+        cells = self.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
+        mean = (cells * self.places[1:]).mean(dim=1)
         return ImageFeatures(penultimate=mean, final=mean, projected=mean)
 
 
@@ -66,8 +59,8 @@ class ToyArchitecture(Architecture):
         if stride != 8 or image_size.height % 8 or image_size.width % 8:
             raise ConfigurationError(f"toy: {image_size}, {stride}")
 
-    def build_image_tower(self, plan: EncoderPlan) -> ToyTower:  # noqa: ARG002
-        return ToyTower(Visual(self.width, self.pretraining_grid.num_positions))
+    def build_visual(self, plan: EncoderPlan) -> Toy:  # noqa: ARG002
+        return Toy(self.width, self.pretraining_grid.num_positions)
 
 
 TOY = ToyArchitecture(

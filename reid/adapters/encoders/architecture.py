@@ -7,7 +7,7 @@ from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
-from reid.adapters.encoders.image_tower import Grid, ImageTower
+from reid.adapters.encoders.image_tower import Grid, Visual
 from reid.domain.values.encoders import Activation, EncoderGeometry, Pooling
 from reid.domain.values.json_values import JsonValue
 from reid.domain.values.samples import ImageSize
@@ -106,8 +106,8 @@ class Architecture(ABC):
         """
 
     @abstractmethod
-    def build_image_tower(self, plan: "EncoderPlan") -> ImageTower:
-        """Build the tower with positions on `pretraining_grid` and without cameras.
+    def build_visual(self, plan: "EncoderPlan") -> Visual:
+        """Build the image half with positions on `pretraining_grid`.
 
         Weights are drawn from torch's global generator.
         """

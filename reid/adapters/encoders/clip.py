@@ -123,7 +123,7 @@ def create_clip_encoder(request: EncoderRequest) -> ClipEncoder:
     for tower in (image, text):
         if tower is not None:
             _move(tower.eval(), request.device)
-    if image.suits_channels_last and (is_mixed or trains_mixed):
+    if image.image_encoder.suits_channels_last and (is_mixed or trains_mixed):
         # 1.6 times as fast in bfloat16, but no faster in float32, which so keeps its last bits.
         image.to(memory_format=torch.channels_last)
     if request.compile:
@@ -137,14 +137,11 @@ def create_clip_encoder(request: EncoderRequest) -> ClipEncoder:
         options=plan.options(),
         num_identities=weights.num_identities if weights else None,
     )
-    text_encoder = None
-    if text is not None:
-        text_encoder = ClipTextEncoder(
-            text, weights=description.weights, is_mixed_precision=is_mixed
-        )
     return ClipEncoder(
         image,
-        text_encoder,
+        None
+        if text is None
+        else ClipTextEncoder(text, weights=description.weights, is_mixed_precision=is_mixed),
         geometry=plan.geometry,
         description=description,
         is_mixed_precision=is_mixed,

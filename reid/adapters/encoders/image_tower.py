@@ -27,34 +27,57 @@ class Grid(NamedTuple):
         return self.height * self.width
 
 
-class ImageTower(nn.Module):
-    """An image encoder; a family subclasses it."""
+class Visual(nn.Module):
+    """The image half of a model; a family subclasses it."""
 
     suits_channels_last: ClassVar[bool] = False
     """Whether bfloat16 is faster with the channels of a pixel side by side."""
 
-    cv_embed: nn.Parameter | None
-    """(N, D) camera embeddings, None where the tower has none."""
-
-    def __init__(self) -> None:
-        """Begin without camera embeddings."""
-        super().__init__()
-        self.register_parameter("cv_embed", None)
-
     def redraw(self) -> None:
         """Draw again the random weights that torch's initialisation scales badly."""
 
-    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
-        """Encode (B, 3, H, W) float32 images; camids are (B,) int64 within the known, or None."""
+    def forward(self, images: Tensor, cameras: Tensor | None) -> ImageFeatures:
+        """Encode (B, 3, H, W) float32 images; `cameras` are their (B, D) embeddings, or None."""
         raise NotImplementedError
 
-    def trace(self, images: Tensor, camids: Tensor | None) -> ImageTrace:
+    def trace(self, images: Tensor, cameras: Tensor | None) -> ImageTrace:
         """Encode images, and return the attention or the map that the features come from.
 
         Unlike in `forward`, attention is computed for all tokens and outside torch's kernels, so
         that it can be shown and differentiated.
         """
         raise NotImplementedError
+
+
+class ImageTower(nn.Module):
+    """A model's image half, and embeddings of cameras.
+
+    Camera embeddings: TransReID, He et al. 2021, arXiv:2102.04378, section 3.3 (SIE).
+    """
+
+    cv_embed: nn.Parameter | None
+    """(N, D) camera embeddings, None where the tower has none."""
+
+    def __init__(self, visual: Visual, *, camera_scale: float) -> None:
+        """Begin without camera embeddings; `camera_scale` is their weight in the sum."""
+        super().__init__()
+        self.register_parameter("cv_embed", None)
+        self.camera_scale = camera_scale
+        self.image_encoder = visual
+
+    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
+        """Encode (B, 3, H, W) float32 images; camids are (B,) int64 within the known, or None."""
+        features: ImageFeatures = self.image_encoder(images, self._cameras(camids))
+        return features
+
+    def trace(self, images: Tensor, camids: Tensor | None) -> ImageTrace:
+        """Encode images and show how; see `Visual`."""
+        return self.image_encoder.trace(images, self._cameras(camids))
+
+    def _cameras(self, camids: Tensor | None) -> Tensor | None:
+        if self.cv_embed is None or camids is None:
+            return None
+        return self.camera_scale * self.cv_embed[camids]
 
 
 class WithoutDrawing(TorchFunctionMode):

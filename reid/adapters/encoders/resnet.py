@@ -24,7 +24,7 @@ from reid.adapters.encoders.architecture import (
     length_of,
 )
 from reid.adapters.encoders.blocks import HEAD_WIDTH, Projection, attend_once
-from reid.adapters.encoders.image_tower import Grid, ImageTower
+from reid.adapters.encoders.image_tower import Grid, Visual
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Pooling
 from reid.domain.values.explanations import Cells, MapTrace
@@ -83,9 +83,9 @@ class ResNetArchitecture(Architecture):
                 f"not {image_size}"
             )
 
-    def build_image_tower(self, plan: EncoderPlan) -> "ResNetTower":
-        """Build the tower; see `Architecture`."""
-        return ResNetTower(ModifiedResNet(self), pooling=plan.pooling)
+    def build_visual(self, plan: EncoderPlan) -> "ModifiedResNet":
+        """Build the image half; see `Architecture`."""
+        return ModifiedResNet(self, pooling=plan.pooling)
 
 
 class Bottleneck(nn.Module):
@@ -154,12 +154,18 @@ class AttentionPool(nn.Module):
         return pooled
 
 
-class ModifiedResNet(nn.Module):
-    """CLIP's ResNet under OpenAI's names, drawn in open_clip's order, with a last stride of 1."""
+class ModifiedResNet(Visual):
+    """CLIP's ResNet under OpenAI's names, with a last stride of 1; it ignores cameras.
 
-    def __init__(self, architecture: ResNetArchitecture) -> None:
-        """Draw all weights; positions are for CLIP's own square grid."""
+    It is cut to the features of its last two maps.
+    """
+
+    suits_channels_last = True
+
+    def __init__(self, architecture: ResNetArchitecture, *, pooling: Pooling) -> None:
+        """Draw all weights, in open_clip's order; the maps are pooled by `pooling`."""
         super().__init__()
+        self._pool = pool_generalised if pooling is Pooling.GEM else pool_average
         width = architecture.width
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
@@ -192,18 +198,6 @@ class ModifiedResNet(nn.Module):
         maps = F.relu(self.bn3(self.conv3(maps)), inplace=True)
         return F.avg_pool2d(maps, 2)
 
-
-class ResNetTower(ImageTower):
-    """CLIP's modified ResNet, cut to the features of its last two maps; it ignores cameras."""
-
-    suits_channels_last = True
-
-    def __init__(self, visual: ModifiedResNet, *, pooling: Pooling) -> None:
-        """Wrap the model; the maps of layers 3 and 4 are pooled by `pooling`."""
-        super().__init__()
-        self._pool = pool_generalised if pooling is Pooling.GEM else pool_average
-        self.image_encoder = visual
-
     def redraw(self) -> None:
         """Draw the convolutions so that signals keep their size.
 
@@ -211,15 +205,15 @@ class ResNetTower(ImageTower):
         default: there signals fade by a thousand before running statistics are learnt, and the
         pooled token of an untrained network hardly depends on the image.
         """
-        for module in self.image_encoder.modules():
+        for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:  # noqa: ARG002
+    def forward(self, images: Tensor, cameras: Tensor | None) -> ImageFeatures:  # noqa: ARG002
         """Return the pooled maps of layers 3 and 4, and the attention-pooled token."""
         return self._features(*self._maps(images))
 
-    def trace(self, images: Tensor, camids: Tensor | None) -> MapTrace:  # noqa: ARG002
+    def trace(self, images: Tensor, cameras: Tensor | None) -> MapTrace:  # noqa: ARG002
         """Encode images, the last map a leaf that gradients reach."""
         with torch.no_grad():
             third, fourth = self._maps(images)
@@ -232,15 +226,14 @@ class ResNetTower(ImageTower):
 
     def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the maps of layers 3 and 4: (B, 16 * width, h, w) and (B, 32 * width, h, w)."""
-        visual = self.image_encoder
-        third = visual.layer3(visual.layer2(visual.layer1(visual.stem(images))))
-        return third, visual.layer4(third)
+        third = self.layer3(self.layer2(self.layer1(self.stem(images))))
+        return third, self.layer4(third)
 
     def _features(self, third: Tensor, fourth: Tensor) -> ImageFeatures:
         return ImageFeatures(
             penultimate=self._pool(third.float()),
             final=self._pool(fourth.float()),
-            projected=self.image_encoder.attnpool(fourth).float(),
+            projected=self.attnpool(fourth).float(),
         )
 
 

@@ -33,12 +33,13 @@ def build_towers(
                 # They replace all weights, so none are drawn or stored.
                 building.enter_context(torch.device("meta"))
                 building.enter_context(WithoutDrawing())
-            image = architecture.build_image_tower(plan)
+            visual = architecture.build_visual(plan)
+            image = ImageTower(visual, camera_scale=plan.camera_scale)
             if architecture.text is not None and (weights is None or weights.text):
                 width = architecture.projected_width
                 text = TextTower(architecture.text, out_width=width, activation=plan.activation)
         if weights is None:
-            image.redraw()
+            visual.redraw()
         if plan.num_cameras:
             cameras = torch.empty(plan.num_cameras, architecture.width)
             image.cv_embed = nn.Parameter(nn.init.trunc_normal_(cameras, std=_CAMERA_STD))

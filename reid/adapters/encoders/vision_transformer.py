@@ -1,6 +1,6 @@
 """CLIP's ViT with overlapping patches and camera embeddings as options.
 
-Letters: B batch, D width, H W pixels, h w grid, P = h * w positions, N cameras.
+Letters: B batch, D width, H W pixels, h w grid, P = h * w positions.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from reid.adapters.encoders.architecture import (
     length_of,
 )
 from reid.adapters.encoders.blocks import LayerNorm, Transformer
-from reid.adapters.encoders.image_tower import Grid, ImageTower, drawn
+from reid.adapters.encoders.image_tower import Grid, Visual, drawn
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Activation
 from reid.domain.values.explanations import AttentionTrace, Cells
@@ -62,19 +62,22 @@ class ViTArchitecture(Architecture):
                 f"encoder.stride: stride {stride} is outside 1..{self.patch_size}"
             )
 
-    def build_image_tower(self, plan: EncoderPlan) -> "VisionTransformerTower":
-        """Build the tower; see `Architecture`."""
-        visual = VisionTransformer(self, stride=plan.stride, activation=plan.activation)
-        return VisionTransformerTower(visual, camera_scale=plan.camera_scale)
+    def build_visual(self, plan: EncoderPlan) -> "VisionTransformer":
+        """Build the image half; see `Architecture`."""
+        return VisionTransformer(self, stride=plan.stride, activation=plan.activation)
 
 
-class VisionTransformer(nn.Module):
-    """Parameters of CLIP's ViT under OpenAI's names, drawn in the order of open_clip."""
+class VisionTransformer(Visual):
+    """CLIP's ViT under OpenAI's names, cut to the features of its class token.
+
+    Cameras differ from TransReID, which adds them to every token: CLIP-ReID adds them to the class
+    token only.
+    """
 
     def __init__(
         self, architecture: ViTArchitecture, *, stride: int, activation: Activation
     ) -> None:
-        """Draw all weights."""
+        """Draw all weights, in the order of open_clip."""
         super().__init__()
         width, patch_size = architecture.width, architecture.patch_size
         scale = width**-0.5
@@ -83,75 +86,50 @@ class VisionTransformer(nn.Module):
         self.class_embedding = drawn(width, std=scale)
         self.positional_embedding = drawn(count + 1, width, std=scale)
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(
-            width,
-            num_layers=architecture.layers,
-            activation=activation,
-        )
+        self.transformer = Transformer(width, num_layers=architecture.layers, activation=activation)
         self.ln_post = LayerNorm(width)
         self.proj = drawn(width, architecture.projected_width, std=scale)
 
-
-class VisionTransformerTower(ImageTower):
-    """CLIP's ViT, cut to the features of its class token.
-
-    Camera embeddings: TransReID, He et al. 2021, arXiv:2102.04378, section 3.3 (SIE). Differs from
-    TransReID, which adds them to every token: CLIP-ReID adds them to the class token only.
-    """
-
-    def __init__(self, visual: VisionTransformer, *, camera_scale: float) -> None:
-        """Wrap the model; `camera_scale` is the weight of camera embeddings in the sum."""
-        super().__init__()
-        self.camera_scale = camera_scale
-        self.image_encoder = visual
-
-    def forward(self, images: Tensor, camids: Tensor | None) -> ImageFeatures:
+    def forward(self, images: Tensor, cameras: Tensor | None) -> ImageFeatures:
         """Return the class token before the last block, after the last LayerNorm, and projected."""
-        tokens = self._first_tokens(images, camids)
-        *blocks, last = self.image_encoder.transformer.blocks
+        tokens = self._first_tokens(images, cameras)
+        *blocks, last = self.transformer.blocks
         for block in blocks:
             tokens = block(tokens)
         return self._features(tokens[:, 0], last.follow(tokens, 0))
 
-    def trace(self, images: Tensor, camids: Tensor | None) -> AttentionTrace:
+    def trace(self, images: Tensor, cameras: Tensor | None) -> AttentionTrace:
         """Encode images, and return the attention of every block."""
         attention = []
         with torch.enable_grad():
             # A leaf, so that gradients also flow where the weights are frozen.
-            tokens = self._first_tokens(images, camids).detach().requires_grad_()
+            tokens = self._first_tokens(images, cameras).detach().requires_grad_()
             before = tokens
-            for block in self.image_encoder.transformer.blocks:
+            for block in self.transformer.blocks:
                 before = tokens
                 tokens, shares = block.show(tokens)
                 attention.append(shares)
             features = self._features(before[:, 0], tokens[:, 0])
-        return AttentionTrace(
-            features=features, attention=tuple(attention), cells=self._patches(images)
-        )
+        (extent, _), (stride, _) = self.conv1.kernel_size, self.conv1.stride
+        rows, columns = ((length - extent) // stride + 1 for length in images.shape[2:])
+        cells = Cells(rows=rows, columns=columns, stride=stride, extent=extent)
+        return AttentionTrace(features=features, attention=tuple(attention), cells=cells)
 
-    def _first_tokens(self, images: Tensor, camids: Tensor | None) -> Tensor:
+    def _first_tokens(self, images: Tensor, cameras: Tensor | None) -> Tensor:
         """Compute what the first block reads: (B, 1 + P, D), the class token first."""
-        visual = self.image_encoder
-        patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
-        token = visual.class_embedding.expand(images.shape[0], -1)  # (B, D)
-        if self.cv_embed is not None and camids is not None:
-            token = token + self.camera_scale * self.cv_embed[camids]
-        tokens = torch.cat([token[:, None], patches], dim=1) + visual.positional_embedding
-        normed: Tensor = visual.ln_pre(tokens)
+        patches = self.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D)
+        token = self.class_embedding.expand(images.shape[0], -1)  # (B, D)
+        if cameras is not None:
+            token = token + cameras
+        tokens = torch.cat([token[:, None], patches], dim=1) + self.positional_embedding
+        normed: Tensor = self.ln_pre(tokens)
         return normed
 
     def _features(self, before: Tensor, after: Tensor) -> ImageFeatures:
         """Read the features from the (B, D) class token before and after the last block."""
-        visual = self.image_encoder
-        final = visual.ln_post(after)  # (B, D)
+        final = self.ln_post(after)  # (B, D)
         return ImageFeatures(
             penultimate=before.float(),
             final=final.float(),
-            projected=(final @ visual.proj).float(),
+            projected=(final @ self.proj).float(),
         )
-
-    def _patches(self, images: Tensor) -> Cells:
-        patches = self.image_encoder.conv1
-        (extent, _), (stride, _) = patches.kernel_size, patches.stride
-        rows, columns = ((length - extent) // stride + 1 for length in images.shape[2:])
-        return Cells(rows=rows, columns=columns, stride=stride, extent=extent)
