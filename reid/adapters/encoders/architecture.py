@@ -22,7 +22,7 @@ IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 Measures: TypeAlias = tuple[int | tuple[int, ...], int, int]
-"""Layers, width and projected width."""
+"""`layers`, `width` and `projected_width` of an architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,10 @@ class Architecture(ABC):
     def feature_widths(self) -> tuple[int, int]:
         """Widths of the penultimate and the final feature."""
 
-    @property
-    def measures(self) -> Measures:
-        """What `measure` reads off this kind's weights."""
-        return self.layers, self.width, self.projected_width
-
     @staticmethod
     @abstractmethod
     def measure(image: Mapping[str, Tensor]) -> Measures | None:
-        """Read layers, width and projected width off the shapes of an image tower's weights.
+        """Read this kind's sizes off the shapes of an image tower's weights.
 
         Returns:
             0 for missing weights; None for another family's weights.

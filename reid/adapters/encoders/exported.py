@@ -5,7 +5,7 @@ Letters: B batch, D width, H W pixels.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -16,7 +16,6 @@ from torch.export import ExportedProgram
 
 from reid.adapters.encoders.input_checks import check_inputs
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import (
     Activation,
     EncoderDescription,
@@ -106,10 +105,6 @@ class ExportHeader:
 
     files: Mapping[str, str]
     """SHA-256 of every other file, by name."""
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """Write for `read_export_header`."""
-        return {"format": FORMAT, **asdict(self)}
 
 
 def is_exported(path: Path) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch.export import Dim, ExportedProgram
 from reid.adapters.atomic_files import sync_file, sync_folder
 from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.exported import (
+    FORMAT,
     HEADER_FILE,
     ExportedEncoder,
     ExportHeader,
@@ -109,7 +110,7 @@ class ExportFolder:
 
         What it replaces moves beside it, and back again where this fails.
         """
-        content = header.as_json() | {"comparison": dict(record)}
+        content = {"format": FORMAT, **asdict(header), "comparison": dict(record)}
         (written / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
         for path in written.iterdir():
             sync_file(path)

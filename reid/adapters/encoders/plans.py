@@ -91,7 +91,7 @@ def _recognise(weights: WeightsFile) -> Architecture:
     measured: Measures | None = None
     for architecture in KINDS.values():
         found = architecture.measure(weights.image)
-        if found == architecture.measures:
+        if found == (architecture.layers, architecture.width, architecture.projected_width):
             return architecture
         measured = found or measured
     sizes = "layers {}, width {}, projected width {}".format(*measured) if measured else "none"

@@ -7,19 +7,36 @@ archives, as OpenAI published them, only the tensors are read.
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.torchscript_tensors import read_torchscript
 from reid.adapters.safetensors_file import read_safetensors
 from reid.domain.errors import EncoderError
 from reid.domain.values.json_values import JsonValue
 
 Header: TypeAlias = Mapping[str, JsonValue]
+
+_MOST_PICKLED_BYTES = 64 * 2**20
+"""Limit of the table of modules; CLIP's takes a few hundred kilobytes."""
+
+_DTYPES = {
+    "BFloat16Storage": torch.bfloat16,
+    "BoolStorage": torch.bool,
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
@@ -33,7 +50,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
     try:
         if path.suffix == ".safetensors" or start[8:] == b"{":
             return read_safetensors(path)
-        content = read_torchscript(path) if _is_torchscript(path) else _read_pickle(path)
+        content = _read_torchscript(path) if _is_torchscript(path) else _read_pickle(path)
     except pickle.UnpicklingError as error:
         raise EncoderError(
             f"{path} is no weights file, or holds Python objects that could run code when loaded: "
@@ -67,3 +84,95 @@ def _read_pickle(path: Path) -> Any:  # noqa: ANN401  (whatever a pickle can hol
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to the file's author
         return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+
+
+class _Module:
+    """Stands for any class that a TorchScript archive's program defines."""
+
+    def __setstate__(self, state: object) -> None:
+        self.attributes = state
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(BytesIO(_read_member(archive, f"{root}/data.pkl", _MOST_PICKLED_BYTES)))
+        self._archive = archive
+        self._root = root
+        self._storages: dict[str, Tensor] = {}
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (as its base class)
+        """Return our own functions for tensors, lists and tables, and refuse everything else."""
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        known: dict[tuple[str, str], Callable[..., object]] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+            ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
+            ("torch", "device"): lambda *parts: parts,
+        }
+        if module == "torch.jit._pickle" and name.startswith("build_"):
+            return lambda values: values
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it holds a {module}.{name}, which could run code")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> Tensor:  # noqa: ANN401  (as its base class)
+        """Read a storage once, though several tensors may share it."""
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError("it refers to something else than tensors")
+        if key not in self._storages:
+            member = f"{self._root}/data/{key}"
+            content = _read_member(self._archive, member, count * dtype.itemsize)
+            self._storages[key] = torch.frombuffer(bytearray(content), dtype=dtype)
+        return self._storages[key]
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Read parameters and buffers under the names that the module's state dict gives them.
+
+    `torch.jit.load` compiles the archive's program and calls its `__setstate__` methods, which can
+    write files. Here the program is ignored: modules are read as tables of attributes.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (root,) = {
+            name.removesuffix("/data.pkl")
+            for name in archive.namelist()
+            if name.endswith("/data.pkl") and name.count("/") == 1
+        }
+        module = _Unpickler(archive, root).load()
+    tensors: dict[str, Tensor] = {}
+    _collect(module, prefix="", into=tensors, above=())
+    return tensors
+
+
+def _collect(
+    value: object, *, prefix: str, into: dict[str, Tensor], above: Sequence[object]
+) -> None:
+    if not isinstance(value, _Module) or any(value is outer for outer in above):
+        return
+    attributes = getattr(value, "attributes", None)
+    if not isinstance(attributes, Mapping):
+        return
+    for name, entry in attributes.items():
+        if isinstance(entry, Tensor):
+            into[f"{prefix}{name}"] = entry
+        _collect(entry, prefix=f"{prefix}{name}.", into=into, above=(*above, value))
+
+
+def _rebuild(
+    storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
+) -> Tensor:
+    """Copy a view of a storage; torch refuses one that leaves it."""
+    return torch.as_strided(storage, tuple(size), tuple(stride), offset).clone()
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    """Unpack a member of limited size."""
+    with archive.open(name) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"its part {name} is larger than {most_bytes} bytes")
+    return content

@@ -130,7 +130,7 @@ def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
         image=image,
         text=text,
         is_resized=is_released,
-        num_identities=_num_identities(tensors) if is_released else None,
+        num_identities=_num_identities(tensors),
     )
 
 

@@ -12,10 +12,8 @@ class EncoderFingerprint:
     """Identifies the encoder that made vectors; those of two encoders do not compare."""
 
     name: str
-    """Kind as settings name it, for example `vit-b16`."""
-
     weights: str
-    """Origin of the weights."""
+    """Kind and origin, as in `EncoderDescription`."""
 
     digest: str
     """Digest of what the encoder computes with: equal digests make equal vectors."""
@@ -27,7 +25,6 @@ class EncoderFingerprint:
     """Whether vectors depend on the camera."""
 
     options: Mapping[str, JsonValue] = field(default_factory=dict)
-    """Of its architecture."""
 
     def agrees_with(self, other: "EncoderFingerprint") -> bool:
         """Whether vectors of the two compare; what the weights are called does not matter."""
