@@ -53,8 +53,7 @@ DECODER_ERRORS = (
 """Pillow's decoders raise all of these on damaged files."""
 
 _BASELINE_JPEG = b"\xff\xc0"
-_EXIF_OR_XMP = b"\xff\xe1"
-"""Both may say which way is up."""
+_EXIF_OR_XMP = b"\xff\xe1"  # both may say which way is up
 
 Content: TypeAlias = bytes | NDArray[np.uint8]
 """An image's file, or its (H, W, 3) RGB pixels."""

@@ -12,8 +12,7 @@ IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".w
 MOST_BYTES = 512 * 2**20
 """Largest image file; the most pixels that Pillow accepts fit into it uncompressed."""
 
-_UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")
-"""How `readable_name` writes bytes that are not UTF-8."""
+_UNWRITABLE = re.compile(r"\\x[0-9a-f]{2}")  # how `readable_name` writes bytes that are not UTF-8
 
 
 def is_image_name(name: str) -> bool:

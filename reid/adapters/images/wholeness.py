@@ -18,9 +18,7 @@ _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
 _RESTARTS = range(0xD0, 0xD8)
 _PROGRESSIVE_FRAMES = (0xC2, 0xCA)
-_BARE = frozenset({0x01, *_RESTARTS, 0xD8, _END_OF_IMAGE})
-"""Markers without a segment."""
-
+_BARE = frozenset({0x01, *_RESTARTS, 0xD8, _END_OF_IMAGE})  # markers without a segment
 _FILLING = bytes((37 * place + 181) % 251 for place in range(96))
 """Bytes other than 255 that differ from zeros, which libjpeg puts in for missing data."""
 

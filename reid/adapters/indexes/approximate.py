@@ -20,11 +20,8 @@ from reid.domain.values.ranking import Neighbours
 MAXIMUM_PROBES = 1000
 """The standard error of a recall of .95 is then .007."""
 
-_STEP = 1.5
-"""Factor to the next effort tried, which bounds the excess effort."""
-
-_PROBE_ANSWERS = 2
-"""The probe itself and another row."""
+_STEP = 1.5  # factor to the next effort tried, which bounds the excess effort
+_PROBE_ANSWERS = 2  # the probe itself and another row
 
 
 class ApproximateIndex(StoredIndex[S]):

@@ -32,18 +32,13 @@ from reid.adapters.indexes.stored import Built
 from reid.domain.ranking.distances import rescore
 from reid.domain.values.ranking import Neighbours
 
-_BUILD_EXPANSION = 100
-"""Nodes kept in view while a row is linked, as in the paper."""
-
+_BUILD_EXPANSION = 100  # nodes kept in view while a row is linked, as in the paper
 _LEAST_EXPANSION = 16
-_LARGEST_EXPANSION = 10_000
-"""Largest expansion tried; a larger one would read most of the gallery."""
-
+_LARGEST_EXPANSION = 10_000  # largest expansion tried; a larger one would read most of the gallery
 _ROWS_PER_STRETCH = 2**16
 """Rows added at once, so that a gallery mapped from a file is not copied as a whole."""
 
-_FAISS_KIND = b"IHNs"
-"""First bytes of faiss's files of such graphs."""
+_FAISS_KIND = b"IHNs"  # first bytes of faiss's files of such graphs
 
 
 @dataclass(frozen=True, slots=True)
