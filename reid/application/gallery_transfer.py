@@ -5,8 +5,7 @@ Letters: N images of a part, D width.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
@@ -27,12 +26,12 @@ IMPORTED = "imported: "
 """Prefix of the source of imported images, which is not a folder of this machine."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransferGallery:
     """Writes a gallery to a file, and reads it into another gallery."""
 
-    def __init__(self, *, now: Callable[[], str]) -> None:
-        """Keep the clock, which gives the time as galleries write it."""
-        self._now = now
+    now: Callable[[], str]
+    """Gives the time as galleries write it."""
 
     def export(self, gallery: Gallery, archive: GalleryArchive) -> GalleryDescription:
         """Write everything except thumbnails and audit log.
@@ -107,7 +106,12 @@ class TransferGallery:
             for images, vectors in content.parts():
                 part = [_imported(image) for image in images]
                 rows = range(len(part)) if is_new else _lacking(gallery, part, vectors)
-                subject = _subject(archive.place, num_done, len(part), total=content.num_images)
+                # So the audit log shows whether the import is complete.
+                subject = archive.place
+                if len(part) < content.num_images:
+                    subject += (
+                        f", images {num_done + 1} to {num_done + len(part)} of {content.num_images}"
+                    )
                 if rows:
                     gallery.add(
                         [part[row] for row in rows],
@@ -128,7 +132,7 @@ class TransferGallery:
             gallery.note(self._entry(AuditAction.IMPORT, archive.place, 0))
 
     def _entry(self, action: AuditAction, subject: str, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=subject, num_images=count)
+        return AuditEntry(at=self.now(), action=action, subject=subject, num_images=count)
 
 
 def _parts_of(gallery: Gallery, *, version: int) -> Iterator[ArchivePart]:
@@ -163,32 +167,23 @@ def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
 
     To save memory, 8-byte hashes are compared first.
     """
-    named = map(_number_of, _images_of(content))
-    numbers = np.sort(np.fromiter(named, dtype=np.uint64, count=content.num_images))
+
+    def named() -> Iterator[tuple[str, str]]:
+        return (_name_of(_imported(image)) for images, _ in content.parts() for image in images)
+
+    numbers = np.fromiter(map(hash, named()), dtype=np.int64, count=content.num_images)
+    numbers.sort()
     suspects = set(numbers[1:][numbers[1:] == numbers[:-1]].tolist())
-    if not suspects:
-        return
     seen: set[tuple[str, str]] = set()
-    for image in _images_of(content):
-        if _number_of(image) in suspects:
-            if _name_of(image) in seen:
-                raise GalleryError(
-                    f"{place} holds {image.name} of {image.source} twice: nothing was imported"
-                )
-            seen.add(_name_of(image))
-
-
-def _images_of(content: ArchivedGallery) -> Iterator[NewImage]:
-    return (_imported(image) for images, _ in content.parts() for image in images)
+    for source, name in named() if suspects else ():
+        if (source, name) in seen:
+            raise GalleryError(f"{place} holds {name} of {source} twice: nothing was imported")
+        if hash((source, name)) in suspects:
+            seen.add((source, name))
 
 
 def _name_of(image: NewImage | KeptImage) -> tuple[str, str]:
     return image.source, image.name
-
-
-def _number_of(image: NewImage) -> int:
-    digest = blake2b(repr(_name_of(image)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> list[int]:
@@ -202,9 +197,7 @@ def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> l
     if same:
         found = gallery.vectors([*same.values()])
         is_other = (found != vectors[[*same]]).any(dim=1).tolist()
-        same = {
-            row: key for (row, key), other in zip(same.items(), is_other, strict=True) if not other
-        }
+        same = {row: same[row] for row, other in zip(same, is_other, strict=True) if not other}
     return [row for row in range(len(images)) if row not in same]
 
 
@@ -215,10 +208,3 @@ def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage
         names_by_source.setdefault(image.source, []).append(image.name)
     for source, names in names_by_source.items():
         yield from gallery.images(source=source, names=names)
-
-
-def _subject(place: str, num_before: int, count: int, *, total: int) -> str:
-    """Name a part in the audit log, which so shows whether the import is complete."""
-    if count == total:
-        return place
-    return f"{place}, images {num_before + 1} to {num_before + count} of {total}"

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
         GalleryContent,
         RemovalOutcome,
     )
-    from reid.domain.values.galleries import GalleryDescription
-    from reid.domain.values.gallery_caches import CacheContent
+    from reid.domain.values.galleries import CacheContent, GalleryDescription
 
 
 def render_enrolment(outcome: "EnrolmentOutcome") -> str:

@@ -1,11 +1,8 @@
 """Galleries, from settings, and the fingerprint of the encoder that fills them."""
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -18,7 +15,6 @@ from reid.container.foundation import Foundation
 from reid.container.gallery_engines import GalleryRequest
 from reid.container.indexes import Indexes
 from reid.container.registry import Group
-from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import EncoderFingerprint
 from reid.importing import Lazily
 
@@ -43,20 +39,15 @@ def open_gallery(
     *,
     create: bool,
 ) -> "Gallery":
-    """Open a gallery of the kind in the settings; see `GalleryRequest`.
-
-    Raises:
-        ConfigurationError: No distribution offers this kind, or it takes other options.
-        GalleryError: It is missing or cannot be opened.
-    """
+    """Open a gallery of the kind in the settings; see `GalleryRequest`."""
     found = registry.find(Group.GALLERIES, settings.kind)
-    records_address = settings.postgres.address
+    address = settings.postgres.address
     request = GalleryRequest(
         name=name,
         create=create,
         tenant=settings.tenant,
         create_index=create_index,
-        records_address=None if records_address is None else records_address.get_secret_value(),
+        records_address=None if address is None else address.get_secret_value(),
         options=registry.options_of(settings, section="gallery"),
     )
     opened: Gallery = registry.load(found)(request)
@@ -85,15 +76,7 @@ def is_gallery(
 def read_gallery_vectors(
     is_gallery: Callable[..., bool], open_gallery: Callable[..., "Gallery"], name: str
 ) -> "Tensor":
-    """Read the vectors of a gallery, of a folder of .npy files, or of one such file.
-
-    Returns:
-        (G, D) float32, rows of unit L2 norm.
-
-    Raises:
-        GalleryError: The gallery cannot be read.
-        VectorIndexError: The files cannot be read.
-    """
+    """Read (G, D) vectors of a gallery, of a folder of .npy files, or of one such file."""
     from reid.adapters.vectors_file import read_vectors
 
     if not is_gallery(name, otherwise="a folder of .npy files of vectors"):
@@ -110,10 +93,7 @@ def open_source(name: str) -> Union["ImageSource", None]:
 
 
 def encoder_fingerprint(encoder: "Encoder") -> EncoderFingerprint:
-    """Return the encoder's fingerprint, without cameras.
-
-    An exported encoder has that of its original, with which it was compared.
-    """
+    """Return the encoder's fingerprint, without cameras; an export has that of its original."""
     from reid.domain.values.checkpoints import digest_of
     from reid.ports.image_encoder import FrozenEncoder
 
@@ -132,35 +112,12 @@ def encoder_fingerprint(encoder: "Encoder") -> EncoderFingerprint:
 def open_cache(
     settings: "GallerySettings",
     open_memory: Callable[[], "Gallery"],
-    create_index: Callable[[], "VectorIndex"],
+    gallery_cache: Callable[[], "GalleryCache"],
     name: str,
     fingerprint: EncoderFingerprint,
 ) -> "Gallery":
-    """Open the cached gallery of a folder or list of images, one per encoder.
-
-    Without a cache it is a gallery in memory.
-
-    Raises:
-        GalleryError: It cannot be written.
-    """
-    if not settings.use_cache:
-        return open_memory()
-    from reid.adapters.galleries.filesystem.gallery import open_filesystem_gallery
-
-    # Names decide no vector.
-    encoder = {k: v for k, v in asdict(fingerprint).items() if k not in ("name", "weights")}
-    origin = json.dumps([str(Path(name).resolve()), encoder], sort_keys=True)
-    folder = cache_folder(settings) / sha256(origin.encode()).hexdigest()[:32]
-    try:
-        # Vectors of people's images are personal data.
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return open_filesystem_gallery(folder, create=True, create_index=create_index)
-    except (OSError, GalleryError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise GalleryError(
-            f"the cache {folder} cannot be used ({reason}): remove it, name another by "
-            "`gallery.cache = DIR`, or do without (`gallery.use_cache = false`)"
-        ) from error
+    """Open the cached gallery of a folder or list of images; without a cache, one in memory."""
+    return gallery_cache().open(name, fingerprint) if settings.use_cache else open_memory()
 
 
 def cache_folder(settings: "GallerySettings") -> Path:
@@ -195,16 +152,16 @@ class Galleries(Encoders, Indexes):
     read_gallery_vectors = providers.Callable(
         read_gallery_vectors, is_gallery.provider, open_gallery.provider
     )
-    open_cache = providers.Callable(
-        open_cache,
-        Foundation.settings.provided.gallery,
-        memory_gallery.provider,
-        Indexes.gallery_index.provider,
-    )
     gallery_cache = providers.Factory["GalleryCache"](
         Lazily("reid.adapters.galleries.cache:GalleryCache"),
         providers.Callable(cache_folder, Foundation.settings.provided.gallery),
         create_index=Indexes.gallery_index.provider,
+    )
+    open_cache = providers.Callable(
+        open_cache,
+        Foundation.settings.provided.gallery,
+        memory_gallery.provider,
+        gallery_cache.provider,
     )
     enroll_gallery = providers.Singleton["EnrollGallery"](
         Lazily("reid.application.galleries:EnrollGallery"),

@@ -21,29 +21,20 @@ class GalleryRequest:
 
     name: str
     """Folder, or name in a database."""
-
     create: bool
     """Whether to make an empty gallery if it does not exist."""
-
     tenant: str
     """Owner of the images in a shared engine; other owners' images are never visible."""
-
     create_index: Callable[[], "VectorIndex"]
     """Creates the configured index, for engines that do not search themselves."""
-
     records_address: str | None = None
     """PostgreSQL server for the records of an engine that stores only vectors; None: SQLite."""
-
     options: Mapping[str, Any]
     """Settings of the kind's own section, else `gallery.options`."""
 
 
 def open_folder(request: GalleryRequest) -> "Gallery":
-    """Open a gallery in a folder of its own.
-
-    Raises:
-        GalleryError: It is missing or damaged, or the new folder holds other files.
-    """
+    """Open a gallery in a folder of its own; a new one holds no other files."""
     from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
 
     folder = Path(request.name)
@@ -53,12 +44,7 @@ def open_folder(request: GalleryRequest) -> "Gallery":
 
 
 def open_postgres(request: GalleryRequest) -> "Gallery":
-    """Open a gallery in PostgreSQL.
-
-    Raises:
-        ConfigurationError: No address is set, or the client cannot be imported.
-        GalleryError: It cannot be reached, or does not exist and is not to be made.
-    """
+    """Open a gallery in PostgreSQL, whose address must be set."""
     secret = request.options["address"]
     address = _required("postgres", None if secret is None else secret.get_secret_value())
     with needed_for("gallery.kind: postgres", package="psycopg"):
@@ -74,12 +60,7 @@ def open_postgres(request: GalleryRequest) -> "Gallery":
 
 
 def open_milvus(request: GalleryRequest) -> "Gallery":
-    """Open a gallery in Milvus.
-
-    Raises:
-        ConfigurationError: No address is set, or the client cannot be imported.
-        GalleryError: It cannot be reached, or does not exist and is not to be made.
-    """
+    """Open a gallery in Milvus, whose address must be set."""
     address = _required("milvus", request.options["address"])
     token = request.options["token"]
     with needed_for("gallery.kind: milvus", package="pymilvus"):

@@ -1,31 +1,59 @@
 """Cached galleries: vectors of plain folders and lists, kept for the next query until cleared."""
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
-from reid.adapters.galleries.filesystem.gallery import DATABASE, open_filesystem_gallery
-from reid.adapters.galleries.filesystem.vectors import all_files_of_ours
+from reid.adapters.galleries.filesystem.gallery import (
+    DATABASE,
+    all_files_of_ours,
+    open_filesystem_gallery,
+)
 from reid.domain.errors import GalleryError
+from reid.domain.services.gallery import Gallery
 from reid.domain.values.durations import time_text
-from reid.domain.values.gallery_caches import CacheContent, CachedGallery
+from reid.domain.values.galleries import CacheContent, CachedGallery, EncoderFingerprint
 from reid.ports.vector_index import VectorIndex
 
 NAME = re.compile(r"[0-9a-f]{32}")
-"""Name of a gallery's folder: a digest of its sources."""
+"""Name of a gallery's folder: a digest of its sources and encoder."""
 
 
 class GalleryCache:
-    """Lists and clears cached galleries; nothing else in the folder is touched."""
+    """Opens, lists and clears cached galleries; nothing else in the folder is touched."""
 
     def __init__(self, folder: Path, *, create_index: Callable[[], VectorIndex]) -> None:
         """Keep the parts; `folder` holds a folder per gallery and need not exist."""
         self._folder = folder
         self._create_index = create_index
+
+    def open(self, name: str, fingerprint: EncoderFingerprint) -> Gallery:
+        """Open the gallery of a folder or list of images, one per encoder.
+
+        Raises:
+            GalleryError: It cannot be written.
+        """
+        # Names decide no vector.
+        encoder = {k: v for k, v in asdict(fingerprint).items() if k not in ("name", "weights")}
+        origin = json.dumps([str(Path(name).resolve()), encoder], sort_keys=True)
+        place = self._folder / sha256(origin.encode()).hexdigest()[:32]
+        try:
+            # Vectors of people's images are personal data.
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return open_filesystem_gallery(place, create=True, create_index=self._create_index)
+        except (OSError, GalleryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise GalleryError(
+                f"the cache {place} cannot be used ({reason}): remove it, name another by "
+                "`gallery.cache = DIR`, or do without (`gallery.use_cache = false`)"
+            ) from error
 
     def list(self) -> CacheContent:
         """List the cached galleries, the last changed first.

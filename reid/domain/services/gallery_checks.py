@@ -85,11 +85,6 @@ def are_unit(vectors: Tensor) -> bool:
     return bool(((norms - 1).abs() <= NORM_TOLERANCE).all())  # false for NaN, too
 
 
-def checksum_of(vector: np.ndarray) -> int:
-    """CRC-32 of a (D,) float32 vector."""
-    return zlib.crc32(np.ascontiguousarray(vector, dtype="<f4").tobytes())
-
-
 def checksums_of(vectors: Tensor) -> list[int]:
     """CRC-32 of each of (N, D) vectors."""
     return [zlib.crc32(row) for row in as_array(vectors)]

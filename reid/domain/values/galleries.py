@@ -22,18 +22,14 @@ class NewImage:
 
     name: str
     """Name under its source."""
-
     source: str
     """Where the image was found: a folder, or its sender."""
-
     content: str
     """Digest of the image's file: equal content is not embedded again."""
-
     label: str
     camera: str | None = None
     expires_at: str | None = None
     """When `check` removes it; None: never."""
-
     thumbnail: bytes | None = None
     """A small JPEG, kept only where asked for."""
 
@@ -44,7 +40,6 @@ class KeptImage:
 
     key: int
     """Never assigned twice by one gallery."""
-
     name: str
     source: str
     content: str
@@ -118,11 +113,6 @@ def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[s
     return among
 
 
-def has_expired(image: KeptImage, *, at: str) -> bool:
-    """Whether an image's expiry time has come."""
-    return image.expires_at is not None and image.expires_at <= at
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:
     """Selects the images of a search; a condition that is None admits every image."""
@@ -130,11 +120,9 @@ class GalleryFilter:
     cameras: frozenset[str] | None = None
     without_cameras: frozenset[str] = frozenset()
     """Images without a camera stay in."""
-
     labels: frozenset[str] | None = None
     added_from: str | None = None
     """Inclusive."""
-
     added_until: str | None = None
     """Exclusive."""
 
@@ -215,7 +203,6 @@ class AuditEntry:
     action: AuditAction
     subject: str
     """What was changed; for a forgotten person only a digest of the label."""
-
     num_images: int
 
 
@@ -225,11 +212,9 @@ class GalleryDescription:
 
     fingerprint: EncoderFingerprint | None
     """None until the first images are added."""
-
     num_images: int
     calibrations: tuple[Calibration, ...] = ()
     """At most one for each fusion."""
-
     version: int = 0
     """Grows with every change of images."""
 
@@ -241,13 +226,10 @@ class RecordsState:
     description: GalleryDescription = GalleryDescription(fingerprint=None, num_images=0)
     last_key: int = 0
     """The highest key ever assigned."""
-
     num_removed: int = 0
     """Removed images whose vectors may still exist."""
-
     is_erasing: bool = False
     """Whether an erasure is pending: traces of removed images must go."""
-
     vectors: str = ""
     """Where the vectors are, as their adapter writes it; empty at first."""
 
@@ -269,14 +251,37 @@ class GalleryChanges:
     num_listed: int
     num_embedded: int
     """Images that went through the encoder."""
-
     num_updated: int
     """Images of known content whose name, label, camera or expiry changed, or that lacked a
     thumbnail."""
-
     num_unchanged: int
     num_removed: int
     """Images that are no longer in the list."""
-
     unreadable: tuple[UnreadableImage, ...] = ()
     """Images that were left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedGallery:
+    """A gallery that was made of a plain folder or list, and is kept for the next query."""
+
+    place: str
+    sources: tuple[str, ...]
+    """Where the images were found; empty if the gallery is empty or cannot be read."""
+    num_images: int | None
+    """None where the gallery cannot be read."""
+    num_bytes: int
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheContent:
+    """The galleries of a cache."""
+
+    place: str
+    galleries: tuple[CachedGallery, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all galleries together."""
+        return sum(gallery.num_bytes for gallery in self.galleries)

@@ -42,7 +42,6 @@ class CoveredRows:
     index: VectorIndex
     file: int
     """Number of the file of vectors; see `MappedRows`."""
-
     generation: int
     num_rows: int
 
@@ -87,21 +86,20 @@ class IndexFiles:
         """Build an index over all vectors; return whether it should be written."""
         with self._lock:
             known = self._covered or self._read(state, vectors)
-            if known is None or (known.file, known.num_rows) != (vectors.file, state.num_rows):
-                index = self._create_index()
-                try:
-                    index.build(vectors.rows)
-                except VectorIndexError as error:
-                    raise GalleryError(
-                        f"the vectors in {self._folder} cannot be searched ({error}); "
-                        "checking the gallery tells which are damaged; those of removed images "
-                        "go when it is compacted"
-                    ) from error
-                known = CoveredRows(index, vectors.file, state.generation, state.num_rows)
+            if known and (known.file, known.num_rows) == (vectors.file, state.num_rows):
                 self._covered = known
-                return can_be_kept(index) and state.num_rows >= self._kept_from_rows
-            self._covered = known
-            return False
+                return False
+            index = self._create_index()
+            try:
+                index.build(vectors.rows)
+            except VectorIndexError as error:
+                raise GalleryError(
+                    f"the vectors in {self._folder} cannot be searched ({error}); checking the "
+                    "gallery tells which are damaged; those of removed images go when it is "
+                    "compacted"
+                ) from error
+            self._covered = CoveredRows(index, vectors.file, state.generation, state.num_rows)
+            return can_be_kept(index) and state.num_rows >= self._kept_from_rows
 
     def write(self, state: RowsState) -> None:
         """Write the index in use, unless it is of an earlier generation.
@@ -112,7 +110,7 @@ class IndexFiles:
             known = self._covered
         if known is None or known.generation != state.generation or not can_be_kept(known.index):
             return
-        kind = _kind(known.index)
+        kind = type(known.index).__name__
         before = [one for one in self.files(state.generation) if one.kind == kind]
         stem = f"index-{known.generation}-{known.num_rows}-{kind}"
         temporary = self._folder / f"{stem}.tmp"
@@ -137,7 +135,7 @@ class IndexFiles:
         with self._lock:
             self._covered = None
 
-    def files(self, generation: int) -> Iterator[_IndexFile]:
+    def files(self, generation: int) -> list[_IndexFile]:
         """List the files of a generation of vectors, those that cover most first."""
         found = []
         with os.scandir(self._folder) as entries:
@@ -147,7 +145,7 @@ class IndexFiles:
             if int(name["generation"]) == generation and not path.is_symlink():
                 rows = int(name["num_rows"])
                 found.append(_IndexFile(path, generation, rows, name["kind"], name["checksum"]))
-        return iter(sorted(found, key=lambda one: -one.num_rows))
+        return sorted(found, key=lambda one: -one.num_rows)
 
     def find_faults(self, generation: int) -> Iterator[str]:
         """Compare files with the checksums in their names."""
@@ -162,7 +160,7 @@ class IndexFiles:
             return None
         for one in self.files(state.generation):
             covered = CoveredRows(index, vectors.file, state.generation, one.num_rows)
-            if one.kind != _kind(index) or not 0 < one.num_rows <= state.num_rows:
+            if one.kind != type(index).__name__ or not 0 < one.num_rows <= state.num_rows:
                 continue
             if covered.is_enough_for(vectors):
                 with suppress(VectorIndexError):  # perhaps of another release
@@ -174,10 +172,6 @@ class IndexFiles:
 def can_be_kept(index: VectorIndex) -> TypeGuard[PersistentIndex]:
     """Whether an index, built or not, can be written to a file."""
     return hasattr(type(index), "save") and hasattr(type(index), "load")
-
-
-def _kind(index: VectorIndex) -> str:
-    return type(index).__name__
 
 
 def _checksum(path: Path) -> str:
