@@ -39,7 +39,13 @@ def open_folder(request: GalleryRequest) -> "Gallery":
 
     folder = Path(request.name)
     if request.create and not (folder / DATABASE).is_file():
-        _require_vacant(folder)
+        # Keep galleries apart from images and other files.
+        if folder.exists() and not folder.is_dir():
+            raise GalleryError(f"{folder} is a file: name a folder for the gallery")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise GalleryError(
+                f"{folder} holds other files and no gallery: name a new folder for the gallery"
+            )
     return open_filesystem_gallery(folder, create=request.create, create_index=request.create_index)
 
 
@@ -77,7 +83,6 @@ def open_milvus(request: GalleryRequest) -> "Gallery":
 
 
 def _open_records(request: GalleryRequest) -> "GalleryRecords":
-    """Open the records of a gallery whose engine stores only vectors."""
     with needed_for("gallery.postgres.address", package="psycopg"):
         from reid.adapters.galleries.postgres.gallery import open_postgres_records
     return open_postgres_records(
@@ -95,13 +100,3 @@ def _required(kind: str, address: str | None) -> str:
             f"gallery.{kind}.address: must be set where gallery.kind is {kind}"
         )
     return address
-
-
-def _require_vacant(folder: Path) -> None:
-    """Keep galleries apart from images and other files."""
-    if folder.exists() and not folder.is_dir():
-        raise GalleryError(f"{folder} is a file: name a folder for the gallery")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise GalleryError(
-            f"{folder} holds other files and no gallery: name a new folder for the gallery"
-        )

@@ -38,7 +38,6 @@ class RowsState:
     generation: int = 1
     num_rows: int = 0
     """Rows of the files that count; later ones are ignored."""
-
     width: int = 0
 
     @classmethod
@@ -78,13 +77,10 @@ class MappedRows:
     file: int
     """Number of the mapping's file: a gallery that replaces another has files of the same names,
     and perhaps of the same inodes."""
-
     keys: np.ndarray
     """(R,) int64, ascending."""
-
     rows: Tensor
     """(R, D) float32."""
-
     identity: tuple[int, int]
     """Device and inode, which are not reused while the file is mapped."""
 
