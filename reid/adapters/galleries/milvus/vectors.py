@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.galleries.milvus.collections import Collections, condition_in_milvus
-from reid.adapters.galleries.rows import RowsView
-from reid.adapters.galleries.tensors import neighbours_of, vectors_by_key
+from reid.adapters.galleries.rows import RowsView, neighbours_of, vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.ranking.distances import is_as_near

@@ -10,15 +10,15 @@ Letters: Q queries, D width, K answers, P probes, B rows read at once.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from pgvector import Vector
 from torch import Tensor
 
 from reid.adapters.galleries.postgres.records import PostgresRecords
 from reid.adapters.galleries.postgres.transaction import PostgresTransaction
-from reid.adapters.galleries.tensors import neighbours_of
+from reid.adapters.galleries.rows import neighbours_of
 from reid.domain.ranking.distances import is_as_near
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.ranking import Neighbours
@@ -158,9 +158,9 @@ def _draw_probes(now: PostgresTransaction) -> tuple[Tensor, Tensor, Tensor] | No
     return keys, probes, nearest
 
 
-def _columns(rows: list[tuple[int, object]]) -> tuple[Tensor, Tensor]:
+def _columns(rows: list[tuple[int, Vector]]) -> tuple[Tensor, Tensor]:
     """Convert B rows to (B,) keys and (B, D) vectors."""
-    vectors = np.stack([as_vector(vector) for _, vector in rows])
+    vectors = np.stack([vector.to_numpy() for _, vector in rows]).astype(np.float32)
     return torch.tensor([key for key, _ in rows]), torch.from_numpy(vectors)
 
 
@@ -208,9 +208,3 @@ def ask(now: PostgresTransaction, statement: str, queries: Tensor, **values: obj
     """Run a statement with its other parameters for each of (Q, D) queries: (Q, K)."""
     answers = [now.run(statement, query=query, **values).fetchall() for query in as_array(queries)]
     return neighbours_of(answers, k=max(map(len, answers), default=0))
-
-
-def as_vector(value: Any) -> np.ndarray:  # noqa: ANN401  (pgvector's, or numpy's by its version)
-    """Convert a vector that the server returned to (D,) float32."""
-    values = value if isinstance(value, np.ndarray) else value.to_numpy()
-    return np.array(values, dtype=np.float32)

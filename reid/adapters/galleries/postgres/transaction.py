@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from reid.adapters.galleries.sql_records import (
     COLUMNS,
@@ -80,7 +80,7 @@ class Tables:
         """Name a table, or something else of the gallery."""
         return Identifier(f"{self.prefix}_{what}")
 
-    def statement(self, text: str, **parts: Composable) -> Composed:
+    def statement(self, text: str) -> Composed:
         """Translate a statement: names in braces, values `:name`, and `among :name`.
 
         The tenant is written out, so that the planner sees which graph is the tenant's.
@@ -92,7 +92,6 @@ class Tables:
             thumbnail=Identifier("thumbnail"),
             has_thumbnail=SQL("thumbnail is not null"),
             **{name: self.named(name) for name in _NAMES},
-            **parts,
         )
 
     @property

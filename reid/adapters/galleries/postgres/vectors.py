@@ -8,6 +8,7 @@ which are then compared exactly.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from reid.adapters.galleries.filters import condition_of
@@ -16,14 +17,13 @@ from reid.adapters.galleries.postgres.search import (
     LARGEST_EXPANSION,
     Graph,
     Walk,
-    as_vector,
     ask,
     candidates,
     exactly,
     prepare_walk,
 )
 from reid.adapters.galleries.postgres.transaction import PostgresTransaction
-from reid.adapters.galleries.tensors import vectors_by_key
+from reid.adapters.galleries.rows import vectors_by_key
 from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
@@ -115,7 +115,7 @@ class PostgresView:
         """Look up vectors; see the port."""
         text = "select key, vector from {vectors} where {own} and key among :keys"
         rows = self.now.run(text, keys=list(keys))
-        found = {key: as_vector(vector) for key, vector in rows}
+        found = {key: vector.to_numpy().astype(np.float32) for key, vector in rows}
         return vectors_by_key(found, keys, place="the gallery")
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
