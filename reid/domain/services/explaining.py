@@ -4,7 +4,7 @@ Letters: B batch, D width, h w grid, P = h * w cells, H W pixels.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from reid.domain.explanation import (
 )
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import normalised_for
-from reid.domain.services.lists import split_off_unreadable
+from reid.domain.services.lists import camids_of, split_off_unreadable
 from reid.domain.values.explanations import (
     AttentionTrace,
     Cells,
@@ -72,7 +72,8 @@ class PairExplainer:
             self.encoder,
             torch.cat([self._read(*one) for one in zip(sources, images, strict=True)]),
         )
-        camids = self._camids_of(images)
+        num_cameras = self.encoder.geometry.num_cameras if self.uses_cameras else 0
+        camids = camids_of(images, num_cameras=num_cameras)
         trace = self.encoder.trace_images(pixels, camids)
         method = choose_method(trace, self.method)
         score = score_pair(trace.features.embedding())
@@ -108,13 +109,6 @@ class PairExplainer:
         scale = math.ceil(SHOWN_HEIGHT / size.height)
         shown = ImageSize(scale * size.height, scale * size.width)
         return source.reader.read([image.name], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
-
-    def _camids_of(self, images: Sequence[ListedImage]) -> Tensor | None:
-        """Number the cameras from zero; None unless the encoder knows those of both images."""
-        num_cameras = self.encoder.geometry.num_cameras if self.uses_cameras else 0
-        known = {str(camid + 1): camid for camid in range(num_cameras)}
-        camids = [known[image.camera] for image in images if image.camera in known]
-        return torch.tensor(camids) if len(camids) == len(images) else None
 
     def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
         size = self.encoder.geometry.image_size
