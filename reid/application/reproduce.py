@@ -63,7 +63,6 @@ class ReproductionOutcome:
     """
 
     num_queries: int
-    """Queries in the record."""
 
     @property
     def differing(self) -> tuple[str, ...]:
@@ -120,11 +119,7 @@ def reproduce(
 
 
 def recorded_settings(source: RecordedEvaluation) -> tuple[EvaluationRecord, Mapping[str, Any]]:
-    """Read an evaluation that can be repeated, and the settings of its run.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
+    """Read an evaluation that can be repeated, and the settings of its run."""
     record = read_evaluation(source.records, source.name)
     settings = require_manifest(source.records)["environment"].get("settings")
     return record, settings if isinstance(settings, Mapping) else {}

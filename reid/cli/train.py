@@ -31,8 +31,7 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
 ]
 FolderArgument = Annotated[
-    Path,
-    typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it exists."),
+    Path, typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it exists.")
 ]
 
 
@@ -58,8 +57,7 @@ def train(
         for finding in container.odd_about_training():
             typer.echo(f"Warning: {in_options(finding)}", err=True)
         precision = render_precision(
-            training=container.training_precision(),
-            evaluation=resolved.settings.encoder.precision,
+            training=container.training_precision(), evaluation=resolved.settings.encoder.precision
         )
         typer.echo(precision, err=True)
         outcome = container.train().run(

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from reid.domain.services.stage_loop import StageLoop
     from reid.domain.training.losses import Loss
     from reid.ports.dataset import ImageSource
+    from reid.ports.events import EventListener
     from reid.ports.runs import RunStore
     from reid.settings.schema import Settings
 
 
-def metrics_path(settings: "Settings") -> Path:
-    """Return the path of a run's metrics."""
+def log_beside(listener: "EventListener", settings: "Settings") -> "EventListener":
+    """Pass a run's events on to the listener, and log them in the run."""
+    from reid.adapters.events.broadcast import Broadcast
+    from reid.adapters.events.jsonl_log import JsonlLog
     from reid.adapters.runs.records import METRICS
 
-    return settings.run.directory / METRICS
+    return Broadcast([listener, JsonlLog(settings.run.directory / METRICS)])
 
 
 def open_earlier_run(directory: Path | None) -> "RunStore | None":
@@ -92,16 +95,7 @@ def open_splits(root: Path) -> "tuple[ImageSource, ImageSource]":
 class Training(Evaluation, Identification):
     """Training, with the evaluation that ends it."""
 
-    training_listener = providers.Singleton(
-        Lazily("reid.adapters.events.broadcast:Broadcast"),
-        providers.List(
-            Foundation.listener,
-            providers.Singleton(
-                Lazily("reid.adapters.events.jsonl_log:JsonlLog"),
-                providers.Callable(metrics_path, Foundation.settings),
-            ),
-        ),
-    )
+    training_listener = providers.Singleton(log_beside, Foundation.listener, Foundation.settings)
     training_dataset = providers.Singleton(
         cache_images,
         Evaluation.combined,

@@ -44,10 +44,7 @@ class _Box(NamedTuple):
 
 
 def normalise(
-    images_uint8: Tensor,
-    *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    images_uint8: Tensor, *, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Tensor:
     """Bring pixels to the range an encoder expects.
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from reid.domain.values.features import ImageFeatures
 
-_CLASSIFIER_STD = 0.001
-
 
 @dataclass(frozen=True, slots=True)
 class IdentityScores:
@@ -44,10 +42,12 @@ class ReidHeads(nn.Module):
         super().__init__()
         if num_identities < 2:
             raise ValueError(f"a classifier needs at least 2 identities, got {num_identities}")
-        self.classifier = _classifier(final_width, num_identities, generator=generator)
-        self.classifier_proj = _classifier(projected_width, num_identities, generator=generator)
-        self.bottleneck = _bnneck(final_width)
-        self.bottleneck_proj = _bnneck(projected_width)
+        self.classifier = _Classifier(final_width, num_identities, generator=generator)
+        self.classifier_proj = _Classifier(projected_width, num_identities, generator=generator)
+        self.bottleneck = nn.BatchNorm1d(final_width)
+        self.bottleneck_proj = nn.BatchNorm1d(projected_width)
+        self.bottleneck.bias.requires_grad = False
+        self.bottleneck_proj.bias.requires_grad = False
 
     def forward(self, features: ImageFeatures) -> IdentityScores:
         """Score B images; in training mode with the batch's own statistics, which needs B >= 2."""
@@ -58,17 +58,9 @@ class ReidHeads(nn.Module):
 
 
 class _Classifier(nn.Linear):
+    def __init__(self, width: int, num_identities: int, *, generator: torch.Generator) -> None:
+        super().__init__(width, num_identities, bias=False)
+        nn.init.normal_(self.weight, std=0.001, generator=generator)
+
     def reset_parameters(self) -> None:
         """Do nothing: Linear would draw the weights from global randomness."""
-
-
-def _classifier(width: int, num_identities: int, *, generator: torch.Generator) -> nn.Linear:
-    layer = _Classifier(width, num_identities, bias=False)
-    nn.init.normal_(layer.weight, std=_CLASSIFIER_STD, generator=generator)
-    return layer
-
-
-def _bnneck(width: int) -> nn.BatchNorm1d:
-    layer = nn.BatchNorm1d(width)
-    layer.bias.requires_grad = False
-    return layer

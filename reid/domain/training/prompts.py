@@ -22,10 +22,8 @@ class PromptLearner(nn.Module):
     """
 
     token_prefix: Tensor
-    """(1, A, D) float32 buffer."""
-
     token_suffix: Tensor
-    """(1, Z, D) float32 buffer."""
+    """Float32 buffers: (1, A, D) and (1, Z, D)."""
 
     def __init__(
         self,
