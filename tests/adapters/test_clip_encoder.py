@@ -373,7 +373,7 @@ def test_the_attention_pool_equals_open_clip_s_which_asks_from_everywhere() -> N
 
 
 def test_following_one_token_through_a_block_equals_following_all() -> None:
-    block = Block(128, Activation.GELU)
+    block = Block(128, head_width=64, activation=Activation.GELU)
     tokens = noise(3, 5, 128)
     everything = block(tokens)
     for position in (0, -1):

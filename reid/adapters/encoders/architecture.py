@@ -31,6 +31,9 @@ class TextConfiguration:
 
     width: int
     layers: int
+    head_width: int = 64
+    context_length: int = 77
+    vocabulary_size: int = 49408
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,8 @@ class Architecture(ABC):
     projected_width: int
     patch_size: int = 16
     """Pixels along one position: a ViT's patch, or a cell of a ResNet's last map."""
+
+    head_width: int = 64
 
     pretraining_grid: Grid
     """Grid of the position embeddings that CLIP was trained with, on square images."""

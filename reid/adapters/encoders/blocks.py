@@ -15,9 +15,6 @@ from torch import Tensor, nn
 
 from reid.domain.values.encoders import Activation
 
-HEAD_WIDTH = 64
-"""d in all of CLIP's transformers and pools."""
-
 
 class Projections(NamedTuple):
     """Queries, keys and values of a block's tokens, by head."""
@@ -58,11 +55,11 @@ class QuickGelu(nn.Module):
 class Block(nn.Module):
     """A residual attention block."""
 
-    def __init__(self, width: int, activation: Activation) -> None:
+    def __init__(self, width: int, *, head_width: int, activation: Activation) -> None:
         """Draw torch's own initial weights."""
         super().__init__()
         bend = QuickGelu() if activation is Activation.QUICK_GELU else nn.GELU()
-        self.attn = nn.MultiheadAttention(width, width // HEAD_WIDTH, batch_first=True)
+        self.attn = nn.MultiheadAttention(width, width // head_width, batch_first=True)
         self.ln_1 = LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict(
@@ -128,10 +125,14 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A sequence of blocks."""
 
-    def __init__(self, width: int, *, num_layers: int, activation: Activation) -> None:
+    def __init__(
+        self, width: int, *, num_layers: int, head_width: int, activation: Activation
+    ) -> None:
         """Build the blocks in order."""
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, activation) for _ in range(num_layers))
+        self.resblocks = nn.ModuleList(
+            Block(width, head_width=head_width, activation=activation) for _ in range(num_layers)
+        )
 
     @property
     def blocks(self) -> list[Block]:

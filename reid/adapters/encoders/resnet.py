@@ -23,7 +23,7 @@ from reid.adapters.encoders.architecture import (
     count_children,
     length_of,
 )
-from reid.adapters.encoders.blocks import HEAD_WIDTH, Projection, attend_once
+from reid.adapters.encoders.blocks import Projection, attend_once
 from reid.adapters.encoders.image_tower import Grid, Visual
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.encoders import Pooling
@@ -181,7 +181,7 @@ class ModifiedResNet(Visual):
         self.attnpool = AttentionPool(
             architecture.pretraining_grid.num_positions,
             width * 32,
-            num_heads=width * 32 // HEAD_WIDTH,
+            num_heads=width * 32 // architecture.head_width,
             out_width=architecture.projected_width,
         )
         pool = self.attnpool

@@ -20,8 +20,6 @@ from reid.domain.values.features import PromptEmbedding
 TEXT_PREFIX = "text_encoder."
 """Begins the names of a text tower's weights, as in the paper's released checkpoints."""
 
-_CONTEXT_LENGTH = 77
-_VOCABULARY_SIZE = 49408
 _KNOWN_TOKENS = {"A photo of a {} person.": ([49406, 320, 1125, 539, 320], [2533, 269, 49407])}
 """Tokens of the default template: open_clip's tokenizer takes seconds to import."""
 
@@ -38,12 +36,13 @@ class TextTower(nn.Module):
         """Draw all weights, in open_clip's order; `out_width` is that of the images' space."""
         super().__init__()
         width = configuration.width
-        token_embedding = nn.Embedding(_VOCABULARY_SIZE, width)
-        self.positional_embedding = nn.Parameter(torch.empty(_CONTEXT_LENGTH, width))
+        token_embedding = nn.Embedding(configuration.vocabulary_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(configuration.context_length, width))
         self.text_projection = nn.Parameter(torch.empty(width, out_width))
         self.transformer = Transformer(
             width,
             num_layers=configuration.layers,
+            head_width=configuration.head_width,
             activation=activation,
         )
         self.token_embedding = token_embedding

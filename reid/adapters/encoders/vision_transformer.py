@@ -86,7 +86,12 @@ class VisionTransformer(Visual):
         self.class_embedding = drawn(width, std=scale)
         self.positional_embedding = drawn(count + 1, width, std=scale)
         self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, num_layers=architecture.layers, activation=activation)
+        self.transformer = Transformer(
+            width,
+            num_layers=architecture.layers,
+            head_width=architecture.head_width,
+            activation=activation,
+        )
         self.ln_post = LayerNorm(width)
         self.proj = drawn(width, architecture.projected_width, std=scale)
 
