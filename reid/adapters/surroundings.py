@@ -86,10 +86,14 @@ def temporary_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def private_places() -> dict[str, str]:
-    """Map the places of the user's files and of this program to their replacements."""
-    places = {sys.prefix: "<environment>"}
-    # Each can be missing: the folder can be deleted, a user can have no home.
+def private_words() -> dict[str, str]:
+    """Map the places of the user's files, and the names of user and machine, to replacements."""
+    words = {
+        platform.node(): "<host>",
+        socket.gethostname(): "<host>",
+        sys.prefix: "<environment>",
+    }
+    # Each can be missing: the folder can be deleted, a user can have no home and no name.
     for tell, shown in (
         (Path.cwd, "<working folder>"),
         (Path.home, "<home>"),
@@ -97,32 +101,21 @@ def private_places() -> dict[str, str]:
     ):
         with suppress(OSError, RuntimeError):
             place = tell()
-            places |= {str(place): shown, str(place.resolve()): shown}
-    return places
-
-
-def private_names() -> dict[str, str]:
-    """Map the names of user and machine to their replacements."""
-    names = dict.fromkeys((platform.node(), socket.gethostname()), "<host>")
-    # In some containers the user has no name.
+            words |= {str(place): shown, str(place.resolve()): shown}
     with suppress(KeyError, OSError, ImportError):
-        names[getpass.getuser()] = "<user>"
-    return names
+        words[getpass.getuser()] = "<user>"
+    return words
 
 
-def concealment(*, places: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces private places, other absolute paths, and private words."""
+def concealment(words: Mapping[str, str]) -> Callable[[str], str]:
+    """Return a function that replaces private places, other absolute paths, and private names."""
     # The root folder would match every path.
-    longest_first = sorted(places.keys() - {"/"}, key=len, reverse=True)
+    longest_first = sorted(words.keys() - {"", "/"}, key=len, reverse=True)
     private = [
-        *(rf"{re.escape(place)}(?![\w.-])" for place in longest_first),
-        _PATH,
-        *(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in names if name),
+        rf"{re.escape(word)}(?![\w.-])"
+        if Path(word).is_absolute()
+        else rf"(?<![\w-]){re.escape(word)}(?![\w-])"
+        for word in longest_first
     ]
-    shown = {**places, **names}
-    pattern = re.compile("|".join(private))
-
-    def conceal(text: str) -> str:
-        return pattern.sub(lambda found: shown.get(found.group(), "<path>"), text)
-
-    return conceal
+    pattern = re.compile("|".join([*private, _PATH]))
+    return lambda text: pattern.sub(lambda found: words.get(found.group(), "<path>"), text)

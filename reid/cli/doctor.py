@@ -13,7 +13,7 @@ from reid.cli.render import to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
-    from reid.application.diagnose import Diagnosis
+    from reid.container.diagnosis import Diagnosis
     from reid.settings.loading import ResolvedSettings
 
 PathsOption = Annotated[
@@ -39,7 +39,7 @@ def doctor(
     container = load_container()(settings=resolved.settings)
     diagnosis = container.diagnose(told=told, shows_paths=paths)
     typer.echo(to_json(diagnosis) if as_json else in_options("\n".join(_lines(diagnosis))))
-    if failed := [outcome.name for outcome in diagnosis.failures]:
+    if failed := [outcome.name for outcome in diagnosis.checks if not outcome.is_passed]:
         counts = counted(len(failed), "check")
         typer.echo(f"Error: {counts} failed: {', '.join(failed)}", err=True)
         raise typer.Exit(EXIT_UNSOUND)
@@ -50,14 +50,10 @@ def _lines(diagnosis: "Diagnosis") -> Iterator[str]:
     yield f"reid {version('clip-reid')}"
     for subject, found in diagnosis.facts.items():
         yield f"{subject}:"
-        match found:
-            case dict():
-                entries = [f"{name}: {_text(value)}" for name, value in found.items()]
-            case list():
-                entries = [str(entry) for entry in found]
-            case _:
-                entries = [_text(found)]
-        yield from (f"  {entry}" for entry in entries or ["none"])
+        if isinstance(found, dict):
+            found = [f"{name}: {_text(value)}" for name, value in found.items()]
+        entries = found if isinstance(found, list) else [found]
+        yield from (f"  {_text(entry)}" for entry in entries or [None])
     width = max(len(outcome.name) for outcome in diagnosis.checks)
     yield "checks:"
     for outcome in diagnosis.checks:

@@ -12,8 +12,7 @@ from reid.adapters.encoders import openai_weights
 from reid.adapters.surroundings import (
     lacks_bf16,
     machine_facts,
-    private_names,
-    private_places,
+    private_words,
     processor_name,
     try_writing,
 )
@@ -98,7 +97,7 @@ def test_a_processor_is_told_as_linux_tells_it(
 def test_machine_and_torch_are_told_without_names() -> None:
     told = f"{machine_facts()} {torch_facts()}"
     assert "'threads':" in told
-    assert not any(f"'{name}'" in told for name in private_names())
+    assert not any(f"'{word}'" in told for word in private_words())
 
 
 def test_a_deleted_working_folder_is_passed_over(
@@ -108,7 +107,7 @@ def test_a_deleted_working_folder_is_passed_over(
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
-    assert "<home>" in private_places().values()
+    assert "<home>" in private_words().values()
 
 
 def test_cached_archives_are_told_from_damaged_and_missing_ones(

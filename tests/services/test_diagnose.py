@@ -9,8 +9,7 @@ from torch import Tensor
 
 from reid.adapters.indexes.exact import ExactIndex
 from reid.adapters.surroundings import concealment
-from reid.application import diagnose as use_case
-from reid.application.diagnose import Check, Diagnosis
+from reid.application import self_tests
 from reid.application.self_tests import (
     try_device,
     try_encoder,
@@ -18,6 +17,7 @@ from reid.application.self_tests import (
     try_gallery,
     try_index,
 )
+from reid.container.diagnosis import CheckOutcome, diagnose
 from reid.domain.errors import (
     EncoderError,
     EvaluationError,
@@ -27,7 +27,6 @@ from reid.domain.errors import (
 )
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.ranking.metrics import QueryScores
-from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.galleries import AuditEntry, EncoderFingerprint, NewImage
 from reid.domain.values.ranking import Neighbours
@@ -47,22 +46,15 @@ def failing(error: Exception) -> Callable[[], str]:
     return fail
 
 
-def diagnose(
-    *checks: Check,
-    facts: dict[str, Callable[[], JsonValue]] | None = None,
-    conceal: Callable[[str], str] = str,
-) -> Diagnosis:
-    seconds = count()
-    return use_case.diagnose(
-        facts=facts or {}, checks=checks, clock=lambda: float(next(seconds)), conceal=conceal
-    )
+def failures(checks: Sequence[CheckOutcome]) -> list[CheckOutcome]:
+    return [outcome for outcome in checks if not outcome.is_passed]
 
 
 def test_all_that_passes_is_sound_and_no_advice_is_given() -> None:
-    found = diagnose(Check(name="one", run=passing, advice="mend it"))
-    assert not found.failures
-    (outcome,) = found.checks
-    assert (outcome.finding, outcome.advice, outcome.seconds) == ("fine", None, 1.0)
+    (outcome,) = diagnose({}, [("one", passing, "mend it")], conceal=str).checks
+    assert outcome.is_passed
+    assert (outcome.finding, outcome.advice) == ("fine", None)
+    assert outcome.seconds >= 0
 
 
 @pytest.mark.parametrize(
@@ -76,27 +68,23 @@ def test_all_that_passes_is_sound_and_no_advice_is_given() -> None:
 def test_whatever_a_check_raises_is_a_failure_and_the_others_still_run(
     error: Exception, finding: str
 ) -> None:
-    found = diagnose(
-        Check(name="broken", run=failing(error), advice="mend it"),
-        Check(name="whole", run=passing, advice="nothing"),
-    )
-    (failure,) = found.failures
+    checks = [("broken", failing(error), "mend it"), ("whole", passing, "nothing")]
+    found = diagnose({}, checks, conceal=str)
+    (failure,) = failures(found.checks)
     assert (failure.name, failure.finding, failure.advice) == ("broken", finding, "mend it")
     assert found.checks[1].is_passed
 
 
 def test_a_fact_that_cannot_be_told_says_so() -> None:
-    found = diagnose(facts={"good": lambda: 1, "bad": failing(OSError("gone"))})
+    found = diagnose({"good": lambda: 1, "bad": failing(OSError("gone"))}, [], conceal=str)
     assert found.facts == {"good": 1, "bad": "unknown: OSError: gone"}
-    assert not found.failures
 
 
 def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
-    conceal = concealment(places={"/home/anna": "<home>"}, names={})
     found = diagnose(
-        Check(name="broken", run=failing(OSError("/home/anna/x")), advice="see /home/anna/y"),
-        facts={"nested": lambda: {"a": ["/home/anna", 1, None]}},
-        conceal=conceal,
+        {"nested": lambda: {"a": ["/home/anna", 1, None]}},
+        [("broken", failing(OSError("/home/anna/x")), "see /home/anna/y")],
+        conceal=concealment({"/home/anna": "<home>"}),
     )
     assert found.facts == {"nested": {"a": ["<home>", 1, None]}}
     assert found.checks[0].finding == "OSError: <home>/x"
@@ -116,10 +104,9 @@ def test_facts_findings_and_advice_are_concealed_at_every_depth() -> None:
     ],
 )
 def test_private_places_and_names_are_concealed_and_nothing_else(text: str, shown: str) -> None:
-    conceal = concealment(
-        places={"/home/anna": "<home>", "/home/anna/work": "<work>", "/": "<root>"},
-        names={"anna": "<user>", "service.example": "<host>", "": "<nobody>"},
-    )
+    places = {"/home/anna": "<home>", "/home/anna/work": "<work>", "/": "<root>"}
+    names = {"anna": "<user>", "service.example": "<host>", "": "<nobody>"}
+    conceal = concealment(places | names)
     assert conceal(text) == shown
 
 
@@ -219,12 +206,13 @@ def farthest_first(queries: EmbeddingSet, gallery: EmbeddingSet) -> QueryScores:
     "broken", [partial(score_embeddings, remove_same_camera=False), farthest_first]
 )
 def test_an_evaluator_that_scores_otherwise_is_found(
-    broken: Callable[[EmbeddingSet, EmbeddingSet], QueryScores],
+    broken: Callable[[EmbeddingSet, EmbeddingSet], QueryScores], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(self_tests, "score_embeddings", broken)
     with pytest.raises(
         EvaluationError, match=r"known case scored mAP and CMC 0\.\d+, .* not 0\.75"
     ):
-        try_evaluator(broken)
+        try_evaluator()
 
 
 class OneGallery(MemoryGallery):
