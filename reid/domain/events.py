@@ -23,7 +23,6 @@ class StageStarted:
     stage: Stage
     first_epoch: int
     """One-based; above 1 where the stage is resumed, above the last where it was finished."""
-
     num_epochs: int
 
 
@@ -33,12 +32,9 @@ class StepFinished:
 
     stage: Stage
     epoch: int
-    step: int
-    """One-based within the epoch."""
-
+    step: int  # one-based within the epoch
     num_steps: int
-    num_images: int
-    """Images in this step's batch."""
+    num_images: int  # images in this step's batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,6 @@ class EpochFinished:
     num_epochs: int
     losses: Mapping[str, float]
     """Mean of each loss term over the epoch's steps, and of the weighted total as `total`."""
-
     learning_rate: float
     num_images: int
 
@@ -84,8 +79,7 @@ class CheckpointDamaged:
     """The newest checkpoint of a name cannot be read: training continues from the one before."""
 
     name: str
-    epoch: int
-    """Of the one before."""
+    epoch: int  # of the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +87,7 @@ class ImageCacheFilled:
     """The memory for decoded images is full: other images are decoded whenever they are read."""
 
     num_kept: int
-    num_bytes: int
-    """The budget."""
+    num_bytes: int  # the budget
 
 
 Event: TypeAlias = (

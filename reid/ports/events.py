@@ -10,4 +10,3 @@ class EventListener(Protocol):
 
     def __call__(self, event: Event, /) -> None:
         """Receive an event; must not raise and must return soon."""
-        ...

@@ -28,4 +28,3 @@ class ExplainableEncoder(ImageEncoder, Protocol):
         Raises:
             EncoderError: A camera beyond those the encoder knows.
         """
-        ...

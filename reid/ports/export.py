@@ -20,7 +20,6 @@ class ExportPlace(Protocol):
     @property
     def precision(self) -> str:
         """Precision of the runtime: `fp32`, or `bf16` where the processor has it."""
-        ...
 
     def write(self, encoder: ImageEncoder) -> AbstractContextManager[tuple[ImageEncoder, Keep]]:
         """Write an encoder, in float32 on the CPU, to one side.
@@ -34,4 +33,3 @@ class ExportPlace(Protocol):
             EncoderError: The place is taken or cannot be written, or this kind of encoder cannot be
                 exported.
         """
-        ...

@@ -32,7 +32,6 @@ class GalleryArchive(Protocol):
     @property
     def place(self) -> str:
         """Where it is, for messages."""
-        ...
 
     def write(self, content: ArchivedGallery) -> None:
         """Write the file, as a whole or not at all, with only a part of it in memory.
@@ -41,7 +40,6 @@ class GalleryArchive(Protocol):
             GalleryError: It exists, or cannot be written, or the content cannot be read.
             ValueError: The content states another number of images or vectors than it has.
         """
-        ...
 
     def read(self) -> ArchivedGallery:
         """Verify the whole file, with only a part of it in memory.
@@ -53,4 +51,3 @@ class GalleryArchive(Protocol):
             GalleryError: It is missing, damaged, no gallery, or of a later version of reid; a name
                 in it would lead out of its folder; a vector is not of unit norm.
         """
-        ...

@@ -30,7 +30,6 @@ class RecordsReader(Protocol):
         Raises:
             GalleryError: It is damaged.
         """
-        ...
 
     def images(self, **wanted: Unpack[ImageLookup]) -> tuple[KeptImage, ...]:
         """List images by ascending key that every given condition admits.
@@ -38,39 +37,30 @@ class RecordsReader(Protocol):
         Unknown keys and names are ignored. Given keys, labels, contents, or a source, it reads
         those images only.
         """
-        ...
 
     def page(self, *, after: int, limit: int) -> tuple[KeptImage, ...]:
         """List the next images by ascending key, at most `limit` of them."""
-        ...
 
     def admitted(self, keys: Sequence[int], *, within: GalleryFilter) -> frozenset[int]:
         """Choose the keys of images that are kept and that a filter admits."""
-        ...
 
     def all_admitted(self, *, within: GalleryFilter) -> Sequence[int]:
         """List the keys of all images that a filter admits, ascending."""
-        ...
 
     def checksums(self, keys: Sequence[int]) -> Mapping[int, int]:
         """Look up checksums of vectors by key; unknown keys are ignored."""
-        ...
 
     def thumbnail(self, key: int) -> bytes | None:
         """Look up an image's thumbnail; None where none is kept."""
-        ...
 
     def without_thumbnail(self, keys: Sequence[int]) -> frozenset[int]:
         """Choose the keys of kept images without a thumbnail."""
-        ...
 
     def removed(self) -> tuple[int, ...]:
         """List keys of removed images whose vectors may still exist, ascending."""
-        ...
 
     def audit(self) -> tuple[AuditEntry, ...]:
         """Read the audit log, oldest first."""
-        ...
 
     def faults(self) -> Iterator[str]:
         """Look for damage: digests, counts, records that contradict each other.
@@ -78,7 +68,6 @@ class RecordsReader(Protocol):
         Yields:
             A sentence per fault, without the gallery's name.
         """
-        ...
 
     def require_in_place(self) -> None:
         """Check that the records were not moved, deleted or replaced meanwhile.
@@ -89,7 +78,6 @@ class RecordsReader(Protocol):
         Raises:
             GalleryError: They were.
         """
-        ...
 
 
 class RecordsWriter(RecordsReader, Protocol):
@@ -114,7 +102,6 @@ class RecordsWriter(RecordsReader, Protocol):
             fingerprint: Of the encoder that made the vectors.
             at: Time of adding.
         """
-        ...
 
     def remove(self, keys: Sequence[int], *, erases: bool) -> int:
         """Delete records and thumbnails, and list their keys as removed; the version grows.
@@ -124,27 +111,21 @@ class RecordsWriter(RecordsReader, Protocol):
         Returns:
             How many there were.
         """
-        ...
 
     def keep_vectors_state(self, state: str) -> None:
         """Replace the vectors' state."""
-        ...
 
     def forget_removed(self) -> None:
         """Clear the list of removed keys, whose vectors are dropped."""
-        ...
 
     def end_erasure(self) -> None:
         """Record that the erasure is finished."""
-        ...
 
     def calibrate(self, calibrations: Sequence[Calibration]) -> None:
         """Replace all calibrations."""
-        ...
 
     def note(self, entry: AuditEntry) -> None:
         """Append a line to the audit log."""
-        ...
 
 
 class GalleryRecords(Protocol):
@@ -156,7 +137,6 @@ class GalleryRecords(Protocol):
     @property
     def place(self) -> str:
         """What to call the gallery in messages."""
-        ...
 
     @property
     def residual_traces(self) -> str | None:
@@ -164,7 +144,6 @@ class GalleryRecords(Protocol):
 
         Completes the sentence "Traces may stay ". Backups and copies are not mentioned.
         """
-        ...
 
     def reading(self) -> AbstractContextManager[RecordsReader]:
         """Begin a transaction that reads one state.
@@ -172,7 +151,6 @@ class GalleryRecords(Protocol):
         Raises:
             GalleryError: The records are missing or damaged, or cannot be reached.
         """
-        ...
 
     def writing(self, *, waits: bool = True) -> AbstractContextManager[RecordsWriter]:
         """Begin a transaction as the one writer, committed at the end, undone by an exception.
@@ -183,7 +161,6 @@ class GalleryRecords(Protocol):
         Raises:
             GalleryError: Another writer does not finish in time, or nothing can be written.
         """
-        ...
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Clear the traces of deleted records; called without an open transaction.
@@ -194,8 +171,6 @@ class GalleryRecords(Protocol):
         Raises:
             GalleryError: It cannot be done now.
         """
-        ...
 
     def close(self) -> None:
         """Release files and connections; safe to call twice."""
-        ...

@@ -29,12 +29,10 @@ class VectorsView(Protocol):
     @property
     def is_ready(self) -> bool:
         """Whether it can be searched at once; if not, `GalleryVectors.prepare` comes first."""
-        ...
 
     @property
     def recall(self) -> float:
         """Share of nearest neighbours found, as measured by the index in use; 1 if exact."""
-        ...
 
     def of(self, keys: Sequence[int]) -> Tensor:
         """Look up vectors.
@@ -45,7 +43,6 @@ class VectorsView(Protocol):
         Raises:
             GalleryError: A key has none.
         """
-        ...
 
     def nearest(self, queries: Tensor, k: int, *, within: GalleryFilter) -> Neighbours:
         """Rank vectors by cosine distance 1 - cos, nearest first, ties by key.
@@ -61,11 +58,9 @@ class VectorsView(Protocol):
             Indices are keys, at most k columns; -1 at distance infinity, last, where fewer were
             found.
         """
-        ...
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Rank the vectors of some keys, ascending, exactly; otherwise as `nearest`."""
-        ...
 
 
 class GalleryVectors(Protocol):
@@ -77,22 +72,18 @@ class GalleryVectors(Protocol):
     @property
     def is_exact(self) -> bool:
         """False where reports must call results approximate."""
-        ...
 
     @property
     def filters(self) -> bool:
         """Whether `VectorsView.nearest` leaves out what the filter does not admit."""
-        ...
 
     @property
     def rewrites(self) -> bool:
         """Whether `drop` rewrites all other vectors, so that it is postponed until it pays."""
-        ...
 
     @property
     def residual_traces(self) -> str | None:
         """Where bytes of dropped vectors may remain; as `GalleryRecords.residual_traces`."""
-        ...
 
     def view(self, state: str) -> VectorsView:
         """Open the vectors of a state.
@@ -101,7 +92,6 @@ class GalleryVectors(Protocol):
             VectorsGoneError: There is a later state.
             GalleryError: They are damaged or cannot be reached.
         """
-        ...
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:
         """Append vectors durably to those of a state.
@@ -119,7 +109,6 @@ class GalleryVectors(Protocol):
         Raises:
             GalleryError: They cannot be written; those of the current state are unchanged.
         """
-        ...
 
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Delete vectors whose records are deleted; keys without one are ignored.
@@ -130,11 +119,9 @@ class GalleryVectors(Protocol):
         Raises:
             GalleryError: It cannot be done now.
         """
-        ...
 
     def has_leftovers(self, state: str, *, last_key: int) -> bool:
         """Whether `tidy` has anything to do."""
-        ...
 
     def tidy(self, state: str, *, last_key: int) -> None:
         """Delete, as the one writer, what an interrupted or a finished change left behind.
@@ -146,7 +133,6 @@ class GalleryVectors(Protocol):
         Raises:
             GalleryError: It cannot be done now.
         """
-        ...
 
     def prepare(self, state: str) -> bool:
         """Make the vectors searchable, which may take long; called without an open transaction.
@@ -158,7 +144,6 @@ class GalleryVectors(Protocol):
             VectorsGoneError: There is a later state.
             GalleryError: The vectors cannot be searched.
         """
-        ...
 
     def keep_prepared(self, state: str) -> None:
         """Save, as the one writer, what `prepare` made, unless the vectors were replaced since.
@@ -169,7 +154,6 @@ class GalleryVectors(Protocol):
         Raises:
             GalleryError: It cannot be written.
         """
-        ...
 
     def settle(self) -> None:
         """Do what can wait until a change is committed, such as maintaining a graph.
@@ -177,11 +161,9 @@ class GalleryVectors(Protocol):
         Raises:
             GalleryError: It cannot be done now; a later change tries again.
         """
-        ...
 
     def reclaim(self, *, is_thorough: bool) -> None:
         """Clear the traces of dropped vectors; as `GalleryRecords.reclaim`."""
-        ...
 
     def faults(self, state: str) -> Iterator[str]:
         """Look for damage beyond the vectors themselves, such as in an index.
@@ -189,8 +171,6 @@ class GalleryVectors(Protocol):
         Yields:
             A sentence per fault, without the gallery's name.
         """
-        ...
 
     def close(self) -> None:
         """Release files and connections; safe to call twice."""
-        ...

@@ -20,17 +20,14 @@ class ImageEncoder(Protocol):
     @property
     def geometry(self) -> EncoderGeometry:
         """Sizes and pixel statistics, fixed for the encoder's life."""
-        ...
 
     @property
     def description(self) -> EncoderDescription:
         """Name and origin of the weights."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Device of inputs and outputs."""
-        ...
 
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Describe images.
@@ -47,7 +44,6 @@ class ImageEncoder(Protocol):
         Raises:
             EncoderError: A camera beyond those the encoder knows.
         """
-        ...
 
 
 @runtime_checkable
@@ -57,7 +53,6 @@ class FrozenEncoder(ImageEncoder, Protocol):
     @property
     def weights_digest(self) -> str:
         """Digest of the image tower that it was made from, as `digest_of` computes it."""
-        ...
 
 
 class TrainableEncoder(ImageEncoder, Protocol):
@@ -74,19 +69,15 @@ class TrainableEncoder(ImageEncoder, Protocol):
 
         Without one there are no prompts to learn, and the image tower trains without them.
         """
-        ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the image tower's parameters in a stable order, under the names of `state`."""
-        ...
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch the image tower between training mode (batch statistics) and evaluation mode."""
-        ...
 
     def state(self) -> Mapping[str, Tensor]:
         """All of the image tower's parameters and buffers, by name, detached."""
-        ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Replace the image tower's parameters and buffers.
@@ -94,7 +85,6 @@ class TrainableEncoder(ImageEncoder, Protocol):
         Raises:
             EncoderError: A name is missing or unknown, or a shape differs; nothing is changed then.
         """
-        ...
 
 
 Encoder: TypeAlias = TrainableEncoder | FrozenEncoder

@@ -21,4 +21,3 @@ class MapMaker(Protocol):
         Returns:
             A finite place for each vector in their order, or none and the reason.
         """
-        ...

@@ -21,4 +21,3 @@ class Page(Protocol[_Content]):
         Raises:
             CheckpointError: A place cannot be written.
         """
-        ...

@@ -10,14 +10,9 @@ from reid.domain.values.checkpoints import Checkpoint, JsonValue
 class RunMode(Enum):
     """How `begin` treats a place."""
 
-    NEW = "new"
-    """The place must hold no run."""
-
-    REPLACE = "replace"
-    """An earlier run is discarded."""
-
-    GO_ON = "go on"
-    """The place must hold a run with the same fingerprint."""
+    NEW = "new"  # the place must hold no run
+    REPLACE = "replace"  # an earlier run is discarded
+    GO_ON = "go on"  # the place must hold a run with the same fingerprint
 
 
 class RunStore(Protocol):
@@ -26,7 +21,6 @@ class RunStore(Protocol):
     @property
     def place(self) -> str:
         """Where this is, for messages and to distinguish stores."""
-        ...
 
     def begin(
         self,
@@ -48,15 +42,12 @@ class RunStore(Protocol):
                 one with other fingerprint values, which are named; another training is at work
                 there; the place cannot be written.
         """
-        ...
 
     def release(self) -> None:
         """Release the place that `begin` claimed; reading needs no claim."""
-        ...
 
     def place_of(self, name: str) -> str:
         """Where a checkpoint of that name is kept, for messages."""
-        ...
 
     def save(self, name: str, checkpoint: Checkpoint, *, keep_previous: bool = False) -> None:
         """Keep a checkpoint under a name, replacing the last one of that name.
@@ -69,7 +60,6 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It cannot be written; what was there before is unchanged.
         """
-        ...
 
     def load(self, name: str) -> Checkpoint | None:
         """Return a checkpoint, or None where there is none of that name.
@@ -77,7 +67,6 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It is there but damaged.
         """
-        ...
 
     def load_previous(self, name: str) -> Checkpoint | None:
         """Return the checkpoint that the last `save` with `keep_previous` replaced, if any.
@@ -85,7 +74,6 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It is there but damaged.
         """
-        ...
 
     def discard(self, name: str) -> None:
         """Delete a checkpoint and its previous one; does nothing where there is none.
@@ -93,7 +81,6 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It cannot be deleted.
         """
-        ...
 
     def record(self, name: str, report: Mapping[str, JsonValue]) -> None:
         """Keep a report under a name, replacing the last one of that name.
@@ -101,4 +88,3 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It cannot be written; what was there before is there still.
         """
-        ...

@@ -20,12 +20,10 @@ class TextEncoder(Protocol):
     @property
     def token_width(self) -> int:
         """D, width of token embeddings."""
-        ...
 
     @property
     def context_length(self) -> int:
         """Tokens of the longest prompt."""
-        ...
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template such as "A photo of a {} person.".
@@ -41,7 +39,6 @@ class TextEncoder(Protocol):
         Raises:
             EncoderError: The prompt is longer than the context, or the weights have no vocabulary.
         """
-        ...
 
     def encode_prompts(self, prompts: Tensor, *, prefix: Tensor | None = None) -> Tensor:
         """Describe prompts.
@@ -62,8 +59,6 @@ class TextEncoder(Protocol):
         Raises:
             EncoderError: Prefix and prompts together are longer than the context.
         """
-        ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters in a stable order."""
-        ...

@@ -34,7 +34,6 @@ class CameraPairs:
     gallery_cameras: tuple[int, ...]
     mean_average_precision: tuple[tuple[float | None, ...], ...]
     """A row per query camera; None where no query has a match there."""
-
     num_queries: tuple[tuple[int, ...], ...]  # with a match
 
 
@@ -50,7 +49,6 @@ class HardQuery:
     num_matches: int
     above: tuple[RankedImage, ...]
     """Images ranked above the first match, nearest first, up to a limit."""
-
     match: RankedImage
 
 

@@ -13,17 +13,12 @@ CONFIDENCE = 0.95
 class ScoreDifference:
     """One measure of two evaluations of the same queries; shares in 0..1."""
 
-    measure: str
-    """`mAP`, `mINP`, `Rank-1`, `Rank-5` or `Rank-10`."""
-
+    measure: str  # `mAP`, `mINP`, `Rank-1`, `Rank-5` or `Rank-10`
     first: float
     second: float
-    low: float
-    """Lower end of the confidence interval of the difference."""
-
+    low: float  # lower end of the confidence interval of the difference
     high: float
-    p_value: float
-    """Probability of a difference this large if the two are alike; two-sided."""
+    p_value: float  # probability of a difference this large if the two are alike; two-sided
 
     @property
     def difference(self) -> float:
@@ -51,9 +46,7 @@ class ComparisonOutcome:
     first: ComparedEvaluation
     second: ComparedEvaluation
     dataset: str
-    num_queries: int
-    """Those with a true match."""
-
+    num_queries: int  # those with a true match
     differences: tuple[ScoreDifference, ...]
     seed: int
     num_resamples: int = NUM_RESAMPLES

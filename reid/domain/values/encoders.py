@@ -11,9 +11,7 @@ from reid.domain.values.samples import ImageSize
 class Activation(StrEnum):
     """Activation of a transformer's perceptrons; weights fit one of them."""
 
-    QUICK_GELU = "quick_gelu"
-    """x * sigmoid(1.702 x), as OpenAI's CLIP has it."""
-
+    QUICK_GELU = "quick_gelu"  # x * sigmoid(1.702 x), as OpenAI's CLIP has it
     GELU = "gelu"
     """x * Phi(x), Hendrycks and Gimpel 2016, arXiv:1606.08415, eq. 1."""
 
@@ -21,9 +19,7 @@ class Activation(StrEnum):
 class Pooling(StrEnum):
     """How a ResNet pools its maps into penultimate and final features; weights fit one of them."""
 
-    AVERAGE = "average"
-    """The mean over all positions, as CLIP-ReID has it."""
-
+    AVERAGE = "average"  # the mean over all positions, as CLIP-ReID has it
     GEM = "gem"
     """Generalised mean, (mean x^3)^(1/3): Radenovic et al. 2018, arXiv:1711.02512, eq. 3."""
 
@@ -35,7 +31,6 @@ class EncoderGeometry:
     image_size: ImageSize
     pixel_mean: tuple[float, float, float]
     """Subtracted from RGB in 0..1, then divided by `pixel_std`."""
-
     pixel_std: tuple[float, float, float]
     penultimate_width: int
     final_width: int
@@ -53,21 +48,14 @@ class EncoderGeometry:
 class EncoderDescription:
     """Identifies an encoder, in reports and where what does not fit is refused."""
 
-    name: str
-    """Kind as settings name it, for example `vit-b16`."""
-
-    weights: str
-    """Origin of the weights: `random (seed 1)`, `openai`, a file's name."""
-
+    name: str  # kind as settings name it, for example `vit-b16`
+    weights: str  # origin: `random (seed 1)`, `openai`, a file's name
     is_pretrained: bool
     """False for weights that began at random, trained since or not; every report says so."""
-
     is_trained: bool = True
     """False for random weights: their features mean nothing, so answers come with a warning."""
-
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """Arguments with which its factory builds the same architecture again."""
-
     num_identities: int | None = None
     """Identities that the weights were trained to distinguish; None where unknown."""
 
@@ -80,42 +68,23 @@ class EncoderDescription:
 class EncoderRequest:
     """What a factory is asked to build; the same for built-in and plugged-in encoders."""
 
-    kind: str | None
-    """Name as in settings; None takes the kind that the weights file names."""
-
-    weights: str = "random"
-    """`random`, `openai`, or the path of a file."""
-
-    image_size: ImageSize | None = None
-    """None: the weights file's, else the kind's own default."""
-
+    kind: str | None  # name as in settings; None takes the kind that the weights file names
+    weights: str = "random"  # `random`, `openai`, or the path of a file
+    image_size: ImageSize | None = None  # None: the weights file's, else the kind's own default
     stride: int | None = None
     """Pixels between patches of a ViT; None: the weights file's, else the patch size."""
-
     num_cameras: int = 0
     """Cameras that get an embedding of their own; 0: those of the weights file, if any."""
-
-    camera_scale: float = 1.0
-    """Weight of the camera embedding in the sum (SIE's lambda)."""
-
+    camera_scale: float = 1.0  # weight of the camera embedding in the sum (SIE's lambda)
     activation: Activation = Activation.QUICK_GELU
     """Of both towers' transformers; a run's own file overrides it."""
-
     pooling: Pooling = Pooling.AVERAGE
     """Of a ResNet's maps; a run's own file overrides it, a ViT takes `average` only."""
-
-    precision: str = "fp32"
-    """`fp32`, or `bf16` for bfloat16 autocast inside the encoder."""
-
+    precision: str = "fp32"  # `fp32`, or `bf16` for bfloat16 autocast inside the encoder
     training_precision: str | None = None
     """Precision of the image tower in training mode; None: as `precision`."""
-
-    compile: bool = False
-    """Compile the image tower for the device when it first runs."""
-
+    compile: bool = False  # compile the image tower for the device when it first runs
     device: str = "cpu"
-    seed: int = 0
-    """Of random weights and of a fresh camera embedding."""
-
+    seed: int = 0  # of random weights and of a fresh camera embedding
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """Further arguments of a plugged-in encoder."""

@@ -19,10 +19,8 @@ class ExplanationMethod(StrEnum):
 
     ROLLOUT = "rollout"
     """Attention followed through the blocks; the same whatever an image is compared with."""
-
     GRADIENT_ROLLOUT = "gradient-rollout"
     """Roll-out in which each attention counts by what it adds to the pair's similarity."""
-
     GRAD_CAM = "grad-cam"
     """Channels of a convolutional network's last map, weighted in the same way."""
 
@@ -45,7 +43,6 @@ class AttentionTrace:
     attention: tuple[Tensor, ...]
     """One (B, A, L, L) per block, first block first: row i is how token i distributes its
     attention; token 0 is the class token."""
-
     cells: Cells
 
 
@@ -84,7 +81,6 @@ class ExplainedImage:
     pixels: Tensor  # (3, n * H, n * W) uint8 RGB to be shown, n times the encoder's size
     weights: Tensor
     """(H, W) float32 on the CPU, at the encoder's size: 1 at the largest, 0 where nothing adds."""
-
     check: DeletionCheck
 
 

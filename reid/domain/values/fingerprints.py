@@ -12,18 +12,10 @@ class EncoderFingerprint:
     """Identifies the encoder that made vectors; those of two encoders do not compare."""
 
     name: str
-    weights: str
-    """Kind and origin, as in `EncoderDescription`."""
-
-    digest: str
-    """Digest of what the encoder computes with: equal digests make equal vectors."""
-
+    weights: str  # kind and origin, as in `EncoderDescription`
+    digest: str  # digest of what the encoder computes with: equal digests make equal vectors
     width: int
-    """Of a vector."""
-
     uses_cameras: bool = False
-    """Whether vectors depend on the camera."""
-
     options: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def agrees_with(self, other: "EncoderFingerprint") -> bool:

@@ -20,26 +20,20 @@ from reid.domain.values.samples import UnreadableImage
 class NewImage:
     """An image about to be kept."""
 
-    name: str
-    """Name under its source."""
-    source: str
-    """Where the image was found: a folder, or its sender."""
-    content: str
-    """Digest of the image's file: equal content is not embedded again."""
+    name: str  # under its source
+    source: str  # where the image was found: a folder, or its sender
+    content: str  # digest of the image's file: equal content is not embedded again
     label: str
     camera: str | None = None
-    expires_at: str | None = None
-    """When `check` removes it; None: never."""
-    thumbnail: bytes | None = None
-    """A small JPEG, kept only where asked for."""
+    expires_at: str | None = None  # when `check` removes it; None: never
+    thumbnail: bytes | None = None  # a small JPEG, kept only where asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptImage:
     """An image that a gallery keeps."""
 
-    key: int
-    """Never assigned twice by one gallery."""
+    key: int  # never assigned twice by one gallery
     name: str
     source: str
     content: str
@@ -80,8 +74,7 @@ class ImageLookup(TypedDict, total=False):
     source: str | None
     names: Sequence[str] | None
     contents: Sequence[str] | None
-    expired_at: str | None
-    """Images whose expiry time is no later than this."""
+    expired_at: str | None  # images whose expiry time is no later than this
 
 
 def is_keepable(text: str) -> bool:
@@ -118,13 +111,10 @@ class GalleryFilter:
     """Selects the images of a search; a condition that is None admits every image."""
 
     cameras: frozenset[str] | None = None
-    without_cameras: frozenset[str] = frozenset()
-    """Images without a camera stay in."""
+    without_cameras: frozenset[str] = frozenset()  # images without a camera stay in
     labels: frozenset[str] | None = None
-    added_from: str | None = None
-    """Inclusive."""
-    added_until: str | None = None
-    """Exclusive."""
+    added_from: str | None = None  # inclusive
+    added_until: str | None = None  # exclusive
 
     def admits(self, image: KeptImage) -> bool:
         """Whether a search looks at an image."""
@@ -201,8 +191,7 @@ class AuditEntry:
 
     at: str
     action: AuditAction
-    subject: str
-    """What was changed; for a forgotten person only a digest of the label."""
+    subject: str  # what was changed; for a forgotten person only a digest of the label
     num_images: int
 
 
@@ -210,13 +199,10 @@ class AuditEntry:
 class GalleryDescription:
     """What is in a gallery."""
 
-    fingerprint: EncoderFingerprint | None
-    """None until the first images are added."""
+    fingerprint: EncoderFingerprint | None  # None until the first images are added
     num_images: int
-    calibrations: tuple[Calibration, ...] = ()
-    """At most one for each fusion."""
-    version: int = 0
-    """Grows with every change of images."""
+    calibrations: tuple[Calibration, ...] = ()  # at most one for each fusion
+    version: int = 0  # grows with every change of images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,14 +210,10 @@ class RecordsState:
     """State of a gallery's records as a whole, by default that of an empty one."""
 
     description: GalleryDescription = GalleryDescription(fingerprint=None, num_images=0)
-    last_key: int = 0
-    """The highest key ever assigned."""
-    num_removed: int = 0
-    """Removed images whose vectors may still exist."""
-    is_erasing: bool = False
-    """Whether an erasure is pending: traces of removed images must go."""
-    vectors: str = ""
-    """Where the vectors are, as their adapter writes it; empty at first."""
+    last_key: int = 0  # the highest key ever assigned
+    num_removed: int = 0  # removed images whose vectors may still exist
+    is_erasing: bool = False  # whether an erasure is pending: traces of removed images must go
+    vectors: str = ""  # where the vectors are, as their adapter writes it; empty at first
 
 
 def require_images(content: GalleryDescription, *, place: str) -> None:
@@ -249,16 +231,13 @@ class GalleryChanges:
     """What enrolling a list of images changed in a gallery."""
 
     num_listed: int
-    num_embedded: int
-    """Images that went through the encoder."""
+    num_embedded: int  # images that went through the encoder
     num_updated: int
     """Images of known content whose name, label, camera or expiry changed, or that lacked a
     thumbnail."""
     num_unchanged: int
-    num_removed: int
-    """Images that are no longer in the list."""
-    unreadable: tuple[UnreadableImage, ...] = ()
-    """Images that were left out."""
+    num_removed: int  # images that are no longer in the list
+    unreadable: tuple[UnreadableImage, ...] = ()  # images that were left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,8 +247,7 @@ class CachedGallery:
     place: str
     sources: tuple[str, ...]
     """Where the images were found; empty if the gallery is empty or cannot be read."""
-    num_images: int | None
-    """None where the gallery cannot be read."""
+    num_images: int | None  # None where the gallery cannot be read
     num_bytes: int
     changed_at: str
 

@@ -13,14 +13,9 @@ from enum import StrEnum
 class Fusion(StrEnum):
     """How a query's similarities to the images of one person become one."""
 
-    BEST = "best"
-    """Similarity to the most similar image."""
-
-    MEAN = "mean"
-    """Similarity to the normalised mean of the person's vectors."""
-
-    VOTE = "vote"
-    """The nearest images vote for their person; the similarity is the person's best."""
+    BEST = "best"  # similarity to the most similar image
+    MEAN = "mean"  # similarity to the normalised mean of the person's vectors
+    VOTE = "vote"  # the nearest images vote for their person; the similarity is the person's best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +50,6 @@ class OperatingPoint:
     threshold: float  # answers of a lower similarity are rejected
     measured_false_accept_rate: float
     """FPIR of ISO/IEC 19795-1: share of unknown people for whom somebody is named."""
-
     identification_rate: float | None
     """TPIR at rank 1 (DIR): share of known queries that are named, and rightly.
 
@@ -91,7 +85,6 @@ class Calibration:
     slope: float
     intercept: float
     """Confidence that the answer is right: 1 / (1 + exp(-(slope * cosine + intercept)))."""
-
     num_known: int  # queries on which it was found
     num_unknown: int
     fusion: str = "best"  # see `FusionRecipe.words`

@@ -15,14 +15,9 @@ class Verdict(StrEnum):
     """Judgement of an answer by the query's own label."""
 
     RIGHT = "right"
-    WRONG = "wrong"
-    """Somebody else is named, also for a person of whom the gallery has no image."""
-
-    UNKNOWN = "unknown"
-    """Nobody is named."""
-
-    UNJUDGED = "unjudged"
-    """Somebody is named, but the query has no label."""
+    WRONG = "wrong"  # somebody else is named, also for a person of whom the gallery has no image
+    UNKNOWN = "unknown"  # nobody is named
+    UNJUDGED = "unjudged"  # somebody is named, but the query has no label
 
     @classmethod
     def of(cls, answer: Identification) -> "Verdict":
@@ -39,9 +34,7 @@ class PageLimits:
     """Limits of a page's content, so that it opens at once and can be sent."""
 
     num_queries: int = 2000
-    num_images: int = 10
-    """Gallery images of each answer."""
-
+    num_images: int = 10  # gallery images of each answer
     thumbnail_height: int = 128
     thumbnail_bytes: int = 16 * 2**20
     """Sum over all thumbnails: 6,700 of usual size; base64 makes them a third larger."""
@@ -52,18 +45,13 @@ class AnswersPageData:
     """Answers with thumbnails of their images."""
 
     title: str
-    notes: tuple[str, ...]
-    """How the answers came about, a sentence each."""
-
+    notes: tuple[str, ...]  # how the answers came about, a sentence each
     answers: tuple[Identification, ...]
     query_thumbnails: Mapping[str, bytes]
     """JPEGs by the queries' image names; an image may be missing."""
-
     gallery_thumbnails: Mapping[ImageId, bytes]
     """JPEGs by `id_of` the gallery's images; an image may be missing."""
-
-    num_queries: int
-    """All that were answered, also those that `answers` leaves out."""
+    num_queries: int  # all that were answered, also those that `answers` leaves out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +59,11 @@ class EvaluationPageData:
     """An evaluation, its analysis, and thumbnails of its hardest queries."""
 
     title: str
-    notes: tuple[str, ...]
-    """What was evaluated and how, a sentence each."""
-
+    notes: tuple[str, ...]  # what was evaluated and how, a sentence each
     report: EvaluationReport
     analysis: EvaluationAnalysis
     query_thumbnails: Mapping[str, bytes]
-    gallery_thumbnails: Mapping[str, bytes]
-    """JPEGs by image name; an image may be missing."""
+    gallery_thumbnails: Mapping[str, bytes]  # JPEGs by image name; an image may be missing
 
 
 def id_of(image: RankedImage) -> ImageId:

@@ -14,7 +14,6 @@ class Neighbours:
 
     indices: Tensor
     """(Q, K) int64 gallery rows, or keys where a gallery answers; -1 where none was found."""
-
     distances: Tensor
     """(Q, K) float32 cosine distances 1 - cos, infinite where none was found; ascending along K
     unless the answers were re-ranked."""

@@ -51,19 +51,12 @@ class PromptLearningRecipe:
     epochs: int = 120
     batch_size: int = 64
     learning_rate: float = 3.5e-4
-    warmup_learning_rate: float = 1e-5
-    """Where the linear warm-up starts."""
-
-    minimum_learning_rate: float = 1e-6
-    """Where the cosine ends, and the rate of the last epoch."""
-
+    warmup_learning_rate: float = 1e-5  # where the linear warm-up starts
+    minimum_learning_rate: float = 1e-6  # where the cosine ends, and the rate of the last epoch
     warmup_epochs: int = 5
-    weight_decay: float = 1e-4
-    """L2 added to the gradient (Adam, not AdamW)."""
-
+    weight_decay: float = 1e-4  # L2 added to the gradient (Adam, not AdamW)
     num_context_tokens: int = 4
-    template: str = "A photo of a {} person."
-    """`{}` stands where the learned tokens go."""
+    template: str = "A photo of a {} person."  # `{}` stands where the learned tokens go
 
     def __post_init__(self) -> None:
         """Refuse values with which training cannot run."""
@@ -82,59 +75,40 @@ class FineTuningRecipe:
     """Stage 2: the image encoder and its heads, prompts and text encoder frozen."""
 
     epochs: int = 60
-    identities_per_batch: int = 16
-    """P of the PK batch."""
-
-    images_per_identity: int = 4
-    """K of the PK batch."""
-
+    identities_per_batch: int = 16  # P of the PK batch
+    images_per_identity: int = 4  # K of the PK batch
     sampling: Sampling = "identities"
     """`identities` draws an identity's K images by chance alone; `cameras` spreads its cameras over
     them first."""
-
     learning_rate: float = 5e-6
     bias_learning_rate_factor: float = 2.0
     """Biases learn this much faster (BoT, Luo et al. 2019)."""
-
     weight_decay: float = 1e-4
     """L2 added to the gradient of every parameter, biases and norms included."""
-
     warmup_epochs: int = 10
-    warmup_factor: float = 0.1
-    """The warm-up starts near this share of the learning rate."""
-
+    warmup_factor: float = 0.1  # the warm-up starts near this share of the learning rate
     milestones: tuple[int, ...] = (30, 50)
     """Epochs at which the learning rate is multiplied by `decay_factor`."""
-
     decay_factor: float = 0.1
     schedule: Schedule = "steps"
     """`steps` falls at the milestones; `cosine` falls smoothly to nearly 0 after the warm-up."""
-
     max_grad_norm: float = 0.0
     """L2 norm of all gradients together to which larger ones are cut; 0: never."""
-
     ema_decay: float = 0.0
     """Decay per step of a moving average of the weights, with which the stage ends; 0: none."""
-
     identity_weight: float = 0.25
     triplet_weight: float = 1.0
     image_to_text_weight: float = 1.0
-    triplet_margin: float = 0.3
-    """Euclidean distance between hardest positive and hardest negative."""
-
+    triplet_margin: float = 0.3  # Euclidean distance between hardest positive and hardest negative
     label_smoothing: float = 0.1
     losses: dict[str, float] = field(default_factory=dict)
     """Weights of further losses by their names in the group `reid.losses`, each summed over the
     three feature levels as the triplet loss is; empty: the paper's objective."""
-
     flip_probability: float = 0.5
-    random_crop_padding: int = 10
-    """Black pixels added to each side before the random crop."""
-
+    random_crop_padding: int = 10  # black pixels added to each side before the random crop
     erasing_probability: float = 0.5
     random_patch_probability: float = 0.0
     """Chance that a box of an image shows a box of another image of the batch."""
-
     color_jitter_probability: float = 0.0
     color_jitter_strength: float = 0.3
     """Brightness, contrast and saturation each change by a factor within 1 +- this."""
@@ -169,14 +143,9 @@ class FineTuningRecipe:
 class RerankingRecipe:
     """k-reciprocal re-ranking (Zhong et al. 2017, arXiv:1701.08398)."""
 
-    k1: int = 20
-    """Neighbours that must be reciprocal."""
-
-    k2: int = 6
-    """Neighbours over which the encoding is averaged."""
-
-    original_weight: float = 0.3
-    """Lambda: share of the original distance in the final one."""
+    k1: int = 20  # neighbours that must be reciprocal
+    k2: int = 6  # neighbours over which the encoding is averaged
+    original_weight: float = 0.3  # Lambda: share of the original distance in the final one
 
     def __post_init__(self) -> None:
         """Refuse values outside the method's domain."""

@@ -11,23 +11,17 @@ class EvaluationReport:
 
     cmc: tuple[float, ...]
     """CMC[k - 1]: share of valid queries whose first true match has rank k or better."""
-
     mean_average_precision: float
     mean_inverse_negative_penalty: float
     """mINP (Ye et al. 2021, arXiv:2001.04193, eq. 9): how early the last true match comes."""
-
     num_queries: int
-    num_valid_queries: int
-    """Queries with a true match in the gallery; the others do not count."""
-
+    num_valid_queries: int  # queries with a true match in the gallery; the others do not count
     num_gallery: int
     is_same_camera_removed: bool
     """Whether gallery images of the query's own person and camera were left out."""
-
     is_exact: bool
     index_recall: float
     """Share of gallery images whose nearest other one the index finds; 1 where exact."""
-
     reranking: RerankingRecipe | None = None
 
     @property
@@ -50,43 +44,25 @@ class RankedImage:
 
     name: str
     label: str
-    similarity: float
-    """Cosine, in -1..1."""
-
+    similarity: float  # cosine, in -1..1
     camera: str | None = None
-    key: int | None = None
-    """The image's key in its gallery; None where it comes from no gallery."""
+    key: int | None = None  # the image's key in its gallery; None where it comes from no gallery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
     """The answer for one query: an image, or several images of one person."""
 
-    name: str
-    """Name of the first one, where the query has several images."""
-
-    label: str
-    """The most similar person, also where `is_unknown`."""
-
-    similarity: float
-    """Cosine, in -1..1, the images of the person fused as requested."""
-
-    runner_up_label: str | None
-    """Best other label; None where none was among the answers."""
-
+    name: str  # of the first one, where the query has several images
+    label: str  # the most similar person, also where `is_unknown`
+    similarity: float  # cosine, in -1..1, the images of the person fused as requested
+    runner_up_label: str | None  # best other label; None where none was among the answers
     runner_up_similarity: float | None
     images: tuple[RankedImage, ...]
     true_label: str | None = None
     """The query's own label where it has one, known to the gallery or not."""
-
-    names: tuple[str, ...] = ()
-    """All images of the query where there are several, else empty."""
-
-    camera: str | None = None
-    """The query's own, where known."""
-
+    names: tuple[str, ...] = ()  # all images of the query where there are several, else empty
+    camera: str | None = None  # the query's own, where known
     confidence: float | None = None
     """Probability that the label is right, in 0..1; None where nothing was calibrated."""
-
-    is_unknown: bool = False
-    """Whether the similarity is below the threshold: the query is rejected."""
+    is_unknown: bool = False  # whether the similarity is below the threshold: the query is rejected

@@ -73,7 +73,6 @@ class SampleList:
     samples: tuple[Sample, ...]  # sorted by name, each name once, without junk
     unparsed: tuple[str, ...] = ()
     """Images left out because their names give no person or camera, sorted."""
-
     place: str = "the dataset"  # what lists the split, for messages
     expected: str = ""  # which images the split consists of, for messages
 
