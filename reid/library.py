@@ -242,7 +242,11 @@ def source_of(
     label: str | None = None,
     camera: str | None = None,
 ) -> ImageSource:
-    """Convert images to an image source, whose labels and cameras are those given, if any."""
+    """Convert images to an image source, whose labels and cameras are those given, if any.
+
+    Raises:
+        DatasetError: An image cannot be read, there are none, or a name is blank or a number.
+    """
     label, camera = _name("label", label), _name("camera", camera)
     source = _listed(container, images)
     if label is camera is None:

@@ -76,7 +76,7 @@ class DatasetCheckReport:
 
 
 def count_splits(dataset: Dataset) -> tuple[SplitStatistics, ...]:
-    """Count what a dataset holds, in the order training, query, gallery."""
+    """Count training, query and gallery; a missing or empty split is a `DatasetError`."""
     return tuple(SplitStatistics.of(split, dataset.samples(split)) for split in Split)
 
 

@@ -1,16 +1,21 @@
-"""Exit codes of errors, the same in a shell and under a test's runner."""
+"""How a command ends: exit codes, the same in a shell and under a test's runner.
+
+SIGTERM, which schedulers send before they stop a machine, ends work as Ctrl-C does.
+"""
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
-from reid.cli.interruption import Terminated, ending_on_sigterm
 from reid.cli.render import harmless
 from reid.domain.errors import (
     CheckpointError,
@@ -22,6 +27,9 @@ from reid.domain.errors import (
     ReidError,
     VectorIndexError,
 )
+
+if TYPE_CHECKING:
+    from reid.container.root import Container
 
 EXIT_OK: Final = 0
 EXIT_BUG: Final = 1
@@ -64,17 +72,40 @@ def describe(error: ReidError) -> str:
     return "Error: " + "\n       ".join(harmless(line) for line in str(error).split("\n"))
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
 class ReidGroup(TyperGroup):
     """Runs commands, and turns their errors into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (Typer 0.29 keeps Click's types private)
         """Run the named command."""
-        with _errors_as_exit_codes(), ending_on_sigterm():
+        with _errors_as_exit_codes(), _ending_on_sigterm():
             answer = super().invoke(ctx)
             # None if the caller closed it (`>&-`).
             if sys.stdout is not None:
                 sys.stdout.flush()
             return answer
+
+
+@contextmanager
+def saying_how_to_resume(container: "Container") -> Iterator[None]:
+    """If the block is interrupted, print what is saved and how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        records = container.records()
+        saved = [line for line in records.progress() if line["event"] == "checkpoint_saved"]
+        last = f"{saved[-1]['name']} of epoch {saved[-1]['epoch']}" if saved else "no epoch yet"
+        typer.echo(
+            f"The run in {records.place} had not begun: start it again."
+            if records.manifest() is None
+            else f"Saved in {records.place}: {last}; later training is lost. Resume by the same "
+            "command with --resume.",
+            err=True,
+        )
+        raise
 
 
 @contextmanager
@@ -106,3 +137,23 @@ def _discard_standard_output() -> None:
     """Keep Python from failing again when it flushes at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` in the block when SIGTERM comes.
+
+    Outside the main thread, which alone receives signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    raise Terminated

@@ -13,6 +13,7 @@ import typer
 from reid.cli.mentions import mentioning
 
 Command: TypeAlias = Callable[..., None]
+_NAMED = Parameter.KEYWORD_ONLY
 
 ConfigOption = Annotated[
     Path | None,
@@ -160,10 +161,13 @@ def takes_settings(
         arguments: Annotated types of positional arguments, by the setting that each sets.
     """
     names = {setting: setting.replace(".", "_") for setting in (*settings, *arguments)}
-    shared = [
-        *(_parameter(names[key], arguments[key], default=Parameter.empty) for key in arguments),
-        *(_parameter(name, kind) for name, kind in _SHARED.items()),
-        *(_parameter(names[key], SETTING_OPTIONS[key].annotation) for key in settings),
+    options = {
+        **_SHARED,
+        **{names[setting]: SETTING_OPTIONS[setting].annotation for setting in settings},
+    }
+    shared = [Parameter(names[key], _NAMED, annotation=kind) for key, kind in arguments.items()]
+    shared += [
+        Parameter(name, _NAMED, annotation=kind, default=None) for name, kind in options.items()
     ]
     flags = {setting: SETTING_OPTIONS[setting].flags for setting in settings}
 
@@ -187,14 +191,10 @@ def takes_settings(
     return decorate
 
 
-def _parameter(name: str, kind: object, *, default: object = None) -> Parameter:
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-
-
 def _declare(run: Command, *, of: Command, shared: Sequence[Parameter]) -> None:
     """Give a function a command's name, help and own parameters, followed by the shared ones."""
     own = [*signature(of).parameters.values()][1:]
-    parameters = [*(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own), *shared]
+    parameters = [*(one.replace(kind=_NAMED) for one in own), *shared]
     update_wrapper(run, of)
     del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by Typer

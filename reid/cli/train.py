@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reid.cli.answers import render_demo
-from reid.cli.interruption import saying_how_to_resume
+from reid.cli.errors import saying_how_to_resume
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def wired(settings: "Settings", **providers: object) -> Iterator["Container"]:
-    """Yield a container that shows progress on standard error; `providers` replace its own."""
+    """Yield a container that shows progress on standard error; `providers` replace its own.
+
+    Raises:
+        ConfigurationError: No distribution offers the kind of index.
+    """
     from reid.adapters.events.rich_progress import RichProgress
 
     # The index is created last: an unknown one is refused here, before any work.

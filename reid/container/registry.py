@@ -17,6 +17,7 @@ entry of `reid/adapters/encoders/kinds.py`.
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -135,7 +136,10 @@ def load(found: EntryPoint) -> Factory:
     """
     with paused_collection():
         if is_built_in(found):
-            return _load_built_in(found)
+            package = next((extra.package for extra in EXTRAS if extra.extra in found.extras), None)
+            what = f"{Group(found.group).setting}: {found.name}"
+            with needed_for(what, package=package) if package else nullcontext():
+                return found.load()  # type: ignore[no-any-return]  # of unknown signature
         try:
             factory = found.load()
         except Exception as error:
@@ -145,16 +149,7 @@ def load(found: EntryPoint) -> Factory:
             ) from error
     if not callable(factory):
         raise ConfigurationError(f"plug-in {_offer(found)} is not callable: {factory!r}")
-    return factory  # type: ignore[no-any-return]  # a callable of unknown signature
-
-
-def _load_built_in(found: EntryPoint) -> Factory:
-    needed = (extra for extra in EXTRAS if extra.extra in found.extras)
-    package = next((extra.package for extra in needed), None)
-    if package is None:
-        return found.load()  # type: ignore[no-any-return]  # likewise
-    with needed_for(f"{Group(found.group).setting}: {found.name}", package=package):
-        return found.load()  # type: ignore[no-any-return]  # likewise
+    return factory  # type: ignore[no-any-return]  # likewise
 
 
 def is_built_in(found: EntryPoint) -> bool:

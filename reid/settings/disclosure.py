@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from reid.settings.catalogue import types_of
-from reid.settings.layers import Origin, OriginKind
+from reid.settings.layers import OriginKind
 from reid.settings.loading import ResolvedSettings, SettingRow
 from reid.settings.schema import WEIGHTS_BY_NAME
 
@@ -22,8 +22,10 @@ def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str,
     shown: dict[str, str] = {}
     for row in resolved.rows():
         if row.origin.is_chosen or row.key == "recipe":
-            value = _value(row, shows_paths=shows_paths)
-            shown[row.key] = f"{value} ({_who(row.origin, shows_paths=shows_paths)})"
+            who = str(row.origin)
+            if row.origin.kind is OriginKind.FILE and not shows_paths:
+                who = f"{row.origin.kind} {Path(row.origin.name).name}"
+            shown[row.key] = f"{_value(row, shows_paths=shows_paths)} ({who})"
     return shown
 
 
@@ -36,9 +38,3 @@ def _value(row: SettingRow, *, shows_paths: bool) -> str:
     if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
         is_private = True
     return NOT_SHOWN if is_private and not shows_paths else str(row.value)
-
-
-def _who(origin: Origin, *, shows_paths: bool) -> str:
-    if origin.kind is OriginKind.FILE and not shows_paths:
-        return f"{origin.kind} {Path(origin.name).name}"
-    return str(origin)

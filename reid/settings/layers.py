@@ -55,6 +55,11 @@ class Origin:
         """Whether the user set it, in a file, the environment or an option."""
         return self.kind not in (OriginKind.DEFAULT, OriginKind.RECIPE)
 
+    @property
+    def blame(self) -> str:
+        """Format as ` (environment REID_SEED)`; empty for an option, which the user just gave."""
+        return "" if self.kind is OriginKind.OPTION else f" ({self})"
+
     def __str__(self) -> str:
         """Format as `environment REID_SEED`."""
         return f"{self.kind} {self.name}".rstrip()
@@ -107,7 +112,7 @@ class Layers:
             self.values[key] = given
 
     def _refuse(self, key: str, problem: str, origin: Origin) -> None:
-        self.problems.append(f"{key}: {problem} ({origin})")
+        self.problems.append(f"{key}: {problem}{origin.blame}")
 
 
 def recipe_values(name: str, *, asked_by: Origin = DEFAULT) -> Source:
@@ -115,7 +120,7 @@ def recipe_values(name: str, *, asked_by: Origin = DEFAULT) -> Source:
     if name not in RECIPES:
         raise ConfigurationError(
             f"recipe: there is no recipe {name!r}; the recipes are "
-            f"{', '.join(RECIPES)} ({asked_by})"
+            f"{', '.join(RECIPES)}{asked_by.blame}"
         )
     for key, value in RECIPES[name].items():
         yield key, Given(value, Origin(OriginKind.RECIPE, name))
@@ -169,9 +174,7 @@ def option_values(assignments: Sequence[str], options: Mapping[str, object]) -> 
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))
         if not (key and equals):
-            raise ConfigurationError(
-                f"{assignment}: should be written section.key=value ({OPTION})"
-            )
+            raise ConfigurationError(f"{assignment}: should be written section.key=value")
         yield key, Given(_parsed(key, text), OPTION)
     for key, value in options.items():
         if value is not None:

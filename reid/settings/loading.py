@@ -90,7 +90,7 @@ def load_settings(
 
 
 def settings_of_recipe(name: str) -> Settings:
-    """Return the unchanged settings of a recipe."""
+    """Return the unchanged settings of a recipe; an unknown one is a `ConfigurationError`."""
     return _validated(Layers(recipe_values(name)).values)
 
 
@@ -137,7 +137,7 @@ def _problems_of(error: ValidationError, given: Mapping[str, Given]) -> Iterator
         got = f", got {given[key].value!r}" if is_shown else ""
         # A value of several possible types is refused once for each.
         problem = ", or ".join(dict.fromkeys(messages))
-        yield f"{key}{place}: {problem}{got} ({_blame(key, given)})"
+        yield f"{key}{place}: {problem}{got}{_blame(key, given)}"
 
 
 def _known_part(location: Sequence[int | str]) -> str:
@@ -160,12 +160,14 @@ def _blame(key: str, given: Mapping[str, Given]) -> str:
     """Name the source of a value or, for a default, the sources of its neighbours."""
     origin = given.get(key, NOTHING).origin
     section = key.rpartition(".")[0]
+    if origin.is_chosen:
+        return origin.blame
     neighbours = [
         f"{name} from {other}"
         for name, (_, other) in given.items()
         if section and name.startswith(f"{section}.") and other.is_chosen
     ]
-    return "; ".join([str(origin), *([] if origin.is_chosen else neighbours)])
+    return f" ({'; '.join([str(origin), *neighbours])})"
 
 
 def _nested(given: Mapping[str, Given]) -> dict[str, Any]:

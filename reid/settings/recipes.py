@@ -9,14 +9,16 @@ from typing import TypeAlias
 
 Overrides: TypeAlias = "Mapping[str, str | int | float | bool | tuple[int, ...] | Overrides]"
 
-_VIT_PROMPTS: Overrides = {"epochs": 120}
-_VIT_FINETUNING: Overrides = {
-    "epochs": 60,
-    "learning_rate": 5e-6,
-    "weight_decay": 1e-4,
-    "warmup_factor": 0.1,
-    "milestones": (30, 50),
-    "identity_weight": 0.25,
+_VIT: Mapping[str, Overrides] = {
+    "prompts": {"epochs": 120},
+    "finetuning": {
+        "epochs": 60,
+        "learning_rate": 5e-6,
+        "weight_decay": 1e-4,
+        "warmup_factor": 0.1,
+        "milestones": (30, 50),
+        "identity_weight": 0.25,
+    },
 }
 _SCRATCH_FINETUNING: Mapping[str, str | int | float] = {
     "identities_per_batch": 32,
@@ -38,22 +40,12 @@ RECIPES: Mapping[str, Overrides] = {
             "identity_weight": 1.0,
         },
     },
-    "vit-b16": {
-        "encoder": {"kind": "vit-b16"},
-        "prompts": _VIT_PROMPTS,
-        "finetuning": _VIT_FINETUNING,
-    },
+    "vit-b16": {"encoder": {"kind": "vit-b16"}, **_VIT},
     # Overlapping patches and camera embeddings; 1.0 is the scale of the reported runs, the
     # authors' default file says 3.0.
     "vit-b16-sie-olp": {
-        "encoder": {
-            "kind": "vit-b16",
-            "camera_embedding": True,
-            "camera_scale": 1.0,
-            "stride": 12,
-        },
-        "prompts": _VIT_PROMPTS,
-        "finetuning": _VIT_FINETUNING,
+        "encoder": {"kind": "vit-b16", "camera_embedding": True, "camera_scale": 1.0, "stride": 12},
+        **_VIT,
     },
     # Not from the paper and not tuned, for lack of a GPU: CLIP's encoders from random weights.
     # Learning from one dataset alone needs long training, strong augmentation (the defaults have
@@ -120,14 +112,9 @@ RECIPES: Mapping[str, Overrides] = {
 """Recipes by name."""
 
 DEFAULT_RECIPE = "vit-b16"
-_RECIPE_OF_ENCODER: Mapping[str, str] = {
-    "rn50": "rn50",
-    "vit-b16": "vit-b16",
-    "rn-tiny": "tiny",
-    "vit-tiny": "tiny",
-}
+_RECIPE_OF_ENCODER = {"rn50": "rn50", "rn-tiny": "tiny", "vit-tiny": "tiny"}
 
 
 def recipe_for(encoder_kind: str | None) -> str:
     """Return the recipe of an encoder; plug-ins get the ViT's."""
-    return _RECIPE_OF_ENCODER.get(encoder_kind or DEFAULT_RECIPE, DEFAULT_RECIPE)
+    return _RECIPE_OF_ENCODER.get(encoder_kind or "", DEFAULT_RECIPE)

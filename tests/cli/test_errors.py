@@ -8,8 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from reid.cli.errors import EXIT_CODES, ReidGroup, describe, exit_code_of
-from reid.cli.interruption import Terminated
+from reid.cli.errors import EXIT_CODES, ReidGroup, Terminated, describe, exit_code_of
 from reid.domain.errors import (
     CheckpointError,
     ConfigurationError,

@@ -75,7 +75,7 @@ def test_a_mistake_ends_with_3_and_the_nearest_setting() -> None:
     assert result.exit_code == 3
     assert result.stdout == ""
     assert result.stderr == (
-        "Error: encoder.knid: there is no such setting; did you mean encoder.kind? (option)\n"
+        "Error: encoder.knid: there is no such setting; did you mean encoder.kind?\n"
     )
 
 
