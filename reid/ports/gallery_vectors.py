@@ -162,8 +162,8 @@ class GalleryVectors(Protocol):
             GalleryError: It cannot be done now; a later change tries again.
         """
 
-    def reclaim(self, *, is_thorough: bool) -> None:
-        """Clear the traces of dropped vectors; as `GalleryRecords.reclaim`."""
+    def reclaim(self, state: str, *, is_thorough: bool) -> None:
+        """Clear the traces of vectors dropped from a state; as `GalleryRecords.reclaim`."""
 
     def faults(self, state: str) -> Iterator[str]:
         """Look for damage beyond the vectors themselves, such as in an index.

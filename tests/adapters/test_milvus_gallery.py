@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pymilvus import DataType, MilvusClient
 
-from reid.adapters.galleries.milvus import collections, vectors
+from reid.adapters.galleries.milvus import collections
+from reid.adapters.galleries.milvus import gallery as milvus
 from reid.adapters.galleries.milvus.gallery import open_milvus_gallery
 from reid.adapters.galleries.postgres.gallery import open_postgres_records
 from reid.domain.errors import GalleryError
@@ -40,6 +41,16 @@ class CountingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no typ
         return rows
 
 
+class CompactingClient(MilvusClient):  # type: ignore[misc]  # pymilvus has no types
+    """Remembers which collections it was asked to compact."""
+
+    compacted: ClassVar[list[str]] = []
+
+    def compact(self, collection_name: str, *args: Any, **kwargs: Any) -> Any:
+        CompactingClient.compacted.append(collection_name)
+        return super().compact(collection_name, *args, **kwargs)
+
+
 @pytest.fixture
 def open_gallery(tmp_path: Path) -> Iterator[Open]:
     address, opened = lite_address(tmp_path), []
@@ -56,7 +67,7 @@ def open_gallery(tmp_path: Path) -> Iterator[Open]:
 def test_more_answers_than_milvus_gives_are_refused_by_the_setting_to_lower(
     open_gallery: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors, "_MOST_ANSWERS", 4)
+    monkeypatch.setattr(milvus, "_MOST_ANSWERS", 4)
     gallery = open_gallery()
     enroll(gallery, 5)
     assert gallery.search(vectors_of(1), 4).indices.shape == (1, 4)
@@ -173,7 +184,7 @@ def test_an_erasure_whose_traces_must_stay_for_now_says_so(
     gallery = open_gallery()
     keys = enroll(gallery)
 
-    def refuse(**_: bool) -> None:
+    def refuse(_: str, **_options: bool) -> None:
         raise GalleryError("rate limit exceeded")
 
     with monkeypatch.context() as patch:
@@ -184,6 +195,19 @@ def test_an_erasure_whose_traces_must_stay_for_now_says_so(
     gallery.compact()
     with gallery._records.reading() as now:
         assert not now.state().is_erasing
+
+
+def test_compacting_reaches_milvus_though_nothing_was_asked_or_removed_before(
+    open_gallery: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collections, "MilvusClient", CompactingClient)
+    with closing(open_gallery()) as before:
+        enroll(before)
+    CompactingClient.compacted.clear()
+    gallery = open_gallery()
+    gallery.compact()
+    with gallery._records.reading() as now:
+        assert CompactingClient.compacted == [now.state().vectors]
 
 
 def test_a_file_that_another_process_has_open_is_refused_in_words(tmp_path: Path) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.adapters.galleries.rows import RowsView
+from reid.adapters.galleries.rows import RowsView, WithoutUpkeep
 from reid.adapters.galleries.sqlite.records import explained
 from reid.adapters.galleries.sqlite.transaction import SqliteTransaction
-from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage
 from reid.ports.vector_index import VectorIndex

@@ -1,9 +1,9 @@
-"""Vectors in rows with ascending keys, and what databases of vectors return, as tensors.
+"""What engines of vectors share: rows with ascending keys, answers as tensors, no upkeep.
 
 Letters: Q queries, R rows, K answers, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,19 +20,51 @@ _ENTRIES_PER_BLOCK = 2**23
 """Numbers gathered at once (32 MiB)."""
 
 
+class WithoutUpkeep:
+    """The part of `GalleryVectors` that stores without upkeep share; an engine overrides it."""
+
+    filters: bool = False
+    rewrites: bool = False
+    residual_traces: str | None = None
+
+    def has_leftovers(self, state: str, *, last_key: int) -> bool:  # noqa: ARG002
+        """Nothing is left over."""
+        return False
+
+    def tidy(self, state: str, *, last_key: int) -> None:
+        """Do nothing."""
+
+    def prepare(self, state: str) -> bool:  # noqa: ARG002
+        """Do nothing: the vectors can be searched at any time."""
+        return False
+
+    def keep_prepared(self, state: str) -> None:
+        """Do nothing."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def reclaim(self, state: str, *, is_thorough: bool) -> None:
+        """Do nothing."""
+
+    def faults(self, state: str) -> Iterator[str]:  # noqa: ARG002
+        """Find nothing."""
+        return iter(())
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowsView:
     """Rows as of one state; behind the port of a view."""
 
     keys: np.ndarray
     """(R,) int64, ascending."""
-
     rows: Tensor
     """(R, D) float32, rows of unit L2 norm."""
-
     index: VectorIndex | None
     """None where no index was built yet."""
-
     num_indexed: int
     """The index covers this many rows, from the first on."""
 

@@ -122,10 +122,9 @@ class GalleryStates:
         An erasure stays pending until the end, so that another process can finish it.
         """
         with self._records.writing(waits=waits) as change:
-            state = change.state()
-            self._drop(change, state)
+            state = self._drop(change)
         self._records.reclaim(is_thorough=is_thorough)
-        self._vectors.reclaim(is_thorough=is_thorough)
+        self._vectors.reclaim(state.vectors, is_thorough=is_thorough)
         with self._records.writing() as change:
             now = change.state()
             self._vectors.tidy(now.vectors, last_key=now.last_key)
@@ -141,12 +140,14 @@ class GalleryStates:
     def _drop_removed(self, *, waits: bool) -> None:
         """Drop the vectors of removed images, then what interrupted changes left."""
         with self._records.writing(waits=waits) as change:
-            self._drop(change, change.state())
+            self._drop(change)
         with self._records.writing(waits=waits) as change:
             state = change.state()
             self._vectors.tidy(state.vectors, last_key=state.last_key)
 
-    def _drop(self, change: RecordsWriter, state: RecordsState) -> None:
+    def _drop(self, change: RecordsWriter) -> RecordsState:
+        state = change.state()
         if state.num_removed:
             change.keep_vectors_state(self._vectors.drop(state.vectors, change.removed()))
             change.forget_removed()
+        return change.state()

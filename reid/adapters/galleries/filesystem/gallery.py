@@ -11,9 +11,8 @@ from torch import Tensor
 from reid.adapters.atomic_files import sync_folder
 from reid.adapters.galleries.filesystem.index_files import KEPT_FROM_ROWS, IndexFiles
 from reid.adapters.galleries.filesystem.vector_files import RowsState, VectorFiles
-from reid.adapters.galleries.rows import RowsView
+from reid.adapters.galleries.rows import RowsView, WithoutUpkeep
 from reid.adapters.galleries.sqlite.records import SqliteRecords, explained, no_gallery
-from reid.adapters.galleries.upkeep import WithoutUpkeep
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage
