@@ -21,14 +21,11 @@ def resolve_training_precision(name: str, *, precision: str, device: str) -> str
     """
     if name != "auto":
         return name
-    return "bf16" if _multiplies_in_bf16(device) else precision
-
-
-def _multiplies_in_bf16(device: str) -> bool:
     # Adapters may ask the driver; the core never does.
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(  # noqa: TID251
+    is_fast = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(  # noqa: TID251
         including_emulation=False
     )
+    return "bf16" if is_fast else precision
 
 
 def name_of_device(name: str) -> str | None:

@@ -62,8 +62,9 @@ def _entries(path: Path) -> dict[str, str]:
     return {name.strip(): text.strip() for name, _, text in parts}
 
 
-def try_writing(folder: Path) -> str:
+def try_writing(tell: Callable[[], Path]) -> str:
     """Write, read and remove a file where a folder is or would be made, and word the finding."""
+    folder = tell()
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not place.is_dir():
         raise ConfigurationError("a file stands where the folder should be")

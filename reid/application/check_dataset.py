@@ -21,34 +21,23 @@ class DatasetCheckReport:
     """What a dataset holds, and its problems."""
 
     dataset: str
-    statistics: tuple[SplitStatistics, ...] = ()
-    """Of training, query and gallery, in this order."""
-
+    statistics: tuple[SplitStatistics, ...] = ()  # of training, query and gallery, in this order
     unreadable: tuple[UnreadableImage, ...] = ()
     unparsed: tuple[str, ...] = ()
     """Images whose names give no person or camera, so that no list holds them."""
-
     shared_identities: tuple[int, ...]
     """People both in training and in query or gallery: scores would be too high."""
-
-    absent_query_identities: tuple[int, ...]
-    """People in query who are not in the gallery."""
-
+    absent_query_identities: tuple[int, ...]  # people in query who are not in the gallery
     unmatched_queries: tuple[str, ...]
     """Queries of people whom no other camera of the gallery has; evaluation skips them."""
-
     single_image_identities: tuple[int, ...]
     """People with one training image: a PK batch must repeat it."""
-
     misplaced_distractors: tuple[str, ...]
     """Images of pid 0 among training images and queries, where 0 counts as one person."""
-
     repeated_images: tuple[str, ...] = ()
     """Images with the content of another one that comes before, under another name."""
-
     contradictory_images: tuple[str, ...] = ()
     """Copies that are labelled as another person than their original."""
-
     only_camera: int | None = None
     """The zero-based camera of all queries and gallery images, where there is only one: by
     Market-1501's protocol no query then has a match."""
@@ -118,8 +107,8 @@ def _findings_of_lists(name: str, lists: Mapping[Split, Sequence[Sample]]) -> Da
     tested_cameras = {sample.camid for sample in (*query, *gallery)}
     return DatasetCheckReport(
         dataset=name,
-        shared_identities=_sorted_pids(trained & (asked | known)),
-        absent_query_identities=_sorted_pids(asked - known),
+        shared_identities=tuple(sorted(trained & (asked | known) - {DISTRACTOR_PID})),
+        absent_query_identities=tuple(sorted(asked - known - {DISTRACTOR_PID})),
         unmatched_queries=tuple(
             sample.name
             for sample in query
@@ -145,10 +134,6 @@ def _copies(dataset: Dataset, listed: Sequence[Sample]) -> list[tuple[Sample, Sa
         for sample, digest in zip(samples, digests, strict=True)
         if digest and originals.setdefault(digest, sample) is not sample
     ]
-
-
-def _sorted_pids(pids: set[int]) -> tuple[int, ...]:
-    return tuple(sorted(pids - {DISTRACTOR_PID}))
 
 
 def _phrase(items: Sequence[object], what: str) -> str:

@@ -99,12 +99,12 @@ def try_evaluator() -> str:
         index_recall=1.0,
     )
     known = (0.75, 0.5, 1.0, 1.0, 1.0, 1.0)
-    listed = [
+    found, wanted = (
         ", ".join(f"{share:.6f}" for share in shares)
         for shares in ((report.mean_average_precision, *report.cmc), known)
-    ]
-    if listed[0] != listed[1]:
-        raise EvaluationError(f"a known case scored mAP and CMC {listed[0]}, not {listed[1]}")
+    )
+    if found != wanted:
+        raise EvaluationError(f"a known case scored mAP and CMC {found}, not {wanted}")
     return f"a known case has its mAP {known[0]:.2%} and Rank-1 {known[1]:.2%}"
 
 

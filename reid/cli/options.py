@@ -1,6 +1,6 @@
 """Options that set a setting, each declared once, and options that many commands share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import Parameter, Signature, signature
@@ -185,17 +185,13 @@ def takes_settings(
                 )
                 command(resolved, **values)
 
-        _declare(run, of=command, shared=shared)
+        # Typer reads the command's name, help and own parameters, followed by the shared ones.
+        own = [*signature(command).parameters.values()][1:]
+        parameters = [*(one.replace(kind=_NAMED) for one in own), *shared]
+        update_wrapper(run, command)
+        del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by Typer
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
         return run
 
     return decorate
-
-
-def _declare(run: Command, *, of: Command, shared: Sequence[Parameter]) -> None:
-    """Give a function a command's name, help and own parameters, followed by the shared ones."""
-    own = [*signature(of).parameters.values()][1:]
-    parameters = [*(one.replace(kind=_NAMED) for one in own), *shared]
-    update_wrapper(run, of)
-    del run.__wrapped__  # type: ignore[attr-defined]  # its parameters are not ours
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by Typer
-    run.__annotations__ = {one.name: one.annotation for one in parameters}

@@ -44,12 +44,8 @@ class CheckOutcome:
 
     name: str
     is_passed: bool
-    finding: str
-    """What was found, or what it failed with."""
-
-    advice: str | None
-    """What to do; None where it passed."""
-
+    finding: str  # what was found, or what it failed with
+    advice: str | None  # what to do; None where it passed
     seconds: float
 
 
@@ -87,7 +83,7 @@ def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths:
         "set the variable TMPDIR to a writable folder, or make room",
     )
     checks: list[Check] = [
-        (f"{name} folder", partial(_try_folder, place), what_to_do)
+        (f"{name} folder", partial(try_writing, place), what_to_do)
         for (name, place), what_to_do in zip(folders.items(), advice, strict=True)
     ]
     try:
@@ -146,10 +142,6 @@ def _tried(tell: Callable[[], JsonValue]) -> tuple[JsonValue, bool]:
         return tell(), True
     except Exception as error:  # noqa: BLE001  (a broken installation raises anything)
         return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": "), False
-
-
-def _try_folder(place: Callable[[], Path]) -> str:
-    return try_writing(place())
 
 
 def _fail(error: Exception) -> str:

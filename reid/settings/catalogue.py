@@ -39,8 +39,7 @@ def types_of(key: str) -> Types | None:
 def nearest_known(key: str) -> str | None:
     """Return the setting or section that `key` most likely misspells."""
     candidates = [*known_settings(), *known_sections()]
-    close = get_close_matches(key, candidates, n=1, cutoff=0.6)
-    if close:
+    if close := get_close_matches(key, candidates, n=1, cutoff=0.6):
         return close[0]
     last = key.rpartition(".")[2]
     same_name = [name for name in known_settings() if name.rpartition(".")[2] == last]

@@ -35,24 +35,14 @@ WEIGHTS_BY_NAME = ("openai", "random")
 class EncoderSettings(Section):
     """Which encoder to build and from which weights."""
 
-    kind: Unsettable[Name] = None
-    """Set by the recipe; unset where a weights file determines it."""
-
-    weights: Name = "openai"
-    """`openai`, `random`, or the path of a file."""
-
+    kind: Unsettable[Name] = None  # set by the recipe; unset where a weights file determines it
+    weights: Name = "openai"  # `openai`, `random`, or the path of a file
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
     """Height and width; unset: those of the weights file, else the kind's default."""
-
     stride: Unsettable[PositiveInt] = None
     """Pixels between patches of a ViT; unset: as in the weights file, else the patch size."""
-
-    camera_embedding: bool = False
-    """Whether every camera gets an embedding (SIE)."""
-
-    camera_scale: float = 1.0
-    """Weight of the camera embedding in the sum (SIE's lambda)."""
-
+    camera_embedding: bool = False  # whether every camera gets an embedding (SIE)
+    camera_scale: float = 1.0  # weight of the camera embedding in the sum (SIE's lambda)
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """Activation of the transformers in both towers; a run's file overrides it.
 
@@ -60,24 +50,18 @@ class EncoderSettings(Section):
     `dfn2b`, `metaclip_*`, `yfcc15m` or `cc12m`; `gelu` for its tags `laion*`, `datacomp_*` and
     `commonpool_*`, and for what open_clip trained without `-quickgelu` in the model's name.
     """
-
     pooling: Literal["average", "gem"] = "average"
     """How a ResNet's maps become its penultimate and final feature: by their mean, or by the
     generalised mean with exponent 3 (GeM); a run's file overrides it. A ViT has no maps."""
-
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of image and prompt features; bf16 is bfloat16 autocast."""
-
     training_precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the image encoder in stage 2; `auto`: bf16 if the accelerator multiplies in it,
     else as `precision`. Losses, weights and Adam are always in fp32."""
-
     compile: bool = False
     """Compile the image encoder (torch.compile) on its first run: minutes once per process, faster
     batches afterwards. Needs a C++ compiler on a CPU."""
-
-    options: Options = Field(default_factory=dict)
-    """Options of a plugged-in encoder."""
+    options: Options = Field(default_factory=dict)  # options of a plugged-in encoder
 
     @property
     def has_weights_file(self) -> bool:
@@ -94,22 +78,19 @@ class EncoderSettings(Section):
 class Msmt17Settings(Section):
     """Settings of MSMT17."""
 
-    train_on_val: bool = True
-    """Train on the validation list too, as the paper does."""
+    train_on_val: bool = True  # train on the validation list too, as the paper does
 
 
 class Cuhk03Settings(Section):
     """Settings of CUHK03."""
 
-    boxes: Literal["detected", "labeled"] = "detected"
-    """Images cropped by a detector, or by hand."""
+    boxes: Literal["detected", "labeled"] = "detected"  # images cropped by a detector, or by hand
 
 
 class ViperSettings(Section):
     """Settings of VIPeR."""
 
-    split_seed: int = 0
-    """Seed that selects the half of the people for training."""
+    split_seed: int = 0  # seed that selects the half of the people for training
 
 
 class SourceSettings(ByKind):
@@ -117,9 +98,7 @@ class SourceSettings(ByKind):
 
     kind: Name = "market1501"
     root: Unsettable[Path] = None
-    options: Options = Field(default_factory=dict)
-    """Options of a plugged-in dataset."""
-
+    options: Options = Field(default_factory=dict)  # options of a plugged-in dataset
     msmt17: Msmt17Settings = Msmt17Settings()
     cuhk03: Cuhk03Settings = Cuhk03Settings()
     viper: ViperSettings = ViperSettings()
@@ -128,8 +107,7 @@ class SourceSettings(ByKind):
 class DatasetSettings(SourceSettings):
     """The images to train on and to rank."""
 
-    also: tuple[SourceSettings, ...] = ()
-    """Other datasets whose training lists are added."""
+    also: tuple[SourceSettings, ...] = ()  # other datasets whose training lists are added
 
     @field_serializer("also")
     def _without_other_kinds(self, also: tuple[SourceSettings, ...]) -> list[dict[str, JsonValue]]:
@@ -143,7 +121,6 @@ class DatasetSettings(SourceSettings):
     skip_bad: bool = False
     """Leave unreadable images out of training and evaluation, and list them in the run's record;
     otherwise they are an error."""
-
     cache_mib: NonNegativeInt = 2048
     """Memory for decoded training images, each decoded once; 0: decoded in every epoch."""
 
@@ -153,7 +130,6 @@ class AnnoySettings(Section):
 
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of nearest neighbours to find; determines unset `trees` and `search_k`."""
-
     trees: Unsettable[Count] = None
     search_k: Unsettable[Count] = None
 
@@ -163,10 +139,8 @@ class HnswSettings(Section):
 
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of nearest neighbours to find; determines an unset `expansion`."""
-
     connectivity: int = Field(default=32, ge=2, le=512)
     """Links per row; more raise a low recall and take longer to build."""
-
     expansion: Unsettable[Count] = None
 
 
@@ -176,8 +150,7 @@ class IndexSettings(ByKind):
     kind: Name = "exact"
     annoy: AnnoySettings = AnnoySettings()
     hnsw: HnswSettings = HnswSettings()
-    options: Options = Field(default_factory=dict)
-    """Options of a plugged-in index."""
+    options: Options = Field(default_factory=dict)  # options of a plugged-in index
 
 
 class PostgresSettings(Section):
@@ -186,10 +159,8 @@ class PostgresSettings(Section):
     address: Unsettable[SecretStr] = None
     """`postgresql://user@host/database`; libpq's variables and files complete it, preferably the
     password. Never shown or recorded, since it may contain one."""
-
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of nearest neighbours to find by a graph."""
-
     exact_up_to: NonNegativeInt = 10_000
     """Largest number of images that is searched exactly, without a graph."""
 
@@ -197,12 +168,8 @@ class PostgresSettings(Section):
 class MilvusSettings(Section):
     """Where galleries in Milvus are, and how they are searched."""
 
-    address: Unsettable[Name] = None
-    """`http://host:19530`, or the path of a file for Milvus Lite."""
-
-    token: Unsettable[SecretStr] = None
-    """`user:password` or a key."""
-
+    address: Unsettable[Name] = None  # `http://host:19530`, or the path of a file for Milvus Lite
+    token: Unsettable[SecretStr] = None  # `user:password` or a key
     index: Literal["HNSW", "FLAT"] = "HNSW"
 
 
@@ -211,25 +178,16 @@ class GallerySettings(ByKind):
 
     kind: Name = "filesystem"
     """`filesystem`, `postgres`, `milvus` or a plug-in; only the first uses folders."""
-
     tenant: str = ""
     """Owner of the images in a shared database; other owners' images are never visible."""
-
     postgres: PostgresSettings = PostgresSettings()
     milvus: MilvusSettings = MilvusSettings()
-    options: Options = Field(default_factory=dict)
-    """Options of a plugged-in engine."""
-
+    options: Options = Field(default_factory=dict)  # options of a plugged-in engine
     cache: Unsettable[Path] = None
     """Folder for the galleries that `identify` makes from plain folders and lists; unset: the
     user's cache folder."""
-
-    use_cache: bool = True
-    """Whether to keep these galleries."""
-
-    thumbnails: bool = False
-    """Keep a small JPEG of each image, for reports after the image is gone."""
-
+    use_cache: bool = True  # whether to keep these galleries
+    thumbnails: bool = False  # keep a small JPEG of each image, for reports after the image is gone
     expire_after: Unsettable[Duration] = None
     """How long to keep images added from now on: `12h`, `30d`, `8w`; unset: until removed."""
 
@@ -248,7 +206,6 @@ class Settings(BaseSettings):
 
     recipe: Unsettable[Name] = None
     """Name of the recipe that sets the defaults; unset: the encoder's recipe."""
-
     seed: int = Field(default=1234, ge=0, lt=2**63)
     device: Device = "auto"
     encoder: EncoderSettings

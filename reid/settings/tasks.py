@@ -15,10 +15,8 @@ class EvaluationSettings(Section):
     rerank: bool = False
     same_camera_rule: bool = True
     """Leave out gallery images of the query's own person and camera (Market-1501's protocol)."""
-
     use_cameras: bool = True
     """Use the images' cameras where the encoder has camera embeddings, in `identify` too."""
-
     batch_size: PositiveInt = 64
 
 
@@ -26,33 +24,23 @@ class IdentifySettings(Section):
     """How `identify` answers."""
 
     top_k: PositiveInt = 5
-
     fusion: Unsettable[Fusion] = None
     """Similarity of a person: of the `best` image, to the `mean` of the images, or by a `vote` of
     the nearest images; unset: `best`."""
-
-    votes: PositiveInt = 5
-    """Number of nearest images that vote."""
-
+    votes: PositiveInt = 5  # number of nearest images that vote
     unknown: Annotated[float, Field(ge=-1, le=1)] | Literal["auto", "off"] = "auto"
     """Matches below this similarity are rejected; `auto`: as the gallery is calibrated, if it is;
     `off` accepts every match."""
-
     tracklets: bool = False
     """Whether the query images of a sub-folder, or else of one label and camera, are one query."""
-
     seen_by: tuple[Name, ...] = ()
     """Cameras whose gallery images are searched; empty: all images, with or without a camera."""
-
     added_from: Unsettable[Moment] = None
     """Search only gallery images that were added on this day (`2026-01-31`, UTC) or at this time
     (`2026-01-31T12:00:00Z`), or later."""
-
     added_until: Unsettable[Moment] = None
     """Search only gallery images that were added before this day or time."""
-
-    rerank: bool = False
-    """Order gallery images by k-reciprocal re-ranking among all queries."""
+    rerank: bool = False  # order gallery images by k-reciprocal re-ranking among all queries
 
 
 class ExplainSettings(Section):
@@ -61,7 +49,6 @@ class ExplainSettings(Section):
     method: Literal["auto", "rollout", "gradient-rollout", "grad-cam"] = "auto"
     """`auto`: gradient-rollout for a ViT, grad-cam for a ResNet. `rollout`, for a ViT, does not
     depend on the other image."""
-
     masked_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of an image's pixels that the test of an explanation masks."""
 
@@ -70,41 +57,21 @@ class ServiceSettings(Section):
     """Address of `serve`, and limits on the resources of clients."""
 
     host: Name = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    """0: any free port, which the program prints."""
-
+    port: int = Field(default=8000, ge=0, le=65535)  # 0: any free port, which the program prints
     token: Unsettable[SecretStr] = None
     """Token that clients must send; required to serve other machines."""
-
-    token_file: Unsettable[Path] = None
-    """File that holds the token instead."""
-
-    body_mib: PositiveInt = 16
-    """Most MiB of a request's body."""
-
-    held_mib: PositiveInt = 128
-    """Most MiB of all bodies in memory."""
-
-    images: PositiveInt = 32
-    """Most images of a request."""
-
+    token_file: Unsettable[Path] = None  # file that holds the token instead
+    body_mib: PositiveInt = 16  # most MiB of a request's body
+    held_mib: PositiveInt = 128  # most MiB of all bodies in memory
+    images: PositiveInt = 32  # most images of a request
     pixels: int = Field(default=25_000_000, gt=0, le=89_000_000)
     """Most pixels of an image; Pillow's own limit is slightly above the maximum."""
-
-    waiting: PositiveInt = 256
-    """Most images that wait for the encoder; more are refused."""
-
-    connections: PositiveInt = 256
-    """Most open connections."""
-
+    waiting: PositiveInt = 256  # most images that wait for the encoder; more are refused
+    connections: PositiveInt = 256  # most open connections
     header_seconds: PositiveFloat = 10.0
     """Time for a request's header, and for silence between requests."""
-
-    body_seconds: PositiveFloat = 30.0
-    """Time for a body to arrive."""
-
-    seconds: PositiveFloat = 30.0
-    """Time for the answer once the body has arrived."""
+    body_seconds: PositiveFloat = 30.0  # time for a body to arrive
+    seconds: PositiveFloat = 30.0  # time for the answer once the body has arrived
 
 
 class RunSettings(Section):
@@ -113,6 +80,5 @@ class RunSettings(Section):
     directory: Path = Path("runs/default")
     prompts: Unsettable[Path] = None
     """Another run whose prompts fine-tuning uses; unset: this run's own."""
-
     checkpoint_every: PositiveInt = 1
     """Epochs between the states from which an interrupted run resumes."""

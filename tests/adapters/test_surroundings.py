@@ -22,28 +22,28 @@ from reid.settings.loading import load_settings
 
 
 def test_a_folder_that_can_be_written_passes_and_keeps_nothing(tmp_path: Path) -> None:
-    assert try_writing(tmp_path) == "can be written"
-    assert try_writing(tmp_path / "not" / "made" / "yet") == "can be made and written"
+    assert try_writing(lambda: tmp_path) == "can be written"
+    assert try_writing(lambda: tmp_path / "not" / "made" / "yet") == "can be made and written"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_a_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
     with pytest.raises(ConfigurationError, match="a file stands where the folder should be"):
-        try_writing(tmp_path / "runs" / "people")
+        try_writing(lambda: tmp_path / "runs" / "people")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder nobody can write")
 def test_a_folder_that_nobody_can_write_is_found() -> None:
     with pytest.raises(ConfigurationError, match="it cannot be written: "):
-        try_writing(Path("/proc/self"))
+        try_writing(lambda: Path("/proc/self"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_we_may_not_write_is_found(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ConfigurationError, match="Permission denied"):
-        try_writing(tmp_path)
+        try_writing(lambda: tmp_path)
 
 
 def test_a_full_disk_is_found_and_the_probe_removed(
@@ -54,7 +54,7 @@ def test_a_full_disk_is_found_and_the_probe_removed(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(ConfigurationError, match="No space left on device"):
-        try_writing(tmp_path)
+        try_writing(lambda: tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
