@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.options import (
+    ENCODER_OPTIONS,
+    JsonOption,
+    argument,
+    option,
+    output_file,
+    takes_settings,
+)
 from reid.cli.render import render_unreadable, table, to_json
 from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
@@ -18,39 +25,25 @@ if TYPE_CHECKING:
     from reid.domain.values.open_set import OperatingPoint
     from reid.settings.loading import ResolvedSettings
 
-QueriesArgument = Annotated[
-    Path, typer.Argument(metavar="QUERY_DIR", help="Folder or CSV of labelled images.")
-]
-GalleryOption = Annotated[
-    str, typer.Option("--gallery", metavar="GALLERY", help="The gallery to calibrate.")
-]
+_PNG = ".png"
+
+QueriesArgument = Annotated[Path, argument("QUERY_DIR", "Folder or CSV of labelled images.")]
+GalleryOption = Annotated[str, option("--gallery GALLERY", "The gallery to calibrate.")]
 UnknownPeopleOption = Annotated[
     Path | None,
-    typer.Option(
-        "--unknown-people",
-        metavar="DIR",
-        help="Images of people who are not in the gallery; without it, half of the known people "
+    option(
+        "--unknown-people DIR",
+        "Images of people who are not in the gallery; without it, half of the known people "
         "stand in for them.",
     ),
 ]
 RateOption = Annotated[
     float,
-    typer.Option(
-        "--false-accept-rate",
-        metavar="SHARE",
-        help="Largest share of unknown people who get a name.",
-    ),
+    option("--false-accept-rate SHARE", "Largest share of unknown people who get a name."),
 ]
-_PNG = ".png"
 PlotOption = Annotated[
     Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        dir_okay=False,
-        callback=ending_in(".svg", _PNG),
-        help="Plot the identification rate: FILE.svg or FILE.png.",
-    ),
+    output_file("--plot FILE", "Plot the identification rate: FILE.svg or FILE.png.", ".svg", _PNG),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.mentions import in_options
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import render_dataset_check, render_generation, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
@@ -18,26 +18,20 @@ from reid.domain.values.samples import ImageSize
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
-RootArgument = Annotated[
-    Path, typer.Argument(metavar="ROOT", help="Folder (or CSV) of the dataset.")
-]
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")]
-IdentitiesOption = Annotated[int, typer.Option(metavar="N", help="People to train on.")]
+RootArgument = Annotated[Path, argument("ROOT", "Folder (or CSV) of the dataset.")]
+FolderArgument = Annotated[Path, argument("DIR", "Folder to create.")]
+IdentitiesOption = Annotated[int, option("--identities N", "People to train on.")]
 TestIdentitiesOption = Annotated[
-    int, typer.Option(metavar="N", help="Other people, in queries and gallery.")
+    int, option("--test-identities N", "Other people, in queries and gallery.")
 ]
-ImagesOption = Annotated[int, typer.Option(metavar="N", help="Images of a person in each camera.")]
-CamerasOption = Annotated[int, typer.Option(metavar="N", help="Cameras, at least 2.")]
+ImagesOption = Annotated[int, option("--images-per-camera N", "Images of a person in each camera.")]
+CamerasOption = Annotated[int, option("--cameras N", "Cameras, at least 2.")]
 DistractorsOption = Annotated[
-    int, typer.Option(metavar="N", help="Gallery images of people without a query.")
+    int, option("--distractors N", "Gallery images of people without a query.")
 ]
-JunkOption = Annotated[int, typer.Option(metavar="N", help="Badly cut gallery images (pid -1).")]
-SizeOption = Annotated[
-    str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the images in pixels.")
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a folder that was drawn earlier.")
-]
+JunkOption = Annotated[int, option("--junk N", "Badly cut gallery images (pid -1).")]
+SizeOption = Annotated[str, option("--size HEIGHTxWIDTH", "Size of the images in pixels.")]
+OverwriteOption = Annotated[bool, option("--overwrite", "Replace a folder that was drawn earlier.")]
 
 dataset_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Inspect a dataset, or draw one."

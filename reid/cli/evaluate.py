@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.mentions import in_options
-from reid.cli.options import DATASET_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.options import (
+    DATASET_OPTIONS,
+    HTML,
+    JsonOption,
+    option,
+    output_file,
+    takes_settings,
+)
 from reid.cli.render import (
     evaluation_notes,
     render_encoder,
@@ -29,28 +36,22 @@ if TYPE_CHECKING:
 
 RecordOption = Annotated[
     bool,
-    typer.Option(
-        "--record/--no-record", help="Store the scores of a run's encoder in the run's folder."
-    ),
+    option("--record/--no-record", "Store the scores of a run's encoder in the run's folder."),
 ]
-
 ReportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--report",
-        metavar="FILE.html",
-        dir_okay=False,
-        callback=ending_in(".html", ".htm"),
-        help="Also write an HTML page: CMC, camera pairs, hardest queries, similarities, map.",
+    output_file(
+        "--report FILE.html",
+        "Also write an HTML page: CMC, camera pairs, hardest queries, similarities, map.",
+        *HTML,
     ),
 ]
 PlotsOption = Annotated[
     Path | None,
-    typer.Option(
-        "--plots",
-        metavar="DIR",
+    option(
+        "--plots DIR",
+        "Write the charts of that page as SVG, and as PNG with clip-reid[plots].",
         file_okay=False,
-        help="Write the charts of that page as SVG, and as PNG with clip-reid[plots].",
     ),
 ]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import render_encoder, to_json
 from reid.container.checks import require_images
 from reid.container.program import wired
@@ -14,19 +14,11 @@ if TYPE_CHECKING:
     from reid.domain.values.explanations import DeletionCheck, Explanation
     from reid.settings.loading import ResolvedSettings
 
-QueryArgument = Annotated[Path, typer.Argument(metavar="QUERY", help="An image.")]
-GalleryArgument = Annotated[
-    Path, typer.Argument(metavar="GALLERY_IMAGE", help="An image to compare it with.")
-]
+QueryArgument = Annotated[Path, argument("QUERY", "An image.")]
+GalleryArgument = Annotated[Path, argument("GALLERY_IMAGE", "An image to compare it with.")]
 OutputOption = Annotated[
     Path,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        dir_okay=False,
-        help="File to write or replace: .png, .html or .htm.",
-    ),
+    option("--output -o FILE", "File to write or replace: .png, .html or .htm.", dir_okay=False),
 ]
 
 

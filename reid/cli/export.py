@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import render_encoder, to_json
 from reid.container.program import wired
 
@@ -16,23 +16,20 @@ if TYPE_CHECKING:
 Runtime = Literal["openvino", "onnx"]
 Precision = Literal["fp32", "bf16"]
 
-FolderArgument = Annotated[
-    Path, typer.Argument(metavar="OUT", help="Folder to create; use it as --weights.")
-]
-RuntimeOption = Annotated[Runtime, typer.Option("--format", help="Runtime to export for.")]
+FolderArgument = Annotated[Path, argument("OUT", "Folder to create; use it as --weights.")]
+RuntimeOption = Annotated[Runtime, option("--format", "Runtime to export for.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Precision to compute in; bf16 needs openvino.")
+    Precision, option("--precision", "Precision to compute in; bf16 needs openvino.")
 ]
 MaxErrorOption = Annotated[
     float | None,
-    typer.Option(
-        "--max-error",
-        metavar="X",
+    option(
+        "--max-error X",
+        "Largest 1 - cos to the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
         min=0.0,
-        help="Largest 1 - cos to the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")]
+OverwriteOption = Annotated[bool, option("--overwrite", "Replace an earlier export.")]
 
 
 @takes_settings("recipe", "encoder.kind", "encoder.weights", "seed", "run.directory")

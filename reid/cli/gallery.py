@@ -15,7 +15,7 @@ from reid.cli.gallery_answers import (
     render_removal,
     render_total,
 )
-from reid.cli.options import ENCODER_OPTIONS, JsonOption, takes_settings
+from reid.cli.options import ENCODER_OPTIONS, JsonOption, argument, option, takes_settings
 from reid.cli.render import render_unreadable, to_json
 from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
@@ -28,37 +28,28 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 GalleryArgument = Annotated[
-    str,
-    typer.Argument(metavar="GALLERY", help="Folder of the gallery, or its name in a database."),
+    str, argument("GALLERY", "Folder of the gallery, or its name in a database.")
 ]
 SourceArgument = Annotated[
     Path,
-    typer.Argument(
-        metavar="IMAGES",
-        help="Labelled images: Market-1501 names, a sub-folder per person, or a CSV.",
-    ),
+    argument("IMAGES", "Labelled images: Market-1501 names, a sub-folder per person, or a CSV."),
 ]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported gallery.")]
+FileArgument = Annotated[Path, argument("FILE", "The exported gallery.")]
 LabelArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="LABEL", help="Person to erase; write -- before a label that begins with a dash."
-    ),
+    argument("LABEL", "Person to erase; write -- before a label that begins with a dash."),
 ]
 ImagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[IMAGE]...", help="Names as printed by `reid identify`, or full paths."
-    ),
+    argument("[IMAGE]...", "Names as printed by `reid identify`, or full paths."),
 ]
 LabelOption = Annotated[
-    list[str] | None,
-    typer.Option("--label", metavar="LABEL", help="All images of a person; may be repeated."),
+    list[str] | None, option("--label LABEL", "All images of a person; may be repeated.")
 ]
 ClearOption = Annotated[
-    bool, typer.Option("--clear", help="Delete the cache; not while `reid identify` runs.")
+    bool, option("--clear", "Delete the cache; not while `reid identify` runs.")
 ]
-AuditOption = Annotated[bool, typer.Option("--audit", help="Also print the audit log.")]
+AuditOption = Annotated[bool, option("--audit", "Also print the audit log.")]
 
 _ENROLMENT_OPTIONS = (
     *ENCODER_OPTIONS,

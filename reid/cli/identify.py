@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.answers import answer_notes, answers_as_csv, answers_as_json, render_answers
-from reid.cli.options import ENCODER_OPTIONS, JsonOption, ending_in, takes_settings
+from reid.cli.options import (
+    ENCODER_OPTIONS,
+    HTML,
+    JsonOption,
+    argument,
+    option,
+    output_file,
+    takes_settings,
+)
 from reid.cli.render import render_unreadable, warn_if_untrained
 from reid.container.checks import require_gallery, require_images
 from reid.container.program import wired
@@ -22,27 +30,23 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 QueriesArgument = Annotated[
-    Path, typer.Argument(metavar="QUERY_DIR", help="Folder, CSV or image of the people to name.")
+    Path, argument("QUERY_DIR", "Folder, CSV or image of the people to name.")
 ]
 GalleryOption = Annotated[
     str,
-    typer.Option(
-        "--gallery",
-        metavar="GALLERY",
-        help="A gallery (reid gallery build), or labelled images: Market-1501 names, a "
+    option(
+        "--gallery GALLERY",
+        "A gallery (reid gallery build), or labelled images: Market-1501 names, a "
         "sub-folder per person, or a CSV.",
     ),
 ]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
-
+CsvOption = Annotated[bool, option("--csv", "Print CSV instead of a table.")]
 ReportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--report",
-        metavar="FILE.html",
-        dir_okay=False,
-        callback=ending_in(".html", ".htm"),
-        help="Also write an HTML page that shows each query beside its answers.",
+    output_file(
+        "--report FILE.html",
+        "Also write an HTML page that shows each query beside its answers.",
+        *HTML,
     ),
 ]
 

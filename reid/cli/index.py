@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, takes_settings
+from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import table, to_json
 from reid.container.checks import require_gallery
 from reid.container.program import wired
@@ -14,17 +14,13 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 VectorsArgument = Annotated[
-    str, typer.Argument(metavar="GALLERY", help="A gallery, or a folder of .npy files of vectors.")
+    str, argument("GALLERY", "A gallery, or a folder of .npy files of vectors.")
 ]
 QueriesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--queries", metavar="GALLERY", help="Queries; by default, images held out of GALLERY."
-    ),
+    str | None, option("--queries GALLERY", "Queries; by default, images held out of GALLERY.")
 ]
 KindsOption = Annotated[
-    list[str] | None,
-    typer.Option("--kind", metavar="KIND", help="Measure only this index; may be repeated."),
+    list[str] | None, option("--kind KIND", "Measure only this index; may be repeated.")
 ]
 
 index_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Compare search indexes.")

@@ -15,27 +15,41 @@ from reid.cli.mentions import mentioning
 Command: TypeAlias = Callable[..., None]
 _NAMED = Parameter.KEYWORD_ONLY
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="TOML file with settings [REID_CONFIG_FILE]."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
-]
-_SHARED = {"config": ConfigOption, "assignments": SetOption}
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+HTML = (".html", ".htm")
 
 
-def ending_in(*endings: str) -> Callable[[Path | None], Path | None]:
-    """Check the ending of a file to write, so that a slip replaces no file of another kind."""
+def argument(metavar: str, text: str) -> Any:  # noqa: ANN401  (as Typer declares it)
+    """Describe a positional argument."""
+    return typer.Argument(metavar=metavar, help=text)
+
+
+def option(usage: str, text: str, **checks: Any) -> Any:  # noqa: ANN401  (as Typer declares it)
+    """Describe an option by its usage: `--label LABEL`, `--output -o FILE`, `--clear`."""
+    words = usage.split()
+    flags = [word for word in words if word.startswith("-")]
+    return typer.Option(*flags, metavar=" ".join(words[len(flags) :]) or None, help=text, **checks)
+
+
+def output_file(usage: str, text: str, *endings: str) -> Any:  # noqa: ANN401  (as `option`)
+    """Describe a file to write; the endings keep a slip from replacing one of another kind."""
 
     def checked(path: Path | None) -> Path | None:
         if path is not None and path.suffix.lower() not in endings:
             raise typer.BadParameter(f"{path} should end in {' or '.join(endings)}")
         return path
 
-    return checked
+    return option(usage, text, dir_okay=False, callback=checked)
+
+
+JsonOption = Annotated[bool, option("--json", "Print JSON instead of a table.")]
+_SHARED = {
+    "config": Annotated[
+        Path | None, option("--config FILE", "TOML file with settings [REID_CONFIG_FILE].")
+    ],
+    "assignments": Annotated[
+        list[str] | None, option("--set SECTION.KEY=VALUE", "Any setting; may be repeated.")
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +72,7 @@ class Option:
     def annotation(self) -> Any:  # noqa: ANN401  (an annotation can be anything)
         """The annotated type of a command's parameter."""
         kind = bool if "/" in self.usage else self.kind
-        metavar = self.usage.removeprefix(self.flags).strip() or None
-        return Annotated[kind | None, typer.Option(self.flags, metavar=metavar, help=self.help)]
+        return Annotated[kind | None, option(self.usage, self.help)]
 
 
 SETTING_OPTIONS: Final[Mapping[str, Option]] = {

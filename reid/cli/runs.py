@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, ending_in, takes_settings
+from reid.cli.options import JsonOption, argument, option, output_file, takes_settings
 from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
@@ -21,49 +21,34 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
     from reid.settings.schema import Settings
 
-FirstArgument = Annotated[
-    Path, typer.Argument(metavar="RUN_A", help="Folder of a run, or one evaluation*.json in it.")
-]
-SecondArgument = Annotated[
-    Path, typer.Argument(metavar="RUN_B", help="Another run, or another evaluation.")
-]
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a run, or one evaluation*.json in it.")
-]
+_RUN_HELP = "Folder of a run, or one evaluation*.json in it."
+FirstArgument = Annotated[Path, argument("RUN_A", _RUN_HELP)]
+SecondArgument = Annotated[Path, argument("RUN_B", "Another run, or another evaluation.")]
+RunArgument = Annotated[Path, argument("RUN", _RUN_HELP)]
 ToleranceOption = Annotated[
     float,
-    typer.Option(
-        "--tolerance",
-        metavar="X",
+    option(
+        "--tolerance X",
+        "Largest difference of a mean score (0 to 1) that counts as reproduced.",
         min=0.0,
-        help="Largest difference of a mean score (0 to 1) that counts as reproduced.",
     ),
 ]
-RunsArgument = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Folders of runs; they need no weights.")
-]
+RunsArgument = Annotated[list[Path], argument("RUN...", "Folders of runs; they need no weights.")]
 PageOption = Annotated[
-    Path,
-    typer.Option(
-        "--page",
-        metavar="FILE.md",
-        callback=ending_in(".md"),
-        help="Markdown file to write or replace.",
-    ),
+    Path, output_file("--page FILE.md", "Markdown file to write or replace.", ".md")
 ]
 BaselineOption = Annotated[
     Path | None,
-    typer.Option(
-        "--baseline",
-        metavar="RUN",
-        help="Tabulate the runs that differ from this one in a few settings as an ablation.",
+    option(
+        "--baseline RUN",
+        "Tabulate the runs that differ from this one in a few settings as an ablation.",
     ),
 ]
 CollectOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--collect",
-        help="Copy the runs' records, without weights and absolute paths, to the figures.",
+        "Copy the runs' records, without weights and absolute paths, to the figures.",
     ),
 ]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import ENCODER_OPTIONS, takes_settings
+from reid.cli.options import ENCODER_OPTIONS, option, takes_settings
 from reid.container.checks import require_gallery
 from reid.container.program import load_container
 from reid.domain.errors import ConfigurationError
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 GalleryOption = Annotated[
-    str,
-    typer.Option("--gallery", metavar="GALLERY", help="A gallery, made by `reid gallery build`."),
+    str, option("--gallery GALLERY", "A gallery, made by `reid gallery build`.")
 ]
 _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 

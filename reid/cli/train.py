@@ -8,7 +8,7 @@ import typer
 from reid.cli.answers import render_demo
 from reid.cli.errors import saying_how_to_resume
 from reid.cli.mentions import in_options
-from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
+from reid.cli.options import DATASET_OPTIONS, JsonOption, argument, option, takes_settings
 from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
@@ -20,18 +20,14 @@ StageName = Literal["all", "prompts", "encoder", "1", "2"]
 _NAME_OF_NUMBER = {"1": "prompts", "2": "encoder"}
 
 StageOption = Annotated[
-    StageName,
-    typer.Option("--stage", help="Both stages, or one of them: prompts (1), encoder (2)."),
+    StageName, option("--stage", "Both stages, or one of them: prompts (1), encoder (2).")
 ]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Resume an interrupted run in the same folder.")
-]
-
+ResumeOption = Annotated[bool, option("--resume", "Resume an interrupted run in the same folder.")]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an earlier run in the same folder.")
+    bool, option("--overwrite", "Replace an earlier run in the same folder.")
 ]
 FolderArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Folder for images and run; replaced if it exists.")
+    Path, argument("DIR", "Folder for images and run; replaced if it exists.")
 ]
 
 
