@@ -60,14 +60,10 @@ class IndexBenchReport:
 class BenchIndexes:
     """Builds each index over the same vectors and searches it with the same queries."""
 
-    kinds: Mapping[str, Callable[[], VectorIndex]]
-    """Makers of indexes, by the names that settings use."""
-
+    kinds: Mapping[str, Callable[[], VectorIndex]]  # by the names that settings use
     exact: Callable[[], VectorIndex]  # makes the index that the others are compared with
     clock: Callable[[], float]
-    size_of: Callable[[VectorIndex], int | None]
-    """Bytes of a built index in a file; None where it has none."""
-
+    size_of: Callable[[VectorIndex], int | None]  # bytes in a file; None where it has none
     seed: int
 
     def run(self, vectors: Tensor, *, queries: Tensor | None = None) -> IndexBenchReport:

@@ -90,10 +90,10 @@ class Calibrate:
         require_images(gallery.describe(), place=gallery.place)
         asked, unreadable = split_off_unreadable(queries, role="query")
         labelled = _labelled(asked)
-        parts = [_Part(self._cast(labelled, gallery, all_known=non_mated is not None), labelled)]
+        parts = [(labelled, self._cast(labelled, gallery, all_known=non_mated is not None))]
         if non_mated is not None:
             others, not_readable = split_off_unreadable(non_mated, role="unknown person")
-            parts.append(_Part(self._foreign(others, gallery), others))
+            parts.append((others, self._foreign(others, gallery)))
             unreadable = (*unreadable, *not_readable)
         calibration, report, num_unmatched = self._measure(parts, gallery, rate=false_accept_rate)
         return CalibrationOutcome(
@@ -128,17 +128,15 @@ class Calibrate:
         return [replace(query, own=OwnImages.NONE) for query in queries]
 
     def _measure(
-        self, parts: Sequence["_Part"], gallery: Gallery, *, rate: float
+        self, parts: Sequence[tuple[ImageSource, list[Query]]], gallery: Gallery, *, rate: float
     ) -> tuple[Calibration, OpenSetReport, int]:
         """Search the gallery, keep what follows, and count the queries that were left out."""
-        everybody = [query for part in parts for query in part.queries]
+        everybody = [query for _, queries in parts for query in queries]
         _require_enough(everybody, rate)
         vectors = torch.cat(
             [
-                vectors_of_queries(
-                    one.queries, one.source.images(), self.embed(one.source, gallery)
-                )
-                for one in parts
+                vectors_of_queries(queries, source.images(), self.embed(source, gallery))
+                for source, queries in parts
             ]
         )
         rows = [
@@ -186,14 +184,6 @@ class Calibrate:
             num_unknown=len(trials.similarities) - num_known,
             fusion=self.recipe.words(are_tracklets=self.are_tracklets),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Queries, and the images that they were made of."""
-
-    queries: Sequence[Query]
-    source: ImageSource
 
 
 def _labelled(source: ImageSource) -> ImageSource:

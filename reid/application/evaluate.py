@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from reid.application.records import read_evaluation
 from reid.domain.errors import CheckpointError, DatasetError
@@ -45,12 +45,7 @@ class Evaluation:
     dataset: str
     encoder: EncoderDescription
     report: EvaluationReport
-    left_out: tuple[UnreadableImage, ...] = ()
-    """Unreadable images that were left out of both lists, as requested."""
-
-
-DetailedEvaluation: TypeAlias = tuple[Evaluation, QueryScores, EvaluationAnalysis | None]
-"""Average scores, scores of each query, and the analysis where requested."""
+    left_out: tuple[UnreadableImage, ...] = ()  # unreadable, of both lists, as requested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +71,10 @@ class Evaluate:
         queries, gallery = map(self.dataset.samples, _SCORED)
         require_matches(queries, gallery, remove_same_camera=self.remove_same_camera)
 
-    def run(self, *, recipe: AnalysisRecipe | None = None) -> DetailedEvaluation:
-        """Evaluate; a recipe asks for an analysis too.
+    def run(
+        self, *, recipe: AnalysisRecipe | None = None
+    ) -> tuple[Evaluation, QueryScores, EvaluationAnalysis | None]:
+        """Return average scores, scores of each query, and with a recipe an analysis too.
 
         Raises:
             DatasetError: A list or image cannot be read.
@@ -91,11 +88,7 @@ class Evaluate:
             for split, samples in zip(_SCORED, lists, strict=True)
         )
         report, scores = score_queries(
-            queries,
-            gallery,
-            index=self.index,
-            reranking=self.reranking,
-            remove_same_camera=rule,
+            queries, gallery, index=self.index, reranking=self.reranking, remove_same_camera=rule
         )
         evaluation = Evaluation(
             dataset=self.dataset.name,

@@ -27,20 +27,16 @@ class ExportOutcome:
 
     encoder: EncoderDescription
     precision: str
-    deviations: dict[int, NumericalError]
-    """By batch size."""
-
-    max_error: float
-    """Largest angle that was admitted."""
+    deviations: dict[int, NumericalError]  # by batch size
+    max_error: float  # largest angle that was admitted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     """Exports one encoder."""
 
-    def __init__(self, *, encoder: ImageEncoder, seed: int) -> None:
-        """Keep the encoder, in float32 on the CPU, and the seed of the images compared on."""
-        self._encoder = encoder
-        self._seed = seed
+    encoder: ImageEncoder  # in float32 on the CPU
+    seed: int  # of the images compared on
 
     def run(self, place: ExportPlace, *, max_error: float | None = None) -> ExportOutcome:
         """Write the encoder, compare, and keep what was written if its angle is small enough.
@@ -52,7 +48,7 @@ class Export:
             EncoderError: The encoder cannot be exported or deviates more; nothing is left then.
         """
         limit = MAX_DEVIATION[place.precision] if max_error is None else max_error
-        with place.write(self._encoder) as (written, keep):
+        with place.write(self.encoder) as (written, keep):
             deviations = self._compare(written)
             for size, found in deviations.items():
                 if not found.angle <= limit:
@@ -62,7 +58,7 @@ class Export:
                         "export in fp32, update the runtime, or admit a larger deviation"
                     )
             record = {f"batch of {size}": asdict(found) for size, found in deviations.items()}
-            keep({**record, "max_error": limit, "seed": self._seed})
+            keep({**record, "max_error": limit, "seed": self.seed})
         return ExportOutcome(
             encoder=written.description,
             precision=place.precision,
@@ -73,14 +69,14 @@ class Export:
     @torch.no_grad()
     def _compare(self, written: ImageEncoder) -> dict[int, NumericalError]:
         """Compare without cameras, and then with some where the encoder knows any."""
-        geometry, generator = self._encoder.geometry, generator_for(self._seed, "export")
+        geometry, generator = self.encoder.geometry, generator_for(self.seed, "export")
         images = probe_images(geometry, NUM_PROBES, generator=generator)
         cameras: list[Tensor | None] = [None]
         if geometry.num_cameras:
             cameras.append(torch.arange(NUM_PROBES) % geometry.num_cameras)
         found: dict[int, list[NumericalError]] = {size: [] for size in BATCH_SIZES}
         for camids in cameras:
-            wanted = self._encoder.encode_images(images, camids)
+            wanted = self.encoder.encode_images(images, camids)
             for size, errors in found.items():
                 for rows in torch.split(torch.arange(NUM_PROBES), size):
                     chosen = None if camids is None else camids[rows]
@@ -91,11 +87,10 @@ class Export:
                     ):
                         mean = reference.mean(dim=0)
                         errors.append(measure_error(reference[rows], candidate, mean=mean))
-        return {size: _worst(errors) for size, errors in found.items()}
-
-
-def _worst(errors: list[NumericalError]) -> NumericalError:
-    return NumericalError(
-        angle=max(error.angle for error in errors),
-        relative=max(error.relative for error in errors),
-    )
+        return {
+            size: NumericalError(
+                angle=max(error.angle for error in errors),
+                relative=max(error.relative for error in errors),
+            )
+            for size, errors in found.items()
+        }

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.enrolment import Enrolment
@@ -32,10 +33,8 @@ class EnrolmentOutcome:
 
     place: str
     content: GalleryDescription
-    num_labels: int
-    """Labels of the listed images."""
-    is_new: bool
-    """Whether the gallery never held images before."""
+    num_labels: int  # of the listed images
+    is_new: bool  # whether the gallery never held images before
     changes: GalleryChanges
 
 
@@ -56,11 +55,9 @@ class CheckOutcome:
 
     place: str
     num_images: int
-    num_expired: int
-    """Images that were erased because they had expired."""
+    num_expired: int  # erased just now
     faults: tuple[str, ...]
-    residual_traces: str | None = None
-    """As in a removal, where anything was erased."""
+    residual_traces: str | None = None  # as in a removal, where anything was erased
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +75,18 @@ class GalleryContent:
 
     place: str
     content: GalleryDescription
-    num_expiring: int
-    """Images with an expiry time."""
+    num_expiring: int  # images with an expiry time
     labels: tuple[LabelContent, ...]
     audit: tuple[AuditEntry, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollGallery:
     """Adds images to a gallery."""
 
-    def __init__(
-        self, *, enrolment: Enrolment, now: Callable[[], str], expire_after: str | None
-    ) -> None:
-        """Keep the parts; images are kept for `expire_after`, such as `30d`; None: indefinitely."""
-        self._enrolment = enrolment
-        self._now = now
-        self._expire_after = None if expire_after is None else parse_duration(expire_after)
+    enrolment: Enrolment
+    now: Callable[[], str]
+    expire_after: str | None  # how long images are kept, such as `30d`; None: indefinitely
 
     def run(
         self, source: ImageSource, *, open_gallery: Callable[[], Gallery], mirrors: bool
@@ -110,13 +103,12 @@ class EnrollGallery:
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
         num_labels = len({image.label for image in source.images()})
-        lasts = self._expire_after
-        expires_at = None if lasts is None else time_after(self._now(), lasts)
+        expires_at = None
+        if self.expire_after is not None:
+            expires_at = time_after(self.now(), parse_duration(self.expire_after))
         with closing(open_gallery()) as gallery:
             is_new = gallery.describe().version == 0
-            changes = self._enrolment.enroll(
-                gallery, source, mirrors=mirrors, expires_at=expires_at
-            )
+            changes = self.enrolment.enroll(gallery, source, mirrors=mirrors, expires_at=expires_at)
             return EnrolmentOutcome(
                 place=gallery.place,
                 content=gallery.describe(),
@@ -130,8 +122,7 @@ class EnrollGallery:
 class MaintainGallery:
     """Removes images from a gallery, checks and compacts it."""
 
-    now: Callable[[], str]
-    """Gives the time as galleries write it."""
+    now: Callable[[], str]  # the time as galleries write it
 
     def remove(
         self, gallery: Gallery, *, names: Sequence[str] = (), labels: Sequence[str] = ()
@@ -153,19 +144,19 @@ class MaintainGallery:
         people = {image.label for image in found}
         _require_all(labels, people, what="label", place=gallery.place)
         subject = f"{counted(len(names), 'name')}, {counted(len(labels), 'label')}"
-        entry = self._entry(AuditAction.REMOVE, subject, count=len(found))
+        entry = self._entry(AuditAction.REMOVE, subject, len(found))
         return _removal(gallery, gallery.remove([image.key for image in found], entry=entry))
 
     def remove_keys(self, gallery: Gallery, keys: Sequence[int]) -> RemovalOutcome:
         """Remove images by their keys, which are in answers; unknown keys are ignored."""
-        entry = self._entry(AuditAction.REMOVE, counted(len(keys), "key"), count=len(keys))
+        entry = self._entry(AuditAction.REMOVE, counted(len(keys), "key"), len(keys))
         return _removal(gallery, gallery.remove(keys, entry=entry))
 
     def forget(self, gallery: Gallery, label: str) -> RemovalOutcome:
         """Erase a person, and verify it; the outcome names what a server may still hold.
 
-        The audit log gets a line with a digest of the label, so that who knows the label can find
-        the line.
+        The audit log gets a line with a digest of the label, which finds it for who knows the
+        label.
 
         Raises:
             GalleryError: Nobody has the label, or something of the person is left.
@@ -173,9 +164,7 @@ class MaintainGallery:
         keys = [image.key for image in gallery.images(labels=[label])]
         _require_all([label], {label} if keys else set(), what="label", place=gallery.place)
         digest = f"sha256:{sha256(label.encode()).hexdigest()}"
-        num_erased = gallery.erase(
-            keys, entry=self._entry(AuditAction.FORGET, digest, count=len(keys))
-        )
+        num_erased = gallery.erase(keys, entry=self._entry(AuditAction.FORGET, digest, len(keys)))
         left = len(gallery.images(labels=[label])) + len(gallery.images(keys=keys))
         faults = gallery.check()
         if left or faults:
@@ -205,17 +194,16 @@ class MaintainGallery:
         """Free the space of removed images and rebuild the index."""
         gallery.compact()
         content = gallery.describe()
-        gallery.note(self._entry(AuditAction.COMPACT, "everything", count=content.num_images))
+        gallery.note(self._entry(AuditAction.COMPACT, "everything", content.num_images))
         return content
 
     def list(self, gallery: Gallery) -> GalleryContent:
         """List the gallery's people and its audit log."""
         cameras: dict[str, list[str | None]] = {}
         num_expiring = 0
-        for page in gallery.pages():
-            for image in page:
-                cameras.setdefault(image.label, []).append(image.camera)
-                num_expiring += image.expires_at is not None
+        for image in chain.from_iterable(gallery.pages()):
+            cameras.setdefault(image.label, []).append(image.camera)
+            num_expiring += image.expires_at is not None
         return GalleryContent(
             place=gallery.place,
             content=gallery.describe(),

@@ -3,7 +3,7 @@
 Letters: N images of a part, D width.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -30,8 +30,7 @@ IMPORTED = "imported: "
 class TransferGallery:
     """Writes a gallery to a file, and reads it into another gallery."""
 
-    now: Callable[[], str]
-    """Gives the time as galleries write it."""
+    now: Callable[[], str]  # the time as galleries write it
 
     def export(self, gallery: Gallery, archive: GalleryArchive) -> GalleryDescription:
         """Write everything except thumbnails and audit log.
@@ -81,14 +80,9 @@ class TransferGallery:
         content = archive.read()
         _require_distinct(content, place=archive.place)
         with closing(open_gallery()) as gallery:
-            before = gallery.describe()
-            require_same_encoder(
-                content.fingerprint,
-                kept=before.fingerprint,
-                place=gallery.place,
-                what=archive.place,
-            )
-            is_new = before.num_images == 0
+            kept, place = gallery.describe().fingerprint, gallery.place
+            require_same_encoder(content.fingerprint, kept=kept, place=place, what=archive.place)
+            is_new = gallery.describe().num_images == 0
             self._add(gallery, content, archive=archive, is_new=is_new)
             after = gallery.describe()
             holds_nothing_else = after.num_images == content.num_images
@@ -157,9 +151,7 @@ def _parts_of(gallery: Gallery, *, version: int) -> Iterator[ArchivePart]:
 
 
 def _imported(image: NewImage) -> NewImage:
-    if image.source.startswith(IMPORTED):
-        return image
-    return replace(image, source=f"{IMPORTED}{image.source}")
+    return replace(image, source=IMPORTED + image.source.removeprefix(IMPORTED))
 
 
 def _require_distinct(content: ArchivedGallery, *, place: str) -> None:
@@ -188,7 +180,14 @@ def _name_of(image: NewImage | KeptImage) -> tuple[str, str]:
 
 def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> list[int]:
     """List the rows whose record or (N, D) vector the gallery lacks or keeps otherwise."""
-    kept = {_name_of(image): image for image in _kept_of(gallery, images)}
+    names_by_source: dict[str, list[str]] = {}
+    for image in images:
+        names_by_source.setdefault(image.source, []).append(image.name)
+    kept = {
+        _name_of(image): image
+        for source, names in names_by_source.items()
+        for image in gallery.images(source=source, names=names)
+    }
     same: dict[int, int] = {}
     for row, image in enumerate(images):
         known = kept.get(_name_of(image))
@@ -199,12 +198,3 @@ def _lacking(gallery: Gallery, images: Sequence[NewImage], vectors: Tensor) -> l
         is_other = (found != vectors[[*same]]).any(dim=1).tolist()
         same = {row: same[row] for row, other in zip(same, is_other, strict=True) if not other}
     return [row for row in range(len(images)) if row not in same]
-
-
-def _kept_of(gallery: Gallery, images: Iterable[NewImage]) -> Iterator[KeptImage]:
-    """List the kept images that have the source and name of some images."""
-    names_by_source: dict[str, list[str]] = {}
-    for image in images:
-        names_by_source.setdefault(image.source, []).append(image.name)
-    for source, names in names_by_source.items():
-        yield from gallery.images(source=source, names=names)

@@ -42,14 +42,10 @@ class IdentificationOutcome:
     gallery: str  # where the known people's images are kept
     changes: GalleryChanges | None = None
     """How the gallery was brought up to date with a list of images; None where it was not."""
-
     fusion: str = "best"
-    threshold: float | None = None
-    """Matches of a lower similarity were rejected; None: no match was."""
-
+    threshold: float | None = None  # matches of a lower similarity were rejected; None: no match
     is_reranked: bool = False
-    looked_at: str = ""
-    """Which of the gallery's images were searched; empty: all."""
+    looked_at: str = ""  # which of the gallery's images were searched; empty: all
 
     @property
     def accuracy(self) -> float | None:
@@ -75,10 +71,7 @@ class Identify:
     ) -> IdentificationOutcome:
         """Identify every readable query image by a gallery as it is.
 
-        Args:
-            queries: Images of the people to name.
-            gallery: Known people.
-            within: Narrows further which of its images are searched.
+        `within` narrows further which of its images are searched.
 
         Raises:
             DatasetError: No readable query.
@@ -101,11 +94,8 @@ class Identify:
     ) -> IdentificationOutcome:
         """Identify every readable query image by labelled images.
 
-        Args:
-            queries: Images of the people to name.
-            known: Labelled images.
-            open_gallery: Opens the gallery that keeps their vectors, empty or as an earlier run
-                left it; it is closed at the end.
+        `open_gallery` opens the gallery that keeps the vectors of the `known`, empty or as an
+        earlier run left it; it is closed at the end.
 
         Raises:
             DatasetError: No readable image on one side, or gallery images without labels.

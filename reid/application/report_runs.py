@@ -41,8 +41,7 @@ class ReportOutcome:
     runs: tuple[str, ...]
     page: str
     figures: tuple[str, ...]
-    ablation: tuple[str, ...] = ()
-    """Runs shown by their difference to the baseline only."""
+    ablation: tuple[str, ...] = ()  # runs shown by their difference to the baseline only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +53,13 @@ class ReportRuns:
     """Lists a run's settings that differ from the named recipe's."""
 
     changes: SettingsDiffer
-    seed: int
-    """Decides the draws of the comparisons."""
+    seed: int  # decides the draws of the comparisons
 
     def run(self, runs: Sequence[RunRecords], *, baseline: str | None = None) -> ReportOutcome:
         """Read the runs and write the page, runs in the order given.
 
-        Args:
-            runs: What to report.
-            baseline: Name of the run whose variants are shown in a table of differences only; None
-                shows every run in full.
+        `baseline` names the run whose variants are shown in a table of differences only; None shows
+        every run in full.
 
         Raises:
             CheckpointError: A folder holds no run, or records are damaged.

@@ -24,9 +24,7 @@ _OF_AN_ADAPTER = 2
 class Change:
     """A value that differs from the record."""
 
-    part: str
-    """A dotted name: `data.query`, `weights`, `settings.seed`, `versions.torch`."""
-
+    part: str  # a dotted name: `data.query`, `weights`, `settings.seed`, `versions.torch`
     recorded: Any
     now: Any
 
@@ -51,17 +49,14 @@ class ReproductionOutcome:
     tolerance: float
     causes: tuple[Change, ...]
     """Changes of images, weights and settings, which make it another evaluation."""
-
     environment: tuple[Change, ...]
     """Changes of versions and machine, which may explain differing scores."""
-
     num_changed_queries: int
     """Recorded queries whose average precision is not exactly the recorded one, or that are gone.
 
     New queries do not count; they change the digest of the queries. A tolerance applies to the
     means only: rounding that swaps two images moves a single query far but hardly the mean.
     """
-
     num_queries: int
 
     @property
@@ -70,9 +65,9 @@ class ReproductionOutcome:
         scores = [
             pair.measure for pair in self.scores if abs(pair.now - pair.recorded) > self.tolerance
         ]
-        is_exact = self.tolerance == 0
-        queries = ["scores of single queries"] if is_exact and self.num_changed_queries else []
-        return (*(change.part for change in self.causes), *scores, *queries)
+        if self.tolerance == 0 and self.num_changed_queries:
+            scores.append("scores of single queries")
+        return (*(change.part for change in self.causes), *scores)
 
     @property
     def is_rounding(self) -> bool:
@@ -102,7 +97,7 @@ def reproduce(
         EvaluationError: No query has a true match.
     """
     judged = JudgedQueries.of(source)
-    record, queries = judged.record, judged.queries
+    record = judged.record
     _, again, _ = evaluate.run()
     then, now = record.report.measures, again.report.measures
     return ReproductionOutcome(
@@ -112,9 +107,14 @@ def reproduce(
         scores=tuple(ScorePair(measure=name, recorded=then[name], now=now[name]) for name in then),
         tolerance=tolerance,
         causes=_changes(*_causes(record, again)),
-        environment=_changes(_surroundings(record), _surroundings(again)),
-        num_changed_queries=_count_changed(queries, again.queries),
-        num_queries=len(queries.query),
+        environment=_changes(
+            *(
+                {"data.train": one.digest_of("train"), **dict(_flattened(one.environment))}
+                for one in (record, again)
+            )
+        ),
+        num_changed_queries=_count_changed(judged.queries, again.queries),
+        num_queries=len(judged.queries.query),
     )
 
 
@@ -152,10 +152,6 @@ def _is_used(name: str, settings: Mapping[str, Any]) -> bool:
         evaluation = settings.get("evaluation")
         return not isinstance(evaluation, Mapping) or evaluation.get("rerank") is not False
     return kind is None or len(inner) < _OF_AN_ADAPTER or inner[0] in (kind, "options")
-
-
-def _surroundings(record: EvaluationRecord) -> dict[str, Any]:
-    return {"data.train": record.digest_of("train"), **dict(_flattened(record.environment))}
 
 
 def _changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Change, ...]:

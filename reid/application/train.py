@@ -39,11 +39,8 @@ class TrainingOutcome:
     """Outcome of a training call."""
 
     scope: TrainingScope
-    evaluation: Evaluation | None
-    """None where only prompts were learned, which change no ranking."""
-
-    left_out: tuple[UnreadableImage, ...] = ()
-    """Unreadable training images that were left out, as requested."""
+    evaluation: Evaluation | None  # None where only prompts were learned: they change no ranking
+    left_out: tuple[UnreadableImage, ...] = ()  # unreadable training images, as requested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +52,9 @@ class Train:
     fine_tuning: FineTuning
     evaluate: EvaluateRun
     runs: RunStore
-    fingerprint: Mapping[str, JsonValue]
-    """Settings that decide the result."""
-
+    fingerprint: Mapping[str, JsonValue]  # settings that decide the result
     environment: Mapping[str, JsonValue]
-    earlier: RunStore | None = None
-    """The run whose prompts stage 2 starts from; None: this run."""
+    earlier: RunStore | None = None  # whose prompts stage 2 starts from; None: this run
 
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.
@@ -76,15 +70,15 @@ class Train:
         """
         _check_request(request, earlier=self.earlier, runs=self.runs)
         prompts = None
-        if request.scope is not TrainingScope.PROMPTS:
+        is_scored = request.scope is not TrainingScope.PROMPTS
+        if is_scored:
             self.fine_tuning.check_recipe()
             self.evaluate.evaluate.check()
-        if request.scope is TrainingScope.PROMPTS or self._learns_prompts(request):
+        if not is_scored or self._learns_prompts(request):
             self.prompt_learning.check()
         elif self.fine_tuning.needs_prompts:
             prompts = self._finished_prompts()
             self.fine_tuning.check_prompts(prompts)
-        is_scored = request.scope is not TrainingScope.PROMPTS
         # Finds bad images before hours of work.
         self.dataset.require_readable(tuple(Split) if is_scored else (Split.TRAIN,))
         try:

@@ -8,7 +8,7 @@ import typer
 
 from reid.cli.mentions import in_options
 from reid.cli.options import JsonOption, argument, option, takes_settings
-from reid.cli.render import render_dataset_check, render_generation, to_json
+from reid.cli.render import render_dataset_check, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
 from reid.domain.errors import DatasetError
@@ -88,7 +88,12 @@ def generate(
             seed=resolved.settings.seed,
         )
         drawn = drawn_dataset.draw(folder, overwrite=overwrite)
-    typer.echo(to_json(drawn) if as_json else render_generation(folder, drawn))
+    words = (
+        f"Drew {drawn.num_train} training, {drawn.num_query} query and {drawn.num_gallery} gallery "
+        f"images of {drawn.identities} + {drawn.test_identities} people in {drawn.cameras} cameras "
+        f"into {folder}"
+    )
+    typer.echo(to_json(drawn) if as_json else words)
 
 
 def _parse_size(text: str) -> ImageSize:

@@ -16,12 +16,10 @@ from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import SplitStatistics, UnreadableImage
 
 if TYPE_CHECKING:
-    from reid.adapters.synthetic.generator import GenerationReport
     from reid.application.check_dataset import DatasetCheckReport
     from reid.application.evaluate import Evaluation
     from reid.application.train import TrainingOutcome
     from reid.domain.values.encoders import EncoderDescription
-    from reid.settings.loading import SettingRow
 
 _RULE = "-" * 40
 _OBEYED = ("Cc", "Cs", "Zl", "Zp")
@@ -105,20 +103,6 @@ def render_dataset_check(report: "DatasetCheckReport") -> str:
     if not report.problems:
         lines.append("Every image can be read; nothing odd was found.")
     return "\n".join(lines)
-
-
-def render_generation(folder: Path, report: "GenerationReport") -> str:
-    """Count the drawn images and name their folder."""
-    return (
-        f"Drew {report.num_train} training, {report.num_query} query and {report.num_gallery} "
-        f"gallery images of {report.identities} + {report.test_identities} people "
-        f"in {report.cameras} cameras into {folder}"
-    )
-
-
-def render_precision(*, training: str, evaluation: str) -> str:
-    """Name the image encoder's precision in training and in evaluation."""
-    return f"Image encoder: trained in {training}, evaluated in {evaluation}"
 
 
 def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
@@ -213,17 +197,6 @@ def evaluation_notes(report: EvaluationReport) -> list[str]:
         weight = f"{recipe.original_weight:g}"
         lines.append(f"Re-ranking: k1={recipe.k1}, k2={recipe.k2}, lambda={weight}")
     return lines
-
-
-def render_settings(rows: Sequence["SettingRow"]) -> str:
-    """List every setting with its value as in TOML, and its source."""
-    cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
-    return table(("setting", "  value", "set by"), cells)
-
-
-def settings_as_json(rows: Sequence["SettingRow"]) -> str:
-    """Map every setting to its value and its source."""
-    return to_json({row.key: {"value": row.value, "origin": str(row.origin)} for row in rows})
 
 
 def toml_value(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
-from reid.cli.render import render_settings, settings_as_json
+from reid.cli.render import table, to_json, toml_value
 
 if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
@@ -23,4 +23,9 @@ def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> No
     if values.encoder.kind is not None:
         find(Group.ENCODERS, values.encoder.kind)
     rows = resolved.rows()
-    typer.echo(settings_as_json(rows) if as_json else render_settings(rows))
+    if as_json:
+        answer = to_json({row.key: {"value": row.value, "origin": str(row.origin)} for row in rows})
+    else:
+        cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
+        answer = table(("setting", "  value", "set by"), cells)
+    typer.echo(answer)

@@ -9,7 +9,7 @@ from reid.cli.answers import render_demo
 from reid.cli.errors import saying_how_to_resume
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, argument, option, takes_settings
-from reid.cli.render import render_dataset_table, render_precision, render_training, to_json
+from reid.cli.render import render_dataset_table, render_training, to_json
 from reid.container.checks import require_dataset
 from reid.container.program import wired
 
@@ -52,10 +52,8 @@ def train(
             typer.echo(render_dataset_table(statistics))
         for finding in container.odd_about_training():
             typer.echo(f"Warning: {in_options(finding)}", err=True)
-        precision = render_precision(
-            training=container.training_precision(), evaluation=resolved.settings.encoder.precision
-        )
-        typer.echo(precision, err=True)
+        trained, evaluated = container.training_precision(), resolved.settings.encoder.precision
+        typer.echo(f"Image encoder: trained in {trained}, evaluated in {evaluated}", err=True)
         outcome = container.train().run(
             TrainingRequest(scope=scope, resume=resume, overwrite=overwrite)
         )

@@ -10,7 +10,6 @@ import pytest
 from reid.cli.render import (
     harmless,
     render_dataset_table,
-    render_precision,
     render_scores,
     table,
     to_json,
@@ -153,8 +152,3 @@ def test_paths_and_nested_reports_have_a_json_form_and_other_things_none() -> No
 )
 def test_values_are_written_as_toml_reads_them(value: object, written: str) -> None:
     assert toml_value(value) == written
-
-
-def test_both_precisions_are_said() -> None:
-    line = render_precision(training="bf16", evaluation="fp32")
-    assert line == "Image encoder: trained in bf16, evaluated in fp32"

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from reid.application.evaluate import DetailedEvaluation, Evaluate
+from reid.application.evaluate import Evaluate, Evaluation
 from reid.application.page_data import evaluation_page_data
+from reid.domain.ranking.metrics import QueryScores
 from reid.domain.services.embedding import Embedder
-from reid.domain.values.analyses import AnalysisRecipe
+from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.recipes import RerankingRecipe
 from reid.ports.maps import MapMaker
 from tests.fakes.dataset import FakeDataset
@@ -26,7 +27,7 @@ def evaluated(
     recipe: AnalysisRecipe | None = RECIPE,
     reranking: RerankingRecipe | None = None,
     map_maker: MapMaker | None = None,
-) -> DetailedEvaluation:
+) -> tuple[Evaluation, QueryScores, EvaluationAnalysis | None]:
     encoder = FakeEncoder()
     embedder = Embedder(encoder=encoder, listener=RecordingListener())
     return Evaluate(

@@ -109,24 +109,14 @@ def hardest_queries(
     order = scores.average_precision[valid].sort(stable=True).indices
     found = []
     for row in valid[order[: recipe.num_hardest]].tolist():
-        one = queries.part(row, row + 1)
-        apart = distances(one.vectors, gallery.vectors)  # (1, G)
-        is_match = (gallery.pids == one.pids).cpu()
-        is_junk = is_match & (gallery.camids == one.camids).cpu() & remove_same_camera
-        ranking = rank(apart)[0]
-        ranking = ranking[~is_junk[ranking]]
-        place = int(is_match[ranking].int().argmax())
-        similarities = 1 - apart[0].cpu()
+        sample, query = lists[0][row], queries.part(row, row + 1)
+        rows, similarities = _down_to_match(query, gallery, remove_same_camera=remove_same_camera)
         *above, match = (
             RankedImage(
-                name=lists[1][near].name,
-                label=str(lists[1][near].pid),
-                similarity=float(similarities[near]),
-                camera=camera_of(lists[1][near]),
+                name=near.name, label=str(near.pid), similarity=similarity, camera=camera_of(near)
             )
-            for near in ranking[: place + 1].tolist()
+            for near, similarity in zip([lists[1][n] for n in rows], similarities, strict=True)
         )
-        sample = lists[0][row]
         found.append(
             HardQuery(
                 name=sample.name,
@@ -140,6 +130,19 @@ def hardest_queries(
             )
         )
     return tuple(found)
+
+
+def _down_to_match(
+    query: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool
+) -> tuple[list[int], list[float]]:
+    """Rank the gallery for one query down to its first match; return rows and cosines."""
+    apart = distances(query.vectors, gallery.vectors)  # (1, G)
+    is_match = (gallery.pids == query.pids).cpu()
+    is_junk = is_match & (gallery.camids == query.camids).cpu() & remove_same_camera
+    ranking = rank(apart)[0]
+    ranking = ranking[~is_junk[ranking]]
+    rows = ranking[: int(is_match[ranking].int().argmax()) + 1]
+    return rows.tolist(), (1 - apart[0].cpu())[rows].tolist()
 
 
 def camera_of(sample: Sample) -> str:

@@ -45,12 +45,8 @@ def compare_scores(
     """
     if not pairs:
         return []
+    _require_comparable([scores for pair in pairs for scores in pair])
     tables = [(_measure(first), _measure(second)) for first, second in pairs]
-    known = [scores.num_matches for pair in pairs for scores in pair]
-    if not all(torch.equal(matches, known[0]) for matches in known):
-        raise ValueError("the scores are of other queries, or by another protocol")
-    if not (known[0] > 0).any():
-        raise ValueError("no query has a true match")
     differences = torch.cat([second - first for first, second in tables])  # (S, Q)
     lows, highs = bootstrap_interval(differences, seed=seed, num_resamples=num_resamples)
     p_values = sign_flip_p_values(differences, seed=seed, num_resamples=num_resamples)
@@ -147,6 +143,14 @@ def _weighted_means(
     for start in range(0, num_resamples, rows_per_block):
         weights = draw(min(rows_per_block, num_resamples - start), generator)  # (n, Q)
         yield weights @ differences.T / num_queries
+
+
+def _require_comparable(scores: Sequence[QueryScores]) -> None:
+    matches = scores[0].num_matches
+    if not all(torch.equal(one.num_matches, matches) for one in scores):
+        raise ValueError("the scores are of other queries, or by another protocol")
+    if not (matches > 0).any():
+        raise ValueError("no query has a true match")
 
 
 def _measure(scores: QueryScores) -> Tensor:

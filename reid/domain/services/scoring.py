@@ -61,17 +61,7 @@ def score_queries(
             distances, queries=queries, gallery=gallery, remove_same_camera=remove_same_camera
         )
     elif uses_index:
-        index.build(gallery.vectors)
-        depth, parts = min(len(gallery), APPROXIMATE_DEPTH), []
-        for start in range(0, max(1, len(queries)), QUERY_CHUNK):
-            chunk = queries.part(start, start + QUERY_CHUNK)
-            ranking = index.search(chunk.vectors, depth).indices
-            parts.append(
-                score_rankings(
-                    ranking, queries=chunk, gallery=gallery, remove_same_camera=remove_same_camera
-                )
-            )
-        scores = QueryScores.concatenate(parts)
+        scores = _score_by(index, queries, gallery, remove_same_camera=remove_same_camera)
     else:
         scores = score_embeddings(queries, gallery, remove_same_camera=remove_same_camera)
     report = summarise(
@@ -83,6 +73,23 @@ def score_queries(
         reranking=reranking,
     )
     return report, scores
+
+
+def _score_by(
+    index: VectorIndex, queries: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool
+) -> QueryScores:
+    """Score the answers of an index, chunk by chunk of the queries."""
+    index.build(gallery.vectors)
+    depth, parts = min(len(gallery), APPROXIMATE_DEPTH), []
+    for start in range(0, max(1, len(queries)), QUERY_CHUNK):
+        chunk = queries.part(start, start + QUERY_CHUNK)
+        ranking = index.search(chunk.vectors, depth).indices
+        parts.append(
+            score_rankings(
+                ranking, queries=chunk, gallery=gallery, remove_same_camera=remove_same_camera
+            )
+        )
+    return QueryScores.concatenate(parts)
 
 
 def analyse(
