@@ -55,7 +55,6 @@ class Calibrate:
 
     embed: Callable[[ImageSource, Gallery], Tensor]
     """Turns images into (N, D) unit vectors by the gallery's encoder."""
-
     now: Callable[[], str]
     recipe: FusionRecipe
     seed: int  # decides who is searched as unknown

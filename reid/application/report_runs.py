@@ -51,7 +51,6 @@ class ReportRuns:
     page: Page[Results]
     departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]]
     """Lists a run's settings that differ from the named recipe's."""
-
     changes: SettingsDiffer
     seed: int  # decides the draws of the comparisons
 

@@ -22,7 +22,6 @@ class Decision:
 
     threshold: float | None = None
     """Matches of a lower cosine are rejected; None accepts every match."""
-
     calibration: Calibration | None = None  # gives the confidence; None gives none
 
     def confidence(self, similarity: float) -> float | None:
@@ -45,13 +44,11 @@ class IdentificationOptions:
     top_k: int = 5  # gallery images shown with each answer
     recipe: FusionRecipe = field(default_factory=FusionRecipe)
     """How similarities to the images of a person become one."""
-
     are_tracklets: bool = False  # whether the images of a person are one query
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
     """Order images by k-reciprocal re-ranking among all queries and the whole gallery; similarities
     stay cosines. None does not re-rank."""
-
     within: GalleryFilter = EVERYTHING  # which gallery images are searched
 
     def __post_init__(self) -> None:
