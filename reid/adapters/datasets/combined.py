@@ -21,9 +21,7 @@ from reid.domain.values.samples import (
 )
 from reid.ports.dataset import Dataset, ImageReader
 
-PIDS_PER_SET = 10**9
-"""Person 7 of the second set is 1000000007: no two sets share an identity."""
-
+PIDS_PER_SET = 10**9  # person 7 of the second set is 1000000007: no two sets share an identity
 _Made = TypeVar("_Made")
 
 

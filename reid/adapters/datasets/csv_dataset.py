@@ -9,9 +9,7 @@ from reid.adapters.images.tables import Row, read_table
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import JUNK_PID, Annotation, SampleList, Split
 
-COLUMNS = ("path", "pid", "camid", "split")
-"""Columns that the CSV must have; others are ignored."""
-
+COLUMNS = ("path", "pid", "camid", "split")  # columns that the CSV must have; others are ignored
 MOST_PID, MOST_CAMID = 10**9 - 1, 9_999
 """Larger numbers are mistakes, such as a telephone number or a timestamp."""
 

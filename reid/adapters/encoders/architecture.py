@@ -40,23 +40,15 @@ class TextConfiguration:
 class Architecture(ABC):
     """One kind of encoder: its sizes, its options, and its factory."""
 
-    positions_name: ClassVar[str]
-    """Name of the position embeddings in a state."""
-
+    positions_name: ClassVar[str]  # name of the position embeddings in a state
     has_cameras: ClassVar[bool]
     poolings: ClassVar[tuple[Pooling, ...]] = (Pooling.AVERAGE,)
     usual_strides: ClassVar[tuple[int, ...]]
     """Tried where a file has positions but does not say its stride; the first is the default."""
 
-    kind: str
-    """Name in settings."""
-
-    layers: int | tuple[int, ...]
-    """Blocks of a ViT, or blocks per stage of a ResNet."""
-
-    width: int
-    """Width of a ViT's tokens, or of a ResNet's stem."""
-
+    kind: str  # name in settings
+    layers: int | tuple[int, ...]  # blocks of a ViT, or blocks per stage of a ResNet
+    width: int  # width of a ViT's tokens, or of a ResNet's stem
     projected_width: int
     patch_size: int = 16
     """Pixels along one position: a ViT's patch, or a cell of a ResNet's last map."""
@@ -66,12 +58,9 @@ class Architecture(ABC):
     pretraining_grid: Grid
     """Grid of the position embeddings that CLIP was trained with, on square images."""
 
-    text: TextConfiguration | None
-    """None for an encoder without a text tower."""
-
+    text: TextConfiguration | None  # None for an encoder without a text tower
     image_size: ImageSize
-    pixel_statistics: PixelStatistics
-    """With which CLIP-ReID feeds this backbone; not CLIP's own."""
+    pixel_statistics: PixelStatistics  # with which CLIP-ReID feeds this backbone; not CLIP's own
 
     @property
     @abstractmethod
@@ -81,17 +70,10 @@ class Architecture(ABC):
     @staticmethod
     @abstractmethod
     def measure(image: Mapping[str, Tensor]) -> Measures | None:
-        """Read this kind's sizes off the shapes of an image tower's weights.
-
-        Returns:
-            0 for missing weights; None for another family's weights.
-        """
+        """Read sizes off an image tower's weights: 0 for missing, None for another family's."""
 
     def grid(self, image_size: ImageSize, stride: int) -> Grid:
-        """Lay positions every `stride` pixels.
-
-        CLIP-ReID, section 4.1 (overlapping patches: stride 12).
-        """
+        """Lay positions every `stride` pixels (CLIP-ReID, section 4.1: overlap by stride 12)."""
         return Grid(
             (image_size.height - self.patch_size) // stride + 1,
             (image_size.width - self.patch_size) // stride + 1,
@@ -107,10 +89,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def build_visual(self, plan: "EncoderPlan") -> Visual:
-        """Build the image half with positions on `pretraining_grid`.
-
-        Weights are drawn from torch's global generator.
-        """
+        """Build the image half, drawn by torch's global generator, on `pretraining_grid`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +103,7 @@ class EncoderPlan:
     camera_scale: float
     activation: Activation
     pooling: Pooling
-    source_grid: Grid
-    """Grid of the position embeddings in the weights."""
+    source_grid: Grid  # grid of the position embeddings in the weights
 
     @property
     def grid(self) -> Grid:

@@ -17,11 +17,9 @@ from reid.domain.values.encoders import Activation
 
 
 class Projections(NamedTuple):
-    """Queries, keys and values of a block's tokens, by head."""
+    """Queries, keys and values of a block's tokens, by head: (B, H, L, d)."""
 
     queries: Tensor
-    """(B, H, L, d)."""
-
     keys: Tensor
     values: Tensor
 
@@ -29,11 +27,8 @@ class Projections(NamedTuple):
 class Projection(NamedTuple):
     """A linear map to all heads."""
 
-    weight: Tensor
-    """(D, D), rows of head 0 first."""
-
-    bias: Tensor
-    """(D,)."""
+    weight: Tensor  # (D, D), rows of head 0 first
+    bias: Tensor  # (D,)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -80,12 +75,7 @@ class Block(nn.Module):
         return Projections(*heads.permute(2, 0, 3, 1, 4))
 
     def conclude(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Add attention and perceptron to the (B, L, D) residual stream.
-
-        Args:
-            tokens: (B, L, D) residual stream before the block.
-            attended: (B, H, L, d) outputs of its heads.
-        """
+        """Add the heads' (B, H, L, d) outputs and the perceptron to the (B, L, D) stream."""
         merged = attended.transpose(1, 2).flatten(2)  # (B, L, D)
         tokens = tokens + self.attn.out_proj(merged)
         result: Tensor = tokens + self.mlp(self.ln_2(tokens))
@@ -95,14 +85,7 @@ class Block(nn.Module):
         """Run the last block of a tower for one position, which attends to all tokens.
 
         The other positions' outputs are never read, so queries, output projection and perceptron
-        run for a single token.
-
-        Args:
-            tokens: (B, L, D) residual stream before the block.
-            position: Which token to follow, 0 or -1.
-
-        Returns:
-            (B, D) residual stream of that token after the block.
+        run for a single token: the (B, L, D) stream before the block becomes (B, D) after it.
         """
         attention = self.attn
         asking, key, value = map(
@@ -164,15 +147,8 @@ def attend_once(
     so both projections run once per head instead of once per token. The result differs by rounding
     only, and RN50's attention pool saves a sixth of the whole encoder's work.
 
-    Args:
-        query: (B, D), projected.
-        tokens: (B, L, D), not projected.
-        key: K and b of all heads.
-        value: V and c of all heads.
-        num_heads: H.
-
-    Returns:
-        (B, D) outputs, heads side by side.
+    `query` is (B, D), projected; `tokens` are (B, L, D), not projected; `key` is K and b, `value` V
+    and c of all heads. Returns (B, D) outputs, heads side by side.
     """
     heads = torch.unflatten(query, 1, (num_heads, -1))  # (B, H, d)
     turned = torch.einsum("bhd,hde->bhe", heads, torch.unflatten(key.weight, 0, (num_heads, -1)))

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reid.adapters.encoders.image_tower import ImageTower
-from reid.adapters.encoders.input_checks import check_inputs
+from reid.adapters.encoders.image_tower import ImageTower, check_inputs
 from reid.adapters.encoders.kinds import kind_named
 from reid.adapters.encoders.openai_weights import download_openai_weights
 from reid.adapters.encoders.plans import plan_encoder

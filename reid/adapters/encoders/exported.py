@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from reid.adapters.encoders.input_checks import check_inputs
+from reid.adapters.encoders.image_tower import check_inputs
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import (
     Activation,
@@ -29,9 +29,7 @@ from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 
 HEADER_FILE = "encoder.json"
 FORMAT = "reid-exported-encoder"
-NO_CAMERA = -1
-"""Value of the graph's `camids` input for an image without a camera."""
-
+NO_CAMERA = -1  # value of the graph's `camids` input for an image without a camera
 OUTPUTS = ("embedding", "penultimate")
 """Names of a graph's outputs in its file, in the traced program's order."""
 
@@ -96,15 +94,10 @@ class ExportHeader:
 
     runtime: str
     precision: str
-    description: EncoderDescription
-    """Describes the encoder that was exported."""
-
+    description: EncoderDescription  # describes the encoder that was exported
     geometry: EncoderGeometry
-    tensors: str
-    """Digest of the exported image tower, by `digest_of`."""
-
-    files: Mapping[str, str]
-    """SHA-256 of every other file, by name."""
+    tensors: str  # digest of the exported image tower, by `digest_of`
+    files: Mapping[str, str]  # SHA-256 of every other file, by name
 
 
 def is_exported(path: Path) -> bool:

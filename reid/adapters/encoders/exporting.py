@@ -43,12 +43,9 @@ class ExportFolder:
 
     folder: Path
     _: KW_ONLY
-    runtime: str
-    """`openvino` or `onnx`."""
-
+    runtime: str  # `openvino` or `onnx`
     precision: str = "fp32"
-    overwrite: bool = False
-    """Replace an earlier export."""
+    overwrite: bool = False  # replace an earlier export
 
     @contextmanager
     def write(self, encoder: ImageEncoder) -> Iterator[tuple[ExportedEncoder, Keep]]:
@@ -143,11 +140,8 @@ def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:
     """Trace a tower for batches of any size.
 
     Cameras become an input where the tower has any. A graph has no branches, so an image without a
-    camera gets an embedding of zeros: the table's last row, index -1.
-
-    Args:
-        tower: In evaluation mode, float32, on the CPU.
-        geometry: Size of the images and number of cameras.
+    camera gets an embedding of zeros: the table's last row, index -1. The tower is in evaluation
+    mode, float32, on the CPU.
     """
     copied = copy.deepcopy(tower).requires_grad_(requires_grad=False)
     size = geometry.image_size

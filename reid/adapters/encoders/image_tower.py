@@ -1,4 +1,4 @@
-"""The interface of image towers of all families, and the initialisation of their weights.
+"""The interface of image towers of all families, their inputs, and their weights' initialisation.
 
 Letters: B batch, D width, H W pixels, N cameras, h w rows and columns of the position grid.
 """
@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from reid.domain.errors import EncoderError
+from reid.domain.values.counts import counted
+from reid.domain.values.encoders import EncoderGeometry
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
 
@@ -55,8 +58,7 @@ class ImageTower(nn.Module):
     Camera embeddings: TransReID, He et al. 2021, arXiv:2102.04378, section 3.3 (SIE).
     """
 
-    cv_embed: nn.Parameter | None
-    """(N, D) camera embeddings, None where the tower has none."""
+    cv_embed: nn.Parameter | None  # (N, D) camera embeddings, None where the tower has none
 
     def __init__(self, visual: Visual, *, camera_scale: float) -> None:
         """Begin without camera embeddings; `camera_scale` is their weight in the sum."""
@@ -78,6 +80,30 @@ class ImageTower(nn.Module):
         if self.cv_embed is None or camids is None:
             return None
         return self.camera_scale * self.cv_embed[camids]
+
+
+def check_inputs(
+    images: Tensor, camids: Tensor | None, *, geometry: EncoderGeometry, weights: str
+) -> None:
+    """Check (B, 3, H, W) images, and (B,) zero-based cameras where the encoder knows any.
+
+    Raises:
+        EncoderError: A camera beyond those the encoder knows; the message names the `weights`.
+        ValueError: Images of another size, or not one camera per image.
+    """
+    size = geometry.image_size
+    if images.shape[1:] != (3, size.height, size.width):
+        raise ValueError(f"images must be (B, 3, {size}), got {tuple(images.shape)}")
+    if camids is None or geometry.num_cameras == 0:
+        return
+    if len(camids) != len(images):
+        raise ValueError(f"{len(images)} images, {len(camids)} camids")
+    unknown = camids[(camids < 0) | (camids >= geometry.num_cameras)]
+    if len(unknown):
+        raise EncoderError(
+            f"camera {int(unknown[0])} (zero-based) is unknown: the weights {weights} know "
+            f"{counted(geometry.num_cameras, 'camera')}; leave cameras out, or train with more"
+        )
 
 
 class WithoutDrawing(TorchFunctionMode):
@@ -122,13 +148,8 @@ def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor
     Bilinear, half-pixel centres, no antialiasing, as CLIP-ReID does; open_clip's own resize is
     bicubic and antialiased and gives other features.
 
-    Args:
-        positions: (1 + source positions, D); row 0 belongs to the class or mean token.
-        source: Grid of the other rows, numbered row by row.
-        target: Grid wanted.
-
-    Returns:
-        (1 + target positions, D); `positions` itself where the grids agree.
+    From (1 + source positions, D) to (1 + target positions, D); row 0 belongs to the class or mean
+    token. Returns `positions` itself where the grids agree.
     """
     if source == target:
         return positions

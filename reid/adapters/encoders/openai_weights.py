@@ -72,11 +72,7 @@ def download_openai_weights(
 
 
 def describe_cached_weights(archives: Path | None = None) -> dict[str, str]:
-    """Describe for each kind whether OpenAI's weights are cached; makes no network request.
-
-    Args:
-        archives: Folder of open_clip's archives; None: its default.
-    """
+    """Describe for each kind whether weights are cached in open_clip's folder; needs no network."""
     folder = archives or Path.home() / ".cache" / "clip"
     return {kind: _describe(published, folder) for kind, published in PUBLISHED.items()}
 

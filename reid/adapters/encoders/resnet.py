@@ -245,11 +245,8 @@ def pool_average(maps: Tensor) -> Tensor:
 def pool_generalised(maps: Tensor) -> Tensor:
     """Take the generalised mean with exponent 3 (Radenovic et al. 2018, arXiv:1711.02512, eq. 3).
 
-    Args:
-        maps: (B, D, h, w) float32, not negative, as a ReLU leaves them.
-
-    Returns:
-        (B, D), differentiable; 1e-6 where a channel is 0 everywhere.
+    Maps are (B, D, h, w) float32, not negative, as a ReLU leaves them; the result is (B, D),
+    differentiable, and 1e-6 where a channel is 0 everywhere.
     """
     powers = maps.clamp(min=_GEM_FLOOR).pow(_GEM_EXPONENT)
     return powers.mean(dim=(2, 3)).pow(1 / _GEM_EXPONENT)

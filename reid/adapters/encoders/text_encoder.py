@@ -71,12 +71,8 @@ class TextTower(nn.Module):
         the other tokens attend to its keys and values. Of the last block only the end token is
         read.
 
-        Args:
-            prompts: (N, L - A, D) float32 token embeddings without positions.
-            prefix: (A, D) float32 embeddings of what all prompts begin with; A may be 0.
-
-        Returns:
-            (N, projected width) float32.
+        From (N, L - A, D) float32 token embeddings without positions, and the (A, D) of what all
+        prompts begin with (A may be 0), to (N, projected width) float32.
         """
         start, length = len(prefix), len(prefix) + prompts.shape[1]
         shared = (prefix + self.positional_embedding[:start])[None]  # (1, A, D)

@@ -28,9 +28,7 @@ CAMERA_NAME = "cv_embed"
 _OPENAI_PREFIX = "visual."
 _OPENAI_TEXT = ("transformer.", "token_embedding.", "ln_final.")
 _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
-_MODULE_PREFIX = "module."
-"""Added by data-parallel training."""
-
+_MODULE_PREFIX = "module."  # added by data-parallel training
 _OLDEST_OPTIONS = {"activation": Activation.QUICK_GELU.value, "pooling": Pooling.AVERAGE.value}
 """Of runs from before there was a choice, which their files do not name."""
 
@@ -39,18 +37,12 @@ _OLDEST_OPTIONS = {"activation": Activation.QUICK_GELU.value, "pooling": Pooling
 class WeightsFile:
     """What a file holds of an encoder."""
 
-    origin: str
-    """The file's path or address, for messages."""
-
-    words: str
-    """How reports call these weights."""
-
+    origin: str  # the file's path or address, for messages
+    words: str  # how reports call these weights
     image: Mapping[str, Tensor]
     """`image_encoder.*` and perhaps `cv_embed`, float32 or integer, on the CPU."""
 
-    text: Mapping[str, Tensor]
-    """`text_encoder.*`; empty where the file has no text encoder."""
-
+    text: Mapping[str, Tensor]  # `text_encoder.*`; empty where the file has no text encoder
     is_resized: bool
     """True if positions lie on a re-identification grid, False for CLIP's square one."""
 
@@ -61,8 +53,7 @@ class WeightsFile:
     """What the file says of how it was trained, as in `EncoderDescription.options`."""
 
     is_pretrained: bool = True
-    num_identities: int | None = None
-    """Rows of the classifier; None where the file has none."""
+    num_identities: int | None = None  # rows of the classifier; None where the file has none
 
 
 def read_weights_file(path: Path) -> WeightsFile:

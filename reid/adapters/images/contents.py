@@ -30,9 +30,7 @@ from reid.adapters.images.resizing import encode_thumbnail, resize
 from reid.domain.errors import DatasetError
 from reid.domain.values.samples import ImageSize, Resampling, UnreadableImage
 
-NUM_THREADS = min(os.cpu_count() or 1, 8)
-"""Decoding and resizing release the interpreter's lock."""
-
+NUM_THREADS = min(os.cpu_count() or 1, 8)  # decoding and resizing release the interpreter's lock
 _Result = TypeVar("_Result")
 
 

@@ -33,11 +33,8 @@ def image_names(root: Path, *, below: bool) -> Iterator[str]:
     """Name the images in a folder, in no order, by their path from there.
 
     Every other file is passed over here, and nowhere else. A folder that is named like an image is
-    listed where nothing in it is, so that an error reports it.
-
-    Args:
-        root: The folder.
-        below: Whether to list its sub-folders, too, except dot folders.
+    listed where nothing in it is, so that an error reports it. `below` lists sub-folders, too,
+    except dot folders.
 
     Raises:
         OSError: A folder cannot be listed.

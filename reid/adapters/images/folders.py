@@ -16,9 +16,7 @@ from reid.ports.dataset import ImageSource
 REQUIRED_COLUMNS = ("path", "label")
 """Columns that a CSV must have; `camera` may follow, others are ignored."""
 
-KEPT_BYTES = 256 * 2**20
-"""Memory for decoded images between checking and reading them."""
-
+KEPT_BYTES = 256 * 2**20  # memory for decoded images between checking and reading them
 _ENDINGS = " ".join(sorted(IMAGE_ENDINGS))
 
 

@@ -14,14 +14,9 @@ from torch.nn import functional as F
 
 from reid.domain.values.samples import ImageSize, Resampling
 
-LARGEST_BATCHED_FACTOR = 8
-"""A test compares every pair of bytes up to this factor."""
-
-THUMBNAIL_QUALITY = 80
-"""About 2.5 kB for a person of 128 x 64 pixels."""
-
-WIDEST_THUMBNAIL = 3
-"""Largest ratio of a thumbnail's width to the requested height."""
+LARGEST_BATCHED_FACTOR = 8  # a test compares every pair of bytes up to this factor
+THUMBNAIL_QUALITY = 80  # about 2.5 kB for a person of 128 x 64 pixels
+WIDEST_THUMBNAIL = 3  # largest ratio of a thumbnail's width to the requested height
 
 
 def resize(
@@ -29,13 +24,7 @@ def resize(
 ) -> NDArray[np.uint8]:
     """Resize images to one size, antialiased, without keeping their aspect ratio.
 
-    Args:
-        images: B of (h, w, 3) uint8, of any sizes.
-        size: H and W.
-        resampling: Filter.
-
-    Returns:
-        (B, H, W, 3) uint8, equal to Pillow's.
+    From B of (h, w, 3) uint8, of any sizes, to (B, H, W, 3) uint8, equal to Pillow's.
     """
     shapes = {pixels.shape[:2] for pixels in images}
     if len(shapes) == 1 and _is_equal_batched(*shapes.pop(), size=size, resampling=resampling):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from reid.domain.errors import DatasetError
 
-PATH = "path"
-"""The column that every table has."""
+PATH = "path"  # the column that every table has
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,8 @@ def read_table(
     """Read a table in the order of its lines.
 
     Paths start from the table's folder, separated by `/`, and stay below it; blanks around cells
-    are stripped.
-
-    Args:
-        path: A CSV in UTF-8 whose first line names the columns.
-        columns: Required columns, the path included; others are ignored.
-        header: The correct first line, for messages.
-        once: What no two rows may have in common.
+    are stripped. The first line names the columns, of which `columns` are required, and others are
+    ignored; messages show `header` as the correct one. No two rows may agree in what `once` finds.
 
     Raises:
         DatasetError: The file cannot be read, its header is wrong, it has no rows, or a row's path

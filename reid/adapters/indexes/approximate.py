@@ -17,9 +17,7 @@ from reid.domain.errors import VectorIndexError
 from reid.domain.ranking.distances import find_nearest, is_as_near
 from reid.domain.values.ranking import Neighbours
 
-MAXIMUM_PROBES = 1000
-"""The standard error of a recall of .95 is then .007."""
-
+MAXIMUM_PROBES = 1000  # the standard error of a recall of .95 is then .007
 _STEP = 1.5  # factor to the next effort tried, which bounds the excess effort
 _PROBE_ANSWERS = 2  # the probe itself and another row
 
@@ -35,9 +33,8 @@ class ApproximateIndex(StoredIndex[S]):
     def __init__(self, *, recall: float, effort: int | None) -> None:
         """Start empty.
 
-        Args:
-            recall: Wanted share of gallery rows whose nearest other row is found.
-            effort: How much is looked at per query, whatever the recall; None: chosen for it.
+        `recall` is the wanted share of gallery rows whose nearest other row is found; `effort` is
+        how much is looked at per query, whatever the recall, and None chooses it for the recall.
         """
         super().__init__()
         self._wanted_recall = recall

@@ -70,8 +70,7 @@ class _Rows:
         k-th largest true cosine is at least c - m, and rows of such a true cosine have a rounded
         one of at least c - 2 m.
 
-        Returns:
-            (C,) int64 gallery rows, ascending, C at least k.
+        Returns (C,) int64 gallery rows, ascending, C at least k.
         """
         rounded = query.half()  # (1, D)
         cosines = F.linear(rounded, self.require_rounded())[0].float()  # (G,)

@@ -24,9 +24,7 @@ from reid.adapters.atomic_files import replaced, sync_file
 from reid.domain.errors import VectorIndexError
 from reid.small_files import parse_json
 
-LARGEST_EFFORT = 2**31 - 1
-"""Libraries count in C integers."""
-
+LARGEST_EFFORT = 2**31 - 1  # libraries count in C integers
 _MAGIC = b"reid-index-1"
 _LENGTH_BYTES = 8
 _LARGE_PAGE = 2**21

@@ -15,9 +15,7 @@ from reid.adapters.indexes.index_files import IndexFacts, reading, replacing
 from reid.domain.errors import VectorIndexError
 from reid.domain.values.ranking import Neighbours
 
-NORM_TOLERANCE = 1e-3
-"""Largest deviation of a norm from 1; rounding to float16 stays within."""
-
+NORM_TOLERANCE = 1e-3  # largest deviation of a norm from 1; rounding to float16 stays within
 S = TypeVar("S")
 
 

@@ -5,8 +5,7 @@ from collections import Counter
 from reid.adapters.pages.documents import render
 from reid.domain.values.page_data import AnswersPageData, Verdict, id_of
 
-_MORE_IMAGES = 8
-"""Further images shown of a query that has several."""
+_MORE_IMAGES = 8  # further images shown of a query that has several
 
 
 def render_answers_page(page_data: AnswersPageData) -> str:

@@ -35,14 +35,10 @@ class Axis:
     """What is measured along a side of a plot."""
 
     name: str
-    marks: Sequence[float]
-    """Labelled values."""
-
+    marks: Sequence[float]  # labelled values
     low: float
     high: float
-    is_logarithmic: bool = False
-    """If so, `low` is above 0, and smaller values are drawn there."""
-
+    is_logarithmic: bool = False  # if so, `low` is above 0, and smaller values are drawn there
     show: Callable[[float], str] = "{:.6g}".format
 
     def share(self, value: float) -> float:

@@ -59,13 +59,8 @@ def render(template: str, *, title: str, assets: Iterable[str], **values: object
     """Write an HTML document.
 
     Its policy allows only our style and script, by their digests, and embedded images, so that
-    names and labels can neither run nor fetch anything.
-
-    Args:
-        template: Name of a template that extends `page.html`.
-        title: Title of the document.
-        assets: Names of our styles (`.css`) and scripts (`.js`), in order.
-        values: Values for the template, which escapes them.
+    names and labels can neither run nor fetch anything. The template extends `page.html` and
+    escapes the values; `assets` names our styles (`.css`) and scripts (`.js`), in order.
     """
     folder = files("reid.adapters.pages") / "assets"
     content = {name: (folder / name).read_text(encoding="utf-8") for name in assets}

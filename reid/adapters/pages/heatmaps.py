@@ -24,12 +24,8 @@ _FONT_SIZE = 14
 _STOPS = ((0.0, (150, 20, 60)), (0.5, (230, 90, 30)), (1.0, (255, 230, 80)))
 """Dark red to light yellow, so that it also reads in grey and for the colour-blind."""
 
-_OPACITY = 0.6
-"""Opacity of the colour where the weight is 1."""
-
-_DIMMED = 0.35
-"""Brightness that remains where the weight is 0."""
-
+_OPACITY = 0.6  # opacity of the colour where the weight is 1
+_DIMMED = 0.35  # brightness that remains where the weight is 0
 _METHODS = {
     "rollout": "attention roll-out: where the encoder looks, whatever it compares with",
     "gradient-rollout": "attention weighted by what it adds to this similarity",

@@ -10,9 +10,7 @@ from reid.domain.values.evaluations import EvaluationRecord
 from reid.domain.values.results import Ablation, Results
 
 CURVES = "curves.svg"
-TOLD_MEASURES = ("mAP", "Rank-1")
-"""Measures in which runs are compared."""
-
+TOLD_MEASURES = ("mAP", "Rank-1")  # measures in which runs are compared
 _MANY_SEEDS = 6
 """The range of this many normal draws is 2.5 standard deviations on average, of two 1.1."""
 
@@ -41,13 +39,7 @@ class MarkdownPage:
 
 
 def render_page(results: Results, *, folder: str, place: str = "docs/results.md") -> str:
-    """Write the page's text.
-
-    Args:
-        results: Content of the page.
-        folder: Name of the folder of figures beside the page.
-        place: Path of the page, for the command that makes it again.
-    """
+    """Write the text of the page at `place`, which has figures in the `folder` beside it."""
     chance = [
         (pair, found)
         for pair in results.pairs

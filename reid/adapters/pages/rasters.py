@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 import resvg_py
 from PIL import ImageFont
 
-_PIXELS_PER_UNIT = 2
-"""Sharp on high-resolution displays, and in print at half a page's width."""
+_PIXELS_PER_UNIT = 2  # sharp on high-resolution displays, and in print at half a page's width
 
 
 def rasterise(svg: str) -> bytes:

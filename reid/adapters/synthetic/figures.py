@@ -29,18 +29,11 @@ _SHOULDER_WIDTH, _HIP_WIDTH, _DEPTH = 0.112, 0.088, 0.075
 class Pose(NamedTuple):
     """What changes from image to image, apart from light and scene."""
 
-    yaw: float
-    """Radians: 0 faces the camera, pi turns the back."""
-
-    stride: float
-    """Radians between a leg and the vertical, signed: which foot is ahead."""
-
+    yaw: float  # radians: 0 faces the camera, pi turns the back
+    stride: float  # radians between a leg and the vertical, signed: which foot is ahead
     centre: float
-    top: float
-    """Centre of the body and top of the head, as shares of the image's width and height."""
-
-    scale: float
-    """Height of an average body as a share of the image's height."""
+    top: float  # centre of the body and top of the head, as shares of the image's width and height
+    scale: float  # height of an average body as a share of the image's height
 
 
 class Figure:

@@ -18,19 +18,12 @@ from reid.adapters.synthetic.scenes import WALLS, Camera
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.samples import DISTRACTOR_PID, JUNK_PID, ImageSize, Split
 
-MARKER = "DRAWN.txt"
-"""Marks drawn folders; `overwrite` replaces no others."""
-
+MARKER = "DRAWN.txt"  # marks drawn folders; `overwrite` replaces no others
 _JPEG_QUALITY = 90
-_SHARE_OF_PASSERS_BY = 0.75
-"""Share among distractors; the others show an empty place."""
-
-_MAX_PEOPLE = 9999
-"""File names have four digits for the person."""
-
+_SHARE_OF_PASSERS_BY = 0.75  # share among distractors; the others show an empty place
+_MAX_PEOPLE = 9999  # file names have four digits for the person
 _MARKET_SIZE = ImageSize(128, 64)
-_SIDES = range(8, 2048 + 1)
-"""Height or width of an image, in pixels."""
+_SIDES = range(8, 2048 + 1)  # height or width of an image, in pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +32,7 @@ class GenerationReport:
 
     num_train: int
     num_query: int
-    num_gallery: int
-    """Distractors included, junk not."""
-
+    num_gallery: int  # distractors included, junk not
     num_junk: int
     identities: int
     test_identities: int
@@ -65,22 +56,12 @@ class DrawnDataset:
     each has matches from another one.
     """
 
-    identities: int
-    """People to train on."""
-
-    images_per_camera: int
-    """Images of a person in a camera, in the training set and the gallery."""
-
-    test_identities: int
-    """People in queries and gallery, none of them trained on."""
-
+    identities: int  # people to train on
+    images_per_camera: int  # images of a person in a camera, in the training set and the gallery
+    test_identities: int  # people in queries and gallery, none of them trained on
     cameras: int = 6
-    distractors: int = 0
-    """Images in the gallery of passers-by and empty scenes (pid 0)."""
-
-    junk: int = 0
-    """Badly cut images in the gallery's folder (pid -1)."""
-
+    distractors: int = 0  # images in the gallery of passers-by and empty scenes (pid 0)
+    junk: int = 0  # badly cut images in the gallery's folder (pid -1)
     size: ImageSize = _MARKET_SIZE
     seed: int = 0
 

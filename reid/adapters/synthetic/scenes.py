@@ -24,8 +24,7 @@ WALLS: tuple[Colour, ...] = (
     (170, 150, 130), (70, 98, 62), (148, 156, 168), (128, 74, 62), (206, 200, 186), (86, 90, 100),
 )  # fmt: skip
 
-_PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25
-"""Size of a camera's view, in images."""
+_PANORAMA_WIDTH, _PANORAMA_HEIGHT = 5, 1.25  # size of a camera's view, in images
 
 
 class Camera:
