@@ -4,6 +4,7 @@ Letters: B batch, D width, N cameras.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,30 +26,16 @@ from reid.domain.values.features import ImageFeatures
 _PRECISIONS = ("fp32", "bf16")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClipEncoder:
     """An image tower, and perhaps a text tower; `create_clip_encoder` makes it."""
 
-    def __init__(
-        self,
-        image: ImageTower,
-        text: ClipTextEncoder | None,
-        *,
-        geometry: EncoderGeometry,
-        description: EncoderDescription,
-        is_mixed_precision: bool = False,
-        trains_in_mixed_precision: bool = False,
-    ) -> None:
-        """Keep towers that lie on one device.
-
-        The image tower runs under bfloat16 autocast where `is_mixed_precision`, and in training
-        mode where `trains_in_mixed_precision`.
-        """
-        self.image_tower = image
-        self.text = text
-        self.geometry = geometry
-        self.description = description
-        self._is_mixed = is_mixed_precision
-        self._trains_mixed = trains_in_mixed_precision
+    image_tower: ImageTower
+    text: ClipTextEncoder | None
+    geometry: EncoderGeometry
+    description: EncoderDescription
+    is_mixed_precision: bool  # runs the image tower under bfloat16 autocast
+    trains_in_mixed_precision: bool  # the same in training mode
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +45,8 @@ class ClipEncoder:
     def encode_images(self, images: Tensor, camids: Tensor | None = None) -> ImageFeatures:
         """Encode images; see the port."""
         cameras = self._checked(images, camids)
-        is_mixed = self._trains_mixed if self.image_tower.training else self._is_mixed
+        is_trained = self.image_tower.training
+        is_mixed = self.trains_in_mixed_precision if is_trained else self.is_mixed_precision
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_mixed):
             return _run(self.image_tower, images, cameras)
 
@@ -136,11 +124,10 @@ def create_clip_encoder(request: EncoderRequest) -> ClipEncoder:
         options=plan.options(),
         num_identities=weights.num_identities if weights else None,
     )
+    words = description.weights
     return ClipEncoder(
-        image,
-        None
-        if text is None
-        else ClipTextEncoder(text, weights=description.weights, is_mixed_precision=is_mixed),
+        image_tower=image,
+        text=None if text is None else ClipTextEncoder(text, words, is_mixed_precision=is_mixed),
         geometry=plan.geometry,
         description=description,
         is_mixed_precision=is_mixed,

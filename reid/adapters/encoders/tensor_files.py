@@ -43,8 +43,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
     """Read all tensors of a file, and the header that reid's own files have.
 
     Raises:
-        EncoderError: The file is damaged, or holds what could run code.
+        EncoderError: The file is missing or damaged, or holds what could run code.
     """
+    if not path.is_file():
+        kind = "is a folder, not a weights file" if path.is_dir() else "is no regular file"
+        what = kind if path.exists() else "does not exist"
+        raise EncoderError(
+            f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
+        )
     with path.open("rb") as file:
         start = file.read(9)
     try:

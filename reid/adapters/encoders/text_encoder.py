@@ -4,6 +4,7 @@ Letters: N prompts, L tokens, A of them the same in all prompts, D width, H head
 """
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 
 import torch
@@ -88,17 +89,14 @@ class TextTower(nn.Module):
         return projected
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class ClipTextEncoder:
     """A text tower behind the text encoder's port."""
 
-    def __init__(self, tower: TextTower, *, weights: str, is_mixed_precision: bool) -> None:
-        """Keep the tower, and the name of its weights for messages.
-
-        It runs under bfloat16 autocast where `is_mixed_precision`.
-        """
-        self.tower = tower
-        self._weights = weights
-        self._is_mixed = is_mixed_precision
+    tower: TextTower
+    weights: str  # their name, for messages
+    _: KW_ONLY
+    is_mixed_precision: bool  # runs the tower under bfloat16 autocast
 
     @property
     def token_width(self) -> int:
@@ -117,7 +115,7 @@ class ClipTextEncoder:
         embedding = self.tower.token_embedding
         if embedding is None:
             raise EncoderError(
-                f"encoder.weights: {self._weights} hold no token embeddings, so prompts cannot be "
+                f"encoder.weights: {self.weights} hold no token embeddings, so prompts cannot be "
                 "learned; start from OpenAI's weights or another whole CLIP model, or train "
                 "without prompts (finetuning.image_to_text_weight = 0)"
             )
@@ -145,7 +143,7 @@ class ClipTextEncoder:
         if length > self.context_length:
             raise EncoderError(f"prompts of {length} tokens: CLIP reads {self.context_length}")
         device = self.tower.positional_embedding.device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self._is_mixed):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.is_mixed_precision):
             features: Tensor = self.tower(prompts, prefix)
         return features
 

@@ -5,7 +5,7 @@ Whatever the layout, tensors get the names of the paper's released checkpoints: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -60,27 +60,47 @@ def read_weights_file(path: Path) -> WeightsFile:
     """Read a file in any known layout.
 
     Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
-    checkpoints, CLIP-ReID's checkpoints, and the encoder checkpoints of reid's own runs; pickled or
-    as safetensors. Only reid's own say with which options they were trained.
+    checkpoints, CLIP-ReID's, and those of reid's own runs, pickled or as safetensors. Only reid's
+    own say with which options they were trained.
 
     Raises:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
     """
-    if not path.is_file():
-        kind = "is a folder, not a weights file" if path.is_dir() else "is no regular file"
-        what = kind if path.exists() else "does not exist"
-        raise EncoderError(
-            f"encoder.weights: {path} {what}; name a weights file or a finished run's encoder"
-        )
     tensors, header = read_tensors(path)
-    if header is not None:
-        return _from_reid(path, tensors, header)
-    if all(name.startswith(_MODULE_PREFIX) for name in tensors):
+    encoder = None if header is None else _encoder_in(header, path)
+    if encoder is None and all(name.startswith(_MODULE_PREFIX) for name in tensors):
         tensors = {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
-    return _from_foreign(path, tensors)
+    is_released = encoder is not None or any(name.startswith(IMAGE_PREFIX) for name in tensors)
+    image, text = _split_released(tensors if is_released else _rename_openai(tensors))
+    classifier = tensors.get("classifier.weight")
+    found = WeightsFile(
+        origin=str(path),
+        words=path.name,
+        image=image,
+        text=text,
+        is_resized=is_released,
+        num_identities=None if classifier is None or not classifier.ndim else len(classifier),
+    )
+    if encoder is not None:
+        options = encoder.get("options")
+        return replace(
+            found,
+            words=f"{path.name} (trained from {encoder.get('weights', 'unknown weights')})",
+            author=str(encoder.get("name")),
+            options=_OLDEST_OPTIONS | (options if isinstance(options, dict) else {}),
+            is_pretrained=bool(encoder.get("is_pretrained", False)),
+        )
+    if f"{IMAGE_PREFIX}conv1.weight" in image:
+        return found
+    some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+    raise EncoderError(
+        f"{path} holds no CLIP image encoder (it has {some}): pass weights whose names start "
+        f"with {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}"
+    )
 
 
-def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> WeightsFile:
+def _encoder_in(header: Header, path: Path) -> Mapping[str, JsonValue]:
+    """Return what the header of one of reid's own files says of its encoder."""
     encoder = header.get("encoder")
     if header.get("format") != ENCODER_FORMAT or not isinstance(encoder, dict):
         raise EncoderError(
@@ -91,43 +111,7 @@ def _from_reid(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Wei
         require_known_version(header.get("version", 1), known=CHECKPOINT_VERSION, place=str(path))
     except CheckpointError as error:
         raise EncoderError(str(error)) from error
-    options = encoder.get("options")
-    image, text = _split_released(tensors)
-    return WeightsFile(
-        origin=str(path),
-        words=f"{path.name} (trained from {encoder.get('weights', 'unknown weights')})",
-        image=image,
-        text=text,
-        is_resized=True,
-        author=str(encoder.get("name")),
-        options=_OLDEST_OPTIONS | (options if isinstance(options, dict) else {}),
-        is_pretrained=bool(encoder.get("is_pretrained", False)),
-        num_identities=_num_identities(tensors),
-    )
-
-
-def _from_foreign(path: Path, tensors: Mapping[str, Tensor]) -> WeightsFile:
-    is_released = any(name.startswith(IMAGE_PREFIX) for name in tensors)
-    image, text = _split_released(tensors if is_released else _rename_openai(tensors))
-    if f"{IMAGE_PREFIX}conv1.weight" not in image:
-        some = ", ".join(sorted(tensors)[:3]) or "no tensors"
-        raise EncoderError(
-            f"{path} holds no CLIP image encoder (it has {some}): pass weights whose names start "
-            f"with {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}"
-        )
-    return WeightsFile(
-        origin=str(path),
-        words=path.name,
-        image=image,
-        text=text,
-        is_resized=is_released,
-        num_identities=_num_identities(tensors),
-    )
-
-
-def _num_identities(tensors: Mapping[str, Tensor]) -> int | None:
-    classifier = tensors.get("classifier.weight")
-    return None if classifier is None or not classifier.ndim else len(classifier)
+    return encoder
 
 
 def _split_released(

@@ -5,6 +5,7 @@ HTML needs no network and runs only our scripts.
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -24,17 +25,16 @@ _SIGNS = {Verdict.RIGHT: "\u2713 ", Verdict.WRONG: "\u2717 ", Verdict.UNKNOWN: "
 """Signs that distinguish verdicts without colours."""
 
 
+@dataclass(frozen=True, slots=True)
 class PageFile(Generic[_Content]):
-    """A page in one file."""
+    """A page in one file, and what makes its content."""
 
-    def __init__(self, path: Path, *, render: Callable[[_Content], str | bytes]) -> None:
-        """Keep the file's name and what makes its content; nothing is touched yet."""
-        self._path = path
-        self._render = render
+    path: Path
+    render: Callable[[_Content], str | bytes]
 
     def write(self, content: _Content) -> tuple[str, ...]:
         """Replace the file."""
-        return (write_page(self._path, self._render(content)),)
+        return (write_page(self.path, self.render(content)),)
 
 
 def write_page(path: Path, content: str | bytes) -> str:

@@ -1,6 +1,7 @@
 """The page of an evaluation, and its charts as files."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,22 +19,21 @@ from reid.domain.values.page_data import EvaluationPageData
 _SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 
 
+@dataclass(frozen=True, slots=True)
 class ChartFiles:
     """A folder with an SVG file for each chart, and a PNG file where `rasterise` is given."""
 
-    def __init__(self, folder: Path, *, rasterise: Callable[[str], bytes] | None) -> None:
-        """Keep the folder's name; nothing is written yet."""
-        self._folder = folder
-        self._rasterise = rasterise
+    folder: Path
+    rasterise: Callable[[str], bytes] | None
 
     def write(self, page_data: EvaluationPageData) -> tuple[str, ...]:
         """Replace the charts."""
         places = []
         for name, chart in _charts(page_data).items():
             svg = standalone(chart)
-            places.append(write_page(self._folder / f"{name}.svg", svg))
-            if self._rasterise is not None:
-                places.append(write_page(self._folder / f"{name}.png", self._rasterise(svg)))
+            places.append(write_page(self.folder / f"{name}.svg", svg))
+            if self.rasterise is not None:
+                places.append(write_page(self.folder / f"{name}.png", self.rasterise(svg)))
         return tuple(places)
 
 

@@ -1,6 +1,7 @@
 """The results page in Markdown, with its figures beside it."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from reid.adapters.pages.charts import draw_curves
@@ -15,12 +16,11 @@ _MANY_SEEDS = 6
 """The range of this many normal draws is 2.5 standard deviations on average, of two 1.1."""
 
 
+@dataclass(frozen=True, slots=True)
 class MarkdownPage:
     """A Markdown file, and a folder of the same name with a folder for each run."""
 
-    def __init__(self, path: Path) -> None:
-        """Keep the page's name; nothing is touched yet."""
-        self._path = path
+    path: Path
 
     def write(self, results: Results) -> tuple[str, ...]:
         """Replace the page and its figures."""
@@ -29,13 +29,13 @@ class MarkdownPage:
             for run in results.runs
             if run.curves
         ]
-        place = self._path.name if self._path.is_absolute() else self._path.as_posix()
-        text = render_page(results, folder=self._path.stem, place=place)
-        return (write_page(self._path, text), *figures)
+        place = self.path.name if self.path.is_absolute() else self.path.as_posix()
+        text = render_page(results, folder=self.path.stem, place=place)
+        return (write_page(self.path, text), *figures)
 
     def folder_of(self, run: str) -> Path:
         """Return the folder of a run's figure and records."""
-        return self._path.with_suffix("") / run
+        return self.path.with_suffix("") / run
 
 
 def render_page(results: Results, *, folder: str, place: str = "docs/results.md") -> str:
