@@ -7,7 +7,7 @@ from dependency_injector import providers
 
 from reid.container import registry
 from reid.container.checks import require_root
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.registry import Group
 from reid.domain.values.samples import Split
 from reid.importing import Lazily
@@ -70,21 +70,19 @@ def cache_images(dataset: "Dataset", cache_mib: int, *, listener: "EventListener
 class Datasets(Foundation):
     """Datasets, and images from folders or from a program."""
 
-    listed = providers.Singleton(create_dataset, Foundation.settings.provided.dataset)
-    all_listed = providers.Singleton(
-        combine_datasets, listed, Foundation.settings.provided.dataset.also
-    )
+    listed = providers.Singleton(create_dataset, SETTINGS.dataset)
+    all_listed = providers.Singleton(combine_datasets, listed, SETTINGS.dataset.also)
     dataset = providers.Singleton["ScreenedDataset"](
         Lazily("reid.domain.services.screening:ScreenedDataset"),
         listed,
-        skips_bad=Foundation.settings.provided.dataset.skip_bad,
+        skips_bad=SETTINGS.dataset.skip_bad,
     )
     combined = providers.Singleton(
         screen_combined,
         all_listed,
         single=listed,
         screened=dataset,
-        skips_bad=Foundation.settings.provided.dataset.skip_bad,
+        skips_bad=SETTINGS.dataset.skip_bad,
     )
     check_dataset = providers.Callable(
         Lazily("reid.application.check_dataset:check_dataset"), all_listed

@@ -9,7 +9,7 @@ from dependency_injector import providers
 
 from reid.container import registry
 from reid.container.datasets import Datasets
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.registry import Group
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
@@ -192,7 +192,7 @@ class Encoders(Datasets):
 
     num_cameras = providers.Callable(
         count_cameras,
-        Foundation.settings.provided.encoder.camera_embedding,
+        SETTINGS.encoder.camera_embedding,
         Datasets.combined.provider,
     )
     encoder = providers.Singleton(
@@ -204,8 +204,8 @@ class Encoders(Datasets):
         Lazily("reid.domain.services.embedding:Embedder"),
         encoder=encoder,
         listener=Foundation.listener,
-        batch_size=Foundation.settings.provided.evaluation.batch_size,
-        uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
+        batch_size=SETTINGS.evaluation.batch_size,
+        uses_cameras=SETTINGS.evaluation.use_cameras,
     )
     explanation_page = providers.Object(
         Lazily("reid.adapters.pages.heatmaps:open_explanation_page")
@@ -213,10 +213,10 @@ class Encoders(Datasets):
     explainer = providers.Singleton["PairExplainer"](
         Lazily("reid.domain.services.explaining:PairExplainer"),
         encoder=providers.Callable(require_explainable, encoder),
-        method=providers.Callable(explanation_method, Foundation.settings.provided.explain.method),
-        uses_cameras=Foundation.settings.provided.evaluation.use_cameras,
-        masked_share=Foundation.settings.provided.explain.masked_share,
-        seed=Foundation.settings.provided.seed,
+        method=providers.Callable(explanation_method, SETTINGS.explain.method),
+        uses_cameras=SETTINGS.evaluation.use_cameras,
+        masked_share=SETTINGS.explain.masked_share,
+        seed=SETTINGS.seed,
     )
     open_export_folder = providers.Object(Lazily("reid.adapters.encoders.exporting:ExportFolder"))
     export = providers.Singleton["Export"](
@@ -224,5 +224,5 @@ class Encoders(Datasets):
         encoder=providers.Singleton(
             create_encoder, providers.Callable(reference_request, Foundation.settings)
         ),
-        seed=Foundation.settings.provided.seed,
+        seed=SETTINGS.seed,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dependency_injector import providers
 
 from reid.container.encoders import Encoders, training_precision
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.indexes import Indexes
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.evaluations import EVALUATION
@@ -154,11 +154,11 @@ class Evaluation(Encoders, Indexes):
 
     runs = providers.Singleton["FilesystemRunStore"](
         Lazily("reid.adapters.runs.filesystem:FilesystemRunStore"),
-        Foundation.settings.provided.run.directory,
+        SETTINGS.run.directory,
     )
     records = providers.Singleton["FilesystemRunRecords"](
         Lazily("reid.adapters.runs.records:FilesystemRunRecords"),
-        Foundation.settings.provided.run.directory,
+        SETTINGS.run.directory,
     )
     evaluate = providers.Singleton["Evaluate"](
         Lazily("reid.application.evaluate:Evaluate"),
@@ -166,13 +166,13 @@ class Evaluation(Encoders, Indexes):
         dataset=Encoders.dataset,
         embedder=Encoders.embedder,
         index=Indexes.index,
-        map_maker=providers.Callable(lay_out_map, seed=Foundation.settings.provided.seed).provider,
+        map_maker=providers.Callable(lay_out_map, seed=SETTINGS.seed).provider,
         reranking=providers.Callable(
             reranking_of,
-            Foundation.settings.provided.evaluation,
-            Foundation.settings.provided.reranking,
+            SETTINGS.evaluation,
+            SETTINGS.reranking,
         ),
-        remove_same_camera=Foundation.settings.provided.evaluation.same_camera_rule,
+        remove_same_camera=SETTINGS.evaluation.same_camera_rule,
         screened=Encoders.dataset,
     )
     evaluate_run = providers.Singleton["EvaluateRun"](
@@ -192,7 +192,7 @@ class Evaluation(Encoders, Indexes):
     rasteriser = providers.Callable(rasteriser)
     open_evaluation = providers.Object(open_evaluation)
     compare = providers.Callable(
-        Lazily("reid.application.records:compare_runs"), seed=Foundation.settings.provided.seed
+        Lazily("reid.application.records:compare_runs"), seed=SETTINGS.seed
     )
     reproduce = providers.Callable(
         Lazily("reid.application.reproduce:reproduce"), evaluate=evaluate_run
@@ -204,5 +204,5 @@ class Evaluation(Encoders, Indexes):
         Lazily("reid.application.report_runs:ReportRuns"),
         departures=providers.Object(departures_from_recipe),
         changes=providers.Object(changed_settings),
-        seed=Foundation.settings.provided.seed,
+        seed=SETTINGS.seed,
     )

@@ -20,3 +20,7 @@ class Foundation(containers.DeclarativeContainer):
     settings: providers.Dependency[Settings] = providers.Dependency(instance_of=Settings)
     listener = providers.Singleton(Broadcast)
     now = providers.Object(utc_now)
+
+
+SETTINGS = Foundation.settings.provided
+"""Settings by section, as arguments of providers."""

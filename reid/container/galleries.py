@@ -11,7 +11,7 @@ from dependency_injector import providers
 from reid.container import registry
 from reid.container.checks import FILESYSTEM, require_gallery
 from reid.container.encoders import Encoders
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.gallery_engines import GalleryRequest
 from reid.container.indexes import Indexes
 from reid.container.registry import Group
@@ -138,28 +138,28 @@ class Galleries(Encoders, Indexes):
         # Computed once: it reads all weights, which no longer change.
         fingerprint=providers.Singleton(encoder_fingerprint, Encoders.encoder).provider,
         now=Foundation.now,
-        keeps_thumbnails=Foundation.settings.provided.gallery.thumbnails,
+        keeps_thumbnails=SETTINGS.gallery.thumbnails,
     )
     memory_gallery = providers.Factory(
         Lazily("reid.adapters.galleries.memory:open_memory_gallery"),
         create_index=Indexes.gallery_index.provider,
     )
-    is_gallery = providers.Callable(is_gallery, Foundation.settings.provided.gallery)
+    is_gallery = providers.Callable(is_gallery, SETTINGS.gallery)
     open_source = providers.Object(open_source)
     open_gallery = providers.Callable(
-        open_gallery, Foundation.settings.provided.gallery, Indexes.gallery_index.provider
+        open_gallery, SETTINGS.gallery, Indexes.gallery_index.provider
     )
     read_gallery_vectors = providers.Callable(
         read_gallery_vectors, is_gallery.provider, open_gallery.provider
     )
     gallery_cache = providers.Factory["GalleryCache"](
         Lazily("reid.adapters.galleries.cache:GalleryCache"),
-        providers.Callable(cache_folder, Foundation.settings.provided.gallery),
+        providers.Callable(cache_folder, SETTINGS.gallery),
         create_index=Indexes.gallery_index.provider,
     )
     open_cache = providers.Callable(
         open_cache,
-        Foundation.settings.provided.gallery,
+        SETTINGS.gallery,
         memory_gallery.provider,
         gallery_cache.provider,
     )
@@ -167,7 +167,7 @@ class Galleries(Encoders, Indexes):
         Lazily("reid.application.galleries:EnrollGallery"),
         enrolment=enrolment,
         now=Foundation.now,
-        expire_after=Foundation.settings.provided.gallery.expire_after,
+        expire_after=SETTINGS.gallery.expire_after,
     )
     maintain_gallery = providers.Singleton["MaintainGallery"](
         Lazily("reid.application.galleries:MaintainGallery"), now=Foundation.now

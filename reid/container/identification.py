@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.galleries import Galleries
 from reid.importing import Lazily
 
@@ -63,20 +63,13 @@ def embed_for_gallery(
     return embed_queries(embedder, queries, fingerprint=fingerprint)
 
 
-def thumbnail_height_of(wanted: bool) -> int | None:  # noqa: FBT001
-    """Return the height of a gallery's thumbnails; None if it keeps none."""
-    from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
-
-    return THUMBNAIL_HEIGHT if wanted else None
-
-
 class Identification(Galleries):
     """Names of the people in images, for the command line, programs and the service."""
 
     options = providers.Singleton(
         identification_options,
-        Foundation.settings.provided.identify,
-        Foundation.settings.provided.reranking,
+        SETTINGS.identify,
+        SETTINGS.reranking,
     )
     identify = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
@@ -88,10 +81,8 @@ class Identification(Galleries):
     image_intake = providers.Factory["ImageIntake"](
         Lazily("reid.adapters.images.given:ImageIntake"),
         size=Galleries.encoder.provided.geometry.image_size,
-        max_pixels=Foundation.settings.provided.service.pixels,
-        thumbnail_height=providers.Callable(
-            thumbnail_height_of, Foundation.settings.provided.gallery.thumbnails
-        ),
+        max_pixels=SETTINGS.service.pixels,
+        keeps_thumbnails=SETTINGS.gallery.thumbnails,
     )
     calibrate = providers.Factory["Calibrate"](
         Lazily("reid.application.calibrate:Calibrate"),
@@ -100,7 +91,7 @@ class Identification(Galleries):
         ).provider,
         now=Foundation.now,
         recipe=options.provided.recipe,
-        seed=Foundation.settings.provided.seed,
+        seed=SETTINGS.seed,
         are_tracklets=options.provided.are_tracklets,
     )
     draw_open_set = providers.Object(Lazily("reid.adapters.pages.charts:draw_open_set"))

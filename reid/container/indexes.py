@@ -10,23 +10,17 @@ from typing import TYPE_CHECKING
 from dependency_injector import providers
 
 from reid.container import registry
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.registry import BUILT_IN, Group
 
 if TYPE_CHECKING:
     from reid.application.bench_indexes import BenchIndexes
     from reid.ports.vector_index import VectorIndex
-    from reid.settings.schema import IndexSettings, Settings
+    from reid.settings.schema import Settings
 
 
-def create_index(settings: "IndexSettings") -> "VectorIndex":
-    """Create the configured index.
-
-    Raises:
-        ConfigurationError: No distribution offers this kind, or it takes other options.
-    """
-    index: VectorIndex = registry.create(Group.INDEXES, settings, section="index")
-    return index
+create_index = partial(registry.create, Group.INDEXES, section="index")
+"""Creates the index of a kind from settings; raises as `registry.create`."""
 
 
 def create_index_bench(settings: "Settings", kinds: Sequence[str] | None = None) -> "BenchIndexes":
@@ -66,6 +60,6 @@ def size_in_file(index: "VectorIndex") -> int | None:
 class Indexes(Foundation):
     """Vector indexes."""
 
-    index = providers.Singleton(create_index, Foundation.settings.provided.index)
-    gallery_index = providers.Factory(create_index, Foundation.settings.provided.index)
+    index = providers.Singleton(create_index, SETTINGS.index)
+    gallery_index = providers.Factory(create_index, SETTINGS.index)
     bench_indexes = providers.Factory(create_index_bench, Foundation.settings)

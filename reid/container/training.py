@@ -9,7 +9,7 @@ from dependency_injector import providers
 from reid.container import registry
 from reid.container.datasets import cache_images
 from reid.container.evaluation import Evaluation, environment, fingerprint_settings
-from reid.container.foundation import Foundation
+from reid.container.foundation import SETTINGS, Foundation
 from reid.container.identification import Identification
 from reid.container.registry import Group
 from reid.domain.errors import ConfigurationError
@@ -99,14 +99,14 @@ class Training(Evaluation, Identification):
     training_dataset = providers.Singleton(
         cache_images,
         Evaluation.combined,
-        Foundation.settings.provided.dataset.cache_mib,
+        SETTINGS.dataset.cache_mib,
         listener=training_listener,
     )
     stage_loop = providers.Singleton["StageLoop"](
         Lazily("reid.domain.services.stage_loop:StageLoop"),
         runs=Evaluation.runs,
         listener=training_listener,
-        checkpoint_every=Foundation.settings.provided.run.checkpoint_every,
+        checkpoint_every=SETTINGS.run.checkpoint_every,
     )
     prompt_learning = providers.Singleton["PromptLearning"](
         Lazily("reid.domain.services.prompt_learning:PromptLearning"),
@@ -114,17 +114,17 @@ class Training(Evaluation, Identification):
         dataset=Evaluation.combined,
         embedder=Evaluation.embedder,
         loop=stage_loop,
-        recipe=Foundation.settings.provided.prompts,
-        seed=Foundation.settings.provided.seed,
+        recipe=SETTINGS.prompts,
+        seed=SETTINGS.seed,
     )
     fine_tuning = providers.Singleton["FineTuning"](
         Lazily("reid.domain.services.fine_tuning:FineTuning"),
         encoder=Evaluation.trainable,
         dataset=training_dataset,
         loop=stage_loop,
-        recipe=Foundation.settings.provided.finetuning,
-        seed=Foundation.settings.provided.seed,
-        losses=providers.Callable(create_losses, Foundation.settings.provided.finetuning.losses),
+        recipe=SETTINGS.finetuning,
+        seed=SETTINGS.seed,
+        losses=providers.Callable(create_losses, SETTINGS.finetuning.losses),
     )
     train = providers.Singleton["Train"](
         Lazily("reid.application.train:Train"),
@@ -135,21 +135,19 @@ class Training(Evaluation, Identification):
         runs=Evaluation.runs,
         fingerprint=providers.Callable(fingerprint_settings, Foundation.settings),
         environment=providers.Callable(environment, Foundation.settings),
-        earlier=providers.Callable(open_earlier_run, Foundation.settings.provided.run.prompts),
+        earlier=providers.Callable(open_earlier_run, SETTINGS.run.prompts),
     )
     demo = providers.Callable(
         Lazily("reid.application.demo:run_demo"),
         draw=providers.Callable(
             draw_demo_people,
-            Foundation.settings.provided.dataset.root,
-            Foundation.settings.provided.seed,
+            SETTINGS.dataset.root,
+            SETTINGS.seed,
         ).provider,
         train=train,
         evaluate=Evaluation.evaluate,
         identify=Identification.identify,
         open_gallery=Identification.memory_gallery.provider,
-        open_images=providers.Callable(
-            open_splits, Foundation.settings.provided.dataset.root
-        ).provider,
+        open_images=providers.Callable(open_splits, SETTINGS.dataset.root).provider,
         runs=Evaluation.runs,
     )
