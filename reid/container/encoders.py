@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from reid.ports.image_encoder import Encoder, ImageEncoder, TrainableEncoder
     from reid.settings.schema import Settings
 
-_WITHOUT_KIND = "vit-b16"
-"""Its factory reads weights files that name their encoder."""
+_WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their encoder
 
 
 def create_image_encoder(request: EncoderRequest) -> "Encoder":

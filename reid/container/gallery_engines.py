@@ -19,18 +19,14 @@ if TYPE_CHECKING:
 class GalleryRequest:
     """Argument of a gallery engine's factory."""
 
-    name: str
-    """Folder, or name in a database."""
-    create: bool
-    """Whether to make an empty gallery if it does not exist."""
-    tenant: str
-    """Owner of the images in a shared engine; other owners' images are never visible."""
+    name: str  # folder, or name in a database
+    create: bool  # whether to make an empty gallery if it does not exist
+    tenant: str  # owner of the images in a shared engine; other owners' images are never visible
     create_index: Callable[[], "VectorIndex"]
     """Creates the configured index, for engines that do not search themselves."""
     records_address: str | None = None
     """PostgreSQL server for the records of an engine that stores only vectors; None: SQLite."""
-    options: Mapping[str, Any]
-    """Settings of the kind's own section, else `gallery.options`."""
+    options: Mapping[str, Any]  # settings of the kind's own section, else `gallery.options`
 
 
 def open_folder(request: GalleryRequest) -> "Gallery":

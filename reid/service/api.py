@@ -21,7 +21,7 @@ from reid.domain.values.samples import ListedImage
 from reid.service.bodies import Bodies, Sent, as_utf8, said_twice
 from reid.service.gallery_service import GalleryService, ServiceQuery
 from reid.service.http_errors import HttpError, answer_errors, busy
-from reid.service.metrics import Metrics
+from reid.service.middleware import Metrics
 from reid.service.schema import (
     FORM_OR_IMAGE,
     PROBLEMS,

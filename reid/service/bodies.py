@@ -14,12 +14,8 @@ from reid.service.http_errors import HttpError, busy
 from reid.settings.tasks import ServiceSettings
 
 FORM = "multipart/form-data"
-FIELDS = ("label", "camera")
-"""Text fields of a form."""
-
-_NUM_FIELDS = 8
-"""Parts that are read besides the images, so that an error can name an unknown one."""
-
+FIELDS = ("label", "camera")  # text fields of a form
+_NUM_FIELDS = 8  # parts that are read besides the images, so that an error can name an unknown one
 _MIB = 2**20
 _CLOSE = {"Connection": "close"}
 _RAW = "latin-1"
@@ -30,9 +26,7 @@ _RAW = "latin-1"
 class Sent:
     """Content of a request."""
 
-    images: tuple[tuple[str, bytes], ...]
-    """Names, possibly empty, and contents."""
-
+    images: tuple[tuple[str, bytes], ...]  # names, possibly empty, and contents
     fields: dict[str, str]
 
 
@@ -42,8 +36,7 @@ class Bodies:
     def __init__(self, limits: ServiceSettings) -> None:
         """Start at zero."""
         self._limits = limits
-        self.num_bytes = 0
-        """Bytes held now."""
+        self.num_bytes = 0  # bytes held now
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[Sent]:

@@ -5,26 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reid.adapters.images.given import GivenImage, GivenImages
-from reid.application.galleries import (
-    EnrollGallery,
-    MaintainGallery,
-    RemovalOutcome,
-)
+from reid.application.galleries import EnrollGallery, MaintainGallery, RemovalOutcome
 from reid.application.identify import Identify
 from reid.domain.errors import GalleryError, NoAnswerError
 from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import (
-    EVERYTHING,
-    GalleryFilter,
-    require_same_encoder,
-)
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter, require_same_encoder
 from reid.domain.values.reports import Identification
 from reid.service.http_errors import HttpError
 from reid.service.schema import AddedImages
 
-SOURCE = "service"
-"""Source of images that clients send."""
+SOURCE = "service"  # source of images that clients send
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +23,8 @@ class ServiceQuery:
     """The query images of a request."""
 
     images: tuple[GivenImage, ...]
-    is_one_person: bool = False
-    """Whether all images show one person and are one query."""
-
-    within: GalleryFilter = EVERYTHING
-    """The gallery images to search."""
+    is_one_person: bool = False  # whether all images show one person and are one query
+    within: GalleryFilter = EVERYTHING  # the gallery images to search
 
 
 class GalleryService:
@@ -50,13 +38,7 @@ class GalleryService:
         maintain: MaintainGallery,
         open_gallery: Callable[[], Gallery],
     ) -> None:
-        """Open the gallery.
-
-        Args:
-            identify: Answers each image, or the images of a folder together.
-            enroll: Adds images.
-            maintain: Removes images.
-            open_gallery: Opens the gallery; called again for each addition.
+        """Open the gallery; `open_gallery` is called again for each addition.
 
         Raises:
             GalleryError: It is missing or damaged.

@@ -45,8 +45,7 @@ class Health:
 class Problem:
     """Why a request was refused."""
 
-    error: str
-    """What happened, and what to do."""
+    error: str  # what happened, and what to do
 
 
 _IMAGE = {"type": "string", "format": "binary"}

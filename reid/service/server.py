@@ -19,8 +19,7 @@ from reid.domain.errors import ConfigurationError
 from reid.service.api import Api, create_app
 from reid.service.bodies import Bodies
 from reid.service.gallery_service import GalleryService
-from reid.service.metrics import Metrics
-from reid.service.middleware import Middleware
+from reid.service.middleware import Metrics, Middleware
 from reid.service.worker import Worker
 from reid.settings.tasks import ServiceSettings
 
@@ -48,8 +47,8 @@ def serve(
         open_gallery_service: Opens encoder and gallery, in the thread that uses them.
         create_intake: Called once the encoder is open.
         settings: Address, and limits on the resources of clients.
-        token: Token of the clients; None: only this machine is served.
-        batch_size: Images per batch of the encoder.
+        token: Of the clients; None: only this machine is served.
+        batch_size: Of the encoder.
         announce: Receives the address once the service is ready.
 
     Raises:

@@ -24,9 +24,7 @@ class _Job:
     """A query, or a change, which runs alone."""
 
     asked: ServiceQuery | None
-    work: Callable[[GalleryService], Any]
-    """Makes the change, or answers the query alone."""
-
+    work: Callable[[GalleryService], Any]  # makes the change, or answers the query alone
     num_images: int
     future: "Future[Any]"
 
@@ -41,12 +39,9 @@ class Worker:
         max_waiting: int,
         batch_size: int,
     ) -> None:
-        """Prepare the thread.
+        """Prepare the thread, which opens the service by `start`: databases belong to one thread.
 
-        Args:
-            open_gallery_service: Called in the thread, since databases belong to one.
-            max_waiting: Most images in the queue.
-            batch_size: Images per batch of the encoder.
+        A queue holds up to `max_waiting` images, a batch of the encoder `batch_size`.
         """
         self._open_gallery_service = open_gallery_service
         self._max_waiting = max_waiting
@@ -56,8 +51,7 @@ class Worker:
         self._jobs: deque[_Job] = deque()
         self._is_closed = False
         self._lock = Lock()
-        self.num_waiting = 0
-        """Images in the queue."""
+        self.num_waiting = 0  # images in the queue
 
     @property
     def is_ready(self) -> bool:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from reid.adapters.images.given import GivenImages, ImageIntake, give_images
 from reid.domain.errors import DatasetError
+from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 
 SIZE = ImageSize(16, 8)
@@ -51,7 +52,7 @@ def test_what_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
 
 def test_an_unknown_person_s_image_waits_in_the_encoder_s_size_and_is_the_same_there() -> None:
     content = png(height=300, width=100)
-    intake = ImageIntake(size=SIZE, max_pixels=30_000, thumbnail_height=32)
+    intake = ImageIntake(size=SIZE, max_pixels=30_000, keeps_thumbnails=True)
     taken = intake.take(content, ListedImage(name="a", label="anna"))
     whole = give_images([content], place="here")
     names = [image.name for image in whole.images()]
@@ -61,7 +62,8 @@ def test_an_unknown_person_s_image_waits_in_the_encoder_s_size_and_is_the_same_t
         whole.reader.read(names, size=SIZE, resampling=Resampling.BILINEAR),
     )
     assert source.reader.content_digests(["a"]) == whole.reader.content_digests(names)
-    assert source.reader.thumbnails(["a"], height=32) == whole.reader.thumbnails(names, height=32)
+    small = whole.reader.thumbnails(names, height=THUMBNAIL_HEIGHT)
+    assert source.reader.thumbnails(["a"], height=THUMBNAIL_HEIGHT) == small
     assert source.images() == (ListedImage(name="a", label="anna"),)
 
 

@@ -31,12 +31,8 @@ _FIELDS = ("name", "source", "content", "label", "camera", "expires_at")
 _OPTIONAL = ("camera", "expires_at")
 _FLOAT_BYTES = 4
 
-_PART_SIZE = 4000
-"""Images read at once; a gallery in Milvus replaces no more in one change."""
-
-_MOST_LINE_BYTES = 4 * 2**20
-"""A record takes a few hundred."""
-
+_PART_SIZE = 4000  # images read at once; a gallery in Milvus replaces no more in one change
+_MOST_LINE_BYTES = 4 * 2**20  # a record takes a few hundred
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 

@@ -16,8 +16,7 @@ from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
 
-_ENTRIES_PER_BLOCK = 2**23
-"""Numbers gathered at once (32 MiB)."""
+_ENTRIES_PER_BLOCK = 2**23  # numbers gathered at once (32 MiB)
 
 
 class WithoutUpkeep:
@@ -59,14 +58,10 @@ class WithoutUpkeep:
 class RowsView:
     """Rows as of one state; behind the port of a view."""
 
-    keys: np.ndarray
-    """(R,) int64, ascending."""
-    rows: Tensor
-    """(R, D) float32, rows of unit L2 norm."""
-    index: VectorIndex | None
-    """None where no index was built yet."""
-    num_indexed: int
-    """The index covers this many rows, from the first on."""
+    keys: np.ndarray  # (R,) int64, ascending
+    rows: Tensor  # (R, D) float32, rows of unit L2 norm
+    index: VectorIndex | None  # None where no index was built yet
+    num_indexed: int  # the index covers this many rows, from the first on
 
     @property
     def is_ready(self) -> bool:

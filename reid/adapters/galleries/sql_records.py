@@ -30,9 +30,7 @@ from reid.domain.values.galleries import (
 
 FIELDS = tuple(KeptImage.__slots__)
 fields_of = attrgetter(*FIELDS)
-COLUMNS = ", ".join(FIELDS)
-"""The columns of a kept image, in the order of its fields."""
-
+COLUMNS = ", ".join(FIELDS)  # the columns of a kept image, in the order of its fields
 Value: TypeAlias = int | str | Sequence[int] | Sequence[str]
 
 _PERHAPS_NONE = {"camera", "expires_at"}

@@ -26,6 +26,7 @@ from reid.adapters.images.decoding import (
 from reid.adapters.images.files import read_file
 from reid.adapters.images.resizing import encode_thumbnail, resize
 from reid.domain.errors import DatasetError
+from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
 from reid.domain.services.lists import ListedImages
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 
@@ -110,7 +111,7 @@ class ImageIntake:
 
     size: ImageSize  # of the encoder's images
     max_pixels: int  # checked before an image is decoded
-    thumbnail_height: int | None = None  # in pixels; None: no thumbnails
+    keeps_thumbnails: bool = False
 
     def take(self, content: bytes, image: ListedImage) -> GivenImage:
         """Take the content of one file, of any kind and size.
@@ -129,8 +130,8 @@ class ImageIntake:
                 )
             with strict_about_size():
                 decoded = decode(content)
-            if self.thumbnail_height is not None:
-                thumbnail = encode_thumbnail(decoded, height=self.thumbnail_height)
+            if self.keeps_thumbnails:
+                thumbnail = encode_thumbnail(decoded, height=THUMBNAIL_HEIGHT)
         except DECODER_ERRORS as error:
             raise DatasetError(
                 f"{image.name} cannot be read: {describe_decoder_error(error)}; send an image "

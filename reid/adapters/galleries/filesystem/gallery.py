@@ -20,9 +20,7 @@ from reid.ports.gallery_vectors import VectorsGoneError
 from reid.ports.vector_index import VectorIndex
 
 DATABASE = "gallery.sqlite"
-WAIT_SECONDS = 30.0
-"""How long a second writer waits for the first."""
-
+WAIT_SECONDS = 30.0  # how long a second writer waits for the first
 _OURS = re.compile(
     r"(?a:vectors-\d+\.f32|keys-\d+\.i64|index-\d+-\d+-\w+(-[0-9a-f]{8})?\.(bin|tmp\b.*))"
 )
@@ -38,16 +36,11 @@ def open_filesystem_gallery(
     wait_seconds: float = WAIT_SECONDS,
     index_from_rows: int = KEPT_FROM_ROWS,
 ) -> Gallery:
-    """Open a gallery, and clear what a crash left behind where the folder can be written.
+    """Open a gallery; an empty one is made where there is none and `create`.
 
-    Several processes and threads may use one folder at once.
-
-    Args:
-        directory: The folder.
-        create: Make an empty gallery where there is none.
-        create_index: Makes the index that searches.
-        wait_seconds: How long to wait for another writer.
-        index_from_rows: An index of fewer rows is built in memory and not kept on the disk.
+    What a crash left behind is cleared where the folder can be written. Several processes and
+    threads may use one folder at once. An index of fewer than `index_from_rows` rows is built in
+    memory and not kept on the disk.
 
     Raises:
         GalleryError: The gallery is missing or damaged, or cannot be made.

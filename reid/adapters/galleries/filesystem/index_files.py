@@ -22,12 +22,8 @@ from reid.adapters.galleries.filesystem.vector_files import MappedRows, RowsStat
 from reid.domain.errors import GalleryError, VectorIndexError
 from reid.ports.vector_index import PersistentIndex, VectorIndex
 
-TAIL_SHARE = 10
-"""An index is rebuilt where more than one row in so many lies beside it."""
-
-KEPT_FROM_ROWS = 1000
-"""An index of fewer rows is built faster than it is read."""
-
+TAIL_SHARE = 10  # an index is rebuilt where more than one row in so many lies beside it
+KEPT_FROM_ROWS = 1000  # an index of fewer rows is built faster than it is read
 _BLOCK = 2**22
 _NAME = re.compile(
     r"(?a:index-(?P<generation>\d{1,18})-(?P<num_rows>\d{1,18})-(?P<kind>\w{1,100})"
@@ -40,8 +36,7 @@ class CoveredRows:
     """An index and what it covers."""
 
     index: VectorIndex
-    file: int
-    """Number of the file of vectors; see `MappedRows`."""
+    file: int  # number of the file of vectors; see `MappedRows`
     generation: int
     num_rows: int
 

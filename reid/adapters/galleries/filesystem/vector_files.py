@@ -25,9 +25,7 @@ from reid.ports.gallery_vectors import VectorsGoneError
 
 _FLOAT_BYTES = 4
 _KEY_BYTES = 8
-_ENTRIES_PER_BLOCK = 2**23
-"""Numbers copied at once (32 MiB)."""
-
+_ENTRIES_PER_BLOCK = 2**23  # numbers copied at once (32 MiB)
 _STATE = re.compile(r"(?a:([1-9]\d{0,17})-(\d{1,18})-([1-9]\d{0,8}))")
 
 
@@ -36,8 +34,7 @@ class RowsState:
     """Which rows of which files count."""
 
     generation: int = 1
-    num_rows: int = 0
-    """Rows of the files that count; later ones are ignored."""
+    num_rows: int = 0  # rows of the files that count; later ones are ignored
     width: int = 0
 
     @classmethod
@@ -77,12 +74,9 @@ class MappedRows:
     file: int
     """Number of the mapping's file: a gallery that replaces another has files of the same names,
     and perhaps of the same inodes."""
-    keys: np.ndarray
-    """(R,) int64, ascending."""
-    rows: Tensor
-    """(R, D) float32."""
-    identity: tuple[int, int]
-    """Device and inode, which are not reused while the file is mapped."""
+    keys: np.ndarray  # (R,) int64, ascending
+    rows: Tensor  # (R, D) float32
+    identity: tuple[int, int]  # device and inode, which are not reused while the file is mapped
 
     def first(self, num_rows: int) -> "MappedRows":
         """Leave out rows that were added later."""

@@ -33,9 +33,7 @@ from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import GalleryRecords
 
-WAIT_SECONDS = 30.0
-"""How long a second writer waits for the first."""
-
+WAIT_SECONDS = 30.0  # how long a second writer waits for the first
 _KEYS_AT_ONCE = 4000
 _INSERTED_AT_ONCE = 1000
 _MOST_ANSWERS = 16_384  # Milvus's limit
@@ -213,8 +211,7 @@ class MilvusView:
 
     collections: Collections
     collection: str
-    measured: dict[str, tuple[int, float]]
-    """Rows and recall by collection, as measured last."""
+    measured: dict[str, tuple[int, float]]  # rows and recall by collection, as measured last
     is_ready: bool = True
 
     @property

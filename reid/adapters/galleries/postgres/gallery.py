@@ -32,14 +32,11 @@ from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
 from reid.domain.values.ranking import Neighbours
 
-LOCK_SECONDS = 30.0
-"""How long a second writer waits for the first."""
-
+LOCK_SECONDS = 30.0  # how long a second writer waits for the first
 EXACT_UP_TO = 10_000
 """Most vectors that are compared exactly: reading more takes longer than walking a graph."""
 
-_LONGEST_NAME = 40
-"""Longer names are shortened, because the server limits the names of tables."""
+_LONGEST_NAME = 40  # longer names are shortened, because the server limits the names of tables
 
 
 def open_postgres_gallery(
@@ -191,8 +188,7 @@ class PostgresView:
     """Vectors as a transaction sees them."""
 
     now: PostgresTransaction
-    walk: Walk | None
-    """None: there is no graph."""
+    walk: Walk | None  # None: there is no graph
     exact_up_to: int
     is_ready: bool = True
 

@@ -52,20 +52,12 @@ class PostgresRecords:
     )
 
     def __init__(self, address: str, tables: Tables, *, gallery: str, lock_seconds: float) -> None:
-        """Keep the address; nothing is opened yet.
-
-        Args:
-            address: Of the database, as libpq takes it.
-            tables: Of the gallery and tenant.
-            gallery: What messages call it.
-            lock_seconds: How long to wait for another writer.
+        """Keep the address, as libpq takes it; nothing is opened yet.
 
         Raises:
             GalleryError: It is no address.
         """
-        self.place = f"{gallery} in PostgreSQL {_server_of(address)}"
-        """Gallery, server and database; without the password."""
-
+        self.place = f"{gallery} in PostgreSQL {_server_of(address)}"  # without the password
         self.tables = tables
         self._address = address
         self._lock_seconds = lock_seconds

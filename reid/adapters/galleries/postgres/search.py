@@ -23,19 +23,14 @@ from reid.domain.ranking.distances import is_as_near
 from reid.domain.services.gallery_checks import as_array
 from reid.domain.values.ranking import Neighbours
 
-LARGEST_EXPANSION = 1000
-"""pgvector's limit of hnsw.ef_search."""
-
-_LARGEST_WIDTH = 4000
-"""pgvector's limit of an HNSW index over halfvec."""
-
+LARGEST_EXPANSION = 1000  # pgvector's limit of hnsw.ef_search
+_LARGEST_WIDTH = 4000  # pgvector's limit of an HNSW index over halfvec
 _CONNECTIVITY = 24
 _BUILD_EXPANSION = 100
 _EXPANSIONS = (40, 80, 160, 320, 640, LARGEST_EXPANSION)
 _NUM_PROBES = 200
 _ROWS_AT_ONCE = 2000
-_MEASURED_AGAIN_AT = 2
-"""Factor of growth after which recall is measured again."""
+_MEASURED_AGAIN_AT = 2  # factor of growth after which recall is measured again
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +46,8 @@ class Graph:
     """Builds the graph of a tenant and measures it."""
 
     records: PostgresRecords
-    recall: float
-    """Wanted share of nearest neighbours found."""
-
-    exact_up_to: int
-    """No graph is built for so many vectors or fewer."""
+    recall: float  # wanted share of nearest neighbours found
+    exact_up_to: int  # no graph is built for so many vectors or fewer
 
     @property
     def name(self) -> str:

@@ -61,9 +61,7 @@ _VECTORS = (
 class Tables:
     """Names and statements of one gallery and tenant."""
 
-    prefix: str
-    """What the names of the gallery's tables begin with."""
-
+    prefix: str  # what the names of the gallery's tables begin with
     tenant: str
     has_vectors: bool
 

@@ -26,9 +26,7 @@ from reid.adapters.galleries.sql_records import (
 )
 from reid.domain.values.galleries import AuditEntry, KeptImage, NewImage, RecordsState
 
-APPLICATION_ID = 0x72656964
-"""Marks SQLite files that are ours: `reid` in ASCII."""
-
+APPLICATION_ID = 0x72656964  # marks SQLite files that are ours: `reid` in ASCII
 SCHEMA_VERSION = 1
 
 _SCHEMA = (
