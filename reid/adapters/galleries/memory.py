@@ -69,7 +69,7 @@ class MemoryVectors(WithoutUpkeep):
     def __init__(self, create_index: Callable[[], VectorIndex]) -> None:
         """Start empty; `create_index` makes the index that searches."""
         self._create_index = create_index
-        self._view = RowsView(np.empty(0, np.int64), torch.empty((0, 0)), None, 0)
+        self._view = RowsView(np.empty(0, np.int64), torch.empty((0, 0)))
 
     @property
     def is_exact(self) -> bool:
@@ -86,7 +86,7 @@ class MemoryVectors(WithoutUpkeep):
         own = self._view.keys < keys.min(initial=np.iinfo(np.int64).max)
         rows = self._view.rows[torch.from_numpy(own)]
         added = vectors.detach().cpu().float()
-        self._replace(
+        self._view = RowsView(
             np.concatenate([self._view.keys[own], keys]),
             torch.cat([rows, added]) if len(rows) else added.clone(),
         )
@@ -95,7 +95,8 @@ class MemoryVectors(WithoutUpkeep):
     def drop(self, state: str, keys: Sequence[int]) -> str:
         """Leave out rows."""
         is_kept = ~np.isin(self._view.keys, np.array(keys, dtype=np.int64))
-        self._replace(self._view.keys[is_kept], self._view.rows[torch.from_numpy(is_kept)])
+        rows = self._view.rows[torch.from_numpy(is_kept)]
+        self._view = RowsView(self._view.keys[is_kept], rows)
         return state
 
     def prepare(self, state: str) -> bool:  # noqa: ARG002
@@ -106,6 +107,3 @@ class MemoryVectors(WithoutUpkeep):
             index.build(rows)
             self._view = RowsView(keys, rows, index, len(rows))
         return False
-
-    def _replace(self, keys: np.ndarray, rows: Tensor) -> None:
-        self._view = RowsView(keys, rows, None, 0)

@@ -60,8 +60,8 @@ class RowsView:
 
     keys: np.ndarray  # (R,) int64, ascending
     rows: Tensor  # (R, D) float32, rows of unit L2 norm
-    index: VectorIndex | None  # None where no index was built yet
-    num_indexed: int  # the index covers this many rows, from the first on
+    index: VectorIndex | None = None  # None where no index was built yet
+    num_indexed: int = 0  # the index covers this many rows, from the first on
 
     @property
     def is_ready(self) -> bool:

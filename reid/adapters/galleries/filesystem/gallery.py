@@ -92,7 +92,7 @@ class FileVectors(WithoutUpkeep):
         mapped = self._files.mapped(now)
         covered = self._index.find(now, mapped) if now.num_rows else None
         if covered is None:
-            return RowsView(mapped.keys, mapped.rows, None, 0)
+            return RowsView(mapped.keys, mapped.rows)
         return RowsView(mapped.keys, mapped.rows, covered.index, covered.num_rows)
 
     def add(self, state: str, images: Sequence[KeptImage], vectors: Tensor) -> str:

@@ -10,7 +10,7 @@ import mmap
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -78,10 +78,6 @@ class MappedRows:
     rows: Tensor  # (R, D) float32
     identity: tuple[int, int]  # device and inode, which are not reused while the file is mapped
 
-    def first(self, num_rows: int) -> "MappedRows":
-        """Leave out rows that were added later."""
-        return MappedRows(self.file, self.keys[:num_rows], self.rows[:num_rows], self.identity)
-
 
 class VectorFiles:
     """Vectors in a folder, two files per generation."""
@@ -111,7 +107,8 @@ class VectorFiles:
                 is_it = known is not None and known.identity == (found.st_dev, found.st_ino)
                 if known is None or not is_it or len(known.rows) < state.num_rows:
                     self._mapping = known = self._map(path, state)
-                return known.first(state.num_rows)
+                count = state.num_rows  # later rows were added since
+                return replace(known, keys=known.keys[:count], rows=known.rows[:count])
         except FileNotFoundError as error:
             raise VectorsGoneError(f"{state.vectors_name} is missing") from error
 

@@ -250,8 +250,8 @@ class MilvusView:
 
     def among(self, queries: Tensor, k: int, *, keys: Sequence[int]) -> Neighbours:
         """Read the vectors and compare."""
-        view = RowsView(np.array(keys, dtype=np.int64), self.of(keys), None, 0)
-        return view.among(queries, k, keys=keys)
+        rows = RowsView(np.array(keys, dtype=np.int64), self.of(keys))
+        return rows.among(queries, k, keys=keys)
 
     def _ask(
         self,
