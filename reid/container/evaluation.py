@@ -45,9 +45,8 @@ def open_evaluation(path: Path) -> "RecordedEvaluation":
     from reid.adapters.runs.records import FilesystemRunRecords
     from reid.application.records import RecordedEvaluation
 
-    if path.suffix == ".json":
-        return RecordedEvaluation(FilesystemRunRecords(path.parent), path.stem)
-    return RecordedEvaluation(FilesystemRunRecords(path), EVALUATION)
+    folder, name = (path.parent, path.stem) if path.suffix == ".json" else (path, EVALUATION)
+    return RecordedEvaluation(FilesystemRunRecords(folder), name)
 
 
 def evaluation_settings(settings: "Settings") -> dict[str, "JsonValue"]:

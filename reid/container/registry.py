@@ -74,9 +74,9 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
         "hnsw": "reid.adapters.indexes.hnsw:HnswIndex [hnsw]",
     },
     Group.GALLERIES: {
-        "filesystem": "reid.container.gallery_engines:open_folder",
-        "postgres": "reid.container.gallery_engines:open_postgres",
-        "milvus": "reid.container.gallery_engines:open_milvus",
+        "filesystem": "reid.container.galleries:open_folder",
+        "postgres": "reid.container.galleries:open_postgres",
+        "milvus": "reid.container.galleries:open_milvus",
     },
     Group.LOSSES: {},
     Group.TRACKERS: {},

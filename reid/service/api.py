@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import starmap
 from typing import Annotated, TypeVar, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +19,7 @@ from reid.application.galleries import RemovalOutcome
 from reid.domain.values.durations import parse_time
 from reid.domain.values.galleries import GalleryFilter
 from reid.domain.values.samples import ListedImage
-from reid.service.bodies import Bodies, Sent, as_utf8, said_twice
+from reid.service.bodies import Bodies, as_utf8, said_twice
 from reid.service.gallery_service import GalleryService, ServiceQuery
 from reid.service.http_errors import HttpError, answer_errors, busy
 from reid.service.middleware import Metrics
@@ -134,18 +135,13 @@ class Api:
                 raise HttpError(
                     422, "no label was sent: name the person in the images by label=NAME"
                 )
+            given = [
+                (content, ListedImage(name=name or f"image {number}", label=label, camera=camera))
+                for number, (name, content) in enumerate(sent.images, start=1)
+            ]
             return await asyncio.get_running_loop().run_in_executor(
-                self._decoder, lambda: self._take(sent, label=label, camera=camera)
+                self._decoder, lambda: tuple(starmap(self._intake.take, given))
             )
-
-    def _take(self, sent: Sent, *, label: str | None, camera: str | None) -> tuple[GivenImage, ...]:
-        return tuple(
-            self._intake.take(
-                content,
-                ListedImage(name=name or f"image {number}", label=label, camera=camera),
-            )
-            for number, (name, content) in enumerate(sent.images, start=1)
-        )
 
     async def _removed(self, work: Callable[[GalleryService], RemovalOutcome]) -> Removed:
         outcome = await self._answered(self._worker.change(work, num_images=0))
