@@ -47,7 +47,7 @@ class GalleryCache:
         try:
             # Vectors of people's images are personal data.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return open_filesystem_gallery(place, create=True, create_index=self._create_index)
+            return self._opened(place, create=True)
         except (OSError, GalleryError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise GalleryError(
@@ -92,7 +92,11 @@ class GalleryCache:
 
     def _described(self, place: Path) -> CachedGallery | None:
         """Describe a gallery; None where it was cleared meanwhile."""
-        sources, num_images = self._contents(place)
+        sources: tuple[str, ...] = ()
+        num_images = None
+        with suppress(GalleryError), closing(self._opened(place, create=False)) as gallery:
+            images = gallery.images()
+            sources, num_images = tuple(sorted({image.source for image in images})), len(images)
         facts = list(_facts_of_files(place))
         if not facts:
             return None
@@ -105,15 +109,8 @@ class GalleryCache:
             changed_at=time_text(datetime.fromtimestamp(changed, UTC)),
         )
 
-    def _contents(self, place: Path) -> tuple[tuple[str, ...], int | None]:
-        try:
-            with closing(
-                open_filesystem_gallery(place, create=False, create_index=self._create_index)
-            ) as gallery:
-                images = gallery.images()
-        except GalleryError:
-            return (), None
-        return tuple(sorted({image.source for image in images})), len(images)
+    def _opened(self, place: Path, *, create: bool) -> Gallery:
+        return open_filesystem_gallery(place, create=create, create_index=self._create_index)
 
     def _unusable(self, error: OSError) -> GalleryError:
         return GalleryError(
