@@ -1,4 +1,4 @@
-"""Gather the results of recorded runs, and the significance of their differences."""
+"""Gather the results of recorded runs, and what the settings in which they differ change."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,6 @@ from itertools import combinations
 from math import isfinite, nan
 from typing import Any, TypeAlias
 
-from reid.application.ablation import SettingsDiffer, find_ablation
 from reid.application.records import (
     JudgedQueries,
     RecordedEvaluation,
@@ -22,14 +21,26 @@ from reid.domain.values.counts import counted
 from reid.domain.values.evaluations import EVALUATION, EvaluationRecord
 from reid.domain.values.results import (
     PUBLISHED_BASELINES,
+    Ablation,
+    AblationRow,
     Results,
     RunPair,
     RunSummary,
+    SettingChange,
     StageCurves,
 )
 from reid.ports.pages import Page
 from reid.ports.records import RunRecords
 
+MOST_CHANGES = 4
+"""Settings in which a run may differ from the baseline: one idea can take several."""
+
+SettingsDiffer: TypeAlias = Callable[
+    [str, Mapping[str, Any], Mapping[str, Any]], tuple[SettingChange, ...]
+]
+"""Lists the settings of a run that differ from the baseline's, given the baseline's recipe."""
+
+_Variant: TypeAlias = tuple[JudgedQueries, tuple[SettingChange, ...]]
 _Epochs: TypeAlias = dict[int, tuple[float, dict[str, float]]]
 """Seconds and losses by the number of the epoch."""
 
@@ -144,6 +155,57 @@ def _judged_queries(
             else:
                 uncompared.append(f"{summary.name} ({record.name})")
     return judged, tuple(uncompared)
+
+
+def find_ablation(
+    runs: Sequence[RunRecords], baseline: str, *, changes: SettingsDiffer, seed: int
+) -> Ablation:
+    """Compare a baseline with the runs that are near it.
+
+    Near are runs that were trained on the same images with at most `MOST_CHANGES` other settings,
+    and whose own evaluation is of the same queries and gallery by the same protocol. Other seeds of
+    the baseline come first, the rest in the order given.
+
+    Raises:
+        CheckpointError: The baseline has no comparable evaluation, or records are damaged.
+        ConfigurationError: No run is near the baseline.
+    """
+    origin = next(records for records in runs if records.name == baseline)
+    judged = JudgedQueries.of(RecordedEvaluation(origin, EVALUATION))
+    others = [records for records in runs if records is not origin]
+    found = [one for records in others for one in _variant(judged, records, changes=changes)]
+    if not found:
+        raise ConfigurationError(
+            f"no other run was trained as {baseline} but for at most {MOST_CHANGES} settings and "
+            "evaluated on the same images by the same protocol: name such runs too, or no "
+            "baseline"
+        )
+    compared = compare_scores([(judged.scores, one.scores) for one, _ in found], seed=seed)
+    ablation = [
+        AblationRow(run=one.source.records.name, changes=apart, differences=differences)
+        for (one, apart), differences in zip(found, compared, strict=True)
+    ]
+    return Ablation(
+        baseline=baseline,
+        evaluation=judged.record.words,
+        runs=tuple(sorted(ablation, key=lambda one: not one.is_other_seed)),
+    )
+
+
+def _variant(
+    baseline: JudgedQueries, records: RunRecords, *, changes: SettingsDiffer
+) -> tuple[_Variant, ...]:
+    """Return the run as a tuple of one if it is near, else an empty tuple."""
+    before, after = require_manifest(baseline.source.records), require_manifest(records)
+    if before["fingerprint"].get("dataset.digest") != after["fingerprint"].get("dataset.digest"):
+        return ()
+    recipe = str((before["environment"].get("settings") or {}).get("recipe"))
+    apart = changes(recipe, before["fingerprint"], after["fingerprint"])
+    is_comparable = EVALUATION in evaluation_names(records) and has_queries(records, EVALUATION)
+    if not 1 <= len(apart) <= MOST_CHANGES or not is_comparable:
+        return ()
+    judged = JudgedQueries.of(RecordedEvaluation(records, EVALUATION))
+    return ((judged, apart),) if judged.protocol == baseline.protocol else ()
 
 
 def _encoder(kind: object, own: EvaluationRecord | None) -> str:
