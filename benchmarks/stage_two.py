@@ -17,7 +17,7 @@ from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.stage_two import PlainStageTwo
 from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import freeze_text
+from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.heads import ReidHeads
 from reid.domain.training.objectives import fine_tuning_objective
 from reid.domain.training.optimizers import fine_tuning_optimizer

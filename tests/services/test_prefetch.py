@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reid.domain.services.prefetch import prefetch
+from reid.domain.services.embedding import prefetch
 
 
 def num_readers() -> int:

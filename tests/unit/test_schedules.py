@@ -81,10 +81,3 @@ def test_the_milestones_mean_nothing_to_the_cosine() -> None:
     assert fine_tuning_rate(40, recipe) == fine_tuning_rate(
         40, FineTuningRecipe(schedule="cosine", milestones=())
     )
-
-
-def test_epochs_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="counted from 1, got 0"):
-        prompt_learning_rate(0, PROMPTS)
-    with pytest.raises(ValueError, match="counted from 1, got -3"):
-        fine_tuning_rate(-3, ENCODER)

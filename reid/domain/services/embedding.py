@@ -3,9 +3,11 @@
 Letters: N images, D embedding width, E width of the shared space.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +15,6 @@ from torch.nn import functional as F
 
 from reid.domain.events import ImagesEmbedded
 from reid.domain.memory import explain_out_of_memory
-from reid.domain.services.prefetch import prefetch
 from reid.domain.training.augmentation import normalise
 from reid.domain.transfers import to_device
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
@@ -21,6 +22,9 @@ from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader
 from reid.ports.events import EventListener
 from reid.ports.image_encoder import ImageEncoder
+
+_Key = TypeVar("_Key")
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,3 +146,20 @@ def normalised_for(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
     geometry = encoder.geometry
     copied = to_device(encoder.device, pixels)
     return normalise(copied, mean=geometry.pixel_mean, std=geometry.pixel_std)
+
+
+def prefetch(read: Callable[[_Key], _Batch], keys: Iterable[_Key]) -> Iterator[_Batch]:
+    """Yield `read(key)` for every key in order, while a thread reads the next one.
+
+    The thread is at most one key ahead, so memory stays bounded, and ends when the iterator is
+    exhausted, closed or dropped. An error of `read` is raised here, in its turn.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading-ahead") as reader:
+        asked: Future[_Batch] | None = None
+        for key in keys:
+            upcoming = reader.submit(read, key)
+            if asked is not None:
+                yield asked.result()
+            asked = upcoming
+        if asked is not None:
+            yield asked.result()

@@ -4,13 +4,14 @@ Letters: N images, C identities, E width of the shared space, B batch.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reid.domain.events import Stage
 from reid.domain.seeding import generator_for
-from reid.domain.services.freezing import freeze_text
+from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage, without_averages
 from reid.domain.training.heads import ReidHeads
@@ -26,46 +27,35 @@ from reid.ports.dataset import Dataset
 from reid.ports.image_encoder import TrainableEncoder
 
 
+@dataclass(eq=False, kw_only=True)
 class EncoderStage:
     """An image tower with heads that learn from PK batches."""
+
+    encoder: TrainableEncoder
+    dataset: Dataset
+    text_features: Tensor | None  # (C, E), of the identities' prompts; None trains without them
+    recipe: FineTuningRecipe
+    losses: Mapping[str, Loss]  # one for each weight of `recipe.losses`
+    seed: int
 
     name = Stage.ENCODER
     batch_settings = "finetuning.identities_per_batch or finetuning.images_per_identity"
 
-    def __init__(
-        self,
-        *,
-        encoder: TrainableEncoder,
-        dataset: Dataset,
-        text_features: Tensor | None,
-        recipe: FineTuningRecipe,
-        losses: Mapping[str, Loss],
-        seed: int,
-    ) -> None:
-        """Put new heads on the encoder, whose text tower is frozen.
-
-        `text_features` (C, E) are those of the identities' prompts; None trains without them. There
-        is a loss for each weight of `recipe.losses`.
-        """
-        samples = dataset.samples(Split.TRAIN)
+    def __post_init__(self) -> None:
+        """Put new heads on the encoder, whose text tower is frozen."""
+        samples, recipe = self.dataset.samples(Split.TRAIN), self.recipe
         label_of = labels_by_pid(samples)
-        self._encoder = encoder
-        self._reader = dataset.reader
         self._images = [sample.name for sample in samples]
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
-        self._text_features = text_features  # (C, E)
-        self._recipe = recipe
-        self._losses = losses
-        self._seed = seed
-        freeze_text(encoder)
+        freeze_text(self.encoder)
         self._heads = ReidHeads(
-            final_width=encoder.geometry.final_width,
-            projected_width=encoder.geometry.projected_width,
+            final_width=self.encoder.geometry.final_width,
+            projected_width=self.encoder.geometry.projected_width,
             num_identities=len(label_of),
-            generator=generator_for(seed, "encoder", "heads"),
-        ).to(encoder.device)
-        named = [*self._heads.named_parameters(), *encoder.named_parameters()]
+            generator=generator_for(self.seed, "encoder", "heads"),
+        ).to(self.encoder.device)
+        named = [*self._heads.named_parameters(), *self.encoder.named_parameters()]
         self.optimizer = fine_tuning_optimizer(named, recipe)
         self.num_epochs = recipe.epochs
         decay = recipe.ema_decay
@@ -73,37 +63,37 @@ class EncoderStage:
 
     def learning_rate(self, epoch: int) -> float:
         """Compute the rate of an epoch; see `TrainingStage`."""
-        return fine_tuning_rate(epoch, self._recipe)
+        return fine_tuning_rate(epoch, self.recipe)
 
     def set_training(self, *, enabled: bool) -> None:
         """Switch tower and heads between batch statistics and running ones."""
-        self._encoder.set_training(enabled=enabled)
+        self.encoder.set_training(enabled=enabled)
         self._heads.train(enabled)
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """List the epoch's PK batches; see `TrainingStage`."""
         batches = pk_batches(
             self._labels.tolist(),
-            num_identities=self._recipe.identities_per_batch,
-            images_per_identity=self._recipe.images_per_identity,
-            draws=Draws(generator_for(self._seed, "encoder", "batches", epoch)),
-            camids=self._camids.tolist() if self._recipe.sampling == "cameras" else None,
+            num_identities=self.recipe.identities_per_batch,
+            images_per_identity=self.recipe.images_per_identity,
+            draws=Draws(generator_for(self.seed, "encoder", "batches", epoch)),
+            camids=self._camids.tolist() if self.recipe.sampling == "cameras" else None,
         )
         return [torch.tensor(batch) for batch in batches]
 
     def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
         """Run the forward pass of one batch; see `TrainingStage`."""
-        features = self._encoder.encode_images(
+        features = self.encoder.encode_images(
             self._read(rows, epoch=epoch, step=step), self._camids[rows]
         )
-        labels = to_device(self._encoder.device, self._labels[rows])
+        labels = to_device(self.encoder.device, self._labels[rows])
         return fine_tuning_objective(
             features,
             self._heads(features),
             labels=labels,
-            text_features=self._text_features,
-            recipe=self._recipe,
-            losses=self._losses,
+            text_features=self.text_features,
+            recipe=self.recipe,
+            losses=self.losses,
         )
 
     def after_step(self) -> None:
@@ -113,7 +103,7 @@ class EncoderStage:
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters and buffers of tower and heads, as they are now."""
-        return dict(self._encoder.state()) | dict(self._heads.state_dict())
+        return dict(self.encoder.state()) | dict(self._heads.state_dict())
 
     def settle(self) -> None:
         """Load the averaged weights at the end, if weights are averaged."""
@@ -134,21 +124,19 @@ class EncoderStage:
     def _load_weights(self, state: Mapping[str, Tensor]) -> None:
         own = self._heads.state_dict()
         self._heads.load_state_dict({name: state[name] for name in own})
-        self._encoder.load_state(
-            {name: tensor for name, tensor in state.items() if name not in own}
-        )
+        self.encoder.load_state({name: tensor for name, tensor in state.items() if name not in own})
 
     def _read(self, rows: Tensor, *, epoch: int, step: int) -> Tensor:
-        geometry = self._encoder.geometry
-        pixels = self._reader.read(
+        geometry = self.encoder.geometry
+        pixels = self.dataset.reader.read(
             [self._images[row] for row in rows.tolist()],
             size=geometry.image_size,
             resampling=Resampling.BICUBIC,
         )
         return augment(
-            to_device(self._encoder.device, pixels),
-            self._recipe,
+            to_device(self.encoder.device, pixels),
+            self.recipe,
             mean=geometry.pixel_mean,
             std=geometry.pixel_std,
-            generator=generator_for(self._seed, "encoder", "augment", epoch, step),
+            generator=generator_for(self.seed, "encoder", "augment", epoch, step),
         )

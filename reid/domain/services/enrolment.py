@@ -1,14 +1,14 @@
 """Fill a gallery from a list of images, embedding only what it has not seen."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.enrolment_plan import ListComparison
+from reid.domain.services.enrolment_plan import EnrolmentPlan
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.lists import (
     camids_of,
@@ -35,36 +35,25 @@ THUMBNAIL_HEIGHT = 128
 """Pixels."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
     """Brings a gallery up to date with a list of images."""
 
-    def __init__(
-        self,
-        *,
-        embedder: Embedder,
-        fingerprint: Callable[[], EncoderFingerprint],
-        now: Callable[[], str],
-        keeps_thumbnails: bool = False,
-    ) -> None:
-        """Keep the parts; with `keeps_thumbnails`, images that lack one get theirs, too.
-
-        `fingerprint` gives the embedder's, cameras left out; `now` the time, as galleries write it.
-        """
-        self._keeps_thumbnails = keeps_thumbnails
-        self._embedder = embedder
-        self._fingerprint = fingerprint
-        self._now = now
+    embedder: Embedder
+    fingerprint: Callable[[], EncoderFingerprint]  # the embedder's, cameras left out
+    now: Callable[[], str]  # the time, as galleries write it
+    keeps_thumbnails: bool = False  # images that lack one get theirs, too
 
     def fingerprint_for(self, *lists: Sequence[ListedImage]) -> EncoderFingerprint:
         """Give the fingerprint for vectors of lists that are to be compared with each other.
 
         The encoder uses cameras if it knows the camera of every image of every list.
         """
-        num_cameras = self._embedder.num_cameras
+        num_cameras = self.embedder.num_cameras
         uses_cameras = all(
             first_without_camera(images, num_cameras=num_cameras) is None for images in lists
         )
-        return replace(self._fingerprint(), uses_cameras=uses_cameras and num_cameras > 0)
+        return replace(self.fingerprint(), uses_cameras=uses_cameras and num_cameras > 0)
 
     def fingerprint_matching(
         self, gallery: Gallery, images: Sequence[ListedImage], *, what: str
@@ -83,7 +72,7 @@ class Enrolment:
         kept = gallery.describe().fingerprint
         if kept is None:
             return self.fingerprint_for(images)
-        fingerprint = replace(self._fingerprint(), uses_cameras=kept.uses_cameras)
+        fingerprint = replace(self.fingerprint(), uses_cameras=kept.uses_cameras)
         require_same_encoder(fingerprint, kept=kept, place=gallery.place, what=what)
         if kept.uses_cameras:
             self._require_cameras(images, place=gallery.place, what=what)
@@ -120,17 +109,14 @@ class Enrolment:
         fingerprint = fingerprint or self.fingerprint_matching(
             gallery, listed, what="the new images"
         )
-        names = [image.name for image in listed]
-        comparison = ListComparison(
+        plan = EnrolmentPlan(
             gallery,
-            source.place,
-            dict(zip(names, source.reader.content_digests(names), strict=True)),
+            source,
             mirrors=mirrors,
             uses_cameras=fingerprint.uses_cameras,
-            keeps_thumbnails=self._keeps_thumbnails,
+            keeps_thumbnails=self.keeps_thumbnails,
             expires_at=expires_at,
         )
-        plan = comparison.plan(listed)
         unreadable = source.reader.find_unreadable([image.name for image in plan.fresh])
         enrolled = _enrolled_names(listed, unreadable)
         fresh = [image for image in plan.fresh if image.name in enrolled]
@@ -140,8 +126,8 @@ class Enrolment:
             vectors = gallery.vectors([update.vector_of.key for update in part])
             add([update.image for update in part], vectors)
         for images, vectors in self._embedded(source, fresh, fingerprint):
-            add([comparison.new_image(image) for image in images], vectors)
-        kept = comparison.kept if mirrors else {}
+            add([plan.new_image(image) for image in images], vectors)
+        kept = plan.kept if mirrors else {}
         gone = [image.key for name, image in kept.items() if name not in enrolled]
         if gone:
             gallery.remove(gone, entry=self._entry(AuditAction.REMOVE, source, len(gone)))
@@ -149,7 +135,7 @@ class Enrolment:
             num_listed=len(listed),
             num_embedded=len(fresh),
             num_updated=len(plan.updates),
-            num_unchanged=plan.num_unchanged,
+            num_unchanged=len(listed) - len(plan.updates) - len(plan.fresh),
             num_removed=len(gone),
             unreadable=unreadable,
         )
@@ -165,9 +151,9 @@ class Enrolment:
             return
         camids = None
         if fingerprint.uses_cameras:
-            camids = camids_of(images, num_cameras=self._embedder.num_cameras)
+            camids = camids_of(images, num_cameras=self.embedder.num_cameras)
         start = 0
-        for vectors in self._embedder.embed_parts(
+        for vectors in self.embedder.embed_parts(
             source.reader,
             [image.name for image in images],
             camids=camids,
@@ -187,7 +173,7 @@ class Enrolment:
         fingerprint: EncoderFingerprint,
         action: AuditAction,
     ) -> None:
-        if self._keeps_thumbnails:
+        if self.keeps_thumbnails:
             names = [image.name for image in images]
             small = source.reader.thumbnails(names, height=THUMBNAIL_HEIGHT)
             images = [
@@ -198,13 +184,13 @@ class Enrolment:
         gallery.add(images, vectors, fingerprint=fingerprint, entry=entry)
 
     def _entry(self, action: AuditAction, source: ImageSource, count: int) -> AuditEntry:
-        return AuditEntry(at=self._now(), action=action, subject=source.place, num_images=count)
+        return AuditEntry(at=self.now(), action=action, subject=source.place, num_images=count)
 
     def _require_cameras(self, images: Sequence[ListedImage], *, place: str, what: str) -> None:
-        stray = first_without_camera(images, num_cameras=self._embedder.num_cameras)
+        stray = first_without_camera(images, num_cameras=self.embedder.num_cameras)
         if stray is None:
             return
-        if self._embedder.num_cameras == 0:
+        if self.embedder.num_cameras == 0:
             raise GalleryError(
                 f"{place} was made by an encoder that uses cameras, but cameras are left out of "
                 f"{what}: set evaluation.use_cameras to true"

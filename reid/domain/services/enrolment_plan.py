@@ -1,11 +1,12 @@
 """Compare a gallery with a list of images: what has to be embedded, written again, or removed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reid.domain.services.gallery import Gallery
 from reid.domain.values.galleries import KeptImage, NewImage
 from reid.domain.values.samples import ListedImage
+from reid.ports.dataset import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,68 @@ class Update:
     vector_of: KeptImage
 
 
-@dataclass(frozen=True, slots=True)
 class EnrolmentPlan:
-    """What is to be done with each image of a list."""
+    """What is to be done with each image that a source lists, by what a gallery keeps of them."""
 
-    num_unchanged: int
-    updates: Sequence[Update]
-    fresh: Sequence[ListedImage]
-    """Images to embed."""
+    def __init__(
+        self,
+        gallery: Gallery,
+        source: ImageSource,
+        *,
+        mirrors: bool,
+        uses_cameras: bool,
+        keeps_thumbnails: bool,
+        expires_at: str | None,
+    ) -> None:
+        """Look up what is listed: adding an image costs the same however large the gallery is.
+
+        Only a mirror looks up all images of its source, to find those that are no longer listed.
+        `uses_cameras` says whether vectors depend on the camera. With `keeps_thumbnails`, images
+        that lack one are written again. At `expires_at` the images expire; None: never.
+        """
+        names = [image.name for image in source.images()]
+        self._source = source.place
+        self._contents = dict(zip(names, source.reader.content_digests(names), strict=True))
+        self._uses_cameras = uses_cameras
+        self._expires_at = expires_at
+        own = gallery.images(source=source.place, names=None if mirrors else names)
+        alike = gallery.images(contents=sorted({text for text in self._contents.values() if text}))
+        self.kept = {image.name: image for image in own}
+        """Images of the source that the gallery keeps, by name."""
+
+        self._by_vector = {self._vector_key(image): image for image in alike}
+        self._expiry_of_content: dict[str, str | None] = {}
+        for image in alike:
+            if image.source == source.place:
+                known = self._expiry_of_content.get(image.content)
+                self._expiry_of_content[image.content] = _earlier(known, image.expires_at)
+        keys = [image.key for image in own]
+        self._lacking = gallery.without_thumbnail(keys) if keeps_thumbnails else frozenset[int]()
+        self.updates: list[Update] = []
+        self.fresh: list[ListedImage] = []
+        """Images to embed."""
+
+        for listed in source.images():
+            self._decide(listed)
+
+    def new_image(self, image: ListedImage) -> NewImage:
+        """Describe a listed image as it is to be kept.
+
+        A later run may shorten the time that an image is kept, but not extend it, also where the
+        file was renamed since.
+        """
+        kept, content = self.kept.get(image.name), self._contents[image.name]
+        expiry = kept.expires_at if kept else None
+        if kept is None or kept.content != content:
+            expiry = _earlier(expiry, self._expiry_of_content.get(content))
+        return NewImage(
+            name=image.name,
+            source=self._source,
+            content=content,
+            label=image.label or "",
+            camera=image.camera,
+            expires_at=_earlier(self._expires_at, expiry),
+        )
 
     def parts(self, size: int) -> Iterator[Sequence[Update]]:
         """Cut the updates into transactions of `size` images.
@@ -45,87 +100,15 @@ class EnrolmentPlan:
         for start in range(0, len(others), size):
             yield others[start : start + size]
 
-
-class ListComparison:
-    """A list of images and what a gallery keeps of them."""
-
-    def __init__(
-        self,
-        gallery: Gallery,
-        source: str,
-        contents: Mapping[str, str],
-        *,
-        mirrors: bool,
-        uses_cameras: bool,
-        keeps_thumbnails: bool,
-        expires_at: str | None,
-    ) -> None:
-        """Look up what is listed: adding an image costs the same however large the gallery is.
-
-        Only a mirror looks up all images of its source, to find those that are no longer listed.
-
-        Args:
-            gallery: To be compared.
-            source: Place of the listed images.
-            contents: Digests of the listed images by name.
-            mirrors: Whether images that are no longer listed are to be removed.
-            uses_cameras: Whether vectors depend on the camera.
-            keeps_thumbnails: Whether images without a thumbnail are to be written again.
-            expires_at: When the listed images expire; None: never.
-        """
-        self._source = source
-        self._contents = contents
-        self._uses_cameras = uses_cameras
-        self._expires_at = expires_at
-        own = gallery.images(source=source, names=None if mirrors else [*contents])
-        alike = gallery.images(contents=sorted({text for text in contents.values() if text}))
-        self.kept = {image.name: image for image in own}
-        """Images of the source that the gallery keeps, by name."""
-
-        self._by_vector = {self._vector_key(image): image for image in alike}
-        self._expiry_of_content: dict[str, str | None] = {}
-        for image in alike:
-            if image.source == source:
-                known = self._expiry_of_content.get(image.content)
-                self._expiry_of_content[image.content] = _earlier(known, image.expires_at)
-        keys = [image.key for image in own]
-        self._lacking = gallery.without_thumbnail(keys) if keeps_thumbnails else frozenset[int]()
-
-    def new_image(self, image: ListedImage) -> NewImage:
-        """Describe a listed image as it is to be kept.
-
-        A later run may shorten the time that an image is kept, but not extend it, also where the
-        file was renamed since.
-        """
-        kept, content = self.kept.get(image.name), self._contents[image.name]
-        expiry = kept.expires_at if kept else None
-        if kept is None or kept.content != content:
-            expiry = _earlier(expiry, self._expiry_of_content.get(content))
-        return NewImage(
-            name=image.name,
-            source=self._source,
-            content=content,
-            label=image.label or "",
-            camera=image.camera,
-            expires_at=_earlier(self._expires_at, expiry),
-        )
-
-    def plan(self, listed: Sequence[ListedImage]) -> EnrolmentPlan:
-        """Decide what is to be done with each image."""
-        updates: list[Update] = []
-        fresh: list[ListedImage] = []
-        for image in listed:
-            new = self.new_image(image)
-            own = self.kept.get(image.name)
-            key = self._vector_key(new)
-            is_same = own is not None and self._vector_key(own) == key
-            vector_of = own if is_same else self._by_vector.get(key)
-            if vector_of is None:
-                fresh.append(image)
-            elif own is None or own.key in self._lacking or not own.says_the_same_as(new):
-                updates.append(Update(new, vector_of))
-        num_unchanged = len(listed) - len(updates) - len(fresh)
-        return EnrolmentPlan(num_unchanged=num_unchanged, updates=updates, fresh=fresh)
+    def _decide(self, image: ListedImage) -> None:
+        new, own = self.new_image(image), self.kept.get(image.name)
+        key = self._vector_key(new)
+        is_same = own is not None and self._vector_key(own) == key
+        vector_of = own if is_same else self._by_vector.get(key)
+        if vector_of is None:
+            self.fresh.append(image)
+        elif own is None or own.key in self._lacking or not own.says_the_same_as(new):
+            self.updates.append(Update(new, vector_of))
 
     def _vector_key(self, image: NewImage | KeptImage) -> tuple[str, str | None]:
         """Identify a vector by what it is computed from."""

@@ -61,7 +61,7 @@ class Gallery:
         self._records = records
         self._vectors = vectors
         self.place = records.place if place is None else place
-        self._states = GalleryStates(records, vectors, place=self.place)
+        self._states = GalleryStates(records, vectors, self.place)
 
     @property
     def is_exact(self) -> bool:

@@ -29,24 +29,23 @@ class Snapshot:
     view: VectorsView
 
 
+@dataclass(frozen=True, slots=True)
 class GalleryStates:
     """Takes snapshots, drops vectors of removed images, finishes interrupted changes."""
 
-    def __init__(self, records: GalleryRecords, vectors: GalleryVectors, *, place: str) -> None:
-        """Keep the parts of the gallery, and what to call it in messages."""
-        self._records = records
-        self._vectors = vectors
-        self._place = place
+    records: GalleryRecords
+    vectors: GalleryVectors
+    place: str  # for messages
 
     @contextmanager
     def current(self) -> Iterator[Snapshot]:
         """Take the newest snapshot; raise a GalleryError if it is damaged or cannot be reached."""
         gone = ""
         for _ in range(_SNAPSHOT_TRIES):
-            with self._records.reading() as now:
+            with self.records.reading() as now:
                 state = now.state()
                 try:
-                    view = self._vectors.view(state.vectors)
+                    view = self.vectors.view(state.vectors)
                 except VectorsGoneError as error:
                     gone = str(error)
                     continue
@@ -54,7 +53,7 @@ class GalleryStates:
                 yield Snapshot(now, state, view)
                 return
         raise GalleryError(
-            f"{self._place} is damaged: {gone}; bring it back from a copy, or build the gallery "
+            f"{self.place} is damaged: {gone}; bring it back from a copy, or build the gallery "
             "again"
         )
 
@@ -73,19 +72,19 @@ class GalleryStates:
         """Make the vectors of a state searchable, which may take long."""
         is_worth_keeping = False
         with suppress(VectorsGoneError):
-            is_worth_keeping = self._vectors.prepare(state.vectors)
+            is_worth_keeping = self.vectors.prepare(state.vectors)
         if is_worth_keeping:
             # The index can be saved later: another writer, a full disk or a read-only folder is no
             # reason to refuse an answer.
-            with suppress(GalleryError), self._records.writing(waits=False) as change:
-                self._vectors.keep_prepared(change.state().vectors)
+            with suppress(GalleryError), self.records.writing(waits=False) as change:
+                self.vectors.keep_prepared(change.state().vectors)
 
     def faults(self) -> Iterator[str]:
         """Look for damage; the last sentence may say why nothing more can be read."""
         try:
-            with self._records.reading() as now:
+            with self.records.reading() as now:
                 yield from now.faults()
-                yield from self._vectors.faults(now.state().vectors)
+                yield from self.vectors.faults(now.state().vectors)
             with self.current() as whole:
                 after = 0
                 while page := whole.records.page(after=after, limit=_CHECKED_AT_ONCE):
@@ -99,9 +98,9 @@ class GalleryStates:
     def finish_changes(self) -> None:
         """Finish interrupted changes, unless another writer is at work."""
         with suppress(GalleryError):
-            with self._records.reading() as now:
+            with self.records.reading() as now:
                 state = now.state()
-                is_left = self._vectors.has_leftovers(state.vectors, last_key=state.last_key)
+                is_left = self.vectors.has_leftovers(state.vectors, last_key=state.last_key)
             if state.is_erasing:
                 self.leave_no_trace(waits=False)
             elif is_left or self._is_worth_dropping(state):
@@ -110,44 +109,44 @@ class GalleryStates:
     def follow_up(self) -> None:
         """Do the work that a committed change has made due; if it fails, it is done later."""
         with suppress(GalleryError):
-            with self._records.reading() as now:
+            with self.records.reading() as now:
                 state = now.state()
             if self._is_worth_dropping(state):
                 self._drop_removed(waits=True)
-            self._vectors.settle()
+            self.vectors.settle()
 
     def leave_no_trace(self, *, waits: bool = True, is_thorough: bool = False) -> None:
         """Drop everything that was removed, and clear its traces.
 
         An erasure stays pending until the end, so that another process can finish it.
         """
-        with self._records.writing(waits=waits) as change:
+        with self.records.writing(waits=waits) as change:
             state = self._drop(change)
-        self._records.reclaim(is_thorough=is_thorough)
-        self._vectors.reclaim(state.vectors, is_thorough=is_thorough)
-        with self._records.writing() as change:
+        self.records.reclaim(is_thorough=is_thorough)
+        self.vectors.reclaim(state.vectors, is_thorough=is_thorough)
+        with self.records.writing() as change:
             now = change.state()
-            self._vectors.tidy(now.vectors, last_key=now.last_key)
+            self.vectors.tidy(now.vectors, last_key=now.last_key)
             # An erasure that began meanwhile is ended by its own process.
             if now.is_erasing and now.description.version == state.description.version:
                 change.end_erasure()
 
     def _is_worth_dropping(self, state: RecordsState) -> bool:
-        if not self._vectors.rewrites:
+        if not self.vectors.rewrites:
             return state.num_removed > 0
         return state.num_removed > max(_MOST_REMOVED, state.description.num_images)
 
     def _drop_removed(self, *, waits: bool) -> None:
         """Drop the vectors of removed images, then what interrupted changes left."""
-        with self._records.writing(waits=waits) as change:
+        with self.records.writing(waits=waits) as change:
             self._drop(change)
-        with self._records.writing(waits=waits) as change:
+        with self.records.writing(waits=waits) as change:
             state = change.state()
-            self._vectors.tidy(state.vectors, last_key=state.last_key)
+            self.vectors.tidy(state.vectors, last_key=state.last_key)
 
     def _drop(self, change: RecordsWriter) -> RecordsState:
         state = change.state()
         if state.num_removed:
-            change.keep_vectors_state(self._vectors.drop(state.vectors, change.removed()))
+            change.keep_vectors_state(self.vectors.drop(state.vectors, change.removed()))
             change.forget_removed()
         return change.state()

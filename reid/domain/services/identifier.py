@@ -4,7 +4,7 @@ Letters: Q queries, N query images, K answers, P people, D width.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from reid.domain.errors import NoAnswerError
 from reid.domain.ranking.distances import distances, rank
 from reid.domain.ranking.fusion import (
     RankedIdentities,
+    mean_directions,
     rank_by_best,
     rank_by_mean,
     rank_by_vote,
@@ -21,9 +22,8 @@ from reid.domain.ranking.fusion import (
 from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.identification import Decision, IdentificationOptions
-from reid.domain.services.identity_means import PersonMeans
-from reid.domain.services.queries import Query
-from reid.domain.values.galleries import require_images
+from reid.domain.services.queries import OwnImages, Query
+from reid.domain.values.galleries import GalleryFilter, KeptImage, require_images
 from reid.domain.values.open_set import Fusion
 from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
@@ -79,7 +79,7 @@ class Identifier:
             searched = self._searched(queries, vectors)
         else:
             searched = self._reranked(queries, vectors, recipe=recipe)
-        means = PersonMeans(self.gallery, within=self.options.within)
+        means = _PersonMeans(self.gallery, within=self.options.within)
         found: list[Identification] = []
         for answers in searched:
             known = answers
@@ -192,7 +192,7 @@ class Identifier:
             answers.append(_Answers(query, vector, images))
         return answers
 
-    def _identification(self, answers: _Answers, *, means: PersonMeans) -> Identification:
+    def _identification(self, answers: _Answers, *, means: _PersonMeans) -> Identification:
         query = answers.query
         first = query.images[0]
         if not answers.images:
@@ -217,7 +217,7 @@ class Identifier:
         )
 
     def _rank(
-        self, answers: _Answers, *, labels: Sequence[str], means: PersonMeans
+        self, answers: _Answers, *, labels: Sequence[str], means: _PersonMeans
     ) -> RankedIdentities:
         recipe, vector = self.options.recipe, answers.vector
         if recipe.fusion is Fusion.MEAN:
@@ -231,3 +231,45 @@ class Identifier:
         # The best of a re-ranked order is its first image, which alone votes.
         votes = recipe.votes if recipe.fusion is Fusion.VOTE else 1
         return rank_by_vote(similarities, people, votes=votes, temperature=recipe.temperature)
+
+
+class _PersonMeans:
+    """Means of the images that a filter admits, by label."""
+
+    def __init__(self, gallery: Gallery, *, within: GalleryFilter) -> None:
+        self._gallery = gallery
+        self._within = within
+        self._means: dict[str, Tensor] = {}
+
+    def __contains__(self, label: str) -> bool:
+        """Whether a person's mean is known; that of people who were removed meanwhile is not."""
+        return label in self._means
+
+    def add(self, labels: Iterable[str]) -> None:
+        """Compute the means that are not known yet."""
+        images = self._admitted(set(labels) - self._means.keys())
+        if not images:
+            return
+        numbers: dict[str, int] = {}
+        groups = [numbers.setdefault(image.label, len(numbers)) for image in images]
+        vectors = self._gallery.vectors([image.key for image in images])
+        means = mean_directions(vectors, torch.tensor(groups), num_groups=len(numbers))
+        self._means.update(zip(numbers, means, strict=True))
+
+    def for_query(self, query: Query, vector: Tensor, label: str) -> Tensor:
+        """Compute a known person's (D,) mean, without the images hidden from a (D,) query."""
+        if query.own is OwnImages.ALL or label != query.label:
+            return self._means[label]
+        images = self._admitted({label})
+        vectors = self._gallery.vectors([image.key for image in images])
+        cosines = zip(images, (vectors @ vector).tolist(), strict=True)
+        rows = [
+            row
+            for row, (image, cosine) in enumerate(cosines)
+            if not query.hides(image, similarity=cosine)
+        ]
+        return mean_directions(vectors[rows], torch.zeros(len(rows)).long(), num_groups=1)[0]
+
+    def _admitted(self, labels: set[str]) -> list[KeptImage]:
+        found = self._gallery.images(labels=sorted(labels))
+        return [image for image in found if self._within.admits(image)]

@@ -121,15 +121,12 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
             f"all {len(labels)} images of the batch have the same label, so there is no negative;"
             " use PK batches of at least two identities"
         )
-    squared = _squared_distances(features.detach())  # (B, B)
+    constant = features.detach()
+    norms = constant.square().sum(dim=1)  # (B,)
+    squared = norms[:, None] + norms[None, :] - 2 * constant @ constant.T  # (B, B)
     farthest = squared.masked_fill(~is_same, -torch.inf).argmax(dim=1)  # (B,)
     nearest = squared.masked_fill(is_same, torch.inf).argmin(dim=1)  # (B,)
     return _distances_to(farthest, features), _distances_to(nearest, features)
-
-
-def _squared_distances(features: Tensor) -> Tensor:
-    norms = features.square().sum(dim=1)  # (B,)
-    return norms[:, None] + norms[None, :] - 2 * features @ features.T  # (B, B)
 
 
 def _distances_to(partners: Tensor, features: Tensor) -> Tensor:

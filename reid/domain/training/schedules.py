@@ -11,11 +11,7 @@ def prompt_learning_rate(epoch: int, recipe: PromptLearningRecipe) -> float:
 
     Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, one cycle without restart. As in CLIP-ReID
     the cosine's phase is epoch / epochs and does not start again after the warm-up.
-
-    Raises:
-        ValueError: The epoch is below 1.
     """
-    _require_one_based(epoch)
     base, minimum = recipe.learning_rate, recipe.minimum_learning_rate
     if epoch < recipe.warmup_epochs:
         first = recipe.warmup_learning_rate
@@ -32,11 +28,7 @@ def fine_tuning_rate(epoch: int, recipe: FineTuningRecipe) -> float:
     itself. Cosine: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, over the epochs after the
     warm-up; it would reach 0 in the epoch after the last. Biases learn at
     `bias_learning_rate_factor` times this rate.
-
-    Raises:
-        ValueError: The epoch is below 1.
     """
-    _require_one_based(epoch)
     warmup = 1.0
     if epoch < recipe.warmup_epochs:
         done = epoch / recipe.warmup_epochs
@@ -51,8 +43,3 @@ def _fallen_to(epoch: int, recipe: FineTuningRecipe) -> float:
     num_falling = max(1, recipe.epochs + 1 - recipe.warmup_epochs)
     phase = max(0, epoch - recipe.warmup_epochs) / num_falling
     return 0.5 * (1 + math.cos(math.pi * phase))
-
-
-def _require_one_based(epoch: int) -> None:
-    if epoch < 1:
-        raise ValueError(f"epochs are counted from 1, got {epoch}")
