@@ -9,17 +9,12 @@ from torch import Tensor
 
 from reid.domain.values.ranking import Neighbours
 
-_ENTRIES_PER_BLOCK = 2**21
-"""Distances ordered at once: their sort keys (16 MiB) stay near the cache."""
-
+_ENTRIES_PER_BLOCK = 2**21  # distances ordered at once; their sort keys, 16 MiB, stay in cache
 _COMPARED_ENTRIES = 2**23  # distances held at once while the nearest are searched (32 MiB)
 _RESCORED_NUMBERS = 2**22  # entries of candidates' vectors held at once (16 MiB)
 _MINIMUM_COMPARED_ROWS = 32  # fewer queries at once would read the whole gallery too often
-_SAME_DISTANCE = 1e-6
-"""Two roundings of one distance may differ by this much; rows as near as that are equivalent."""
-
-_SELECTED_SHARE = 16
-"""Answers up to this part of the gallery are selected; beyond, sorting all of it is faster."""
+_SAME_DISTANCE = 1e-6  # two roundings of one distance may differ by this; such rows are equivalent
+_SELECTED_SHARE = 16  # answers beyond this part of the gallery: sorting all of it is faster
 
 
 def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) -> Tensor:

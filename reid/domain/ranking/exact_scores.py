@@ -22,9 +22,7 @@ from reid.domain.values.features import EmbeddingSet
 
 _ENTRIES_PER_STRETCH = 2**23  # distances held at once while ranks are counted (32 MiB)
 _ROWS_PER_STRETCH = 256  # fewer queries at once would make the matrix product slow
-_LARGEST_WHOLE_GALLERY = 2**16
-"""Larger galleries are compared a stretch at a time, so that memory does not grow with them."""
-
+_LARGEST_WHOLE_GALLERY = 2**16  # larger ones are compared in stretches, to bound memory
 _STRETCH_LENGTH = 2**14
 
 

@@ -26,8 +26,7 @@ class QueryScores:
     inverse_negative_penalty: Tensor
     """(Q,) float64 in 0..1: R over the rank of the last true match, 0 if one was not found."""
     first_match_rank: Tensor  # (Q,) int64, one-based; 0 where no true match is among the answers
-    num_matches: Tensor
-    """(Q,) int64: R, true matches in the whole gallery after the same-camera rule."""
+    num_matches: Tensor  # (Q,) int64: R, true matches in the gallery after the same-camera rule
 
     def __post_init__(self) -> None:
         """Refuse scores whose parts disagree."""

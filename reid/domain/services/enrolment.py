@@ -28,11 +28,8 @@ from reid.domain.values.galleries import (
 from reid.domain.values.samples import ListedImage, Split, UnreadableImage
 from reid.ports.dataset import ImageSource
 
-PART_SIZE = 1024
-"""Images of a transaction: at most so many are embedded again after an interruption."""
-
-THUMBNAIL_HEIGHT = 128
-"""Pixels."""
+PART_SIZE = 1024  # images of a transaction: so many are embedded again after an interruption
+THUMBNAIL_HEIGHT = 128  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from reid.domain.training.objectives import Objective
 
-_STEPS_BETWEEN_LOOKS = 50
-"""Reading a number from an accelerator every step would stall it."""
+_STEPS_BETWEEN_LOOKS = 50  # reading a number from an accelerator every step would stall it
 
 
 class NotFiniteError(ArithmeticError):

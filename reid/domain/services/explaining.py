@@ -45,8 +45,7 @@ _METHODS_OF: Mapping[type[ImageTrace], tuple[ExplanationMethod, ...]] = {
 }
 """Methods for each kind of encoder, the best first."""
 
-_TIE_BREAK = 1e-6
-"""Share of the largest weight: orders pixels of equal weight by chance rather than by place."""
+_TIE_BREAK = 1e-6  # share of the largest weight: orders pixels of equal weight by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,7 @@ from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import GalleryRecords
 from reid.ports.gallery_vectors import GalleryVectors
 
-PAGE_SIZE = 8192
-"""Images; with 1280-d vectors beside them, 40 MiB."""
+PAGE_SIZE = 8192  # images; with 1280-d vectors beside them, 40 MiB
 
 
 class Gallery:

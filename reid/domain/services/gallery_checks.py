@@ -16,8 +16,7 @@ from reid.domain.values.galleries import (
     require_same_encoder,
 )
 
-NORM_TOLERANCE = 1e-3
-"""How far a norm may be from 1; rounding to float16 stays within."""
+NORM_TOLERANCE = 1e-3  # how far a norm may be from 1; rounding to float16 stays within
 
 
 def check_additions(

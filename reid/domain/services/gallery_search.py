@@ -16,12 +16,10 @@ _INDEXED_SHARE = 16
 """Largest part of the vectors that is requested of an index: beyond it, comparing with all admitted
 vectors is as fast."""
 
+# Answers requested beyond those to return where some may not count:
 _SPARE_ANSWERS = 8
 _SPARE_SHARE = 1.5
-"""Answers requested beyond those to return where some may not count."""
-
-_SECOND_TRY = 8
-"""Factor of answers requested where the first did not suffice."""
+_SECOND_TRY = 8  # factor of answers requested where the first did not suffice
 
 
 def search_view(

@@ -10,9 +10,7 @@ from reid.domain.values.galleries import RecordsState
 from reid.ports.gallery_records import GalleryRecords, RecordsReader, RecordsWriter
 from reid.ports.gallery_vectors import GalleryVectors, VectorsGoneError, VectorsView
 
-_SNAPSHOT_TRIES = 100
-"""A reader seldom meets vectors that were just replaced, and never this often in a row."""
-
+_SNAPSHOT_TRIES = 100  # a reader seldom meets vectors that were just replaced
 _CHECKED_AT_ONCE = 4096
 
 _MOST_REMOVED = 1000

@@ -20,8 +20,7 @@ Unknown: TypeAlias = float | Literal["auto", "off"]
 class Decision:
     """Turns a similarity into an answer."""
 
-    threshold: float | None = None
-    """Matches of a lower cosine are rejected; None accepts every match."""
+    threshold: float | None = None  # lower cosines are rejected; None accepts every match
     calibration: Calibration | None = None  # gives the confidence; None gives none
 
     def confidence(self, similarity: float) -> float | None:
@@ -42,13 +41,13 @@ class IdentificationOptions:
     """How queries are answered by a gallery."""
 
     top_k: int = 5  # gallery images shown with each answer
-    recipe: FusionRecipe = field(default_factory=FusionRecipe)
-    """How similarities to the images of a person become one."""
+    recipe: FusionRecipe = field(default_factory=FusionRecipe)  # fuses a person's images
     are_tracklets: bool = False  # whether the images of a person are one query
     unknown: Unknown = "auto"
     reranking: RerankingRecipe | None = None
     """Order images by k-reciprocal re-ranking among all queries and the whole gallery; similarities
     stay cosines. None does not re-rank."""
+
     within: GalleryFilter = EVERYTHING  # which gallery images are searched
 
     def __post_init__(self) -> None:

@@ -20,8 +20,7 @@ from reid.domain.values.samples import (
 )
 from reid.ports.dataset import Dataset, ImageReader, ImageSource
 
-_UNWRITTEN = ("Cc", "Cs")
-"""Unicode categories of control characters and of halves of characters."""
+_UNWRITTEN = ("Cc", "Cs")  # Unicode categories of control characters and of halves of characters
 
 
 class ListedDataset:

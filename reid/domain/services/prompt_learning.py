@@ -33,11 +33,8 @@ from reid.ports.dataset import Dataset
 from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.text_encoder import TextEncoder
 
-TEXT_FEATURES = "text_features"
-"""Name of the (C, E) tensor that stage 2 learns from."""
-
-_TEXT_CHUNK = 64
-"""Prompts that go through the text encoder at once after the training."""
+TEXT_FEATURES = "text_features"  # name of the (C, E) tensor that stage 2 learns from
+_TEXT_CHUNK = 64  # prompts that go through the text encoder at once after the training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +133,8 @@ class _PromptStage:
 
     text: TextEncoder
     learner: PromptLearner
-    features: Tensor
-    """(N, E)"""
-
-    labels: Tensor
-    """(N,), on the CPU: the device would be held up to count them."""
-
+    features: Tensor  # (N, E)
+    labels: Tensor  # (N,), on the CPU: the device would be held up to count them
     recipe: PromptLearningRecipe
     seed: int
 

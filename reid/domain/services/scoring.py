@@ -25,8 +25,7 @@ from reid.ports.vector_index import VectorIndex
 
 MIN_IMAGES = 8  # a map of fewer is not drawn
 QUERY_CHUNK = 256  # queries searched at once in an approximate index: bounds memory
-APPROXIMATE_DEPTH = 1000
-"""Answers of an approximate index in evaluation; true matches beyond them count as missed."""
+APPROXIMATE_DEPTH = 1000  # an approximate index's answers; true matches beyond them are missed
 
 
 def score_queries(

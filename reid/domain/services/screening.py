@@ -10,8 +10,7 @@ from reid.domain.values.counts import counted
 from reid.domain.values.samples import ImageSize, Resampling, SampleList, Split, UnreadableImage
 from reid.ports.dataset import Dataset, ImageReader
 
-NUM_NAMED = 20
-"""Bad images that an error lists; it counts all."""
+NUM_NAMED = 20  # bad images that an error lists; it counts all
 
 
 class ScreenedDataset(ListedDataset):

@@ -37,11 +37,8 @@ class TrainingStage(Protocol):
 
     name: Stage
     num_epochs: int
-    optimizer: NamedAdam
-    """Optimiser of everything that learns."""
-
-    batch_settings: str
-    """The settings that decide how large a batch is, for messages."""
+    optimizer: NamedAdam  # optimiser of everything that learns
+    batch_settings: str  # the settings that decide how large a batch is, for messages
 
     def learning_rate(self, epoch: int) -> float:
         """Compute the base rate of a one-based epoch."""
@@ -77,8 +74,7 @@ class StageLoop:
 
     runs: RunStore
     listener: EventListener
-    checkpoint_every: int = 1
-    """Epochs from one saved state to the next."""
+    checkpoint_every: int = 1  # epochs from one saved state to the next
 
     def finished(
         self, name: Stage, num_epochs: int, *, check: Callable[[Checkpoint], None] = lambda _: None

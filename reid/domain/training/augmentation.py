@@ -19,13 +19,10 @@ _BOX_ASPECT = (0.3, 1 / 0.3)
 """Least and largest share of the image that a box covers, and height over width of the box (Zhong
 et al. 2017, section 4.2)."""
 
-_NUM_ATTEMPTS = 10
-"""Boxes drawn at most until one fits into the image."""
-
+_NUM_ATTEMPTS = 10  # boxes drawn at most until one fits into the image
 _LUMA = (0.299, 0.587, 0.114)
 
-_NUM_IN_CACHE = 2
-"""Images of 256 x 128 pixels in float32 that make up 0.8 MiB."""
+_NUM_IN_CACHE = 2  # images of 256 x 128 pixels in float32 that make up 0.8 MiB
 
 
 class _Box(NamedTuple):

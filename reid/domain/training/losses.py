@@ -14,8 +14,7 @@ Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Maps features, (B, D) float, not normalised, and labels, (B,) int64, to a () float,
 differentiable in the features: what a factory of the group `reid.losses` returns."""
 
-_SMALLEST_SQUARED_DISTANCE = 1e-12
-"""Keeps the gradient of the square root finite where two images coincide."""
+_SMALLEST_SQUARED_DISTANCE = 1e-12  # keeps the root's gradient finite where images coincide
 
 
 def supervised_contrastive_loss(anchors: Tensor, others: Tensor, labels: Tensor) -> Tensor:

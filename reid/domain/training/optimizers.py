@@ -9,9 +9,7 @@ from reid.domain.errors import CheckpointError
 from reid.domain.training.prompts import PromptLearner
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
 
-STATE_PREFIX = "adam."
-"""Begins the names of the tensors that `NamedAdam.state` gives, and of no others."""
-
+STATE_PREFIX = "adam."  # begins the names of `NamedAdam.state`, and no others
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from reid.domain.values.features import PromptEmbedding
 
-_CONTEXT_STD = 0.02
-"""Spread of CLIP's own token embeddings at their initialisation."""
+_CONTEXT_STD = 0.02  # spread of CLIP's own token embeddings at their initialisation
 
 
 class PromptLearner(nn.Module):
@@ -21,9 +20,8 @@ class PromptLearner(nn.Module):
     suffix ends with the end token, because the causal mask hides what follows it.
     """
 
-    token_prefix: Tensor
-    token_suffix: Tensor
-    """Float32 buffers: (1, A, D) and (1, Z, D)."""
+    token_prefix: Tensor  # (1, A, D) float32
+    token_suffix: Tensor  # (1, Z, D) float32
 
     def __init__(
         self,
