@@ -31,10 +31,7 @@ def score_embeddings(
 ) -> QueryScores:
     """Score the exact ranking by `distances`, ties by row number, without ordering the gallery.
 
-    Args:
-        queries: Rows of unit L2 norm.
-        gallery: On the same device, rows of unit L2 norm.
-        remove_same_camera: Whether the same-camera rule applies.
+    Queries and gallery are on one device, rows of unit L2 norm.
 
     Returns:
         The scores that `score_rankings` gives whole rankings, on the CPU.
@@ -71,11 +68,7 @@ def score_distances(
 ) -> QueryScores:
     """Score the ranking by given distances, ties by row number, without ordering the gallery.
 
-    Args:
-        blocks: (B, G) float32 distances of a few queries, in the order of the queries.
-        queries: All that the blocks belong to.
-        gallery: The whole gallery.
-        remove_same_camera: Whether the same-camera rule applies.
+    Blocks are (B, G) float32 distances of a few queries each, in the order of the queries.
 
     Returns:
         The scores that `score_rankings` gives whole rankings, on the CPU.

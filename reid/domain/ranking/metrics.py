@@ -109,14 +109,8 @@ def summarise(
 ) -> EvaluationReport:
     """Average the scores over the valid queries.
 
-    Args:
-        scores: Of all queries.
-        num_gallery: G, junk by the same-camera rule included.
-        is_same_camera_removed: Whether the rule was applied.
-        is_exact: Whether the rankings are those of an exact index.
-        index_recall: The index's recall, 1 if exact.
-        reranking: What re-ranked the gallery, if anything.
-        max_rank: Length of the CMC curve where the gallery has as many images.
+    G includes the junk by the same-camera rule. An exact index has the recall 1. The CMC curve has
+    `max_rank` entries where the gallery has as many images.
 
     Raises:
         EvaluationError: No query has a true match.
@@ -166,12 +160,7 @@ def require_matches(
 def count_so_far(flags: Tensor, rows: Tensor) -> Tensor:
     """Count the flags up to and including each element, row by row.
 
-    Args:
-        flags: (P,) bool.
-        rows: (P,) int64, ascending.
-
-    Returns:
-        (P,) int64.
+    Flags are (P,) bool and rows (P,) int64, ascending; the counts are (P,) int64.
     """
     counts = flags.long().cumsum(dim=0)
     starts = torch.searchsorted(rows, rows)  # first element of the same row

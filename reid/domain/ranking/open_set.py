@@ -43,11 +43,7 @@ class OpenSetTrials:
 
 
 def summarise_trials(trials: OpenSetTrials, rates: Sequence[float]) -> OpenSetReport:
-    """Compute identification rates at false-accept rates, and the curve of the two.
-
-    Args:
-        trials: At least one known query and one unknown person.
-        rates: Requested false-accept rates, in 0..1.
+    """Compute identification rates at false-accept rates, in 0..1, and the curve of the two.
 
     Raises:
         ValueError: No known query, no unknown person, or a rate out of range.
@@ -206,9 +202,8 @@ def _log_odds(targets: np.ndarray) -> float:
 
 
 def confidence_of(similarities: Tensor, *, slope: float, intercept: float) -> Tensor:
-    """Turn similarities into the probability that the answer is right, by `fit_confidence`.
+    """Turn similarities into the probability that the answer is right: float64 in 0..1.
 
-    Returns:
-        float64 in 0..1, of the shape of the similarities.
+    Slope and intercept are those of `fit_confidence`.
     """
     return torch.sigmoid(slope * similarities.double() + intercept)

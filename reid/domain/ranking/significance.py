@@ -77,16 +77,10 @@ def bootstrap_interval(
 ) -> tuple[Tensor, Tensor]:
     """Bound the mean of each series by resampling queries with replacement.
 
-    Every series is resampled by the same draws of queries.
-
-    Args:
-        differences: (S, Q) float64.
-        seed: Decides the draws.
-        num_resamples: N.
-        confidence: Share of resampled means within the interval.
+    All series, (S, Q) float64, are resampled N times by the same draws, which `seed` decides.
 
     Returns:
-        (S,) and (S,) float64, lower and upper ends.
+        (S,) and (S,) float64, the ends between which `confidence` of the resampled means lie.
     """
 
     def draw(num_rows: int, generator: torch.Generator) -> Tensor:
@@ -105,15 +99,11 @@ def bootstrap_interval(
 def sign_flip_p_values(
     differences: Tensor, *, seed: int, num_resamples: int = NUM_RESAMPLES
 ) -> Tensor:
-    """Test for each series whether its mean could be that of differences of random sign.
+    """Test for each (Q,) series whether its mean could be that of differences of random sign.
 
-    The observed signs count as one draw, so that no p-value is 0 (Phipson & Smyth 2010,
+    N draws of signs, which `seed` decides, are compared with (S, Q) float64 differences. The
+    observed signs count as one draw, so that no p-value is 0 (Phipson & Smyth 2010,
     doi:10.2202/1544-6115.1585).
-
-    Args:
-        differences: (S, Q) float64.
-        seed: Decides the signs.
-        num_resamples: N.
 
     Returns:
         (S,) float64 in 1 / (N + 1)..1.

@@ -55,12 +55,9 @@ class Enrolment:
     def fingerprint_matching(
         self, gallery: Gallery, images: Sequence[ListedImage], *, what: str
     ) -> EncoderFingerprint:
-        """Give the fingerprint for vectors that are to be compared with a gallery's.
+        """Give the fingerprint for vectors of images that are to be compared with a gallery's.
 
-        Args:
-            gallery: An empty one takes any encoder.
-            images: To be described.
-            what: What to call them in an error.
+        An empty gallery takes any encoder; `what` is what an error calls the images.
 
         Raises:
             GalleryError: Another encoder made what is kept, or it used cameras that these images do
@@ -93,8 +90,7 @@ class Enrolment:
             gallery: To be filled.
             source: Lists the images.
             mirrors: Remove images of this source that it no longer lists.
-            fingerprint: As given by `fingerprint_for` or `fingerprint_matching`; None: the one that
-                matches the gallery.
+            fingerprint: Of the vectors; None: as `fingerprint_matching` gives it.
             expires_at: When `check` is to remove the images; None: never.
 
         Raises:
@@ -138,10 +134,7 @@ class Enrolment:
         )
 
     def _embedded(
-        self,
-        source: ImageSource,
-        images: Sequence[ListedImage],
-        fingerprint: EncoderFingerprint,
+        self, source: ImageSource, images: Sequence[ListedImage], fingerprint: EncoderFingerprint
     ) -> Iterator[tuple[Sequence[ListedImage], Tensor]]:
         """Yield images and their (N, D) vectors, part by part."""
         if not images:

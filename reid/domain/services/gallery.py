@@ -227,16 +227,9 @@ class Gallery:
         asked = queries.detach().cpu().float()
         with self._states.searchable() as now:
             known = now.state.description
-            check_queries(asked, k=k, fingerprint=known.fingerprint, num_images=known.num_images)
-            return search_view(
-                now.view,
-                asked,
-                min(k, known.num_images),
-                records=now.records,
-                state=now.state,
-                within=within,
-                is_filtering=self._vectors.filters,
-            )
+            check_queries(asked, k=k, known=known)
+            num_answers, is_filtering = min(k, known.num_images), self._vectors.filters
+            return search_view(now, asked, num_answers, within=within, is_filtering=is_filtering)
 
     def calibrate(self, calibrations: Sequence[Calibration], *, entry: AuditEntry) -> None:
         """Keep calibrations, each in place of that of the same fusion."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     EncoderFingerprint,
+    GalleryDescription,
     KeptImage,
     NewImage,
     is_keepable,
@@ -54,11 +55,10 @@ def check_additions(
         raise GalleryError("vectors must be of unit L2 norm: normalise embeddings first")
 
 
-def check_queries(
-    queries: Tensor, *, k: int, fingerprint: EncoderFingerprint | None, num_images: int
-) -> None:
+def check_queries(queries: Tensor, *, k: int, known: GalleryDescription) -> None:
     """Refuse searches of an empty gallery, with k below 1, or by vectors that do not fit."""
-    if fingerprint is None or num_images == 0:
+    fingerprint = known.fingerprint
+    if fingerprint is None or known.num_images == 0:
         raise GalleryError("the gallery is empty: add images first")
     if k < 1:
         raise GalleryError(f"k must be at least 1, got {k}")

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid.domain.services.gallery_states import Snapshot
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, RecordsState
 from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import RecordsReader
-from reid.ports.gallery_vectors import VectorsView
 
 _INDEXED_SHARE = 16
 """Largest part of the vectors that is requested of an index: beyond it, comparing with all admitted
@@ -23,36 +23,21 @@ _SECOND_TRY = 8  # factor of answers requested where the first did not suffice
 
 
 def search_view(
-    view: VectorsView,
-    queries: Tensor,
-    num_answers: int,
-    *,
-    records: RecordsReader,
-    state: RecordsState,
-    within: GalleryFilter,
-    is_filtering: bool,
+    now: Snapshot, queries: Tensor, num_answers: int, *, within: GalleryFilter, is_filtering: bool
 ) -> Neighbours:
-    """Rank the images that are kept and admitted, for (Q, D) queries.
+    """Rank the images that are kept and admitted, for (Q, D) queries: (Q, K) keys.
 
-    Args:
-        view: Vectors of the state.
-        queries: (Q, D).
-        num_answers: K, at most the images kept.
-        records: Decide which vectors count and are admitted.
-        state: Of the records.
-        within: Which images are searched.
-        is_filtering: Whether the view itself leaves out what is not admitted.
-
-    Returns:
-        (Q, K) keys.
+    K, `num_answers`, is at most the number of images kept; `is_filtering` says whether the view
+    itself leaves out what is not admitted.
     """
+    state = now.state
     is_whole = not state.num_removed and (is_filtering or within == EVERYTHING)
     indices = torch.full((len(queries), num_answers), -1)  # (Q, K)
     distances = torch.full((len(queries), num_answers), torch.inf)  # (Q, K)
     left = torch.arange(len(queries))
     for asked in _tries(num_answers, state=state, is_whole=is_whole, is_filtering=is_filtering):
-        near = view.nearest(queries[left], asked, within=within)  # (Q, A)
-        known = _known(near.indices, records=records, within=within)
+        near = now.view.nearest(queries[left], asked, within=within)  # (Q, A)
+        known = _known(near.indices, records=now.records, within=within)
         found = _sifted(near, known=known, k=num_answers)
         indices[left], distances[left] = found.indices, found.distances
         if is_whole and torch.equal(known, near.indices):
@@ -63,7 +48,7 @@ def search_view(
         left = left[is_short]
         if not len(left):
             return Neighbours(indices=indices, distances=distances)
-    found = view.among(queries[left], num_answers, keys=records.all_admitted(within=within))
+    found = now.view.among(queries[left], num_answers, keys=now.records.all_admitted(within=within))
     indices[left, : found.indices.shape[1]] = found.indices
     distances[left, : found.indices.shape[1]] = found.distances
     return Neighbours(indices=indices, distances=distances)

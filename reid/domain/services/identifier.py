@@ -186,9 +186,7 @@ class Identifier:
         looked_at = self.options.within.words()
         advice = f"look at more than images {looked_at}, or add" if looked_at else "add"
         return NoAnswerError(
-            place=self.gallery.place,
-            name=query.images[0].name,
-            advice=f"{advice} images of others",
+            place=self.gallery.place, name=query.images[0].name, advice=f"{advice} images of others"
         )
 
     @property

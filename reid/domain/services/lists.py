@@ -29,13 +29,10 @@ class ListedDataset:
     def __init__(
         self, name: str, *, reader: ImageReader, list_split: Callable[[Split], SampleList]
     ) -> None:
-        """Keep the parts; no list is read yet.
+        """Keep the parts; no list is read yet, and the name is for reports.
 
-        Args:
-            name: What to call the dataset in reports.
-            reader: Reads the images listed.
-            list_split: Lists a split; called once for each split that is needed. Raises
-                DatasetError where the list cannot be read.
+        `list_split` is called once for each split that is needed. It raises DatasetError where the
+        list cannot be read.
         """
         self.name = name
         self.reader = reader
@@ -78,12 +75,9 @@ class ListedImages:
     def __init__(
         self, place: str, *, reader: ImageReader, list_images: Callable[[], Sequence[ListedImage]]
     ) -> None:
-        """Keep the parts; the list is not read yet.
+        """Keep the parts; `list_images` is called once, when the list is first needed.
 
-        Args:
-            place: The folder that the names start from, or the sender of the images.
-            reader: Reads the images listed.
-            list_images: Called once. Raises DatasetError where there is no image.
+        `place` is the folder that the names start from, or the sender of the images.
         """
         self.place = place
         self.reader = reader
@@ -188,15 +182,10 @@ def require_writable_names(gallery: Sequence[ListedImage]) -> None:
 
 
 def camids_of(images: Sequence[ListedImage], *, num_cameras: int) -> Tensor | None:
-    """Number cameras from zero.
+    """Number the cameras of N images from zero: (N,) int64.
 
-    Args:
-        images: N, whose cameras are called "1", "2", ... where the encoder knows them.
-        num_cameras: How many the encoder distinguishes.
-
-    Returns:
-        (N,) int64; None where any image's camera is not one of the encoder's: vectors with and
-        without a camera's embedding do not compare.
+    An encoder of `num_cameras` knows "1", "2", ... None where any image's camera is another:
+    vectors with and without a camera's embedding do not compare.
     """
     if first_without_camera(images, num_cameras=num_cameras) is not None:
         return None

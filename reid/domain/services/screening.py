@@ -19,10 +19,8 @@ class ScreenedDataset(ListedDataset):
     def __init__(self, dataset: Dataset, *, skips_bad: bool) -> None:
         """Keep the dataset; nothing is read yet.
 
-        Args:
-            dataset: Lists and reads.
-            skips_bad: Decode a list's images in full when it is first needed, and leave out those
-                that cannot be read; else list all, and name every bad one when the first is met.
+        With `skips_bad`, a list's images are decoded in full when it is first needed, and bad ones
+        left out; else all are listed, and every bad one is named when the first is met.
         """
         self._dataset = dataset
         self._skips_bad = skips_bad

@@ -95,10 +95,9 @@ def augment(
     Args:
         images_uint8: (B, 3, H, W) uint8, RGB, already of the encoder's size.
         recipe: Stage 2's constants.
-        mean: Subtracted per channel from pixels in 0..1.
-        std: Divides per channel what remains.
-        generator: The only source of randomness; draws depend neither on pixels nor on the images'
-            device.
+        mean: As `normalise` takes it.
+        std: As `normalise` takes it.
+        generator: Source of randomness; draws depend neither on pixels nor on the images' device.
 
     Returns:
         (B, 3, H, W) float32 on the images' device.

@@ -62,10 +62,7 @@ class ExponentialMovingAverage:
         return named | {_NUM_UPDATES: torch.tensor(self._num_updates)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore a copy of what `state` returned.
-
-        Args:
-            tensors: May hold others beside those of `state`.
+        """Restore a copy of what `state` returned; other tensors are ignored.
 
         Raises:
             CheckpointError: An average is missing or of another shape; nothing is changed then.

@@ -94,10 +94,7 @@ class NamedAdam:
         }
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore a copy of what `state` returned; learning rates stay as they are.
-
-        Args:
-            tensors: May hold others beside those of `state`.
+        """Restore a copy of what `state` returned; learning rates stay, other tensors are ignored.
 
         Raises:
             CheckpointError: A parameter's state is incomplete, of another shape, or of a parameter

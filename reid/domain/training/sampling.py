@@ -133,13 +133,9 @@ def shuffled_batches(num_samples: int, batch_size: int, generator: torch.Generat
     Differs from CLIP-ReID, which ends with an empty batch, and a crash, where `batch_size` divides
     `num_samples`.
 
-    Args:
-        num_samples: N.
-        batch_size: Of all batches but the last, which takes the remainder.
-        generator: Source of randomness.
-
     Returns:
-        Row numbers, int64 on the generator's device, none of the tensors empty.
+        Row numbers, int64 on the generator's device, none of the tensors empty; the last batch
+        takes the remainder.
 
     Raises:
         ValueError: Nothing to arrange, or a batch size below 1.
