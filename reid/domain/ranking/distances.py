@@ -91,14 +91,9 @@ def rescore(candidates: Tensor, *, queries: Tensor, gallery: Tensor, k: int) -> 
 
 
 def is_as_near(found: Tensor, nearest: Tensor) -> Tensor:
-    """Whether found rows are as near as the true ones; ties count. Its mean is an index's recall.
+    """Whether answers, infinitely far where there is none, are as near as the true ones.
 
-    Args:
-        found: Distances of answers; infinite where there is none.
-        nearest: True distances, of a shape that fits.
-
-    Returns:
-        bool of the common shape.
+    Ties count. The mean of these bools, of the common shape, is an index's recall.
     """
     return found <= nearest + _SAME_DISTANCE
 
@@ -137,13 +132,7 @@ def order_keys(distances: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Pack distance and row into one integer, which orders by distance, then by row.
 
     The bits of an IEEE float order like an integer once those of negative numbers are flipped.
-
-    Args:
-        distances: float32 of any shape, no NaN.
-        rows: 0..2**31 - 1, of a shape that fits.
-
-    Returns:
-        int64 of the common shape.
+    Distances are float32 without NaN, rows 0..2**31 - 1, keys int64 of the common shape.
     """
     bits = (distances + np.float32(0)).view(np.int32)  # + 0: -0 and 0 are one distance
     bits ^= (bits >> 31) & 0x7FFFFFFF

@@ -52,9 +52,7 @@ def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tens
 def rank_by_best(similarities: Tensor, people: Tensor) -> RankedIdentities:
     """Rank people by their most similar image.
 
-    Args:
-        similarities: (K,) float32 of images, ties in the order given.
-        people: (K,) int64, whose images they are.
+    (K,) float32 similarities of images, ties in the order given; (K,) int64, whose they are.
     """
     order = similarities.argsort(descending=True, stable=True)
     first = _first_places(people[order])

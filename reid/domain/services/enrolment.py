@@ -10,13 +10,7 @@ from reid.domain.errors import GalleryError
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.enrolment_plan import EnrolmentPlan
 from reid.domain.services.gallery import Gallery
-from reid.domain.services.lists import (
-    camids_of,
-    first_without_camera,
-    require_labels,
-    require_readable,
-    require_writable_names,
-)
+from reid.domain.services.lists import camids_of, first_without_camera
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
@@ -25,7 +19,7 @@ from reid.domain.values.galleries import (
     NewImage,
     require_same_encoder,
 )
-from reid.domain.values.samples import ListedImage, Split, UnreadableImage
+from reid.domain.values.samples import ListedImage, Split
 from reid.ports.dataset import ImageSource
 
 PART_SIZE = 1024  # images of a transaction: so many are embedded again after an interruption
@@ -84,23 +78,17 @@ class Enrolment:
         """Add what a gallery lacks, in parts that are kept one by one.
 
         An image whose content the gallery knows, under any name, is not embedded again, and keeps
-        an earlier expiry time.
-
-        Args:
-            gallery: To be filled.
-            source: Lists the images.
-            mirrors: Remove images of this source that it no longer lists.
-            fingerprint: Of the vectors; None: as `fingerprint_matching` gives it.
-            expires_at: When `check` is to remove the images; None: never.
+        an earlier expiry time. With `mirrors`, images of this source that it no longer lists are
+        removed. Without `fingerprint`, that of `fingerprint_matching` holds. After `expires_at`,
+        `check` removes the images; None: never.
 
         Raises:
             DatasetError: No readable image, or a readable one without a label, or with one that
                 holds a control character.
             GalleryError: Another encoder made what is kept, or nothing can be written.
         """
-        listed = source.images()
         fingerprint = fingerprint or self.fingerprint_matching(
-            gallery, listed, what="the new images"
+            gallery, source.images(), what="the new images"
         )
         plan = EnrolmentPlan(
             gallery,
@@ -110,28 +98,16 @@ class Enrolment:
             keeps_thumbnails=self.keeps_thumbnails,
             expires_at=expires_at,
         )
-        unreadable = source.reader.find_unreadable([image.name for image in plan.fresh])
-        enrolled = _enrolled_names(listed, unreadable)
-        fresh = [image for image in plan.fresh if image.name in enrolled]
         action = AuditAction.BUILD if mirrors else AuditAction.ADD
         add = partial(self._add, gallery, source, fingerprint=fingerprint, action=action)
         for part in plan.parts(PART_SIZE):
             vectors = gallery.vectors([update.vector_of.key for update in part])
             add([update.image for update in part], vectors)
-        for images, vectors in self._embedded(source, fresh, fingerprint):
+        for images, vectors in self._embedded(source, plan.fresh, fingerprint):
             add([plan.new_image(image) for image in images], vectors)
-        kept = plan.kept if mirrors else {}
-        gone = [image.key for name, image in kept.items() if name not in enrolled]
-        if gone:
-            gallery.remove(gone, entry=self._entry(AuditAction.REMOVE, source, len(gone)))
-        return GalleryChanges(
-            num_listed=len(listed),
-            num_embedded=len(fresh),
-            num_updated=len(plan.updates),
-            num_unchanged=len(listed) - len(plan.updates) - len(plan.fresh),
-            num_removed=len(gone),
-            unreadable=unreadable,
-        )
+        if plan.gone:
+            gallery.remove(plan.gone, entry=self._entry(AuditAction.REMOVE, source, len(plan.gone)))
+        return plan.changes()
 
     def _embedded(
         self, source: ImageSource, images: Sequence[ListedImage], fingerprint: EncoderFingerprint
@@ -139,14 +115,12 @@ class Enrolment:
         """Yield images and their (N, D) vectors, part by part."""
         if not images:
             return
-        camids = None
-        if fingerprint.uses_cameras:
-            camids = camids_of(images, num_cameras=self.embedder.num_cameras)
+        num_cameras = self.embedder.num_cameras if fingerprint.uses_cameras else 0
         start = 0
         for vectors in self.embedder.embed_parts(
             source.reader,
             [image.name for image in images],
-            camids=camids,
+            camids=camids_of(images, num_cameras=num_cameras),
             subset=Split.GALLERY,
             part_size=PART_SIZE,
         ):
@@ -190,15 +164,3 @@ class Enrolment:
             f"none that it knows (camera: {stray.camera}): name the cameras as Market-1501 does, "
             "or build another gallery with evaluation.use_cameras=false"
         )
-
-
-def _enrolled_names(
-    listed: Sequence[ListedImage], unreadable: Sequence[UnreadableImage]
-) -> set[str]:
-    """Leave out unreadable images, and refuse those that cannot be kept."""
-    left_out = {image.name for image in unreadable}
-    readable = [image for image in listed if image.name not in left_out]
-    require_readable(readable, unreadable, role="gallery")
-    require_labels(readable)
-    require_writable_names(readable)
-    return {image.name for image in readable}

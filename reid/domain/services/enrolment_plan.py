@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import KeptImage, NewImage
+from reid.domain.services.lists import require_labels, require_readable, require_writable_names
+from reid.domain.values.galleries import GalleryChanges, KeptImage, NewImage
 from reid.domain.values.samples import ListedImage
 from reid.ports.dataset import ImageSource
 
@@ -35,17 +36,18 @@ class EnrolmentPlan:
         Only a mirror looks up all images of its source, to find those that are no longer listed.
         `uses_cameras` says whether vectors depend on the camera. With `keeps_thumbnails`, images
         that lack one are written again. At `expires_at` the images expire; None: never.
+
+        Raises:
+            DatasetError: No readable image, or a readable one that cannot be kept.
         """
         names = [image.name for image in source.images()]
-        self._source = source.place
+        self._source, self._num_listed = source.place, len(names)
         self._contents = dict(zip(names, source.reader.content_digests(names), strict=True))
         self._uses_cameras = uses_cameras
         self._expires_at = expires_at
         own = gallery.images(source=source.place, names=None if mirrors else names)
         alike = gallery.images(contents=sorted({text for text in self._contents.values() if text}))
-        self.kept = {image.name: image for image in own}
-        """Images of the source that the gallery keeps, by name."""
-
+        self._own = {image.name: image for image in own}
         self._by_vector = {self._vector_key(image): image for image in alike}
         self._expiry_of_content: dict[str, str | None] = {}
         for image in alike:
@@ -60,6 +62,10 @@ class EnrolmentPlan:
 
         for listed in source.images():
             self._decide(listed)
+        self._unreadable = source.reader.find_unreadable([image.name for image in self.fresh])
+        stay = self._leave_out_unreadable(source.images())
+        self.gone = [image.key for image in own if mirrors and image.name not in stay]
+        """Keys of images to remove."""
 
     def new_image(self, image: ListedImage) -> NewImage:
         """Describe a listed image as it is to be kept.
@@ -67,7 +73,7 @@ class EnrolmentPlan:
         A later run may shorten the time that an image is kept, but not extend it, also where the
         file was renamed since.
         """
-        kept, content = self.kept.get(image.name), self._contents[image.name]
+        kept, content = self._own.get(image.name), self._contents[image.name]
         expiry = kept.expires_at if kept else None
         if kept is None or kept.content != content:
             expiry = _earlier(expiry, self._expiry_of_content.get(content))
@@ -100,8 +106,30 @@ class EnrolmentPlan:
         for start in range(0, len(others), size):
             yield others[start : start + size]
 
+    def changes(self) -> GalleryChanges:
+        """Count what the plan does once it is carried out."""
+        num_used = len(self.fresh) + len(self._unreadable) + len(self.updates)
+        return GalleryChanges(
+            num_listed=self._num_listed,
+            num_embedded=len(self.fresh),
+            num_updated=len(self.updates),
+            num_unchanged=self._num_listed - num_used,
+            num_removed=len(self.gone),
+            unreadable=self._unreadable,
+        )
+
+    def _leave_out_unreadable(self, listed: Sequence[ListedImage]) -> set[str]:
+        """Refuse images that cannot be kept, and return the names of the others."""
+        bad = {image.name for image in self._unreadable}
+        self.fresh = [image for image in self.fresh if image.name not in bad]
+        readable = [image for image in listed if image.name not in bad]
+        require_readable(readable, self._unreadable, role="gallery")
+        require_labels(readable)
+        require_writable_names(readable)
+        return {image.name for image in readable}
+
     def _decide(self, image: ListedImage) -> None:
-        new, own = self.new_image(image), self.kept.get(image.name)
+        new, own = self.new_image(image), self._own.get(image.name)
         key = self._vector_key(new)
         is_same = own is not None and self._vector_key(own) == key
         vector_of = own if is_same else self._by_vector.get(key)

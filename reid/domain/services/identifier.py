@@ -103,14 +103,9 @@ class Identifier:
     decision: Decision = _ACCEPTS_ALL
 
     def identify(self, queries: Sequence[Query], vectors: Tensor) -> tuple[Identification, ...]:
-        """Name the person of every query.
+        """Name the person of every query, in the order of the queries.
 
-        Args:
-            queries: Q.
-            vectors: (Q, D) float32, rows of unit L2 norm, by the gallery's encoder.
-
-        Returns:
-            An answer per query, in the order of the queries.
+        The vectors are (Q, D) float32, rows of unit L2 norm, by the gallery's encoder.
 
         Raises:
             GalleryError: The gallery is empty or damaged.

@@ -79,9 +79,9 @@ def embed_queries(
     Raises:
         DatasetError: An image cannot be read.
     """
-    images, camids = queries.images(), None
-    if fingerprint.uses_cameras:
-        camids = camids_of(images, num_cameras=embedder.num_cameras)
+    images = queries.images()
+    num_cameras = embedder.num_cameras if fingerprint.uses_cameras else 0
+    camids = camids_of(images, num_cameras=num_cameras)
     names = [image.name for image in images]
     return embedder.embed(queries.reader, names, camids=camids, subset=Split.QUERY)
 
@@ -89,12 +89,7 @@ def embed_queries(
 def vectors_of_queries(
     queries: Sequence[Query], images: Sequence[ListedImage], vectors: Tensor
 ) -> Tensor:
-    """Fuse the vectors of each query's images; see `mean_directions`.
-
-    Args:
-        queries: Q, which hold each of the images once.
-        images: N.
-        vectors: (N, D) float32, rows of unit L2 norm.
+    """Fuse the (N, D) vectors of queries, which hold each image once; see `mean_directions`.
 
     Returns:
         (Q, D) float32, rows of unit L2 norm; those of single images as they were.
