@@ -96,10 +96,9 @@ class _Counting:
     def score(
         self, queries: EmbeddingSet, stretch: Callable[[int], np.ndarray], *, length: int
     ) -> QueryScores:
-        """Score B queries.
+        """Score B queries; `stretch` gives their distances to `length` rows from a given one on.
 
-        `stretch` computes the (B, length) distances to the gallery rows from a given one on; the
-        last stretch may be shorter. It is called twice for stretches with true matches.
+        It is called twice for stretches with true matches.
         """
         owners, rows = self._same_person(queries)  # (P,) each: query and gallery row of pairs
         own = np.empty(len(rows), dtype=np.float32)
@@ -155,9 +154,8 @@ def _count_nearer(
 ) -> np.ndarray:
     """Count the gallery images that come before each true match, on as many cores as torch uses.
 
-    `block` is (B, W), the distances to the gallery rows from `first` on. Of the (P,) matches,
-    `owners` are the queries, ascending; `own` the distances, ascending per query; `rows` the
-    gallery rows, ascending among equal distances.
+    `block` is (B, W), the distances to rows from `first` on; of the (P,) matches, by `owners`, the
+    queries, then `own`, the distances, then `rows`, all ascend.
     """
     counts = np.zeros(len(own), dtype=np.int64)
     bounds = np.searchsorted(owners, np.arange(len(block) + 1)).tolist()
@@ -177,11 +175,9 @@ def _count_nearer(
 def _count_before(
     found: np.ndarray, first: int, *, own: np.ndarray, rows: np.ndarray
 ) -> np.ndarray:
-    """Count the gallery images before each of R true matches of one query, as `_count_nearer` does.
-
-    Only values are sorted, because that is vectorised and sorting rows is not; rows are compared
-    among equal distances only, which are few.
-    """
+    """Count the gallery images before each of R true matches of one query, as `_count_nearer`."""
+    # Only values are sorted, because that is vectorised and sorting rows is not; rows are compared
+    # among equal distances only, which are few.
     values = np.sort(_up_to(own[-1], found))
     before = np.searchsorted(values, own, side="left")
     equal = np.searchsorted(values, own, side="right") - before

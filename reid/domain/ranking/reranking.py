@@ -54,10 +54,7 @@ class _Neighbourhood:
         return sparse.csr_array((ones, columns.ravel(), starts), shape=shape)
 
     def pairs(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Number the pairs of `rows` with their nearest, row times N plus column, ascending.
-
-        Their distances come with them: (P,) each.
-        """
+        """Number pairs of `rows` and their nearest, row * N + column, with distances: (P,) each."""
         order = self.nearest[rows].argsort(axis=1)
         numbers = np.arange(len(self.nearest))[rows, None] * len(self.nearest) + self.nearest[rows]
         near = np.take_along_axis(self.distances[rows], order, axis=1)
@@ -104,12 +101,10 @@ def _blocks(num_rows: int, row_length: int) -> Iterator[tuple[int, int]]:
 
 
 def _find_neighbourhood(images: Tensor, k: int) -> _Neighbourhood:
-    """Find the k nearest images of every image and its largest distance.
-
-    Cosine distances serve: for unit rows the squared Euclidean ones are twice as large, and every
-    distance is divided by the largest of its row. They are symmetric, d(i, j) = d(j, i), so that
-    two tiles of images are compared once for the rows of both: half of the full product.
-    """
+    """Find the k nearest images of every image and its largest distance."""
+    # Cosine distances serve: for unit rows the squared Euclidean ones are twice as large, and every
+    # distance is divided by the largest of its row. Distances are symmetric, so that two tiles of
+    # images are compared once for the rows of both: half of the full product.
     found = _Nearest(len(images), k=min(k, len(images)))
     tiles = [(first, images[first : first + _TILE]) for first in range(0, len(images), _TILE)]
     for number, (first, rows) in enumerate(tiles):
@@ -150,11 +145,9 @@ class _Nearest:
 
 
 def _bound_nearest(block: Tensor, k: int) -> np.ndarray:
-    """Bound the k-th smallest of each row from above: (B,).
+    """Bound the k-th smallest of each row from above by the k-th smallest of groups' minima: (B,).
 
-    The minima of k groups of columns are k entries of the row, so that the k-th smallest entry is
-    at most the k-th smallest of the groups' minima. Few entries are below that bound, and it costs
-    one pass over the block.
+    Few entries are below that bound, and it costs one pass over the block.
     """
     size = max(1, block.shape[1] // (_GROUPS_PER_NEIGHBOUR * k))
     num_groups = block.shape[1] // size
@@ -196,10 +189,7 @@ def _reciprocal(forward: "sparse.csr_array") -> "sparse.csr_array":
 def _weigh(
     members: "sparse.csr_array", images: Tensor, neighbourhood: _Neighbourhood, first: int
 ) -> "sparse.csr_array":
-    """Replace member entries by exp(-distance), each row summing to 1 (eq. 7).
-
-    `members` is (B, N), not zero at the neighbours of images first..first + B - 1.
-    """
+    """Replace (B, N) entries, of images from `first` on, by exp(-distance) of sum 1 (eq. 7)."""
     from scipy import sparse
 
     rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))
@@ -235,11 +225,9 @@ def _pair_distances(images: Tensor, left: np.ndarray, right: np.ndarray) -> np.n
 
 
 def _jaccard_distances(encoding: "sparse.csr_array", inverted: "sparse.csc_array") -> Tensor:
-    """Compare B encodings with all of the gallery (eq. 10): (B, G) float32.
-
-    Every encoding sums to 1, so the sum of maxima is 2 minus the sum of minima; and only images
-    that are in both encodings add to the latter.
-    """
+    """Compare B encodings with all of the gallery (eq. 10): (B, G) float32."""
+    # Every encoding sums to 1, so the sum of maxima is 2 minus the sum of minima; and only images
+    # that are in both encodings add to the latter.
     found = torch.empty((encoding.shape[0], inverted.shape[0]))
     for row, (start, stop) in enumerate(pairwise(encoding.indptr)):
         columns = inverted[:, encoding.indices[start:stop]]

@@ -190,10 +190,7 @@ class Identifier:
         return max(self.options.top_k, votes)
 
     def _deep_enough(self, short: Sequence[_Answers]) -> int:
-        """Count the answers that must include people other than those found and the query's own.
-
-        The query's own person may be hidden, and the nearest images be all of one other person.
-        """
+        """Count the answers that must include people other than those found and the query's own."""
         groups = [
             {label for label in (*one.labels, one.query.label) if label is not None}
             for one in short

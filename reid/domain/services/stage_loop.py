@@ -37,32 +37,26 @@ class TrainingStage(Protocol):
 
     name: Stage
     num_epochs: int
-    optimizer: NamedAdam  # optimiser of everything that learns
-    batch_settings: str  # the settings that decide how large a batch is, for messages
+    optimizer: NamedAdam  # of everything that learns
+    batch_settings: str  # settings that decide a batch's size, for messages
 
     def learning_rate(self, epoch: int) -> float:
         """Compute the base rate of a one-based epoch."""
-        ...
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """List the epoch's batches: (B,) int64 rows of the training samples each."""
-        ...
 
     def objective(self, rows: Tensor, *, epoch: int, step: int) -> Objective:
         """Run the forward pass of one batch."""
-        ...
 
     def after_step(self) -> None:
         """Follow a step of the optimiser."""
-        ...
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, except the optimiser's moments."""
-        ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore a state given by `state`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +210,7 @@ class StageLoop:
         return before, epoch
 
     def _epoch_of(self, state: Checkpoint | None, stage: TrainingStage) -> int:
-        """Return after which epoch of this stage a state was saved; 0 where there is none.
-
-        An intact file can still be of another stage, or of a run with another encoder or other
-        identities, copied there by mistake.
-        """
+        """Return after which epoch an intact state was saved, if it is not of another training."""
         if state is None:
             return 0
         place, kind = self.runs.place_of(state_name(stage.name)), state.header.get("format")

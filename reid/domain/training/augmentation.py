@@ -140,11 +140,9 @@ def _shift(images: Tensor, padding: int, *, generator: torch.Generator) -> Tenso
 
 
 def _patch(images: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
-    """Cover a box of some images by a box of its size, of another image and place.
-
-    Differs from Zhou et al., who draw patches from a pool gathered over many batches: such a pool
-    would have to be saved for interrupted trainings to resume. Boxes are drawn as for erasing.
-    """
+    """Cover a box of some images by a box of its size, of another image and place."""
+    # Differs from Zhou et al., who draw patches from a pool gathered over many batches: such a pool
+    # would have to be saved for interrupted trainings to resume.
     count, _, height, width = images.shape
     boxes = _boxes(images.shape, probability, generator=generator)
     drawn = _uniform((count, 3), generator=generator).tolist()
@@ -162,10 +160,7 @@ def _patch(images: Tensor, probability: float, *, generator: torch.Generator) ->
 def _jitter_color(
     images: Tensor, recipe: FineTuningRecipe, *, generator: torch.Generator
 ) -> Tensor:
-    """Change brightness, contrast and saturation, in this order, of some images.
-
-    Each mixes an image with another: black, its mean grey, and its own grey image.
-    """
+    """Mix some images with black, then with their mean grey, then with their own grey image."""
     is_chosen = _uniform((len(images),), generator=generator) < recipe.color_jitter_probability
     low, high = 1 - recipe.color_jitter_strength, 1 + recipe.color_jitter_strength
     drawn = _between(_uniform((3, len(images), 1, 1, 1), generator=generator), low, high)

@@ -105,14 +105,11 @@ def _groups(
 def _groups_across_cameras(
     rows: Sequence[int], size: int, *, draws: Draws, camids: Sequence[int]
 ) -> list[list[int]]:
-    """Form G groups so that the sum of their numbers of cameras is as large as possible.
-
-    A round robin over the cameras, in random order, decides which images stay: the remainder left
-    out is then of the cameras with most images, and an identity with fewer than K repeats each
-    image once before any twice. What stays is dealt camera by camera to the groups in turn, so that
-    a camera with n images is in min(n, G) of them. Cutting the round robin itself would put its
-    end, where one camera is left, into few groups.
-    """
+    """Form G groups so that the sum of their numbers of cameras is as large as possible."""
+    # A round robin over the cameras, in random order, decides which images stay: the remainder left
+    # out is then of the cameras with most images, and an identity with fewer than K repeats each
+    # image once before any twice. What stays is dealt camera by camera to the groups in turn, so
+    # that a camera with n images is in min(n, G) of them.
     rows_by_camera = _rows_by(camids, rows)
     for own in rows_by_camera.values():
         draws.shuffle(own)
