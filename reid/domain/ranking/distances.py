@@ -39,12 +39,8 @@ def distances(queries: Tensor, gallery: Tensor, *, out: Tensor | None = None) ->
 def find_nearest(queries: Tensor, gallery: Tensor, *, k: int) -> Neighbours:
     """Find the k nearest gallery rows of every query exactly, in bounded memory.
 
-    Distances that round to the same float32 are tied and go by row number.
-
-    Args:
-        queries: (Q, D), rows of unit L2 norm.
-        gallery: (G, D) float32, rows of unit L2 norm; it is searched on its device.
-        k: At least 1.
+    Distances that round to the same float32 are tied and go by row number. Queries (Q, D) and
+    gallery (G, D), searched on its device, have float32 rows of unit L2 norm; k is at least 1.
 
     Returns:
         min(k, G) rows and distances per query, on the CPU.
@@ -99,14 +95,10 @@ def is_as_near(found: Tensor, nearest: Tensor) -> Tensor:
 
 
 def rank(distances: Tensor, *, k: int | None = None) -> Tensor:
-    """Order the gallery rows of every query, nearest first, ties by row number.
-
-    Args:
-        distances: (Q, G) float32, any device, no NaN.
-        k: Only so many nearest rows; all if None.
+    """Order the gallery rows of every query by (Q, G) float32 distances, ties by row number.
 
     Returns:
-        (Q, min(k, G)) int64 gallery rows, on the CPU.
+        (Q, min(k, G)) int64 gallery rows, nearest first, on the CPU; all rows if k is None.
 
     Raises:
         ValueError: Not (Q, G) float32, some distance is NaN, or k below 1.

@@ -26,10 +26,7 @@ def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tens
     For queries this is the average pooling of multiple queries (Zheng et al. 2015, Scalable person
     re-identification: a benchmark, doi:10.1109/ICCV.2015.133). Sums are computed in float64.
 
-    Args:
-        vectors: (N, D) float32, rows of unit L2 norm.
-        groups: (N,) int64 in 0..P-1; every group at least once.
-        num_groups: P.
+    Vectors are (N, D) float32, rows of unit L2 norm; groups (N,) int64 in 0..P-1, each occurring.
 
     Returns:
         (P, D) float32, rows of unit L2 norm; the first vector of a group whose vectors cancel out.
@@ -60,12 +57,9 @@ def rank_by_best(similarities: Tensor, people: Tensor) -> RankedIdentities:
 
 
 def rank_by_mean(query: Tensor, people: Tensor, directions: Tensor) -> RankedIdentities:
-    """Rank people by the cosine to the mean direction of their images.
+    """Rank people, (P,) int64 each once, by the cosine to the mean direction of their images.
 
-    Args:
-        query: (D,) float32 of unit L2 norm.
-        people: (P,) int64, each once; ties stay in the order given.
-        directions: (P, D) float32 of unit L2 norm, see `mean_directions`.
+    The query is (D,), directions (P, D) float32 of unit L2 norm; ties stay in the order given.
     """
     similarities = (directions @ query).clamp(min=-1, max=1)  # (P,)
     order = similarities.argsort(descending=True, stable=True)

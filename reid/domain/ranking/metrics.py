@@ -64,14 +64,8 @@ def score_rankings(
     0. Differs from CLIP-ReID: CMC needs no row of a fixed length, so that a gallery which the
     same-camera rule leaves nearly empty can be scored.
 
-    Args:
-        ranking: (Q, K) int64 distinct gallery rows, nearest first; -1 where none was found.
-        queries: The Q queries that `ranking` belongs to.
-        gallery: The whole gallery.
-        remove_same_camera: Whether the same-camera rule applies.
-
-    Returns:
-        Scores of the Q queries, on the CPU.
+    `ranking` is (Q, K) int64 distinct rows of the whole gallery, nearest first; -1 where none was
+    found. The scores are on the CPU.
 
     Raises:
         ValueError: `ranking` does not fit the sets.
@@ -170,10 +164,8 @@ def count_so_far(flags: Tensor, rows: Tensor) -> Tensor:
 def score_hits(rows: Tensor, *, ranks: Tensor, num_matches: Tensor) -> QueryScores:
     """Score true matches by their ranks.
 
-    Args:
-        rows: (P,) int64 query of each match that was found, ascending.
-        ranks: (P,) int64 one-based, ascending within a query; junk does not count.
-        num_matches: (Q,) int64 true matches of each query, found or not.
+    Rows are the (P,) int64 queries of the matches found, ascending; ranks (P,) int64, one-based,
+    ascending within a query, without junk; `num_matches` (Q,) int64, found or not.
     """
     hits = count_so_far(torch.ones_like(rows, dtype=torch.bool), rows)
     precision_sum = torch.zeros(len(num_matches), dtype=torch.float64)

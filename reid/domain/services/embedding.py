@@ -46,12 +46,8 @@ class Embedder:
     ) -> Tensor:
         """Turn images into vectors.
 
-        Args:
-            reader: Reads the images by name.
-            names: N names.
-            camids: (N,) int64 for an encoder with camera embeddings, else ignored; None leaves
-                cameras out.
-            subset: What to call the images in progress events.
+        The camids are (N,) int64 for an encoder with camera embeddings, else ignored; None leaves
+        cameras out. Progress events call the images `subset`.
 
         Returns:
             (N, D) float32 on the CPU, rows of unit L2 norm.

@@ -87,7 +87,7 @@ class PairExplainer:
         explained = [
             ExplainedImage(
                 image=image,
-                pixels=self._read_to_show(source, image),
+                pixels=self._read(source, image, is_shown=True)[0].cpu(),
                 weights=field.float().cpu(),
                 check=check,
             )
@@ -102,16 +102,16 @@ class PairExplainer:
             are_cameras_used=camids is not None,
         )
 
-    def _read(self, source: ImageSource, image: ListedImage) -> Tensor:
-        """Read an image as the encoder takes it: (1, 3, H, W)."""
-        size = self.encoder.geometry.image_size
-        return source.reader.read([image.name], size=size, resampling=Resampling.BILINEAR)
-
-    def _read_to_show(self, source: ImageSource, image: ListedImage) -> Tensor:
-        size = self.encoder.geometry.image_size
-        scale = math.ceil(SHOWN_HEIGHT / size.height)
-        shown = ImageSize(scale * size.height, scale * size.width)
-        return source.reader.read([image.name], size=shown, resampling=Resampling.BICUBIC)[0].cpu()
+    def _read(self, source: ImageSource, image: ListedImage, *, is_shown: bool = False) -> Tensor:
+        """Read an image as the encoder takes it, or enlarged to be shown: (1, 3, H, W)."""
+        size, resampling = self.encoder.geometry.image_size, Resampling.BILINEAR
+        if is_shown:
+            scale = math.ceil(SHOWN_HEIGHT / size.height)
+            size, resampling = (
+                ImageSize(scale * size.height, scale * size.width),
+                Resampling.BICUBIC,
+            )
+        return source.reader.read([image.name], size=size, resampling=resampling)
 
     def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
         size = self.encoder.geometry.image_size

@@ -111,10 +111,7 @@ class Gallery:
             after = page[-1].key
 
     def vectors(self, keys: Sequence[int]) -> Tensor:
-        """Look up vectors.
-
-        Returns:
-            (len(keys), D) float32 on the CPU, in the order of the keys.
+        """Look up vectors: (len(keys), D) float32 on the CPU, in the order of the keys.
 
         Raises:
             GalleryError: A key is not kept.
@@ -143,11 +140,8 @@ class Gallery:
     ) -> tuple[int, ...]:
         """Add images in one transaction; each replaces an image of the same source and name.
 
-        Args:
-            images: N.
-            vectors: (N, D) float32, rows of unit L2 norm.
-            fingerprint: Of the encoder that made them; the first one decides.
-            entry: Line of the audit log; its time is the time of adding.
+        The vectors are (N, D) float32, rows of unit L2 norm, by the encoder of `fingerprint`, of
+        which the first one decides. The entry's time is the time of adding.
 
         Returns:
             The keys, in the order of the images.
@@ -211,10 +205,7 @@ class Gallery:
     def search(self, queries: Tensor, k: int, *, within: GalleryFilter = EVERYTHING) -> Neighbours:
         """Rank images by cosine distance 1 - cos, nearest first, ties by key.
 
-        Args:
-            queries: (Q, D) float32, rows of unit L2 norm.
-            k: Number of answers, at least 1.
-            within: Which images are searched.
+        Queries are (Q, D) float32, rows of unit L2 norm; k is at least 1.
 
         Returns:
             Indices are keys. min(k, images) columns; where fewer were found or admitted, key -1 at

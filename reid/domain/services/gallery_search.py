@@ -44,7 +44,8 @@ def search_view(
             return Neighbours(indices=indices, distances=distances)
         is_short = found.indices[:, -1] < 0
         if is_filtering:
-            is_short &= _are_as_many_as(asked, near)  # else it has no more
+            # It has no more where it found fewer than it was asked for.
+            is_short &= (near.indices[:, asked - 1 :] >= 0).any(dim=1)
         left = left[is_short]
         if not len(left):
             return Neighbours(indices=indices, distances=distances)
@@ -65,14 +66,6 @@ def _tries(
     first = int(num_answers * _SPARE_SHARE * num_vectors / num_images) + _SPARE_ANSWERS
     largest = num_vectors if is_filtering else num_vectors // _INDEXED_SHARE
     return [asked for asked in (first, first * _SECOND_TRY) if asked <= largest]
-
-
-def _are_as_many_as(asked: int, near: Neighbours) -> Tensor:
-    """(Q,) bool, whether `asked` answers were found."""
-    num_queries, num_columns = near.indices.shape
-    if num_columns < asked:
-        return torch.zeros(num_queries, dtype=torch.bool)
-    return near.indices[:, -1] >= 0
 
 
 def _known(keys: Tensor, *, records: RecordsReader, within: GalleryFilter) -> Tensor:

@@ -52,13 +52,8 @@ def pk_batches(
     is left out); a batch takes one group of each of P identities that still have any; the epoch
     ends when fewer than P do, so that the number of batches varies.
 
-    Args:
-        labels: Of the N images.
-        num_identities: P.
-        images_per_identity: K.
-        draws: Source of randomness.
-        camids: Of the N images, to spread each identity's cameras over its groups so that as many
-            as possible meet in each; None cuts groups by chance alone.
+    Labels and camids are those of the N images. Camids spread each identity's cameras over its
+    groups so that as many as possible meet in each; None cuts groups by chance alone.
 
     Returns:
         Batches of P * K rows of `labels`, the K rows of an identity side by side.
