@@ -35,7 +35,7 @@ class CachedReader(ReaderAround):
         missing = [name for name in dict.fromkeys(names) if name not in kept]
         fresh: Mapping[str, Tensor] = {}
         if missing or not names:
-            pixels = super().read(missing, size=size, resampling=resampling)
+            pixels = self._reader.read(missing, size=size, resampling=resampling)
             fresh = dict(zip(missing, pixels, strict=True))
             self._keep(kept, fresh)
         batch = torch.empty(

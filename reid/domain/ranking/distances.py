@@ -63,11 +63,8 @@ def rescore(candidates: Tensor, *, queries: Tensor, gallery: Tensor, k: int) -> 
     Each cosine is summed separately, so that equal rows have equal distances, which a matrix
     product does not guarantee. Distances are clamped to 0..2, as in `distances`.
 
-    Args:
-        candidates: (Q, C) int64 distinct rows per query; -1 where too few were found.
-        queries: (Q, D) float32 on the CPU, rows of unit L2 norm.
-        gallery: (G, D) float32 on the CPU, rows of unit L2 norm.
-        k: Answers per query, at most C.
+    Candidates are (Q, C) int64 distinct rows per query, -1 where too few were found. Queries (Q, D)
+    and gallery (G, D) are float32 on the CPU, rows of unit L2 norm; k is at most C.
 
     Returns:
         (Q, K); -1 at distance infinity last.

@@ -77,12 +77,8 @@ def rank_by_vote(
     person's most similar image, which stays a cosine however many images vote, so the similarities
     need not descend.
 
-    Args:
-        similarities: (K,) float32 of images, nearest first; another measure of nearness may have
-            ordered them.
-        people: (K,) int64, whose images they are.
-        votes: How many images vote.
-        temperature: Small lets the nearest decide, large counts heads.
+    Similarities, (K,) float32, are of images of people, (K,) int64, nearest first by this or
+    another measure. A small temperature lets the nearest decide, a large one counts heads.
     """
     near = similarities[:votes].double()
     weights = ((near - near.max()) / temperature).exp() if len(near) else near  # (k,)

@@ -52,9 +52,7 @@ class FineTuning:
     def run(self, prompts: Checkpoint | None) -> Checkpoint:
         """Train the encoder in place, or load into it what the run store already has.
 
-        Args:
-            prompts: Stage 1's result: `text_features` (C, E), and the pids in the header; None
-                where `needs_prompts` is false.
+        The prompts are stage 1's result; None where `needs_prompts` is false.
 
         Returns:
             The run store's `encoder`: image tower and heads under the names of the authors'

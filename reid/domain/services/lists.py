@@ -9,15 +9,7 @@ from torch import Tensor
 
 from reid.domain.errors import DatasetError
 from reid.domain.values.counts import counted
-from reid.domain.values.samples import (
-    ImageSize,
-    ListedImage,
-    Resampling,
-    Sample,
-    SampleList,
-    Split,
-    UnreadableImage,
-)
+from reid.domain.values.samples import ListedImage, Sample, SampleList, Split, UnreadableImage
 from reid.ports.dataset import Dataset, ImageReader, ImageSource
 
 _UNWRITTEN = ("Cc", "Cs")  # Unicode categories of control characters and of halves of characters
@@ -114,27 +106,14 @@ def split_off_unreadable(
 
 
 class ReaderAround:
-    """A reader that delegates to another one; subclasses override some methods."""
+    """All that a reader does but `read`, done by another one; subclasses add that."""
 
     def __init__(self, reader: ImageReader) -> None:
-        """Keep the other reader."""
+        """Keep the other reader, and take its methods."""
         self._reader = reader
-
-    def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
-        """Decode and resize."""
-        return self._reader.read(names, size=size, resampling=resampling)
-
-    def find_unreadable(self, names: Sequence[str]) -> tuple[UnreadableImage, ...]:
-        """List the images that cannot be decoded."""
-        return self._reader.find_unreadable(names)
-
-    def thumbnails(self, names: Sequence[str], *, height: int) -> tuple[bytes | None, ...]:
-        """Make small JPEGs."""
-        return self._reader.thumbnails(names, height=height)
-
-    def content_digests(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Identify images by their bytes."""
-        return self._reader.content_digests(names)
+        self.find_unreadable = reader.find_unreadable
+        self.thumbnails = reader.thumbnails
+        self.content_digests = reader.content_digests
 
 
 def require_readable(

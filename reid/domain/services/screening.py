@@ -100,7 +100,7 @@ class _NamingReader(ReaderAround):
 
     def read(self, names: Sequence[str], *, size: ImageSize, resampling: Resampling) -> Tensor:
         try:
-            return super().read(names, size=size, resampling=resampling)
+            return self._reader.read(names, size=size, resampling=resampling)
         except DatasetError as error:
             refusal = self._name_all()
             if refusal is None:

@@ -92,12 +92,8 @@ def augment(
     of other images (Zhou et al. 2021, arXiv:1910.06827) are not the paper's; recipes for random
     weights use them.
 
-    Args:
-        images_uint8: (B, 3, H, W) uint8, RGB, already of the encoder's size.
-        recipe: Stage 2's constants.
-        mean: As `normalise` takes it.
-        std: As `normalise` takes it.
-        generator: Source of randomness; draws depend neither on pixels nor on the images' device.
+    Images are (B, 3, H, W) uint8, RGB, already of the encoder's size; mean and std as `normalise`
+    takes them. Draws depend neither on pixels nor on the images' device.
 
     Returns:
         (B, 3, H, W) float32 on the images' device.

@@ -103,12 +103,8 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
     measured by their difference, because the expansion rounds the distance of equal images (the
     sampler repeats images) to something that is neither 0 nor harmless in the gradient.
 
-    Args:
-        features: (B, D) float, not normalised.
-        labels: (B,) int64, at least two different ones.
-
     Returns:
-        Two (B,) float Euclidean distances, differentiable in `features`.
+        Two (B,) float Euclidean distances, differentiable in the (B, D) features.
 
     Raises:
         ValueError: As `batch_hard_triplet_loss`.

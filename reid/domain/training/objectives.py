@@ -35,10 +35,8 @@ def prompt_objective(images: Tensor, texts: Tensor, *, labels: Tensor) -> Object
 
     CLIP-ReID, equations 3 to 5: L = L_i2t + L_t2i.
 
-    Args:
-        images: (B, E) float, projected image features, constant.
-        texts: (B, E) float, the text feature of each image's identity.
-        labels: (B,) int64.
+    Projected image features, constant, and the text feature of each image's identity are (B, E)
+    float; labels (B,) int64.
     """
     terms = {
         "i2t": supervised_contrastive_loss(images, texts, labels),
@@ -61,14 +59,10 @@ def fine_tuning_objective(
     CLIP-ReID, equations 6 to 9. As in the authors' code the terms of the several feature levels are
     summed, not averaged.
 
-    Args:
-        features: Of a PK batch.
-        scores: Of the same batch.
-        labels: (B,) int64.
-        text_features: (C, E) float, one row per identity, constant; None leaves prompts out.
-        recipe: Gives margin, smoothing and weights.
-        losses: Added to the paper's objective, each summed over the three feature levels; by the
-            names of their weights in the recipe, none that of another term.
+    Features, scores and labels, (B,) int64, are of a PK batch; `text_features` (C, E) float,
+    constant; None leaves prompts out. `losses` are added to the paper's objective, each summed over
+    the three feature levels; they have the names of their weights in the recipe, none that of
+    another term.
     """
     smoothing = recipe.label_smoothing
     triplet = partial(batch_hard_triplet_loss, margin=recipe.triplet_margin)

@@ -32,14 +32,10 @@ class NamedAdam:
     ) -> None:
         """Take the parameters that require a gradient.
 
-        Args:
-            named_parameters: A parameter is a bias where "bias" stands in its name (attention's
-                `in_proj_bias` and the norms' biases too).
-            learning_rate: Until `set_learning_rate` changes it.
-            weight_decay: Times the parameter, added to its gradient; biases too.
-            bias_factor: Biases learn at this times the rate.
-            max_grad_norm: L2 norm of all gradients together to which larger ones are cut (Pascanu
-                et al. 2013, arXiv:1211.5063, algorithm 1); 0: never.
+        A parameter is a bias where "bias" stands in its name (attention's `in_proj_bias` and the
+        norms' biases too). Biases decay as well, and learn at `bias_factor` times the rate. An L2
+        norm of all gradients together above `max_grad_norm` is cut to it (Pascanu et al. 2013,
+        arXiv:1211.5063, algorithm 1); 0: never.
 
         Raises:
             ValueError: Nothing requires a gradient, or a name comes twice.

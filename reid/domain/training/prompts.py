@@ -64,8 +64,7 @@ class PromptLearner(nn.Module):
         The lookup goes through `F.embedding` because the gradient of plain indexing is summed by
         several threads in any order, and two runs would differ in the last bits.
 
-        Args:
-            labels: (N,) int64 in 0..C-1, repetitions allowed.
+        Labels are (N,) int64 in 0..C-1, repetitions allowed.
 
         Returns:
             (N, M + Z, D) float32 token embeddings, differentiable in `cls_ctx`.
