@@ -47,10 +47,7 @@ def mean_directions(vectors: Tensor, groups: Tensor, *, num_groups: int) -> Tens
 
 
 def rank_by_best(similarities: Tensor, people: Tensor) -> RankedIdentities:
-    """Rank people by their most similar image.
-
-    (K,) float32 similarities of images, ties in the order given; (K,) int64, whose they are.
-    """
+    """Rank people, (K,) int64, by their most similar of K images, ties in the order given."""
     order = similarities.argsort(descending=True, stable=True)
     first = _first_places(people[order])
     return RankedIdentities(people=people[order][first], similarities=similarities[order][first])

@@ -107,10 +107,8 @@ class PairExplainer:
         size, resampling = self.encoder.geometry.image_size, Resampling.BILINEAR
         if is_shown:
             scale = math.ceil(SHOWN_HEIGHT / size.height)
-            size, resampling = (
-                ImageSize(scale * size.height, scale * size.width),
-                Resampling.BICUBIC,
-            )
+            size = ImageSize(scale * size.height, scale * size.width)
+            resampling = Resampling.BICUBIC
         return source.reader.read([image.name], size=size, resampling=resampling)
 
     def _spread(self, weights: Tensor, *, cells: Cells) -> Tensor:
