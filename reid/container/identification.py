@@ -98,5 +98,5 @@ class Identification(Galleries):
     write_page = providers.Object(Lazily("reid.adapters.pages.documents:write_page"))
     answers_page = providers.Factory["PageFile[AnswersPageData]"](
         Lazily("reid.adapters.pages.documents:PageFile"),
-        render=Lazily("reid.adapters.pages.answers:render_answers_page"),
+        render=Lazily("reid.adapters.pages.evaluation:render_answers_page"),
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.pages.answers import render_answers_page
 from reid.adapters.pages.documents import PageFile
+from reid.adapters.pages.evaluation import render_answers_page
 from reid.domain.errors import CheckpointError
 from tests.page_data import ANSWERS, answer, jpeg, many, page_data
 

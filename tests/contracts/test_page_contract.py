@@ -7,9 +7,8 @@ from typing import TypeAlias, TypeVar
 
 import pytest
 
-from reid.adapters.pages.answers import render_answers_page
 from reid.adapters.pages.documents import PageFile
-from reid.adapters.pages.evaluation import ChartFiles, render_evaluation_page
+from reid.adapters.pages.evaluation import ChartFiles, render_answers_page, render_evaluation_page
 from reid.adapters.pages.heatmaps import open_explanation_page
 from reid.adapters.pages.markdown import MarkdownPage
 from reid.adapters.pages.rasters import rasterise

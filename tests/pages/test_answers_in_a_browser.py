@@ -8,8 +8,8 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from reid.adapters.pages.answers import render_answers_page
 from reid.adapters.pages.documents import write_page
+from reid.adapters.pages.evaluation import render_answers_page
 from reid.domain.values.page_data import AnswersPageData
 from tests.page_data import answer, many, page_data
 from tests.pages.browser import log_of, needs_browser, opened, requests_of

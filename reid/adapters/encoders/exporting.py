@@ -103,10 +103,7 @@ class ExportFolder:
             runtime.write(trace(encoder.image_tower, geometry), folder, inputs)
 
     def _keep(self, written: Path, header: ExportHeader, record: Mapping[str, JsonValue]) -> None:
-        """Add the header and flush the folder to the disk; then rename it.
-
-        What it replaces moves beside it, and back again where this fails.
-        """
+        """Add the header, flush to the disk, and rename; what it replaces stays if this fails."""
         content = {"format": FORMAT, **asdict(header), "comparison": dict(record)}
         (written / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
         for path in written.iterdir():

@@ -73,16 +73,6 @@ def plan_encoder(request: EncoderRequest, weights: WeightsFile | None) -> Encode
 
 
 def _kind_of(request: EncoderRequest, weights: WeightsFile) -> Architecture:
-    found = _recognise(weights)
-    if request.kind is not None and kind_named(request.kind) is not found:
-        raise EncoderError(
-            f"{weights.origin} holds a {found.kind}, but encoder.kind is {request.kind}: leave "
-            "that out, or name other weights"
-        )
-    return found
-
-
-def _recognise(weights: WeightsFile) -> Architecture:
     if weights.author is not None and weights.author not in KINDS:
         raise EncoderError(
             f"{weights.origin} was written by the encoder {weights.author!r}, which is not built "
@@ -92,6 +82,11 @@ def _recognise(weights: WeightsFile) -> Architecture:
     for architecture in KINDS.values():
         found = architecture.measure(weights.image)
         if found == (architecture.layers, architecture.width, architecture.projected_width):
+            if request.kind is not None and kind_named(request.kind) is not architecture:
+                raise EncoderError(
+                    f"{weights.origin} holds a {architecture.kind}, but encoder.kind is "
+                    f"{request.kind}: leave that out, or name other weights"
+                )
             return architecture
         measured = found or measured
     sizes = "layers {}, width {}, projected width {}".format(*measured) if measured else "none"

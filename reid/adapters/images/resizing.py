@@ -28,7 +28,11 @@ def resize(
     """
     shapes = {pixels.shape[:2] for pixels in images}
     if len(shapes) == 1 and _is_equal_batched(*shapes.pop(), size=size, resampling=resampling):
-        return _resize_batch(np.stack(images), size)
+        stored = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (B, 3, h, w)
+        enlarged = F.interpolate(
+            stored, (size.height, size.width), mode="bilinear", antialias=True, align_corners=False
+        )
+        return enlarged.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
     kernel = Image.Resampling[resampling.name]
     resized = (
         Image.fromarray(pixels).resize((size.width, size.height), kernel) for pixels in images
@@ -61,11 +65,3 @@ def _is_equal_batched(height: int, width: int, *, size: ImageSize, resampling: R
     return resampling is Resampling.BILINEAR and all(
         factor.is_integer() and factor <= LARGEST_BATCHED_FACTOR for factor in factors
     )
-
-
-def _resize_batch(images: NDArray[np.uint8], size: ImageSize) -> NDArray[np.uint8]:
-    stored = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, 3, h, w)
-    resized = F.interpolate(
-        stored, (size.height, size.width), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)

@@ -134,10 +134,7 @@ def draw_map(points: Sequence[MapPoint]) -> Markup:
 
 
 def draw_curves(stages: Sequence[StageCurves]) -> str:
-    """Draw an SVG document with a panel for each stage: losses over epochs, a line for each term.
-
-    There is at least one stage, and each has an epoch.
-    """
+    """Draw an SVG document of at least one stage's losses over epochs, a line for each term."""
     panels = []
     for stage in stages:
         last = max(stage.epochs[-1], 2)
@@ -156,10 +153,7 @@ def draw_curves(stages: Sequence[StageCurves]) -> str:
 
 
 def draw_open_set(reports: Mapping[str, OpenSetReport]) -> str:
-    """Draw an SVG document of identification rate over false-accept rate, a line for each report.
-
-    There is at least one report; its key is its name in the legend.
-    """
+    """Draw an SVG document of identification rate over false-accept rate, a line per report."""
     lowest = min(report.resolution for report in reports.values())
     plane = _panel(
         across=Axis(

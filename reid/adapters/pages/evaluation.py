@@ -1,5 +1,6 @@
-"""The page of an evaluation, and its charts as files."""
+"""The pages of an evaluation and of an identification, and an evaluation's charts as files."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from reid.adapters.pages.charts import (
     standalone,
 )
 from reid.adapters.pages.documents import render, write_page
-from reid.domain.values.page_data import EvaluationPageData
+from reid.domain.values.page_data import AnswersPageData, EvaluationPageData, Verdict, id_of
 
+_MORE_IMAGES = 8  # further images shown of a query that has several
 _SHOWN = ("Rank-1", "Rank-5", "Rank-10", "mAP", "mINP")
 
 
@@ -46,6 +48,22 @@ def render_evaluation_page(page_data: EvaluationPageData) -> str:
         page_data=page_data,
         charts=_charts(page_data),
         shown=_SHOWN,
+    )
+
+
+def render_answers_page(page_data: AnswersPageData) -> str:
+    """Write the page's HTML."""
+    verdicts = [Verdict.of(answer) for answer in page_data.answers]
+    return render(
+        "answers.html",
+        title=page_data.title,
+        assets=["page.css", "strip.css", "answers.css", "images.js", "answers.js"],
+        page_data=page_data,
+        answers=list(zip(page_data.answers, verdicts, strict=True)),
+        counts=Counter(verdicts),
+        verdicts=Verdict,
+        id_of=id_of,
+        max_more=_MORE_IMAGES,
     )
 
 

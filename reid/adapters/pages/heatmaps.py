@@ -74,7 +74,11 @@ def draw_explanation(explanation: Explanation) -> Image.Image:
         for explained in (explanation.query, explanation.gallery)
         for panel in (_image(explained), overlay(explained))
     ]
-    lines = [_drawable(line) for line in _lines(explanation)]
+    # What Pillow's own font can draw; control characters would break the line.
+    lines = [
+        "".join(sign if sign.isprintable() and ord(sign) < 256 else "?" for sign in line)
+        for line in _lines(explanation)
+    ]
     font = ImageFont.load_default(_FONT_SIZE)
     across = sum(panel.width for panel in panels) + (len(panels) + 1) * _MARGIN
     width = max(across, *(round(font.getlength(line)) + 2 * _MARGIN for line in lines))
@@ -144,11 +148,6 @@ def _colours(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     channels = zip(*(colour for _, colour in _STOPS), strict=True)
     mixed = [np.interp(weights, places, channel) for channel in channels]
     return np.stack(mixed, axis=-1).astype(np.float32)
-
-
-def _drawable(line: str) -> str:
-    """Keep what Pillow's own font can draw; control characters would break the line."""
-    return "".join(sign if sign.isprintable() and ord(sign) < 256 else "?" for sign in line)
 
 
 def _as_png(image: Image.Image) -> bytes:
