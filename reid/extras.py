@@ -19,12 +19,9 @@ class Extra:
     """An optional package."""
 
     package: str
-    extra: str
-    """Name in `pip install 'clip-reid[...]'`."""
-
+    extra: str  # name in `pip install 'clip-reid[...]'`
     gives: str
-    otherwise: str
-    """What happens without it."""
+    otherwise: str  # what happens without it
 
 
 EXTRAS = (

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.mentions import in_options
-from reid.cli.options import (
-    DATASET_OPTIONS,
-    HTML,
-    JsonOption,
-    option,
-    output_file,
-    takes_settings,
-)
+from reid.cli.options import DATASET_OPTIONS, HTML, JsonOption, option, output_file, takes_settings
 from reid.cli.render import (
     evaluation_notes,
     render_encoder,

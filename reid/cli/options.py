@@ -56,12 +56,9 @@ _SHARED = {
 class Option:
     """An option that sets a setting."""
 
-    usage: str
-    """`--data ROOT`, or `--rerank/--no-rerank`."""
-
+    usage: str  # `--data ROOT`, or `--rerank/--no-rerank`
     help: str
-    kind: Any = str
-    """Type of the value, unless it is a switch."""
+    kind: Any = str  # type of the value, unless it is a switch
 
     @property
     def flags(self) -> str:

@@ -45,19 +45,16 @@ class Architecture(ABC):
     poolings: ClassVar[tuple[Pooling, ...]] = (Pooling.AVERAGE,)
     usual_strides: ClassVar[tuple[int, ...]]
     """Tried where a file has positions but does not say its stride; the first is the default."""
-
     kind: str  # name in settings
     layers: int | tuple[int, ...]  # blocks of a ViT, or blocks per stage of a ResNet
     width: int  # width of a ViT's tokens, or of a ResNet's stem
     projected_width: int
     patch_size: int = 16
     """Pixels along one position: a ViT's patch, or a cell of a ResNet's last map."""
-
     head_width: int = 64
 
     pretraining_grid: Grid
     """Grid of the position embeddings that CLIP was trained with, on square images."""
-
     text: TextConfiguration | None  # None for an encoder without a text tower
     image_size: ImageSize
     pixel_statistics: PixelStatistics  # with which CLIP-ReID feeds this backbone; not CLIP's own

@@ -15,11 +15,7 @@ from reid.adapters.encoders.architecture import IMAGE_PREFIX
 from reid.adapters.encoders.tensor_files import Header, read_tensors
 from reid.adapters.encoders.text_encoder import TEXT_PREFIX
 from reid.domain.errors import CheckpointError, EncoderError
-from reid.domain.values.checkpoints import (
-    CHECKPOINT_VERSION,
-    ENCODER_FORMAT,
-    require_known_version,
-)
+from reid.domain.values.checkpoints import CHECKPOINT_VERSION, ENCODER_FORMAT, require_known_version
 from reid.domain.values.encoders import Activation, Pooling
 from reid.domain.values.json_values import JsonValue
 
@@ -41,17 +37,13 @@ class WeightsFile:
     words: str  # how reports call these weights
     image: Mapping[str, Tensor]
     """`image_encoder.*` and perhaps `cv_embed`, float32 or integer, on the CPU."""
-
     text: Mapping[str, Tensor]  # `text_encoder.*`; empty where the file has no text encoder
     is_resized: bool
     """True if positions lie on a re-identification grid, False for CLIP's square one."""
-
     author: str | None = None
     """Kind of encoder that wrote it; None for files that reid did not write."""
-
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """What the file says of how it was trained, as in `EncoderDescription.options`."""
-
     is_pretrained: bool = True
     num_identities: int | None = None  # rows of the classifier; None where the file has none
 

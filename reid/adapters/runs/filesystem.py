@@ -9,12 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from reid.adapters.atomic_files import (
-    cannot_be_made,
-    cannot_be_written,
-    replace_file,
-    sync_folder,
-)
+from reid.adapters.atomic_files import cannot_be_made, cannot_be_written, replace_file, sync_folder
 from reid.adapters.runs.locking import FolderLock
 from reid.adapters.runs.records import (
     MANIFEST,

@@ -81,8 +81,7 @@ class FineTuningRecipe:
     """`identities` draws an identity's K images by chance alone; `cameras` spreads its cameras over
     them first."""
     learning_rate: float = 5e-6
-    bias_learning_rate_factor: float = 2.0
-    """Biases learn this much faster (BoT, Luo et al. 2019)."""
+    bias_learning_rate_factor: float = 2.0  # biases learn this much faster (BoT, Luo et al. 2019)
     weight_decay: float = 1e-4
     """L2 added to the gradient of every parameter, biases and norms included."""
     warmup_epochs: int = 10
