@@ -236,11 +236,7 @@ class OpenGallery:
 
 
 def source_of(
-    container: Container,
-    images: Images,
-    *,
-    label: str | None = None,
-    camera: str | None = None,
+    container: Container, images: Images, *, label: str | None = None, camera: str | None = None
 ) -> ImageSource:
     """Convert images to an image source, whose labels and cameras are those given, if any.
 

@@ -89,11 +89,7 @@ def temporary_folder() -> Path:
 
 def private_words() -> dict[str, str]:
     """Map the places of the user's files, and the names of user and machine, to replacements."""
-    words = {
-        platform.node(): "<host>",
-        socket.gethostname(): "<host>",
-        sys.prefix: "<environment>",
-    }
+    words = {platform.node(): "<host>", socket.gethostname(): "<host>", sys.prefix: "<environment>"}
     # Each can be missing: the folder can be deleted, a user can have no home and no name.
     for tell, shown in (
         (Path.cwd, "<working folder>"),

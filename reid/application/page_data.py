@@ -136,10 +136,7 @@ def thumbnails_kept(
 
 
 def _filled(
-    wanted: Iterable[_Key],
-    make: Callable[[list[_Key]], Sequence[bytes | None]],
-    *,
-    room: int,
+    wanted: Iterable[_Key], make: Callable[[list[_Key]], Sequence[bytes | None]], *, room: int
 ) -> tuple[dict[_Key, bytes], int]:
     """Make thumbnails until `room` bytes are used up; return them and the bytes left."""
     remaining = iter(wanted)

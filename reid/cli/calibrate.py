@@ -38,8 +38,7 @@ UnknownPeopleOption = Annotated[
     ),
 ]
 RateOption = Annotated[
-    float,
-    option("--false-accept-rate SHARE", "Largest share of unknown people who get a name."),
+    float, option("--false-accept-rate SHARE", "Largest share of unknown people who get a name.")
 ]
 PlotOption = Annotated[
     Path | None,

@@ -36,12 +36,10 @@ SourceArgument = Annotated[
 ]
 FileArgument = Annotated[Path, argument("FILE", "The exported gallery.")]
 LabelArgument = Annotated[
-    str,
-    argument("LABEL", "Person to erase; write -- before a label that begins with a dash."),
+    str, argument("LABEL", "Person to erase; write -- before a label that begins with a dash.")
 ]
 ImagesArgument = Annotated[
-    list[str] | None,
-    argument("[IMAGE]...", "Names as printed by `reid identify`, or full paths."),
+    list[str] | None, argument("[IMAGE]...", "Names as printed by `reid identify`, or full paths.")
 ]
 LabelOption = Annotated[
     list[str] | None, option("--label LABEL", "All images of a person; may be repeated.")

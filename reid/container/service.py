@@ -16,11 +16,7 @@ _MOST_TOKEN_BYTES = 4096
 
 
 def serve_gallery(
-    container: "Container",
-    settings: "Settings",
-    *,
-    gallery: str,
-    announce: Callable[[str], None],
+    container: "Container", settings: "Settings", *, gallery: str, announce: Callable[[str], None]
 ) -> None:
     """Serve a gallery, by its folder or name, until a signal stops it.
 

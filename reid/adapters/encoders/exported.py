@@ -218,10 +218,7 @@ def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> Non
         # Older exports do not name their activation and pooling, which are the usual ones.
         *(
             (name, getattr(request, name), usual, options.get(name, usual))
-            for name, usual in (
-                ("activation", Activation.QUICK_GELU),
-                ("pooling", Pooling.AVERAGE),
-            )
+            for name, usual in (("activation", Activation.QUICK_GELU), ("pooling", Pooling.AVERAGE))
         ),
     ):
         if asked not in (usual, fixed):

@@ -134,7 +134,5 @@ class VisionTransformer(Visual):
         """Read the features from the (B, D) class token before and after the last block."""
         final = self.ln_post(after)  # (B, D)
         return ImageFeatures(
-            penultimate=before.float(),
-            final=final.float(),
-            projected=(final @ self.proj).float(),
+            penultimate=before.float(), final=final.float(), projected=(final @ self.proj).float()
         )

@@ -22,9 +22,7 @@ from reid.domain.values.galleries import EVERYTHING, GalleryFilter
 _CONSISTENCY = "Strong"
 _LONGEST_TEXT = 8192
 _INDEXES: Mapping[str, Mapping[str, int]] = {"HNSW": {"M": 24, "efConstruction": 100}, "FLAT": {}}
-_ESCAPES = str.maketrans(
-    {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"},
-)
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 """Other control characters stand for themselves."""
 
 _NOT_OPENED = "Open local milvus failed"
