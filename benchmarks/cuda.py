@@ -23,12 +23,12 @@ from benchmarks.harness import machine
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.container.encoders import create_encoder, encoder_request
 from reid.domain.events import EpochFinished, Event, ImagesEmbedded, StageStarted
+from reid.domain.memory import to_device
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.stage_loop import StageLoop
-from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.samples import ImageSize, Resampling, Sample, Split, UnreadableImage
 from reid.ports.image_encoder import TrainableEncoder

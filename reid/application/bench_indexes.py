@@ -14,7 +14,7 @@ from torch import Tensor
 from reid.domain.errors import ReidError, VectorIndexError
 from reid.domain.ranking.distances import is_as_near
 from reid.domain.seeding import generator_for
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 from reid.ports.vector_index import VectorIndex
 
 _Made = TypeVar("_Made")

@@ -30,9 +30,8 @@ from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import Split, SplitStatistics, UnreadableImage, digest_of_samples
 from reid.ports.dataset import Dataset
 from reid.ports.image_encoder import ImageEncoder
-from reid.ports.maps import MapMaker
-from reid.ports.records import RunRecords
-from reid.ports.runs import RunStore
+from reid.ports.pages import MapMaker
+from reid.ports.runs import RunRecords, RunStore
 from reid.ports.vector_index import VectorIndex
 
 _SCORED = (Split.QUERY, Split.GALLERY)

@@ -10,15 +10,16 @@ from reid.domain.errors import CheckpointError, EvaluationError
 from reid.domain.ranking.metrics import QueryScores
 from reid.domain.ranking.significance import compare_scores
 from reid.domain.values.checkpoints import require_known_version
-from reid.domain.values.comparisons import ComparedEvaluation, ComparisonOutcome
 from reid.domain.values.evaluations import (
     EVALUATION,
     QUERIES_SUFFIX,
     RECORD_VERSION,
+    ComparedEvaluation,
+    ComparisonOutcome,
     EvaluationRecord,
     QueryRecord,
 )
-from reid.ports.records import RunRecords
+from reid.ports.runs import RunRecords
 
 _NUM_EXAMPLES = 3
 

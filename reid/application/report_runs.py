@@ -30,7 +30,7 @@ from reid.domain.values.results import (
     StageCurves,
 )
 from reid.ports.pages import Page
-from reid.ports.records import RunRecords
+from reid.ports.runs import RunRecords
 
 MOST_CHANGES = 4
 """Settings in which a run may differ from the baseline: one idea can take several."""

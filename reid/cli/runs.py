@@ -10,14 +10,14 @@ from reid.cli.render import table, to_json
 from reid.container.checks import require_run
 from reid.container.program import wired
 from reid.domain.errors import EvaluationError
-from reid.domain.values.comparisons import SIGNIFICANCE
+from reid.domain.values.evaluations import SIGNIFICANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reid.application.records import RecordedEvaluation
     from reid.application.reproduce import Change, ReproductionOutcome
-    from reid.domain.values.comparisons import ComparisonOutcome, ScoreDifference
+    from reid.domain.values.evaluations import ComparisonOutcome, ScoreDifference
     from reid.settings.loading import ResolvedSettings
     from reid.settings.schema import Settings
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from reid.domain.values.explanations import ExplanationMethod
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
-    from reid.ports.explanation import ExplainableEncoder
-    from reid.ports.image_encoder import Encoder, ImageEncoder, TrainableEncoder
+    from reid.ports.image_encoder import Encoder, ExplainableEncoder, ImageEncoder, TrainableEncoder
     from reid.settings.schema import Settings
 
 _WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their encoder
@@ -110,15 +109,14 @@ def require_trainable(encoder: "Encoder") -> "TrainableEncoder":
 
 def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
     """Return the encoder if its features can be explained; EncoderError if they cannot."""
-    from reid.ports.explanation import ExplainableEncoder
-    from reid.ports.image_encoder import FrozenEncoder
+    from reid.ports.image_encoder import ExplainableEncoder, FrozenEncoder
 
     if isinstance(encoder, ExplainableEncoder):
         return encoder
     advice = (
         "explain by the run or weights that it was exported from"
         if isinstance(encoder, FrozenEncoder)
-        else "a plugged-in encoder needs the method trace_images of reid/ports/explanation.py"
+        else "a plugged-in encoder needs the method trace_images of reid/ports/image_encoder.py"
     )
     raise EncoderError(
         f"{encoder.description.name} ({encoder.description.weights}) does not show how it comes to "

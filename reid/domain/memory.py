@@ -1,9 +1,10 @@
-"""Recognise that memory ran out, by the errors that torch raises on each kind of device."""
+"""Memory of devices: copies into it, and errors when it runs out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from reid.domain.errors import ConfigurationError
 
@@ -13,6 +14,20 @@ _PHRASES = ("out of memory", "allocate memory", "alloc_failed", "bad_alloc")
 _WHOLE_MESSAGES = ("could not create a primitive", "could not create a memory object")
 """oneDNN's errors when its code or buffers find no memory; they do not name the cause. What it
 cannot compute it refuses earlier, by longer messages that begin alike."""
+
+_WITHOUT_QUEUED_COPIES = ("cpu", "meta", "mps")
+"""Apple's processors share one memory; a meta device has none."""
+
+
+def to_device(device: torch.device, tensor: Tensor) -> Tensor:
+    """Copy a tensor to a device; a tensor that is there already is returned as it is.
+
+    A copy from ordinary memory waits until the device has done all work queued before, once per
+    tensor and step. A copy from page-locked memory takes its place in the queue.
+    """
+    if tensor.device.type != "cpu" or device.type in _WITHOUT_QUEUED_COPIES:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

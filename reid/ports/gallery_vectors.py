@@ -15,8 +15,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import GalleryFilter, KeptImage
-from reid.domain.values.ranking import Neighbours
 
 
 class VectorsGoneError(Exception):

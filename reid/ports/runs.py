@@ -1,8 +1,8 @@
-"""The store of a training run."""
+"""What a training run leaves: checkpoints and records to write, and records to read."""
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
 
@@ -88,3 +88,30 @@ class RunStore(Protocol):
         Raises:
             CheckpointError: It cannot be written; what was there before is there still.
         """
+
+
+class RunRecords(Protocol):
+    """One run's small records, read only.
+
+    What reads one raises a CheckpointError where it is damaged.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the run, without its folder."""
+
+    @property
+    def place(self) -> str:
+        """Where the run is, for messages."""
+
+    def names(self) -> tuple[str, ...]:
+        """Name the reports in alphabetical order, without the run's manifest."""
+
+    def manifest(self) -> Mapping[str, Any] | None:
+        """Return the run's `fingerprint` and `environment`, both mappings; None without a run."""
+
+    def report(self, name: str) -> Mapping[str, Any] | None:
+        """Return a report; None where there is none of that name."""
+
+    def progress(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the training's log, oldest first; empty where there is none."""

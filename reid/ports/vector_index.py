@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 
 class VectorIndex(Protocol):

@@ -31,7 +31,7 @@ import torch
 
 from reid.adapters.galleries.memory import open_memory_gallery
 from reid.domain.values.encoders import EncoderDescription
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 from reid.domain.services.lists import ListedDataset
 from reid.domain.values.samples import Sample, SampleList
 

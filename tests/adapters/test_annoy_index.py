@@ -10,7 +10,7 @@ from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.approximate import MAXIMUM_PROBES, _Probes
 from reid.adapters.indexes.exact import ExactIndex
 from reid.domain.errors import VectorIndexError
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 from tests.vectors import share_found, unit_vectors
 
 

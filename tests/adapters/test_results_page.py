@@ -10,8 +10,7 @@ import pytest
 from reid.adapters.pages.charts import COLOURS, draw_curves, ticks
 from reid.adapters.pages.markdown import MarkdownPage, render_page
 from reid.domain.errors import CheckpointError
-from reid.domain.values.comparisons import ScoreDifference
-from reid.domain.values.evaluations import EvaluationRecord
+from reid.domain.values.evaluations import EvaluationRecord, ScoreDifference
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.results import (
     PUBLISHED_BASELINES,

@@ -11,8 +11,7 @@ from reid.domain.errors import EncoderError
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.explanations import AttentionTrace, ImageTrace
 from reid.domain.values.samples import ImageSize
-from reid.ports.explanation import ExplainableEncoder
-from reid.ports.image_encoder import TrainableEncoder
+from reid.ports.image_encoder import ExplainableEncoder, TrainableEncoder
 from tests.fakes.explanation import FakeExplainableEncoder
 
 SMALL = ImageSize(48, 32)

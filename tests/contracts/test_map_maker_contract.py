@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.maps import lay_out_by_tsne
-from reid.ports.maps import MapMaker
+from reid.ports.pages import MapMaker
 from tests.fakes.map_maker import FakeMapMaker
 
 MAP_MAKERS: dict[str, MapMaker] = {

@@ -7,8 +7,7 @@ import pytest
 
 from reid.adapters.runs.filesystem import FilesystemRunStore
 from reid.adapters.runs.records import FilesystemRunRecords
-from reid.ports.records import RunRecords
-from reid.ports.runs import RunMode, RunStore
+from reid.ports.runs import RunMode, RunRecords, RunStore
 from tests.fakes.run_records import FakeRunRecords
 from tests.fakes.run_store import FakeRunStore
 

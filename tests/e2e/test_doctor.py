@@ -11,7 +11,7 @@ import pytest
 
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.surroundings import private_words
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 from tests.e2e.program import as_json, clean_environment, run
 
 PARTS = {

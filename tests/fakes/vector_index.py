@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.errors import VectorIndexError
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 
 class FakeIndex:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reid.application.bench_indexes import BenchIndexes, IndexFigures, advise, share_found
 from reid.domain.errors import VectorIndexError
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 from tests.fakes.vector_index import FakeIndex
 from tests.vectors import unit_vectors
 

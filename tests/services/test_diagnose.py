@@ -27,9 +27,8 @@ from reid.domain.errors import (
 )
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.ranking.metrics import QueryScores
-from reid.domain.values.features import EmbeddingSet, ImageFeatures
+from reid.domain.values.features import EmbeddingSet, ImageFeatures, Neighbours
 from reid.domain.values.galleries import AuditEntry, EncoderFingerprint, NewImage
-from reid.domain.values.ranking import Neighbours
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.vector_index import FakeIndex
 from tests.galleries import MemoryGallery

@@ -10,7 +10,7 @@ from reid.domain.ranking.metrics import QueryScores
 from reid.domain.services.embedding import Embedder
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 from reid.domain.values.recipes import RerankingRecipe
-from reid.ports.maps import MapMaker
+from reid.ports.pages import MapMaker
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import create_clip_encoder
+from reid.domain.memory import to_device
 from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage
 from reid.domain.training.heads import IdentityScores
 from reid.domain.training.objectives import fine_tuning_objective, prompt_objective
 from reid.domain.training.prompts import PromptLearner
-from reid.domain.transfers import to_device
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe

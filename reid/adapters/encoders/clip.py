@@ -18,7 +18,7 @@ from reid.adapters.encoders.text_encoder import ClipTextEncoder
 from reid.adapters.encoders.towers import build_towers, check_state
 from reid.adapters.encoders.weights import WeightsFile, read_weights_file
 from reid.domain.errors import ConfigurationError
-from reid.domain.transfers import to_device
+from reid.domain.memory import to_device
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures

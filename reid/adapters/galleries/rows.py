@@ -12,8 +12,8 @@ from torch import Tensor
 
 from reid.domain.errors import GalleryError
 from reid.domain.ranking.distances import find_nearest, rescore
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import GalleryFilter
-from reid.domain.values.ranking import Neighbours
 from reid.ports.vector_index import VectorIndex
 
 _ENTRIES_PER_BLOCK = 2**23  # numbers gathered at once (32 MiB)

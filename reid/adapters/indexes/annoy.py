@@ -29,7 +29,7 @@ from torch import Tensor
 from reid.adapters.indexes.approximate import ApproximateIndex
 from reid.adapters.indexes.index_files import LARGEST_EFFORT, IndexFacts, reading
 from reid.adapters.indexes.stored import Built
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 _TREES = (50, 100)
 """Forest sizes tried, in order. Of 10, 25, 50, 100 and 200 trees, each with the candidates that a

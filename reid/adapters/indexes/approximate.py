@@ -15,7 +15,7 @@ from reid.adapters.indexes.index_files import IndexFacts
 from reid.adapters.indexes.stored import Built, S, StoredIndex
 from reid.domain.errors import VectorIndexError
 from reid.domain.ranking.distances import find_nearest, is_as_near
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 MAXIMUM_PROBES = 1000  # the standard error of a recall of .95 is then .007
 _STEP = 1.5  # factor to the next effort tried, which bounds the excess effort

@@ -18,7 +18,7 @@ from torch import Tensor
 from reid.adapters.indexes.index_files import IndexFacts, append_facts, map_file, read_facts
 from reid.adapters.indexes.stored import Built, StoredIndex
 from reid.domain.ranking.distances import find_nearest, rescore
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 _SCREENED_ENTRIES = 2**22
 """Smaller galleries fit the processor's cache, so that rounding gains nothing."""

@@ -30,7 +30,7 @@ from reid.adapters.indexes.approximate import ApproximateIndex
 from reid.adapters.indexes.index_files import IndexFacts, append_facts, map_file, read_facts
 from reid.adapters.indexes.stored import Built
 from reid.domain.ranking.distances import rescore
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 _BUILD_EXPANSION = 100  # nodes kept in view while a row is linked, as in the paper
 _LEAST_EXPANSION = 16

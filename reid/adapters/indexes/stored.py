@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid.adapters.indexes.index_files import IndexFacts, reading, replacing
 from reid.domain.errors import VectorIndexError
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 NORM_TOLERANCE = 1e-3  # largest deviation of a norm from 1; rounding to float16 stays within
 S = TypeVar("S")

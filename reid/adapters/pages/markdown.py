@@ -6,8 +6,7 @@ from pathlib import Path
 
 from reid.adapters.pages.charts import draw_curves
 from reid.adapters.pages.documents import render_text, write_page
-from reid.domain.values.comparisons import NUM_RESAMPLES, SIGNIFICANCE
-from reid.domain.values.evaluations import EvaluationRecord
+from reid.domain.values.evaluations import NUM_RESAMPLES, SIGNIFICANCE, EvaluationRecord
 from reid.domain.values.results import Ablation, Results
 
 CURVES = "curves.svg"

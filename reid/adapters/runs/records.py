@@ -11,7 +11,7 @@ from reid.adapters.atomic_files import cannot_be_made, replace_file
 from reid.domain.errors import CheckpointError
 from reid.domain.values.checkpoints import JsonValue, require_known_version
 from reid.domain.values.evaluations import EVALUATION, QUERIES_SUFFIX
-from reid.ports.records import RunRecords
+from reid.ports.runs import RunRecords
 from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 
 MANIFEST = "run.json"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 _ENTRIES_PER_BLOCK = 2**21  # distances ordered at once; their sort keys, 16 MiB, stay in cache
 _COMPARED_ENTRIES = 2**23  # distances held at once while the nearest are searched (32 MiB)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid.domain.ranking.metrics import QueryScores
 from reid.domain.seeding import generator_for
-from reid.domain.values.comparisons import CONFIDENCE, NUM_RESAMPLES, ScoreDifference
+from reid.domain.values.evaluations import CONFIDENCE, NUM_RESAMPLES, ScoreDifference
 
 MEASURES = ("mAP", "mINP", "Rank-1", "Rank-5", "Rank-10")
 

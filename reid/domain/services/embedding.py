@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.domain.events import ImagesEmbedded
-from reid.domain.memory import explain_out_of_memory
+from reid.domain.memory import explain_out_of_memory, to_device
 from reid.domain.training.augmentation import normalise
-from reid.domain.transfers import to_device
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
 from reid.domain.values.samples import Resampling, Sample
 from reid.ports.dataset import ImageReader

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reid.domain.events import Stage
+from reid.domain.memory import to_device
 from reid.domain.seeding import generator_for
 from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.augmentation import augment
@@ -20,7 +21,6 @@ from reid.domain.training.objectives import Objective, fine_tuning_objective
 from reid.domain.training.optimizers import fine_tuning_optimizer
 from reid.domain.training.sampling import Draws, pk_batches
 from reid.domain.training.schedules import fine_tuning_rate
-from reid.domain.transfers import to_device
 from reid.domain.values.recipes import FineTuningRecipe
 from reid.domain.values.samples import Resampling, Split, labels_by_pid
 from reid.ports.dataset import Dataset

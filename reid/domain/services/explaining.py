@@ -35,7 +35,7 @@ from reid.domain.values.explanations import (
 )
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 from reid.ports.dataset import ImageSource
-from reid.ports.explanation import ExplainableEncoder
+from reid.ports.image_encoder import ExplainableEncoder
 
 NUM_DRAWS = 8  # random masks in a deletion check
 SHOWN_HEIGHT = 384  # least height in pixels of the images that are shown

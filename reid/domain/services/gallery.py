@@ -26,6 +26,7 @@ from reid.domain.services.gallery_checks import (
 )
 from reid.domain.services.gallery_search import search_view
 from reid.domain.services.gallery_states import GalleryStates
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditEntry,
@@ -38,7 +39,6 @@ from reid.domain.values.galleries import (
     NewImage,
     with_calibrations,
 )
-from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import GalleryRecords
 from reid.ports.gallery_vectors import GalleryVectors
 

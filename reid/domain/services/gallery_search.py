@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from reid.domain.services.gallery_states import Snapshot
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, RecordsState
-from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import RecordsReader
 
 _INDEXED_SHARE = 16

@@ -23,9 +23,9 @@ from reid.domain.ranking.reranking import reranked_distances
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.identification import Decision, IdentificationOptions
 from reid.domain.services.queries import OwnImages, Query
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import GalleryFilter, KeptImage, require_images
 from reid.domain.values.open_set import Fusion
-from reid.domain.values.ranking import Neighbours
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification, RankedImage
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from reid.domain.errors import EncoderError
 from reid.domain.events import Stage
+from reid.domain.memory import to_device
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.stage_loop import StageLoop, freeze_text
@@ -24,7 +25,6 @@ from reid.domain.training.optimizers import prompt_optimizer
 from reid.domain.training.prompts import PromptLearner
 from reid.domain.training.sampling import shuffled_batches
 from reid.domain.training.schedules import prompt_learning_rate
-from reid.domain.transfers import to_device
 from reid.domain.values.checkpoints import PROMPTS_FORMAT, Checkpoint, digest_of
 from reid.domain.values.features import PromptEmbedding
 from reid.domain.values.recipes import PromptLearningRecipe

@@ -20,7 +20,7 @@ from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis, MapP
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
-from reid.ports.maps import MapMaker
+from reid.ports.pages import MapMaker
 from reid.ports.vector_index import VectorIndex
 
 MIN_IMAGES = 8  # a map of fewer is not drawn

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.domain.transfers import to_device
+from reid.domain.memory import to_device
 from reid.domain.values.recipes import FineTuningRecipe
 
 _BOX_SHARE = (0.02, 1 / 3)

@@ -1,19 +1,55 @@
-"""What a gallery keeps of its images, beside their vectors.
+"""What a gallery keeps of its images and of their encoder, beside their vectors.
 
 Times are UTC in ISO 8601 with seconds, such as `2026-11-24T08:00:00Z`; they sort as text.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypedDict
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.fingerprints import EncoderFingerprint as EncoderFingerprint
-from reid.domain.values.fingerprints import require_same_encoder as require_same_encoder
+from reid.domain.values.json_values import JsonValue
 from reid.domain.values.open_set import Calibration as Calibration
 from reid.domain.values.open_set import with_calibrations as with_calibrations
 from reid.domain.values.samples import UnreadableImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderFingerprint:
+    """Identifies the encoder that made vectors; those of two encoders do not compare."""
+
+    name: str
+    weights: str  # kind and origin, as in `EncoderDescription`
+    digest: str  # digest of what the encoder computes with: equal digests make equal vectors
+    width: int
+    uses_cameras: bool = False
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def agrees_with(self, other: "EncoderFingerprint") -> bool:
+        """Whether vectors of the two compare; what the weights are called does not matter."""
+        return replace(self, name="", weights="") == replace(other, name="", weights="")
+
+    def __str__(self) -> str:
+        """Name it for messages."""
+        cameras = ", using cameras" if self.uses_cameras else ""
+        return f"{self.name} ({self.weights}, {self.digest[:12]}{cameras})"
+
+
+def require_same_encoder(
+    fingerprint: EncoderFingerprint, *, kept: EncoderFingerprint | None, place: str, what: str
+) -> None:
+    """Refuse vectors that do not compare with those kept.
+
+    Raises:
+        GalleryError: Another encoder made what is kept.
+    """
+    if kept is None or kept.agrees_with(fingerprint):
+        return
+    raise GalleryError(
+        f"{place} was made by {kept}, {what} by {fingerprint}: use that encoder, or build another "
+        "gallery by this one"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +127,7 @@ def admitted_values(wanted: ImageLookup) -> dict[str, Sequence[int] | Sequence[s
 
     Texts that no gallery keeps are left out.
     """
-    source = wanted.get("source")
-    keys = wanted.get("keys")
+    source, keys = wanted.get("source"), wanted.get("keys")
     texts = {
         "label": wanted.get("labels"),
         "name": wanted.get("names"),
@@ -233,8 +268,7 @@ class GalleryChanges:
     num_listed: int
     num_embedded: int  # images that went through the encoder
     num_updated: int
-    """Images of known content whose name, label, camera or expiry changed, or that lacked a
-    thumbnail."""
+    """Images of known content with another name, label, camera or expiry, or a new thumbnail."""
     num_unchanged: int
     num_removed: int  # images that are no longer in the list
     unreadable: tuple[UnreadableImage, ...] = ()  # images that were left out

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reid.domain.values.comparisons import ScoreDifference
-from reid.domain.values.evaluations import EvaluationRecord
+from reid.domain.values.evaluations import EvaluationRecord, ScoreDifference
 
 SEED = "seed"
 """Key of the setting that decides everything random."""

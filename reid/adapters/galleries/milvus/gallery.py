@@ -29,8 +29,8 @@ from reid.domain.errors import GalleryError
 from reid.domain.ranking.distances import is_as_near
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_checks import as_array
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
-from reid.domain.values.ranking import Neighbours
 from reid.ports.gallery_records import GalleryRecords
 
 WAIT_SECONDS = 30.0  # how long a second writer waits for the first

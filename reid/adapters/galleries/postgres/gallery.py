@@ -29,8 +29,8 @@ from reid.adapters.galleries.rows import WithoutUpkeep, vectors_by_key
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.gallery_checks import as_array
+from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import EVERYTHING, GalleryFilter, KeptImage
-from reid.domain.values.ranking import Neighbours
 
 LOCK_SECONDS = 30.0  # how long a second writer waits for the first
 EXACT_UP_TO = 10_000

@@ -21,7 +21,7 @@ from reid.adapters.galleries.postgres.transaction import PostgresTransaction
 from reid.adapters.galleries.rows import neighbours_of
 from reid.domain.ranking.distances import is_as_near
 from reid.domain.services.gallery_checks import as_array
-from reid.domain.values.ranking import Neighbours
+from reid.domain.values.features import Neighbours
 
 LARGEST_EXPANSION = 1000  # pgvector's limit of hnsw.ef_search
 _LARGEST_WIDTH = 4000  # pgvector's limit of an HNSW index over halfvec
