@@ -47,8 +47,7 @@ class Origin:
     """The source of a value."""
 
     kind: OriginKind = OriginKind.DEFAULT
-    name: str = ""
-    """Recipe, path or variable; may be empty."""
+    name: str = ""  # recipe, path or variable; may be empty
 
     @property
     def is_chosen(self) -> bool:

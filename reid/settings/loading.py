@@ -37,9 +37,7 @@ class SettingRow(NamedTuple):
     """A setting to display."""
 
     key: str
-    value: object
-    """As in TOML and JSON; None if unset."""
-
+    value: object  # as in TOML and JSON; None if unset
     origin: Origin
 
 
