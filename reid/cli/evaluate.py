@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 RecordOption = Annotated[
-    bool,
-    option("--record/--no-record", "Store the scores of a run's encoder in the run's folder."),
+    bool, option("--record/--no-record", "Store the scores of a run's encoder in the run's folder.")
 ]
 ReportOption = Annotated[
     Path | None,

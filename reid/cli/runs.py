@@ -47,8 +47,7 @@ BaselineOption = Annotated[
 CollectOption = Annotated[
     bool,
     option(
-        "--collect",
-        "Copy the runs' records, without weights and absolute paths, to the figures.",
+        "--collect", "Copy the runs' records, without weights and absolute paths, to the figures."
     ),
 ]
 

@@ -69,10 +69,7 @@ def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
 
 
 def _create_plugged_in(
-    factory: registry.Factory,
-    request: EncoderRequest,
-    *,
-    trained: Mapping[str, "JsonValue"] | None,
+    factory: registry.Factory, request: EncoderRequest, *, trained: Mapping[str, "JsonValue"] | None
 ) -> "TrainableEncoder":
     """Build the architecture that a run's checkpoint describes, and load its image tower."""
     from reid.adapters.safetensors_file import read_checkpoint
@@ -188,9 +185,7 @@ class Encoders(Datasets):
     """The encoder, and its embedding, export and explanation."""
 
     num_cameras = providers.Callable(
-        count_cameras,
-        SETTINGS.encoder.camera_embedding,
-        Datasets.combined.provider,
+        count_cameras, SETTINGS.encoder.camera_embedding, Datasets.combined.provider
     )
     encoder = providers.Singleton(
         create_image_encoder, providers.Callable(encoder_request, Foundation.settings, num_cameras)

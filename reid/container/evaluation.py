@@ -152,12 +152,10 @@ class Evaluation(Encoders, Indexes):
     """Scores, their records and their pages."""
 
     runs = providers.Singleton["FilesystemRunStore"](
-        Lazily("reid.adapters.runs.filesystem:FilesystemRunStore"),
-        SETTINGS.run.directory,
+        Lazily("reid.adapters.runs.filesystem:FilesystemRunStore"), SETTINGS.run.directory
     )
     records = providers.Singleton["FilesystemRunRecords"](
-        Lazily("reid.adapters.runs.records:FilesystemRunRecords"),
-        SETTINGS.run.directory,
+        Lazily("reid.adapters.runs.records:FilesystemRunRecords"), SETTINGS.run.directory
     )
     evaluate = providers.Singleton["Evaluate"](
         Lazily("reid.application.evaluate:Evaluate"),
@@ -166,11 +164,7 @@ class Evaluation(Encoders, Indexes):
         embedder=Encoders.embedder,
         index=Indexes.index,
         map_maker=providers.Callable(lay_out_map, seed=SETTINGS.seed).provider,
-        reranking=providers.Callable(
-            reranking_of,
-            SETTINGS.evaluation,
-            SETTINGS.reranking,
-        ),
+        reranking=providers.Callable(reranking_of, SETTINGS.evaluation, SETTINGS.reranking),
         remove_same_camera=SETTINGS.evaluation.same_camera_rule,
         screened=Encoders.dataset,
     )

@@ -245,10 +245,7 @@ class Galleries(Encoders, Indexes):
         create_index=Indexes.gallery_index.provider,
     )
     open_cache = providers.Callable(
-        open_cache,
-        SETTINGS.gallery,
-        memory_gallery.provider,
-        gallery_cache.provider,
+        open_cache, SETTINGS.gallery, memory_gallery.provider, gallery_cache.provider
     )
     enroll_gallery = providers.Singleton["EnrollGallery"](
         Lazily("reid.application.galleries:EnrollGallery"),

@@ -66,11 +66,7 @@ def embed_for_gallery(
 class Identification(Galleries):
     """Names of the people in images, for the command line, programs and the service."""
 
-    options = providers.Singleton(
-        identification_options,
-        SETTINGS.identify,
-        SETTINGS.reranking,
-    )
+    options = providers.Singleton(identification_options, SETTINGS.identify, SETTINGS.reranking)
     identify = providers.Singleton["Identify"](
         Lazily("reid.application.identify:Identify"),
         encoder=Galleries.encoder,

@@ -97,10 +97,7 @@ class Training(Evaluation, Identification):
 
     training_listener = providers.Singleton(log_beside, Foundation.listener, Foundation.settings)
     training_dataset = providers.Singleton(
-        cache_images,
-        Evaluation.combined,
-        SETTINGS.dataset.cache_mib,
-        listener=training_listener,
+        cache_images, Evaluation.combined, SETTINGS.dataset.cache_mib, listener=training_listener
     )
     stage_loop = providers.Singleton["StageLoop"](
         Lazily("reid.domain.services.stage_loop:StageLoop"),
@@ -139,11 +136,7 @@ class Training(Evaluation, Identification):
     )
     demo = providers.Callable(
         Lazily("reid.application.demo:run_demo"),
-        draw=providers.Callable(
-            draw_demo_people,
-            SETTINGS.dataset.root,
-            SETTINGS.seed,
-        ).provider,
+        draw=providers.Callable(draw_demo_people, SETTINGS.dataset.root, SETTINGS.seed).provider,
         train=train,
         evaluate=Evaluation.evaluate,
         identify=Identification.identify,

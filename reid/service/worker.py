@@ -103,10 +103,7 @@ class Worker:
             self._service.close()
 
     def _put(
-        self,
-        asked: ServiceQuery | None,
-        work: Callable[[GalleryService], _Result],
-        num_images: int,
+        self, asked: ServiceQuery | None, work: Callable[[GalleryService], _Result], num_images: int
     ) -> "Future[_Result]":
         future: Future[_Result] = Future()
         with self._lock:

@@ -106,9 +106,7 @@ def _encoder_in(header: Header, path: Path) -> Mapping[str, JsonValue]:
     return encoder
 
 
-def _split_released(
-    tensors: Mapping[str, Tensor],
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _split_released(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Select image and text encoder; classifiers, BNNecks and prompts are left out."""
     image, text = (
         {name: _as_float32(value) for name, value in tensors.items() if name.startswith(prefix)}

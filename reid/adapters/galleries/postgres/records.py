@@ -30,11 +30,7 @@ _UNLESS_GIVEN: Mapping[str, str | int] = {
 """Seconds, and milliseconds. By default a system waits for hours for a machine that was switched
 off or cut off from the network."""
 
-_OF_SERVER = {
-    "tcp_keepalives_idle": 30,
-    "tcp_keepalives_interval": 10,
-    "tcp_keepalives_count": 3,
-}
+_OF_SERVER = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
 """The same at the other end: a client that was cut off holds its lock for a minute only."""
 
 
