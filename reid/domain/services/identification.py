@@ -47,7 +47,6 @@ class IdentificationOptions:
     reranking: RerankingRecipe | None = None
     """Order images by k-reciprocal re-ranking among all queries and the whole gallery; similarities
     stay cosines. None does not re-rank."""
-
     within: GalleryFilter = EVERYTHING  # which gallery images are searched
 
     def __post_init__(self) -> None:
