@@ -20,8 +20,7 @@ from reid.container.root import Container
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.values.features import EmbeddingSet
 from reid.domain.values.samples import Split
-from reid.settings.loading import load_settings
-from reid.settings.trained import with_trained_encoder
+from reid.settings.loading import load_settings, with_trained_encoder
 
 AGREEMENT_GOAL = 0.995
 MAP_GOAL = 0.05

@@ -24,17 +24,14 @@ from reid.domain.errors import DatasetError
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.lists import select_images
 from reid.ports.dataset import ImageSource
-from reid.settings.loading import load_settings
+from reid.settings.loading import load_settings, with_trained_encoder
 from reid.settings.mentions import respelled_errors
-from reid.settings.trained import with_trained_encoder
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
 """The path of a folder, a list (CSV) or an image; the content of an image file; (H, W, 3) uint8
 RGB pixels; or a list of image paths, contents and pixels."""
 
-A_PROGRAM = "a program"
-"""Source of images that are given as bytes or pixels."""
-
+A_PROGRAM = "a program"  # source of images that are given as bytes or pixels
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
 

@@ -4,14 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-MOST_SETTINGS_BYTES = 2**20
-"""Most bytes of a TOML file; all settings take a few kilobytes."""
-
+MOST_SETTINGS_BYTES = 2**20  # most bytes of a TOML file; all settings take a few kilobytes
 MOST_RECORD_BYTES = 256 * 2**20
 """Most bytes of a run's record or log; MSMT17's 11,659 queries take 2 MB."""
 
-MOST_HEADER_BYTES = 2**20
-"""Most bytes of the description of an exported encoder or gallery."""
+MOST_HEADER_BYTES = 2**20  # most bytes of the description of an exported encoder or gallery
 
 
 class FileBoundsError(ValueError):

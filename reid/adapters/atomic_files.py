@@ -11,8 +11,7 @@ from reid.domain.errors import CheckpointError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_OPEN_FILES = Path("/proc/self/fd")
-"""Linux's names of a process's open files."""
+_OPEN_FILES = Path("/proc/self/fd")  # Linux's names of a process's open files
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -22,14 +22,12 @@ HEADER_KEY = "reid"
 """The only entry of a file's metadata: safetensors writes several in random order, and the same
 checkpoint must give the same bytes."""
 
-_DIGEST_KEY = "content_digest"
-"""Entry of the header with the digest of its rest and the tensors."""
+_DIGEST_KEY = "content_digest"  # entry of the header with the digest of its rest and the tensors
 
 # torch raises RuntimeError where the file is gone before it is opened for the tensors.
 _UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError)
 
-_MOST_READINGS = 100
-"""No file is replaced so often while it is read."""
+_MOST_READINGS = 100  # no file is replaced so often while it is read
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -20,9 +20,7 @@ from reid.ports.vector_index import VectorIndex
 _Made = TypeVar("_Made")
 
 NUM_ANSWERS = 10
-QUICK_MILLISECONDS = 10.0
-"""Exact search within this time is fast enough."""
-
+QUICK_MILLISECONDS = 10.0  # exact search within this time is fast enough
 WANTED_RECALL = 0.95
 _MOST_QUERIES = 1000
 _HELD_OUT_SHARE = 5
@@ -105,7 +103,6 @@ class BenchIndexes:
         )
 
     def _divided(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Hold rows out as queries."""
         count = min(_MOST_QUERIES, len(vectors) // _HELD_OUT_SHARE)
         generator = generator_for(self.seed, "index bench")
         order = torch.randperm(len(vectors), generator=generator)

@@ -186,7 +186,6 @@ class Calibrate:
 
 
 def _labelled(source: ImageSource) -> ImageSource:
-    """Choose the labelled images; people are known by their labels."""
     images = [image for image in source.images() if image.label is not None]
     if not images:
         raise EvaluationError(
@@ -209,7 +208,6 @@ def _has_answer(query: Query, vector: Tensor, gallery: Gallery) -> bool:
 
 
 def _require_enough(queries: Sequence[Query], rate: float) -> None:
-    """Refuse to search a threshold with too few queries."""
     num_known = sum(query.own is OwnImages.OTHER_CAMERAS for query in queries)
     num_unknown = len(queries) - num_known
     if not (num_known and num_unknown):

@@ -14,11 +14,8 @@ from reid.domain.values.checkpoints import JsonValue
 from reid.ports.dataset import ImageSource
 from reid.ports.runs import RunStore
 
-DEMO = "demo"
-"""Name of the record that the demo leaves in its run."""
-
-NUM_QUERIES = 6
-"""Approximate number of query images to identify, evenly spread over the list."""
+DEMO = "demo"  # name of the record that the demo leaves in its run
+NUM_QUERIES = 6  # approximate number of query images to identify, evenly spread over the list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

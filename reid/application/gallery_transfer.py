@@ -94,7 +94,6 @@ class TransferGallery:
     def _add(
         self, gallery: Gallery, content: ArchivedGallery, *, archive: GalleryArchive, is_new: bool
     ) -> None:
-        """Add the parts, each with a line in the audit log."""
         num_done = num_added = 0
         try:
             for images, vectors in content.parts():

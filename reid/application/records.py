@@ -173,7 +173,6 @@ def compare_runs(
 
 
 def _difference(one: JudgedQueries, other: JudgedQueries) -> str:
-    """Describe the first difference of two tasks."""
     if one.task[0] != other.task[0]:
         known, asked = set(one.queries.query), set(other.queries.query)
         parts = [

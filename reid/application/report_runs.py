@@ -32,8 +32,7 @@ from reid.domain.values.results import (
 from reid.ports.pages import Page
 from reid.ports.runs import RunRecords
 
-MOST_CHANGES = 4
-"""Settings in which a run may differ from the baseline: one idea can take several."""
+MOST_CHANGES = 4  # settings in which a run may differ from the baseline: one idea can take several
 
 SettingsDiffer: TypeAlias = Callable[
     [str, Mapping[str, Any], Mapping[str, Any]], tuple[SettingChange, ...]
@@ -126,7 +125,6 @@ class ReportRuns:
         )
 
     def _pairs(self, judged: Sequence[JudgedQueries]) -> Iterable[RunPair]:
-        """Compare all runs that were evaluated alike, two by two."""
         alike: dict[object, list[JudgedQueries]] = defaultdict(list)
         for one in judged:
             alike[one.protocol].append(one)
@@ -219,7 +217,6 @@ def _encoder(kind: object, own: EvaluationRecord | None) -> str:
 
 
 def _initialisation(weights: object, own: EvaluationRecord | None) -> str:
-    """Describe the weights before the training."""
     if weights in (None, "random"):
         return str(weights or "unknown")
     if weights == "openai":

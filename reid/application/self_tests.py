@@ -27,9 +27,7 @@ from reid.ports.vector_index import VectorIndex
 
 _NUM_ROWS = 256
 _WIDTH = 16
-_LEAST_FOUND = 0.9
-"""Share of rows that an approximate index must find by their own vectors."""
-
+_LEAST_FOUND = 0.9  # share of rows that an approximate index must find by their own vectors
 _LEAST_ALIKE = 0.999
 """Cosine between two devices' vectors of an image; reduced products such as TF32 stay above."""
 
@@ -151,7 +149,6 @@ def _unit_rows(num_rows: int) -> Tensor:
 
 
 def _in_plane(degrees: list[int], *, pids: list[int], camids: list[int]) -> EmbeddingSet:
-    """Put images on the unit circle."""
     angles = torch.tensor(degrees).deg2rad()
     points = torch.stack([angles.cos(), angles.sin()], dim=1)  # (G, 2)
     return EmbeddingSet(points, torch.tensor(pids), torch.tensor(camids))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from reid.cli.render import render_encoder, table, to_json
+from reid.cli.render import encoder_line, table, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
                 ],
                 numbers=("untrained", "trained"),
             ),
-            render_encoder(outcome.trained.encoder),
+            encoder_line(outcome.trained.encoder),
             "",
             render_answers(outcome.identification),
             "",
@@ -102,7 +102,7 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
             listed = counted(changes.num_listed, "image")
             embedded = f", {changes.num_embedded} of {listed} embedded now"
         yield f"Gallery: {outcome.gallery}{embedded}"
-    yield render_encoder(outcome.encoder)
+    yield encoder_line(outcome.encoder)
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, since not every image has one that the encoder knows"
     yield from _manner_notes(outcome)

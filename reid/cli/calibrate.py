@@ -61,7 +61,7 @@ def calibrate(
 
     The gallery stores this threshold; identify and serve use it from then on.
     """
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")

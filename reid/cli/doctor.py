@@ -8,7 +8,7 @@ import typer
 
 from reid.cli.errors import EXIT_UNSOUND
 from reid.cli.mentions import in_options
-from reid.cli.options import DATASET_OPTIONS, JsonOption, takes_settings
+from reid.cli.options import DATASET_OPTIONS, JsonOption, option, takes_settings
 from reid.cli.render import to_json
 from reid.domain.values.counts import counted
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from reid.settings.loading import ResolvedSettings
 
 PathsOption = Annotated[
-    bool,
-    typer.Option(
-        "--paths", help="Show paths and the names of user and machine, which are otherwise hidden."
-    ),
+    bool, option("--paths", "Show paths and the names of user and machine, otherwise hidden.")
 ]
 
 
@@ -33,7 +30,7 @@ def doctor(
     The output is what a bug report needs.
     """
     from reid.container.program import load_container
-    from reid.settings.disclosure import told_settings
+    from reid.settings.loading import told_settings
 
     told = told_settings(resolved, shows_paths=paths)
     container = load_container()(settings=resolved.settings)

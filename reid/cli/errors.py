@@ -38,16 +38,12 @@ EXIT_BUG: Final = 1
 Typer itself ends with 2 after unknown options and the like.
 """
 
-EXIT_UNSOUND: Final = 9
-"""`reid doctor` found something broken."""
-
+EXIT_UNSOUND: Final = 9  # `reid doctor` found something broken
 EXIT_UNWRITABLE: Final = 10
 """The results cannot be written: standard output is a file on a full disk."""
 
 EXIT_INTERRUPTED: Final = 130
-EXIT_TERMINATED: Final = 143
-"""The code that shells report for a process ended by SIGTERM."""
-
+EXIT_TERMINATED: Final = 143  # the code that shells report for a process ended by SIGTERM
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM: Final = "free some space or send it elsewhere, and try again"
 

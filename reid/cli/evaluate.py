@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reid.cli import render
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, HTML, JsonOption, option, output_file, takes_settings
-from reid.cli.render import (
-    evaluation_notes,
-    render_encoder,
-    render_evaluation,
-    to_json,
-    warn_if_untrained,
-)
 from reid.container.checks import require_dataset
 from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
@@ -62,7 +56,7 @@ def evaluate(
     plots: PlotsOption = None,
 ) -> None:
     """Score a run's encoder, or any weights, on a dataset."""
-    from reid.settings.trained import uses_run, with_trained_encoder
+    from reid.settings.loading import uses_run, with_trained_encoder
 
     settings = with_trained_encoder(resolved)
     require_dataset(settings.dataset, also=False)
@@ -102,8 +96,8 @@ def _evaluate_and_record(
 
 
 def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
-    warn_if_untrained(outcome.encoder)
-    typer.echo(to_json(outcome) if as_json else render_evaluation(outcome))
+    render.warn_if_untrained(outcome.encoder)
+    typer.echo(render.to_json(outcome) if as_json else render.render_evaluation(outcome))
 
 
 def _rasteriser(container: "Container") -> Callable[[str], bytes] | None:
@@ -134,6 +128,9 @@ def _show(
         analysis,
         reader=container.dataset().reader,
         title=f"Evaluation on {evaluation.dataset}",
-        notes=(*evaluation_notes(evaluation.report), render_encoder(evaluation.encoder)),
+        notes=(
+            *render.evaluation_notes(evaluation.report),
+            render.encoder_line(evaluation.encoder),
+        ),
     )
     return tuple(place for page in pages for place in page.write(content))

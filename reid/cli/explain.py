@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reid.cli.options import JsonOption, argument, option, takes_settings
-from reid.cli.render import render_encoder, to_json
+from reid.cli.render import encoder_line, to_json
 from reid.container.checks import require_images
 from reid.container.program import wired
 
@@ -38,7 +38,7 @@ def explain(
 
     The marked regions are also tested; the output says where not to rely on them.
     """
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     settings = with_trained_encoder(resolved)
     require_images(query, gallery)
@@ -69,7 +69,7 @@ def _render(explanation: "Explanation", place: str) -> str:
     return "\n".join(
         [
             f"Similarity: {explanation.similarity:.4f} (cosine)",
-            render_encoder(explanation.encoder),
+            encoder_line(explanation.encoder),
             f"Method: {explanation.method}; cameras {cameras}",
             _render_check("query", explanation.query.check),
             _render_check("gallery image", explanation.gallery.check),

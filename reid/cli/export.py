@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reid.cli.options import JsonOption, argument, option, takes_settings
-from reid.cli.render import render_encoder, to_json
+from reid.cli.render import encoder_line, to_json
 from reid.container.program import wired
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(
 
     The export is compared with the original, and rejected if it deviates.
     """
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
         place = container.open_export_folder()(
@@ -60,7 +60,7 @@ def export(
 def _render(outcome: "ExportOutcome", *, folder: Path) -> str:
     return "\n".join(
         [
-            render_encoder(outcome.encoder),
+            encoder_line(outcome.encoder),
             *(
                 f"Numerical error in batches of {size}: {found.angle:.1e} (1 - cos, mean removed), "
                 f"{found.relative:.1e} of the largest entry"

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.gallery_answers import (
-    render_cache,
-    render_check,
-    render_content,
-    render_enrolment,
-    render_removal,
-    render_total,
-)
+from reid.cli import gallery_answers as answers
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, argument, option, takes_settings
 from reid.cli.render import render_unreadable, to_json
 from reid.container.checks import require_gallery, require_images
@@ -103,7 +96,7 @@ def remove(
         raise typer.BadParameter("name images, or people by --label")
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.maintain_gallery().remove(kept, names=images or (), labels=labels or ())
-    typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Removed"))
+    typer.echo(to_json(outcome) if as_json else answers.removal(outcome, done="Removed"))
 
 
 @gallery_app.command("forget")
@@ -121,7 +114,7 @@ def forget(
     """
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.maintain_gallery().forget(kept, label)
-    typer.echo(to_json(outcome) if as_json else render_removal(outcome, done="Erased"))
+    typer.echo(to_json(outcome) if as_json else answers.removal(outcome, done="Erased"))
 
 
 @gallery_app.command("list")
@@ -136,7 +129,7 @@ def list_(
     """List the people in a gallery, and the encoder that made it."""
     with _opened(resolved, gallery) as (container, kept):
         content = container.maintain_gallery().list(kept)
-    typer.echo(to_json(content) if as_json else render_content(content, with_audit=audit))
+    typer.echo(to_json(content) if as_json else answers.content(content, with_audit=audit))
 
 
 @gallery_app.command("check")
@@ -147,7 +140,7 @@ def check(
     """Erase expired images, then look for damage."""
     with _opened(resolved, gallery) as (container, kept):
         outcome = container.maintain_gallery().check(kept)
-    typer.echo(to_json(outcome) if as_json else render_check(outcome))
+    typer.echo(to_json(outcome) if as_json else answers.check(outcome))
     if outcome.faults:
         raise GalleryError(f"{outcome.place} has {counted(len(outcome.faults), 'fault')}")
 
@@ -160,7 +153,7 @@ def compact(
     """Free the space of removed images, and rebuild the index."""
     with _opened(resolved, gallery) as (container, kept):
         content = container.maintain_gallery().compact(kept)
-    typer.echo(to_json(content) if as_json else render_total("Compacted", gallery, content))
+    typer.echo(to_json(content) if as_json else answers.total("Compacted", gallery, content))
 
 
 @gallery_app.command("export")
@@ -178,7 +171,7 @@ def export(
     """
     with _opened(resolved, gallery) as (container, kept):
         content = container.transfer_gallery().export(kept, container.open_archive()(file))
-    typer.echo(to_json(content) if as_json else render_total(f"Wrote {file}:", gallery, content))
+    typer.echo(to_json(content) if as_json else answers.total(f"Wrote {file}:", gallery, content))
 
 
 @gallery_app.command("import")
@@ -199,7 +192,7 @@ def import_(
             container.open_archive()(file),
             open_gallery=lambda: container.open_gallery(gallery, create=True),
         )
-    typer.echo(to_json(content) if as_json else render_total(f"Read {file}:", gallery, content))
+    typer.echo(to_json(content) if as_json else answers.total(f"Read {file}:", gallery, content))
 
 
 @gallery_app.command("cache")
@@ -211,7 +204,7 @@ def cache(
     with wired(resolved.settings) as container:
         kept = container.gallery_cache()
         content = kept.clear() if clear else kept.list()
-    typer.echo(to_json(content) if as_json else render_cache(content, is_cleared=clear))
+    typer.echo(to_json(content) if as_json else answers.cache(content, is_cleared=clear))
 
 
 @contextmanager
@@ -227,7 +220,7 @@ def _opened(resolved: "ResolvedSettings", gallery: str) -> Iterator[tuple["Conta
 def _enroll(
     resolved: "ResolvedSettings", gallery: str, *, images: Path, mirrors: bool, as_json: bool
 ) -> None:
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     settings = with_trained_encoder(resolved)
     require_images(images)
@@ -238,6 +231,6 @@ def _enroll(
             open_gallery=lambda: container.open_gallery(gallery, create=True),
             mirrors=mirrors,
         )
-    typer.echo(to_json(outcome) if as_json else render_enrolment(outcome))
+    typer.echo(to_json(outcome) if as_json else answers.enrolment(outcome))
     if outcome.changes.unreadable:
         raise DatasetError(render_unreadable(outcome.changes.unreadable))

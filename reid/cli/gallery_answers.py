@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reid.domain.values.galleries import CacheContent, GalleryDescription
 
 
-def render_enrolment(outcome: "EnrolmentOutcome") -> str:
+def enrolment(outcome: "EnrolmentOutcome") -> str:
     """Count the images that were added, updated and removed."""
     changes = outcome.changes
     return "\n".join(
@@ -31,14 +31,14 @@ def render_enrolment(outcome: "EnrolmentOutcome") -> str:
     )
 
 
-def render_removal(outcome: "RemovalOutcome", *, done: str) -> str:
+def removal(outcome: "RemovalOutcome", *, done: str) -> str:
     """Count the removed images, and name the places where a server may still hold them."""
     images = counted(outcome.num_images, "image")
     lines = [f"{done} {images}; {outcome.num_left} left in {outcome.place}"]
     return "\n".join(lines + _traces(outcome.residual_traces))
 
 
-def render_check(outcome: "CheckOutcome") -> str:
+def check(outcome: "CheckOutcome") -> str:
     """List the faults."""
     lines = []
     if outcome.num_expired:
@@ -49,12 +49,12 @@ def render_check(outcome: "CheckOutcome") -> str:
     return "\n".join(lines)
 
 
-def render_total(done: str, gallery: str, content: "GalleryDescription") -> str:
+def total(done: str, gallery: str, content: "GalleryDescription") -> str:
     """Count a gallery's images after a change."""
     return f"{done} {gallery}, {counted(content.num_images, 'image')}"
 
 
-def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
+def content(content: "GalleryContent", *, with_audit: bool) -> str:
     """Tabulate the people and, on request, the audit log."""
     rows = [
         (found.label, str(found.num_images), " ".join(found.cameras) or "-")
@@ -80,7 +80,7 @@ def render_content(content: "GalleryContent", *, with_audit: bool) -> str:
     return "\n".join(lines)
 
 
-def render_cache(content: "CacheContent", *, is_cleared: bool) -> str:
+def cache(content: "CacheContent", *, is_cleared: bool) -> str:
     """List cached galleries, or count the deleted ones."""
     total = f"{counted(len(content.galleries), 'gallery', 'galleries')}, {_size(content.num_bytes)}"
     if is_cleared:

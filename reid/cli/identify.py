@@ -67,7 +67,7 @@ def identify(
     report: ReportOption = None,
 ) -> None:
     """Name the person in each query image by a labelled gallery."""
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")

@@ -163,21 +163,16 @@ def takes_settings(
 ) -> Callable[[Command], Command]:
     """Add `--config`, `--set` and setting options to a command, and pass it the settings.
 
-    The command's first parameter receives the resolved settings; the rest are its own.
-
-    Args:
-        settings: Keys of `SETTING_OPTIONS`.
-        usual_recipe: Recipe to start from when neither a recipe nor an encoder is named.
-        arguments: Annotated types of positional arguments, by the setting that each sets.
+    The command's first parameter receives the resolved settings; the rest are its own. `settings`
+    are keys of `SETTING_OPTIONS`; `arguments` are annotated types of positional arguments, by the
+    setting that each sets. Where neither a recipe nor an encoder is named, `usual_recipe` is taken.
     """
     names = {setting: setting.replace(".", "_") for setting in (*settings, *arguments)}
-    options = {
-        **_SHARED,
-        **{names[setting]: SETTING_OPTIONS[setting].annotation for setting in settings},
-    }
+    options = {names[setting]: SETTING_OPTIONS[setting].annotation for setting in settings}
     shared = [Parameter(names[key], _NAMED, annotation=kind) for key, kind in arguments.items()]
     shared += [
-        Parameter(name, _NAMED, annotation=kind, default=None) for name, kind in options.items()
+        Parameter(name, _NAMED, annotation=kind, default=None)
+        for name, kind in (_SHARED | options).items()
     ]
     flags = {setting: SETTING_OPTIONS[setting].flags for setting in settings}
 

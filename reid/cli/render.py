@@ -115,7 +115,7 @@ def render_training(outcome: "TrainingOutcome", *, directory: Path) -> str:
     return "\n".join(lines)
 
 
-def render_encoder(encoder: "EncoderDescription") -> str:
+def encoder_line(encoder: "EncoderDescription") -> str:
     """Name an encoder, its sizes and its weights, with a note if they are not pretrained."""
     facts = []
     match encoder.options.get("image_size"):
@@ -149,7 +149,7 @@ def render_evaluation(outcome: "Evaluation") -> str:
         [
             render_scores(outcome.report),
             f"Dataset: {outcome.dataset}",
-            render_encoder(outcome.encoder),
+            encoder_line(outcome.encoder),
             *render_left_out(outcome.left_out, what="query or gallery image"),
         ]
     )

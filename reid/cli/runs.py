@@ -72,7 +72,6 @@ def compare(
 
 
 def _comparison(outcome: "ComparisonOutcome") -> str:
-    """Tabulate the measures, then explain the table."""
     return "\n".join(
         [
             f"A: {outcome.first.run} ({outcome.first.evaluation})",
@@ -208,7 +207,6 @@ def report(
 
 
 def _with_baseline(runs: list[Path], baseline: Path | None) -> list[Path]:
-    """Prepend the baseline, unless it is among the runs."""
     if baseline is None or baseline.resolve() in {run.resolve() for run in runs}:
         return runs
     return [baseline, *runs]

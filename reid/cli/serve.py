@@ -27,7 +27,7 @@ _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 )
 def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
     """Identify, add and erase people over HTTP until stopped."""
-    from reid.settings.trained import with_trained_encoder
+    from reid.settings.loading import with_trained_encoder
 
     missing = [part for part in _PARTS if find_spec(part) is None]
     if missing:

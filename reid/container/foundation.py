@@ -22,5 +22,4 @@ class Foundation(containers.DeclarativeContainer):
     now = providers.Object(utc_now)
 
 
-SETTINGS = Foundation.settings.provided
-"""Settings by section, as arguments of providers."""
+SETTINGS = Foundation.settings.provided  # settings by section, as arguments of providers

@@ -110,5 +110,4 @@ class TrainableEncoder(ImageEncoder, Protocol):
         """
 
 
-Encoder: TypeAlias = TrainableEncoder | FrozenEncoder
-"""What a factory of encoders returns."""
+Encoder: TypeAlias = TrainableEncoder | FrozenEncoder  # what a factory of encoders returns

@@ -92,7 +92,6 @@ class GalleryService:
     def _identified(
         self, queries: Mapping[int, ServiceQuery], *, is_one_person: bool, within: GalleryFilter
     ) -> Iterator[tuple[int, Identification]]:
-        """Yield each answer with the number of its request."""
         # Names of different requests clash, so each request gets a folder.
         sent = {
             f"{number}/{row}": one

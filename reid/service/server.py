@@ -86,7 +86,6 @@ def _require_token(host: str, token: str | None) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a host name resolves to this machine only."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:

@@ -32,8 +32,7 @@ Device = Annotated[str, AfterValidator(_checked_device)]
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 Name = Annotated[str, Field(min_length=1)]
 Options = dict[str, JsonValue]
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-"""Libraries count in C integers."""
+Count = Annotated[int, Field(ge=1, lt=2**31)]  # libraries count in C integers
 
 
 class Section(BaseModel):

@@ -20,8 +20,7 @@ from reid.small_files import MOST_SETTINGS_BYTES, parse_json, read_bounded
 
 CONFIG_FILE_VARIABLE = "REID_CONFIG_FILE"
 VERSION_KEY = "version"
-SETTINGS_VERSION = 1
-"""Version of settings files; a file without a version has the first."""
+SETTINGS_VERSION = 1  # version of settings files; a file without a version has the first
 
 NOT_SETTINGS = (
     CONFIG_FILE_VARIABLE,
@@ -76,8 +75,7 @@ class Given(NamedTuple):
 
 
 NOTHING = Given(None, DEFAULT)
-Source: TypeAlias = Iterable[tuple[str, Given]]
-"""Values, or tables of values, by dotted name."""
+Source: TypeAlias = Iterable[tuple[str, Given]]  # values, or tables of values, by dotted name
 
 
 class Layers:

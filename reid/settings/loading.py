@@ -1,4 +1,4 @@
-"""Merge the sources of settings, validate the result, and word its problems."""
+"""Merge the sources of settings, validate the result, word its problems, and tell what it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
-from reid.domain.errors import ConfigurationError
+from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.settings.catalogue import known_sections, known_settings, types_of
 from reid.settings.layers import (
     DEFAULT,
     NOTHING,
+    OPTION,
     Given,
     Layers,
     Origin,
+    OriginKind,
     environment_values,
     file_values,
     option_values,
@@ -23,6 +25,14 @@ from reid.settings.layers import (
 )
 from reid.settings.recipes import recipe_for
 from reid.settings.schema import WEIGHTS_BY_NAME, Settings
+
+ENCODER_FILE = "encoder.safetensors"
+NOT_SHOWN = "<not shown>"
+
+_NEVER_SHOWN = ("gallery.milvus.address",)
+"""Settings that may hold a password but are not secrets by type."""
+
+_PRIVATE = ("dataset.also", "gallery.tenant", "service.host")
 
 _WORDS: Mapping[str, str] = {
     "extra_forbidden": "there is no such setting",
@@ -191,3 +201,64 @@ def _entries(table: Mapping[str, Any], *, above: str = "") -> Iterator[tuple[str
 def plain_settings(settings: Settings) -> dict[str, Any]:
     """Convert settings to JSON values, for a run's record."""
     return settings.model_dump(mode="json")
+
+
+def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
+    """Use the run's encoder, which its file describes, unless weights are named.
+
+    Raises:
+        CheckpointError: No weights are named and the run has no trained encoder.
+        ConfigurationError: The command line names both.
+    """
+    settings = resolved.settings
+    weights, run = (resolved.origin_of(key) for key in ("encoder.weights", "run.directory"))
+    if weights == run == OPTION:
+        raise ConfigurationError(
+            "`run.directory` and `encoder.weights` name two encoders: give one of them"
+        )
+    unsaid: dict[str, object] = {
+        name: None
+        for name in ("kind", "image_size", "stride")
+        if not resolved.origin_of(f"encoder.{name}").is_chosen
+    }
+    # A run on the command line overrides weights in other sources.
+    if run == OPTION or not weights.is_chosen:
+        path = settings.run.directory / ENCODER_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"{settings.run.directory} holds no trained encoder: train the encoder first, name "
+                "its run by `run.directory`, or name weights by `encoder.weights`"
+            )
+        unsaid["weights"] = str(path)
+    elif not settings.encoder.has_weights_file:
+        return settings
+    encoder = settings.encoder.model_copy(update=unsaid)
+    return settings.model_copy(update={"encoder": encoder})
+
+
+def uses_run(settings: Settings) -> bool:
+    """Whether the encoder is that of the run in the settings."""
+    return settings.encoder.weights == str(settings.run.directory / ENCODER_FILE)
+
+
+def told_settings(resolved: ResolvedSettings, *, shows_paths: bool) -> dict[str, str]:
+    """List the recipe and every chosen setting with its value and source; never a password."""
+    shown: dict[str, str] = {}
+    for row in resolved.rows():
+        if row.origin.is_chosen or row.key == "recipe":
+            who = str(row.origin)
+            if row.origin.kind is OriginKind.FILE and not shows_paths:
+                who = f"{row.origin.kind} {Path(row.origin.name).name}"
+            shown[row.key] = f"{_told_value(row, shows_paths=shows_paths)} ({who})"
+    return shown
+
+
+def _told_value(row: SettingRow, *, shows_paths: bool) -> str:
+    types = types_of(row.key) or frozenset()
+    if row.key in _NEVER_SHOWN or SecretStr in types:
+        return NOT_SHOWN
+    # Settings of plug-ins may hold anything.
+    is_private = types & {Path, dict} or row.key in _PRIVATE
+    if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
+        is_private = True
+    return NOT_SHOWN if is_private and not shows_paths else str(row.value)

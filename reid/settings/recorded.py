@@ -10,10 +10,9 @@ from pydantic import ValidationError
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.evaluations import ELSEWHERE_PREFIX
 from reid.domain.values.results import SettingChange
-from reid.settings.loading import plain_settings, settings_of_recipe
+from reid.settings.loading import ENCODER_FILE, plain_settings, settings_of_recipe
 from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
-from reid.settings.trained import ENCODER_FILE
 
 _SAID_ELSEWHERE = ("encoder.weights", "encoder.options", "encoder.training_precision")
 """Settings that may hold paths, and one that is recorded as resolved on the device."""

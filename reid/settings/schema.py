@@ -111,7 +111,6 @@ class DatasetSettings(SourceSettings):
 
     @field_serializer("also")
     def _without_other_kinds(self, also: tuple[SourceSettings, ...]) -> list[dict[str, JsonValue]]:
-        """Leave out the settings of other kinds."""
         return [
             source.model_dump(mode="json", include={"kind", "root", source.kind})
             | ({"options": source.options} if source.options else {})

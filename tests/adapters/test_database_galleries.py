@@ -7,7 +7,7 @@ import pytest
 from pymilvus import MilvusClient
 
 from reid.application.galleries import CheckOutcome
-from reid.cli.gallery_answers import render_check, render_removal
+from reid.cli import gallery_answers as answers
 from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.settings.loading import load_settings, plain_settings
@@ -131,7 +131,7 @@ def test_forgetting_says_what_the_server_may_still_hold(
         enroll(gallery)
         outcome = container.maintain_gallery().forget(gallery, "a")
         assert gallery.images(labels=["a"]) == ()
-    told = render_removal(outcome, done="Erased").splitlines()
+    told = answers.removal(outcome, done="Erased").splitlines()
     assert len(told) == 2
     assert re.fullmatch(rf"Traces may remain in .*{words}", told[1])
 
@@ -140,7 +140,7 @@ def test_expiring_says_what_the_server_may_still_hold() -> None:
     outcome = CheckOutcome(
         place="here", num_images=3, num_expired=2, faults=(), residual_traces="in its log"
     )
-    assert "Traces may remain in its log; and in backups" in render_check(outcome).splitlines()
+    assert "Traces may remain in its log; and in backups" in answers.check(outcome).splitlines()
 
 
 def test_forgetting_in_a_folder_has_nothing_to_add(tmp_path: Path) -> None:
@@ -149,4 +149,4 @@ def test_forgetting_in_a_folder_has_nothing_to_add(tmp_path: Path) -> None:
         enroll(gallery)
         outcome = container.maintain_gallery().forget(gallery, "a")
     assert outcome.residual_traces is None
-    assert len(render_removal(outcome, done="Erased").splitlines()) == 1
+    assert len(answers.removal(outcome, done="Erased").splitlines()) == 1

@@ -17,8 +17,7 @@ from reid.adapters.surroundings import (
     try_writing,
 )
 from reid.domain.errors import ConfigurationError
-from reid.settings.disclosure import NOT_SHOWN, told_settings
-from reid.settings.loading import load_settings
+from reid.settings.loading import NOT_SHOWN, load_settings, told_settings
 
 
 def test_a_folder_that_can_be_written_passes_and_keeps_nothing(tmp_path: Path) -> None:

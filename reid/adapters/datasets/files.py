@@ -40,7 +40,6 @@ class FilesDataset(ListedDataset):
         return self._find_root(self._given)
 
     def _holds(self, folder: Path) -> bool:
-        """Whether a folder is the dataset's."""
         raise NotImplementedError
 
     def _list(self, split: Split) -> SampleList:
@@ -63,7 +62,6 @@ class FilesDataset(ListedDataset):
         )
 
     def _image_names(self, folder: Path) -> list[str]:
-        """List the images that lie directly in a folder, in no order."""
         try:
             return list(image_names(folder, below=False))
         except OSError as error:

@@ -176,7 +176,6 @@ def _rebuild(
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
-    """Unpack a member of limited size."""
     with archive.open(name) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:

@@ -98,7 +98,6 @@ class FileArchive:
     def _parts(
         self, num_images: int, *, width: int, identity: tuple[int, ...]
     ) -> Iterator[ArchivePart]:
-        """Read the parts of the verified file."""
         try:
             with self._path.open("rb") as file:
                 reading = _Reading(file)

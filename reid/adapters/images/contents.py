@@ -138,7 +138,6 @@ def _of_each(work: Callable[[str], _Result], names: Sequence[str]) -> tuple[_Res
 
 
 def _in_threads(work: Callable[[Sequence[str]], _Result], names: Sequence[str]) -> list[_Result]:
-    """Divide names among threads, in one run each."""
     if not names:
         return []
     share = math.ceil(len(names) / NUM_THREADS)

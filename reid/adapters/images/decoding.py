@@ -54,9 +54,7 @@ DECODER_ERRORS = (
 
 _BASELINE_JPEG = b"\xff\xc0"
 _EXIF_OR_XMP = b"\xff\xe1"  # both may say which way is up
-
-Content: TypeAlias = bytes | NDArray[np.uint8]
-"""An image's file, or its (H, W, 3) RGB pixels."""
+Content: TypeAlias = bytes | NDArray[np.uint8]  # an image's file, or its (H, W, 3) RGB pixels
 
 
 def decode(content: Content) -> NDArray[np.uint8]:

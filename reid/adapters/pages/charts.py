@@ -196,7 +196,6 @@ def _draw(macro: str, **values: object) -> Markup:
 
 
 def _spanning(marks: Sequence[float], name: str, form: str = "{:.6g}") -> Axis:
-    """Make an axis from the first mark to the last."""
     return Axis(name=name, marks=marks, low=marks[0], high=marks[-1], show=form.format)
 
 

@@ -68,7 +68,6 @@ def render_answers_page(page_data: AnswersPageData) -> str:
 
 
 def _charts(page_data: EvaluationPageData) -> dict[str, Markup]:
-    """Draw each chart, by its file's name."""
     analysis = page_data.analysis
     charts = {
         "cmc": draw_cmc(page_data.report.cmc),

@@ -42,8 +42,7 @@ _SCORED_FILES = tuple(
 )
 """Written by evaluations, which take no lock."""
 
-RUN_FILES = (*_TRAINED_FILES, *_SCORED_FILES)
-"""All files that runs write; `*` stands for anything."""
+RUN_FILES = (*_TRAINED_FILES, *_SCORED_FILES)  # all files that runs write; `*` stands for anything
 
 
 class FilesystemRunStore:
@@ -136,7 +135,6 @@ class FilesystemRunStore:
             raise cannot_be_written(self._directory, error) from error
 
     def _clear(self, *, may_delete: bool) -> None:
-        """Delete the files of runs, and no others."""
         left = [path for name in RUN_FILES for path in sorted(self._directory.glob(name))]
         if left and not may_delete:
             raise CheckpointError(
@@ -214,7 +212,6 @@ def _delete(path: Path) -> None:
 
 
 def _is_at_work(process: str) -> bool:
-    """Whether a process of this number runs on this machine."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError, OverflowError):

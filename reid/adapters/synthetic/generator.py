@@ -116,7 +116,6 @@ class DrawnDataset:
         )
 
     def _draw_into(self, folder: Path) -> Counter[Split]:
-        """Draw into a new folder, and count the images."""
         for name in FOLDERS.values():
             (folder / name).mkdir(parents=True)
         (folder / MARKER).write_text(

@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from reid.adapters.synthetic.people import Colour
 from reid.domain.values.samples import ImageSize
 
-Pixels: TypeAlias = NDArray[np.floating]
-"""(H, W, 3) RGB in 0..255."""
+Pixels: TypeAlias = NDArray[np.floating]  # (H, W, 3) RGB in 0..255
 
 GROUNDS: tuple[Colour, ...] = (
     (136, 136, 138), (96, 128, 72), (176, 160, 132), (150, 104, 88), (112, 116, 126),

@@ -144,7 +144,6 @@ def _sort(distances: Tensor, k: int) -> Tensor:
 
 
 def _select(distances: Tensor, k: int) -> Tensor:
-    """Order the k nearest only."""
     # Top-k promises nothing on ties, so all rows as near as its farthest are candidates.
     boundary = distances.topk(k, dim=1, largest=False).values.amax(dim=1, keepdim=True)  # (Q, 1)
     queries, rows = (distances <= boundary).nonzero(as_tuple=True)  # rows ascend per query

@@ -139,7 +139,6 @@ class EnrolmentPlan:
             self.updates.append(Update(new, vector_of))
 
     def _vector_key(self, image: NewImage | KeptImage) -> tuple[str, str | None]:
-        """Identify a vector by what it is computed from."""
         return image.content, image.camera if self._uses_cameras else None
 
 

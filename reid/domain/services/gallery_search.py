@@ -58,7 +58,6 @@ def search_view(
 def _tries(
     num_answers: int, *, state: RecordsState, is_whole: bool, is_filtering: bool
 ) -> list[int]:
-    """Choose how many answers to request, at first and then."""
     if is_whole:
         return [num_answers, _SECOND_TRY * num_answers + _SPARE_ANSWERS]
     num_images = state.description.num_images

@@ -154,7 +154,6 @@ class Identifier:
     def _reranked(
         self, queries: Sequence[Query], vectors: Tensor, *, recipe: RerankingRecipe
     ) -> Iterator[Sequence[_Answers]]:
-        """Compare all queries with all images, block by block."""
         require_images(self.gallery.describe(), place=self.gallery.place)
         images = [image for image in self.gallery.images() if self.options.within.admits(image)]
         if not images:

@@ -77,7 +77,6 @@ def score_queries(
 def _score_by(
     index: VectorIndex, queries: EmbeddingSet, gallery: EmbeddingSet, *, remove_same_camera: bool
 ) -> QueryScores:
-    """Score the answers of an index, chunk by chunk of the queries."""
     index.build(gallery.vectors)
     depth, parts = min(len(gallery), APPROXIMATE_DEPTH), []
     for start in range(0, max(1, len(queries)), QUERY_CHUNK):

@@ -10,13 +10,10 @@ from torch import Tensor
 from reid.domain.errors import CheckpointError
 from reid.domain.values.json_values import JsonValue as JsonValue
 
-CHECKPOINT_VERSION = 1
-"""Format of all checkpoints that runs write, in their headers as `version`."""
-
+CHECKPOINT_VERSION = 1  # format of all checkpoints that runs write, in their headers as `version`
 ENCODER_FORMAT = "reid-encoder"
 PROMPTS_FORMAT = "reid-prompts"
-STATE_FORMAT = "reid-state"
-"""Values of `format` in the headers of a run's checkpoints."""
+STATE_FORMAT = "reid-state"  # values of `format` in the headers of a run's checkpoints
 
 
 @dataclass(frozen=True, slots=True)

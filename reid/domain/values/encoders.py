@@ -12,8 +12,7 @@ class Activation(StrEnum):
     """Activation of a transformer's perceptrons; weights fit one of them."""
 
     QUICK_GELU = "quick_gelu"  # x * sigmoid(1.702 x), as OpenAI's CLIP has it
-    GELU = "gelu"
-    """x * Phi(x), Hendrycks and Gimpel 2016, arXiv:1606.08415, eq. 1."""
+    GELU = "gelu"  # x * Phi(x), Hendrycks and Gimpel 2016, arXiv:1606.08415, eq. 1
 
 
 class Pooling(StrEnum):

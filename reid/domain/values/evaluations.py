@@ -8,9 +8,7 @@ from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import EvaluationReport
 from reid.domain.values.samples import UnreadableImage
 
-EVALUATION = "evaluation"
-"""Name of the record of a run's own dataset by the usual protocol."""
-
+EVALUATION = "evaluation"  # name of the record of a run's own dataset by the usual protocol
 ELSEWHERE_PREFIX = f"{EVALUATION}-on-"
 """Begins the names of evaluations on other datasets than the run's own."""
 
@@ -19,9 +17,7 @@ QUERIES_SUFFIX = ".queries"
 
 RECORD_VERSION = 1
 
-SIGNIFICANCE = 0.05
-"""Differences at least this likely by chance alone are called insignificant."""
-
+SIGNIFICANCE = 0.05  # differences at least this likely by chance alone are called insignificant
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 

@@ -202,8 +202,7 @@ def _in_both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozen
     return one & other
 
 
-EVERYTHING = GalleryFilter()
-"""Admits every image."""
+EVERYTHING = GalleryFilter()  # admits every image
 
 
 class AuditAction(StrEnum):

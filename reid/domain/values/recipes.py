@@ -8,9 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-Schedule: TypeAlias = Literal["steps", "cosine"]
-"""How stage 2's learning rate falls."""
-
+Schedule: TypeAlias = Literal["steps", "cosine"]  # how stage 2's learning rate falls
 Sampling: TypeAlias = Literal["identities", "cameras"]
 """What decides which of an identity's images stand together in a PK batch."""
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from reid.domain.values.evaluations import EvaluationRecord, ScoreDifference
 
-SEED = "seed"
-"""Key of the setting that decides everything random."""
+SEED = "seed"  # key of the setting that decides everything random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from reid.domain.values.counts import counted
 
-JUNK_PID = -1
-"""Market-1501's mark for a bad detection: such images are dropped everywhere."""
-
+JUNK_PID = -1  # Market-1501's mark for a bad detection: such images are dropped everywhere
 DISTRACTOR_PID = 0
 """Market-1501's mark for an image of nobody in the query list: kept in the gallery."""
 

@@ -91,7 +91,6 @@ def open_milvus_gallery(
 
 
 def _file_beside(address: str, *, name: str, tenant: str) -> Path:
-    """Name the file of records beside that of Milvus Lite."""
     if "://" in address:
         raise GalleryError(
             "gallery.postgres.address: must be set where gallery.milvus.address is a server: the "

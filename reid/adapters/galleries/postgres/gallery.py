@@ -218,7 +218,6 @@ class PostgresView:
         return ask(self.now, exactly("key among :keys"), queries, k=k, keys=list(keys))
 
     def _admits_few(self, within: GalleryFilter) -> bool:
-        """Whether a filter leaves no more than is compared exactly."""
         if within == EVERYTHING:
             return False
         condition, values = condition_of(within)

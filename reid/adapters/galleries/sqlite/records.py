@@ -124,7 +124,6 @@ class SqliteRecords:
             connection.close()
 
     def _fill(self, connection: sqlite3.Connection) -> None:
-        """Make tables in an empty file."""
         self._require_writable()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
