@@ -14,7 +14,7 @@ from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.training_input import plain_training_input
 from reid.adapters.datasets.market1501 import Market1501
 from reid.adapters.events.broadcast import Broadcast
-from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.contents import CachedReader
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.seeding import generator_for
 from reid.domain.training.augmentation import augment

@@ -21,13 +21,8 @@ def lay_out_by_tsne(vectors: Tensor, *, perplexity: float, seed: int) -> MapLayo
     More threads may sum in another order, and for a sample's few hundred vectors they are slower:
     600 took 6 s on one thread of two busy cores, 51 s on two.
 
-    Args:
-        vectors: (N, D) float on the CPU.
-        perplexity: Effective number of each vector's neighbours; at most a third of the others.
-        seed: Seed of scikit-learn.
-
-    Returns:
-        N places, all the same where the vectors are equal.
+    (N, D) float vectors on the CPU become N places, all the same where the vectors are equal.
+    `perplexity`, the effective number of each one's neighbours, is at most a third of the others.
     """
     used = min(perplexity, (len(vectors) - 1) / 3)
     method = f"t-SNE of scikit-learn, perplexity {used:.3g}, from principal components"

@@ -67,9 +67,8 @@ class BenchIndexes:
     def run(self, vectors: Tensor, *, queries: Tensor | None = None) -> IndexBenchReport:
         """Measure every index.
 
-        Args:
-            vectors: (G, D) float32, rows of unit L2 norm.
-            queries: (Q, D) likewise; unset: up to 1,000 rows, a fifth at most, are held out.
+        Vectors are (G, D) float32 with rows of unit L2 norm, queries (Q, D) likewise; without them
+        up to 1,000 rows, a fifth at most, are held out.
 
         Raises:
             VectorIndexError: There is nothing to ask, widths differ, or no index can be built.

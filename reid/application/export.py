@@ -9,8 +9,7 @@ from reid.domain.errors import EncoderError
 from reid.domain.numerical_error import NumericalError, measure_error, probe_images
 from reid.domain.seeding import generator_for
 from reid.domain.values.encoders import EncoderDescription
-from reid.ports.export import ExportPlace
-from reid.ports.image_encoder import ImageEncoder
+from reid.ports.image_encoder import ExportPlace, ImageEncoder
 
 NUM_PROBES = 8
 BATCH_SIZES = (1, NUM_PROBES)

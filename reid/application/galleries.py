@@ -93,10 +93,8 @@ class EnrollGallery:
     ) -> EnrolmentOutcome:
         """Bring a gallery up to date with a list of images.
 
-        Args:
-            source: Lists the images.
-            open_gallery: Called once the images are listed; the gallery is closed at the end.
-            mirrors: Also remove images that the source no longer lists.
+        `open_gallery` is called once they are listed; the gallery is closed at the end. `mirrors`
+        also removes images that the source no longer lists.
 
         Raises:
             DatasetError: No readable image, or one without a label.

@@ -69,9 +69,7 @@ class TransferGallery:
         again finishes an interrupted import. The file's calibrations are copied at the end where
         the gallery was empty, or holds nothing else and has none.
 
-        Args:
-            archive: The file.
-            open_gallery: Called once the file is verified; the gallery is closed at the end.
+        `open_gallery` is called once the file is verified; the gallery is closed at the end.
 
         Raises:
             GalleryError: The file is damaged, or by another encoder than the gallery, and nothing

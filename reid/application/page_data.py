@@ -32,13 +32,8 @@ def answers_page_data(
 
     The queries' thumbnails come first, then those of the best answers, then of the second best.
 
-    Args:
-        answers: One per query.
-        queries: Reads the queries' images.
-        gallery: Makes thumbnails of the answers; see `thumbnails_in`, `thumbnails_kept`.
-        title: Of the page.
-        notes: How the answers were found.
-        limits: Of the page; None: the usual ones.
+    There is one answer per query. `gallery` makes thumbnails of the answers; see `thumbnails_in`
+    and `thumbnails_kept`. `notes` say how the answers were found.
     """
     limits = limits or PageLimits()
     height = limits.thumbnail_height

@@ -86,10 +86,8 @@ def reproduce(
 ) -> ReproductionOutcome:
     """Repeat a recorded evaluation; the record stays as it is.
 
-    Args:
-        source: The record.
-        evaluate: Made from the recorded settings.
-        tolerance: Largest accepted difference of a mean score, as a share.
+    `evaluate` is made from the recorded settings; `tolerance` is the largest accepted difference of
+    a mean score, as a share.
 
     Raises:
         CheckpointError: The record or the weights are missing, damaged or too old.

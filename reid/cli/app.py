@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.calibrate import calibrate
 from reid.cli.dataset import dataset_app
-from reid.cli.doctor import doctor
+from reid.cli.doctor import doctor, settings
 from reid.cli.errors import ReidGroup
 from reid.cli.evaluate import evaluate
 from reid.cli.explain import explain
@@ -17,7 +17,6 @@ from reid.cli.identify import identify
 from reid.cli.index import index_app
 from reid.cli.runs import compare, report, reproduce
 from reid.cli.serve import serve
-from reid.cli.settings import settings
 from reid.cli.train import demo, train
 from reid.extras import EXTRAS, describe_extra
 

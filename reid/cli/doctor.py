@@ -1,4 +1,4 @@
-"""`reid doctor`: check the installation, and print what a bug report needs."""
+"""`reid doctor` checks the installation, `reid settings` lists what is set and where."""
 
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -9,7 +9,7 @@ import typer
 from reid.cli.errors import EXIT_UNSOUND
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, option, takes_settings
-from reid.cli.render import to_json
+from reid.cli.render import table, to_json, toml_value
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -65,3 +65,23 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
+
+
+@takes_settings(*DATASET_OPTIONS)
+def settings(resolved: "ResolvedSettings", *, as_json: JsonOption = False) -> None:
+    """List every setting, its value and where it comes from."""
+    from reid.container.registry import Group, find
+
+    values = resolved.settings
+    for source in (values.dataset, *values.dataset.also):
+        find(Group.DATASETS, source.kind)
+    find(Group.INDEXES, values.index.kind)
+    if values.encoder.kind is not None:
+        find(Group.ENCODERS, values.encoder.kind)
+    rows = resolved.rows()
+    if as_json:
+        answer = to_json({row.key: {"value": row.value, "origin": str(row.origin)} for row in rows})
+    else:
+        cells = [(row.key, f"= {toml_value(row.value)}", str(row.origin)) for row in rows]
+        answer = table(("setting", "  value", "set by"), cells)
+    typer.echo(answer)

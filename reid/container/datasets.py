@@ -60,7 +60,7 @@ def cache_images(dataset: "Dataset", cache_mib: int, *, listener: "EventListener
     """Keep a dataset's decoded images in memory, unless the cache is 0 MiB."""
     if cache_mib == 0:
         return dataset
-    from reid.adapters.images.cache import CachedReader
+    from reid.adapters.images.contents import CachedReader
     from reid.domain.services.lists import with_reader
 
     reader = CachedReader(dataset.reader, num_bytes=cache_mib * 2**20, listener=listener)

@@ -1,9 +1,10 @@
-"""Encoders of images.
+"""Encoders of images, and the place where one is exported to.
 
 Letters: B batch, H W pixels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.explanations import ImageTrace
 from reid.domain.values.features import ImageFeatures
+from reid.domain.values.json_values import JsonValue
 from reid.ports.text_encoder import TextEncoder
 
 
@@ -111,3 +113,30 @@ class TrainableEncoder(ImageEncoder, Protocol):
 
 
 Encoder: TypeAlias = TrainableEncoder | FrozenEncoder  # what a factory of encoders returns
+
+Keep: TypeAlias = Callable[[Mapping[str, JsonValue]], None]
+"""Moves what was written to its place, with a record of its deviations.
+
+It raises EncoderError where the place cannot be written.
+"""
+
+
+class ExportPlace(Protocol):
+    """One encoder's place, which gets the whole encoder or nothing."""
+
+    @property
+    def precision(self) -> str:
+        """Precision of the runtime: `fp32`, or `bf16` where the processor has it."""
+
+    def write(self, encoder: ImageEncoder) -> AbstractContextManager[tuple[ImageEncoder, Keep]]:
+        """Write an encoder, in float32 on the CPU, to one side.
+
+        Returns:
+            A context with what was written, opened as it will be for use, and the function that
+            keeps it. Whatever is not kept is deleted at its end.
+
+        Raises:
+            ConfigurationError: The runtime is not installed, or does not know the precision.
+            EncoderError: The place is taken or cannot be written, or this kind of encoder cannot be
+                exported.
+        """

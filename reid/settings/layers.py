@@ -104,9 +104,12 @@ class Layers:
             meant = f"did you mean {nearest}?" if nearest else "`reid settings` lists all of them"
             self._refuse(key, f"there is no such setting; {meant}", origin)
         else:
-            for other in [name for name in self.values if _overlap(name, key)]:
-                del self.values[other]
-            self.values[key] = given
+            apart = {  # a value replaces those of its table, and a table's
+                name: value
+                for name, value in self.values.items()
+                if not f"{name}.".startswith(f"{key}.") and not f"{key}.".startswith(f"{name}.")
+            }
+            self.values = {**apart, key: given}
 
     def _refuse(self, key: str, problem: str, origin: Origin) -> None:
         self.problems.append(f"{key}: {problem}{origin.blame}")
@@ -194,8 +197,3 @@ def parse_text(text: str) -> object:
     with suppress(ValueError):
         return parse_json(text) if text.startswith(("{", "[")) else text
     return text
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether the names are equal or one contains the other."""
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")

@@ -87,13 +87,8 @@ def changed_settings(
 ) -> tuple[SettingChange, ...]:
     """List the settings of a run that differ from a baseline's.
 
-    A setting that is missing in one of them has the recipe's value there. Files are compared by
-    name, not by path.
-
-    Args:
-        recipe: Name of the baseline's recipe.
-        before: The baseline's fingerprint settings by dotted name.
-        after: The run's.
+    A setting that is missing in one of them has the value of the baseline's recipe there. Files are
+    compared by name, not by path. Settings are by dotted name.
     """
     known = _recipe_settings(recipe)
     return tuple(

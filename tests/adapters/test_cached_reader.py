@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.contents import CachedReader
 from reid.domain.errors import DatasetError
 from reid.domain.events import ImageCacheFilled
 from reid.domain.values.samples import ImageSize, Resampling, Split

@@ -15,7 +15,7 @@ from reid.adapters.datasets.viper import Viper
 from reid.adapters.devices import resolve_device, resolve_training_precision
 from reid.adapters.encoders.kinds import KINDS
 from reid.adapters.events.broadcast import Broadcast
-from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.contents import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container.encoders import encoder_request, reference_request

@@ -14,7 +14,7 @@ from reid.adapters.datasets.market1501 import Cuhk03, DukeMtmc, Market1501
 from reid.adapters.datasets.msmt17 import Msmt17
 from reid.adapters.datasets.viper import Viper
 from reid.adapters.events.broadcast import Broadcast
-from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.contents import CachedReader
 from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.domain.errors import DatasetError

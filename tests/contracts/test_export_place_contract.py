@@ -8,8 +8,7 @@ import torch
 
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exporting import ExportFolder
-from reid.ports.export import ExportPlace
-from reid.ports.image_encoder import ImageEncoder
+from reid.ports.image_encoder import ExportPlace, ImageEncoder
 from tests.exports import RN, require
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.export_place import FakeExportPlace

@@ -9,8 +9,7 @@ from torch import Tensor
 from reid.domain.values.checkpoints import JsonValue
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.features import ImageFeatures
-from reid.ports.export import Keep
-from reid.ports.image_encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder, Keep
 
 
 class SkewedEncoder:

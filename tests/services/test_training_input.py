@@ -2,7 +2,7 @@
 
 import pytest
 
-from reid.adapters.images.cache import CachedReader
+from reid.adapters.images.contents import CachedReader
 from reid.domain.events import ImageCacheFilled
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.lists import with_reader

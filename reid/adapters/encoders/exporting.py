@@ -33,8 +33,7 @@ from reid.adapters.encoders.image_tower import ImageTower
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry
-from reid.ports.export import Keep
-from reid.ports.image_encoder import ImageEncoder
+from reid.ports.image_encoder import ImageEncoder, Keep
 
 
 @dataclass(frozen=True, slots=True)

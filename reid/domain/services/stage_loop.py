@@ -21,8 +21,7 @@ from reid.domain.events import (
     StepFinished,
 )
 from reid.domain.memory import explain_out_of_memory
-from reid.domain.services.epoch_losses import EpochLosses, NotFiniteError, in_words
-from reid.domain.training.objectives import Objective
+from reid.domain.training.objectives import EpochLosses, NotFiniteError, Objective, in_words
 from reid.domain.training.optimizers import STATE_PREFIX, NamedAdam
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint, JsonValue
 from reid.ports.events import EventListener

@@ -1,4 +1,4 @@
-"""Objectives of the training stages: the loss terms and their weighted sum.
+"""Objectives of the training stages: the loss terms, their weighted sum, and its means by epoch.
 
 Letters: B batch, C identities, E width of the shared space.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from reid.domain.training.heads import IdentityScores
@@ -20,6 +21,8 @@ from reid.domain.training.losses import (
 )
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.recipes import FineTuningRecipe
+
+_STEPS_BETWEEN_LOOKS = 50  # reading a number from an accelerator every step would stall it
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +90,59 @@ def _sum_over_levels(loss: Loss, features: ImageFeatures, labels: Tensor) -> Ten
     levels = (features.penultimate, features.final, features.projected)
     first, second, third = (loss(level, labels) for level in levels)
     return first + second + third
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or weight is infinite or not a number; says where."""
+
+
+class EpochLosses:
+    """Sums the losses of an epoch's steps, and checks many at once."""
+
+    def __init__(self, epoch: int) -> None:
+        """Start before the first step."""
+        self._epoch = epoch
+        self._sums: dict[str, Tensor] = {}
+        self._num_steps = 0
+        self._unseen: list[dict[str, Tensor]] = []
+
+    def add(self, objective: Objective) -> None:
+        """Add the terms of the next step, and their weighted sum as `total`.
+
+        Raises:
+            NotFiniteError: A loss of this or of one of the last steps is not finite.
+        """
+        losses = objective.terms | {"total": objective.total}
+        losses = {name: value.detach() for name, value in losses.items()}
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+        self._num_steps += 1
+        self._unseen.append(losses)
+        if len(self._unseen) >= _STEPS_BETWEEN_LOOKS:
+            self._look()
+
+    def means(self) -> dict[str, float]:
+        """Average each loss over the steps.
+
+        Raises:
+            NotFiniteError: A loss of one of the last steps is not finite.
+        """
+        self._look()
+        return {name: float(value) / self._num_steps for name, value in self._sums.items()}
+
+    def _look(self) -> None:
+        if not self._unseen:
+            return
+        rows = torch.stack([torch.stack(list(losses.values())) for losses in self._unseen])
+        broken = (~rows.isfinite().all(dim=1)).nonzero()  # rows: steps x terms
+        if len(broken) > 0:
+            place = int(broken[0])
+            step = self._num_steps - len(self._unseen) + place + 1
+            losses = {name: float(value) for name, value in self._unseen[place].items()}
+            raise NotFiniteError(f"epoch {self._epoch}, step {step}: {in_words(losses)}")
+        self._unseen.clear()
+
+
+def in_words(losses: dict[str, float]) -> str:
+    """List losses with their names, for messages."""
+    return ", ".join(f"{name} {value:g}" for name, value in losses.items())
