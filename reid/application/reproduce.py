@@ -11,7 +11,7 @@ from reid.application.records import (
     read_evaluation,
     require_manifest,
 )
-from reid.domain.values.evaluations import EvaluationRecord, QueryRecord
+from reid.domain.values.evaluations import EvaluationRecord
 
 _ROUNDING = 1e-3
 """Largest difference of a mean score by rounding: float32 on another device swaps near ties."""
@@ -98,6 +98,9 @@ def reproduce(
     record = judged.record
     _, again, _ = evaluate.run()
     then, now = record.report.measures, again.report.measures
+    queries = again.queries
+    precision = dict(zip(queries.query, queries.average_precision, strict=True)) if queries else {}
+    recorded = zip(judged.queries.query, judged.queries.average_precision, strict=True)
     return ReproductionOutcome(
         run=source.records.place,
         evaluation=source.name,
@@ -111,7 +114,7 @@ def reproduce(
                 for one in (record, again)
             )
         ),
-        num_changed_queries=_count_changed(judged.queries, again.queries),
+        num_changed_queries=sum(precision.get(name) != before for name, before in recorded),
         num_queries=len(judged.queries.query),
     )
 
@@ -166,9 +169,3 @@ def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield from _flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _count_changed(recorded: QueryRecord, again: QueryRecord | None) -> int:
-    now = dict(zip(again.query, again.average_precision, strict=True)) if again else {}
-    then = zip(recorded.query, recorded.average_precision, strict=True)
-    return sum(now.get(name) != precision for name, precision in then)

@@ -37,8 +37,7 @@ def doctor(
     diagnosis = container.diagnose(told=told, shows_paths=paths)
     typer.echo(to_json(diagnosis) if as_json else in_options("\n".join(_lines(diagnosis))))
     if failed := [outcome.name for outcome in diagnosis.checks if not outcome.is_passed]:
-        counts = counted(len(failed), "check")
-        typer.echo(f"Error: {counts} failed: {', '.join(failed)}", err=True)
+        typer.echo(f"Error: {counted(len(failed), 'check')} failed: {', '.join(failed)}", err=True)
         raise typer.Exit(EXIT_UNSOUND)
 
 

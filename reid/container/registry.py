@@ -11,8 +11,8 @@ plug-ins in their metadata, in the group of that name. Both are called in the sa
     reid.losses     factory() -> Loss, a callable of features and labels
     reid.trackers   factory(**options) -> tracker
 
-To add a built-in adapter: write its file and add its line here; a kind of CLIP encoder is also an
-entry of `reid/adapters/encoders/kinds.py`.
+To add a built-in adapter: write its file and add its line here, or, for a kind of encoder, in
+`reid/adapters/encoders/kinds.py`.
 """
 
 import sys
@@ -24,6 +24,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from reid.adapters.encoders.kinds import KINDS
 from reid.domain.errors import ConfigurationError
 from reid.extras import EXTRAS, needed_for
 from reid.importing import paused_collection
@@ -59,7 +60,7 @@ class Group(StrEnum):
 _CLIP = "reid.adapters.encoders.clip:create_clip_encoder"
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
-    Group.ENCODERS: dict.fromkeys(("rn50", "vit-b16", "rn-tiny", "vit-tiny"), _CLIP),
+    Group.ENCODERS: dict.fromkeys(KINDS, _CLIP),
     Group.DATASETS: {
         "market1501": "reid.adapters.datasets.market1501:Market1501",
         "msmt17": "reid.adapters.datasets.msmt17:Msmt17",

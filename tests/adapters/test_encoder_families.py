@@ -1,4 +1,4 @@
-"""A family of encoders is one module and an entry of the table of kinds."""
+"""A family of encoders is one module and a line of the table of kinds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ TOY = ToyArchitecture(
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ClipEncoder:
-    monkeypatch.setitem(KINDS, "toy", TOY)
+    monkeypatch.setitem(KINDS, "toy", f"{__name__}:TOY")
     return create_clip_encoder(EncoderRequest(kind="toy"))
 
 

@@ -79,7 +79,7 @@ def _kind_of(request: EncoderRequest, weights: WeightsFile) -> Architecture:
             "in: name that encoder's kind and install its plug-in"
         )
     measured: Measures | None = None
-    for architecture in KINDS.values():
+    for architecture in map(kind_named, KINDS):
         found = architecture.measure(weights.image)
         if found == (architecture.layers, architecture.width, architecture.projected_width):
             if request.kind is not None and kind_named(request.kind) is not architecture:

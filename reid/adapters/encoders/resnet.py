@@ -20,6 +20,7 @@ from reid.adapters.encoders.architecture import (
     EncoderPlan,
     Measures,
     PixelStatistics,
+    TextConfiguration,
     count_children,
     length_of,
 )
@@ -260,3 +261,21 @@ def _stage(in_width: int, width: int, num_blocks: int, *, stride: int) -> nn.Seq
     first = Bottleneck(in_width, width, stride=stride)
     rest = [Bottleneck(width * _EXPANSION, width, stride=1) for _ in range(1, num_blocks)]
     return nn.Sequential(first, *rest)
+
+
+RN50 = ResNetArchitecture(
+    kind="rn50",
+    layers=(3, 4, 6, 3),
+    width=64,
+    projected_width=1024,
+    text=TextConfiguration(width=512, layers=12),
+    image_size=ImageSize(256, 128),
+)
+RN_TINY = ResNetArchitecture(
+    kind="rn-tiny",
+    layers=(1, 1, 1, 1),
+    width=16,
+    projected_width=64,
+    text=TextConfiguration(width=64, layers=2),
+    image_size=ImageSize(128, 64),
+)

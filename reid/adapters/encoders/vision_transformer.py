@@ -16,6 +16,7 @@ from reid.adapters.encoders.architecture import (
     EncoderPlan,
     Measures,
     PixelStatistics,
+    TextConfiguration,
     count_children,
     length_of,
 )
@@ -136,3 +137,21 @@ class VisionTransformer(Visual):
         return ImageFeatures(
             penultimate=before.float(), final=final.float(), projected=(final @ self.proj).float()
         )
+
+
+VIT_B16 = ViTArchitecture(
+    kind="vit-b16",
+    layers=12,
+    width=768,
+    projected_width=512,
+    text=TextConfiguration(width=512, layers=12),
+    image_size=ImageSize(256, 128),
+)
+VIT_TINY = ViTArchitecture(
+    kind="vit-tiny",
+    layers=12,
+    width=64,
+    projected_width=32,
+    text=TextConfiguration(width=64, layers=2),
+    image_size=ImageSize(128, 64),
+)
