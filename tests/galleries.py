@@ -5,13 +5,8 @@ from functools import partial
 
 from reid.adapters.galleries.memory import MemoryRecords, MemoryVectors
 from reid.domain.services.gallery import Gallery
-from reid.domain.values.galleries import (
-    AuditAction,
-    AuditEntry,
-    Calibration,
-    EncoderFingerprint,
-    NewImage,
-)
+from reid.domain.values.galleries import AuditAction, AuditEntry, EncoderFingerprint, NewImage
+from reid.domain.values.open_set import Calibration
 from reid.ports.vector_index import VectorIndex
 from tests.vectors import unit_vectors
 

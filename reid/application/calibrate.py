@@ -21,8 +21,8 @@ from reid.domain.services.identifier import Identifier
 from reid.domain.services.lists import select_images, split_off_unreadable
 from reid.domain.services.queries import OwnImages, Query, queries_of, vectors_of_queries
 from reid.domain.values.counts import counted
-from reid.domain.values.galleries import AuditAction, AuditEntry, Calibration, require_images
-from reid.domain.values.open_set import FusionRecipe, OpenSetReport, OperatingPoint
+from reid.domain.values.galleries import AuditAction, AuditEntry, require_images
+from reid.domain.values.open_set import Calibration, FusionRecipe, OpenSetReport, OperatingPoint
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import ImageSource
 

@@ -9,7 +9,8 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
-from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
+from reid.domain.values.galleries import EncoderFingerprint, NewImage
+from reid.domain.values.open_set import Calibration
 
 ArchivePart: TypeAlias = tuple[Sequence[NewImage], Tensor]
 """N images without thumbnails, and their (N, D) float32 vectors."""

@@ -11,7 +11,6 @@ from typing import Protocol, Unpack
 
 from reid.domain.values.galleries import (
     AuditEntry,
-    Calibration,
     EncoderFingerprint,
     GalleryFilter,
     ImageLookup,
@@ -19,6 +18,7 @@ from reid.domain.values.galleries import (
     NewImage,
     RecordsState,
 )
+from reid.domain.values.open_set import Calibration
 
 
 class RecordsReader(Protocol):

@@ -9,7 +9,7 @@ import torch
 
 from reid.adapters.galleries.archive import FileArchive
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import Calibration
+from reid.domain.values.open_set import Calibration
 from reid.ports.gallery_archive import GalleryArchive
 from tests.fakes.gallery_archive import FakeArchive, two_images, whole
 from tests.galleries import CALIBRATION

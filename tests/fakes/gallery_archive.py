@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reid.domain.errors import GalleryError
-from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage
+from reid.domain.values.galleries import EncoderFingerprint, NewImage
+from reid.domain.values.open_set import Calibration
 from reid.ports.gallery_archive import ArchivedGallery
 from tests.galleries import CALIBRATION
 

@@ -25,13 +25,12 @@ from reid.domain.services.queries import (
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
-    Calibration,
     EncoderFingerprint,
     GalleryFilter,
     KeptImage,
     NewImage,
 )
-from reid.domain.values.open_set import Fusion, FusionRecipe
+from reid.domain.values.open_set import Calibration, Fusion, FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import ListedImage

@@ -21,7 +21,8 @@ import torch
 from reid.adapters.atomic_files import cannot_be_written, new_file
 from reid.domain.errors import GalleryError
 from reid.domain.services.gallery_checks import are_unit, as_array
-from reid.domain.values.galleries import Calibration, EncoderFingerprint, NewImage, is_keepable
+from reid.domain.values.galleries import EncoderFingerprint, NewImage, is_keepable
+from reid.domain.values.open_set import Calibration
 from reid.ports.gallery_archive import ArchivedGallery, ArchivePart
 from reid.small_files import parse_json
 

@@ -17,7 +17,6 @@ from reid.domain.errors import GalleryError
 from reid.domain.values.galleries import (
     AuditAction,
     AuditEntry,
-    Calibration,
     EncoderFingerprint,
     GalleryDescription,
     GalleryFilter,
@@ -27,6 +26,7 @@ from reid.domain.values.galleries import (
     RecordsState,
     admitted_values,
 )
+from reid.domain.values.open_set import Calibration
 
 FIELDS = tuple(KeptImage.__slots__)
 fields_of = attrgetter(*FIELDS)

@@ -30,15 +30,14 @@ from reid.domain.values.features import Neighbours
 from reid.domain.values.galleries import (
     EVERYTHING,
     AuditEntry,
-    Calibration,
     EncoderFingerprint,
     GalleryDescription,
     GalleryFilter,
     ImageLookup,
     KeptImage,
     NewImage,
-    with_calibrations,
 )
+from reid.domain.values.open_set import Calibration, with_calibrations
 from reid.ports.gallery_records import GalleryRecords
 from reid.ports.gallery_vectors import GalleryVectors
 

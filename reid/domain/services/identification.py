@@ -8,8 +8,8 @@ import torch
 
 from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.ranking.open_set import confidence_of
-from reid.domain.values.galleries import EVERYTHING, Calibration, GalleryFilter
-from reid.domain.values.open_set import Fusion, FusionRecipe
+from reid.domain.values.galleries import EVERYTHING, GalleryFilter
+from reid.domain.values.open_set import Calibration, Fusion, FusionRecipe
 from reid.domain.values.recipes import RerankingRecipe
 
 Unknown: TypeAlias = float | Literal["auto", "off"]

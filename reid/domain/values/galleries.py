@@ -10,8 +10,7 @@ from typing import TypedDict
 
 from reid.domain.errors import GalleryError
 from reid.domain.values.json_values import JsonValue
-from reid.domain.values.open_set import Calibration as Calibration
-from reid.domain.values.open_set import with_calibrations as with_calibrations
+from reid.domain.values.open_set import Calibration
 from reid.domain.values.samples import UnreadableImage
 
 
