@@ -12,8 +12,9 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.stage_one import PlainStageOne
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.text_encoder import ClipTextEncoder
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
 from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.objectives import prompt_objective
@@ -74,7 +75,7 @@ def rows(scale: Scale) -> Iterator[Row]:
 class _Ours:
     """What `PromptLearning` does for a batch."""
 
-    def __init__(self, encoder: ClipEncoder, size: Size) -> None:
+    def __init__(self, encoder: TowerEncoder, size: Size) -> None:
         recipe = PromptLearningRecipe()
         freeze_text(encoder, freezes_images=True)
         self._text = _text_of(encoder)
@@ -100,7 +101,7 @@ class _Ours:
         self._optimizer.step()
 
 
-def _text_of(encoder: ClipEncoder) -> ClipTextEncoder:
+def _text_of(encoder: TowerEncoder) -> ClipTextEncoder:
     assert encoder.text is not None  # of every built-in kind
     return encoder.text
 

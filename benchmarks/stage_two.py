@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmarks.harness import Row, Scale, Timing, compare
 from benchmarks.plain.stage_two import PlainStageTwo
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
 from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.heads import ReidHeads
@@ -208,13 +209,13 @@ def _plain(size: Size, batch: _Batch) -> PlainStageTwo:
     )
 
 
-def _encoder(size: Size, *, precision: str) -> ClipEncoder:
+def _encoder(size: Size, *, precision: str) -> TowerEncoder:
     encoder = create_clip_encoder(EncoderRequest(kind=size.kind, training_precision=precision))
     freeze_text(encoder)
     return encoder
 
 
-def _heads(encoder: ClipEncoder, size: Size) -> ReidHeads:
+def _heads(encoder: TowerEncoder, size: Size) -> ReidHeads:
     return ReidHeads(
         final_width=encoder.geometry.final_width,
         projected_width=encoder.geometry.projected_width,

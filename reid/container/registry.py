@@ -4,7 +4,7 @@ A table maps a kind to an entry point: `module:name` and, in brackets, the extra
 distribution that it needs. The built-in ones are listed below; other distributions declare
 plug-ins in their metadata, in the group of that name. Both are called in the same way:
 
-    reid.encoders   factory(request: EncoderRequest) -> Encoder
+    reid.encoders   factory(request: EncoderRequest) -> Encoder; a family too, as `timm:NAME`
     reid.datasets   factory(root: Path | None, **options) -> Dataset
     reid.indexes    factory(**options) -> VectorIndex
     reid.galleries  factory(request: GalleryRequest) -> Gallery
@@ -24,7 +24,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from reid.adapters.encoders.kinds import KINDS
+from reid.adapters.encoders.kinds import FAMILIES, KINDS
 from reid.domain.errors import ConfigurationError
 from reid.extras import EXTRAS, needed_for
 from reid.importing import paused_collection
@@ -60,7 +60,7 @@ class Group(StrEnum):
 _CLIP = "reid.adapters.encoders.clip:create_clip_encoder"
 
 BUILT_IN: Mapping[Group, Mapping[str, str]] = {
-    Group.ENCODERS: dict.fromkeys(KINDS, _CLIP),
+    Group.ENCODERS: dict.fromkeys(KINDS, _CLIP) | FAMILIES,
     Group.DATASETS: {
         "market1501": "reid.adapters.datasets.market1501:Market1501",
         "msmt17": "reid.adapters.datasets.msmt17:Msmt17",
@@ -88,6 +88,8 @@ BUILT_IN: Mapping[Group, Mapping[str, str]] = {
 def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
     """Look up a kind without importing it; `setting` holds the name, if not the group's own.
 
+    What stands before a colon names a family, whose factory knows what stands behind it.
+
     Raises:
         ConfigurationError: No distribution offers this kind, two do, or a plug-in takes the name
             of a built-in one.
@@ -98,10 +100,11 @@ def find(group: Group, kind: str, *, setting: str | None = None) -> EntryPoint:
             f"{group.setting}: {_offer(plugins[name])} takes the name of the built-in "
             f"{name!r}; rename its entry point or uninstall it"
         )
-    if kind in built_in:
-        return EntryPoint(kind, built_in[kind], group)
-    if kind in plugins:
-        return plugins[kind]
+    family = kind.partition(":")[0]
+    if family in built_in:
+        return EntryPoint(family, built_in[family], group)
+    if family in plugins:
+        return plugins[family]
     raise ConfigurationError(
         f"{setting or group.setting}: nothing is called {kind!r}; built in: {_listed(built_in)}; "
         f"plugged in ({group}): {_listed(plugins)}"

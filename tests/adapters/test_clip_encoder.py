@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reid.adapters.encoders.blocks import Block, Projections, attend
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.image_tower import Grid, resize_positions
 from reid.adapters.encoders.resnet import ModifiedResNet, pool_generalised
 from reid.adapters.encoders.text_encoder import template_tokens
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
@@ -337,7 +338,7 @@ def open_clip_like(request: EncoderRequest) -> CLIP:
         ).eval()
 
 
-def square(request: EncoderRequest) -> ClipEncoder:
+def square(request: EncoderRequest) -> TowerEncoder:
     """Take open_clip's size, for which no position is resized."""
     return create_clip_encoder(replace(request, image_size=ImageSize(224, 224)))
 
@@ -403,7 +404,7 @@ def test_an_encoder_from_a_file_needs_neither_open_clip_nor_torch_s_compiler(
     write_checkpoint(file, Checkpoint(tensors=encoder.state(), header=header))
     script = (
         "import sys, torch\n"
-        "from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder\n"
+        "from reid.adapters.encoders.clip import create_clip_encoder\n"
         "from reid.domain.values.encoders import EncoderRequest\n"
         f"encoder = create_clip_encoder(EncoderRequest(kind=None, weights={str(file)!r}))\n"
         "encoder.encode_images(torch.zeros(1, 3, 48, 32))\n"

@@ -15,9 +15,10 @@ from reid.adapters.encoders.architecture import (
     Measures,
     length_of,
 )
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.image_tower import Grid, Visual, drawn
 from reid.adapters.encoders.kinds import KINDS
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
@@ -77,19 +78,19 @@ TOY = ToyArchitecture(
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> ClipEncoder:
+def toy(monkeypatch: pytest.MonkeyPatch) -> TowerEncoder:
     monkeypatch.setitem(KINDS, "toy", f"{__name__}:TOY")
     return create_clip_encoder(EncoderRequest(kind="toy"))
 
 
-def test_a_family_of_its_own_encodes_images_and_needs_no_text_tower(toy: ClipEncoder) -> None:
+def test_a_family_of_its_own_encodes_images_and_needs_no_text_tower(toy: TowerEncoder) -> None:
     features = toy.encode_images(torch.ones(2, 3, 32, 16))
     assert features.embedding().shape == (2, toy.geometry.embedding_width)
     assert toy.text is None
     assert toy.description.options["stride"] == 8
 
 
-def test_its_weights_are_recognised_in_a_file(toy: ClipEncoder, tmp_path: Path) -> None:
+def test_its_weights_are_recognised_in_a_file(toy: TowerEncoder, tmp_path: Path) -> None:
     file = tmp_path / "encoder.safetensors"
     options: dict[str, JsonValue] = {"name": "toy", "options": {**toy.description.options}}
     header: dict[str, JsonValue] = {"format": "reid-encoder", "encoder": options}

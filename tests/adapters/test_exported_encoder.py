@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exported import (
     HEADER_FILE,
     is_exported,
@@ -20,6 +20,7 @@ from reid.adapters.encoders.exported import (
     read_export_header,
 )
 from reid.adapters.encoders.exporting import ExportFolder, trace
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.application.export import Export
 from reid.container.encoders import create_encoder, create_image_encoder, require_trainable
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -52,7 +53,7 @@ def request_for(folder: Path) -> EncoderRequest:
     return EncoderRequest(kind=None, weights=str(folder))
 
 
-def probes(encoder: ClipEncoder, count: int = 5) -> Tensor:
+def probes(encoder: TowerEncoder, count: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return probe_images(encoder.geometry, count, generator=generator)
 

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.openai_weights import download_openai_weights
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.adapters.encoders.weights import read_weights_file
 from reid.adapters.safetensors_file import write_checkpoint
 from reid.domain.errors import EncoderError
@@ -32,7 +33,7 @@ def openai_state(arch: str = "vit_tiny") -> State:
     return {name: torch.from_numpy(value) for name, value in golden_clip_state(arch).items()}
 
 
-def released_state(encoder: ClipEncoder, *, num_identities: int = 7) -> State:
+def released_state(encoder: TowerEncoder, *, num_identities: int = 7) -> State:
     """A checkpoint as the paper's code writes it: no vocabulary, but heads and prompts."""
     state = dict(encoder.state()) | text_state(encoder)
     del state["text_encoder.token_embedding.weight"]
@@ -45,12 +46,12 @@ def released_state(encoder: ClipEncoder, *, num_identities: int = 7) -> State:
     return state | heads
 
 
-def load(path: Path, **asked: Any) -> ClipEncoder:
+def load(path: Path, **asked: Any) -> TowerEncoder:
     request = EncoderRequest(kind=None, weights=str(path))
     return create_clip_encoder(replace(request, **asked))
 
 
-def embed(encoder: ClipEncoder) -> Tensor:
+def embed(encoder: TowerEncoder) -> Tensor:
     size = encoder.geometry.image_size
     generator = torch.Generator().manual_seed(2)
     images = torch.randn(2, 3, size.height, size.width, generator=generator)
@@ -185,7 +186,7 @@ def test_batch_counts_may_be_missing(tmp_path: Path) -> None:
     assert embed(load(path)).isfinite().all()
 
 
-def trained_vit(**asked: Any) -> ClipEncoder:
+def trained_vit(**asked: Any) -> TowerEncoder:
     request = EncoderRequest(kind="vit-tiny", image_size=SIZE, seed=4)
     return create_clip_encoder(replace(request, **asked))
 
@@ -249,7 +250,7 @@ def test_released_positions_are_resized_on_demand(asked: dict[str, Any], tmp_pat
     assert embed(encoder).isfinite().all()
 
 
-def reid_header(encoder: ClipEncoder) -> dict[str, JsonValue]:
+def reid_header(encoder: TowerEncoder) -> dict[str, JsonValue]:
     description = encoder.description
     return {
         "format": "reid-encoder",
@@ -262,7 +263,7 @@ def reid_header(encoder: ClipEncoder) -> dict[str, JsonValue]:
     }
 
 
-def write_run(path: Path, encoder: ClipEncoder, *, has_text: bool = False) -> None:
+def write_run(path: Path, encoder: TowerEncoder, *, has_text: bool = False) -> None:
     heads = {"classifier.weight": torch.zeros(5, encoder.geometry.final_width)}
     tensors = heads | dict(encoder.state()) | (text_state(encoder) if has_text else {})
     write_checkpoint(path, Checkpoint(tensors=tensors, header=reid_header(encoder)))
@@ -327,7 +328,7 @@ def test_a_file_that_cannot_tell_takes_the_activation_that_is_asked_for(tmp_path
     assert not torch.allclose(embed(encoder), embed(load(path)), rtol=1e-3)
 
 
-def trained_resnet(**asked: Any) -> ClipEncoder:
+def trained_resnet(**asked: Any) -> TowerEncoder:
     """An untrained one in truth: only what the file says of it matters."""
     request = EncoderRequest(kind="rn-tiny", image_size=SIZE)
     return create_clip_encoder(replace(request, **asked))

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reid.adapters.encoders.clip import ClipEncoder, create_clip_encoder
+from reid.adapters.encoders.clip import create_clip_encoder
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
 
@@ -97,7 +98,7 @@ def golden_clip_state(arch: str) -> dict[str, Array]:
     return state
 
 
-def build_golden_encoder(case: GoldenCase, folder: Path) -> ClipEncoder:
+def build_golden_encoder(case: GoldenCase, folder: Path) -> TowerEncoder:
     """Build the case's encoder through a weights file, which is removed again.
 
     Args:

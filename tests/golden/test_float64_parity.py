@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.clip import ClipEncoder
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.heads import ReidHeads
 from reid.domain.training.objectives import fine_tuning_objective
@@ -71,7 +71,7 @@ def compute(case: GoldenCase, folder: Path) -> Exact:
     )
 
 
-def norms_in_float64(encoder: ClipEncoder, heads: ReidHeads, case: GoldenCase) -> dict[str, float]:
+def norms_in_float64(encoder: TowerEncoder, heads: ReidHeads, case: GoldenCase) -> dict[str, float]:
     encoder.set_training(enabled=True)
     heads.train()
     # Encoders promise float32 features, whatever type they compute in.

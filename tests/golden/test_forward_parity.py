@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.image_tower import Grid, resize_positions
 from reid.adapters.encoders.text_encoder import template_tokens
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.values.features import ImageFeatures
 from tests.golden.loading import (
     BIG,
@@ -43,7 +43,7 @@ class Built:
     """A golden case and what our encoder says of its images, computed once."""
 
     case: GoldenCase
-    encoder: ClipEncoder
+    encoder: TowerEncoder
     features: ImageFeatures
     projected_without_cameras: Tensor
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reid.adapters.encoders.clip import ClipEncoder
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
 from reid.domain.services.stage_loop import freeze_text
 from reid.domain.training.heads import IdentityScores, ReidHeads
@@ -76,7 +76,7 @@ def recipe_of(case: GoldenCase) -> FineTuningRecipe:
     return RN if case.arch.startswith("rn") else VIT
 
 
-def build_learner(encoder: ClipEncoder, context: Tensor) -> PromptLearner:
+def build_learner(encoder: TowerEncoder, context: Tensor) -> PromptLearner:
     learner = PromptLearner(
         text_of(encoder).embed_template(TEMPLATE, num_context_tokens=4),
         num_identities=len(context),
@@ -88,7 +88,7 @@ def build_learner(encoder: ClipEncoder, context: Tensor) -> PromptLearner:
     return learner
 
 
-def build_heads(encoder: ClipEncoder, case: GoldenCase) -> ReidHeads:
+def build_heads(encoder: TowerEncoder, case: GoldenCase) -> ReidHeads:
     heads = ReidHeads(
         final_width=encoder.geometry.final_width,
         projected_width=encoder.geometry.projected_width,
@@ -251,6 +251,7 @@ def test_features_in_training_mode_are_the_official_ones(trained: Trained) -> No
 
 def test_scores_are_the_official_ones(trained: Trained) -> None:
     case = trained.case
+    assert trained.scores.projected is not None
     assert_close(trained.scores.final, case.tensor("train_score"), relative=FORWARD)
     assert_close(trained.scores.projected, case.tensor("train_score_proj"), relative=FORWARD)
     assert_close(trained.text_logits, case.tensor("train_logits"), relative=FORWARD)
@@ -259,6 +260,7 @@ def test_scores_are_the_official_ones(trained: Trained) -> None:
 def test_every_fine_tuning_loss_term_is_the_official_one(trained: Trained) -> None:
     case, labels, recipe = trained.case, trained.case.labels, recipe_of(trained.case)
     levels = (trained.features.penultimate, trained.features.final, trained.features.projected)
+    assert trained.scores.projected is not None
     identity = [identity_loss(s, labels) for s in (trained.scores.final, trained.scores.projected)]
     triplets = [batch_hard_triplet_loss(level, labels) for level in levels]
     text = image_to_text_loss(trained.features.projected, trained.text_features, labels)

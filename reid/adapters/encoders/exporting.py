@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from reid.adapters.atomic_files import sync_file, sync_folder
-from reid.adapters.encoders.clip import ClipEncoder
 from reid.adapters.encoders.exported import (
     FORMAT,
     HEADER_FILE,
@@ -30,6 +29,7 @@ from reid.adapters.encoders.exported import (
     open_graph_of,
 )
 from reid.adapters.encoders.image_tower import ImageTower
+from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry
@@ -49,7 +49,7 @@ class ExportFolder:
     @contextmanager
     def write(self, encoder: ImageEncoder) -> Iterator[tuple[ExportedEncoder, Keep]]:
         """Write an encoder to a temporary folder beside and open it; see the port."""
-        if not isinstance(encoder, ClipEncoder):
+        if not isinstance(encoder, TowerEncoder):
             raise EncoderError(
                 f"{encoder.description.name} cannot be exported: only built-in encoders can"
             )
@@ -92,7 +92,7 @@ class ExportFolder:
                 f"{self.folder} holds an exported encoder: overwrite it, or name another folder"
             )
 
-    def _write_graph(self, encoder: ClipEncoder, folder: Path) -> None:
+    def _write_graph(self, encoder: TowerEncoder, folder: Path) -> None:
         geometry, runtime = encoder.geometry, load_runtime(self.runtime, folder=self.folder)
         inputs = {"images": [-1, 3, geometry.image_size.height, geometry.image_size.width]}
         if geometry.num_cameras:

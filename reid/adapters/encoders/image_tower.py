@@ -34,7 +34,13 @@ class Visual(nn.Module):
     """The image half of a model; a family subclasses it."""
 
     suits_channels_last: ClassVar[bool] = False
-    """Whether bfloat16 is faster with the channels of a pixel side by side."""
+    """Whether bfloat16 is faster with the channels of a pixel side by side.
+
+    1.6 times for a ResNet, but no faster in float32, which so keeps its last bits.
+    """
+
+    is_faster_channels_last: ClassVar[bool] = False
+    """Whether float32 is faster so too."""
 
     def redraw(self) -> None:
         """Draw again the random weights that torch's initialisation scales badly."""

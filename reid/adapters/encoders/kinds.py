@@ -1,4 +1,4 @@
-"""The built-in kinds of encoders; a new kind is one line here. Loads no torch."""
+"""The built-in kinds and families of encoders; a new one is one line here. Loads no torch."""
 
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ KINDS = {  # their architectures, by their names in settings
     "rn-tiny": "reid.adapters.encoders.resnet:RN_TINY",
     "vit-tiny": "reid.adapters.encoders.vision_transformer:VIT_TINY",
 }
+
+FAMILIES: dict[str, str] = {}  # their factories; settings name a model of one as `FAMILY:MODEL`
 
 
 def kind_named(name: str | None) -> "Architecture":

@@ -16,7 +16,7 @@ class IdentityScores:
     """Logits from the final and from the projected feature: (B, C) float32 each."""
 
     final: Tensor
-    projected: Tensor
+    projected: Tensor | None  # None where the encoder has no such feature
 
 
 class ReidHeads(nn.Module):
@@ -36,6 +36,8 @@ class ReidHeads(nn.Module):
     ) -> None:
         """Draw classifiers from N(0, 0.001^2); BNNecks start as the identity, their bias stays 0.
 
+        A projected width of 0 leaves out the second pair.
+
         Raises:
             ValueError: Fewer than two identities.
         """
@@ -43,18 +45,27 @@ class ReidHeads(nn.Module):
         if num_identities < 2:
             raise ValueError(f"a classifier needs at least 2 identities, got {num_identities}")
         self.classifier = _Classifier(final_width, num_identities, generator=generator)
-        self.classifier_proj = _Classifier(projected_width, num_identities, generator=generator)
-        self.bottleneck = nn.BatchNorm1d(final_width)
-        self.bottleneck_proj = nn.BatchNorm1d(projected_width)
-        self.bottleneck.bias.requires_grad = False
-        self.bottleneck_proj.bias.requires_grad = False
+        self.has_projected = projected_width > 0
+        if self.has_projected:
+            self.classifier_proj = _Classifier(projected_width, num_identities, generator=generator)
+        self.bottleneck = _bnneck(final_width)
+        if self.has_projected:
+            self.bottleneck_proj = _bnneck(projected_width)
 
     def forward(self, features: ImageFeatures) -> IdentityScores:
         """Score B images; in training mode with the batch's own statistics, which needs B >= 2."""
+        projected = None
+        if self.has_projected:
+            projected = self.classifier_proj(self.bottleneck_proj(features.projected))
         return IdentityScores(
-            final=self.classifier(self.bottleneck(features.final)),
-            projected=self.classifier_proj(self.bottleneck_proj(features.projected)),
+            final=self.classifier(self.bottleneck(features.final)), projected=projected
         )
+
+
+def _bnneck(width: int) -> nn.BatchNorm1d:
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad = False
+    return neck
 
 
 class _Classifier(nn.Linear):

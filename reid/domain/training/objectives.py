@@ -69,9 +69,11 @@ def fine_tuning_objective(
     """
     smoothing = recipe.label_smoothing
     triplet = partial(batch_hard_triplet_loss, margin=recipe.triplet_margin)
+    identity = identity_loss(scores.final, labels, smoothing=smoothing)
+    if scores.projected is not None:
+        identity = identity + identity_loss(scores.projected, labels, smoothing=smoothing)
     terms = {
-        "identity": identity_loss(scores.final, labels, smoothing=smoothing)
-        + identity_loss(scores.projected, labels, smoothing=smoothing),
+        "identity": identity,
         "triplet": _sum_over_levels(triplet, features, labels),
     }
     total = recipe.identity_weight * terms["identity"] + recipe.triplet_weight * terms["triplet"]
@@ -87,9 +89,8 @@ def fine_tuning_objective(
 
 
 def _sum_over_levels(loss: Loss, features: ImageFeatures, labels: Tensor) -> Tensor:
-    levels = (features.penultimate, features.final, features.projected)
-    first, second, third = (loss(level, labels) for level in levels)
-    return first + second + third
+    first, *others = (loss(level, labels) for level in features.levels())
+    return sum(others, start=first)
 
 
 class NotFiniteError(ArithmeticError):

@@ -31,9 +31,9 @@ class EncoderGeometry:
     pixel_mean: tuple[float, float, float]
     """Subtracted from RGB in 0..1, then divided by `pixel_std`."""
     pixel_std: tuple[float, float, float]
-    penultimate_width: int
+    penultimate_width: int  # 0 where the encoder has no such level
     final_width: int
-    projected_width: int
+    projected_width: int  # 0 where the encoder shares no space with a text encoder
     num_cameras: int = 0
     """Cameras with an embedding of their own (SIE); 0 where the encoder ignores cameras."""
 

@@ -14,11 +14,17 @@ class ImageFeatures:
     """An image encoder's features of a batch, on three levels, not normalised.
 
     CLIP-ReID, section 3.3: the triplet loss acts on all three, identity losses on the last two.
+    A level that an encoder does not have is (B, 0); every encoder has the final one.
     """
 
     penultimate: Tensor  # (B, D0): RN50 pooled layer 3; ViT class token of the last but one block
     final: Tensor  # (B, D1): RN50 pooled layer 4; ViT class token after the last LayerNorm
     projected: Tensor  # (B, D2): in the space shared with the text encoder
+
+    def levels(self) -> tuple[Tensor, ...]:
+        """List the levels that the encoder has, in the network's order."""
+        levels = (self.penultimate, self.final, self.projected)
+        return tuple(level for level in levels if level.shape[1])
 
     def embedding(self) -> Tensor:
         """Concatenate final and projected features: (B, D1 + D2), not normalised."""
