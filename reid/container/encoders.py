@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
+from reid.adapters.encoders.kinds import FAMILIES
 from reid.container import registry
 from reid.container.datasets import Datasets
 from reid.container.foundation import SETTINGS, Foundation
@@ -57,7 +58,7 @@ def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
         )
     found = registry.find(Group.ENCODERS, kind or _WITHOUT_KIND)
     if registry.is_built_in(found):
-        if request.options:
+        if request.options and found.name not in FAMILIES:
             raise ConfigurationError(f"encoder.options: {kind or 'this encoder'} takes none")
         encoder: TrainableEncoder = registry.load(found)(request)
         return encoder
@@ -149,6 +150,11 @@ def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
         seed=settings.seed,
         options=encoder.options,
     )
+
+
+def teacher_request(settings: "Settings") -> EncoderRequest:
+    """Request the encoder that stage 2 learns from, without cameras."""
+    return encoder_request(settings.model_copy(update={"encoder": settings.teacher}), 0)
 
 
 def reference_request(settings: "Settings") -> EncoderRequest:

@@ -74,7 +74,10 @@ def fingerprint_settings(settings: "Settings") -> dict[str, "JsonValue"]:
     """
     plain = plain_settings(settings)
     plain["encoder"]["training_precision"] = training_precision(settings)
-    sections = {name: plain[name] for name in ("encoder", "prompts", "finetuning")}
+    named = ("encoder", "prompts", "finetuning")
+    sections = {name: plain[name] for name in named}
+    if settings.teacher.is_named:
+        sections["teacher"] = plain["teacher"]
     return {
         "seed": settings.seed,
         "dataset.kind": settings.dataset.kind,

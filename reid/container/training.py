@@ -8,6 +8,7 @@ from dependency_injector import providers
 
 from reid.container import registry
 from reid.container.datasets import cache_images
+from reid.container.encoders import create_image_encoder, teacher_request
 from reid.container.evaluation import Evaluation, environment, fingerprint_settings
 from reid.container.foundation import SETTINGS, Foundation
 from reid.container.identification import Identification
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from reid.domain.services.fine_tuning import FineTuning
     from reid.domain.services.prompt_learning import PromptLearning
     from reid.domain.services.stage_loop import StageLoop
+    from reid.domain.services.teaching import Teacher
     from reid.domain.training.losses import Loss
     from reid.ports.dataset import ImageSource
     from reid.ports.events import EventListener
@@ -68,6 +70,21 @@ def _create_loss(name: str) -> "Loss":
             "without parameters"
         )
     return loss
+
+
+def open_teacher(
+    settings: "Settings", *, runs: "RunStore", listener: "EventListener"
+) -> "Teacher | None":
+    """Open the encoder that stage 2 learns from; None where none is named."""
+    if not settings.teacher.is_named:
+        return None
+    from reid.domain.services.embedding import Embedder
+    from reid.domain.services.teaching import Teacher
+
+    encoder = create_image_encoder(teacher_request(settings))
+    batch_size = settings.evaluation.batch_size
+    embedder = Embedder(encoder=encoder, listener=listener, batch_size=batch_size)
+    return Teacher(embedder=embedder, runs=runs)
 
 
 def draw_demo_people(root: Path, seed: int) -> None:
@@ -122,6 +139,9 @@ class Training(Evaluation, Identification):
         recipe=SETTINGS.finetuning,
         seed=SETTINGS.seed,
         losses=providers.Callable(create_losses, SETTINGS.finetuning.losses),
+        teacher=providers.Callable(
+            open_teacher, Foundation.settings, runs=Evaluation.runs, listener=training_listener
+        ),
     )
     train = providers.Singleton["Train"](
         Lazily("reid.application.train:Train"),

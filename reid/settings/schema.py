@@ -29,14 +29,16 @@ from reid.settings.tasks import (
 
 ENVIRONMENT_PREFIX = "REID_"
 ENVIRONMENT_DELIMITER = "__"
-WEIGHTS_BY_NAME = ("openai", "random")
+WEIGHTS_BY_NAME = ("openai", "pretrained", "random")
 
 
 class EncoderSettings(Section):
     """Which encoder to build and from which weights."""
 
     kind: Unsettable[Name] = None  # set by the recipe; unset where a weights file determines it
-    weights: Name = "openai"  # `openai`, `random`, or the path of a file
+    weights: Name = "openai"
+    """`openai` for CLIP's own kinds, `pretrained` for the usual download of a family such as timm,
+    `random`, or the path of a file."""
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
     """Height and width; unset: those of the weights file, else the kind's default."""
     stride: Unsettable[PositiveInt] = None
@@ -61,7 +63,8 @@ class EncoderSettings(Section):
     compile: bool = False
     """Compile the image encoder (torch.compile) on its first run: minutes once per process, faster
     batches afterwards. Needs a C++ compiler on a CPU."""
-    options: Options = Field(default_factory=dict)  # options of a plugged-in encoder
+    options: Options = Field(default_factory=dict)
+    """Options of a family (timm: `width` of the descriptor) or of a plugged-in encoder."""
 
     @property
     def has_weights_file(self) -> bool:
@@ -72,6 +75,22 @@ class EncoderSettings(Section):
     def _kind_known(self) -> "EncoderSettings":
         if self.kind is None and not self.has_weights_file:
             raise ValueError("kind must be named unless weights is a file that says it")
+        return self
+
+
+class TeacherSettings(EncoderSettings):
+    """Which encoder stage 2 learns from besides the labels (distillation)."""
+
+    weights: Name = "none"
+    """As the encoder's, of any kind, also one that cannot be trained; `none`: no teacher."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether there is a teacher."""
+        return self.weights.lower() != "none"
+
+    @model_validator(mode="after")
+    def _kind_known(self) -> "TeacherSettings":
         return self
 
 
@@ -208,6 +227,7 @@ class Settings(BaseSettings):
     seed: int = Field(default=1234, ge=0, lt=2**63)
     device: Device = "auto"
     encoder: EncoderSettings
+    teacher: TeacherSettings = TeacherSettings()
     dataset: DatasetSettings = DatasetSettings()
     index: IndexSettings = IndexSettings()
     prompts: PromptLearningRecipe = PromptLearningRecipe()

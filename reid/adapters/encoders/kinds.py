@@ -15,7 +15,9 @@ KINDS = {  # their architectures, by their names in settings
     "vit-tiny": "reid.adapters.encoders.vision_transformer:VIT_TINY",
 }
 
-FAMILIES: dict[str, str] = {}  # their factories; settings name a model of one as `FAMILY:MODEL`
+FAMILIES = {  # their factories; settings name a model of one as `FAMILY:MODEL`
+    "timm": "reid.adapters.encoders.timm_encoder:create_timm_encoder",
+}
 
 
 def kind_named(name: str | None) -> "Architecture":

@@ -59,7 +59,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
     """
     tensors, header = read_tensors(path)
-    encoder = None if header is None else _encoder_in(header, path)
+    encoder = None if header is None else encoder_in(header, path)
     if encoder is None and all(name.startswith(_MODULE_PREFIX) for name in tensors):
         tensors = {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
     is_released = encoder is not None or any(name.startswith(IMAGE_PREFIX) for name in tensors)
@@ -91,8 +91,12 @@ def read_weights_file(path: Path) -> WeightsFile:
     )
 
 
-def _encoder_in(header: Header, path: Path) -> Mapping[str, JsonValue]:
-    """Return what the header of one of reid's own files says of its encoder."""
+def encoder_in(header: Header, path: Path) -> Mapping[str, JsonValue]:
+    """Return what the header of one of reid's own files says of its encoder.
+
+    Raises:
+        EncoderError: The file is of something else, or of a newer version.
+    """
     encoder = header.get("encoder")
     if header.get("format") != ENCODER_FORMAT or not isinstance(encoder, dict):
         raise EncoderError(

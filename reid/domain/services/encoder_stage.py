@@ -37,6 +37,7 @@ class EncoderStage:
     recipe: FineTuningRecipe
     losses: Mapping[str, Loss]  # one for each weight of `recipe.losses`
     seed: int
+    targets: Tensor | None = None  # (N, T), a teacher's descriptors of the images; None without one
 
     name = Stage.ENCODER
     batch_settings = "finetuning.identities_per_batch or finetuning.images_per_identity"
@@ -54,6 +55,7 @@ class EncoderStage:
             projected_width=self.encoder.geometry.projected_width,
             num_identities=len(label_of),
             generator=generator_for(self.seed, "encoder", "heads"),
+            teacher_width=0 if self.targets is None else self.targets.shape[1],
         ).to(self.encoder.device)
         named = [*self._heads.named_parameters(), *self.encoder.named_parameters()]
         self.optimizer = fine_tuning_optimizer(named, recipe)
@@ -94,6 +96,9 @@ class EncoderStage:
             text_features=self.text_features,
             recipe=self.recipe,
             losses=self.losses,
+            targets=None
+            if self.targets is None
+            else to_device(self.encoder.device, self.targets[rows]),
         )
 
     def after_step(self) -> None:

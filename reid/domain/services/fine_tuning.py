@@ -15,6 +15,8 @@ from reid.domain.events import Stage
 from reid.domain.services.encoder_stage import EncoderStage
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import WAY_OUT, StageLoop, state_name
+from reid.domain.services.teaching import Teacher
+from reid.domain.training.heads import HEAD_NAMES
 from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import (
     ENCODER_FORMAT,
@@ -43,6 +45,7 @@ class FineTuning:
     seed: int
     losses: Mapping[str, Loss] = field(default_factory=dict)
     """One for each weight of `recipe.losses`."""
+    teacher: Teacher | None = None  # whose descriptors the encoder learns, too
 
     @property
     def needs_prompts(self) -> bool:
@@ -80,6 +83,7 @@ class FineTuning:
             recipe=self.recipe,
             losses=self.losses,
             seed=self.seed,
+            targets=None if self.teacher is None else self.teacher.describe(self.dataset),
         )
         stage.set_training(enabled=True)
         try:
@@ -185,7 +189,8 @@ class FineTuning:
 
 def image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Take the image tower out of an `encoder` checkpoint; only training needs the heads."""
-    heads = ("classifier", "bottleneck")
     return {
-        name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(heads)
+        name: tensor
+        for name, tensor in checkpoint.tensors.items()
+        if not name.startswith(HEAD_NAMES)
     }

@@ -17,6 +17,11 @@ class IdentityScores:
 
     final: Tensor
     projected: Tensor | None  # None where the encoder has no such feature
+    mapped: Tensor | None = None  # (B, T) descriptors in a teacher's space; None without one
+
+
+HEAD_NAMES = ("classifier", "bottleneck", "teacher_map")
+"""Begin the names of the heads' weights; all others are the image tower's."""
 
 
 class ReidHeads(nn.Module):
@@ -33,10 +38,12 @@ class ReidHeads(nn.Module):
         projected_width: int,
         num_identities: int,
         generator: torch.Generator,
+        teacher_width: int = 0,
     ) -> None:
         """Draw classifiers from N(0, 0.001^2); BNNecks start as the identity, their bias stays 0.
 
-        A projected width of 0 leaves out the second pair.
+        A projected width of 0 leaves out the second pair, a teacher's width of 0 the linear map of
+        descriptors to a teacher's, which is drawn last, from N(0, 1 / width).
 
         Raises:
             ValueError: Fewer than two identities.
@@ -48,6 +55,9 @@ class ReidHeads(nn.Module):
         self.has_projected = projected_width > 0
         if self.has_projected:
             self.classifier_proj = _Classifier(projected_width, num_identities, generator=generator)
+        self.teacher_map: nn.Linear | None = None
+        if teacher_width > 0:
+            self.teacher_map = _map(final_width + projected_width, teacher_width, generator)
         self.bottleneck = _bnneck(final_width)
         if self.has_projected:
             self.bottleneck_proj = _bnneck(projected_width)
@@ -57,9 +67,19 @@ class ReidHeads(nn.Module):
         projected = None
         if self.has_projected:
             projected = self.classifier_proj(self.bottleneck_proj(features.projected))
+        teacher_map = self.teacher_map
         return IdentityScores(
-            final=self.classifier(self.bottleneck(features.final)), projected=projected
+            final=self.classifier(self.bottleneck(features.final)),
+            projected=projected,
+            mapped=None if teacher_map is None else teacher_map(features.embedding()),
         )
+
+
+def _map(width: int, out_width: int, generator: torch.Generator) -> nn.Linear:
+    # Without storage at first: Linear would draw from global randomness.
+    layer = nn.Linear(width, out_width, bias=False, device="meta").to_empty(device="cpu")
+    nn.init.normal_(layer.weight, std=width**-0.5, generator=generator)
+    return layer
 
 
 def _bnneck(width: int) -> nn.BatchNorm1d:

@@ -74,6 +74,48 @@ def image_to_text_loss(
     return identity_loss(projected @ text_features.T, labels, smoothing=smoothing)
 
 
+def descriptor_distillation_loss(mapped: Tensor, targets: Tensor) -> Tensor:
+    """Turn descriptors towards a teacher's: 1 - cos, after a linear map to the teacher's width.
+
+    Args:
+        mapped: (B, D) float, the student's descriptors after the map.
+        targets: (B, D) float, the teacher's descriptors of the same images, constant.
+
+    Returns:
+        () float, mean over the batch, in 0..2, differentiable in `mapped`.
+    """
+    return (1 - F.cosine_similarity(mapped, targets, dim=1)).mean()
+
+
+def similarity_distillation_loss(
+    descriptors: Tensor, targets: Tensor, *, temperature: float = 0.1
+) -> Tensor:
+    """Give each image the neighbours in the batch that a teacher gives it.
+
+    KL(teacher || student) between softmax distributions of the cosine similarities of each image to
+    the others, after Tung and Mori 2019, arXiv:1907.09682, eq. 4, and Hinton et al. 2015,
+    arXiv:1503.02531.
+
+    Args:
+        descriptors: (B, D1) float, the student's, B at least 3.
+        targets: (B, D2) float, the teacher's of the same images, constant.
+        temperature: Divides similarities; a smaller one looks at nearer neighbours only.
+
+    Returns:
+        () float, mean over the batch, at least 0, differentiable in `descriptors`.
+    """
+    is_self = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
+
+    def log_shares(vectors: Tensor) -> Tensor:
+        unit = F.normalize(vectors, dim=1)
+        logits = (unit @ unit.T / temperature)[~is_self].view(len(unit), -1)  # (B, B - 1)
+        return F.log_softmax(logits, dim=1)
+
+    return F.kl_div(
+        log_shares(descriptors), log_shares(targets), log_target=True, reduction="batchmean"
+    )
+
+
 def batch_hard_triplet_loss(features: Tensor, labels: Tensor, *, margin: float = 0.3) -> Tensor:
     """Penalise the hardest positive and the hardest negative of every anchor.
 

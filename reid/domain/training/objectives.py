@@ -15,8 +15,10 @@ from reid.domain.training.heads import IdentityScores
 from reid.domain.training.losses import (
     Loss,
     batch_hard_triplet_loss,
+    descriptor_distillation_loss,
     identity_loss,
     image_to_text_loss,
+    similarity_distillation_loss,
     supervised_contrastive_loss,
 )
 from reid.domain.values.features import ImageFeatures
@@ -56,6 +58,7 @@ def fine_tuning_objective(
     text_features: Tensor | None,
     recipe: FineTuningRecipe,
     losses: Mapping[str, Loss] = MappingProxyType({}),
+    targets: Tensor | None = None,
 ) -> Objective:
     """Separate identities by class, by distance and by their prompts.
 
@@ -65,7 +68,8 @@ def fine_tuning_objective(
     Features, scores and labels, (B,) int64, are of a PK batch; `text_features` (C, E) float,
     constant; None leaves prompts out. `losses` are added to the paper's objective, each summed over
     the three feature levels; they have the names of their weights in the recipe, none that of
-    another term.
+    another term. `targets`, (B, T) float, constant, are a teacher's descriptors of the images, if
+    there is one and the scores are mapped to its space.
     """
     smoothing = recipe.label_smoothing
     triplet = partial(batch_hard_triplet_loss, margin=recipe.triplet_margin)
@@ -82,6 +86,13 @@ def fine_tuning_objective(
             features.projected, text_features, labels, smoothing=smoothing
         )
         total = total + recipe.image_to_text_weight * terms["i2tce"]
+    if targets is not None and scores.mapped is not None:
+        terms["teacher"] = descriptor_distillation_loss(scores.mapped, targets)
+        terms["neighbours"] = similarity_distillation_loss(
+            features.embedding(), targets, temperature=recipe.distillation_temperature
+        )
+        total = total + recipe.distillation_weight * terms["teacher"]
+        total = total + recipe.neighbour_distillation_weight * terms["neighbours"]
     for name, loss in losses.items():
         terms[name] = _sum_over_levels(loss, features, labels)
         total = total + recipe.losses[name] * terms[name]

@@ -13,6 +13,7 @@ from reid.domain.values.json_values import JsonValue as JsonValue
 CHECKPOINT_VERSION = 1  # format of all checkpoints that runs write, in their headers as `version`
 ENCODER_FORMAT = "reid-encoder"
 PROMPTS_FORMAT = "reid-prompts"
+TEACHER_FORMAT = "reid-teacher"
 STATE_FORMAT = "reid-state"  # values of `format` in the headers of a run's checkpoints
 
 

@@ -98,6 +98,12 @@ class FineTuningRecipe:
     image_to_text_weight: float = 1.0
     triplet_margin: float = 0.3  # Euclidean distance between hardest positive and hardest negative
     label_smoothing: float = 0.1
+    distillation_weight: float = 1.0
+    """Of 1 - cos between a teacher's descriptors and the encoder's, mapped linearly to its width;
+    read where a teacher is named, as the next two."""
+    neighbour_distillation_weight: float = 1.0
+    """Of the divergence between the teacher's and the encoder's similarities in a batch."""
+    distillation_temperature: float = 0.1
     losses: dict[str, float] = field(default_factory=dict)
     """Weights of further losses by their names in the group `reid.losses`, each summed over the
     three feature levels as the triplet loss is; empty: the paper's objective."""
@@ -118,11 +124,14 @@ class FineTuningRecipe:
         _require_one_of("sampling", self.sampling, Sampling)
         _require_one_of("schedule", self.schedule, Schedule)
         _POSITIVE.require(self, "learning_rate", "bias_learning_rate_factor", "decay_factor")
+        _POSITIVE.require(self, "distillation_temperature")
         _NOT_NEGATIVE.require(
             self, "weight_decay", "warmup_epochs", "max_grad_norm", "random_crop_padding"
         )
         _NOT_NEGATIVE.require(self, "identity_weight", "triplet_weight", "image_to_text_weight")
-        _NOT_NEGATIVE.require(self, "triplet_margin")
+        _NOT_NEGATIVE.require(
+            self, "triplet_margin", "distillation_weight", "neighbour_distillation_weight"
+        )
         _Range("be within (0, 1]", lambda value: 0 < value <= 1).require(self, "warmup_factor")
         _BELOW_1.require(self, "ema_decay", "label_smoothing")
         _SHARE.require(self, "flip_probability", "erasing_probability", "random_patch_probability")
