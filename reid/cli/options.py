@@ -78,7 +78,9 @@ SETTING_OPTIONS: Final[Mapping[str, Option]] = {
         "Defaults to start from: vit-b16, vit-b16-sie-olp, rn50, tiny, scratch-cpu, scratch-rn50 "
         "or scratch-vit-b16.",
     ),
-    "encoder.kind": Option("--encoder KIND", "rn50, vit-b16, rn-tiny, vit-tiny or a plug-in."),
+    "encoder.kind": Option(
+        "--encoder KIND", "rn50, vit-b16, rn-tiny, vit-tiny, timm:NAME or a plug-in."
+    ),
     "encoder.weights": Option("--weights FILE", "openai, random or a file."),
     "dataset.kind": Option(
         "--dataset KIND", "market1501, msmt17, dukemtmc, cuhk03, viper, csv or a plug-in."

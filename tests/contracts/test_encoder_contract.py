@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.clip import create_clip_encoder
+from reid.adapters.encoders.timm_encoder import create_timm_encoder
 from reid.domain.errors import EncoderError
 from reid.domain.values.encoders import EncoderRequest, Pooling
 from reid.domain.values.features import ImageFeatures
@@ -33,13 +34,23 @@ ENCODERS: dict[str, Factory] = {
     "fake": FakeEncoder,
     "fake-cameras": lambda: FakeEncoder(num_cameras=3),
 }
+WITHOUT_TEXT: dict[str, Factory] = {
+    "timm-efficientnet": lambda: create_timm_encoder(
+        EncoderRequest(kind="timm:test_efficientnet", image_size=SMALL, options={"width": 24})
+    ),
+    "timm-resnet": lambda: create_timm_encoder(
+        EncoderRequest(kind="timm:test_resnet", image_size=SMALL)
+    ),
+    "timm-vit": lambda: create_timm_encoder(EncoderRequest(kind="timm:test_vit", image_size=SMALL)),
+}
+TRAINABLE = {**ENCODERS, **WITHOUT_TEXT}
 FORWARD_ONLY: dict[str, Callable[[], ImageEncoder]] = {
     "openvino-rn-tiny": lambda: opened("rn-tiny"),
     "openvino-vit-tiny-cameras": lambda: opened("vit-tiny"),
     "onnx-rn-tiny": lambda: opened("rn-tiny", runtime="onnx"),
     "onnx-vit-tiny-cameras": lambda: opened("vit-tiny", runtime="onnx"),
 }
-IMAGE_ENCODERS: dict[str, Callable[[], ImageEncoder]] = {**ENCODERS, **FORWARD_ONLY}
+IMAGE_ENCODERS: dict[str, Callable[[], ImageEncoder]] = {**TRAINABLE, **FORWARD_ONLY}
 WITH_CAMERAS = (
     "vit-tiny-cameras-overlapping",
     "fake-cameras",
@@ -57,6 +68,13 @@ def factory(request: pytest.FixtureRequest) -> Factory:
 @pytest.fixture
 def encoder(factory: Factory) -> TrainableEncoder:
     return factory()
+
+
+@pytest.fixture(params=list(TRAINABLE.values()), ids=list(TRAINABLE))
+def tower(request: pytest.FixtureRequest) -> TrainableEncoder:
+    """A trainable encoder, with or without a text tower."""
+    chosen: Factory = request.param
+    return chosen()
 
 
 @pytest.fixture(params=list(IMAGE_ENCODERS.values()), ids=list(IMAGE_ENCODERS))
@@ -119,7 +137,7 @@ def test_features_have_the_widths_of_the_geometry(image_encoder: ImageEncoder) -
 
 
 def test_features_are_finite_float32_and_tell_images_apart(image_encoder: ImageEncoder) -> None:
-    for level in levels(image_encoder.encode_images(images_for(image_encoder))):
+    for level in image_encoder.encode_images(images_for(image_encoder)).levels():
         assert level.dtype == torch.float32
         assert level.isfinite().all()
         assert level.std(dim=0).mean() > 1e-3
@@ -150,23 +168,23 @@ def test_inputs_are_left_as_they_are(image_encoder: ImageEncoder) -> None:
     assert torch.equal(camids, given[1])
 
 
-def test_evaluation_leaves_the_state_alone(encoder: TrainableEncoder) -> None:
-    images = images_for(encoder)
-    before = {name: value.clone() for name, value in encoder.state().items()}
-    encoder.encode_images(images)
-    for name, value in encoder.state().items():
+def test_evaluation_leaves_the_state_alone(tower: TrainableEncoder) -> None:
+    images = images_for(tower)
+    before = {name: value.clone() for name, value in tower.state().items()}
+    tower.encode_images(images)
+    for name, value in tower.state().items():
         assert torch.equal(before[name], value)
 
 
-def test_training_mode_can_be_left_again(encoder: TrainableEncoder) -> None:
-    images = images_for(encoder)
-    state = {name: value.clone() for name, value in encoder.state().items()}
-    expected = encoder.encode_images(images).embedding()
-    encoder.set_training(enabled=True)
-    encoder.encode_images(images)
-    encoder.set_training(enabled=False)
-    encoder.load_state(state)
-    assert torch.equal(encoder.encode_images(images).embedding(), expected)
+def test_training_mode_can_be_left_again(tower: TrainableEncoder) -> None:
+    images = images_for(tower)
+    state = {name: value.clone() for name, value in tower.state().items()}
+    expected = tower.encode_images(images).embedding()
+    tower.set_training(enabled=True)
+    tower.encode_images(images)
+    tower.set_training(enabled=False)
+    tower.load_state(state)
+    assert torch.equal(tower.encode_images(images).embedding(), expected)
 
 
 def test_two_encoders_of_one_factory_agree(image_factory: Callable[[], ImageEncoder]) -> None:
@@ -249,37 +267,38 @@ def test_a_gradient_reaches_prompts_but_no_frozen_weight(encoder: TrainableEncod
     assert all(parameter.grad is None for _, parameter in text_of(encoder).named_parameters())
 
 
-def test_a_gradient_reaches_every_parameter_of_the_image_tower(encoder: TrainableEncoder) -> None:
-    parameters = dict(encoder.named_parameters())
+def test_a_gradient_reaches_every_parameter_of_the_image_tower(tower: TrainableEncoder) -> None:
+    parameters = dict(tower.named_parameters())
     assert all(parameter.requires_grad for parameter in parameters.values())
     camids = torch.tensor([0, 1, 2, 0])
-    encoder.set_training(enabled=True)
-    features = encoder.encode_images(images_for(encoder), camids)
-    torch.autograd.backward([level.square().sum() for level in levels(features)])
+    tower.set_training(enabled=True)
+    features = tower.encode_images(images_for(tower), camids)
+    torch.autograd.backward([level.square().sum() for level in features.levels()])
     without = [name for name, parameter in parameters.items() if parameter.grad is None]
     assert without == []
-    assert all(parameter.grad is None for _, parameter in text_of(encoder).named_parameters())
+    if tower.text is not None:
+        assert all(parameter.grad is None for _, parameter in tower.text.named_parameters())
 
 
-def test_parameters_bear_the_names_of_the_state(encoder: TrainableEncoder) -> None:
-    state = encoder.state()
-    names = [name for name, _ in encoder.named_parameters()]
+def test_parameters_bear_the_names_of_the_state(tower: TrainableEncoder) -> None:
+    state = tower.state()
+    names = [name for name, _ in tower.named_parameters()]
     assert names
     assert set(names) <= set(state)
-    assert names == [name for name, _ in encoder.named_parameters()]
+    assert names == [name for name, _ in tower.named_parameters()]
     assert not any(value.requires_grad for value in state.values())
 
 
-def test_a_state_makes_the_round_trip(encoder: TrainableEncoder) -> None:
-    images = images_for(encoder)
-    saved = {name: value.clone() for name, value in encoder.state().items()}
-    expected = encoder.encode_images(images).embedding()
+def test_a_state_makes_the_round_trip(tower: TrainableEncoder) -> None:
+    images = images_for(tower)
+    saved = {name: value.clone() for name, value in tower.state().items()}
+    expected = tower.encode_images(images).embedding()
     with torch.no_grad():
-        for _, parameter in encoder.named_parameters():
+        for _, parameter in tower.named_parameters():
             parameter.add_(0.1)
-    assert not torch.equal(encoder.encode_images(images).embedding(), expected)
-    encoder.load_state(saved)
-    assert torch.equal(encoder.encode_images(images).embedding(), expected)
+    assert not torch.equal(tower.encode_images(images).embedding(), expected)
+    tower.load_state(saved)
+    assert torch.equal(tower.encode_images(images).embedding(), expected)
 
 
 def test_the_text_tower_walks_its_parameters_in_a_stable_order(encoder: TrainableEncoder) -> None:
@@ -291,9 +310,9 @@ def test_the_text_tower_walks_its_parameters_in_a_stable_order(encoder: Trainabl
 
 @pytest.mark.parametrize("fault", ["missing", "unknown", "shape"])
 def test_a_state_that_does_not_fit_is_refused_as_a_whole(
-    encoder: TrainableEncoder, fault: str
+    tower: TrainableEncoder, fault: str
 ) -> None:
-    before = {name: value.clone() for name, value in encoder.state().items()}
+    before = {name: value.clone() for name, value in tower.state().items()}
     state = {name: value + 1 for name, value in before.items()}
     name = list(state)[-1]
     match fault:
@@ -304,8 +323,8 @@ def test_a_state_that_does_not_fit_is_refused_as_a_whole(
         case _:
             state[name] = torch.zeros(*state[name].shape, 2)
     with pytest.raises(EncoderError):
-        encoder.load_state(state)
-    for name, value in encoder.state().items():
+        tower.load_state(state)
+    for name, value in tower.state().items():
         assert torch.equal(before[name], value)
 
 

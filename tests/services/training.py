@@ -10,9 +10,11 @@ from reid.domain.services.embedding import Embedder
 from reid.domain.services.fine_tuning import FineTuning
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.stage_loop import StageLoop
+from reid.domain.services.teaching import Teacher
 from reid.domain.training.losses import Loss
 from reid.domain.values.checkpoints import Checkpoint
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe
+from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
 from tests.fakes.dataset import FakeDataset
 from tests.fakes.encoder import FakeEncoder
 from tests.fakes.listener import RecordingListener
@@ -51,13 +53,14 @@ class PowerCut(RecordingListener):
 class Laboratory:
     """One encoder, one dataset, one run."""
 
-    encoder: FakeEncoder = field(default_factory=FakeEncoder)
+    encoder: TrainableEncoder = field(default_factory=FakeEncoder)
     dataset: FakeDataset = field(default_factory=FakeDataset)
     runs: FakeRunStore = field(default_factory=FakeRunStore)
     listener: RecordingListener = field(default_factory=RecordingListener)
     prompts: PromptLearningRecipe = PROMPTS
     fine_tuning: FineTuningRecipe = FINE_TUNING
     losses: dict[str, Loss] = field(default_factory=dict)
+    teacher: ImageEncoder | None = None
     seed: int = 7
     checkpoint_every: int = 1
 
@@ -69,7 +72,16 @@ class Laboratory:
         )
 
     def encoder_tuning(self) -> FineTuning:
-        return FineTuning(recipe=self.fine_tuning, losses=self.losses, **self._shared())
+        return FineTuning(
+            recipe=self.fine_tuning,
+            losses=self.losses,
+            teacher=None if self.teacher is None else self._teacher(self.teacher),
+            **self._shared(),
+        )
+
+    def _teacher(self, encoder: ImageEncoder) -> Teacher:
+        embedder = Embedder(encoder=encoder, listener=self.listener, batch_size=5)
+        return Teacher(embedder=embedder, runs=self.runs)
 
     def epochs(self) -> list[EpochFinished]:
         return [event for event in self.listener.events if isinstance(event, EpochFinished)]

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from reid.domain.training.losses import (
     batch_hard_triplet_loss,
+    descriptor_distillation_loss,
     hardest_distances,
     identity_loss,
     image_to_text_loss,
+    similarity_distillation_loss,
     supervised_contrastive_loss,
 )
 
@@ -225,3 +227,34 @@ def test_certain_and_right_answers_cost_nothing_without_smoothing() -> None:
     scores = 100.0 * F.one_hot(torch.tensor([2, 0]), 3).float()
     assert identity_loss(scores, torch.tensor([2, 0]), smoothing=0.0).item() == 0.0
     assert identity_loss(scores, torch.tensor([2, 0])).item() > 1.0
+
+
+def test_distilled_descriptors_are_compared_by_angle() -> None:
+    targets = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert descriptor_distillation_loss(3 * targets, targets) == pytest.approx(0, abs=1e-6)
+    assert descriptor_distillation_loss(-targets, targets) == pytest.approx(2)
+    assert descriptor_distillation_loss(targets.flip(0), targets) == pytest.approx(1)
+
+
+def test_distilled_neighbours_follow_the_definition() -> None:
+    generator = torch.Generator().manual_seed(4)
+    student = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randn(5, 7, generator=generator, dtype=torch.float64)
+
+    def shares(vectors: Tensor, row: int) -> Tensor:
+        others = [other for other in range(5) if other != row]
+        cosines = [F.cosine_similarity(vectors[row], vectors[o], dim=0) / 0.2 for o in others]
+        return torch.stack(cosines).softmax(dim=0)
+
+    wanted = torch.stack(
+        [
+            (shares(targets, row) * (shares(targets, row) / shares(student, row)).log()).sum()
+            for row in range(5)
+        ]
+    ).mean()
+    loss = similarity_distillation_loss(student, targets, temperature=0.2)
+    torch.testing.assert_close(loss, wanted)
+    assert similarity_distillation_loss(targets, 2 * targets) == pytest.approx(0, abs=1e-9)
+    assert torch.autograd.gradcheck(
+        lambda vectors: similarity_distillation_loss(vectors, targets, temperature=0.2), student
+    )

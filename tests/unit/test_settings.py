@@ -182,6 +182,10 @@ def test_every_recipe_validates_and_sets_what_it_says(name: str) -> None:
     for section, overrides in RECIPES[name].items():
         assert isinstance(overrides, dict)
         for key, value in overrides.items():
+            if isinstance(value, dict):  # options, which are settings one by one
+                options = {f"{section}.{key}.{name}": value[name] for name in value}
+                assert {place: rows[place].value for place in options} == options
+                continue
             row = rows[f"{section}.{key}"]
             assert row.value == (list(value) if isinstance(value, tuple) else value)
             assert str(row.origin) == f"recipe {name}"
