@@ -21,7 +21,7 @@ VIOLATIONS = {
     "reid/adapters/runs/filesystem.py": (
         "import annoy, faiss, huggingface_hub, pgvector, PIL, psycopg, pymilvus\n"
         "import jinja2, markupsafe, onnxruntime, openvino, resvg_py, rich\n"
-        "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl\n"
+        "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl, timm\n"
         "import fastapi, h11, prometheus_client, starlette, uvicorn"
     ),
     "reid/adapters/images/files.py": "import reid.adapters.datasets.files",
