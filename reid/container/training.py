@@ -45,6 +45,9 @@ def open_earlier_run(directory: Path | None) -> "RunStore | None":
     return None if directory is None else FilesystemRunStore(directory)
 
 
+_TERMS = {"identity", "triplet", "i2tce", "teacher", "neighbours", "total"}  # of the objective
+
+
 def create_losses(weights: Mapping[str, float]) -> dict[str, "Loss"]:
     """Create the losses that stage 2 adds to the paper's objective, named by `weights`.
 
@@ -52,7 +55,7 @@ def create_losses(weights: Mapping[str, float]) -> dict[str, "Loss"]:
         ConfigurationError: No distribution offers a loss of that name, or it cannot be used.
     """
     made = {name: _create_loss(name) for name in weights}
-    if taken := sorted(made.keys() & {"identity", "triplet", "i2tce", "total"}):
+    if taken := sorted(made.keys() & _TERMS):
         raise ConfigurationError(
             f"finetuning.losses: {', '.join(taken)} is a term of the objective already; rename "
             "the plug-in's entry point"

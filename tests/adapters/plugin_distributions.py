@@ -78,7 +78,7 @@ class Means:
 
     def __init__(self, request):
         self.request = request
-        self.description = EncoderDescription("means", "random", is_pretrained=False)
+        self.description = EncoderDescription(request.kind, "random", is_pretrained=False)
 
 
 SHELVES = {}

@@ -10,6 +10,7 @@ import torch
 from reid.adapters.indexes.exact import ExactIndex
 from reid.container import registry
 from reid.container.datasets import create_dataset
+from reid.container.encoders import create_encoder
 from reid.container.registry import BUILT_IN, Group, call, find, find_plugins, is_built_in, load
 from reid.container.root import Container
 from reid.container.training import create_losses
@@ -60,6 +61,14 @@ def test_a_plugged_in_encoder_gets_the_request(install: Install) -> None:
     install("reid_scenery", SCENERY, SCENERY_OFFERS)
     request = EncoderRequest(kind="means", options={"width": 3})
     assert load(find(Group.ENCODERS, "means"))(request).request is request
+
+
+def test_a_plugged_in_family_is_asked_for_a_model_of_its_own(install: Install) -> None:
+    install("reid_scenery", SCENERY, SCENERY_OFFERS)
+    encoder = create_encoder(EncoderRequest(kind="means:wide"))
+    assert encoder.description.name == "means:wide"
+    with pytest.raises(ConfigurationError, match="nothing is called 'modes:wide'"):
+        create_encoder(EncoderRequest(kind="modes:wide"))
 
 
 def test_a_plugged_in_dataset_gets_its_root_and_options(install: Install, tmp_path: Path) -> None:
