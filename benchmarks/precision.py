@@ -88,9 +88,7 @@ def _rows_of(run: Path, root: Path, *, scratch: Path, runs: int) -> Iterator[Row
 
 def _export(options: Mapping[str, object], folder: Path) -> Path:
     container = _container(options)
-    place = container.open_export_folder()(
-        folder, runtime="openvino", precision="bf16", overwrite=False
-    )
+    place = container.export_place(folder, "openvino", precision="bf16", overwrite=False)
     container.export().run(place)
     return folder
 

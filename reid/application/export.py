@@ -14,7 +14,7 @@ from reid.ports.image_encoder import ExportPlace, ImageEncoder
 NUM_PROBES = 8
 BATCH_SIZES = (1, NUM_PROBES)
 
-MAX_DEVIATION = {"fp32": 1e-6, "bf16": 1e-2}
+MAX_DEVIATION = {"fp32": 1e-6, "fp16": 1e-4, "bf16": 1e-2}
 """Largest admitted angle, by precision. Measured for ViT-B/16 and RN50 with random weights, worst
 of 16 probes: below 1e-10 in float32; 4e-4 and 1e-3 in bfloat16 (rn-tiny: 2e-3). The margin is for
 weights whose features hardly differ between images; int8 would already need 1e-2."""
@@ -84,6 +84,8 @@ class Export:
                         (wanted.embedding(), got.embedding()),
                         (wanted.penultimate, got.penultimate),
                     ):
+                        if not reference.shape[1]:  # a level that the encoder does not have
+                            continue
                         mean = reference.mean(dim=0)
                         errors.append(measure_error(reference[rows], candidate, mean=mean))
         return {

@@ -1,4 +1,4 @@
-"""`reid export`: write an encoder for another runtime."""
+"""`reid export`: write an encoder for another runtime, or its weights alone to be shared."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     from reid.application.export import ExportOutcome
     from reid.settings.loading import ResolvedSettings
 
-Runtime = Literal["openvino", "onnx"]
-Precision = Literal["fp32", "bf16"]
+Format = Literal["openvino", "onnx", "safetensors"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
-FolderArgument = Annotated[Path, argument("OUT", "Folder to create; use it as --weights.")]
-RuntimeOption = Annotated[Runtime, option("--format", "Runtime to export for.")]
+FolderArgument = Annotated[Path, argument("OUT", "Folder or file to create; use it as --weights.")]
+FormatOption = Annotated[
+    Format,
+    option("--format", "Runtime to export for; safetensors: the weights alone, in one file."),
+]
 PrecisionOption = Annotated[
-    Precision, option("--precision", "Precision to compute in; bf16 needs openvino.")
+    Precision,
+    option("--precision", "bf16: computed so, by openvino; fp16: stored so, as safetensors."),
 ]
 MaxErrorOption = Annotated[
     float | None,
     option(
         "--max-error X",
-        "Largest 1 - cos to the original, mean removed [fp32: 1e-6, bf16: 1e-2].",
+        "Largest 1 - cos to the original, mean removed [fp32: 1e-6, fp16: 1e-4, bf16: 1e-2].",
         min=0.0,
     ),
 ]
@@ -37,22 +41,20 @@ def export(
     resolved: "ResolvedSettings",
     *,
     folder: FolderArgument,
-    runtime: RuntimeOption = "openvino",
+    form: FormatOption = "openvino",
     precision: PrecisionOption = "fp32",
     max_error: MaxErrorOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Export the image encoder to a faster runtime.
+    """Export the image encoder to a faster runtime, or write its weights alone.
 
     The export is compared with the original, and rejected if it deviates.
     """
     from reid.settings.loading import with_trained_encoder
 
     with wired(with_trained_encoder(resolved), num_cameras=0) as container:
-        place = container.open_export_folder()(
-            folder, runtime=runtime, precision=precision, overwrite=overwrite
-        )
+        place = container.export_place(folder, form, precision=precision, overwrite=overwrite)
         outcome = container.export().run(place, max_error=max_error)
     typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))
 

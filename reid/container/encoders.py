@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from reid.domain.values.explanations import ExplanationMethod
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
-    from reid.ports.image_encoder import Encoder, ExplainableEncoder, ImageEncoder, TrainableEncoder
+    from reid.ports.image_encoder import (
+        Encoder,
+        ExplainableEncoder,
+        ExportPlace,
+        ImageEncoder,
+        TrainableEncoder,
+    )
     from reid.settings.schema import Settings
 
 _WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their encoder
@@ -122,6 +128,31 @@ def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
     )
 
 
+def open_export_place(
+    path: Path, form: str, *, precision: str, overwrite: bool, settings: "Settings"
+) -> "ExportPlace":
+    """Open the place of an export: a file of weights alone, or a runtime's folder.
+
+    Raises:
+        ConfigurationError: The format does not know the precision.
+    """
+    if (precision == "fp16") > (form == "safetensors"):
+        raise ConfigurationError(f"{form} does not store in fp16: choose safetensors, or fp32")
+    if form != "safetensors":
+        from reid.adapters.encoders.exporting import ExportFolder
+
+        return ExportFolder(path, runtime=form, precision=precision, overwrite=overwrite)
+    if precision == "bf16":
+        raise ConfigurationError("safetensors does not store in bf16: choose fp16 or fp32")
+    from reid.adapters.encoders.sharing import ExportFile
+
+    def reopen(written: Path) -> "TrainableEncoder":
+        request = reference_request(settings)
+        return create_encoder(replace(request, kind=None, weights=str(written), options={}))
+
+    return ExportFile(path, precision=precision, overwrite=overwrite, open_encoder=reopen)
+
+
 def explanation_method(name: str) -> "ExplanationMethod | None":
     """Parse the setting; None (`auto`) leaves the method to the encoder."""
     from reid.domain.values.explanations import ExplanationMethod
@@ -216,7 +247,7 @@ class Encoders(Datasets):
         masked_share=SETTINGS.explain.masked_share,
         seed=SETTINGS.seed,
     )
-    open_export_folder = providers.Object(Lazily("reid.adapters.encoders.exporting:ExportFolder"))
+    export_place = providers.Callable(open_export_place, settings=Foundation.settings)
     export = providers.Singleton["Export"](
         Lazily("reid.application.export:Export"),
         encoder=providers.Singleton(

@@ -8,6 +8,8 @@ import torch
 
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.exporting import ExportFolder
+from reid.adapters.encoders.sharing import ExportFile
+from reid.domain.values.encoders import EncoderRequest
 from reid.ports.image_encoder import ExportPlace, ImageEncoder
 from tests.exports import RN, require
 from tests.fakes.encoder import FakeEncoder
@@ -23,8 +25,17 @@ def in_memory(folder: Path) -> tuple[ExportPlace, ImageEncoder]:  # noqa: ARG001
     return FakeExportPlace(), FakeEncoder()
 
 
+def in_a_file(folder: Path) -> tuple[ExportPlace, ImageEncoder]:
+    def reopen(path: Path) -> ImageEncoder:
+        return create_clip_encoder(EncoderRequest(kind=None, weights=str(path)))
+
+    place = ExportFile(folder / "out" / "one.safetensors", precision="fp32", open_encoder=reopen)
+    return place, create_clip_encoder(RN)
+
+
 PLACES: dict[str, Callable[[Path], tuple[ExportPlace, ImageEncoder]]] = {
     "openvino": in_a_folder,
+    "safetensors": in_a_file,
     "fake": in_memory,
 }
 
