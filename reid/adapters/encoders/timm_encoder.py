@@ -6,6 +6,7 @@ Letters: B batch, D width, H W pixels, h w grid.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def _config_of(name: str) -> Mapping[str, Any]:
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
-        near = ", ".join(sorted(timm.list_models(f"*{name.partition('_')[0]}*"))[:5])
+        near = ", ".join(get_close_matches(name, timm.list_models(), n=5))
         raise ConfigurationError(
             f"encoder.kind: timm knows no model {name!r}"
             + (f"; did you mean one of {near}" if near else "; timm.list_models() lists them")
@@ -230,8 +231,9 @@ def _create_model(
         model: nn.Module = timm.create_model(name, pretrained=loads, num_classes=0, **sizes)
     except (TypeError, AssertionError, NotImplementedError) as error:
         raise ConfigurationError(
-            f"encoder: timm cannot build {name} for {size} at stride {stride} ({error}): choose "
-            "other encoder.image_size or leave encoder.stride out"
+            f"encoder.image_size, encoder.stride: timm cannot build {name} for {size} at stride "
+            f"{stride or 'of its own'} ({error or 'refused'}): choose another size, or leave the "
+            "stride out"
         ) from error
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
