@@ -1,6 +1,12 @@
 """Devices: their names, and the device and precision that `auto` means on this machine."""
 
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from reid.domain.values.checkpoints import JsonValue
 
@@ -26,6 +32,59 @@ def resolve_training_precision(name: str, *, precision: str, device: str) -> str
         including_emulation=False
     )
     return "bf16" if is_fast else precision
+
+
+class Bf16Speed(NamedTuple):
+    """How long bfloat16 takes on the CPU, as multiples of float32's time."""
+
+    products: float  # of matrices, as in a transformer
+    convolutions: float
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether float32 is clearly faster, beyond the noise of a short measurement."""
+        return max(self) > 1.5
+
+    def __str__(self) -> str:
+        """Word the comparison."""
+        return (
+            f"bf16 takes {self.products:.2g} times as long as fp32 in matrix products, "
+            f"{self.convolutions:.2g} times in convolutions"
+        )
+
+
+def measure_bf16(clock: Callable[[], float] = time.perf_counter) -> Bf16Speed:
+    """Time a layer of a ViT and one of a ResNet in both precisions: a fraction of a second.
+
+    Flags of the processor do not tell what happens: a kernel may be missing in the build, switched
+    off, or imitated by one that is a hundred times slower.
+    """
+    layers: tuple[tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...]], ...] = (
+        (F.linear, (128, 768), (3072, 768)),
+        (F.conv2d, (1, 64, 32, 16), (64, 64, 3, 3)),
+    )
+    ratios = []
+    for layer, *shapes in layers:
+        fp32, bf16 = (
+            _seconds(layer, [torch.ones(shape, dtype=dtype) for shape in shapes], clock)
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+        ratios.append(bf16 / fp32)
+    return Bf16Speed(*ratios)
+
+
+@torch.no_grad()
+def _seconds(
+    layer: Callable[..., Tensor], inputs: list[Tensor], clock: Callable[[], float]
+) -> float:
+    """Return the shortest of a few runs, after one that prepares the kernel."""
+    layer(*inputs)
+    runs = []
+    for _ in range(3):
+        start = clock()
+        layer(*inputs)
+        runs.append(clock() - start)
+    return min(runs)
 
 
 def name_of_device(name: str) -> str | None:

@@ -16,7 +16,6 @@ from reid.domain.values.json_values import JsonValue
 
 _MIB = 2**20
 _CPUINFO = Path("/proc/cpuinfo")
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _PATH = r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?"
 """An absolute path: what follows a slash that is not part of a word."""
 
@@ -24,15 +23,6 @@ _PATH = r"(?<![\w/.:~>])/(?:[^\s/'\",;:()]+/)*[^\s/'\",;:()]+/?"
 def processor_name(*, cpuinfo: Path = _CPUINFO) -> str:
     """Return the processor's name, or its architecture where the system does not name it."""
     return _entries(cpuinfo).get("model name") or platform.processor() or platform.machine()
-
-
-def lacks_bf16(*, cpuinfo: Path = _CPUINFO) -> bool:
-    """Check whether this is an x86 processor that cannot multiply in bfloat16.
-
-    False where Linux's description of the processors is missing.
-    """
-    flags = set(_entries(cpuinfo).get("flags", "").split())
-    return bool(flags) and not flags & _BF16_FLAGS
 
 
 def machine_facts(

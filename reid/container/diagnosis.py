@@ -72,6 +72,7 @@ def run_diagnosis(settings: "Settings", *, told: Mapping[str, str], shows_paths:
         "machine": machine_facts,
         "extras": lambda: [describe_extra(extra) for extra in EXTRAS],
         "torch": Lazily("reid.adapters.devices:torch_facts"),
+        "precision": lambda: str(Lazily("reid.adapters.devices:measure_bf16")()),
         "OpenAI's weights": Lazily("reid.adapters.encoders.openai_weights:describe_cached_weights"),
         "settings": lambda: dict(told),
     }

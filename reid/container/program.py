@@ -35,13 +35,12 @@ def _warn_of_slow_precision(settings: "Settings") -> None:
     asked = [f"encoder.{name}" for name in names if getattr(settings.encoder, name) == "bf16"]
     if not asked:
         return
-    from reid.adapters.devices import resolve_device
-    from reid.adapters.surroundings import lacks_bf16
+    from reid.adapters.devices import measure_bf16, resolve_device
 
-    if resolve_device(settings.device) == "cpu" and lacks_bf16():
+    if resolve_device(settings.device) == "cpu" and (speed := measure_bf16()).is_slow:
         sys.stderr.write(
-            f"Warning: {' and '.join(asked)}: this processor has no instructions for bf16, which "
-            "is therefore slower than fp32: 8 to 10 times with AVX2 only\n"
+            f"Warning: {' and '.join(asked)}: {speed} on this processor, as measured just now; "
+            "leave it out to compute in fp32\n"
         )
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reid.adapters.devices import torch_facts
+from reid.adapters.devices import measure_bf16, torch_facts
 from reid.adapters.encoders import openai_weights
 from reid.adapters.surroundings import (
-    lacks_bf16,
     machine_facts,
     private_words,
     processor_name,
@@ -76,21 +75,39 @@ def test_memory_without_either_is_the_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "bf16"),
+    ("content", "name"),
     [
-        ("processor\t: 0\nmodel name\t: Fast 9\nflags\t\t: fpu avx2\n", "Fast 9", "slow"),
-        ("model name\t: Fast 10\nflags\t\t: fpu avx512_bf16\n", "Fast 10", ""),
-        ("processor\t: 0\nFeatures\t: fp asimd\n", None, ""),
-        ("", None, ""),
+        ("processor\t: 0\nmodel name\t: Fast 9\nflags\t\t: fpu avx2\n", "Fast 9"),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", None),
+        ("", None),
     ],
 )
 def test_a_processor_is_told_as_linux_tells_it(
-    tmp_path: Path, content: str, name: str | None, bf16: str
+    tmp_path: Path, content: str, name: str | None
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(content)
     assert processor_name(cpuinfo=cpuinfo) == (name or platform.processor() or platform.machine())
-    assert lacks_bf16(cpuinfo=cpuinfo) is (bf16 == "slow")
+
+
+@pytest.mark.parametrize(
+    ("products", "convolutions", "is_slow"),
+    [(0.3, 0.6, False), (8.3, 0.6, True), (1.1, 98.4, True), (1.2, 1.4, False)],
+)
+def test_bf16_is_timed_against_fp32(products: float, convolutions: float, *, is_slow: bool) -> None:
+    now, spent = 0.0, iter([1.0] * 3 + [products] * 3 + [1.0] * 3 + [convolutions] * 3)
+
+    def clock() -> float:
+        nonlocal now, is_running
+        is_running = not is_running
+        if not is_running:
+            now += next(spent)
+        return now
+
+    is_running = False
+    speed = measure_bf16(clock)
+    assert speed == pytest.approx((products, convolutions))
+    assert speed.is_slow is is_slow
 
 
 def test_machine_and_torch_are_told_without_names() -> None:

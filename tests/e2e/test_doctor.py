@@ -44,6 +44,7 @@ def test_a_sound_installation_passes_and_tells_what_a_bug_report_needs(folder: P
     assert facts["versions"]["python"] == platform.python_version()
     assert {"torch", "clip-reid", "numpy"} <= set(facts["versions"])
     assert facts["torch"]["threads"] >= 1
+    assert "times as long as fp32 in matrix products" in facts["precision"]
     assert facts["machine"]["memory MiB"] > 0
     assert set(facts["OpenAI's weights"]) == {"vit-b16", "rn50"}
     assert any(line.startswith("pymilvus") for line in facts["extras"])
