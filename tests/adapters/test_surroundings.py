@@ -97,6 +97,8 @@ def test_a_processor_is_told_as_linux_tells_it(
 def test_bf16_is_timed_against_fp32(products: float, convolutions: float, *, is_slow: bool) -> None:
     now, spent = 0.0, iter([1.0] * 3 + [products] * 3 + [1.0] * 3 + [convolutions] * 3)
 
+    is_running = False
+
     def clock() -> float:
         nonlocal now, is_running
         is_running = not is_running
@@ -104,7 +106,6 @@ def test_bf16_is_timed_against_fp32(products: float, convolutions: float, *, is_
             now += next(spent)
         return now
 
-    is_running = False
     speed = measure_bf16(clock)
     assert speed == pytest.approx((products, convolutions))
     assert speed.is_slow is is_slow
