@@ -14,6 +14,7 @@ from reid.container.foundation import SETTINGS, Foundation
 from reid.container.registry import Group
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
+from reid.domain.values.graphs import GraphRequest
 from reid.domain.values.samples import ImageSize, Split
 from reid.importing import Lazily
 
@@ -37,16 +38,20 @@ _WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their enc
 
 
 def create_image_encoder(request: EncoderRequest) -> "Encoder":
-    """Build the requested encoder, or open it if the weights are an exported encoder.
+    """Build the requested encoder, or open it if the weights are an exported encoder or a graph.
 
     Raises:
         ConfigurationError: No distribution offers this kind, or the request is inconsistent.
         EncoderError: The weights cannot be loaded or do not fit.
     """
     from reid.adapters.encoders.exported import is_exported, open_exported_encoder
+    from reid.adapters.encoders.graphs import is_graph, open_graph_encoder
 
-    if is_exported(Path(request.weights)):
+    path = Path(request.weights)
+    if is_exported(path):
         return open_exported_encoder(request)
+    if is_graph(path):
+        return open_graph_encoder(request)
     return create_encoder(request)
 
 
@@ -180,6 +185,7 @@ def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
         device=resolve_device(settings.device),
         seed=settings.seed,
         options=encoder.options,
+        graph=GraphRequest(**dict(encoder.graph)),
     )
 
 

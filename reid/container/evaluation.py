@@ -74,6 +74,7 @@ def fingerprint_settings(settings: "Settings") -> dict[str, "JsonValue"]:
     """
     plain = plain_settings(settings)
     plain["encoder"]["training_precision"] = training_precision(settings)
+    del plain["encoder"]["graph"]  # graphs are not trained
     named = ("encoder", "prompts", "finetuning")
     sections = {name: plain[name] for name in named}
     if settings.teacher.is_named:

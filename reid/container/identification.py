@@ -77,6 +77,7 @@ class Identification(Galleries):
     image_intake = providers.Factory["ImageIntake"](
         Lazily("reid.adapters.images.given:ImageIntake"),
         size=Galleries.encoder.provided.geometry.image_size,
+        resampling=Galleries.encoder.provided.geometry.resampling,
         max_pixels=SETTINGS.service.pixels,
         keeps_thumbnails=SETTINGS.gallery.thumbnails,
     )

@@ -4,7 +4,7 @@ The container converts them to recipes and plain values for everything inside.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reid.domain.values.recipes import FineTuningRecipe, PromptLearningRecipe, RerankingRecipe
+from reid.domain.values.samples import Resampling
 from reid.settings.fields import ByKind, Count, Device, Duration, Name, Options, Section, Unsettable
 from reid.settings.tasks import (
     EvaluationSettings,
@@ -29,7 +30,25 @@ from reid.settings.tasks import (
 
 ENVIRONMENT_PREFIX = "REID_"
 ENVIRONMENT_DELIMITER = "__"
+Deviation = Annotated[float, Field(gt=0)]
 WEIGHTS_BY_NAME = ("openai", "pretrained", "random")
+
+
+class GraphSettings(Section):
+    """How a graph that `reid export` did not write takes its images; unset: as presets have it."""
+
+    channels: Unsettable[Literal["rgb", "bgr"]] = None
+    range: Unsettable[Deviation] = None  # of the brightest pixel: 255 or 1
+    mean: Unsettable[tuple[float, float, float]] = None
+    """Subtracted from pixels in that range, in the order of `channels`; then `std` divides them.
+    `[0, 0, 0]` and `[1, 1, 1]` where the graph does that itself."""
+    std: Unsettable[tuple[Deviation, Deviation, Deviation]] = None
+    resampling: Unsettable[Resampling] = None  # `bilinear` or `bicubic`; unset: bilinear
+    batch: Unsettable[PositiveInt] = None
+    """Images in each run; unset: any number, or as many as the graph fixes."""
+    runtime: Unsettable[Literal["openvino", "onnx"]] = None
+    """Executes the graph; unset: OpenVINO for IR, ONNX Runtime for ONNX where it is installed."""
+    output: Unsettable[Name] = None  # name of the descriptor's, where there are several
 
 
 class EncoderSettings(Section):
@@ -65,6 +84,7 @@ class EncoderSettings(Section):
     batches afterwards. Needs a C++ compiler on a CPU."""
     options: Options = Field(default_factory=dict)
     """Options of a family (timm: `width` of the descriptor) or of a plugged-in encoder."""
+    graph: GraphSettings = GraphSettings()
 
     @property
     def has_weights_file(self) -> bool:

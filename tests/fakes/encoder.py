@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reid.domain.errors import EncoderError
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry
 from reid.domain.values.features import ImageFeatures, PromptEmbedding
-from reid.domain.values.samples import ImageSize
+from reid.domain.values.samples import ImageSize, Resampling
 
 _VOCABULARY = 32
 _CONTEXT = 16
@@ -63,6 +63,7 @@ class FakeEncoder:
         num_cameras: int = 0,
         image_size: ImageSize = ImageSize(16, 8),  # noqa: B008 - frozen
         has_text: bool = True,
+        resampling: Resampling = Resampling.BILINEAR,
     ) -> None:
         """Draw weights from `seed`; height and width must be multiples of 4."""
         with torch.random.fork_rng(devices=[]):
@@ -77,6 +78,7 @@ class FakeEncoder:
             final_width=8,
             projected_width=6,
             num_cameras=num_cameras,
+            resampling=resampling,
         )
         self._description = EncoderDescription(
             name=name,

@@ -184,6 +184,14 @@ def test_a_dataset_is_evaluated_from_its_images() -> None:
     assert report.rank(5) > 0.5
 
 
+def test_images_are_resized_as_the_encoder_wants_it() -> None:
+    encoder = FakeEncoder(resampling=Resampling.BICUBIC)
+    embedder = Embedder(encoder=encoder, listener=RecordingListener())
+    dataset = FakeDataset(test_identities=3, cameras=2)
+    embedder.embed_samples(dataset, dataset.samples(Split.QUERY), subset=Split.QUERY)
+    assert dataset.resamplings == {Resampling.BICUBIC}
+
+
 def test_a_single_camera_is_explained_with_the_way_out() -> None:
     dataset = FakeDataset(cameras=1)
     with pytest.raises(EvaluationError, match=r"evaluation\.same_camera_rule = false"):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from reid.adapters.encoders.graph_files import GraphFile
 from reid.adapters.encoders.image_tower import check_inputs
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import (
@@ -24,7 +25,7 @@ from reid.domain.values.encoders import (
     Pooling,
 )
 from reid.domain.values.features import ImageFeatures
-from reid.domain.values.samples import ImageSize
+from reid.domain.values.samples import ImageSize, Resampling
 from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 
 HEADER_FILE = "encoder.json"
@@ -61,6 +62,15 @@ class Runtime(Protocol):
 
     def open_graph(self, folder: Path, precision: str) -> Graph:
         """Compile what `write` wrote, to compute in `fp32` or `bf16`."""
+        ...
+
+    def read_graph(self, path: Path, precision: str) -> GraphFile:
+        """Read another program's graph, to compute likewise.
+
+        Raises:
+            ConfigurationError: The runtime does not know the precision.
+            EncoderError: The file is damaged.
+        """
         ...
 
 
@@ -118,11 +128,18 @@ def read_export_header(folder: Path) -> ExportHeader:
         geometry = dict(content["geometry"])
         size = ImageSize(**geometry.pop("image_size"))
         mean, std = (tuple(geometry.pop(name)) for name in ("pixel_mean", "pixel_std"))
+        resampling = Resampling(geometry.pop("resampling", Resampling.BILINEAR))
         return ExportHeader(
             runtime=content["runtime"],
             precision=content["precision"],
             description=EncoderDescription(**content["description"]),
-            geometry=EncoderGeometry(image_size=size, pixel_mean=mean, pixel_std=std, **geometry),
+            geometry=EncoderGeometry(
+                image_size=size,
+                pixel_mean=mean,
+                pixel_std=std,
+                resampling=resampling,
+                **geometry,
+            ),
             tensors=content["tensors"],
             files=dict(content["files"]),
         )

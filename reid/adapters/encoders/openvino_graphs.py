@@ -2,12 +2,17 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from reid.adapters.encoders.exported import OUTPUTS, Arrays, Graph
+from reid.adapters.encoders.graph_files import ANY, GraphFile, Run, Shape
+from reid.domain.errors import EncoderError
 
 # Unless it is missing, OpenVINO's Python package reports every import over the network.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Python marks a module as absent
@@ -43,17 +48,7 @@ def open_graph(folder: Path, precision: str) -> Graph:
 
     A processor without bfloat16 ignores `bf16`.
     """
-    compiled = _CORE.compile_model(
-        folder / _GRAPH_FILE,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-            # Images are decoded on the same cores: threads tied to one would wait for it.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+    compiled = _CORE.compile_model(folder / _GRAPH_FILE, "CPU", _options(precision))
     request = compiled.create_infer_request()
 
     def run(inputs: Arrays) -> Arrays:
@@ -61,3 +56,64 @@ def open_graph(folder: Path, precision: str) -> Graph:
         return {name: request.get_tensor(name).data.copy() for name in OUTPUTS}
 
     return run
+
+
+def read_graph(path: Path, precision: str) -> GraphFile:
+    """Read another program's IR or ONNX file; see `Runtime`."""
+    model = _read(path)
+    return GraphFile(
+        inputs={port.any_name: _shape_of(port) for port in model.inputs},
+        outputs={_name_of(port): _shape_of(port) for port in model.outputs},
+        input_type=model.inputs[0].element_type.to_dtype(),
+        compile=partial(_compile, path, precision),
+    )
+
+
+def _compile(path: Path, precision: str, shape: Shape, output: str) -> Run:
+    model = _read(path)
+    try:
+        model.reshape(list(shape))
+        compiled = _CORE.compile_model(model, "CPU", _options(precision))
+    except RuntimeError as error:
+        raise EncoderError(f"{path} cannot take images of shape {shape}: {error}") from error
+    request = compiled.create_infer_request()
+    number = [_name_of(port) for port in model.outputs].index(output)
+
+    def run(images: NDArray[Any]) -> NDArray[Any]:
+        try:
+            request.infer([images], share_inputs=True)
+        except RuntimeError as error:
+            raise EncoderError(f"{path} cannot be executed: {error}") from error
+        found: NDArray[Any] = request.get_output_tensor(number).data.copy()
+        return found
+
+    return run
+
+
+def _read(path: Path) -> openvino.Model:
+    try:
+        return _CORE.read_model(path)
+    except RuntimeError as error:
+        raise EncoderError(f"{path} cannot be read by OpenVINO: {error}") from error
+
+
+def _shape_of(port: openvino.Output) -> Shape:
+    return tuple(
+        length.get_length() if length.is_static else ANY for length in port.get_partial_shape()
+    )
+
+
+def _name_of(port: openvino.Output) -> str:
+    """Return an output's name, or that of the layer before it where the file has none."""
+    names = sorted(port.get_names())
+    return names[0] if names else str(port.get_node().input_value(0).get_node().friendly_name)
+
+
+def _options(precision: str) -> dict[str, object]:
+    return {
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        # Images are decoded on the same cores: threads tied to one would wait for it.
+        "ENABLE_CPU_PINNING": False,
+    }

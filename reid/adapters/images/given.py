@@ -112,6 +112,7 @@ class ImageIntake:
     size: ImageSize  # of the encoder's images
     max_pixels: int  # checked before an image is decoded
     keeps_thumbnails: bool = False
+    resampling: Resampling = Resampling.BILINEAR  # likewise
 
     def take(self, content: bytes, image: ListedImage) -> GivenImage:
         """Take the content of one file, of any kind and size.
@@ -137,7 +138,7 @@ class ImageIntake:
                 f"{image.name} cannot be read: {describe_decoder_error(error)}; send an image "
                 f"({', '.join(IMAGE_FORMATS)})"
             ) from error
-        (pixels,) = resize([decoded], size=self.size, resampling=Resampling.BILINEAR)
+        (pixels,) = resize([decoded], size=self.size, resampling=self.resampling)
         return GivenImage(
             image, np.ascontiguousarray(pixels), digest_of_content(content), thumbnail
         )

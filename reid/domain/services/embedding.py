@@ -17,7 +17,7 @@ from reid.domain.events import ImagesEmbedded
 from reid.domain.memory import explain_out_of_memory, to_device
 from reid.domain.training.augmentation import normalise
 from reid.domain.values.features import EmbeddingSet, ImageFeatures
-from reid.domain.values.samples import Resampling, Sample
+from reid.domain.values.samples import Sample
 from reid.ports.dataset import ImageReader
 from reid.ports.events import EventListener
 from reid.ports.image_encoder import ImageEncoder
@@ -119,10 +119,12 @@ class Embedder:
         # The reader decodes the next batch while the encoder works on this one. For a single batch
         # a thread costs more than it saves.
         reading = prefetch if len(batches) > 1 else map
-        image_size = self.encoder.geometry.image_size
+        geometry = self.encoder.geometry
 
         def read_rows(rows: slice) -> Tensor:
-            return reader.read(names[rows], size=image_size, resampling=Resampling.BILINEAR)
+            return reader.read(
+                names[rows], size=geometry.image_size, resampling=geometry.resampling
+            )
 
         read = reading(read_rows, batches)
         for rows, pixels in zip(batches, read, strict=True):

@@ -104,7 +104,8 @@ class PairExplainer:
 
     def _read(self, source: ImageSource, image: ListedImage, *, is_shown: bool = False) -> Tensor:
         """Read an image as the encoder takes it, or enlarged to be shown: (1, 3, H, W)."""
-        size, resampling = self.encoder.geometry.image_size, Resampling.BILINEAR
+        geometry = self.encoder.geometry
+        size, resampling = geometry.image_size, geometry.resampling
         if is_shown:
             scale = math.ceil(SHOWN_HEIGHT / size.height)
             size = ImageSize(scale * size.height, scale * size.width)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from reid.domain.values.graphs import GraphRequest
 from reid.domain.values.json_values import JsonValue
-from reid.domain.values.samples import ImageSize
+from reid.domain.values.samples import ImageSize, Resampling
 
 
 class Activation(StrEnum):
@@ -36,6 +37,7 @@ class EncoderGeometry:
     projected_width: int  # 0 where the encoder shares no space with a text encoder
     num_cameras: int = 0
     """Cameras with an embedding of their own (SIE); 0 where the encoder ignores cameras."""
+    resampling: Resampling = Resampling.BILINEAR  # filter that resizes the images to describe
 
     @property
     def embedding_width(self) -> int:
@@ -87,3 +89,5 @@ class EncoderRequest:
     seed: int = 0  # of random weights and of a fresh camera embedding
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     """Further arguments of a plugged-in encoder."""
+    graph: GraphRequest = field(default_factory=GraphRequest)
+    """What is given of how a graph takes its images; other encoders know it themselves."""

@@ -5,7 +5,7 @@ pid: identity as the dataset numbers it. camid: zero-based camera. label: 0..C-1
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class ImageSize:
         return f"{self.height}x{self.width}"
 
 
-class Resampling(Enum):
+class Resampling(StrEnum):
     """Filter with which an image is resized."""
 
     BILINEAR = "bilinear"
