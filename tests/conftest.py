@@ -38,6 +38,14 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_setting_of_that_name() -> Iterator[None]:
+    """Hide the folder of real models, whose tests have read it, from the program's settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("REID_MODELS_ROOT", raising=False)
+        yield
+
+
 @pytest.fixture
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the settings of whoever runs the tests."""

@@ -4,13 +4,19 @@ The mean of each channel as it arrives shows in which order, range and normalisa
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
+from reid.adapters.encoders.graphs import open_graph_encoder
+from reid.domain.values.encoders import EncoderRequest
+from reid.domain.values.graphs import GraphRequest
+from reid.ports.image_encoder import ImageEncoder
+
 HEIGHT, WIDTH = 8, 4
-RAW_BGR = {"channels": "bgr", "range": 255.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+RAW_BGR = GraphRequest(channels="bgr", range=255, mean=(0, 0, 0), std=(1, 1, 1))
 GIVEN_RAW_BGR = (
     "encoder.graph.channels=bgr", "encoder.graph.range=255",
     "encoder.graph.mean=[0, 0, 0]", "encoder.graph.std=[1, 1, 1]",
@@ -40,10 +46,12 @@ def draw_ir(
     means = opset13.reduce_mean(pixels, np.array(axes), keep_dims=False)
     # A constant large enough to lie in the .bin beside.
     weights = np.diag(np.full(3, scale, np.float32))
-    described = opset13.matmul(means, opset13.constant(weights), False, False)
+    described = opset13.matmul(
+        means, opset13.constant(weights), transpose_a=False, transpose_b=False
+    )
     if mixes:
         shape = opset13.constant(np.array([1, -1]))
-        described = opset13.reshape(described, shape, False)
+        described = opset13.reshape(described, shape, special_zero=False)
         described = opset13.slice(described, [0], [3], [1], [1])
     named = []
     for number, name in enumerate(outputs):
@@ -52,6 +60,13 @@ def draw_ir(
         named.append(opset13.result(port))
     save_model(Model(named, [images], "drawn"), path, compress_to_fp16=False)
     return path
+
+
+def open_drawn() -> ImageEncoder:
+    """Open such an IR of each image's mean colour, which leaves no file behind."""
+    with TemporaryDirectory() as folder:
+        path = draw_ir(Path(folder) / "drawn.xml")
+        return open_graph_encoder(EncoderRequest(kind=None, weights=str(path), graph=RAW_BGR))
 
 
 def draw_onnx(path: Path, *, batch: int | str = 1, is_external: bool = False) -> Path:

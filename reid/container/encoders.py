@@ -57,8 +57,13 @@ def create_image_encoder(request: EncoderRequest) -> "Encoder":
 
 def create_encoder(request: EncoderRequest) -> "TrainableEncoder":
     """Build the requested encoder, built-in or plugged-in; raises as `create_image_encoder`."""
+    from reid.adapters.encoders.graphs import is_graph
     from reid.adapters.safetensors_file import read_header
 
+    if is_graph(Path(request.weights)):
+        raise EncoderError(
+            f"{request.weights} is a graph already: give the weights that it was made from"
+        )
     trained = read_header(Path(request.weights)).get("encoder")
     author = str(trained.get("name")) if isinstance(trained, dict) else None
     kind = request.kind or author

@@ -15,6 +15,7 @@ from reid.domain.values.samples import ImageSize
 from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
 from tests.exports import opened
 from tests.fakes.encoder import FakeEncoder
+from tests.graphs import open_drawn
 from tests.text import text_of
 
 TEMPLATE = "A photo of a {} person."
@@ -49,6 +50,7 @@ FORWARD_ONLY: dict[str, Callable[[], ImageEncoder]] = {
     "openvino-vit-tiny-cameras": lambda: opened("vit-tiny"),
     "onnx-rn-tiny": lambda: opened("rn-tiny", runtime="onnx"),
     "onnx-vit-tiny-cameras": lambda: opened("vit-tiny", runtime="onnx"),
+    "graph-of-another-program": open_drawn,
 }
 IMAGE_ENCODERS: dict[str, Callable[[], ImageEncoder]] = {**TRAINABLE, **FORWARD_ONLY}
 WITH_CAMERAS = (
