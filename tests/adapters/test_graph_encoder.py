@@ -78,9 +78,10 @@ def test_red_comes_first_normalised_in_0_to_1(graph: tuple[Path, GraphRequest]) 
 
 
 def test_statistics_are_in_the_order_of_the_channels(graph: tuple[Path, GraphRequest]) -> None:
-    given = replace(graph[1], mean=(104.0, 117.0, 123.0), std=(1.0, 2.0, 4.0))
+    mean, std = (104.0, 117.0, 123.0), (1.0, 2.0, 4.0)
+    given = replace(graph[1], mean=mean, std=std)
     pixels = drawn_bytes()
-    wanted = (mean_colour(pixels)[:, ::-1] - given.mean) / given.std
+    wanted = (mean_colour(pixels)[:, ::-1] - mean) / std
     got = described(opened(graph[0], graph=given), pixels)
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
 
@@ -192,7 +193,7 @@ def test_the_fingerprint_tells_weights_and_contracts_apart(tmp_path: Path) -> No
     assert known.agrees_with(encoder_fingerprint(opened(first, graph=replace(RAW_BGR, batch=2))))
     assert not known.agrees_with(encoder_fingerprint(opened(second)))
     for change in ({"channels": "rgb"}, {"resampling": Resampling.BICUBIC}):
-        other = opened(first, graph=replace(RAW_BGR, **change))  # type: ignore[arg-type]
+        other = opened(first, graph=replace(RAW_BGR, **change))
         assert not known.agrees_with(encoder_fingerprint(other))
 
 

@@ -10,13 +10,14 @@ from PIL import Image
 from tests.e2e.program import as_json, run
 from tests.graphs import GIVEN_RAW_BGR, HEIGHT, WIDTH, draw_ir, draw_onnx
 
-BGR = [part for setting in GIVEN_RAW_BGR for part in ("--set", setting)]
+BGR: list[str | Path] = [part for setting in GIVEN_RAW_BGR for part in ("--set", setting)]
 
 
 @pytest.fixture(params=["xml", "onnx"])
 def graph(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    draw = {"xml": draw_ir, "onnx": draw_onnx}[request.param]
-    return draw(tmp_path / f"drawn.{request.param}")
+    if request.param == "xml":
+        return draw_ir(tmp_path / "drawn.xml")
+    return draw_onnx(tmp_path / "drawn.onnx")
 
 
 def mean_colours(folder: Path) -> NDArray[np.float64]:
@@ -26,12 +27,13 @@ def mean_colours(folder: Path) -> NDArray[np.float64]:
         with Image.open(path) as image:
             small = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
         means.append(np.asarray(small, dtype=np.float64).mean(axis=(0, 1)))
-    found = np.stack(means)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    found: NDArray[np.float64] = np.stack(means)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
 
 
 def test_a_graph_identifies_and_is_evaluated(people: Path, graph: Path) -> None:
-    given = ("--weights", graph, *BGR, "--json")
+    given: list[str | Path] = ["--weights", graph, *BGR, "--json"]
     answers = as_json(
         run("identify", people / "query", "--gallery", people / "bounding_box_test", *given)
     )
@@ -47,7 +49,14 @@ def test_a_graph_identifies_and_is_evaluated(people: Path, graph: Path) -> None:
 def test_a_gallery_knows_the_graph_that_made_it(people: Path, graph: Path, tmp_path: Path) -> None:
     gallery, images = tmp_path / "gallery", people / "bounding_box_test"
     run("gallery", "build", gallery, images, "--weights", graph, *BGR)
-    query = ("identify", people / "query", "--gallery", gallery, "--weights", graph)
+    query: list[str | Path] = [
+        "identify",
+        people / "query",
+        "--gallery",
+        gallery,
+        "--weights",
+        graph,
+    ]
     assert as_json(run(*query, *BGR, "--json"))["num_correct"] > 0
     refused = run(*query, *BGR, "--set", "encoder.graph.channels=rgb", expect=8)
     assert "was made by drawn" in refused.stderr
