@@ -65,9 +65,12 @@ class Reid:
     ) -> None:
         """Choose the encoder; by default, that of the run in `runs/default`.
 
+        Without such a run, the encoder that comes with the program is taken, if there is one.
+
         Args:
             run: Folder of the training run that provides the encoder.
-            weights: A file, `openai` or `random`, instead of a run.
+            weights: A file, the name of a model (`reid models list`), `openai` or `random`,
+                instead of a run.
             config: TOML file with settings.
             settings: Any other setting by its dotted name: `{"encoder.kind": "vit-b16"}`.
 

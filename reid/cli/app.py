@@ -15,6 +15,7 @@ from reid.cli.export import export
 from reid.cli.gallery import gallery_app
 from reid.cli.identify import identify
 from reid.cli.index import index_app
+from reid.cli.models import models_app
 from reid.cli.runs import compare, report, reproduce
 from reid.cli.serve import serve
 from reid.cli.train import demo, train
@@ -63,6 +64,7 @@ for command in (
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(index_app, name="index")
+app.add_typer(models_app, name="models")
 app.command("settings")(settings)
 app.command("doctor")(doctor)
 

@@ -16,7 +16,7 @@ from reid.cli.options import (
 )
 from reid.cli.render import render_unreadable, table, to_json
 from reid.container.checks import require_gallery, require_images
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 from reid.domain.errors import ConfigurationError, DatasetError
 from reid.domain.values.counts import counted
 
@@ -61,11 +61,9 @@ def calibrate(
 
     The gallery stores this threshold; identify and serve use it from then on.
     """
-    from reid.settings.loading import with_trained_encoder
-
     if plot is not None and not plot.parent.is_dir():
         raise ConfigurationError(f"--plot: {plot.parent} is not a folder; make it first")
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_images(queries, *([] if non_mated is None else [non_mated]))
     require_gallery(settings.gallery, gallery, otherwise=None)
     with wired(settings, num_cameras=0) as container:

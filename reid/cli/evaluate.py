@@ -10,7 +10,7 @@ from reid.cli import render
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, HTML, JsonOption, option, output_file, takes_settings
 from reid.container.checks import require_dataset
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.analyses import AnalysisRecipe, EvaluationAnalysis
 
@@ -56,9 +56,9 @@ def evaluate(
     plots: PlotsOption = None,
 ) -> None:
     """Score a run's encoder, or any weights, on a dataset."""
-    from reid.settings.loading import uses_run, with_trained_encoder
+    from reid.settings.loading import uses_run
 
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_dataset(settings.dataset, also=False)
     recipe = AnalysisRecipe() if report or plots else None
     # A file has its own cameras; other weights get an embedding for each camera of the dataset.

@@ -8,7 +8,7 @@ import typer
 from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import encoder_line, to_json
 from reid.container.checks import require_images
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 
 if TYPE_CHECKING:
     from reid.domain.values.explanations import DeletionCheck, Explanation
@@ -38,9 +38,7 @@ def explain(
 
     The marked regions are also tested; the output says where not to rely on them.
     """
-    from reid.settings.loading import with_trained_encoder
-
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_images(query, gallery)
     with wired(settings, num_cameras=0) as container:
         page = container.explanation_page()(output)

@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.options import JsonOption, argument, option, takes_settings
 from reid.cli.render import encoder_line, to_json
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 
 if TYPE_CHECKING:
     from reid.application.export import ExportOutcome
@@ -51,9 +51,7 @@ def export(
 
     The export is compared with the original, and rejected if it deviates.
     """
-    from reid.settings.loading import with_trained_encoder
-
-    with wired(with_trained_encoder(resolved), num_cameras=0) as container:
+    with wired(settings_to_answer(resolved), num_cameras=0) as container:
         place = container.export_place(folder, form, precision=precision, overwrite=overwrite)
         outcome = container.export().run(place, max_error=max_error)
     typer.echo(to_json(outcome) if as_json else _render(outcome, folder=folder))

@@ -11,7 +11,7 @@ from reid.cli import gallery_answers as answers
 from reid.cli.options import ENCODER_OPTIONS, JsonOption, argument, option, takes_settings
 from reid.cli.render import render_unreadable, to_json
 from reid.container.checks import require_gallery, require_images
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 from reid.domain.errors import DatasetError, GalleryError
 from reid.domain.values.counts import counted
 
@@ -220,9 +220,7 @@ def _opened(resolved: "ResolvedSettings", gallery: str) -> Iterator[tuple["Conta
 def _enroll(
     resolved: "ResolvedSettings", gallery: str, *, images: Path, mirrors: bool, as_json: bool
 ) -> None:
-    from reid.settings.loading import with_trained_encoder
-
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_images(images)
     with wired(settings, num_cameras=0) as container:
         open_images = container.followed_images() if mirrors else container.images()

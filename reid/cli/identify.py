@@ -19,7 +19,7 @@ from reid.cli.options import (
 )
 from reid.cli.render import render_unreadable, warn_if_untrained
 from reid.container.checks import require_gallery, require_images
-from reid.container.program import wired
+from reid.container.program import settings_to_answer, wired
 from reid.domain.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -67,12 +67,10 @@ def identify(
     report: ReportOption = None,
 ) -> None:
     """Name the person in each query image by a labelled gallery."""
-    from reid.settings.loading import with_trained_encoder
-
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_images(queries)
     require_gallery(settings.gallery, gallery)
     with wired(settings, num_cameras=0) as container:

@@ -81,7 +81,9 @@ SETTING_OPTIONS: Final[Mapping[str, Option]] = {
     "encoder.kind": Option(
         "--encoder KIND", "rn50, vit-b16, rn-tiny, vit-tiny, timm:NAME or a plug-in."
     ),
-    "encoder.weights": Option("--weights FILE", "openai, random or a file."),
+    "encoder.weights": Option(
+        "--weights FILE", "A file, a name of `reid models list`, openai or random."
+    ),
     "dataset.kind": Option(
         "--dataset KIND", "market1501, msmt17, dukemtmc, cuhk03, viper, csv or a plug-in."
     ),

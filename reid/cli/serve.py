@@ -7,7 +7,7 @@ import typer
 
 from reid.cli.options import ENCODER_OPTIONS, option, takes_settings
 from reid.container.checks import require_gallery
-from reid.container.program import load_container
+from reid.container.program import load_container, settings_to_answer
 from reid.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ _PARTS = ("fastapi", "prometheus_client", "python_multipart", "uvicorn")
 )
 def serve(resolved: "ResolvedSettings", *, gallery: GalleryOption) -> None:
     """Identify, add and erase people over HTTP until stopped."""
-    from reid.settings.loading import with_trained_encoder
-
     missing = [part for part in _PARTS if find_spec(part) is None]
     if missing:
         raise ConfigurationError(
             f"reid serve needs {', '.join(missing)}: pip install 'clip-reid[serve]'"
         )
-    settings = with_trained_encoder(resolved)
+    settings = settings_to_answer(resolved)
     require_gallery(settings.gallery, gallery, otherwise=None)
     from reid.container.service import serve_gallery
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dependency_injector import providers
 
-from reid.adapters.encoders.kinds import FAMILIES
+from reid.adapters.encoders.kinds import FAMILIES, KINDS
 from reid.container import registry
 from reid.container.datasets import Datasets
 from reid.container.foundation import SETTINGS, Foundation
@@ -17,6 +17,7 @@ from reid.domain.values.encoders import Activation, EncoderRequest, Pooling
 from reid.domain.values.graphs import GraphRequest
 from reid.domain.values.samples import ImageSize, Split
 from reid.importing import Lazily
+from reid.known_models import resolve_weights
 
 if TYPE_CHECKING:
     from reid.application.export import Export
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         ImageEncoder,
         TrainableEncoder,
     )
-    from reid.settings.schema import Settings
+    from reid.settings.schema import EncoderSettings, Settings
 
 _WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their encoder
 
@@ -170,6 +171,18 @@ def explanation_method(name: str) -> "ExplanationMethod | None":
     return None if name == "auto" else ExplanationMethod(name)
 
 
+def weights_of(encoder: "EncoderSettings") -> str:
+    """Return the weights as factories take them: models of the catalogue by their files.
+
+    Raises:
+        EncoderError: The model is not on this machine, or nothing has that name.
+    """
+    if not encoder.has_weights_file:
+        return encoder.weights
+    # Families and plug-ins may have names of their own.
+    return resolve_weights(encoder.weights, may_be_unknown=encoder.kind not in (None, *KINDS))
+
+
 def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
     """Build the request for an encoder's factory from settings."""
     from reid.adapters.devices import resolve_device
@@ -177,7 +190,7 @@ def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
     encoder = settings.encoder
     return EncoderRequest(
         kind=encoder.kind,
-        weights=encoder.weights,
+        weights=weights_of(encoder),
         image_size=ImageSize(*encoder.image_size) if encoder.image_size else None,
         stride=encoder.stride,
         num_cameras=num_cameras,

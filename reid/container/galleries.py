@@ -1,6 +1,5 @@
 """Galleries, from settings: the built-in engines, and the fingerprint of the encoder."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from reid.domain.errors import ConfigurationError, GalleryError
 from reid.domain.values.galleries import EncoderFingerprint
 from reid.extras import needed_for
 from reid.importing import Lazily
+from reid.known_models import user_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,11 +209,7 @@ def open_cache(
 
 def cache_folder(settings: "GallerySettings") -> Path:
     """Return the folder for vectors of plain folders: as set, or the user's cache folder."""
-    if settings.cache is not None:
-        return settings.cache
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification ignores relative paths.
-    return (Path(named) if Path(named).is_absolute() else Path.home() / ".cache") / "reid"
+    return user_cache() if settings.cache is None else settings.cache
 
 
 class Galleries(Encoders, Indexes):

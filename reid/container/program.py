@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.container import registry
@@ -10,6 +11,7 @@ from reid.container.registry import Group
 
 if TYPE_CHECKING:
     from reid.container.root import Container
+    from reid.settings.loading import ResolvedSettings
     from reid.settings.schema import Settings
 
 
@@ -42,6 +44,26 @@ def _warn_of_slow_precision(settings: "Settings") -> None:
             f"Warning: {' and '.join(asked)}: {speed} on this processor, as measured just now; "
             "leave it out to compute in fp32\n"
         )
+
+
+def settings_to_answer(resolved: "ResolvedSettings") -> "Settings":
+    """Choose the encoder by `with_trained_encoder`, and describe a model of the catalogue.
+
+    The description, on standard error, says how good the model is known to be.
+
+    Raises:
+        CheckpointError, ConfigurationError: As `with_trained_encoder` does.
+    """
+    from reid.known_models import catalogue
+    from reid.settings.loading import with_trained_encoder
+
+    settings = with_trained_encoder(resolved)
+    weights, known = settings.encoder.weights, catalogue()
+    if weights in known.models and not Path(weights).exists():
+        entry = known.models[weights]
+        sys.stderr.write(f"{entry.name} answers, {entry.about}.\n")
+        sys.stderr.write(f"  Known of it: {known.standing(entry)}\n")
+    return settings
 
 
 def load_container() -> "type[Container]":

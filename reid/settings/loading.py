@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 
 from reid.domain.errors import CheckpointError, ConfigurationError
+from reid.known_models import catalogue, default_model
 from reid.settings.catalogue import known_sections, known_settings, types_of
 from reid.settings.layers import (
     DEFAULT,
@@ -206,8 +207,11 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
 def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
     """Use the run's encoder, which its file describes, unless weights are named.
 
+    Where nothing is named and there is no run, the model that comes with the program is used.
+
     Raises:
-        CheckpointError: No weights are named and the run has no trained encoder.
+        CheckpointError: No weights are named, the run has no trained encoder, and no model comes
+            with the program or something else is asked for.
         ConfigurationError: The command line names both.
     """
     settings = resolved.settings
@@ -224,16 +228,24 @@ def with_trained_encoder(resolved: ResolvedSettings) -> Settings:
     # A run on the command line overrides weights in other sources.
     if run == OPTION or not weights.is_chosen:
         path = settings.run.directory / ENCODER_FILE
-        if not path.is_file():
-            raise CheckpointError(
-                f"{settings.run.directory} holds no trained encoder: train the encoder first, name "
-                "its run by `run.directory`, or name weights by `encoder.weights`"
-            )
-        unsaid["weights"] = str(path)
+        unsaid["weights"] = str(path) if path.is_file() else _default_model(resolved)
     elif not settings.encoder.has_weights_file:
         return settings
     encoder = settings.encoder.model_copy(update=unsaid)
     return settings.model_copy(update={"encoder": encoder})
+
+
+def _default_model(resolved: ResolvedSettings) -> str:
+    """Name the model that comes with the program, where nothing else is asked for."""
+    asked = ("run.directory", "encoder.kind", "recipe")
+    entry = default_model()
+    if entry is None or any(resolved.origin_of(key).is_chosen for key in asked):
+        raise CheckpointError(
+            f"{resolved.settings.run.directory} holds no trained encoder: train the encoder first, "
+            "name its run by `run.directory`, or name weights by `encoder.weights` "
+            "(`reid models list` shows some)"
+        )
+    return entry.name
 
 
 def uses_run(settings: Settings) -> bool:
@@ -259,6 +271,6 @@ def _told_value(row: SettingRow, *, shows_paths: bool) -> str:
         return NOT_SHOWN
     # Settings of plug-ins may hold anything.
     is_private = types & {Path, dict} or row.key in _PRIVATE
-    if row.key == "encoder.weights" and row.value not in WEIGHTS_BY_NAME:
-        is_private = True
+    if row.key == "encoder.weights":
+        is_private = row.value not in (*WEIGHTS_BY_NAME, *catalogue().models)
     return NOT_SHOWN if is_private and not shows_paths else str(row.value)

@@ -57,7 +57,7 @@ class EncoderSettings(Section):
     kind: Unsettable[Name] = None  # set by the recipe; unset where a weights file determines it
     weights: Name = "openai"
     """`openai` for CLIP's own kinds, `pretrained` for the usual download of a family such as timm,
-    `random`, or the path of a file."""
+    `random`, the path of a file, or else a model that `reid models list` names."""
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
     """Height and width; unset: those of the weights file, else the kind's default."""
     stride: Unsettable[PositiveInt] = None
@@ -88,7 +88,7 @@ class EncoderSettings(Section):
 
     @property
     def has_weights_file(self) -> bool:
-        """Whether `weights` is a path."""
+        """Whether `weights` is a path, or a model of the catalogue, which has a file."""
         return self.weights not in WEIGHTS_BY_NAME
 
     @model_validator(mode="after")

@@ -1,0 +1,112 @@
+"""Encoders by name: the one that comes with the program, and any other of the catalogue.
+
+A tiny encoder, trained on drawn people, stands in for the program's own.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reid import Reid
+from reid.domain.errors import EncoderError
+from tests.e2e.program import as_json, run, train
+from tests.models import entry_text, ship
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+
+KNOWN = "tiny-people answers, an encoder of the tests."
+STANDING = (
+    "Known of it: Home mAP 81.5, Rank-1 92.5 (measured); on other cameras expect far less: "
+    "Away mAP 12.5, Rank-1 20.5 (measured)"
+)
+
+
+@pytest.fixture(autouse=True)
+def shipped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    content = (trained / "encoder.safetensors").read_bytes()
+    folder = ship(
+        tmp_path / "shipped",
+        entry_text("tiny-people", file="tiny.safetensors", content=content, is_default=True),
+        entry_text("elsewhere", file="elsewhere.safetensors"),
+        patch=monkeypatch,
+    )
+    (folder / "tiny.safetensors").write_bytes(content)
+    # There is no run in the folder of a new user.
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return folder
+
+
+def test_identify_needs_neither_a_run_nor_weights(people: Path, trained: Path) -> None:
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test", "--json")
+    told = run(*question)
+    assert KNOWN in told.stderr
+    assert STANDING in told.stderr
+    answers, same = as_json(told), as_json(run(*question, "--run", trained))
+    assert answers["encoder"]["weights"].startswith("tiny.safetensors")
+    names = [one["label"] for one in answers["identifications"]]
+    assert names == [one["label"] for one in same["identifications"]]
+
+
+def test_galleries_calibrations_and_scores_need_neither(people: Path) -> None:
+    assert KNOWN in run("gallery", "build", "known", people / "bounding_box_test").stderr
+    rate = ("--false-accept-rate", "0.25")
+    assert KNOWN in run("calibrate", people / "query", "--gallery", "known", *rate).stderr
+    assert KNOWN in run("evaluate", "--data", people).stderr
+    assert KNOWN in run("identify", people / "query", "--gallery", "known").stderr
+
+
+def test_the_library_needs_neither(people: Path) -> None:
+    by_default, by_name = Reid(), Reid(weights="tiny-people")
+    vectors = by_default.embed(people / "query")
+    assert vectors.equal(by_name.embed(people / "query"))
+    outcome = by_default.identify(people / "query", people / "bounding_box_test")
+    assert outcome.encoder.is_trained
+
+
+def test_a_run_in_its_usual_place_comes_first(people: Path, trained: Path) -> None:
+    shutil.copytree(trained, "runs/default")
+    told = run("identify", people / "query", "--gallery", people / "bounding_box_test", "--json")
+    assert "answers" not in told.stderr
+    assert as_json(told)["encoder"]["weights"].startswith("encoder.safetensors")
+
+
+@pytest.mark.parametrize("asked", [("--run", "runs/none"), ("--encoder", "rn-tiny")])
+def test_who_asks_for_another_encoder_does_not_get_this_one(
+    people: Path, asked: tuple[str, str]
+) -> None:
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    told = run(*question, *asked, expect=5)
+    assert "holds no trained encoder" in told.stderr
+    assert "reid models list" in told.stderr
+
+
+def test_without_its_file_it_is_said_what_to_do_and_random_weights_are_not_advised(
+    people: Path, shipped: Path
+) -> None:
+    (shipped / "tiny.safetensors").unlink()
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    told = run(*question, expect=5)
+    assert "holds no trained encoder" in told.stderr
+    assert "random" not in told.output
+
+
+def test_a_training_starts_from_a_model_and_keeps_its_name(people: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    train(people, directory, "--weights", "tiny-people", "--encoder", "rn-tiny",
+          "--set", "finetuning.image_to_text_weight=0")  # fmt: skip
+    manifest = json.loads((directory / "run.json").read_text())
+    assert manifest["fingerprint"]["encoder.weights"] == "tiny-people"
+    run("evaluate", "--run", directory, "--data", people)
+
+
+def test_names_that_are_not_here_are_answered_with_what_to_do(people: Path) -> None:
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    told = run(*question, "--weights", "elsewhere", expect=5)
+    assert "reid models fetch elsewhere" in told.stderr
+    told = run(*question, "--weights", "tiny-peple", expect=5)
+    assert "did you mean tiny-people" in told.stderr
+    with pytest.raises(EncoderError, match="reid models fetch elsewhere"):
+        Reid(weights="elsewhere").embed(people / "query")
