@@ -1,6 +1,7 @@
 """What every encoder promises, whatever is behind the port."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from reid.domain.values.encoders import EncoderRequest, Pooling
 from reid.domain.values.features import ImageFeatures
 from reid.domain.values.samples import ImageSize
 from reid.ports.image_encoder import ImageEncoder, TrainableEncoder
+from tests import open_clip_models
 from tests.exports import opened
 from tests.fakes.encoder import FakeEncoder
 from tests.graphs import open_drawn
@@ -34,6 +36,11 @@ ENCODERS: dict[str, Factory] = {
     ),
     "fake": FakeEncoder,
     "fake-cameras": lambda: FakeEncoder(num_cameras=3),
+    "open-clip-vit-overlapping": lambda: open_clip_models.created("tiny-vit", stride=12),
+    **{
+        f"open-clip-{name.removeprefix('tiny-')}": partial(open_clip_models.created, name)
+        for name in open_clip_models.WITH_TEXT
+    },
 }
 WITHOUT_TEXT: dict[str, Factory] = {
     "timm-efficientnet": lambda: create_timm_encoder(

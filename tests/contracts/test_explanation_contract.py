@@ -13,6 +13,7 @@ from reid.domain.values.explanations import AttentionTrace, ImageTrace
 from reid.domain.values.samples import ImageSize
 from reid.ports.image_encoder import ExplainableEncoder, TrainableEncoder
 from tests.fakes.explanation import FakeExplainableEncoder
+from tests.open_clip_models import created
 
 SMALL = ImageSize(48, 32)
 VIT = EncoderRequest(kind="vit-tiny", image_size=SMALL)
@@ -23,6 +24,9 @@ ENCODERS: dict[str, Callable[[], ExplainableEncoder]] = {
     "vit-tiny": lambda: create_clip_encoder(VIT),
     "vit-tiny-cameras-overlapping": lambda: create_clip_encoder(CAMERAS),
     "rn-tiny": lambda: create_clip_encoder(RN),
+    "open-clip-vit-overlapping": lambda: created("tiny-vit", stride=12),
+    "open-clip-resnet": lambda: created("tiny-resnet"),
+    "open-clip-convnext": lambda: created("tiny-convnext"),
     "fake": FakeExplainableEncoder,
     "fake-cameras": lambda: FakeExplainableEncoder(num_cameras=3),
 }

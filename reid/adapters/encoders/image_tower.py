@@ -148,18 +148,20 @@ def drawn(*shape: int, std: float) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape).normal_().mul_(std))
 
 
-def resize_positions(positions: Tensor, *, source: Grid, target: Grid) -> Tensor:
+def resize_positions(
+    positions: Tensor, *, source: Grid, target: Grid, num_tokens: int = 1
+) -> Tensor:
     """Stretch position embeddings over another grid.
 
     Bilinear, half-pixel centres, no antialiasing, as CLIP-ReID does; open_clip's own resize is
     bicubic and antialiased and gives other features.
 
     From (1 + source positions, D) to (1 + target positions, D); row 0 belongs to the class or mean
-    token. Returns `positions` itself where the grids agree.
+    token, or as many rows to tokens as there are. Returns `positions` itself where the grids agree.
     """
     if source == target:
         return positions
-    token, cells = positions[:1], positions[1:]
+    tokens, cells = positions[:num_tokens], positions[num_tokens:]
     cells = cells.T.reshape(1, -1, *source)  # (1, D, h, w)
     cells = F.interpolate(cells, size=tuple(target), mode="bilinear", align_corners=False)
-    return torch.cat([token, cells.flatten(2)[0].T])  # (1 + P, D)
+    return torch.cat([tokens, cells.flatten(2)[0].T])  # (1 + P, D)

@@ -16,6 +16,7 @@ KINDS = {  # their architectures, by their names in settings
 }
 
 FAMILIES = {  # their factories; settings name a model of one as `FAMILY:MODEL`
+    "open_clip": "reid.adapters.encoders.open_clip_encoder:create_open_clip_encoder",
     "timm": "reid.adapters.encoders.timm_encoder:create_timm_encoder",
 }
 

@@ -25,11 +25,33 @@ _KNOWN_TOKENS = {"A photo of a {} person.": ([49406, 320, 1125, 539, 320], [2533
 """Tokens of the default template: open_clip's tokenizer takes seconds to import."""
 
 
-class TextTower(nn.Module):
-    """The text half of a CLIP model."""
+class PromptTower(nn.Module):
+    """The text half of a model, as far as prompts need it; a family subclasses it."""
 
     token_embedding: nn.Embedding | None
     """None where a weights file has the transformer, but not the vocabulary."""
+    positional_embedding: nn.Parameter  # a row for each token
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest prompt."""
+        return len(self.positional_embedding)
+
+    def template_tokens(self, template: str) -> tuple[list[int], list[int]]:
+        """Number the tokens before `{}`, start token included, and after it, end token included."""
+        return template_tokens(template)
+
+    def forward(self, prompts: Tensor, prefix: Tensor) -> Tensor:
+        """Encode prompts that end with the end token.
+
+        From (N, L - A, D) float32 token embeddings without positions, and the (A, D) of what all
+        prompts begin with (A may be 0), to (N, projected width) float32.
+        """
+        raise NotImplementedError
+
+
+class TextTower(PromptTower):
+    """The text half of a CLIP model."""
 
     def __init__(
         self, configuration: TextConfiguration, *, out_width: int, activation: Activation
@@ -71,9 +93,6 @@ class TextTower(nn.Module):
         The mask is causal: no token sees later ones. A common prefix is therefore encoded once, and
         the other tokens attend to its keys and values. Of the last block only the end token is
         read.
-
-        From (N, L - A, D) float32 token embeddings without positions, and the (A, D) of what all
-        prompts begin with (A may be 0), to (N, projected width) float32.
         """
         start, length = len(prefix), len(prefix) + prompts.shape[1]
         shared = (prefix + self.positional_embedding[:start])[None]  # (1, A, D)
@@ -93,7 +112,7 @@ class TextTower(nn.Module):
 class ClipTextEncoder:
     """A text tower behind the text encoder's port."""
 
-    tower: TextTower
+    tower: PromptTower
     weights: str  # their name, for messages
     _: KW_ONLY
     is_mixed_precision: bool  # runs the tower under bfloat16 autocast
@@ -106,7 +125,7 @@ class ClipTextEncoder:
     @property
     def context_length(self) -> int:
         """Tokens of the longest prompt."""
-        return self.tower.positional_embedding.shape[0]
+        return self.tower.context_length
 
     def embed_template(self, template: str, *, num_context_tokens: int) -> PromptEmbedding:
         """Look up the fixed tokens of a template; see the port."""
@@ -119,7 +138,7 @@ class ClipTextEncoder:
                 "learned; start from OpenAI's weights or another whole CLIP model, or train "
                 "without prompts (finetuning.image_to_text_weight = 0)"
             )
-        prefix, suffix = template_tokens(template)
+        prefix, suffix = self.tower.template_tokens(template)
         length = len(prefix) + num_context_tokens + len(suffix)
         if length > self.context_length:
             learned = counted(num_context_tokens, "learned token")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.adapters.encoders.image_tower import ImageTower, check_inputs
-from reid.adapters.encoders.text_encoder import ClipTextEncoder, TextTower
+from reid.adapters.encoders.text_encoder import ClipTextEncoder, PromptTower
 from reid.adapters.encoders.towers import check_state
 from reid.domain.errors import ConfigurationError
 from reid.domain.memory import to_device
@@ -89,7 +89,7 @@ def _run(image: ImageTower, images: Tensor, cameras: Tensor | None) -> ImageFeat
 
 def assemble(
     image: ImageTower,
-    text: TextTower | None,
+    text: PromptTower | None,
     *,
     geometry: EncoderGeometry,
     description: EncoderDescription,

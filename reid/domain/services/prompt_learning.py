@@ -99,10 +99,11 @@ class PromptLearning:
     def _text(self) -> TextEncoder:
         if self.encoder.text is None:
             description = self.encoder.description
+            reason = f" ({description.without_text})" if description.without_text else ""
             raise EncoderError(
-                f"encoder.weights: {description.name} ({description.weights}) has no text encoder, "
-                "so prompts cannot be learned; start from a whole CLIP model such as OpenAI's, or "
-                "set finetuning.image_to_text_weight to 0 and train without prompts"
+                f"encoder.weights: {description.name} ({description.weights}) has no text encoder"
+                f"{reason}, so prompts cannot be learned; start from a whole CLIP model such as "
+                "OpenAI's, or set finetuning.image_to_text_weight to 0 and train without prompts"
             )
         return self.encoder.text
 

@@ -59,6 +59,7 @@ class EncoderDescription:
     """Arguments with which its factory builds the same architecture again."""
     num_identities: int | None = None
     """Identities that the weights were trained to distinguish; None where unknown."""
+    without_text: str = ""  # why there is no text tower, where that is not plain
 
     def trained(self) -> "EncoderDescription":
         """Describe the same encoder after a training that began with these weights."""
