@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.harness import Row, Scale, compare
 from benchmarks.plain.stage_one import PlainStageOne
 from reid.adapters.encoders.clip import create_clip_encoder
-from reid.adapters.encoders.text_encoder import ClipTextEncoder
+from reid.adapters.encoders.text_encoder import ClipTextEncoder, TextTower
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
 from reid.domain.services.stage_loop import freeze_text
@@ -113,6 +113,7 @@ def _plain(size: Size, *, context: Tensor) -> PlainStageOne:
         PromptLearningRecipe(),
     )
     embedding = text.embed_template(recipe.template, num_context_tokens=recipe.num_context_tokens)
+    assert isinstance(text.tower, TextTower)  # CLIP's own
     return PlainStageOne(text.tower, embedding, context=context)
 
 

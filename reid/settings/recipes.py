@@ -20,6 +20,17 @@ _VIT: Mapping[str, Overrides] = {
         "identity_weight": 0.25,
     },
 }
+_RN50: Mapping[str, Overrides] = {
+    "prompts": {"epochs": 60},
+    "finetuning": {
+        "epochs": 120,
+        "learning_rate": 3.5e-4,
+        "weight_decay": 5e-4,
+        "warmup_factor": 0.01,
+        "milestones": (40, 70),
+        "identity_weight": 1.0,
+    },
+}
 _SCRATCH_FINETUNING: Mapping[str, str | int | float] = {
     "identities_per_batch": 32,
     "schedule": "cosine",
@@ -40,18 +51,7 @@ _IMAGENET_FINETUNING: Mapping[str, str | int | float] = {
 }
 
 RECIPES: Mapping[str, Overrides] = {
-    "rn50": {
-        "encoder": {"kind": "rn50"},
-        "prompts": {"epochs": 60},
-        "finetuning": {
-            "epochs": 120,
-            "learning_rate": 3.5e-4,
-            "weight_decay": 5e-4,
-            "warmup_factor": 0.01,
-            "milestones": (40, 70),
-            "identity_weight": 1.0,
-        },
-    },
+    "rn50": {"encoder": {"kind": "rn50"}, **_RN50},
     "vit-b16": {"encoder": {"kind": "vit-b16"}, **_VIT},
     # Overlapping patches and camera embeddings; 1.0 is the scale of the reported runs, the
     # authors' default file says 3.0.
@@ -88,6 +88,10 @@ RECIPES: Mapping[str, Overrides] = {
             "max_grad_norm": 1.0,
         },
     },
+    # Not from the paper: any model of open_clip, with weights that it publishes. The constants are
+    # those of the paper's backbone of the same sort.
+    "open-clip": {"encoder": {"kind": "open_clip:ViT-B-32", "weights": "pretrained"}, **_VIT},
+    "open-clip-resnet": {"encoder": {"kind": "open_clip:RN101", "weights": "pretrained"}, **_RN50},
     # Not from the paper: any model of timm, with its own weights.
     "imagenet": {
         "encoder": {"kind": "timm:resnet50", "weights": "pretrained"},
@@ -151,7 +155,10 @@ _RECIPE_OF_ENCODER = {"rn50": "rn50", "rn-tiny": "tiny", "vit-tiny": "tiny"}
 
 
 def recipe_for(encoder_kind: str | None) -> str:
-    """Return the recipe of an encoder; plug-ins get the ViT's, models of timm their family's."""
-    if (encoder_kind or "").startswith("timm:"):
+    """Return the recipe of an encoder, or of its family; plug-ins get the ViT's."""
+    family, _, name = (encoder_kind or "").partition(":")
+    if family == "open_clip":
+        return "open-clip-resnet" if name.startswith("RN") else "open-clip"
+    if family == "timm":
         return "imagenet"
     return _RECIPE_OF_ENCODER.get(encoder_kind or "", DEFAULT_RECIPE)

@@ -57,7 +57,8 @@ class EncoderSettings(Section):
     kind: Unsettable[Name] = None  # set by the recipe; unset where a weights file determines it
     weights: Name = "openai"
     """`openai` for CLIP's own kinds, `pretrained` for the usual download of a family such as timm,
-    `random`, the path of a file, or else a model that `reid models list` names."""
+    `random`, a tag of open_clip such as `laion2b_s34b_b79k` for its models, the path of a file, or
+    else a model that `reid models list` names."""
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
     """Height and width; unset: those of the weights file, else the kind's default."""
     stride: Unsettable[PositiveInt] = None
@@ -65,7 +66,8 @@ class EncoderSettings(Section):
     camera_embedding: bool = False  # whether every camera gets an embedding (SIE)
     camera_scale: float = 1.0  # weight of the camera embedding in the sum (SIE's lambda)
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
-    """Activation of the transformers in both towers; a run's file overrides it.
+    """Activation of the transformers in both towers of `vit-b16`; a run's file overrides it. Kinds
+    `open_clip:NAME` know their own.
 
     `quick_gelu` is right for OpenAI's weights, CLIP-ReID's, and those that open_clip tags `openai`,
     `dfn2b`, `metaclip_*`, `yfcc15m` or `cc12m`; `gelu` for its tags `laion*`, `datacomp_*` and
@@ -89,7 +91,14 @@ class EncoderSettings(Section):
     @property
     def has_weights_file(self) -> bool:
         """Whether `weights` is a path, or a model of the catalogue, which has a file."""
-        return self.weights not in WEIGHTS_BY_NAME
+        return self.weights not in WEIGHTS_BY_NAME and not self.has_tag
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether `weights` is a tag of open_clip: no file, and no name of one."""
+        path = Path(self.weights)
+        is_name = path.name == self.weights and not path.suffix
+        return is_name and (self.kind or "").startswith("open_clip:") and not path.exists()
 
     @model_validator(mode="after")
     def _kind_known(self) -> "EncoderSettings":

@@ -11,17 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
+from reid.adapters.encoders.exporting import ExportFolder
 from reid.adapters.encoders.open_clip_encoder import create_open_clip_encoder
 from reid.adapters.encoders.open_clip_text import OpenClipTextTower, hub_tokenizer
 from reid.adapters.encoders.open_clip_weights import build, configuration_of, find_tag
 from reid.adapters.encoders.text_encoder import template_tokens
 from reid.adapters.encoders.tower_encoder import TowerEncoder
-from reid.adapters.safetensors_file import write_checkpoint
+from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
+from reid.application.export import Export
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
 from reid.domain.values.encoders import EncoderRequest, Pooling
 from reid.domain.values.explanations import AttentionTrace, MapTrace
 from reid.domain.values.samples import ImageSize
+from tests.e2e.program import draw_people, run, train
+from tests.exports import require
 from tests.fakes.run_store import FakeRunStore
 from tests.open_clip_models import MODELS, WITH_TEXT, created, know_models, request
 from tests.services.training import (
@@ -218,7 +222,7 @@ def test_published_weights_bring_their_activation_and_pixel_statistics(
 ) -> None:
     """Two tags of one model, published with different activations."""
     _, path = saved(tmp_path / "model.pt", "tiny-vit")
-    tags = {
+    tags: dict[str, dict[str, object]] = {
         "openai": {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.5, 0.6)},
         "laion": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
     }
@@ -305,13 +309,13 @@ def test_a_tokenizer_that_cannot_be_had_is_asked_for(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["tiny-siglip", "tiny-convnext"])
 def test_both_stages_that_resume_end_where_whole_ones_do(name: str) -> None:
-    recipes = {
-        "prompts": replace(PROMPTS, epochs=2),
-        "fine_tuning": replace(FINE_TUNING, epochs=2),
-    }
-
     def laboratory(**others: Any) -> Laboratory:
-        return Laboratory(encoder=created(name, image_size=ImageSize(32, 32)), **recipes, **others)
+        return Laboratory(
+            encoder=created(name, image_size=ImageSize(32, 32)),
+            prompts=replace(PROMPTS, epochs=2),
+            fine_tuning=replace(FINE_TUNING, epochs=2),
+            **others,
+        )
 
     whole = laboratory()
     prompts = whole.prompt_learning().run()
@@ -325,3 +329,37 @@ def test_both_stages_that_resume_end_where_whole_ones_do(name: str) -> None:
     resumed = laboratory(runs=runs)
     assert_same(resumed.encoder_tuning().run(prompts), tuned)
     assert [epoch.epoch for epoch in resumed.epochs()] == [2]
+
+
+def test_commands_train_both_stages_resume_evaluate_and_identify(tmp_path: Path) -> None:
+    know_models()
+    people = draw_people(
+        tmp_path / "people", identities=4, test_identities=3, images=2, distractors=0
+    )
+    chosen = [
+        *("--encoder", "open_clip:tiny-vit", "--weights", "random", "--device", "cpu"),
+        *("--set", "encoder.image_size=[64, 32]", "--set", "encoder.stride=12"),
+        *("--set", "finetuning.epochs=2", "--set", "finetuning.identities_per_batch=2"),
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(people, whole, *chosen)
+    train(people, parts, *chosen, "--stage", "prompts")
+    train(people, parts, *chosen, "--resume")
+    for file in ("prompts.safetensors", "encoder.safetensors"):
+        assert (whole / file).read_bytes() == (parts / file).read_bytes()
+    header = read_checkpoint(whole / "encoder.safetensors").header["encoder"]
+    assert isinstance(header, dict)
+    assert header["name"] == "open_clip:tiny-vit"
+    evaluated = run("evaluate", "--run", whole, "--data", people)
+    assert "open_clip:tiny-vit (64x32, stride 12" in evaluated.stdout
+    found = run("identify", people / "query", "--gallery", people / "query", "--run", whole)
+    assert "open_clip:tiny-vit" in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-siglip", "tiny-convnext", "tiny-resnet"])
+def test_towers_are_exported_for_another_runtime(name: str, tmp_path: Path) -> None:
+    require("openvino")
+    encoder = created(name)
+    place = ExportFolder(tmp_path / "graph", runtime="openvino")
+    outcome = Export(encoder=encoder, seed=1).run(place)
+    assert max(found.angle for found in outcome.deviations.values()) < 1e-6

@@ -12,14 +12,17 @@ from torch import Tensor
 
 from reid.adapters.encoders import efficientnet_names
 from reid.adapters.encoders.efficientnet_names import rename_efficientnet
+from reid.adapters.encoders.exporting import ExportFolder
 from reid.adapters.encoders.timm_encoder import create_timm_encoder
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.adapters.safetensors_file import read_checkpoint, write_checkpoint
+from reid.application.export import Export
 from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.checkpoints import Checkpoint, JsonValue
 from reid.domain.values.encoders import EncoderRequest
 from reid.domain.values.samples import ImageSize
 from tests.e2e.program import draw_people, run
+from tests.exports import require
 from tests.fakes.run_store import FakeRunStore
 from tests.services.training import (
     FINE_TUNING,
@@ -218,3 +221,11 @@ def test_a_command_trains_it_by_a_teacher_and_evaluates_it(tmp_path: Path) -> No
             assert {"teacher", "neighbours"} <= json.loads(line)["losses"].keys()
     evaluated = run("evaluate", "--run", place, "--data", people)
     assert "timm:test_efficientnet (32x16, identities 4)" in evaluated.stdout
+
+
+def test_a_tower_is_exported_for_batches_of_any_size(tmp_path: Path) -> None:
+    require("openvino")
+    outcome = Export(encoder=create_timm_encoder(request()), seed=1).run(
+        ExportFolder(tmp_path / "graph", runtime="openvino")
+    )
+    assert max(found.angle for found in outcome.deviations.values()) < 1e-6

@@ -208,6 +208,41 @@ def test_recipes_hold_the_paper_s_constants() -> None:
     assert recipe_for(None) == "vit-b16"
 
 
+@pytest.mark.parametrize(("kind", "like"), [("ViT-L-14", "vit-b16"), ("RN50x4", "rn50")])
+def test_models_of_open_clip_train_as_the_paper_s_backbone_of_their_sort(
+    kind: str, like: str
+) -> None:
+    settings = load_settings(options={"encoder.kind": f"open_clip:{kind}"}).settings
+    paper = load_settings(options={"recipe": like}).settings
+    assert (settings.encoder.kind, settings.encoder.weights) == (f"open_clip:{kind}", "pretrained")
+    assert (settings.prompts, settings.finetuning) == (paper.prompts, paper.finetuning)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "is_file"),
+    [
+        ("open_clip:ViT-B-32", "laion2b_s34b_b79k", False),
+        ("open_clip:ViT-B-32", "pretrained", False),
+        ("open_clip:ViT-B-32", "model.pt", True),
+        ("open_clip:ViT-B-32", "models/laion2b_s34b_b79k", True),
+        ("open_clip:ViT-B-32", "here", True),
+        ("vit-b16", "laion2b_s34b_b79k", True),
+    ],
+)
+def test_a_tag_of_open_clip_is_no_file(
+    kind: str,
+    weights: str,
+    *,
+    is_file: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").touch()
+    options = {"encoder.kind": kind, "encoder.weights": weights}
+    assert load_settings(options=options).settings.encoder.has_weights_file is is_file
+
+
 @pytest.mark.parametrize("name", ["scratch-rn50", "scratch-vit-b16"])
 def test_recipes_from_scratch_take_random_weights_and_train_long(name: str) -> None:
     settings = load_settings(options={"recipe": name}).settings

@@ -204,6 +204,7 @@ class TrunkVisual(OpenClipVisual):
             num_tokens=0 if trunk.no_embed_class else trunk.num_prefix_tokens,
         )
         trunk.pos_embed = nn.Parameter(positions[None])
+        trunk.dynamic_img_size, patches.flatten = False, True  # else stretched again in each run
         patches.proj.stride = (stride, stride)
         patches.img_size, patches.grid_size = (size.height, size.width), tuple(grid)
         patches.num_patches = grid.num_positions
@@ -256,7 +257,7 @@ def _grid(size: ImageSize, *, patch_size: int, stride: int) -> Grid:
 
 
 def _levels(pooled: Tensor, projected: Tensor) -> ImageFeatures:
-    absent = pooled.new_empty(len(pooled), 0, dtype=torch.float32)
+    absent = pooled[:, :0].float()
     return ImageFeatures(penultimate=absent, final=pooled.float(), projected=projected.float())
 
 

@@ -73,7 +73,8 @@ class TimmVisual(Visual):
         return MapTrace(features=features, maps=maps, cells=cells)
 
     def _features(self, pooled: Tensor) -> ImageFeatures:
-        pooled, absent = pooled.float(), pooled.new_empty(len(pooled), 0, dtype=torch.float32)
+        pooled = pooled.float()
+        absent = pooled[:, :0]  # whose length an exported graph does not fix
         if self.embed is None:
             return ImageFeatures(penultimate=absent, final=pooled, projected=absent)
         final = self.embed(pooled).float()
