@@ -4,7 +4,7 @@ Letters: B batch, D width, H W pixels.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from reid.adapters.encoders.export_contract import (
+    DESCRIPTOR,
+    EMBEDDING,
+    NO_CAMERA,
+    PENULTIMATE,
+    output_widths,
+)
 from reid.adapters.encoders.graph_files import GraphFile
 from reid.adapters.encoders.image_tower import check_inputs
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -30,18 +37,14 @@ from reid.small_files import MOST_HEADER_BYTES, parse_json, read_bounded
 
 HEADER_FILE = "encoder.json"
 FORMAT = "reid-exported-encoder"
-NO_CAMERA = -1  # value of the graph's `camids` input for an image without a camera
-OUTPUTS = ("embedding", "penultimate")
-"""Names of a graph's outputs in its file, in the traced program's order."""
-
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 Graph: TypeAlias = Callable[[Arrays], Arrays]
 """A compiled graph.
 
 Inputs: `images`, (B, 3, H, W) float32, and for a graph with cameras `camids`, (B,) int64,
-zero-based or `NO_CAMERA`. Outputs, float32, not normalised, in memory of their own: `embedding`,
-(B, D1 + D2) final and projected features, and `penultimate`, (B, D0).
+zero-based or `NO_CAMERA`. Outputs that were asked for, float32, in memory of their own; see
+`output_widths`.
 """
 
 
@@ -49,19 +52,23 @@ class Runtime(Protocol):
     """A module that writes and executes graphs by one library."""
 
     def write(
-        self, program: ExportedProgram, folder: Path, inputs: Mapping[str, list[int]]
+        self,
+        program: ExportedProgram,
+        folder: Path,
+        inputs: Mapping[str, list[int]],
+        outputs: Sequence[str],
     ) -> None:
         """Convert a traced program and write it into a folder.
 
-        `inputs` are shapes by name, in the program's order; -1 for B.
+        `inputs` are shapes by name and `outputs` names, in the program's order; -1 for B.
 
         Raises:
             OSError: The folder cannot be written.
         """
         ...
 
-    def open_graph(self, folder: Path, precision: str) -> Graph:
-        """Compile what `write` wrote, to compute in `fp32` or `bf16`."""
+    def open_graph(self, folder: Path, precision: str, outputs: Sequence[str]) -> Graph:
+        """Compile what `write` wrote, to compute some outputs in `fp32` or `bf16`."""
         ...
 
     def read_graph(self, path: Path, precision: str) -> GraphFile:
@@ -172,8 +179,9 @@ class ExportedEncoder:
             inputs["camids"] = cameras.numpy()
         outputs = {name: torch.from_numpy(array) for name, array in self.graph(inputs).items()}
         widths = [self.geometry.final_width, self.geometry.projected_width]
-        final, projected = torch.split(outputs["embedding"], widths, dim=1)
-        return ImageFeatures(outputs["penultimate"], final, projected)
+        final, projected = torch.split(outputs[EMBEDDING], widths, dim=1)
+        absent = final.new_empty(len(final), 0)
+        return ImageFeatures(outputs.get(PENULTIMATE, absent), final, projected)
 
 
 def open_exported_encoder(request: EncoderRequest) -> ExportedEncoder:
@@ -207,8 +215,10 @@ def open_graph_of(header: ExportHeader, folder: Path) -> ExportedEncoder:
             )
     origin = header.description
     words = f"{origin.weights}, exported for {header.runtime} in {header.precision}"
+    outputs = [name for name in output_widths(header.geometry) if name != DESCRIPTOR]
+    runtime = load_runtime(header.runtime, folder=folder)
     return ExportedEncoder(
-        graph=load_runtime(header.runtime, folder=folder).open_graph(folder, header.precision),
+        graph=runtime.open_graph(folder, header.precision, outputs),
         geometry=header.geometry,
         weights_digest=header.tensors,
         description=replace(origin, weights=words),

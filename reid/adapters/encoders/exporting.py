@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
 
 from reid.adapters.atomic_files import sync_file, sync_folder
+from reid.adapters.encoders.export_contract import contract_of, input_shapes, output_widths
 from reid.adapters.encoders.exported import (
     FORMAT,
     HEADER_FILE,
@@ -94,16 +96,23 @@ class ExportFolder:
 
     def _write_graph(self, encoder: TowerEncoder, folder: Path) -> None:
         geometry, runtime = encoder.geometry, load_runtime(self.runtime, folder=self.folder)
-        inputs = {"images": [-1, 3, geometry.image_size.height, geometry.image_size.width]}
-        if geometry.num_cameras:
-            inputs["camids"] = [-1]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converters warn about their own internals
-            runtime.write(trace(encoder.image_tower, geometry), folder, inputs)
+            runtime.write(
+                trace(encoder.image_tower, geometry),
+                folder,
+                input_shapes(geometry),
+                list(output_widths(geometry)),
+            )
 
     def _keep(self, written: Path, header: ExportHeader, record: Mapping[str, JsonValue]) -> None:
         """Add the header, flush to the disk, and rename; what it replaces stays if this fails."""
-        content = {"format": FORMAT, **asdict(header), "comparison": dict(record)}
+        content = {
+            "format": FORMAT,
+            "contract": contract_of(header.geometry),
+            **asdict(header),
+            "comparison": dict(record),
+        }
         (written / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
         for path in written.iterdir():
             sync_file(path)
@@ -127,9 +136,11 @@ class _Traceable(nn.Module):
         super().__init__()
         self.tower = tower
 
-    def forward(self, images: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, camids: Tensor | None = None) -> tuple[Tensor, ...]:
         features = self.tower(images, camids)
-        return features.embedding(), features.penultimate
+        embedding = features.embedding()
+        outputs = F.normalize(embedding, dim=1), embedding, features.penultimate
+        return outputs if features.penultimate.shape[1] else outputs[:2]
 
 
 def trace(tower: ImageTower, geometry: EncoderGeometry) -> ExportedProgram:

@@ -1,7 +1,7 @@
 """Graphs that ONNX Runtime executes; the only importer of onnxruntime."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 from torch.export import ExportedProgram
 
-from reid.adapters.encoders.exported import OUTPUTS, Arrays, Graph
+from reid.adapters.encoders.exported import Arrays, Graph
 from reid.adapters.encoders.graph_files import ANY, GraphFile, Run, Shape
 from reid.domain.errors import ConfigurationError, EncoderError
 
@@ -32,25 +32,30 @@ _ERRORS = (
 logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it reports skipped optimisations
 
 
-def write(program: ExportedProgram, folder: Path, inputs: Mapping[str, list[int]]) -> None:
+def write(
+    program: ExportedProgram,
+    folder: Path,
+    inputs: Mapping[str, list[int]],
+    outputs: Sequence[str],
+) -> None:
     """Convert a traced program and write it with its weights in one file; see `Runtime`."""
     torch.onnx.export(
         program,
         f=folder / _GRAPH_FILE,
         input_names=list(inputs),
-        output_names=list(OUTPUTS),
+        output_names=list(outputs),
         external_data=False,
         dynamo=True,
         verbose=False,
     )
 
 
-def open_graph(folder: Path, precision: str) -> Graph:  # noqa: ARG001  (always fp32)
+def open_graph(folder: Path, precision: str, outputs: Sequence[str]) -> Graph:  # noqa: ARG001  (always fp32)
     """Compile what `write` wrote for as many threads as torch uses; see `Runtime`."""
     session = _open(folder / _GRAPH_FILE)
 
     def run(inputs: Arrays) -> Arrays:
-        return dict(zip(OUTPUTS, session.run(list(OUTPUTS), dict(inputs)), strict=True))
+        return dict(zip(outputs, session.run(list(outputs), dict(inputs)), strict=True))
 
     return run
 

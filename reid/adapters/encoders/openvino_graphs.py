@@ -1,7 +1,7 @@
 """Graphs that OpenVINO executes; the only importer of openvino."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from reid.adapters.encoders.exported import OUTPUTS, Arrays, Graph
+from reid.adapters.encoders.exported import Arrays, Graph
 from reid.adapters.encoders.graph_files import ANY, GraphFile, Run, Shape
 from reid.domain.errors import EncoderError
 
@@ -28,10 +28,21 @@ next signal, such as Ctrl-C, crashes the process (OpenVINO 2026.4)."""
 _PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
-def write(program: ExportedProgram, folder: Path, inputs: Mapping[str, list[int]]) -> None:
+def write(
+    program: ExportedProgram,
+    folder: Path,
+    inputs: Mapping[str, list[int]],
+    outputs: Sequence[str],
+) -> None:
     """Convert a traced program and write it with weights in float32; see `Runtime`."""
-    model = openvino.convert_model(program)
-    for ports, names in ((model.outputs, OUTPUTS), (model.inputs, inputs)):
+    try:
+        model = openvino.convert_model(program)
+    except openvino.frontend.OpConversionFailure as error:
+        missing = str(error).strip().splitlines()[-1].strip(" -")
+        raise EncoderError(
+            f"OpenVINO cannot express this encoder ({missing}): export it for onnx"
+        ) from error
+    for ports, names in ((model.outputs, outputs), (model.inputs, inputs)):
         for port, name in zip(ports, names, strict=True):
             port.get_tensor().set_names({name})
     # The conversion loses the shapes; with all but B known, OpenVINO picks its kernels in advance.
@@ -43,7 +54,7 @@ def write(program: ExportedProgram, folder: Path, inputs: Mapping[str, list[int]
         raise OSError(f"OpenVINO could not write its files ({error})") from error
 
 
-def open_graph(folder: Path, precision: str) -> Graph:
+def open_graph(folder: Path, precision: str, outputs: Sequence[str]) -> Graph:
     """Compile what `write` wrote for as many threads as torch uses; see `Runtime`.
 
     A processor without bfloat16 ignores `bf16`.
@@ -53,7 +64,7 @@ def open_graph(folder: Path, precision: str) -> Graph:
 
     def run(inputs: Arrays) -> Arrays:
         request.infer(dict(inputs), share_inputs=True)
-        return {name: request.get_tensor(name).data.copy() for name in OUTPUTS}
+        return {name: request.get_tensor(name).data.copy() for name in outputs}
 
     return run
 
