@@ -47,7 +47,7 @@ def export(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Export the image encoder to a faster runtime, or write its weights alone.
+    """Export the encoder to a faster runtime, or its weights alone.
 
     The export is compared with the original, and rejected if it deviates.
     """

@@ -95,7 +95,10 @@ def test_a_folder_in_place_of_a_settings_file_ends_with_3(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("option", "known"),
     [
-        ("--encoder", "encoder.kind: nothing is called 'rn51'; built in: rn-tiny, rn50, timm, "),
+        (
+            "--encoder",
+            "encoder.kind: nothing is called 'rn51'; built in: open_clip, rn-tiny, rn50, timm, ",
+        ),
         (
             "--dataset",
             "dataset.kind: nothing is called 'rn51'; built in: csv, cuhk03, dukemtmc, market1501, ",
