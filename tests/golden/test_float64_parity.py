@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.tower_encoder import TowerEncoder
-from reid.domain.services.stage_loop import freeze_text
+from reid.domain.services.freezing import freeze_text
 from reid.domain.training.heads import ReidHeads
 from reid.domain.training.objectives import fine_tuning_objective
 from tests.golden.loading import GoldenCase, build_golden_encoder, load_golden

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
-from reid.domain.services.stage_loop import freeze_text
+from reid.domain.services.freezing import freeze_text
 from reid.domain.training.heads import IdentityScores, ReidHeads
 from reid.domain.training.losses import batch_hard_triplet_loss, identity_loss, image_to_text_loss
 from reid.domain.training.objectives import fine_tuning_objective, prompt_objective

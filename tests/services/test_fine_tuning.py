@@ -94,6 +94,32 @@ def test_only_the_image_tower_and_the_heads_change(prompts: Checkpoint) -> None:
     assert result.tensors["classifier_proj.weight"].shape == (4, 6)
 
 
+def test_frozen_parameters_stay_and_the_others_learn(prompts: Checkpoint) -> None:
+    recipe = replace(FINE_TUNING, frozen=("cells", r"norm\.weight"))
+    result = Laboratory(fine_tuning=recipe).encoder_tuning().run(prompts)
+    stayed = {
+        name
+        for name, parameter in FakeEncoder().named_parameters()
+        if torch.equal(result.tensors[name], parameter)
+    }
+    assert stayed == {name for name in stayed if "cells" in name or "norm.weight" in name}
+    assert len(stayed) == 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"), [("blocks", "matches no parameter.*cells"), (".", "every parameter")]
+)
+def test_patterns_that_freeze_nothing_or_everything_are_refused(pattern: str, words: str) -> None:
+    laboratory = Laboratory(fine_tuning=replace(FINE_TUNING, frozen=(pattern,)))
+    with pytest.raises(ConfigurationError, match=rf"finetuning\.frozen.*{words}"):
+        laboratory.encoder_tuning().check_recipe()
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+    with pytest.raises(ValueError, match="no regular expression"):
+        replace(FINE_TUNING, frozen=("(",))
+
+
 def test_the_encoder_is_left_trained_and_in_evaluation_mode(prompts: Checkpoint) -> None:
     laboratory = Laboratory()
     result = laboratory.encoder_tuning().run(prompts)

@@ -12,7 +12,7 @@ from torch import Tensor
 from reid.domain.events import Stage
 from reid.domain.memory import to_device
 from reid.domain.seeding import generator_for
-from reid.domain.services.stage_loop import freeze_text
+from reid.domain.services.freezing import freeze_text, frozen_parameters
 from reid.domain.training.augmentation import augment
 from reid.domain.training.ema import ExponentialMovingAverage, without_averages
 from reid.domain.training.heads import ReidHeads
@@ -50,6 +50,8 @@ class EncoderStage:
         self._labels = torch.tensor([label_of[sample.pid] for sample in samples])  # (N,)
         self._camids = torch.tensor([sample.camid for sample in samples])  # (N,)
         freeze_text(self.encoder)
+        for parameter in frozen_parameters(self.encoder, recipe.frozen):
+            parameter.requires_grad = False
         self._heads = ReidHeads(
             final_width=self.encoder.geometry.final_width,
             projected_width=self.encoder.geometry.projected_width,

@@ -13,6 +13,7 @@ from torch import Tensor
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.services.encoder_stage import EncoderStage
+from reid.domain.services.freezing import frozen_parameters
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import WAY_OUT, StageLoop, state_name
 from reid.domain.services.teaching import Teacher
@@ -108,11 +109,12 @@ class FineTuning:
         }
 
     def check_recipe(self) -> None:
-        """Check that the training set can fill a batch.
+        """Check that the training set can fill a batch, and that frozen parameters exist.
 
         Raises:
-            ConfigurationError: It has fewer identities than a batch needs.
+            ConfigurationError: It has fewer identities than a batch needs, or they do not.
         """
+        frozen_parameters(self.encoder, self.recipe.frozen)
         known, wanted = len(self._pids()), self.recipe.identities_per_batch
         if known < wanted:
             raise ConfigurationError(

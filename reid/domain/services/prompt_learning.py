@@ -19,7 +19,8 @@ from reid.domain.events import Stage
 from reid.domain.memory import to_device
 from reid.domain.seeding import generator_for
 from reid.domain.services.embedding import Embedder
-from reid.domain.services.stage_loop import StageLoop, freeze_text
+from reid.domain.services.freezing import freeze_text
+from reid.domain.services.stage_loop import StageLoop
 from reid.domain.training.objectives import Objective, prompt_objective
 from reid.domain.training.optimizers import prompt_optimizer
 from reid.domain.training.prompts import PromptLearner

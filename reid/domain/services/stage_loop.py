@@ -25,7 +25,6 @@ from reid.domain.training.objectives import EpochLosses, NotFiniteError, Objecti
 from reid.domain.training.optimizers import STATE_PREFIX, NamedAdam
 from reid.domain.values.checkpoints import CHECKPOINT_VERSION, STATE_FORMAT, Checkpoint, JsonValue
 from reid.ports.events import EventListener
-from reid.ports.image_encoder import TrainableEncoder
 from reid.ports.runs import RunStore
 
 WAY_OUT = "bring back the run's own file, or overwrite the run to train again"
@@ -232,19 +231,6 @@ class StageLoop:
                 f"{place} says epoch {epoch!r}, but the stage has {stage.num_epochs}: {WAY_OUT}"
             )
         return epoch
-
-
-def freeze_text(encoder: TrainableEncoder, *, freezes_images: bool = False) -> None:
-    """Let gradients reach the image tower's parameters at most, and none of the text tower's.
-
-    Differs from CLIP-ReID, which leaves the text tower's gradients on in stage 1: they are computed
-    there and never used.
-    """
-    for _, parameter in encoder.named_parameters():
-        parameter.requires_grad = not freezes_images
-    if encoder.text is not None:
-        for _, parameter in encoder.text.named_parameters():
-            parameter.requires_grad = False
 
 
 def state_name(stage: Stage) -> str:

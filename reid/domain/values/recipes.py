@@ -4,6 +4,7 @@ Defaults are the paper's for ViT-B/16 on person datasets (Li et al. 2023, arXiv:
 4.1, and the authors' configuration files).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -40,6 +41,13 @@ def _at_least_2(reason: str) -> _Range:
 def _require_one_of(name: str, value: str, known: object) -> None:
     if value not in get_args(known):
         raise ValueError(f"{name} must be one of {', '.join(get_args(known))}")
+
+
+def _require_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name} holds {pattern!r}, no regular expression: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +97,10 @@ class FineTuningRecipe:
     decay_factor: float = 0.1
     schedule: Schedule = "steps"
     """`steps` falls at the milestones; `cosine` falls smoothly to nearly 0 after the warm-up."""
+    frozen: tuple[str, ...] = ()
+    """Patterns (regular expressions) of names of the image tower's parameters that stay as they
+    are, such as `blocks.[012]`; empty: all learn. Running statistics of frozen normalisations still
+    follow the batches."""
     max_grad_norm: float = 0.0
     """L2 norm of all gradients together to which larger ones are cut; 0: never."""
     ema_decay: float = 0.0
@@ -136,6 +148,8 @@ class FineTuningRecipe:
         _BELOW_1.require(self, "ema_decay", "label_smoothing")
         _SHARE.require(self, "flip_probability", "erasing_probability", "random_patch_probability")
         _SHARE.require(self, "color_jitter_probability", "color_jitter_strength")
+        for pattern in self.frozen:
+            _require_pattern("frozen", pattern)
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError("milestones must ascend")
 
