@@ -8,6 +8,7 @@ from reid.application.evaluate import EvaluateRun, Evaluation
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.services.fine_tuning import FineTuning
+from reid.domain.services.lineage import Parent
 from reid.domain.services.prompt_learning import PromptLearning
 from reid.domain.services.screening import ScreenedDataset
 from reid.domain.values.checkpoints import Checkpoint, JsonValue, digest_of
@@ -55,6 +56,7 @@ class Train:
     fingerprint: Mapping[str, JsonValue]  # settings that decide the result
     environment: Mapping[str, JsonValue]
     earlier: RunStore | None = None  # whose prompts stage 2 starts from; None: this run
+    parent: RunStore | None = None  # finished run whose encoder and prompts stage 2 goes on from
 
     def run(self, request: TrainingRequest) -> TrainingOutcome:
         """Train, from the beginning or from the last saved state.
@@ -68,7 +70,8 @@ class Train:
             EncoderError: The encoder cannot read the prompts that are to be learned.
             EvaluationError: The dataset allows no evaluation by this protocol.
         """
-        _check_request(request, earlier=self.earlier, runs=self.runs)
+        _check_request(request, self.runs, prompts=self.earlier, parent=self.parent)
+        parent = None if self.parent is None else Parent.of(self.parent)
         prompts = None
         is_scored = request.scope is not TrainingScope.PROMPTS
         if is_scored:
@@ -78,12 +81,12 @@ class Train:
             self.prompt_learning.check()
         elif self.fine_tuning.needs_prompts:
             prompts = self._finished_prompts()
-            self.fine_tuning.check_prompts(prompts)
+            self.fine_tuning.check_prompts(prompts, are_inherited=parent is not None)
         # Finds bad images before hours of work.
         self.dataset.require_readable(tuple(Split) if is_scored else (Split.TRAIN,))
         try:
-            self._begin(request, prompts)
-            return self._work(request, prompts)
+            self._begin(request, prompts, parent)
+            return self._work(request, prompts, parent)
         finally:
             self.runs.release()
 
@@ -91,21 +94,23 @@ class Train:
         """Whether both stages run; prompts are learned only if the objective reads them."""
         return request.scope is TrainingScope.ALL and self.fine_tuning.needs_prompts
 
-    def _work(self, request: TrainingRequest, prompts: Checkpoint | None) -> TrainingOutcome:
+    def _work(
+        self, request: TrainingRequest, prompts: Checkpoint | None, parent: Parent | None
+    ) -> TrainingOutcome:
         left_out = self.dataset.left_out((Split.TRAIN,))
         if request.scope is TrainingScope.PROMPTS:
             self.prompt_learning.run()
             return TrainingOutcome(scope=request.scope, evaluation=None, left_out=left_out)
         if self._learns_prompts(request):
             prompts = self.prompt_learning.run()
-        self.fine_tuning.run(prompts)
+        self.fine_tuning.run(prompts, parent=parent)
         evaluation, record, _ = self.evaluate.run()
         evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
         self.evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
         return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
 
     def _finished_prompts(self) -> Checkpoint:
-        source = self.earlier or self.runs
+        source = self.earlier or self.parent or self.runs
         prompts = source.load(Stage.PROMPTS)
         if prompts is None:
             raise CheckpointError(
@@ -115,7 +120,9 @@ class Train:
             )
         return prompts
 
-    def _begin(self, request: TrainingRequest, prompts: Checkpoint | None) -> None:
+    def _begin(
+        self, request: TrainingRequest, prompts: Checkpoint | None, parent: Parent | None
+    ) -> None:
         fingerprint = {
             name: value
             for name, value in self.fingerprint.items()
@@ -124,9 +131,11 @@ class Train:
         fingerprint["dataset.digest"] = digest_of_samples(self.dataset.samples(Split.TRAIN))
         if prompts is not None:
             fingerprint["prompts.digest"] = digest_of(prompts.tensors)
+        if parent is not None:
+            fingerprint["parent.digest"] = parent.digest
         has_own_prompts = (
             request.scope is TrainingScope.ENCODER
-            and self.earlier is None
+            and self.earlier is self.parent is None
             and (prompts is not None or self.runs.load(Stage.PROMPTS) is not None)
         )
         if request.resume or has_own_prompts:
@@ -137,6 +146,8 @@ class Train:
         if starts_again and not request.overwrite:
             self.fine_tuning.check_untrained()
         environment = dict(self.environment)
+        if parent is not None:
+            environment["parent"] = parent.record()
         if left_out := self.dataset.left_out((Split.TRAIN,)):
             environment["left_out"] = [asdict(bad) for bad in left_out]
         self.runs.begin(fingerprint, environment, mode=mode)
@@ -153,18 +164,24 @@ _UNUSED_SETTINGS = {
 """Settings that a scope's result does not depend on."""
 
 
-def _check_request(request: TrainingRequest, *, earlier: RunStore | None, runs: RunStore) -> None:
+def _check_request(
+    request: TrainingRequest, runs: RunStore, *, prompts: RunStore | None, parent: RunStore | None
+) -> None:
     if request.resume and request.overwrite:
         raise ConfigurationError("resuming and overwriting a run exclude each other")
-    if earlier is None:
-        return
-    if request.scope is not TrainingScope.ENCODER:
+    if prompts is not None and parent is not None:
         raise ConfigurationError(
-            f"run.prompts: prompts of another run do not go with the scope {request.scope}; leave "
-            "it out, or ask for the encoder's stage alone"
+            "run.prompts and run.parent exclude each other: a parent brings its own prompts"
         )
-    if earlier.place == runs.place:
-        raise ConfigurationError(
-            f"run.prompts: {runs.place} is the run itself; leave it out to start from its own "
-            "prompts"
-        )
+    for setting, named in (("run.prompts", prompts), ("run.parent", parent)):
+        if named is None:
+            continue
+        if request.scope is not TrainingScope.ENCODER:
+            raise ConfigurationError(
+                f"{setting}: another run does not go with the scope {request.scope}; leave it out, "
+                "or ask for the encoder's stage alone"
+            )
+        if named.place == runs.place:
+            raise ConfigurationError(
+                f"{setting}: {runs.place} is the run itself; name another one, or leave it out"
+            )

@@ -97,6 +97,7 @@ SETTING_OPTIONS: Final[Mapping[str, Option]] = {
     "device": Option("--device NAME", "auto, cpu, cuda, cuda:N or mps."),
     "run.directory": Option("--run DIR", "Folder of the training run.", kind=Path),
     "run.prompts": Option("--prompts DIR", "Run whose prompts stage 2 starts from.", kind=Path),
+    "run.parent": Option("--parent DIR", "Finished run that stage 2 goes on from.", kind=Path),
     "identify.top_k": Option("--top-k N", "Gallery images shown per answer.", kind=int),
     "evaluation.rerank": Option("--rerank/--no-rerank", "Re-rank by k-reciprocal neighbours."),
     "identify.rerank": Option("--rerank/--no-rerank", "Re-rank by k-reciprocal neighbours."),

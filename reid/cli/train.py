@@ -31,7 +31,10 @@ FolderArgument = Annotated[
 ]
 
 
-@takes_settings(*DATASET_OPTIONS, "run.prompts", "evaluation.same_camera_rule", "dataset.skip_bad")
+@takes_settings(
+    *DATASET_OPTIONS,
+    *("run.prompts", "run.parent", "evaluation.same_camera_rule", "dataset.skip_bad"),
+)
 def train(
     resolved: "ResolvedSettings",
     *,

@@ -39,7 +39,7 @@ def log_beside(listener: "EventListener", settings: "Settings") -> "EventListene
 
 
 def open_earlier_run(directory: Path | None) -> "RunStore | None":
-    """Open the run that provides the prompts, if one is named."""
+    """Open the run that provides prompts or an encoder, if one is named."""
     from reid.adapters.runs.filesystem import FilesystemRunStore
 
     return None if directory is None else FilesystemRunStore(directory)
@@ -156,6 +156,7 @@ class Training(Evaluation, Identification):
         fingerprint=providers.Callable(fingerprint_settings, Foundation.settings),
         environment=providers.Callable(environment, Foundation.settings),
         earlier=providers.Callable(open_earlier_run, SETTINGS.run.prompts),
+        parent=providers.Callable(open_earlier_run, SETTINGS.run.parent),
     )
     demo = providers.Callable(
         Lazily("reid.application.demo:run_demo"),

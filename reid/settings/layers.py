@@ -36,6 +36,7 @@ class OriginKind(StrEnum):
 
     DEFAULT = "default"
     RECIPE = "recipe"
+    PARENT = "parent run"
     FILE = "file"
     ENVIRONMENT = "environment"
     OPTION = "option"
@@ -51,7 +52,7 @@ class Origin:
     @property
     def is_chosen(self) -> bool:
         """Whether the user set it, in a file, the environment or an option."""
-        return self.kind not in (OriginKind.DEFAULT, OriginKind.RECIPE)
+        return self.kind in (OriginKind.FILE, OriginKind.ENVIRONMENT, OriginKind.OPTION)
 
     @property
     def blame(self) -> str:

@@ -24,10 +24,10 @@ from reid.settings.layers import (
     option_values,
     recipe_values,
 )
+from reid.settings.parents import ENCODER_FILE, parent_values
 from reid.settings.recipes import recipe_for
 from reid.settings.schema import WEIGHTS_BY_NAME, Settings
 
-ENCODER_FILE = "encoder.safetensors"
 NOT_SHOWN = "<not shown>"
 
 _NEVER_SHOWN = ("gallery.milvus.address",)
@@ -76,7 +76,7 @@ def load_settings(
     options: Mapping[str, object] | None = None,
     usual_recipe: str | None = None,
 ) -> ResolvedSettings:
-    """Resolve defaults < recipe < TOML file < environment < options.
+    """Resolve defaults < recipe < parent run < TOML file < environment < options.
 
     Args:
         config: TOML file; None: the file in REID_CONFIG_FILE, if any.
@@ -85,6 +85,7 @@ def load_settings(
         usual_recipe: Recipe if neither a recipe nor an encoder is named; None: the paper's.
 
     Raises:
+        CheckpointError: There is no finished run where one is named as the parent.
         ConfigurationError: The file is missing or not TOML, or settings are unknown or out of
             range: a line `section.key: problem` for each.
     """
@@ -107,6 +108,8 @@ def _over_recipe(given: dict[str, Given], *, usual: str | None) -> dict[str, Giv
     """Put values over those of the named recipe, else over those of the encoder's."""
     named, asked_by = given.pop("recipe", NOTHING)
     named, kind = _text_or_none(named), _text_or_none(given.get("encoder.kind", NOTHING).value)
+    inherited = _inherited(given, is_recipe_named=named is not None)
+    named = named or _text_or_none(inherited.pop("recipe", NOTHING).value)
     recipe = named or (recipe_for(kind) if kind or usual is None else usual)
     below = Layers(recipe_values(recipe, asked_by=asked_by)).values
     weights = given.get("encoder.weights", NOTHING).value
@@ -114,7 +117,22 @@ def _over_recipe(given: dict[str, Given], *, usual: str | None) -> dict[str, Giv
         # No encoder is named: the weights file determines it, not the default recipe.
         del below["encoder.kind"]
     below["recipe"] = Given(recipe, asked_by if named else DEFAULT)
-    return Layers(chain(below.items(), given.items())).values
+    return Layers(chain(below.items(), inherited.items(), given.items())).values
+
+
+def _inherited(given: Mapping[str, Given], *, is_recipe_named: bool) -> dict[str, Given]:
+    """Take over the parent's settings; only those of its encoder where a recipe is named."""
+    parent = _text_or_none(given.get("run.parent", NOTHING).value)
+    if parent is None:
+        return {}
+    if "encoder.weights" in given:
+        raise ConfigurationError(
+            "`run.parent` and `encoder.weights` name two encoders to start from: give one of them"
+        )
+    values = Layers(parent_values(Path(parent))).values
+    if is_recipe_named:
+        return {key: value for key, value in values.items() if key.startswith("encoder.")}
+    return values
 
 
 def _text_or_none(value: object) -> str | None:

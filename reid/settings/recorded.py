@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.values.evaluations import ELSEWHERE_PREFIX
 from reid.domain.values.results import SettingChange
-from reid.settings.loading import ENCODER_FILE, plain_settings, settings_of_recipe
+from reid.settings.loading import plain_settings, settings_of_recipe
+from reid.settings.parents import ENCODER_FILE
 from reid.settings.recipes import RECIPES
 from reid.settings.schema import Settings
 

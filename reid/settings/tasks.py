@@ -80,5 +80,8 @@ class RunSettings(Section):
     directory: Path = Path("runs/default")
     prompts: Unsettable[Path] = None
     """Another run whose prompts fine-tuning uses; unset: this run's own."""
+    parent: Unsettable[Path] = None
+    """A finished run that fine-tuning goes on from: its encoder, prompts and settings, which others
+    override, and its classifiers where the identities are the same."""
     checkpoint_every: PositiveInt = 1
     """Epochs between the states from which an interrupted run resumes."""

@@ -4,7 +4,7 @@ Letters: N images, C identities, E width of the shared space, B batch.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -38,12 +38,13 @@ class EncoderStage:
     losses: Mapping[str, Loss]  # one for each weight of `recipe.losses`
     seed: int
     targets: Tensor | None = None  # (N, T), a teacher's descriptors of the images; None without one
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # to start from, by name; else new
 
     name = Stage.ENCODER
     batch_settings = "finetuning.identities_per_batch or finetuning.images_per_identity"
 
     def __post_init__(self) -> None:
-        """Put new heads on the encoder, whose text tower is frozen."""
+        """Put heads on the encoder, whose text tower is frozen."""
         samples, recipe = self.dataset.samples(Split.TRAIN), self.recipe
         label_of = labels_by_pid(samples)
         self._images = [sample.name for sample in samples]
@@ -58,7 +59,11 @@ class EncoderStage:
             num_identities=len(label_of),
             generator=generator_for(self.seed, "encoder", "heads"),
             teacher_width=0 if self.targets is None else self.targets.shape[1],
-        ).to(self.encoder.device)
+        )
+        own = self._heads.state_dict()
+        kept = {name: self.heads.get(name, own[name]) for name in own}
+        self._heads.load_state_dict(kept)
+        self._heads.to(self.encoder.device)
         named = [*self._heads.named_parameters(), *self.encoder.named_parameters()]
         self.optimizer = fine_tuning_optimizer(named, recipe)
         self.num_epochs = recipe.epochs

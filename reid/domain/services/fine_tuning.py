@@ -14,6 +14,7 @@ from reid.domain.errors import CheckpointError, ConfigurationError
 from reid.domain.events import Stage
 from reid.domain.services.encoder_stage import EncoderStage
 from reid.domain.services.freezing import frozen_parameters
+from reid.domain.services.lineage import Parent
 from reid.domain.services.prompt_learning import TEXT_FEATURES
 from reid.domain.services.stage_loop import WAY_OUT, StageLoop, state_name
 from reid.domain.services.teaching import Teacher
@@ -53,10 +54,11 @@ class FineTuning:
         """Whether the objective reads the prompts' text features."""
         return self.recipe.image_to_text_weight > 0
 
-    def run(self, prompts: Checkpoint | None) -> Checkpoint:
+    def run(self, prompts: Checkpoint | None, *, parent: Parent | None = None) -> Checkpoint:
         """Train the encoder in place, or load into it what the run store already has.
 
-        The prompts are stage 1's result; None where `needs_prompts` is false.
+        The prompts are stage 1's result; None where `needs_prompts` is false. With a parent, the
+        encoder is the parent's already, and so are the prompts; its heads are kept if they fit.
 
         Returns:
             The run store's `encoder`: image tower and heads under the names of the authors'
@@ -75,7 +77,7 @@ class FineTuning:
         self.check_recipe()
         text_features = None
         if prompts is not None:
-            self.check_prompts(prompts)
+            self.check_prompts(prompts, are_inherited=parent is not None)
             text_features = prompts.tensors[TEXT_FEATURES].to(self.encoder.device)
         stage = EncoderStage(
             encoder=self.encoder,
@@ -85,6 +87,7 @@ class FineTuning:
             losses=self.losses,
             seed=self.seed,
             targets=None if self.teacher is None else self.teacher.describe(self.dataset),
+            heads={} if parent is None else parent.heads_for(self._pids()),
         )
         stage.set_training(enabled=True)
         try:
@@ -93,10 +96,10 @@ class FineTuning:
             stage.set_training(enabled=False)
         stage.settle()
         return self.loop.finish(
-            stage.name, ENCODER_FORMAT, stage.weights(), header=self._header(), losses=losses
+            stage.name, ENCODER_FORMAT, stage.weights(), header=self._header(parent), losses=losses
         )
 
-    def _header(self) -> dict[str, JsonValue]:
+    def _header(self, parent: Parent | None) -> dict[str, JsonValue]:
         description = self.encoder.description
         return {
             "encoder": {
@@ -106,6 +109,8 @@ class FineTuning:
                 "options": dict(description.options),
             },
             "num_identities": len(self._pids()),
+            "pids": list[JsonValue](self._pids()),
+            **_history(self.recipe.epochs, parent),
         }
 
     def check_recipe(self) -> None:
@@ -122,8 +127,10 @@ class FineTuning:
                 f"{counted(known, 'identity', 'identities')}; set it to {known} or less"
             )
 
-    def check_prompts(self, prompts: Checkpoint) -> None:
+    def check_prompts(self, prompts: Checkpoint, *, are_inherited: bool = False) -> None:
         """Check that prompts belong to this training set and to this encoder, untrained.
+
+        A parent's prompts were learned with the encoder that the parent started from.
 
         Raises:
             CheckpointError: They do not.
@@ -141,6 +148,8 @@ class FineTuning:
                 f"the prompts are of {counted(count, 'identity', 'identities')}, but this training "
                 f"set has {len(pids)}, or other ones; learn prompts on this dataset first"
             )
+        if are_inherited:
+            return
         description = self.encoder.description
         if prompts.header.get("encoder_digest") != digest_of(self.encoder.state()):
             raise CheckpointError(
@@ -187,6 +196,14 @@ class FineTuning:
         """Discard the run's trained encoder, finished or not; prompts stay."""
         for name in _OWN_CHECKPOINTS:
             self.loop.runs.discard(name)
+
+
+def _history(epochs: int, parent: Parent | None) -> dict[str, JsonValue]:
+    """Tell how many epochs lie behind an encoder, its parent's included, and from which run."""
+    if parent is None:
+        return {"epochs": epochs}
+    before = parent.epochs
+    return {"epochs": None if before is None else before + epochs, "parent": parent.record()}
 
 
 def image_tower_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
