@@ -83,7 +83,7 @@ def test_a_resumed_child_ends_in_the_same_bytes(
         (("--stage", "all"), 3, "the encoder's stage alone"),
     ],
 )
-def test_what_contradicts_a_parent_is_refused(  # noqa: PLR0913 - fixtures
+def test_what_contradicts_a_parent_is_refused(
     trained: Path,
     people: Path,
     tmp_path: Path,
