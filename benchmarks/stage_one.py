@@ -16,7 +16,7 @@ from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.text_encoder import ClipTextEncoder, TextTower
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
-from reid.domain.services.stage_loop import freeze_text
+from reid.domain.services.freezing import freeze_text
 from reid.domain.training.objectives import prompt_objective
 from reid.domain.training.optimizers import prompt_optimizer
 from reid.domain.training.prompts import PromptLearner

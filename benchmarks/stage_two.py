@@ -18,7 +18,7 @@ from benchmarks.plain.stage_two import PlainStageTwo
 from reid.adapters.encoders.clip import create_clip_encoder
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.seeding import generator_for
-from reid.domain.services.stage_loop import freeze_text
+from reid.domain.services.freezing import freeze_text
 from reid.domain.training.heads import ReidHeads
 from reid.domain.training.objectives import fine_tuning_objective
 from reid.domain.training.optimizers import fine_tuning_optimizer
