@@ -31,12 +31,13 @@ EXTRAS = (
     Extra("fastapi", "serve", "answers over HTTP", "reid serve cannot be used"),
     Extra("scikit-learn", "plots", "makes the map of a page", "pages have no map"),
     Extra("onnxruntime", "onnx", "runs encoders exported for it", "torch runs encoders"),
+    Extra("nncf", "quantize", "exports to int8", "exports are in fp32 or bf16"),
     Extra("resvg-py", "plots", "draws charts as PNG", "charts are SVG files"),
     Extra("psycopg", "postgres", "keeps galleries in PostgreSQL", "galleries are folders"),
     Extra("pymilvus", "milvus", "keeps galleries in Milvus", "galleries are folders"),
 )
 
-_CHANGE_NO_RESULT = {"resvg-py", "psycopg", "pymilvus"}
+_CHANGE_NO_RESULT = {"nncf", "resvg-py", "psycopg", "pymilvus"}
 RECORDED_PACKAGES = (
     *_PACKAGES,
     *(extra.package for extra in EXTRAS if extra.package not in _CHANGE_NO_RESULT),

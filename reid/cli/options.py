@@ -92,6 +92,9 @@ SETTING_OPTIONS: Final[Mapping[str, Option]] = {
         "--skip-bad/--no-skip-bad",
         "List and leave out images that cannot be read, instead of failing.",
     ),
+    "export.calibration": Option(
+        "--calibration IMAGES", "Folder or CSV of images to calibrate int8 on.", kind=Path
+    ),
     "index.kind": Option("--index KIND", "exact, annoy, hnsw or a plug-in."),
     "seed": Option("--seed N", "Seed of everything random.", kind=int),
     "device": Option("--device NAME", "auto, cpu, cuda, cuda:N or mps."),

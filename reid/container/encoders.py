@@ -20,19 +20,12 @@ from reid.importing import Lazily
 from reid.known_models import resolve_weights
 
 if TYPE_CHECKING:
-    from reid.application.export import Export
     from reid.domain.services.embedding import Embedder
     from reid.domain.services.explaining import PairExplainer
     from reid.domain.values.explanations import ExplanationMethod
     from reid.domain.values.json_values import JsonValue
     from reid.ports.dataset import Dataset
-    from reid.ports.image_encoder import (
-        Encoder,
-        ExplainableEncoder,
-        ExportPlace,
-        ImageEncoder,
-        TrainableEncoder,
-    )
+    from reid.ports.image_encoder import Encoder, ExplainableEncoder, ImageEncoder, TrainableEncoder
     from reid.settings.schema import EncoderSettings, Settings
 
 _WITHOUT_KIND = "vit-b16"  # its factory reads weights files that name their encoder
@@ -139,31 +132,6 @@ def require_explainable(encoder: "ImageEncoder") -> "ExplainableEncoder":
     )
 
 
-def open_export_place(
-    path: Path, form: str, *, precision: str, overwrite: bool, settings: "Settings"
-) -> "ExportPlace":
-    """Open the place of an export: a file of weights alone, or a runtime's folder.
-
-    Raises:
-        ConfigurationError: The format does not know the precision.
-    """
-    if (precision == "fp16") > (form == "safetensors"):
-        raise ConfigurationError(f"{form} does not store in fp16: choose safetensors, or fp32")
-    if form != "safetensors":
-        from reid.adapters.encoders.exporting import ExportFolder
-
-        return ExportFolder(path, runtime=form, precision=precision, overwrite=overwrite)
-    if precision == "bf16":
-        raise ConfigurationError("safetensors does not store in bf16: choose fp16 or fp32")
-    from reid.adapters.encoders.sharing import ExportFile
-
-    def reopen(written: Path) -> "TrainableEncoder":
-        request = reference_request(settings)
-        return create_encoder(replace(request, kind=None, weights=str(written), options={}))
-
-    return ExportFile(path, precision=precision, overwrite=overwrite, open_encoder=reopen)
-
-
 def explanation_method(name: str) -> "ExplanationMethod | None":
     """Parse the setting; None (`auto`) leaves the method to the encoder."""
     from reid.domain.values.explanations import ExplanationMethod
@@ -212,17 +180,6 @@ def teacher_request(settings: "Settings") -> EncoderRequest:
     return encoder_request(settings.model_copy(update={"encoder": settings.teacher}), 0)
 
 
-def reference_request(settings: "Settings") -> EncoderRequest:
-    """Request the encoder that exports are compared with: in float32 on the CPU."""
-    return replace(
-        encoder_request(settings, 0),
-        precision="fp32",
-        training_precision=None,
-        compile=False,
-        device="cpu",
-    )
-
-
 def training_precision(settings: "Settings") -> str:
     """Return the image encoder's precision in stage 2 on this machine: fp32 or bf16."""
     from reid.adapters.devices import resolve_device, resolve_training_precision
@@ -243,7 +200,7 @@ def count_cameras(wanted: bool, dataset: Callable[[], "Dataset"]) -> int:  # noq
 
 
 class Encoders(Datasets):
-    """The encoder, and its embedding, export and explanation."""
+    """The encoder, and its embedding and explanation."""
 
     num_cameras = providers.Callable(
         count_cameras, SETTINGS.encoder.camera_embedding, Datasets.combined.provider
@@ -269,13 +226,5 @@ class Encoders(Datasets):
         method=providers.Callable(explanation_method, SETTINGS.explain.method),
         uses_cameras=SETTINGS.evaluation.use_cameras,
         masked_share=SETTINGS.explain.masked_share,
-        seed=SETTINGS.seed,
-    )
-    export_place = providers.Callable(open_export_place, settings=Foundation.settings)
-    export = providers.Singleton["Export"](
-        Lazily("reid.application.export:Export"),
-        encoder=providers.Singleton(
-            create_encoder, providers.Callable(reference_request, Foundation.settings)
-        ),
         seed=SETTINGS.seed,
     )

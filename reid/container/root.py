@@ -8,11 +8,12 @@ by name is a line in `registry.py`.
 from dependency_injector import providers
 
 from reid.container.diagnosis import run_diagnosis
+from reid.container.exports import Exports
 from reid.container.foundation import Foundation
 from reid.container.training import Training
 
 
-class Container(Training):
+class Container(Training, Exports):
     """Everything a command needs, created on first use from `Container(settings=...)`.
 
     Keyword arguments replace providers: `num_cameras=0` leaves cameras to the weights file.

@@ -23,6 +23,7 @@ from reid.settings.fields import ByKind, Count, Device, Duration, Name, Options,
 from reid.settings.tasks import (
     EvaluationSettings,
     ExplainSettings,
+    ExportSettings,
     IdentifySettings,
     RunSettings,
     ServiceSettings,
@@ -265,6 +266,7 @@ class Settings(BaseSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     identify: IdentifySettings = IdentifySettings()
     explain: ExplainSettings = ExplainSettings()
+    export: ExportSettings = ExportSettings()
     gallery: GallerySettings = GallerySettings()
     service: ServiceSettings = ServiceSettings()
     run: RunSettings = RunSettings()

@@ -43,6 +43,18 @@ class IdentifySettings(Section):
     rerank: bool = False  # order gallery images by k-reciprocal re-ranking among all queries
 
 
+class ExportSettings(Section):
+    """How an export in int8 is calibrated, and when it is accepted."""
+
+    calibration: Unsettable[Path] = None
+    """Folder or list of images whose ranges decide the quantisation; unset: the dataset's training
+    images."""
+    calibration_images: PositiveInt = 300  # most of them, drawn by the seed
+    max_score_loss: float = Field(default=0.5, ge=0)
+    """Points of mAP and of Rank-1 on the dataset that int8 may lose; without a dataset, the angle
+    to the original's descriptors decides."""
+
+
 class ExplainSettings(Section):
     """How `explain` finds and tests the regions that make two images similar."""
 

@@ -18,8 +18,9 @@ from reid.adapters.events.broadcast import Broadcast
 from reid.adapters.images.contents import CachedReader
 from reid.adapters.indexes.annoy import AnnoyIndex
 from reid.adapters.indexes.exact import ExactIndex
-from reid.container.encoders import encoder_request, reference_request
+from reid.container.encoders import encoder_request
 from reid.container.evaluation import environment, fingerprint_settings
+from reid.container.exports import reference_request
 from reid.container.registry import BUILT_IN, Group
 from reid.container.root import Container
 from reid.domain.errors import ConfigurationError, EncoderError

@@ -4,6 +4,7 @@ Letters: B batch, D width, H W pixels.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -229,6 +230,11 @@ def file_digest(path: Path) -> str:
     """Compute a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """Compute the SHA-256 of several files from theirs, by name."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_contradictions(request: EncoderRequest, header: ExportHeader) -> None:

@@ -9,22 +9,32 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from reid.adapters.atomic_files import sync_file, sync_folder
-from reid.adapters.encoders.export_contract import contract_of, input_shapes, output_widths
+from reid.adapters.encoders.export_contract import (
+    NO_CAMERA,
+    contract_of,
+    input_shapes,
+    output_widths,
+)
 from reid.adapters.encoders.exported import (
     FORMAT,
     HEADER_FILE,
+    Arrays,
     ExportedEncoder,
     ExportHeader,
+    digest_of_files,
     file_digest,
     is_exported,
     load_runtime,
@@ -33,6 +43,7 @@ from reid.adapters.encoders.exported import (
 from reid.adapters.encoders.image_tower import ImageTower
 from reid.adapters.encoders.tower_encoder import TowerEncoder
 from reid.domain.errors import ConfigurationError, EncoderError
+from reid.domain.services.image_sample import ImageSample
 from reid.domain.values.checkpoints import JsonValue, digest_of
 from reid.domain.values.encoders import EncoderGeometry
 from reid.ports.image_encoder import ImageEncoder, Keep
@@ -47,6 +58,7 @@ class ExportFolder:
     runtime: str  # `openvino` or `onnx`
     precision: str = "fp32"
     overwrite: bool = False  # replace an earlier export
+    sample: ImageSample | None = None  # images to quantise on, for int8
 
     @contextmanager
     def write(self, encoder: ImageEncoder) -> Iterator[tuple[ExportedEncoder, Keep]]:
@@ -72,6 +84,8 @@ class ExportFolder:
                     tensors=digest_of(encoder.state()),
                     files={path.name: file_digest(path) for path in sorted(written.iterdir())},
                 )
+                if self.precision == "int8":  # its weights are others
+                    header = replace(header, tensors=digest_of_files(header.files))
                 yield open_graph_of(header, written), partial(self._keep, written, header)
         except OSError as error:
             raise EncoderError(
@@ -82,8 +96,13 @@ class ExportFolder:
     def _check_place(self) -> None:
         if self.runtime == "onnx" and self.precision != "fp32":
             raise ConfigurationError(
-                f"ONNX Runtime computes in fp32 on a CPU, not in {self.precision}: leave the "
+                f"an export for onnx computes in fp32, not in {self.precision}: leave the "
                 "precision out, or export for openvino"
+            )
+        if self.precision == "int8" and self.sample is None:
+            raise ConfigurationError(
+                "int8 is calibrated on images: set export.calibration to a folder or list of some "
+                "hundred images of people, or dataset.root to a dataset whose training images serve"
             )
         if not self.folder.exists():
             return
@@ -104,6 +123,8 @@ class ExportFolder:
                 input_shapes(geometry),
                 list(output_widths(geometry)),
             )
+            if self.sample is not None and self.precision == "int8":
+                _quantise(folder, self.sample, encoder)
 
     def _keep(self, written: Path, header: ExportHeader, record: Mapping[str, JsonValue]) -> None:
         """Add the header, flush to the disk, and rename; what it replaces stays if this fails."""
@@ -113,6 +134,8 @@ class ExportFolder:
             **asdict(header),
             "comparison": dict(record),
         }
+        if self.sample is not None:
+            content["calibration"] = self.sample.record()
         (written / HEADER_FILE).write_text(json.dumps(content, indent=2) + "\n")
         for path in written.iterdir():
             sync_file(path)
@@ -127,6 +150,24 @@ class ExportFolder:
                 replaced.rename(self.folder)
             raise
         sync_folder(self.folder.parent)
+
+
+def _quantise(folder: Path, sample: ImageSample, encoder: TowerEncoder) -> None:
+    try:
+        from reid.adapters.encoders.openvino_quantisation import quantise
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'clip-reid[quantize]'"
+        ) from error
+
+    def inputs() -> Iterator[Arrays]:
+        for name in sample.quantised_on:
+            arrays: dict[str, NDArray[Any]] = {"images": sample.read([name], encoder).numpy()}
+            if encoder.geometry.num_cameras:
+                arrays["camids"] = np.array([NO_CAMERA])
+            yield arrays
+
+    quantise(folder, inputs())
 
 
 class _Traceable(nn.Module):

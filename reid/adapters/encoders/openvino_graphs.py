@@ -19,13 +19,15 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Pyth
 
 import openvino  # noqa: E402
 
-_GRAPH_FILE = "encoder.xml"
+GRAPH_NAME = "encoder"
+_GRAPH_FILE = f"{GRAPH_NAME}.xml"
 _CORE = openvino.Core()
 """One for the whole process. Each loads a plug-in that gives the main thread a stack for signals.
 If several are unloaded in another order than they were loaded, a freed stack stays in use, and the
 next signal, such as Ctrl-C, crashes the process (OpenVINO 2026.4)."""
 
-_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
+_PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "int8": openvino.Type.f32}
+"""Of what is not quantised."""
 
 
 def write(
@@ -47,11 +49,25 @@ def write(
             port.get_tensor().set_names({name})
     # The conversion loses the shapes; with all but B known, OpenVINO picks its kernels in advance.
     model.reshape(dict(inputs))
+    save(model, folder)
+
+
+def save(model: openvino.Model, folder: Path, *, name: str = GRAPH_NAME) -> None:
+    """Write a graph with all its digits.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
     try:
-        openvino.save_model(model, folder / _GRAPH_FILE, compress_to_fp16=False)
+        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
     except RuntimeError as error:
         # OpenVINO reports a full disk as a failed stream.
         raise OSError(f"OpenVINO could not write its files ({error})") from error
+
+
+def read_written(folder: Path) -> openvino.Model:
+    """Read what `write` wrote."""
+    return _CORE.read_model(folder / _GRAPH_FILE)
 
 
 def open_graph(folder: Path, precision: str, outputs: Sequence[str]) -> Graph:
