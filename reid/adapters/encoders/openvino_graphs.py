@@ -70,6 +70,11 @@ def read_written(folder: Path) -> openvino.Model:
     return _CORE.read_model(folder / _GRAPH_FILE)
 
 
+def operation_types(model: openvino.Model) -> set[str]:
+    """Return the names of the types of a graph's operations."""
+    return {operation.get_type_name() for operation in model.get_ops()}
+
+
 def open_graph(folder: Path, precision: str, outputs: Sequence[str]) -> Graph:
     """Compile what `write` wrote for as many threads as torch uses; see `Runtime`.
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 # Before nncf: it reports its use over the network by a package that this module marks as absent.
 from reid.adapters.encoders import openvino_graphs
@@ -31,19 +30,16 @@ def quantise(folder: Path, inputs: Iterable[Arrays]) -> None:
     nncf.set_log_level(logging.ERROR)
     samples = [dict(arrays) for arrays in inputs]
     model = openvino_graphs.read_written(folder)
+    is_transformer = not _ATTENTION.isdisjoint(openvino_graphs.operation_types(model))
     with redirect_stdout(io.StringIO()):  # it draws progress bars
         quantised = nncf.quantize(
             model,
             nncf.Dataset(samples),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(samples),
-            model_type=nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
+            model_type=nncf.ModelType.TRANSFORMER if is_transformer else None,
         )
     openvino_graphs.save(quantised, folder, name=_NEW)
     for path in sorted(folder.glob(f"{_NEW}.*")):
         # The old weights stay mapped in memory until the model is gone.
         path.replace(path.with_stem(openvino_graphs.GRAPH_NAME))
-
-
-def _has_attention(model: Any) -> bool:
-    return any(operation.get_type_name() in _ATTENTION for operation in model.get_ops())
