@@ -20,7 +20,7 @@ VIOLATIONS = {
     "reid/adapters/indexes/exact.py": "import reid.adapters.runs.filesystem\nimport open_clip",
     "reid/adapters/runs/filesystem.py": (
         "import annoy, faiss, huggingface_hub, pgvector, PIL, psycopg, pymilvus\n"
-        "import jinja2, markupsafe, onnxruntime, openvino, resvg_py, rich\n"
+        "import jinja2, markupsafe, nncf, onnxruntime, openvino, resvg_py, rich\n"
         "import safetensors, simplejpeg, sklearn, sqlite3, threadpoolctl, timm\n"
         "import fastapi, h11, prometheus_client, starlette, uvicorn"
     ),
