@@ -1,5 +1,6 @@
 """A graph that another program wrote, through the real commands."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from tests.e2e.program import as_json, run
 from tests.graphs import GIVEN_RAW_BGR, HEIGHT, WIDTH, draw_ir, draw_onnx
 
+MODELS_ROOT = os.environ.get("REID_MODELS_ROOT")
 BGR: list[str | Path] = [part for setting in GIVEN_RAW_BGR for part in ("--set", setting)]
 
 
@@ -71,3 +73,25 @@ def test_a_graph_cannot_be_exported(graph: Path, tmp_path: Path) -> None:
     refused = run("export", tmp_path / "out", "--weights", graph, *BGR, expect=5)
     assert f"{graph} is a graph already" in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(MODELS_ROOT is None, reason="REID_MODELS_ROOT names no folder of real models")
+@pytest.mark.parametrize(
+    "name",
+    ["person-reidentification-retail-0277.xml", "person-reidentification-retail-0267.onnx"],
+)
+def test_open_model_zoo_s_own_files_identify(people: Path, name: str) -> None:
+    pytest.importorskip("openvino", reason="needs clip-reid[openvino]")
+    gallery = people / "bounding_box_test"
+    answers = as_json(
+        run(
+            "identify", people / "query", "--gallery", gallery,
+            "--weights", Path(str(MODELS_ROOT)) / name, "--json",
+        )
+    )  # fmt: skip
+    assert answers["encoder"]["name"] == name.partition(".")[0]
+    assert answers["encoder"]["options"]["channels"] == "bgr"
+    found = answers["identifications"]
+    assert len(found) == len(list((people / "query").glob("*.jpg")))
+    # Trained on photographs, yet drawn people who wear other colours are others to it.
+    assert answers["num_correct"] > len(found) / 2
