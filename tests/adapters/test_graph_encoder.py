@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reid.adapters.encoders.graph_contracts import contract_of, over_preset
 from reid.adapters.encoders.graphs import GraphEncoder, is_graph, open_graph_encoder
 from reid.container.encoders import create_image_encoder, require_trainable
 from reid.container.galleries import encoder_fingerprint
@@ -154,6 +155,14 @@ def test_an_unknown_graph_asks_for_all_that_is_not_given(tmp_path: Path) -> None
         "value of the brightest pixel), encoder.graph.mean (three numbers, subtracted in that "
         "range; [0, 0, 0] for none)"
     )
+
+
+@pytest.mark.parametrize("name", ["osnet_x1_0_market.onnx", "osnet_ain_x0_25.xml"])
+def test_graphs_of_torchreid_take_its_statistics(name: str) -> None:
+    contract = contract_of(over_preset(GraphRequest(), name=name), name=name)
+    assert (contract.channels, contract.range) == ("rgb", 1)
+    assert contract.mean == (0.485, 0.456, 0.406)
+    assert contract.std == (0.229, 0.224, 0.225)
 
 
 @pytest.mark.parametrize("name", ["person-reidentification-retail-0288", "my-0300"])

@@ -61,9 +61,14 @@ PRESETS = {  # by regular expressions that a name contains
         # They normalise maps of few positions, in ONNX Runtime 1.32 without an epsilon: 0 / 0.
         runtime="openvino",
     ),
+    r"osnet_(ibn_|ain_)?x\d": GraphRequest(
+        channels="rgb", range=1, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
 }
 """Open Model Zoo's (github.com/openvinotoolkit/open_model_zoo, models/intel) take BGR in 0..255, as
-its decoder gives it: mean and deviation are part of these graphs."""
+its decoder gives it: mean and deviation are part of these graphs. torchreid's
+(github.com/KaiyangZhou/deep-person-reid) take what its feature extractor gives: ImageNet's
+statistics, which its export leaves out."""
 
 REQUIRED = {  # settings of a graph without a preset, and what each is
     "channels": "rgb or bgr",
