@@ -37,6 +37,11 @@ class FetchModel:
                 f"Or copy it to {self.files.place_of(entry)} yourself"
             )
         for file in missing:
+            if file.url is None:
+                raise EncoderError(
+                    f"{file.name} of {entry.name} comes with the program, and is not there: "
+                    "install the program again"
+                )
             self.files.download(entry, file)
         verified = self.files.verify(entry)
         place = self.files.place_of(entry)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from reid.domain.errors import ConfigurationError
 from reid.domain.values.models import FetchOutcome, ModelEntry
 
 
@@ -18,6 +19,24 @@ def fetch_model(entry: ModelEntry, *, origin: str | None) -> FetchOutcome:
         return use_case.run(entry, origin=origin)
     finally:
         shown.end()
+
+
+def pixels_of(entry: ModelEntry) -> str | None:
+    """Say how a graph takes its images; None for a model that is no graph, or without a preset."""
+    from reid.adapters.encoders.graph_contracts import contract_of, over_preset
+    from reid.domain.values.graphs import GraphRequest
+
+    name = entry.files[0].name
+    if not name.endswith((".xml", ".onnx")):
+        return None
+    try:
+        contract = contract_of(over_preset(GraphRequest(), name=name), name=name)
+    except ConfigurationError:
+        return None
+    return (
+        f"{contract.channels.upper()} in 0..{contract.range:g}, mean {list(contract.mean)}, "
+        f"std {list(contract.std)}, {contract.resampling} resampling"
+    )
 
 
 def count_identities(path: str) -> int | None:

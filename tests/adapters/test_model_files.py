@@ -1,6 +1,7 @@
 """Files of models: downloads that are continued, copies of the user, and digests."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -69,6 +70,12 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
         patch=monkeypatch,
     )
     return entry_named("known")
+
+
+def test_a_shipped_file_that_is_gone_is_not_downloaded(entry: ModelEntry) -> None:
+    shipped = replace(entry, files=tuple(replace(file, url=None) for file in entry.files))
+    with pytest.raises(EncoderError, match=r"comes with the program.*install the program again"):
+        fetching(Server({})).run(shipped)
 
 
 def test_a_download_is_verified_and_found_again(entry: ModelEntry) -> None:
