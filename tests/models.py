@@ -40,7 +40,7 @@ def entry_text(name: str, *, file: str, content: bytes | None = None, **more: An
             'source = "a test"\nis_measured = true',
         ]
     lines += [f"[[models.{name}.files]]", f'name = "{file}"']
-    if "by_hand" not in more:
+    if "by_hand" not in more and not more.get("is_default"):  # the default one is shipped
         lines.append(f'url = "https://example.org/{file}"')
     if content is not None:
         lines.append(f'digests = ["sha256:{hashlib.sha256(content).hexdigest()}"]')

@@ -6,6 +6,7 @@ A file carries a digest of its header and tensors, so that damage is found when 
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -26,6 +27,8 @@ _DIGEST_KEY = "content_digest"  # entry of the header with the digest of its res
 
 # torch raises RuntimeError where the file is gone before it is opened for the tensors.
 _UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError)
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 _MOST_READINGS = 100  # no file is replaced so often while it is read
 
@@ -115,6 +118,23 @@ def read_header(path: Path) -> Mapping[str, JsonValue]:
             return _parse_header(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, KeyError, CheckpointError):
         return {}
+
+
+def count_parameters(path: Path, *, prefix: str) -> int:
+    """Count the parameters whose names begin with `prefix`, buffers left out; reads no tensor.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(
+                prod(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118
+                if name.startswith(prefix) and not name.endswith(_BUFFERS)
+            )
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
 
 
 def _parse_header(metadata: Mapping[str, str]) -> dict[str, JsonValue]:

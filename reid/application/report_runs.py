@@ -86,7 +86,7 @@ class ReportRuns:
             ablation = find_ablation(runs, baseline, changes=self.changes, seed=self.seed)
         near = tuple(one.run for one in ablation.runs) if ablation else ()
         shown = [one for one in runs if one.name not in near]
-        summaries = tuple(map(self._summary, shown))
+        summaries = tuple(summarize(one, departures=self.departures) for one in shown)
         judged, uncompared = _judged_queries(zip(shown, summaries, strict=True))
         results = Results(
             runs=summaries,
@@ -97,32 +97,6 @@ class ReportRuns:
         )
         page, *figures = self.page.write(results)
         return ReportOutcome(runs=tuple(names), page=page, figures=tuple(figures), ablation=near)
-
-    def _summary(self, records: RunRecords) -> RunSummary:
-        manifest = require_manifest(records)
-        fingerprint, environment = manifest["fingerprint"], manifest["environment"]
-        settings = environment.get("settings") or {}
-        recipe = str(settings.get("recipe") or "unknown")
-        found = [read_evaluation(records, name) for name in evaluation_names(records)]
-        own = next((record for record in found if record.name == EVALUATION), None)
-        # Evaluations of weights other than the run's final ones are left out.
-        current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
-        stages = _epochs(records)
-        seconds = [taken for epochs in stages.values() for taken, _ in epochs.values()]
-        return RunSummary(
-            name=records.name,
-            recipe=recipe,
-            departures=self.departures(recipe, fingerprint),
-            encoder=_encoder(fingerprint.get("encoder.kind"), own),
-            initialisation=_initialisation(fingerprint.get("encoder.weights"), own),
-            trained_on=_trained_on(settings, own, digest=fingerprint.get("dataset.digest")),
-            seed=fingerprint.get("seed"),
-            curves=tuple(_curve(stage, epochs) for stage, epochs in stages.items()),
-            training_seconds=sum(seconds) if seconds else None,
-            device=_device(environment),
-            evaluations=tuple(current),
-            outdated=tuple(record.name for record in found if record not in current),
-        )
 
     def _pairs(self, judged: Sequence[JudgedQueries]) -> Iterable[RunPair]:
         alike: dict[object, list[JudgedQueries]] = defaultdict(list)
@@ -139,6 +113,40 @@ class ReportRuns:
                     evaluation=first.record.words,
                     differences=differences,
                 )
+
+
+def summarize(
+    records: RunRecords, *, departures: Callable[[str, Mapping[str, Any]], tuple[str, ...]]
+) -> RunSummary:
+    """Summarize a run; `departures` lists its settings that differ from the named recipe's.
+
+    Raises:
+        CheckpointError: There is no run, or records are damaged.
+    """
+    manifest = require_manifest(records)
+    fingerprint, environment = manifest["fingerprint"], manifest["environment"]
+    settings = environment.get("settings") or {}
+    recipe = str(settings.get("recipe") or "unknown")
+    found = [read_evaluation(records, name) for name in evaluation_names(records)]
+    own = next((record for record in found if record.name == EVALUATION), None)
+    # Evaluations of weights other than the run's final ones are left out.
+    current = [one for one in found if own is None or one.weights_digest == own.weights_digest]
+    stages = _epochs(records)
+    seconds = [taken for epochs in stages.values() for taken, _ in epochs.values()]
+    return RunSummary(
+        name=records.name,
+        recipe=recipe,
+        departures=departures(recipe, fingerprint),
+        encoder=_encoder(fingerprint.get("encoder.kind"), own),
+        initialisation=_initialisation(fingerprint.get("encoder.weights"), own),
+        trained_on=_trained_on(settings, own, digest=fingerprint.get("dataset.digest")),
+        seed=fingerprint.get("seed"),
+        curves=tuple(_curve(stage, epochs) for stage, epochs in stages.items()),
+        training_seconds=sum(seconds) if seconds else None,
+        device=_device(environment),
+        evaluations=tuple(current),
+        outdated=tuple(record.name for record in found if record not in current),
+    )
 
 
 def _judged_queries(

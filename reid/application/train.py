@@ -1,6 +1,6 @@
 """Train an encoder on a dataset, in both stages or one of them, then evaluate it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
@@ -55,6 +55,8 @@ class Train:
     runs: RunStore
     fingerprint: Mapping[str, JsonValue]  # settings that decide the result
     environment: Mapping[str, JsonValue]
+    write_card: Callable[[], object] | None = None
+    """Describes the finished run beside its records; None: nothing does."""
     earlier: RunStore | None = None  # whose prompts stage 2 starts from; None: this run
     parent: RunStore | None = None  # finished run whose encoder and prompts stage 2 goes on from
 
@@ -107,6 +109,8 @@ class Train:
         evaluation, record, _ = self.evaluate.run()
         evaluation = replace(evaluation, encoder=evaluation.encoder.trained())
         self.evaluate.keep(replace(record, encoder=asdict(evaluation.encoder)), name=EVALUATION)
+        if self.write_card is not None:
+            self.write_card()
         return TrainingOutcome(scope=request.scope, evaluation=evaluation, left_out=left_out)
 
     def _finished_prompts(self) -> Checkpoint:

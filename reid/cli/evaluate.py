@@ -90,6 +90,7 @@ def _evaluate_and_record(
     name = name_for(record, records)
     if name is not None:
         use_case.keep(record, name=name)
+        container.write_card()
         if not as_json:
             typer.echo(f"Recorded: {records.place}/{name}.json")
     return evaluation, analysis

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reid.cli.options import JsonOption, argument, option
+from reid.cli.options import JsonOption, argument, option, output_file, takes_settings
 from reid.cli.render import table, to_json
+from reid.container.checks import require_run
+from reid.container.models import fetch_model, pixels_of
+from reid.container.program import wired
 from reid.domain.errors import ConfigurationError
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
     from reid.domain.values.models import Catalogue, ModelEntry
+    from reid.settings.loading import ResolvedSettings
 
 NameArgument = Annotated[str, argument("NAME", "Name of a model, as `reid models list` shows it.")]
 FromOption = Annotated[
     Path | None,
     option("--from FILE", "Your own copy of the model's first file, in place of a download."),
+]
+RunArgument = Annotated[Path, argument("RUN", "Folder of a run; it needs no weights.")]
+OutputOption = Annotated[
+    Path | None, output_file("--output FILE.md", "Markdown file to write or replace.", ".md")
 ]
 YesOption = Annotated[bool, option("--yes", "Accept the terms without being asked.")]
 
@@ -66,6 +74,20 @@ def show(*, name: NameArgument, as_json: JsonOption = False) -> None:
     typer.echo(text)
 
 
+@models_app.command("card")
+@takes_settings("seed")
+def card(resolved: "ResolvedSettings", *, run: RunArgument, output: OutputOption = None) -> None:
+    """Write the model card of a run: data and terms, recipe, scores, lineage, versions."""
+    require_run(run)
+    with wired(resolved.settings) as container:
+        text = container.model_card(container.open_records()(run))
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            container.write_page()(output, text)
+            typer.echo(f"Wrote {output}", err=True)
+
+
 @models_app.command("fetch")
 def fetch(
     *,
@@ -81,8 +103,6 @@ def fetch(
     for line in (f"{entry.name}: {entry.about}", *catalogue().terms(entry)):
         typer.echo(line, err=True)
     _require_consent(name, is_given=yes)
-    from reid.container.models import fetch_model
-
     outcome = fetch_model(entry, origin=None if origin is None else str(origin))
     if as_json:
         typer.echo(to_json(outcome))
@@ -115,6 +135,7 @@ def _facts(entry: "ModelEntry", known: "Catalogue") -> dict[str, object]:
         **asdict(entry),
         "size": entry.size,
         "terms": known.terms(entry),
+        "pixels": pixels_of(entry),
         "path": None if place is None else str(place),
         "cache": str(folder_of(entry)),
     }
@@ -130,6 +151,8 @@ def _lines(entry: "ModelEntry", known: "Catalogue") -> Iterator[str]:
         f"  {_count(entry.parameters)} parameters, descriptor of {entry.width or 'unknown'} "
         f"values, images of {size} pixels (height x width)"
     )
+    if (pixels := pixels_of(entry)) is not None:
+        yield f"  as a graph it takes {pixels}"
     yield "terms:"
     yield from (f"  {line}" for line in known.terms(entry))
     yield "scores, without re-ranking:"

@@ -1,5 +1,6 @@
 """Evaluations, and the runs that record them."""
 
+import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from reid.domain.errors import ConfigurationError
 from reid.domain.values.evaluations import EVALUATION
 from reid.extras import RECORDED_PACKAGES, needed_for, versions_of
 from reid.importing import Lazily
+from reid.known_models import catalogue, digest_of
 from reid.settings.loading import plain_settings
+from reid.settings.parents import ENCODER_FILE
 from reid.settings.recorded import changed_settings, departures_from_recipe
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from reid.application.report_runs import ReportRuns
     from reid.domain.values.analyses import MapLayout
     from reid.domain.values.json_values import JsonValue
+    from reid.domain.values.model_cards import WeightsFile
     from reid.domain.values.page_data import EvaluationPageData
     from reid.domain.values.recipes import RerankingRecipe
     from reid.settings.schema import Settings
@@ -122,6 +126,47 @@ def machine(settings: "Settings") -> dict[str, "JsonValue"]:
     }
 
 
+def weights_file(directory: Path) -> "WeightsFile | None":
+    """Describe the file of a run's trained encoder; None where it is not there."""
+    from reid.adapters.encoders.architecture import IMAGE_PREFIX
+    from reid.adapters.safetensors_file import count_parameters
+    from reid.domain.values.model_cards import WeightsFile
+
+    path = directory / ENCODER_FILE
+    if not path.is_file():
+        return None
+    return WeightsFile(
+        name=path.name,
+        size=path.stat().st_size,
+        sha256=digest_of(path, "sha256").partition(":")[2],
+        parameters=count_parameters(path, prefix=IMAGE_PREFIX),
+    )
+
+
+def describe_card(records: "FilesystemRunRecords", *, seed: int) -> str:
+    """Write the text of a run's model card; see `describe_run`."""
+    from reid.adapters.pages.markdown import render_card
+    from reid.application.model_cards import describe_run
+
+    card = describe_run(
+        records,
+        catalogue=catalogue(),
+        departures=departures_from_recipe,
+        write_json=json.dumps,
+        weights=weights_file(Path(records.place)),
+        seed=seed,
+    )
+    return render_card(card)
+
+
+def write_card(records: "FilesystemRunRecords", *, seed: int) -> None:
+    """Write a run's model card beside its records."""
+    from reid.adapters.pages.documents import write_page
+    from reid.adapters.runs.records import CARD
+
+    write_page(Path(records.place) / CARD, describe_card(records, seed=seed))
+
+
 def reranking_of(
     evaluation: "EvaluationSettings", recipe: "RerankingRecipe"
 ) -> "RerankingRecipe | None":
@@ -197,6 +242,8 @@ class Evaluation(Encoders, Indexes):
     open_records = providers.Object(Lazily("reid.adapters.runs.records:FilesystemRunRecords"))
     collect_records = providers.Object(Lazily("reid.adapters.runs.records:collect_records"))
     page = providers.Factory["MarkdownPage"](Lazily("reid.adapters.pages.markdown:MarkdownPage"))
+    model_card = providers.Callable(describe_card, seed=SETTINGS.seed)
+    write_card = providers.Callable(write_card, records, seed=SETTINGS.seed)
     report = providers.Factory["ReportRuns"](
         Lazily("reid.application.report_runs:ReportRuns"),
         departures=providers.Object(departures_from_recipe),

@@ -155,6 +155,7 @@ class Training(Evaluation, Identification):
         runs=Evaluation.runs,
         fingerprint=providers.Callable(fingerprint_settings, Foundation.settings),
         environment=providers.Callable(environment, Foundation.settings),
+        write_card=Evaluation.write_card.provider,
         earlier=providers.Callable(open_earlier_run, SETTINGS.run.prompts),
         parent=providers.Callable(open_earlier_run, SETTINGS.run.parent),
     )

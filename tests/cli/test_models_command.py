@@ -86,3 +86,21 @@ def test_a_model_that_only_the_user_can_fetch_is_taken_from_a_file(
     text = run("fetch", "asked", "--yes", "--from", str(copy)).stdout
     assert "kept to compare with" in text
     assert "--weights asked" in text
+
+
+def test_the_pixels_of_a_graph_are_shown(shipped: Path) -> None:
+    assert "as a graph it takes" not in run("show", "here").stdout
+    assert json.loads(run("show", "here", "--json").stdout)["pixels"] is None
+    assert shipped.is_dir()
+
+
+def test_pixels_are_those_of_the_preset() -> None:
+    text = run("show", "omz-0277").stdout
+    assert "as a graph it takes BGR in 0..255, mean [0, 0, 0]" in text
+
+
+@pytest.mark.parametrize("name", ["one", "nothing"])
+def test_a_card_of_no_run_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "one").mkdir()
+    result = run("card", str(tmp_path / name), expect=5)
+    assert str(tmp_path / name) in result.stderr

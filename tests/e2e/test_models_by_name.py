@@ -3,11 +3,15 @@
 A tiny encoder, trained on drawn people, stands in for the program's own.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+from torch import Tensor
 
 from reid import Reid
 from reid.domain.errors import EncoderError
@@ -100,6 +104,32 @@ def test_a_training_starts_from_a_model_and_keeps_its_name(people: Path, tmp_pat
     manifest = json.loads((directory / "run.json").read_text())
     assert manifest["fingerprint"]["encoder.weights"] == "tiny-people"
     run("evaluate", "--run", directory, "--data", people)
+
+
+def test_a_run_comes_with_its_card(people: Path, trained: Path, tmp_path: Path) -> None:
+    text = run("models", "card", trained).stdout
+    # Written in the training, when the catalogue was the program's own.
+    assert text.splitlines()[0] == (trained / "card.md").read_text().splitlines()[0]
+    file = (trained / "encoder.safetensors").read_bytes()
+    assert hashlib.sha256(file).hexdigest() in text
+    towers = safetensors.torch.load(file)
+    assert f"{count_of(towers):,}" in text
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    run("evaluate", "--run", copy, "--data", people, "--rerank")
+    assert "re-ranked" in (copy / "card.md").read_text()
+    run("models", "card", copy, "--output", tmp_path / "MODEL.md")
+    assert (tmp_path / "MODEL.md").read_text() == (copy / "card.md").read_text()
+
+
+def count_of(tensors: Mapping[str, Tensor]) -> int:
+    """Count the parameters of the image tower."""
+    return sum(
+        tensor.numel()
+        for name, tensor in tensors.items()
+        if name.startswith("image_encoder.") and not name.endswith(("running_mean", "running_var"))
+        and not name.endswith("num_batches_tracked")
+    )  # fmt: skip
 
 
 def test_names_that_are_not_here_are_answered_with_what_to_do(people: Path) -> None:

@@ -11,6 +11,7 @@ from reid.domain.ranking.significance import (
     MEASURES,
     bootstrap_interval,
     compare_scores,
+    score_intervals,
     sign_flip_p_values,
 )
 
@@ -42,6 +43,20 @@ def test_the_interval_of_equal_differences_is_a_point() -> None:
     low, high = bootstrap_interval(series([0.25] * 7, [0.0] * 7), seed=3, num_resamples=50)
     assert low.tolist() == pytest.approx([0.25, 0.0])
     assert high.tolist() == pytest.approx([0.25, 0.0])
+
+
+def test_each_measure_is_bounded_by_the_interval_of_its_queries() -> None:
+    precision = [0.2, 0.4, 0.9, 0.5, 0.1]
+    found = score_intervals(scores(precision, [1, 9, 1, 3, 20], [1] * 5), seed=4)
+    assert found.keys() == set(MEASURES)
+    low, high = bootstrap_interval(series(precision, [1.0, 0.0, 1.0, 0.0, 0.0]), seed=4)
+    assert found["mAP"] == pytest.approx((low[0].item(), high[0].item()))
+    assert found["Rank-1"] == pytest.approx((low[1].item(), high[1].item()))
+
+
+def test_nothing_is_bounded_without_a_true_match() -> None:
+    with pytest.raises(ValueError, match="match"):
+        score_intervals(scores([0.0, 0.0], [0, 0], [0, 0]), seed=1)
 
 
 @pytest.mark.parametrize(

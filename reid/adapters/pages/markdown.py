@@ -7,9 +7,11 @@ from pathlib import Path
 from reid.adapters.pages.charts import draw_curves
 from reid.adapters.pages.documents import render_text, write_page
 from reid.domain.values.evaluations import NUM_RESAMPLES, SIGNIFICANCE, EvaluationRecord
+from reid.domain.values.model_cards import ModelCard
 from reid.domain.values.results import Ablation, Results
 
 CURVES = "curves.svg"
+CARD_MEASURES = ("mAP", "Rank-1", "Rank-5", "Rank-10", "mINP")
 TOLD_MEASURES = ("mAP", "Rank-1")  # measures in which runs are compared
 _MANY_SEEDS = 6
 """The range of this many normal draws is 2.5 standard deviations on average, of two 1.1."""
@@ -64,6 +66,21 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
         curves=CURVES,
     )
     # Omitted parts leave empty lines.
+    return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
+
+
+def render_card(card: ModelCard) -> str:
+    """Write the text of a model card."""
+    written = render_text(
+        "card.md",
+        card=card,
+        cell=_cell,
+        duration=_duration,
+        protocol=_protocol,
+        percent=_percent,
+        measures=CARD_MEASURES,
+        num_resamples=NUM_RESAMPLES,
+    )
     return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
 
 

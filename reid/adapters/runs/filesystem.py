@@ -12,6 +12,7 @@ from pathlib import Path
 from reid.adapters.atomic_files import cannot_be_made, cannot_be_written, replace_file, sync_folder
 from reid.adapters.runs.locking import FolderLock
 from reid.adapters.runs.records import (
+    CARD,
     MANIFEST,
     MANIFEST_VERSION,
     METRICS,
@@ -37,8 +38,13 @@ _TRAINED_FILES = (
 )
 """Written by the holder of the folder's lock only."""
 
-_SCORED_FILES = tuple(
-    f"evaluation{name}.json{ending}" for name in ("", ".queries", "-*") for ending in ("", ".gz")
+_SCORED_FILES = (
+    CARD,
+    *(
+        f"evaluation{name}.json{ending}"
+        for name in ("", ".queries", "-*")
+        for ending in ("", ".gz")
+    ),
 )
 """Written by evaluations, which take no lock."""
 

@@ -17,6 +17,7 @@ from reid.small_files import MOST_RECORD_BYTES, parse_json, read_bounded
 MANIFEST = "run.json"
 MANIFEST_VERSION = 1
 METRICS = "metrics.jsonl"
+CARD = "card.md"
 
 _SHORT = ".json.gz"
 

@@ -68,6 +68,20 @@ def compare_scores(
     ]
 
 
+def score_intervals(
+    scores: QueryScores, *, seed: int, num_resamples: int = NUM_RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """Bound each of an evaluation's `MEASURES` by its queries, as `bootstrap_interval` does.
+
+    Raises:
+        ValueError: No query has a true match.
+    """
+    _require_comparable([scores])
+    ends = bootstrap_interval(_measure(scores), seed=seed, num_resamples=num_resamples)
+    lows, highs = (end.tolist() for end in ends)
+    return dict(zip(MEASURES, zip(lows, highs, strict=True), strict=True))
+
+
 def bootstrap_interval(
     differences: Tensor,
     *,

@@ -13,6 +13,7 @@ class DatasetTerms:
     name: str
     terms: str
     page: str  # address of what its authors say of it
+    training_digest: str | None = None  # of its own training list, by `digest_of_samples`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
