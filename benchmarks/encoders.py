@@ -1,9 +1,10 @@
 """`python -m benchmarks.encoders [--weights NAME|FILE]`: images per second of small encoders.
 
 Side by side on one core, at 256x128: the shipped encoder by torch, by OpenVINO and by OpenVINO in
-int8; Open Model Zoo's person-reidentification-retail-0xxx, those that lie in the folder that
-REID_MODELS_ROOT names; and OSNet x0.25 where the package `torchreid` is installed, with random
-weights. Beside the rates is how far each runtime's descriptors are from torch's in float32.
+int8; Open Model Zoo's person-reidentification-retail-0xxx, those that lie somewhere below the
+folder that REID_MODELS_ROOT names, such as `~/.cache/reid/models`; and OSNet x0.25 where the
+package `torchreid` is installed, with random weights. Beside the rates is how far each runtime's
+descriptors are from torch's in float32.
 
 Encoders take turns, a batch each, and a second is one of processor time, so that neither a machine
 whose speed drifts nor other programs on it favour one. The table gives medians.
@@ -36,6 +37,7 @@ from reid.adapters.images.folders import open_images
 from reid.adapters.synthetic.generator import DrawnDataset
 from reid.application.export import MAX_DEVIATION
 from reid.container.encoders import create_encoder
+from reid.domain.errors import ReidError
 from reid.domain.numerical_error import measure_error
 from reid.domain.services.image_sample import ImageSample
 from reid.domain.values.encoders import EncoderDescription, EncoderGeometry, EncoderRequest
@@ -130,7 +132,7 @@ class Contestant:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, write JSON."""
+    """Measure, print a table, write JSON; 2 where weights or images cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.encoders",
         description=__doc__,
@@ -151,10 +153,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
-    with tempfile.TemporaryDirectory() as scratch, one_core():
-        folder = Path(scratch)
-        sample = _sample(options.images, size, folder)
-        found = measure(list(_contestants(options.weights, size, sample, folder)), sample, size)
+    try:
+        with tempfile.TemporaryDirectory() as scratch, one_core():
+            folder = Path(scratch)
+            sample = _sample(options.images, size, folder)
+            found = measure(list(_contestants(options.weights, size, sample, folder)), sample, size)
+    except ReidError as error:
+        _say(str(error))
+        return 2
     print(render(found))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -293,7 +299,7 @@ def _in_each_runtime(
 
 
 def _of_the_zoo(root: Path, size: Size) -> Iterator[Contestant]:
-    files = sorted(path for path in root.glob(ZOO) if path.suffix in (".xml", ".onnx"))
+    files = sorted(path for path in root.rglob(ZOO) if path.suffix in (".xml", ".onnx"))
     if not files:
         _say(f"{root} holds no {ZOO}: Open Model Zoo's encoders are left out")
     for path in files:

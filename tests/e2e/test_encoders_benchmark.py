@@ -22,7 +22,8 @@ def test_all_that_is_there_is_measured_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     require("openvino")
-    draw_ir(tmp_path / "person-reidentification-retail-0277.xml", size=(64, 32))
+    (tmp_path / "omz").mkdir()
+    draw_ir(tmp_path / "omz" / "person-reidentification-retail-0277.xml", size=(64, 32))
     monkeypatch.setenv(MODELS_ROOT, str(tmp_path))
     package = tmp_path / "torchreid" / "reid" / "models"
     package.mkdir(parents=True)
@@ -66,6 +67,13 @@ def test_what_is_left_out_is_said(
     said = capsys.readouterr().err
     for missing in (MODELS_ROOT, "openvino is not installed", "torchreid is not installed"):
         assert missing in said
+
+
+def test_weights_that_cannot_be_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--weights", str(tmp_path / "none.safetensors")]) == 2
+    assert "none.safetensors" in capsys.readouterr().err
 
 
 def test_an_angle_beyond_the_limit_is_marked() -> None:
