@@ -6,12 +6,12 @@ Letters: N images, D width.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Literal, Self, TypeAlias, TypedDict, Unpack
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
-from reid.adapters.images.given import ImageLike
+from reid.adapters.images.conversion import ImageLike, require_channels
 from reid.application.galleries import (
     CheckOutcome,
     EnrolmentOutcome,
@@ -28,10 +28,16 @@ from reid.settings.loading import load_settings, with_trained_encoder
 from reid.settings.mentions import respelled_errors
 
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
-"""The path of a folder, a list (CSV) or an image; the content of an image file; (H, W, 3) uint8
-RGB pixels; or a list of image paths, contents and pixels."""
+"""The path of a folder, a list (CSV) or an image; an image in any other form of `ImageLike`;
+(N, H, W, 3) pixels; or several images in these forms."""
 
-A_PROGRAM = "a program"  # source of images that are given as bytes or pixels
+Channels: TypeAlias = Literal["rgb", "bgr"]
+"""Colour order of arrays; OpenCV's frames are `bgr`. Files and PIL images know their own."""
+
+Boxes: TypeAlias = object
+"""(K, 4) numbers x1, y1, x2, y2 in pixels, or an object with these as `xyxy`, such as supervision's
+Detections; of several images, a list with one such entry for each image."""
+
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
 
@@ -39,6 +45,14 @@ def _argument(setting: str, value: str | None) -> str | None:
     if setting in _ARGUMENTS:
         return f"{_ARGUMENTS[setting]}={'...' if value is None else repr(value)}"
     return None if value is None else f"settings={{{setting!r}: {value}}}"
+
+
+class Pixels(TypedDict, total=False):
+    """How the pixels of images are read; see `Reid.embed`."""
+
+    channels: Channels
+    boxes: Boxes
+    padding: float
 
 
 class Reid:
@@ -88,22 +102,38 @@ class Reid:
         self._container = Container(settings=with_trained_encoder(resolved), num_cameras=0)
 
     @respelled_errors(_argument)
-    def embed(self, images: Images) -> Tensor:
+    def embed(
+        self,
+        images: Images,
+        *,
+        channels: Channels = "rgb",
+        boxes: Boxes = None,
+        padding: float = 0.0,
+    ) -> NDArray[np.float32]:
         """Embed images as vectors; the cosine of two vectors is the similarity of two people.
 
         Args:
             images: N images; those of a folder are sorted by name.
+            channels: Order of the colours of arrays: `rgb`, or `bgr` for frames of OpenCV.
+            boxes: Describe the people in these boxes of the images, clipped to the image, instead
+                of whole images; N is then the number of boxes, which may be 0.
+            padding: Widens each box, on each side, by this share of its width and height.
 
         Returns:
-            (N, D) float32 on the CPU, rows of unit L2 norm.
+            (N, D) float32, rows of unit L2 norm, a row for each of equal images too.
 
         Raises:
-            DatasetError: An image cannot be read, or there are no images.
+            DatasetError: An image cannot be read or is of another type, a box is empty or outside
+                its image, or there are no images.
             EncoderError: The weights cannot be loaded or do not fit.
         """
-        source = source_of(self._container, images)
+        source = source_of(self._container, images, channels=channels, boxes=boxes, padding=padding)
         names = [image.name for image in source.images()]
-        return self._container.embedder().embed(source.reader, names, camids=None, subset="images")
+        embed = self._container.embedder().embed
+        rows: NDArray[np.float32] = embed(
+            source.reader, names, camids=None, subset="images"
+        ).numpy()
+        return rows
 
     def gallery(self, place: str | Path) -> "OpenGallery":
         """Return a gallery on disk; `build` or `add` creates it if it does not exist."""
@@ -111,20 +141,21 @@ class Reid:
 
     @respelled_errors(_argument)
     def identify(
-        self, queries: Images, gallery: "OpenGallery | str | Path"
+        self, queries: Images, gallery: "OpenGallery | str | Path", **how: Unpack[Pixels]
     ) -> IdentificationOutcome:
-        """Name the person in each query image.
+        """Name the person in each query image, or in each of its boxes.
 
         Args:
             queries: Query images; the outcome lists those that cannot be read.
             gallery: A gallery, or the path of a gallery or of a folder or list of labelled
                 images, whose vectors are cached.
+            **how: `channels`, `boxes` and `padding`, as in `embed`.
 
         Raises:
-            DatasetError: No query can be read.
+            DatasetError: No query can be read, or one is not as `embed` takes it.
             GalleryError: The gallery is missing or empty, or another encoder made it.
         """
-        asked = source_of(self._container, queries)
+        asked = source_of(self._container, queries, **how)
         identify = self._container.identify()
         if isinstance(gallery, OpenGallery):
             return identify.run(asked, gallery.opened())
@@ -162,20 +193,33 @@ class OpenGallery:
 
     @respelled_errors(_argument)
     def add(
-        self, images: Images, *, label: str | None = None, camera: str | None = None
+        self,
+        images: Images,
+        *,
+        label: str | None = None,
+        camera: str | None = None,
+        **how: Unpack[Pixels],
     ) -> EnrolmentOutcome:
-        """Add images.
+        """Add images; equal ones are kept once.
 
         Args:
             images: Images; a folder or list provides labels and cameras.
             label: Person in all images.
             camera: Camera of all images.
+            **how: `channels`, `boxes` and `padding`, as in `Reid.embed`.
 
         Raises:
-            DatasetError: No image can be read, or one has no label.
+            DatasetError: No image can be read, or one has no label or is of another type.
             GalleryError: Another encoder made the gallery, or it cannot be written.
         """
-        source = source_of(self._container, images, label=label, camera=camera)
+        label, camera = _name("label", label), _name("camera", camera)
+        source = source_of(self._container, images, once=True, **how)
+        if label is not None or camera is not None:
+            said = [
+                replace(image, label=label or image.label, camera=camera or image.camera)
+                for image in source.images()
+            ]
+            source = select_images(source, said)
         return self._enroll(source, mirrors=False)
 
     def remove(self, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -> RemovalOutcome:
@@ -236,40 +280,23 @@ class OpenGallery:
 
 
 def source_of(
-    container: Container, images: Images, *, label: str | None = None, camera: str | None = None
+    container: Container, images: Images, *, once: bool = False, **how: Unpack[Pixels]
 ) -> ImageSource:
-    """Convert images to an image source, whose labels and cameras are those given, if any.
+    """Open a folder, a list or the images that were given; see `give_images`.
 
     Raises:
-        DatasetError: An image cannot be read, there are none, or a name is blank or a number.
+        DatasetError: An image or box is not as `Reid.embed` takes it, or there are no images.
     """
-    label, camera = _name("label", label), _name("camera", camera)
-    source = _listed(container, images)
-    if label is camera is None:
-        return source
-    said = [
-        replace(image, label=label or image.label, camera=camera or image.camera)
-        for image in source.images()
-    ]
-    return select_images(source, said)
+    if isinstance(images, str | Path) and how.get("boxes") is None:
+        require_channels(how.get("channels", "rgb"))
+        listed: ImageSource = container.images()(Path(images))
+        return listed
+    given: ImageSource = container.given_images()(images, once=once, **how)
+    return given
 
 
 def _name(what: str, said: str | None) -> str | None:
     """Refuse blanks, and numbers, which types do not catch in a notebook."""
-    if said is None:
-        return None
-    if not isinstance(said, str) or not said.strip():
+    if said is not None and (not isinstance(said, str) or not said.strip()):
         raise DatasetError(f"the {what} {said!r} is not a name: give a text, such as '0067'")
-    return said.strip()
-
-
-def _listed(container: Container, images: Images) -> ImageSource:
-    if isinstance(images, str | Path):
-        opened: ImageSource = container.images()(Path(images))
-        return opened
-    # A list, since an iterator such as that of `Path.glob` can be read only once.
-    listed = [images] if isinstance(images, bytes | np.ndarray) else [*images]
-    are_paths = all(isinstance(one, str | Path) for one in listed)
-    place = str(Path.cwd()) if are_paths else A_PROGRAM
-    given: ImageSource = container.given_images()(listed, place=place)
-    return given
+    return said and said.strip()

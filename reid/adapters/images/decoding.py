@@ -76,6 +76,18 @@ def decode(content: Content) -> NDArray[np.uint8]:
     return pixels
 
 
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Turn an image of Pillow's upright: (H, W, 3) uint8 RGB, in memory of its own.
+
+    Raises:
+        DECODER_ERRORS: Its file is damaged, or closed.
+    """
+    # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
+    # Market-1501 has no EXIF, so its pixels are the same.
+    upright: Image.Image = ImageOps.exif_transpose(image)
+    return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
+
+
 def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
     """Decode a baseline colour JPEG without an orientation; None leaves the file to Pillow.
 
@@ -132,10 +144,7 @@ def _decode_by_pillow(data: bytes) -> NDArray[np.uint8]:
                 f"{image.width} x {image.height} pixels, more than {Image.MAX_IMAGE_PIXELS}: could "
                 "be a decompression bomb"
             )
-        # Differs from CLIP-ReID, which ignores EXIF: telephones store portraits lying down.
-        # Market-1501 has no EXIF, so its pixels are the same.
-        upright: Image.Image = ImageOps.exif_transpose(image)
-        return np.asarray(_in_eight_bits(upright).convert("RGB"), dtype=np.uint8)
+        return pixels_of(image)
 
 
 def _is_bomb(num_pixels: int) -> bool:

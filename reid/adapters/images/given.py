@@ -3,17 +3,18 @@
 Letters: H W pixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from reid.adapters.images.boxes import boxes_by_image, boxes_in
 from reid.adapters.images.contents import ImageContents
+from reid.adapters.images.conversion import convert, is_single, require_channels
 from reid.adapters.images.decoding import (
     DECODER_ERRORS,
     IMAGE_FORMATS,
@@ -30,8 +31,7 @@ from reid.domain.services.enrolment import THUMBNAIL_HEIGHT
 from reid.domain.services.lists import ListedImages
 from reid.domain.values.samples import ImageSize, ListedImage, Resampling
 
-ImageLike: TypeAlias = str | Path | bytes | NDArray[np.uint8]
-"""A path, the content of an image file, or (H, W, 3) uint8 RGB pixels."""
+A_PROGRAM = "a program"  # source of images that are given as bytes, pixels or crops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,9 +47,15 @@ class GivenImage:
 class GivenImages(ListedImages):
     """An image source over images that a program passed in, each with its own name."""
 
-    def __init__(self, given: Sequence[GivenImage], *, place: str) -> None:
-        """Keep the images in order; `place` is their sender."""
-        if not given:
+    def __init__(
+        self, given: Sequence[GivenImage], *, place: str, may_be_none: bool = False
+    ) -> None:
+        """Keep the images in order; `place` is their sender.
+
+        Raises:
+            DatasetError: There is no image, unless there `may_be_none`.
+        """
+        if not given and not may_be_none:
             raise DatasetError("no image was given: give one at least")
         listed = [one.image for one in given]
         super().__init__(place, reader=_GivenReader(given), list_images=lambda: listed)
@@ -73,33 +79,90 @@ class _GivenReader(ImageContents):
         return self._given[name].digest or super()._digest(name)
 
 
-def give_images(images: Sequence[ImageLike], *, place: str) -> GivenImages:
-    """Make a source of images that a program passes in; `place` is their sender, or their folder.
+def give_images(
+    images: object,
+    *,
+    channels: str = "rgb",
+    boxes: object = None,
+    padding: float = 0.0,
+    once: bool = False,
+) -> GivenImages:
+    """Make a source of the images that a program passes in.
 
     Paths are their own names; contents and pixels are named by their digest, so that the same image
-    gets the same name again.
+    gets the same name again. The second of equal images has ` (2)` behind its name, and so on.
+
+    Args:
+        images: An image (see `ImageLike`), (N, H, W, 3) pixels, or several images.
+        channels: Order of an array's colours, `rgb` or `bgr`.
+        boxes: People to cut out, in place of whole images: those of the one image (see `boxes_in`),
+            or a list with those of each image. There may be none.
+        padding: Widens boxes; see `boxes_in`.
+        once: List equal images once.
 
     Raises:
-        DatasetError: Pixels are not (H, W, 3) uint8, an image is given twice, or none is.
+        DatasetError: An image, box or argument is not as it should be, or no image is given.
     """
-    given = [_given(one) for one in images]
-    if len({one.image.name for one in given}) < len(given):
-        raise DatasetError("an image is given twice at once: give it once")
-    return GivenImages(given, place=place)
+    require_channels(channels)
+    if not 0 <= padding < float("inf"):
+        raise DatasetError(f"padding={padding!r} must be 0 or more: a share of a box's size")
+    alone = is_single(images)
+    # A list, since an iterator such as that of `Path.glob` can be read only once.
+    listed = [images] if alone else [*images]  # type: ignore[misc]  # it is iterable
+    names = ["the image"] if alone else [f"image {number}" for number in range(len(listed))]
+    contents = [
+        convert(one, channels=channels, what=what) for one, what in zip(listed, names, strict=True)
+    ]
+    are_paths = boxes is None and all(isinstance(content, Path) for content in contents)
+    if boxes is None:
+        given = list(map(_given, contents))
+    else:
+        by_image = boxes_by_image(boxes, num_images=len(listed), is_single=alone)
+        rows = zip(contents, by_image, names, strict=True)
+        given = [crop for row in rows for crop in _cut_out(*row, padding=padding)]
+    return GivenImages(
+        list({one.image.name: one for one in given}.values()) if once else _told_apart(given),
+        place=str(Path.cwd()) if are_paths else A_PROGRAM,
+        may_be_none=boxes is not None and bool(listed),
+    )
 
 
-def _given(one: ImageLike) -> GivenImage:
-    if isinstance(one, str | Path):
-        return GivenImage(ListedImage(str(one)), Path(one))
-    if isinstance(one, np.ndarray) and (
-        one.dtype != np.uint8 or one.shape[2:] != (3,) or one.size == 0
-    ):
-        raise DatasetError(
-            f"pixels must be (H, W, 3) uint8 in RGB order, got {one.shape} {one.dtype}: convert "
-            "them, or give the file's content"
-        )
-    digest = digest_of_content(one)
-    return GivenImage(ListedImage(digest), one, digest)
+def _given(content: Path | Content) -> GivenImage:
+    if isinstance(content, Path):
+        return GivenImage(ListedImage(str(content)), content)
+    digest = digest_of_content(content)
+    return GivenImage(ListedImage(digest), content, digest)
+
+
+def _cut_out(
+    content: Path | Content, boxes: object, what: str, *, padding: float
+) -> Iterator[GivenImage]:
+    """Decode a frame and give what its boxes hold; crops of a file are named by it and the box."""
+    path = content if isinstance(content, Path) else None
+    what = str(path or what)
+    if path is not None and (path.is_dir() or path.suffix.lower() == ".csv"):
+        raise DatasetError(f"{path} is no image: boxes are of images, given as a list")
+    try:
+        with strict_about_size():
+            frame = decode(read_file(content) if isinstance(content, Path) else content)
+    except DECODER_ERRORS as error:
+        raise DatasetError(f"{what} cannot be read: {describe_decoder_error(error)}") from error
+    for box in boxes_in(frame, boxes, padding=padding, what=what):
+        crop = _given(box.cut(frame))
+        yield crop if path is None else replace(crop, image=ListedImage(f"{path}#{box}"))
+
+
+def _told_apart(given: Sequence[GivenImage]) -> list[GivenImage]:
+    """Number images of one name from the second on."""
+    apart: dict[str, GivenImage] = {}
+    counts: Counter[str] = Counter()
+    for one in given:
+        name = one.image.name
+        while name in apart:
+            counts[one.image.name] += 1
+            name = f"{one.image.name} ({counts[one.image.name] + 1})"
+        apart[name] = replace(one, image=replace(one.image, name=name))
+    return list(apart.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,8 @@ class Embedder:
             DatasetError: An image cannot be read.
             EncoderError: A camera beyond those the encoder knows.
         """
+        if not names:
+            return torch.empty(0, self.encoder.geometry.embedding_width)
         whole = self.embed_parts(reader, names, camids=camids, subset=subset, part_size=len(names))
         return torch.cat(list(whole))
 

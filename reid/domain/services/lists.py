@@ -119,8 +119,11 @@ class ReaderAround:
 def require_readable(
     readable: Sequence[ListedImage], unreadable: Sequence[UnreadableImage], *, role: str
 ) -> None:
-    """Raise a DatasetError if no image can be read; `role` is what it calls them."""
-    if readable:
+    """Raise a DatasetError if images were given and none can be read; `role` is what it calls them.
+
+    A frame in which a detector found nobody gives no image, which is no error.
+    """
+    if readable or not unreadable:
         return
     raise DatasetError(
         f"not one of {counted(len(unreadable), f'{role} image')} can be read; "
