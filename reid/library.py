@@ -130,10 +130,8 @@ class Reid:
         source = source_of(self._container, images, channels=channels, boxes=boxes, padding=padding)
         names = [image.name for image in source.images()]
         embed = self._container.embedder().embed
-        rows: NDArray[np.float32] = embed(
-            source.reader, names, camids=None, subset="images"
-        ).numpy()
-        return rows
+        found: NDArray[np.float32] = embed(source.reader, names, camids=None, subset="images").numpy()
+        return found
 
     def gallery(self, place: str | Path) -> "OpenGallery":
         """Return a gallery on disk; `build` or `add` creates it if it does not exist."""

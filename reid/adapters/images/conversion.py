@@ -57,7 +57,7 @@ def is_single(images: object) -> bool:
     """Whether an argument is one image, and not many."""
     if isinstance(images, np.ndarray):
         return images.ndim != 4
-    if isinstance(images, str | Path | Image.Image | BinaryFile | _BYTES):
+    if isinstance(images, (str, Path, Image.Image, BinaryFile, *_BYTES)):
         return True
     return not isinstance(images, Iterable) or _is_tensor(images) or isinstance(images, dict | set)
 
