@@ -130,7 +130,9 @@ class Reid:
         source = source_of(self._container, images, channels=channels, boxes=boxes, padding=padding)
         names = [image.name for image in source.images()]
         embed = self._container.embedder().embed
-        found: NDArray[np.float32] = embed(source.reader, names, camids=None, subset="images").numpy()
+        found: NDArray[np.float32] = embed(
+            source.reader, names, camids=None, subset="images"
+        ).numpy()
         return found
 
     def gallery(self, place: str | Path) -> "OpenGallery":
