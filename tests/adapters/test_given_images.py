@@ -133,7 +133,7 @@ def test_a_pil_image_is_turned_upright_and_to_rgb() -> None:
     expected = read(give_images(np.ascontiguousarray(np.rot90(pixels(), k=-1))))
     assert torch.equal(read(give_images(lying)), expected)
     grey = Image.fromarray(pixels()[:, :, 0])
-    assert torch.equal(read(give_images(grey)), read(give_images(np.stack([grey] * 3, axis=2))))
+    assert torch.equal(read(give_images(grey)), read(give_images(np.stack([np.asarray(grey)] * 3, axis=2))))
 
 
 def test_an_array_of_many_images_is_many() -> None:
@@ -267,7 +267,8 @@ def test_a_crop_of_a_file_is_named_by_the_file_and_the_box(tmp_path: Path) -> No
 
 
 def test_a_frame_without_people_gives_no_image() -> None:
-    for boxes in ([], np.empty((0, 4)), Detections()):
+    nobody: list[object] = [[], np.empty((0, 4)), Detections()]
+    for boxes in nobody:
         assert give_images(FRAME, boxes=boxes).images() == ()
     with pytest.raises(DatasetError, match="no image was given"):
         give_images([], boxes=[])
