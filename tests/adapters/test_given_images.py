@@ -133,7 +133,9 @@ def test_a_pil_image_is_turned_upright_and_to_rgb() -> None:
     expected = read(give_images(np.ascontiguousarray(np.rot90(pixels(), k=-1))))
     assert torch.equal(read(give_images(lying)), expected)
     grey = Image.fromarray(pixels()[:, :, 0])
-    assert torch.equal(read(give_images(grey)), read(give_images(np.stack([np.asarray(grey)] * 3, axis=2))))
+    assert torch.equal(
+        read(give_images(grey)), read(give_images(np.stack([np.asarray(grey)] * 3, axis=2)))
+    )
 
 
 def test_an_array_of_many_images_is_many() -> None:
