@@ -159,9 +159,11 @@ def encoder_request(settings: "Settings", num_cameras: int) -> EncoderRequest:
     return EncoderRequest(
         kind=encoder.kind,
         weights=weights_of(encoder),
+        text_weights=encoder.text_weights,
         image_size=ImageSize(*encoder.image_size) if encoder.image_size else None,
         stride=encoder.stride,
         num_cameras=num_cameras,
+        camera_views=encoder.camera_views,
         camera_scale=encoder.camera_scale,
         activation=Activation(encoder.activation),
         pooling=Pooling(encoder.pooling),

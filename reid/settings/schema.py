@@ -60,11 +60,17 @@ class EncoderSettings(Section):
     """`openai` for CLIP's own kinds, `pretrained` for the usual download of a family such as timm,
     `random`, a tag of open_clip such as `laion2b_s34b_b79k` for its models, the path of a file, or
     else a model that `reid models list` names."""
+    text_weights: Unsettable[Name] = None
+    """Weights of the text tower of CLIP's own kinds, `openai` or a file; unset: as `weights`. So
+    prompts can be learned for weights that have no text tower."""
     image_size: Unsettable[tuple[PositiveInt, PositiveInt]] = None
     """Height and width; unset: those of the weights file, else the kind's default."""
     stride: Unsettable[PositiveInt] = None
     """Pixels between patches of a ViT; unset: as in the weights file, else the patch size."""
     camera_embedding: bool = False  # whether every camera gets an embedding (SIE)
+    camera_views: Unsettable[PositiveInt] = None
+    """Embeddings of each camera in a foreign file, one for each view (CLIP-ReID on VeRi-776: 8);
+    their mean is used. Unset: 1, and a file with very many is refused."""
     camera_scale: float = 1.0  # weight of the camera embedding in the sum (SIE's lambda)
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
     """Activation of the transformers in both towers of `vit-b16`; a run's file overrides it. Kinds

@@ -125,7 +125,8 @@ def test_every_container_of_openai_weights_gives_the_same_tensors(
     write(path, state)
     encoder = load(path)
     assert encoder.description.name == arch.replace("_", "-")
-    assert (encoder.description.weights, encoder.description.is_pretrained) == (path.name, True)
+    assert encoder.description.weights.startswith(path.name)
+    assert encoder.description.is_pretrained
     loaded = dict(encoder.state()) | text_state(encoder)
     kept = {
         name: value

@@ -1,5 +1,6 @@
 """CLIP-ReID's encoders: their factory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from reid.adapters.encoders.kinds import kind_named
@@ -8,6 +9,7 @@ from reid.adapters.encoders.plans import plan_encoder
 from reid.adapters.encoders.tower_encoder import TowerEncoder, assemble
 from reid.adapters.encoders.towers import build_towers
 from reid.adapters.encoders.weights import WeightsFile, read_weights_file
+from reid.domain.errors import ConfigurationError, EncoderError
 from reid.domain.values.encoders import EncoderDescription, EncoderRequest
 
 
@@ -37,7 +39,21 @@ def create_clip_encoder(request: EncoderRequest) -> TowerEncoder:
 
 def _find_weights(request: EncoderRequest) -> WeightsFile | None:
     if request.weights == "random":
+        if request.text_weights is not None:
+            raise ConfigurationError(
+                "encoder.text_weights: random weights have a text tower of their own; leave it out"
+            )
         return None
-    if request.weights == "openai":
-        return download_openai_weights(kind_named(request.kind).kind)
-    return read_weights_file(Path(request.weights))
+    weights = _read(request.weights, request.kind)
+    if request.text_weights is None:
+        return weights
+    text = _read(request.text_weights, request.kind)
+    if not text.text:
+        raise EncoderError(f"encoder.text_weights: {text.origin} has no text tower; name another")
+    return replace(weights, text=text.text)
+
+
+def _read(weights: str, kind: str | None) -> WeightsFile:
+    if weights == "openai":
+        return download_openai_weights(kind_named(kind).kind)
+    return read_weights_file(Path(weights))

@@ -127,9 +127,9 @@ def _find_weights(request: EncoderRequest) -> tuple[str, _Source, EncoderRequest
     """Find name and weights, and complete the request by what a run's file says."""
     path = Path(request.weights)
     if path.is_file():
-        tensors, header = read_tensors(path)
-        if header is not None and (encoder := encoder_in(header, path)):
-            return _run_source(request, tensors, encoder, path)
+        file = read_tensors(path)
+        if file.header is not None and (encoder := encoder_in(file.header, path)):
+            return _run_source(request, file.tensors, encoder, path)
     name = str(request.kind).partition(":")[2]
     configuration, usual = configuration_of(name), find_tag(name, None)
     source = _Source(
@@ -141,7 +141,8 @@ def _find_weights(request: EncoderRequest) -> tuple[str, _Source, EncoderRequest
     if request.weights == "random":
         return name, source, request
     if path.is_file():
-        found = replace(source, words=path.name, model=read_model_file(path), is_pretrained=True)
+        model, words = read_model_file(path)
+        found = replace(source, words=path.name + words, model=model, is_pretrained=True)
         return name, found, request
     tag = usual if request.weights == "pretrained" else find_tag(name, request.weights)
     if tag is None:
@@ -152,7 +153,7 @@ def _find_weights(request: EncoderRequest) -> tuple[str, _Source, EncoderRequest
         words=f"{tag.name} (open_clip)",
         pixels=tag.pixels,
         quick_gelu=tag.quick_gelu,
-        model=read_model_file(download(name, tag)),
+        model=read_model_file(download(name, tag))[0],
     )
     return name, found, request
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reid.adapters.encoders.architecture import PixelStatistics
+from reid.adapters.encoders.nesting import in_words, strip_prefix
 from reid.adapters.encoders.tensor_files import read_tensors
 from reid.adapters.encoders.towers import check_state
 from reid.domain.errors import ConfigurationError, EncoderError
@@ -18,6 +19,7 @@ _ANYTHING: Mapping[str, int] = {
 }  # fmt: skip
 """In place of a text tower that only Hugging Face's library could build."""
 
+_IMAGES = "visual."  # begins the names of the image tower
 _UNDROPPED = {"timm_drop": 0.0, "timm_drop_path": 0.0, "patch_dropout": 0.0}
 """Nothing is dropped at random in training, which would depend on global randomness."""
 
@@ -155,13 +157,19 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> boo
     return has_text
 
 
-def read_model_file(path: Path) -> Mapping[str, Tensor]:
-    """Read a checkpoint of open_clip; raises `EncoderError` where it cannot be read."""
-    tensors, _ = read_tensors(path)
-    prefix = "module."  # added by data-parallel training
-    if all(name.startswith(prefix) for name in tensors):
-        return {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def read_model_file(path: Path) -> tuple[Mapping[str, Tensor], str]:
+    """Read a checkpoint of open_clip in any entry and behind any prefix.
+
+    Returns:
+        The tensors, and which entry and prefix were taken, in words.
+
+    Raises:
+        EncoderError: The file cannot be read.
+    """
+    file = read_tensors(path)
+    wanted = {name[name.find(_IMAGES) :] for name in file.tensors if _IMAGES in name}
+    tensors, prefix = strip_prefix(file.tensors, wanted)
+    return tensors, in_words(file.entry, prefix)
 
 
 def _part(state: Mapping[str, Tensor], *, is_image: bool) -> dict[str, Tensor]:
@@ -169,5 +177,5 @@ def _part(state: Mapping[str, Tensor], *, is_image: bool) -> dict[str, Tensor]:
     return {
         name: value
         for name, value in state.items()
-        if name.startswith("visual.") is is_image and not name.startswith(others)
+        if name.startswith(_IMAGES) is is_image and not name.startswith(others)
     }

@@ -21,6 +21,9 @@ _KNOWN_SIZES = tuple(
     ImageSize(height, width)
     for height, width in ((256, 128), (384, 128), (384, 192), (256, 256), (128, 64), (224, 224))
 )
+_MOST_CAMERAS = 64
+"""More than any public set has (CityFlow-ReID: 40); a file with more rows counts views, too."""
+
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -124,7 +127,7 @@ def _sampling_of(
     name = architecture.positions_name.removeprefix(IMAGE_PREFIX)
     num_positions = max(0, length_of(weights.image, name, 0) - 1)
     trained, grid = None, architecture.pretraining_grid
-    if weights.is_resized:
+    if weights.is_resized or num_positions != grid.num_positions:
         trained = (
             _sampling_in(weights)
             if weights.author is not None
@@ -137,6 +140,10 @@ def _sampling_of(
             f"has {grid.num_positions}: pass another file"
         )
     return trained
+
+
+def _in_words(found: _Sampling) -> str:
+    return f"{found.image_size} at stride {found.stride}"
 
 
 def _sampling_in(weights: WeightsFile) -> _Sampling:
@@ -171,10 +178,10 @@ def _sampling_from_count(
     for candidates in (asked, fitting):
         if len(candidates) == 1:
             return candidates[0]
+    known = " and ".join(sorted(map(_in_words, fitting))) or "no image size that is known"
     raise EncoderError(
-        f"{weights.origin} has {counted(num_positions, 'position embedding')}, which fits "
-        f"{counted(len(fitting), 'pair')} of known image size and stride: set those that it was "
-        "trained with (encoder.image_size, encoder.stride)"
+        f"{weights.origin} has {counted(num_positions, 'position embedding')}, which fits {known}: "
+        "set the size and stride that it was trained with (encoder.image_size, encoder.stride)"
     )
 
 
@@ -192,9 +199,28 @@ def _num_cameras(
     cameras = weights.image.get(CAMERA_NAME) if weights else None
     if weights is None or cameras is None:
         return request.num_cameras
-    if request.num_cameras not in (0, len(cameras)):
+    known = _count_cameras(len(cameras), request, weights)
+    if request.num_cameras not in (0, known):
         raise EncoderError(
-            f"{weights.origin} knows {counted(len(cameras), 'camera')}, but {request.num_cameras} "
-            "should be known: leave the number out, or pass weights without camera embeddings"
+            f"{weights.origin} knows {counted(known, 'camera')}, but {request.num_cameras} should "
+            "be known: leave the number out, say how many views each camera has "
+            "(encoder.camera_views), or pass weights without camera embeddings"
         )
-    return len(cameras)
+    return known
+
+
+def _count_cameras(rows: int, request: EncoderRequest, weights: WeightsFile) -> int:
+    """Count cameras by their rows, of which a set of vehicles has one for each of their views."""
+    views = request.camera_views or 1
+    if request.camera_views is None and weights.author is None and rows > _MOST_CAMERAS:
+        raise EncoderError(
+            f"{weights.origin} has {rows} camera embeddings: one for each camera, or for each view "
+            "of fewer cameras (VeRi-776: 20 cameras with 8 views); set encoder.camera_views to the "
+            "number of views, 1 where there are none"
+        )
+    if rows % views:
+        raise ConfigurationError(
+            f"encoder.camera_views: {rows} camera embeddings of {weights.origin} are not those of "
+            f"cameras with {views} views each; set the number that it was trained with"
+        )
+    return rows // views

@@ -11,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from reid.adapters.encoders.nesting import find_tensors
+from reid.adapters.encoders.pickled_objects import find_objects, numpy_scalars
 from reid.adapters.safetensors_file import read_safetensors
 from reid.domain.errors import EncoderError
 from reid.domain.values.json_values import JsonValue
@@ -39,8 +41,16 @@ _DTYPES = {
 }
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
-    """Read all tensors of a file, and the header that reid's own files have.
+class TensorFile(NamedTuple):
+    """The tensors of a file."""
+
+    tensors: dict[str, Tensor]
+    header: Header | None = None  # of reid's own files
+    entry: str = ""  # of the file that holds the tensors; empty where it is the table itself
+
+
+def read_tensors(path: Path) -> TensorFile:
+    """Read the named tensors of a file, in whichever entry they lie.
 
     Raises:
         EncoderError: The file is missing or damaged, or holds what could run code.
@@ -55,25 +65,34 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Header | None]:
         start = file.read(9)
     try:
         if path.suffix == ".safetensors" or start[8:] == b"{":
-            return read_safetensors(path)
+            return TensorFile(*read_safetensors(path))
         content = _read_torchscript(path) if _is_torchscript(path) else _read_pickle(path)
     except pickle.UnpicklingError as error:
-        raise EncoderError(
-            f"{path} is no weights file, or holds Python objects that could run code when loaded: "
-            "save the model's state_dict, or better a safetensors file, and pass that"
-        ) from error
+        raise EncoderError(_refusal(path)) from error
     except Exception as error:  # damaged pickles and archives raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise EncoderError(
             f"{path} cannot be read as weights ({reason}): it is damaged, cut short, or of another "
             "kind; copy or download it again"
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise EncoderError(f"{path} holds a {type(content).__name__}: pass a file of named tensors")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    return tensors, None
+    tensors, entry = find_tensors(content)
+    return TensorFile(tensors, entry=entry)
+
+
+def _refusal(path: Path) -> str:
+    found = find_objects(path)
+    if not found:
+        return (
+            f"{path} is no weights file, or holds Python objects that could run code when loaded: "
+            "save the model's state_dict, or better a safetensors file, and pass that"
+        )
+    return (
+        f"{path} holds Python objects that could run code when loaded: {', '.join(found)}; where "
+        "you trust the file, load it (torch.load(..., weights_only=False)), delete these entries, "
+        "and save the rest, or better its tensors as a safetensors file"
+    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -89,7 +108,8 @@ def _is_torchscript(path: Path) -> bool:
 def _read_pickle(path: Path) -> Any:  # noqa: ANN401  (whatever a pickle can hold)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to the file's author
-        return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+        with torch.serialization.safe_globals(numpy_scalars()):
+            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
 
 
 class _Module:

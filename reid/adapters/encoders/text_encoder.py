@@ -135,8 +135,8 @@ class ClipTextEncoder:
         if embedding is None:
             raise EncoderError(
                 f"encoder.weights: {self.weights} hold no token embeddings, so prompts cannot be "
-                "learned; start from OpenAI's weights or another whole CLIP model, or train "
-                "without prompts (finetuning.image_to_text_weight = 0)"
+                "learned; take the text tower from elsewhere (encoder.text_weights = openai, or a "
+                "file), or train without prompts (finetuning.image_to_text_weight = 0)"
             )
         prefix, suffix = self.tower.template_tokens(template)
         length = len(prefix) + num_context_tokens + len(suffix)

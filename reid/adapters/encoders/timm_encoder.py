@@ -4,7 +4,7 @@ Letters: B batch, D width, H W pixels, h w grid.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reid.adapters.encoders.architecture import IMAGENET_STATISTICS
 from reid.adapters.encoders.efficientnet_names import rename_efficientnet
 from reid.adapters.encoders.image_tower import ImageTower, Visual
+from reid.adapters.encoders.nesting import in_words, strip_prefix
 from reid.adapters.encoders.tensor_files import read_tensors
 from reid.adapters.encoders.tower_encoder import TowerEncoder, assemble
 from reid.adapters.encoders.towers import check_state
@@ -155,11 +156,11 @@ def _find_weights(request: EncoderRequest) -> tuple[EncoderRequest, _Source]:
     if request.weights == "pretrained":
         return request, _Source(words="pretrained (timm)", is_downloaded=True)
     path = Path(request.weights)
-    tensors, header = read_tensors(path)
+    tensors, header, entry = read_tensors(path)
     encoder = None if header is None else encoder_in(header, path)
     if encoder is None:
-        tensors = rename_efficientnet(tensors)
-        return request, _Source(words=path.name, model=tensors)
+        model, prefix = strip_prefix(rename_efficientnet(tensors), _names_in(request))
+        return request, _Source(words=path.name + in_words(entry, prefix), model=model)
     options = encoder.get("options")
     known = dict(options) if isinstance(options, dict) else {}
     classifier = tensors.get("classifier.weight")
@@ -181,6 +182,18 @@ def _find_weights(request: EncoderRequest) -> tuple[EncoderRequest, _Source]:
     raise EncoderError(
         f"{path} does not say its image size and stride: write it again by a training"
     )
+
+
+def _names_in(request: EncoderRequest) -> Collection[str]:
+    """List the names of a model's weights; none where timm does not know it."""
+    import timm
+
+    name = str(request.kind).partition(":")[2]
+    if not timm.is_model(name.partition(".")[0]):
+        return ()
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model(name, num_classes=0)
+    return model.state_dict().keys()
 
 
 def _config_of(name: str) -> Mapping[str, Any]:

@@ -74,7 +74,9 @@ def _image_state(plan: EncoderPlan, weights: WeightsFile, image: ImageTower) -> 
         # The paper's code also writes camera embeddings for a ResNet, which never uses them.
         state.pop(CAMERA_NAME, None)
     else:
-        state.setdefault(CAMERA_NAME, image.cv_embed.detach())
+        cameras = state.get(CAMERA_NAME, image.cv_embed.detach())
+        # A camera with several views gets the mean of their rows: images do not tell their view.
+        state[CAMERA_NAME] = cameras.reshape(plan.num_cameras, -1, cameras.shape[-1]).mean(dim=1)
     for name in image.state_dict():
         if name.endswith(_BATCH_COUNT):
             state.setdefault(name, torch.tensor(0))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reid.adapters.encoders.architecture import IMAGE_PREFIX
+from reid.adapters.encoders.nesting import in_words, strip_prefix
 from reid.adapters.encoders.tensor_files import Header, read_tensors
 from reid.adapters.encoders.text_encoder import TEXT_PREFIX
 from reid.domain.errors import CheckpointError, EncoderError
@@ -24,7 +25,8 @@ CAMERA_NAME = "cv_embed"
 _OPENAI_PREFIX = "visual."
 _OPENAI_TEXT = ("transformer.", "token_embedding.", "ln_final.")
 _OPENAI_TEXT_TENSORS = ("positional_embedding", "text_projection")
-_MODULE_PREFIX = "module."  # added by data-parallel training
+_FIRST_LAYERS = (f"{_OPENAI_PREFIX}conv1.weight", f"{IMAGE_PREFIX}conv1.weight")
+"""By which a file's prefix is found."""
 _OLDEST_OPTIONS = {"activation": Activation.QUICK_GELU.value, "pooling": Pooling.AVERAGE.value}
 """Of runs from before there was a choice, which their files do not name."""
 
@@ -52,22 +54,23 @@ def read_weights_file(path: Path) -> WeightsFile:
     """Read a file in any known layout.
 
     Known are OpenAI's TorchScript archives and state dicts in their layout, open_clip's
-    checkpoints, CLIP-ReID's, and those of reid's own runs, pickled or as safetensors. Only reid's
-    own say with which options they were trained.
+    checkpoints, CLIP-ReID's, and those of reid's own runs, pickled or as safetensors, within any
+    entry and behind any prefix of their names. Only reid's own say with which options they were
+    trained.
 
     Raises:
         EncoderError: The file is missing, damaged, unsafe, or holds no CLIP image encoder.
     """
-    tensors, header = read_tensors(path)
-    encoder = None if header is None else encoder_in(header, path)
-    if encoder is None and all(name.startswith(_MODULE_PREFIX) for name in tensors):
-        tensors = {name.removeprefix(_MODULE_PREFIX): value for name, value in tensors.items()}
+    tensors, header, entry = read_tensors(path)
+    encoder, prefix = None if header is None else encoder_in(header, path), ""
+    if encoder is None:
+        tensors, prefix = strip_prefix(tensors, _FIRST_LAYERS)
     is_released = encoder is not None or any(name.startswith(IMAGE_PREFIX) for name in tensors)
     image, text = _split_released(tensors if is_released else _rename_openai(tensors))
     classifier = tensors.get("classifier.weight")
     found = WeightsFile(
         origin=str(path),
-        words=path.name,
+        words=path.name + in_words(entry, prefix),
         image=image,
         text=text,
         is_resized=is_released,
@@ -85,9 +88,11 @@ def read_weights_file(path: Path) -> WeightsFile:
     if f"{IMAGE_PREFIX}conv1.weight" in image:
         return found
     some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+    where = f" in its entry {entry}" if entry else ""
     raise EncoderError(
-        f"{path} holds no CLIP image encoder (it has {some}): pass weights whose names start "
-        f"with {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}"
+        f"{path} holds no CLIP image encoder (it has {some}{where}): pass weights whose names "
+        f"hold {_OPENAI_PREFIX!r} or {IMAGE_PREFIX!r}, or name their kind (encoder.kind), such as "
+        "`timm:NAME`"
     )
 
 

@@ -103,8 +103,9 @@ class PromptLearning:
             reason = f" ({description.without_text})" if description.without_text else ""
             raise EncoderError(
                 f"encoder.weights: {description.name} ({description.weights}) has no text encoder"
-                f"{reason}, so prompts cannot be learned; start from a whole CLIP model such as "
-                "OpenAI's, or set finetuning.image_to_text_weight to 0 and train without prompts"
+                f"{reason}, so prompts cannot be learned; name weights that have one "
+                "(encoder.text_weights, for CLIP's own kinds), start from a whole CLIP model such "
+                "as OpenAI's, or set finetuning.image_to_text_weight to 0 and train without prompts"
             )
         return self.encoder.text
 

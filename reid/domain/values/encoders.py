@@ -72,11 +72,15 @@ class EncoderRequest:
 
     kind: str | None  # name as in settings; None takes the kind that the weights file names
     weights: str = "random"  # `random`, `openai`, or the path of a file
+    text_weights: str | None = None
+    """Where the text tower comes from, `openai` or a file; None: from `weights`."""
     image_size: ImageSize | None = None  # None: the weights file's, else the kind's own default
     stride: int | None = None
     """Pixels between patches of a ViT; None: the weights file's, else the patch size."""
     num_cameras: int = 0
     """Cameras that get an embedding of their own; 0: those of the weights file, if any."""
+    camera_views: int | None = None
+    """Rows of a file's camera embeddings for each camera, of which the mean is taken; None: 1."""
     camera_scale: float = 1.0  # weight of the camera embedding in the sum (SIE's lambda)
     activation: Activation = Activation.QUICK_GELU
     """Of both towers' transformers; a run's own file overrides it."""
