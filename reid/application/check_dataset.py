@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from reid.domain.services.copies import queries_in_gallery
 from reid.domain.values.samples import (
     DISTRACTOR_PID,
     Sample,
@@ -38,6 +39,8 @@ class DatasetCheckReport:
     """Images with the content of another one that comes before, under another name."""
     contradictory_images: tuple[str, ...] = ()
     """Copies that are labelled as another person than their original."""
+    queries_in_gallery: tuple[str, ...] = ()
+    """Queries whose very content the gallery has too, under the same name or another."""
     only_camera: int | None = None
     """The zero-based camera of all queries and gallery images, where there is only one: by
     Market-1501's protocol no query then has a match."""
@@ -56,6 +59,10 @@ class DatasetCheckReport:
                 [] if self.only_camera is None else [f"camera {self.only_camera + 1}"],
                 "cameras in query and gallery (evaluation.same_camera_rule=false compares within "
                 "one)",
+            ),
+            (
+                self.queries_in_gallery,
+                "queries whose very picture is in the gallery, so that they find themselves",
             ),
             (self.repeated_images, "images that are copies of another one"),
             (self.contradictory_images, "copies that are of another person than the original"),
@@ -91,6 +98,12 @@ def check_dataset(dataset: Dataset) -> DatasetCheckReport:
         statistics=count_splits(dataset),
         unreadable=dataset.reader.find_unreadable([sample.name for sample in listed]),
         unparsed=tuple(name for split in Split for name in dataset.unparsed_names(split)),
+        queries_in_gallery=queries_in_gallery(
+            dataset.reader,
+            splits[Split.QUERY],
+            splits[Split.GALLERY],
+            remove_same_camera=False,  # a list that needs the rule to be sound deserves a word
+        ),
         repeated_images=tuple(copy.name for copy, _ in copies),
         contradictory_images=tuple(
             copy.name for copy, original in copies if copy.pid != original.pid

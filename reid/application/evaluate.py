@@ -11,6 +11,7 @@ from reid.domain.errors import CheckpointError, DatasetError
 from reid.domain.events import Stage
 from reid.domain.ranking.exact_scores import score_embeddings
 from reid.domain.ranking.metrics import QueryScores, require_matches
+from reid.domain.services.copies import queries_in_gallery
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.scoring import analyse, score_queries
 from reid.domain.services.screening import ScreenedDataset
@@ -45,6 +46,8 @@ class Evaluation:
     encoder: EncoderDescription
     report: EvaluationReport
     left_out: tuple[UnreadableImage, ...] = ()  # unreadable, of both lists, as requested
+    queries_in_gallery: tuple[str, ...] = ()
+    """Queries whose very content is among the gallery images scored for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,9 @@ class Evaluate:
             encoder=self.encoder.description,
             report=report,
             left_out=self.screened.left_out(_SCORED) if self.screened else (),
+            queries_in_gallery=queries_in_gallery(
+                self.dataset.reader, *lists, remove_same_camera=rule
+            ),
         )
         if recipe is None:
             return evaluation, scores, None

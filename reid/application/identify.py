@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+from reid.domain.services.copies import queries_kept
 from reid.domain.services.embedding import Embedder
 from reid.domain.services.enrolment import Enrolment
 from reid.domain.services.gallery import Gallery
@@ -45,6 +46,8 @@ class IdentificationOutcome:
     fusion: str = "best"
     threshold: float | None = None  # matches of a lower similarity were rejected; None: no match
     is_reranked: bool = False
+    queries_in_gallery: tuple[str, ...] = ()
+    """Query images whose very content is among the searched images: they find themselves."""
     looked_at: str = ""  # which of the gallery's images were searched; empty: all
 
     @property
@@ -149,6 +152,7 @@ class Identify:
             fusion=options.fusion,
             threshold=decision.threshold,
             is_reranked=options.reranking is not None,
+            queries_in_gallery=queries_kept(asked, gallery, within=options.within),
             looked_at=options.within.words(),
         )
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from reid.cli.render import encoder_line, table, to_json
+from reid.cli.render import encoder_line, render_itself, table, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
@@ -107,8 +107,15 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
         yield "Cameras: left out, since not every image has one that the encoder knows"
     yield from _manner_notes(outcome)
     if outcome.threshold is not None:
-        num_unknown = sum(answer.is_unknown for answer in outcome.identifications)
+        num_unknown = sum(bool(answer.is_unknown) for answer in outcome.identifications)
         yield f"Unknown: {num_unknown} of {queries}, below a similarity of {outcome.threshold:.3f}"
+    else:
+        yield (
+            "Unknown: no threshold is set, so everybody gets a name; reid calibrate finds one, or "
+            "set identify.unknown"
+        )
+    if outcome.queries_in_gallery:
+        yield render_itself(outcome.queries_in_gallery)
     if outcome.accuracy is not None:
         yield (
             f"Accuracy: {outcome.accuracy:.2%} ({outcome.num_correct} of "

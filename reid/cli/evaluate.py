@@ -98,6 +98,8 @@ def _evaluate_and_record(
 
 def _echo(outcome: "Evaluation", *, as_json: bool) -> None:
     render.warn_if_untrained(outcome.encoder)
+    if as_json and outcome.queries_in_gallery:
+        typer.echo(render.render_itself(outcome.queries_in_gallery), err=True)
     typer.echo(render.to_json(outcome) if as_json else render.render_evaluation(outcome))
 
 

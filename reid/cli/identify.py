@@ -17,7 +17,7 @@ from reid.cli.options import (
     output_file,
     takes_settings,
 )
-from reid.cli.render import render_unreadable, warn_if_untrained
+from reid.cli.render import render_itself, render_unreadable, warn_if_untrained
 from reid.container.checks import require_gallery, require_images
 from reid.container.program import settings_to_answer, wired
 from reid.domain.errors import DatasetError
@@ -88,6 +88,8 @@ def identify(
                 outcome = container.identify().run_among(asked, known, open_gallery=open_cache)
                 thumbnails = thumbnails_in(known.reader)
             warn_if_untrained(outcome.encoder)
+            if write is not render_answers and outcome.queries_in_gallery:
+                typer.echo(render_itself(outcome.queries_in_gallery), err=True)
             typer.echo(write(outcome))
             if report is not None:
                 place = _write_page(container, report, outcome, asked, thumbnails)

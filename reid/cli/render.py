@@ -150,8 +150,18 @@ def render_evaluation(outcome: "Evaluation") -> str:
             render_scores(outcome.report),
             f"Dataset: {outcome.dataset}",
             encoder_line(outcome.encoder),
+            *([render_itself(outcome.queries_in_gallery)] if outcome.queries_in_gallery else []),
             *render_left_out(outcome.left_out, what="query or gallery image"),
         ]
+    )
+
+
+def render_itself(queries: Sequence[str]) -> str:
+    """Warn of queries that are compared with themselves."""
+    return (
+        f"Warning: the very picture of {counted(len(queries), 'query image')} is in the gallery "
+        f"too (the first is {harmless(queries[0])}): such a query finds itself, so the answers "
+        "do not measure an encoder. Leave these pictures out of one side."
     )
 
 

@@ -199,9 +199,10 @@ def test_a_single_person_has_no_runner_up() -> None:
     assert (answer.label, answer.runner_up_label, answer.runner_up_similarity) == ("a", None, None)
 
 
-def test_without_a_threshold_nobody_is_unknown() -> None:
+def test_without_a_threshold_it_is_left_open_who_is_unknown() -> None:
     (answer,) = ask(gallery_of("ab", at(80, 90)), at(0))
-    assert not answer.is_unknown
+    assert answer.is_unknown is None
+    assert answer.threshold is None
     assert answer.confidence is None
 
 
@@ -210,6 +211,7 @@ def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
     decision = Decision(threshold=cosine(30), calibration=CALIBRATION)
     near, far = ask(gallery, at(0, -20), decision=decision)
     assert (near.is_unknown, far.is_unknown) == (False, True)
+    assert near.threshold == cosine(30)
     assert far.label == "a"
     sigmoid = torch.sigmoid(torch.tensor(10.0 * near.similarity - 5.0, dtype=torch.float64))
     assert near.confidence == pytest.approx(float(sigmoid))

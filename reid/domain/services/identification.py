@@ -31,9 +31,9 @@ class Decision:
         slope, intercept = self.calibration.slope, self.calibration.intercept
         return float(confidence_of(cosine, slope=slope, intercept=intercept))
 
-    def is_unknown(self, similarity: float) -> bool:
-        """Whether a match is rejected."""
-        return self.threshold is not None and similarity < self.threshold
+    def is_unknown(self, similarity: float) -> bool | None:
+        """Whether a match is rejected; None where no threshold decides it."""
+        return None if self.threshold is None else similarity < self.threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

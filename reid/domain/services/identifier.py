@@ -245,6 +245,7 @@ class Identifier:
             camera=first.camera,
             confidence=self.decision.confidence(similarities[0]),
             is_unknown=self.decision.is_unknown(similarities[0]),
+            threshold=self.decision.threshold,
         )
 
     def _rank(

@@ -65,4 +65,7 @@ class Identification:
     camera: str | None = None  # the query's own, where known
     confidence: float | None = None
     """Probability that the label is right, in 0..1; None where nothing was calibrated."""
-    is_unknown: bool = False  # whether the similarity is below the threshold: the query is rejected
+    is_unknown: bool | None = None
+    """Whether the similarity is below the threshold: the query is rejected. None where no threshold
+    is set, so that nothing was decided."""
+    threshold: float | None = None
