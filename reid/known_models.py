@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from reid.domain.errors import ConfigurationError, EncoderError
-from reid.domain.values.models import Catalogue, DatasetTerms, ModelEntry, ModelFile, ModelScore
+from reid.domain.values.models import (
+    Catalogue,
+    DatasetTerms,
+    KnownModel,
+    ModelEntry,
+    ModelFile,
+    ModelScore,
+)
 from reid.small_files import MOST_SETTINGS_BYTES, read_bounded
 
 SHIPPED = Path(__file__).parent / "models"  # folder of the catalogue, and of files that come along
@@ -80,6 +87,14 @@ def default_model() -> ModelEntry | None:
     """Return the model that answers where none is named; None where its files are missing."""
     chosen = (entry for entry in catalogue().models.values() if entry.is_default)
     return next((entry for entry in chosen if present_path(entry) is not None), None)
+
+
+def model_named_by(weights: str) -> KnownModel | None:
+    """Describe the model that weights name; None where they are a file, or no model's."""
+    entry = catalogue().models.get(weights)
+    if entry is None or Path(weights).exists():
+        return None
+    return KnownModel(name=entry.name, about=entry.about, standing=catalogue().standing(entry))
 
 
 def folder_of(entry: ModelEntry) -> Path:

@@ -27,6 +27,14 @@ class DemoOutcome:
     identification: IdentificationOutcome
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedOutcome:
+    """Scores of the encoder that comes with the program, and some of its answers."""
+
+    evaluation: Evaluation
+    identification: IdentificationOutcome
+
+
 def run_demo(
     *,
     draw: Callable[[], object],
@@ -51,15 +59,42 @@ def run_demo(
     trained = train.run(TrainingRequest(overwrite=True)).evaluation
     if trained is None:
         raise EvaluationError("the training run was not evaluated")
-    queries, gallery = open_images()
-    listed = queries.images()
-    few = select_images(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
-    identification = identify.run_among(few, gallery, open_gallery=lambda _: open_gallery())
+    identification = _identify_few(identify, open_gallery=open_gallery, open_images=open_images)
     outcome = DemoOutcome(
         untrained=untrained,
         trained=trained,
         # Trained in place: the encoder still describes its initial weights.
-        identification=replace(identification, encoder=trained.encoder),
+        identification=replace(identification, encoder=trained.encoder, model=None),
     )
     runs.record(DEMO, cast("dict[str, JsonValue]", asdict(outcome)))
     return outcome
+
+
+def try_shipped(
+    *,
+    evaluate: Evaluate,
+    identify: Identify,
+    open_gallery: Callable[[], Gallery],
+    open_images: Callable[[], tuple[ImageSource, ImageSource]],
+) -> ShippedOutcome:
+    """Score the encoder that comes with the program on the demo's people, and identify a few.
+
+    Raises:
+        ReidError: As the use cases do.
+    """
+    return ShippedOutcome(
+        evaluation=evaluate.run()[0],
+        identification=_identify_few(identify, open_gallery=open_gallery, open_images=open_images),
+    )
+
+
+def _identify_few(
+    identify: Identify,
+    *,
+    open_gallery: Callable[[], Gallery],
+    open_images: Callable[[], tuple[ImageSource, ImageSource]],
+) -> IdentificationOutcome:
+    queries, gallery = open_images()
+    listed = queries.images()
+    few = select_images(queries, listed[:: max(1, len(listed) // NUM_QUERIES)])
+    return identify.run_among(few, gallery, open_gallery=lambda _: open_gallery())

@@ -20,6 +20,7 @@ from reid.domain.values.galleries import (
     GalleryFilter,
     require_images,
 )
+from reid.domain.values.models import KnownModel
 from reid.domain.values.reports import Identification
 from reid.domain.values.samples import UnreadableImage
 from reid.ports.dataset import ImageSource
@@ -48,6 +49,8 @@ class IdentificationOutcome:
     is_reranked: bool = False
     queries_in_gallery: tuple[str, ...] = ()
     """Query images whose very content is among the searched images: they find themselves."""
+    model: KnownModel | None = None
+    """The encoder as the catalogue of models knows it; None where it does not."""
     looked_at: str = ""  # which of the gallery's images were searched; empty: all
 
     @property
@@ -64,6 +67,8 @@ class Identify:
     embedder: Embedder
     enrolment: Enrolment
     options: IdentificationOptions = field(default_factory=IdentificationOptions)
+    model: KnownModel | None = None
+    """What the catalogue of models knows of the encoder."""
 
     def require_decision(self, gallery: Gallery) -> None:
         """Raise a GalleryError if the gallery's threshold is wanted but is for another fusion."""
@@ -137,6 +142,7 @@ class Identify:
         is_exact = gallery.is_exact
         return IdentificationOutcome(
             encoder=self.encoder.description,
+            model=self.model,
             identifications=answers,
             unreadable_queries=(),
             unreadable_gallery=(),

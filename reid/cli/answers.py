@@ -10,7 +10,7 @@ from reid.cli.render import encoder_line, render_itself, table, to_json
 from reid.domain.values.counts import counted
 
 if TYPE_CHECKING:
-    from reid.application.demo import DemoOutcome
+    from reid.application.demo import DemoOutcome, ShippedOutcome
     from reid.application.identify import IdentificationOutcome
     from reid.domain.values.reports import Identification
     from reid.settings.schema import Settings
@@ -77,6 +77,23 @@ def render_demo(outcome: "DemoOutcome", *, settings: "Settings") -> str:
     )
 
 
+def render_shipped(outcome: "ShippedOutcome | None") -> str:
+    """Show how the encoder that comes with the program does on the same people."""
+    if outcome is None:
+        return "\nSecond part left out: no encoder comes with this program"
+    measures = outcome.evaluation.report.measures
+    scores = ", ".join(f"{name} {measures[name]:.2%}" for name in ("Rank-1", "Rank-5", "mAP"))
+    return "\n".join(
+        [
+            "",
+            "Second part: the encoder that comes with the program, not trained on these people",
+            f"{scores} (drawn people say nothing of real ones)",
+            "",
+            render_answers(outcome.identification),
+        ]
+    )
+
+
 def _row(answer: "Identification") -> tuple[str, ...]:
     return (
         answer.name + (f" +{len(answer.names) - 1}" if answer.names else ""),
@@ -103,6 +120,8 @@ def answer_notes(outcome: "IdentificationOutcome", *, names_place: bool = True) 
             embedded = f", {changes.num_embedded} of {listed} embedded now"
         yield f"Gallery: {outcome.gallery}{embedded}"
     yield encoder_line(outcome.encoder)
+    if outcome.model is not None:
+        yield f"Model: {outcome.model.words}"
     if outcome.encoder.options.get("num_cameras") and not outcome.are_cameras_used:
         yield "Cameras: left out, since not every image has one that the encoder knows"
     yield from _manner_notes(outcome)

@@ -70,7 +70,8 @@ def identify(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     write = answers_as_csv if as_csv else answers_as_json if as_json else render_answers
-    settings = settings_to_answer(resolved)
+    # CSV has no place for it.
+    settings = settings_to_answer(resolved, describes=as_csv)
     require_images(queries)
     require_gallery(settings.gallery, gallery)
     with wired(settings, num_cameras=0) as container:

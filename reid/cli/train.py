@@ -1,20 +1,23 @@
 """`reid train` and `reid demo`: train an encoder on a dataset, or on drawn people."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reid.cli.answers import render_demo
+from reid.cli.answers import render_demo, render_shipped
 from reid.cli.errors import saying_how_to_resume
 from reid.cli.mentions import in_options
 from reid.cli.options import DATASET_OPTIONS, JsonOption, argument, option, takes_settings
 from reid.cli.render import render_dataset_table, render_training, to_json
 from reid.container.checks import require_dataset
-from reid.container.program import wired
+from reid.container.program import wired, with_shipped_encoder
 
 if TYPE_CHECKING:
+    from reid.application.demo import ShippedOutcome
     from reid.settings.loading import ResolvedSettings
+    from reid.settings.schema import Settings
 
 StageName = Literal["all", "prompts", "encoder", "1", "2"]
 _NAME_OF_NUMBER = {"1": "prompts", "2": "encoder"}
@@ -74,11 +77,26 @@ def demo(
     folder: FolderArgument = Path("demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Draw people, train a tiny encoder, and show what it learned."""
+    """Draw people, train a tiny encoder on them, then let the shipped encoder answer too."""
     settings = resolved.settings
     dataset = settings.dataset.model_copy(update={"root": folder / "data"})
     run = settings.run.model_copy(update={"directory": folder / "run"})
     settings = settings.model_copy(update={"dataset": dataset, "run": run})
     with wired(settings) as container:
         outcome = container.demo()
-    typer.echo(to_json(outcome) if as_json else render_demo(outcome, settings=settings))
+    if not as_json:
+        typer.echo(render_demo(outcome, settings=settings))
+    shipped = _try_shipped(settings)
+    typer.echo(
+        to_json({**asdict(outcome), "shipped": shipped}) if as_json else render_shipped(shipped)
+    )
+
+
+def _try_shipped(settings: "Settings") -> "ShippedOutcome | None":
+    """Have the encoder that comes with the program answer; None where none does."""
+    chosen = with_shipped_encoder(settings)
+    if chosen is None:
+        return None
+    with wired(chosen, num_cameras=0) as container:
+        outcome: ShippedOutcome = container.demo_of_shipped()
+    return outcome

@@ -7,6 +7,7 @@ from dependency_injector import providers
 from reid.container.foundation import SETTINGS, Foundation
 from reid.container.galleries import Galleries
 from reid.importing import Lazily
+from reid.known_models import model_named_by
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +74,7 @@ class Identification(Galleries):
         embedder=Galleries.embedder,
         enrolment=Galleries.enrolment,
         options=options,
+        model=providers.Callable(model_named_by, SETTINGS.encoder.weights),
     )
     image_intake = providers.Factory["ImageIntake"](
         Lazily("reid.adapters.images.given:ImageIntake"),

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid.container import registry
@@ -46,24 +45,34 @@ def _warn_of_slow_precision(settings: "Settings") -> None:
         )
 
 
-def settings_to_answer(resolved: "ResolvedSettings") -> "Settings":
+def settings_to_answer(resolved: "ResolvedSettings", *, describes: bool = True) -> "Settings":
     """Choose the encoder by `with_trained_encoder`, and describe a model of the catalogue.
 
-    The description, on standard error, says how good the model is known to be.
+    The description, on standard error, says how good the model is known to be; without `describes`
+    the command's own output does.
 
     Raises:
         CheckpointError, ConfigurationError: As `with_trained_encoder` does.
     """
-    from reid.known_models import catalogue
+    from reid.known_models import model_named_by
     from reid.settings.loading import with_trained_encoder
 
     settings = with_trained_encoder(resolved)
-    weights, known = settings.encoder.weights, catalogue()
-    if weights in known.models and not Path(weights).exists():
-        entry = known.models[weights]
-        sys.stderr.write(f"{entry.name} answers, {entry.about}.\n")
-        sys.stderr.write(f"  Known of it: {known.standing(entry)}\n")
+    if describes and (model := model_named_by(settings.encoder.weights)) is not None:
+        sys.stderr.write(f"{model.words}\n")
     return settings
+
+
+def with_shipped_encoder(settings: "Settings") -> "Settings | None":
+    """Choose the encoder that comes with the program; None where none does."""
+    from reid.known_models import default_model
+
+    entry = default_model()
+    if entry is None:
+        return None
+    unsaid = {"kind": None, "image_size": None, "stride": None}
+    encoder = settings.encoder.model_copy(update={**unsaid, "weights": entry.name})
+    return settings.model_copy(update={"encoder": encoder})
 
 
 def load_container() -> "type[Container]":

@@ -159,6 +159,7 @@ class Training(Evaluation, Identification):
         earlier=providers.Callable(open_earlier_run, SETTINGS.run.prompts),
         parent=providers.Callable(open_earlier_run, SETTINGS.run.parent),
     )
+    open_demo_images = providers.Callable(open_splits, SETTINGS.dataset.root)
     demo = providers.Callable(
         Lazily("reid.application.demo:run_demo"),
         draw=providers.Callable(draw_demo_people, SETTINGS.dataset.root, SETTINGS.seed).provider,
@@ -166,6 +167,13 @@ class Training(Evaluation, Identification):
         evaluate=Evaluation.evaluate,
         identify=Identification.identify,
         open_gallery=Identification.memory_gallery.provider,
-        open_images=providers.Callable(open_splits, SETTINGS.dataset.root).provider,
+        open_images=open_demo_images.provider,
         runs=Evaluation.runs,
+    )
+    demo_of_shipped = providers.Callable(
+        Lazily("reid.application.demo:try_shipped"),
+        evaluate=Evaluation.evaluate,
+        identify=Identification.identify,
+        open_gallery=Identification.memory_gallery.provider,
+        open_images=open_demo_images.provider,
     )

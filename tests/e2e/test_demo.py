@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.program import SMALL, run
+from tests.models import ship
 
 FEW_STEPS = (*SMALL, "finetuning.identities_per_batch=16", "finetuning.images_per_identity=4")
 """There are more people here than elsewhere: small batches of them make hundreds of steps."""
@@ -22,8 +23,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "here"
 
 
-def test_the_demo_compares_identifies_and_says_where_everything_lies(folder: Path) -> None:
+def test_the_demo_compares_identifies_and_says_where_everything_lies(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ship(tmp_path / "shipped", patch=monkeypatch)
     text = demo(folder)
+    assert text.endswith("Second part left out: no encoder comes with this program\n")
     assert text.splitlines()[0].split() == ["untrained", "trained"]
     assert re.search(r"^mAP +\d+\.\d\d% +\d+\.\d\d%$", text, flags=re.MULTILINE)
     assert re.search(r"^Accuracy: .* of \d queries", text, flags=re.MULTILINE)

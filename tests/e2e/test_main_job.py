@@ -41,6 +41,7 @@ def test_a_run_folder_says_all_about_the_run(trained: Path) -> None:
     recorded = {path.name for path in trained.iterdir()}
     # Other tests evaluate this run, which is recorded too.
     assert sorted(name for name in recorded if not name.startswith("evaluation-")) == [
+        "card.md",
         "encoder.safetensors",
         "evaluation.json",
         "evaluation.queries.json",

@@ -15,17 +15,18 @@ import safetensors.torch
 from torch import Tensor
 
 from reid import Reid
-from reid.domain.errors import EncoderError
+from reid.domain.errors import CheckpointError, EncoderError
 from tests.e2e.program import as_json, run, train
+from tests.e2e.test_demo import FEW_STEPS
 from tests.models import entry_text, ship
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
-KNOWN = "tiny-people answers, an encoder of the tests."
 STANDING = (
-    "Known of it: Home mAP 81.5, Rank-1 92.5 (measured); on other cameras expect far less: "
+    "Home mAP 81.5, Rank-1 92.5 (measured); on other cameras expect far less: "
     "Away mAP 12.5, Rank-1 20.5 (measured)"
 )
+KNOWN = f"tiny-people answers, an encoder of the tests. Known of it: {STANDING}"
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +46,32 @@ def shipped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_identify_needs_neither_a_run_nor_weights(people: Path, trained: Path) -> None:
-    question = ("identify", people / "query", "--gallery", people / "bounding_box_test", "--json")
-    told = run(*question)
-    assert KNOWN in told.stderr
-    assert STANDING in told.stderr
-    answers, same = as_json(told), as_json(run(*question, "--run", trained))
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    answers = as_json(run(*question, "--json"))
+    assert answers["model"] == {
+        "name": "tiny-people", "about": "an encoder of the tests", "standing": STANDING,
+    }  # fmt: skip
     assert answers["encoder"]["weights"].startswith("tiny.safetensors")
+    same = as_json(run(*question, "--run", trained, "--json"))
+    assert same["model"] is None
     names = [one["label"] for one in answers["identifications"]]
     assert names == [one["label"] for one in same["identifications"]]
+
+
+def test_its_output_says_who_answered_and_how_good_that_is_known_to_be(
+    people: Path, trained: Path, tmp_path: Path
+) -> None:
+    question = ("identify", people / "query", "--gallery", people / "bounding_box_test")
+    page = tmp_path / "page.html"
+    told = run(*question, "--report", page)
+    assert f"\nModel: {KNOWN}\n" in told.stdout
+    assert "answers" not in told.stderr
+    assert KNOWN in page.read_text()
+    assert KNOWN in run(*question, "--weights", "tiny-people").stdout
+    assert "Model:" not in run(*question, "--run", trained).stdout
+    table = run(*question, "--csv")
+    assert KNOWN in table.stderr
+    assert "answers" not in table.stdout
 
 
 def test_galleries_calibrations_and_scores_need_neither(people: Path) -> None:
@@ -60,7 +79,7 @@ def test_galleries_calibrations_and_scores_need_neither(people: Path) -> None:
     rate = ("--false-accept-rate", "0.25")
     assert KNOWN in run("calibrate", people / "query", "--gallery", "known", *rate).stderr
     assert KNOWN in run("evaluate", "--data", people).stderr
-    assert KNOWN in run("identify", people / "query", "--gallery", "known").stderr
+    assert KNOWN in run("identify", people / "query", "--gallery", "known").stdout
 
 
 def test_the_library_needs_neither(people: Path) -> None:
@@ -69,12 +88,14 @@ def test_the_library_needs_neither(people: Path) -> None:
     assert np.array_equal(vectors, by_name.embed(people / "query"))
     outcome = by_default.identify(people / "query", people / "bounding_box_test")
     assert outcome.encoder.is_trained
+    assert outcome.model is not None
+    assert outcome.model.words == KNOWN
 
 
 def test_a_run_in_its_usual_place_comes_first(people: Path, trained: Path) -> None:
     shutil.copytree(trained, "runs/default")
     told = run("identify", people / "query", "--gallery", people / "bounding_box_test", "--json")
-    assert "answers" not in told.stderr
+    assert as_json(told)["model"] is None
     assert as_json(told)["encoder"]["weights"].startswith("encoder.safetensors")
 
 
@@ -96,6 +117,14 @@ def test_without_its_file_it_is_said_what_to_do_and_random_weights_are_not_advis
     told = run(*question, expect=5)
     assert "holds no trained encoder" in told.stderr
     assert "random" not in told.output
+
+
+def test_without_its_file_the_library_says_what_to_do_too(shipped: Path) -> None:
+    (shipped / "tiny.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="holds no trained encoder") as error:
+        Reid()
+    assert "weights='...'" in str(error.value) or "weights=..." in str(error.value)
+    assert "random" not in str(error.value)
 
 
 def test_a_training_starts_from_a_model_and_keeps_its_name(people: Path, tmp_path: Path) -> None:
@@ -141,3 +170,17 @@ def test_names_that_are_not_here_are_answered_with_what_to_do(people: Path) -> N
     assert "did you mean tiny-people" in told.stderr
     with pytest.raises(EncoderError, match="reid models fetch elsewhere"):
         Reid(weights="elsewhere").embed(people / "query")
+
+
+def test_the_demo_lets_it_answer_too(tmp_path: Path, shipped: Path) -> None:
+    small = [part for setting in FEW_STEPS for part in ("--set", setting)]
+    text = run("demo", tmp_path / "demo", *small).stdout
+    trained, second = text.split("Second part: the encoder that comes with the program")
+    assert KNOWN not in trained
+    assert f"\nModel: {KNOWN}\n" in second
+    assert "Rank-1" in second
+    assert "Accuracy: " in second
+    (shipped / "tiny.safetensors").unlink()
+    outcome = as_json(run("demo", tmp_path / "demo", *small, "--json"))
+    assert outcome["shipped"] is None
+    assert outcome["identification"]["model"] is None

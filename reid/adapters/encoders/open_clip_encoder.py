@@ -147,7 +147,7 @@ def _find_weights(request: EncoderRequest) -> tuple[str, _Source, EncoderRequest
     tag = usual if request.weights == "pretrained" else find_tag(name, request.weights)
     if tag is None:
         raise EncoderError(
-            f"encoder.weights: open_clip publishes none for {name}; name a file, or `random`"
+            f"encoder.weights: open_clip publishes none for {name}; name a file of weights"
         )
     found = _Source(
         words=f"{tag.name} (open_clip)",

@@ -75,7 +75,7 @@ def find_tag(model: str, name: str | None) -> Tag | None:
     if name is None:
         return Tag(tags[0], open_clip.get_pretrained_cfg(model, tags[0])) if tags else None
     if not open_clip.is_pretrained_cfg(model, name):
-        listed = f"it has {', '.join(tags)}" if tags else "it has none: name a file, or `random`"
+        listed = f"it has {', '.join(tags)}" if tags else "it has none: name a file of weights"
         raise EncoderError(
             f"encoder.weights: no file is called {name!r}, and open_clip publishes no weights of "
             f"that name for {model}; {listed}"

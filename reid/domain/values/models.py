@@ -72,6 +72,20 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """A model of the catalogue that answers, and how good it is known to be."""
+
+    name: str
+    about: str
+    standing: str  # its scores in a line, at home and elsewhere
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        return f"{self.name} answers, {self.about}. Known of it: {self.standing}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """Models by name, and the data sets that their entries refer to, by key."""
 
