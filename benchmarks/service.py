@@ -159,6 +159,7 @@ def _error(
     gallery.close()
     worst = 0.0
     for ours, theirs in zip(answers, outcome.identifications, strict=False):
+        assert theirs.similarity is not None
         difference = abs(float(str(ours["similarity"])) - theirs.similarity)
         assert ours["label"] == theirs.label or difference < SAME_SIMILARITY
         worst = max(worst, difference)

@@ -19,6 +19,7 @@ from reid.application.galleries import (
     RemovalOutcome,
 )
 from reid.application.identify import IdentificationOutcome
+from reid.container.checks import FILESYSTEM
 from reid.container.root import Container
 from reid.domain.errors import DatasetError
 from reid.domain.services.gallery import Gallery
@@ -147,17 +148,19 @@ class Reid:
 
         Args:
             queries: Query images; the outcome lists those that cannot be read.
-            gallery: A gallery, or the path of a gallery or of a folder or list of labelled
-                images, whose vectors are cached.
+            gallery: A gallery, by which everybody is unknown while it is empty or not made; or the
+                path of a gallery or of labelled images, whose vectors are cached.
             **how: `channels`, `boxes` and `padding`, as in `embed`.
 
         Raises:
             DatasetError: No query can be read, or one is not as `embed` takes it.
-            GalleryError: The gallery is missing or empty, or another encoder made it.
+            GalleryError: The path holds no gallery or an empty one, or another encoder made it.
         """
         asked = source_of(self._container, queries, **how)
         identify = self._container.identify()
         if isinstance(gallery, OpenGallery):
+            if gallery.is_empty():
+                return identify.run_without_people(asked, place=gallery.place)
             return identify.run(asked, gallery.opened())
         if self._container.is_gallery(str(gallery)):
             with self.gallery(gallery) as known:
@@ -175,7 +178,7 @@ class OpenGallery:
     def __init__(self, container: Container, place: str) -> None:
         """Keep the place; call `Reid.gallery` instead."""
         self._container = container
-        self._place = place
+        self.place = place
         self._opened: Gallery | None = None
 
     @respelled_errors(_argument)
@@ -246,6 +249,13 @@ class OpenGallery:
         """List the people and the audit log."""
         return self._container.maintain_gallery().list(self.opened())
 
+    def is_empty(self) -> bool:
+        """Whether it has no image, or nothing is at its place yet."""
+        is_folder = self._container.settings().gallery.kind == FILESYSTEM
+        if is_folder and not Path(self.place).exists():
+            return True
+        return self.opened().describe().num_images == 0
+
     @respelled_errors(_argument)
     def opened(self) -> Gallery:
         """Return the open gallery, and open it if necessary.
@@ -254,7 +264,7 @@ class OpenGallery:
             GalleryError: It is missing or damaged.
         """
         if self._opened is None:
-            self._opened = self._container.open_gallery(self._place, create=False)
+            self._opened = self._container.open_gallery(self.place, create=False)
         return self._opened
 
     def close(self) -> None:
@@ -274,7 +284,7 @@ class OpenGallery:
     def _enroll(self, source: ImageSource, *, mirrors: bool) -> EnrolmentOutcome:
         return self._container.enroll_gallery().run(
             source,
-            open_gallery=lambda: self._container.open_gallery(self._place, create=True),
+            open_gallery=lambda: self._container.open_gallery(self.place, create=True),
             mirrors=mirrors,
         )
 

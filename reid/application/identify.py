@@ -93,6 +93,43 @@ class Identify:
         outcome = self._answer(asked, gallery, fingerprint, options=options)
         return replace(outcome, unreadable_queries=unreadable)
 
+    def run_without_people(self, queries: ImageSource, *, place: str) -> IdentificationOutcome:
+        """Answer that every readable query is unknown, since a gallery at `place` has no image yet.
+
+        Raises:
+            DatasetError: No readable query.
+        """
+        asked, unreadable = split_off_unreadable(queries, role="query")
+        answers = (
+            Identification(
+                name=query.images[0].name,
+                label=None,
+                similarity=None,
+                runner_up_label=None,
+                runner_up_similarity=None,
+                images=(),
+                true_label=query.label,
+                names=tuple(one.name for one in query.images) if len(query.images) > 1 else (),
+                camera=query.images[0].camera,
+                is_unknown=True,
+            )
+            for query in queries_of(asked.images(), are_tracklets=self.options.are_tracklets)
+        )
+        return IdentificationOutcome(
+            encoder=self.encoder.description,
+            identifications=tuple(answers),
+            unreadable_queries=unreadable,
+            unreadable_gallery=(),
+            num_gallery=0,
+            num_judged=0,
+            num_correct=0,
+            are_cameras_used=False,
+            is_exact=True,
+            index_recall=1.0,
+            gallery=place,
+            fusion=self.options.fusion,
+        )
+
     def run_among(
         self,
         queries: ImageSource,

@@ -97,8 +97,8 @@ def render_shipped(outcome: "ShippedOutcome | None") -> str:
 def _row(answer: "Identification") -> tuple[str, ...]:
     return (
         answer.name + (f" +{len(answer.names) - 1}" if answer.names else ""),
-        f"unknown ({answer.label}?)" if answer.is_unknown else answer.label,
-        f"{answer.similarity:.3f}",
+        f"unknown ({answer.label}?)" if answer.is_unknown else answer.label or "-",
+        "-" if answer.similarity is None else f"{answer.similarity:.3f}",
         "-" if answer.confidence is None else f"{answer.confidence:.1%}",
         answer.runner_up_label or "-",
         "-" if answer.runner_up_similarity is None else f"{answer.runner_up_similarity:.3f}",

@@ -165,6 +165,23 @@ def test_equal_frames_and_boxes_of_frames_are_answered_one_by_one(
         assert reid.identify(people_side_by_side, gallery, boxes=[]).identifications == ()
 
 
+def test_by_an_empty_gallery_everybody_is_unknown_until_somebody_is_added(
+    reid: Reid, people: Path, tmp_path: Path
+) -> None:
+    path = sorted((people / "query").glob("*.jpg"))[0]
+    with reid.gallery(tmp_path / "gallery") as gallery:
+        for _ in range(2):
+            (answer,) = reid.identify([path], gallery).identifications
+            assert (answer.is_unknown, answer.label, answer.similarity) == (True, None, None)
+            assert answer.images == ()
+            gallery.add(path, label="anna")
+            (answer,) = reid.identify([path], gallery).identifications
+            assert (answer.is_unknown, answer.label) == (None, "anna")
+            gallery.remove(labels=["anna"])
+    with pytest.raises(GalleryError, match="is empty"):
+        reid.identify([path], tmp_path / "gallery")
+
+
 def test_another_encoder_is_refused(reid: Reid, people: Path, tmp_path: Path) -> None:
     gallery = reid.gallery(tmp_path / "gallery")
     gallery.build(people / "bounding_box_test")

@@ -52,7 +52,7 @@ def asked(*names: str) -> ServiceQuery:
     return ServiceQuery(tuple(GivenImage(ListedImage(name), b"") for name in names))
 
 
-def labels(future: "Future[Answers]") -> list[str]:
+def labels(future: "Future[Answers]") -> list[str | None]:
     return [one.label for one in future.result(timeout=30)]
 
 

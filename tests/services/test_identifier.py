@@ -213,6 +213,7 @@ def test_below_the_threshold_nobody_is_meant_but_the_nearest_is_named() -> None:
     assert (near.is_unknown, far.is_unknown) == (False, True)
     assert near.threshold == cosine(30)
     assert far.label == "a"
+    assert near.similarity is not None
     sigmoid = torch.sigmoid(torch.tensor(10.0 * near.similarity - 5.0, dtype=torch.float64))
     assert near.confidence == pytest.approx(float(sigmoid))
 
@@ -259,6 +260,7 @@ def test_hidden_images_of_the_asked_person_are_no_answer(recipe: FusionRecipe) -
 
     everything, protocol, non_mated = map(answer, OwnImages)
     assert (everything.label, protocol.label, non_mated.label) == ("a", "a", "b")
+    assert everything.similarity is not None
     assert everything.similarity > cosine(30)
     assert protocol.similarity == pytest.approx(cosine(40), abs=1e-5)
     assert non_mated.similarity == pytest.approx(cosine(45), abs=1e-5)

@@ -116,6 +116,7 @@ def test_the_runner_up_is_the_best_other_label_even_below_the_top_k() -> None:
     assert [image.label for image in answer.images] == ["anna"]
     assert answer.runner_up_label in {"bert", "carl"}
     assert answer.runner_up_similarity is not None
+    assert answer.similarity is not None
     assert answer.runner_up_similarity <= answer.similarity
 
 
@@ -142,7 +143,7 @@ def test_a_gallery_image_without_a_label_is_an_error_that_names_it() -> None:
 
 
 def test_cameras_are_used_where_every_image_names_one_that_the_encoder_knows() -> None:
-    def similarity(camera: str | None, *, num_cameras: int) -> float:
+    def similarity(camera: str | None, *, num_cameras: int) -> float | None:
         gallery = FakeImageSource([ListedImage("g", "anna", camera="1")])
         queries = FakeImageSource([ListedImage("q", "anna", camera=camera)])
         bench = Workbench(num_cameras=num_cameras)

@@ -54,8 +54,9 @@ class Identification:
     """The answer for one query: an image, or several images of one person."""
 
     name: str  # of the first one, where the query has several images
-    label: str  # the most similar person, also where `is_unknown`
-    similarity: float  # cosine, in -1..1, the images of the person fused as requested
+    label: str | None  # the most similar person, also where `is_unknown`; None: nobody is known
+    similarity: float | None
+    """Cosine, in -1..1, the images of the person fused as requested; None where nobody is known."""
     runner_up_label: str | None  # best other label; None where none was among the answers
     runner_up_similarity: float | None
     images: tuple[RankedImage, ...]
