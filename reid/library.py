@@ -3,15 +3,14 @@
 Letters: N images, D width.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self, TypeAlias, TypedDict, Unpack
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid.adapters.images.conversion import ImageLike, require_channels
 from reid.application.galleries import (
     CheckOutcome,
     EnrolmentOutcome,
@@ -24,20 +23,10 @@ from reid.container.root import Container
 from reid.domain.errors import DatasetError
 from reid.domain.services.gallery import Gallery
 from reid.domain.services.lists import select_images
+from reid.library_images import Boxes, Channels, Images, Pixels, source_of
 from reid.ports.dataset import ImageSource
 from reid.settings.loading import load_settings, with_trained_encoder
 from reid.settings.mentions import respelled_errors
-
-Images: TypeAlias = ImageLike | Iterable[ImageLike]
-"""The path of a folder, a list (CSV) or an image; an image in any other form of `ImageLike`;
-(N, H, W, 3) pixels; or several images in these forms."""
-
-Channels: TypeAlias = Literal["rgb", "bgr"]
-"""Colour order of arrays; OpenCV's frames are `bgr`. Files and PIL images know their own."""
-
-Boxes: TypeAlias = object
-"""(K, 4) numbers x1, y1, x2, y2 in pixels, or an object with these as `xyxy`, such as supervision's
-Detections; of several images, a list with one such entry for each image."""
 
 _ARGUMENTS = {"run.directory": "run", "encoder.weights": "weights"}
 
@@ -46,14 +35,6 @@ def _argument(setting: str, value: str | None) -> str | None:
     if setting in _ARGUMENTS:
         return f"{_ARGUMENTS[setting]}={'...' if value is None else repr(value)}"
     return None if value is None else f"settings={{{setting!r}: {value}}}"
-
-
-class Pixels(TypedDict, total=False):
-    """How the pixels of images are read; see `Reid.embed`."""
-
-    channels: Channels
-    boxes: Boxes
-    padding: float
 
 
 class Reid:
@@ -287,22 +268,6 @@ class OpenGallery:
             open_gallery=lambda: self._container.open_gallery(self.place, create=True),
             mirrors=mirrors,
         )
-
-
-def source_of(
-    container: Container, images: Images, *, once: bool = False, **how: Unpack[Pixels]
-) -> ImageSource:
-    """Open a folder, a list or the images that were given; see `give_images`.
-
-    Raises:
-        DatasetError: An image or box is not as `Reid.embed` takes it, or there are no images.
-    """
-    if isinstance(images, str | Path) and how.get("boxes") is None:
-        require_channels(how.get("channels", "rgb"))
-        listed: ImageSource = container.images()(Path(images))
-        return listed
-    given: ImageSource = container.given_images()(images, once=once, **how)
-    return given
 
 
 def _name(what: str, said: str | None) -> str | None:
