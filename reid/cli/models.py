@@ -145,7 +145,7 @@ def _lines(entry: "ModelEntry", known: "Catalogue") -> Iterator[str]:
     from reid.known_models import folder_of, present_path
 
     yield f"{entry.name}: {entry.about}"
-    yield f"  published at {entry.page}"
+    yield f"  described at {entry.page}"
     size = "x".join(map(str, entry.image_size)) if entry.image_size else "unknown"
     yield (
         f"  {_count(entry.parameters)} parameters, descriptor of {entry.width or 'unknown'} "

@@ -19,7 +19,8 @@ def test_an_entry_of_the_program_s_catalogue_says_all_that_a_user_needs(entry: M
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
     assert entry.about
     assert entry.licence
-    assert entry.page.startswith("https://")
+    here = known_models.SHIPPED.parents[1] / entry.page
+    assert entry.page.startswith("https://") or here.is_file()
     assert {*entry.trained_on, *(score.on for score in entry.scores)} <= catalogue().datasets.keys()
     assert all(score.source for score in entry.scores)
     assert len({file.name for file in entry.files}) == len(entry.files)
@@ -35,8 +36,13 @@ def test_an_entry_of_the_program_s_catalogue_says_all_that_a_user_needs(entry: M
             assert re.fullmatch(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}", digest)
 
 
-def test_at_most_one_model_answers_by_default() -> None:
-    assert sum(entry.is_default for entry in ENTRIES) <= 1
+def test_one_model_answers_by_default_and_comes_with_the_program() -> None:
+    (entry,) = [entry for entry in ENTRIES if entry.is_default]
+    path = present_path(entry)
+    assert path is not None
+    assert path.parent == known_models.SHIPPED
+    card = (known_models.SHIPPED / f"{entry.name}.md").read_text().splitlines()
+    assert "is for research only" in card[2]
 
 
 def test_the_catalogue_comes_with_the_package() -> None:

@@ -23,7 +23,15 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("training", "galleries", "settings", "service", "measurements", "reliability")
+        for name in (
+            "training",
+            "models",
+            "galleries",
+            "settings",
+            "service",
+            "measurements",
+            "reliability",
+        )
     ),
 ]
 """In the order in which their commands are run."""

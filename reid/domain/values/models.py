@@ -53,7 +53,7 @@ class ModelEntry:
     licence: str  # of the weights
     training_data: str  # in words, also where its publisher says nothing
     trained_on: tuple[str, ...] = ()  # keys of `Catalogue.datasets`
-    page: str  # address of what its publisher says of it
+    page: str  # address of what its publisher says of it, or a file of the program
     files: tuple[ModelFile, ...]  # the first one is given as weights
     parameters: int | None = None
     width: int | None = None  # of the descriptor
