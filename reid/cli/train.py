@@ -77,7 +77,10 @@ def demo(
     folder: FolderArgument = Path("demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Draw people, train a tiny encoder on them, then let the shipped encoder answer too."""
+    """Draw people, and identify them by a trained tiny encoder.
+
+    Then the encoder that comes with the program identifies them, too.
+    """
     settings = resolved.settings
     dataset = settings.dataset.model_copy(update={"root": folder / "data"})
     run = settings.run.model_copy(update={"directory": folder / "run"})

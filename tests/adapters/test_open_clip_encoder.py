@@ -67,7 +67,7 @@ def test_features_are_those_of_open_clip(name: str, tmp_path: Path) -> None:
         wanted = model.encode_image(images(size), normalize=False)
     torch.testing.assert_close(features.projected, wanted, rtol=1e-4, atol=1e-5)
     assert features.penultimate.shape == (3, 0)
-    assert encoder.description.weights == "model.pt"
+    assert encoder.description.weights == "model.pt (entry state_dict)"
     assert encoder.description.is_pretrained
 
 

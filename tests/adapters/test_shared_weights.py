@@ -81,5 +81,5 @@ def test_a_precision_that_does_not_suit_the_format_is_refused(tmp_path: Path, fo
         "export", tmp_path / "out", "--weights", "random", "--encoder", "rn-tiny", "--format", form,
         "--precision", precision, expect=3,
     )  # fmt: skip
-    assert f"{form} does not store in {precision}" in told.stderr
+    assert f"{form} does not take {precision}" in told.stderr
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ def _tables(content: Mapping[Any, object], entry: str, depth: int) -> Iterator[N
 def strip_prefix(
     tensors: Mapping[str, Tensor], wanted: Collection[str]
 ) -> tuple[dict[str, Tensor], str]:
-    """Cut the prefix, ending in a dot, behind which the most wanted names stand.
+    """Cut the prefix, ending in a dot, behind which the most wanted names stand, at least half.
 
     Names without it stay as they are. Data-parallel training, torch.compile and wrappers write such
     prefixes.
@@ -47,6 +47,8 @@ def strip_prefix(
         name[:start] for name in tensors for start in _beginnings(name) if name[start:] in wanted
     )
     prefix = min(found, key=lambda each: (-found[each], len(each)), default="")
+    if 2 * found[prefix] < min(len(wanted), len(tensors)):
+        prefix = ""  # a few names of another model are alike by chance
     return {name.removeprefix(prefix): value for name, value in tensors.items()}, prefix
 
 
