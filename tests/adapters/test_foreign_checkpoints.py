@@ -21,6 +21,7 @@ from tests.adapters.test_weights_files import (
     openai_state,
     released_state,
     trained_vit,
+    write_run,
 )
 from tests.text import text_of
 
@@ -107,6 +108,20 @@ def test_objects_are_named_with_their_entry(tmp_path: Path) -> None:
         load(saved(tmp_path / "theirs.pt", content))
 
 
+def test_objects_in_files_of_old_versions_of_torch_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.pth"
+    content = {"model": openai_state(), "args": Namespace(lr=1.0)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(EncoderError, match=r"when loaded: argparse\.Namespace; .*delete these"):
+        load(path)
+
+
+def test_tensors_in_a_list_are_not_denied(tmp_path: Path) -> None:
+    path = saved(tmp_path / "theirs.pt", {"models": [openai_state()]})
+    with pytest.raises(EncoderError, match="it has no table of named tensors"):
+        load(path)
+
+
 def test_a_whole_pickled_module_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"torch\.nn\.modules\.linear\.Linear"):
         load(saved(tmp_path / "theirs.pt", nn.Linear(2, 2)))
@@ -126,7 +141,7 @@ def test_openai_s_names_with_positions_of_another_size(
     assert torch.equal(kept, state[name])
 
 
-def test_positions_that_fit_two_sizes_ask_for_one(tmp_path: Path) -> None:
+def test_positions_that_fit_no_known_size_ask_for_one(tmp_path: Path) -> None:
     state = openai_state()
     name = "visual.positional_embedding"
     state[name] = torch.zeros(1 + 32, state[name].shape[1])
@@ -158,6 +173,12 @@ def test_embeddings_for_cameras_and_views_are_not_taken_for_cameras(tmp_path: Pa
     assert load(path, camera_views=1).geometry.num_cameras == 160
     with pytest.raises(ConfigurationError, match="7 views"):
         load(path, camera_views=7)
+
+
+def test_a_run_s_own_file_has_one_embedding_for_each_camera(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    write_run(path, trained_vit(num_cameras=8), has_text=False)
+    assert load(path, camera_views=8).geometry.num_cameras == 8
 
 
 def test_the_text_tower_may_come_from_elsewhere(tmp_path: Path) -> None:

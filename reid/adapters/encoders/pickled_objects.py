@@ -1,6 +1,7 @@
 """Python objects in pickled checkpoints: which are harmless, and where the others stand."""
 
 import pickletools
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 _CORES = ("core", "_core")  # names of one package, before and since numpy 2
 _MOST_BYTES = 64 * 2**20  # of the part that is searched for objects
+_FIRST_REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global")  # torch's words
 
 
 Rebuilder: TypeAlias = Callable[..., Any] | tuple[Callable[..., Any], str]
@@ -23,10 +25,11 @@ def numpy_scalars() -> list[Rebuilder]:
     return [*[(rebuild[0], name) for name in names], np.dtype, *kinds]
 
 
-def find_objects(path: Path) -> list[str]:
+def find_objects(path: Path, reason: str) -> list[str]:
     """List the classes for whose sake torch refuses a file, each with its entry if that is plain.
 
-    An entry is the name that stands last before the class in the pickle.
+    An entry is the name that stands last before the class in the pickle. Of a file from before
+    torch 1.6, which is no archive, only the class is known that torch's reason names.
     """
     import torch
 
@@ -36,7 +39,7 @@ def find_objects(path: Path) -> list[str]:
         refused -= {"numpy.dtype", *(f"numpy.{part}.multiarray.scalar" for part in _CORES)}
         found = {name: entry for name, entry in _objects(path) if name in refused}
     except Exception:  # noqa: BLE001 - a damaged file raises nearly anything; it is refused anyway
-        return []
+        return _FIRST_REFUSED.findall(reason)
     return [f"{name} (entry {entry!r})" if entry else name for name, entry in sorted(found.items())]
 
 

@@ -211,8 +211,10 @@ def _num_cameras(
 
 def _count_cameras(rows: int, request: EncoderRequest, weights: WeightsFile) -> int:
     """Count cameras by their rows, of which a set of vehicles has one for each of their views."""
+    if weights.author is not None:
+        return rows  # our own files hold one for each camera
     views = request.camera_views or 1
-    if request.camera_views is None and weights.author is None and rows > _MOST_CAMERAS:
+    if request.camera_views is None and rows > _MOST_CAMERAS:
         raise EncoderError(
             f"{weights.origin} has {rows} camera embeddings: one for each camera, or for each view "
             "of fewer cameras (VeRi-776: 20 cameras with 8 views); set encoder.camera_views to the "

@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> TensorFile:
             return TensorFile(*read_safetensors(path))
         content = _read_torchscript(path) if _is_torchscript(path) else _read_pickle(path)
     except pickle.UnpicklingError as error:
-        raise EncoderError(_refusal(path)) from error
+        raise EncoderError(_refusal(path, str(error))) from error
     except Exception as error:  # damaged pickles and archives raise nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise EncoderError(
@@ -81,8 +81,8 @@ def read_tensors(path: Path) -> TensorFile:
     return TensorFile(tensors, entry=entry)
 
 
-def _refusal(path: Path) -> str:
-    found = find_objects(path)
+def _refusal(path: Path, reason: str) -> str:
+    found = find_objects(path, reason)
     if not found:
         return (
             f"{path} is no weights file, or holds Python objects that could run code when loaded: "

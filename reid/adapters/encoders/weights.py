@@ -87,7 +87,7 @@ def read_weights_file(path: Path) -> WeightsFile:
         )
     if f"{IMAGE_PREFIX}conv1.weight" in image:
         return found
-    some = ", ".join(sorted(tensors)[:3]) or "no tensors"
+    some = ", ".join(sorted(tensors)[:3]) or "no table of named tensors"
     where = f" in its entry {entry}" if entry else ""
     raise EncoderError(
         f"{path} holds no CLIP image encoder (it has {some}{where}): pass weights whose names "
