@@ -65,8 +65,7 @@ def render_page(results: Results, *, folder: str, place: str = "docs/results.md"
         folder=folder,
         curves=CURVES,
     )
-    # Omitted parts leave empty lines.
-    return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
+    return _closed_up(written)
 
 
 def render_card(card: ModelCard) -> str:
@@ -81,6 +80,11 @@ def render_card(card: ModelCard) -> str:
         measures=CARD_MEASURES,
         num_resamples=NUM_RESAMPLES,
     )
+    return _closed_up(written)
+
+
+def _closed_up(written: str) -> str:
+    """Take out the empty lines that omitted parts leave."""
     return re.sub(r"\n{3,}", "\n\n", written).rstrip() + "\n"
 
 
